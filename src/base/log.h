@@ -1,0 +1,49 @@
+/*
+ * Levelled log lines, to stderr or syslog. Nothing is formatted when the level is off. Control bytes, backslashes and
+ * bytes that are not UTF-8 leave as \xNN, so that one call is one line whatever a client sent.
+ *
+ * Each .c that logs defines LOG_MODULE before it includes this. Any thread may log; one line is one write.
+ */
+#ifndef CONESOCKS_BASE_LOG_H
+#define CONESOCKS_BASE_LOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+enum log_target { LOG_TARGET_STDERR, LOG_TARGET_SYSLOG };
+
+/* Set once at start, before other threads exist. Before that: warnings and errors to stderr. */
+void log_init(enum log_level level, enum log_target target);
+bool log_enabled(enum log_level level);
+void log_line(enum log_level level, const char *module, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/*
+ * For lines that a stranger can cause: at most `LOG_BURST` a second for each place in the code; what was held back is
+ * said with the next line that passes. `now_ms` is monotonic.
+ */
+#define LOG_BURST 5
+struct log_limit {
+    uint64_t second;
+    uint32_t said;
+    uint32_t held_back;
+};
+bool log_limit_pass(struct log_limit *limit, uint64_t now_ms, uint32_t *held_back);
+
+/* Copies `in` to `out` (out_size > 0, always ended by NUL), escaping as above; cut at a whole escape when it is full.
+ */
+size_t log_escape(char *out, size_t out_size, const char *in, size_t in_len);
+
+#define LOG_AT(level, ...)                                                                                             \
+    do {                                                                                                               \
+        if (log_enabled(level))                                                                                        \
+            log_line(level, LOG_MODULE, __VA_ARGS__);                                                                  \
+    } while (0)
+
+#define log_error(...)   LOG_AT(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_warning(...) LOG_AT(LOG_LEVEL_WARNING, __VA_ARGS__)
+#define log_info(...)    LOG_AT(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...)   LOG_AT(LOG_LEVEL_DEBUG, __VA_ARGS__)
+
+#endif

@@ -1,0 +1,48 @@
+#include "base/metrics.h"
+
+#include <inttypes.h>
+
+const char *drop_reason_name(enum drop_reason reason)
+{
+    static const char *const names[] = {
+#define X(enumerator, name, help) #name,
+        DROP_REASONS(X)
+#undef X
+    };
+    return names[reason];
+}
+
+static uint64_t read_counter(const atomic_uint_fast64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+void metrics_sum(struct metrics *sum, const struct metrics *part)
+{
+#define X(name, help) metrics_add(&sum->name, read_counter(&part->name));
+    METRICS(X)
+#undef X
+    for (int i = 0; i < DROP_REASON_COUNT; i++)
+        metrics_add(&sum->udp_dropped_total[i], read_counter(&part->udp_dropped_total[i]));
+}
+
+static size_t append(char *text, size_t size, size_t used, const char *prefix, const char *name, uint64_t value)
+{
+    if (value == 0 || used >= size)
+        return used;
+    int n = snprintf(text + used, size - used, "%s%s%s %" PRIu64, used ? " " : "", prefix, name, value);
+    return n < 0 || (size_t)n >= size - used ? size : used + (size_t)n;
+}
+
+const char *metrics_format(const struct metrics *metrics, char *text, size_t size)
+{
+    size_t used = 0;
+    text[0] = '\0';
+#define X(name, help) used = append(text, size, used, "", #name, read_counter(&metrics->name));
+    METRICS(X)
+#undef X
+    for (int i = 0; i < DROP_REASON_COUNT; i++)
+        used = append(text, size, used, "udp_dropped_", drop_reason_name((enum drop_reason)i),
+                      read_counter(&metrics->udp_dropped_total[i]));
+    return text;
+}

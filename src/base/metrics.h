@@ -1,0 +1,75 @@
+/*
+ * Counters. One row here makes the struct member, the sum over workers, the name and the help text.
+ * Each worker owns one `struct metrics` and is its only writer; any thread may read (relaxed, so a sum is a snapshot of
+ * nearly one moment).
+ */
+#ifndef CONESOCKS_BASE_METRICS_H
+#define CONESOCKS_BASE_METRICS_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* Why a datagram was dropped: enumerator, name in logs and metrics, plain words. */
+#define DROP_REASONS(X)                                                                                                \
+    X(STRANGER, stranger, "to a relay port, from an address that is not the client's")                                 \
+    X(OTHER_PORT, other_port, "from the client's address but another port while the client is active")                 \
+    X(BAD_HEADER, bad_header, "from a client, with no valid SOCKS5 UDP header")                                        \
+    X(FRAGMENT, fragment, "from a client, with FRAG not 0")                                                            \
+    X(BAD_DESTINATION, bad_destination, "to port 0 or to a name that is no host name")                                 \
+    X(REFUSED, refused, "to a destination that the policy denies")                                                     \
+    X(UNRESOLVED, unresolved, "to a name that could not be resolved")                                                  \
+    X(QUEUE_FULL, queue_full, "to a name still being resolved, with too many waiting")                                 \
+    X(NO_SOCKET, no_socket, "to an address family that has no external socket")                                        \
+    X(NO_CLIENT, no_client, "from the internet, before the client's first datagram")                                   \
+    X(FILTERED, filtered, "from a peer that the filtering mode does not let in")                                       \
+    X(OVERSIZE, oversize, "too large to carry with its header")                                                        \
+    X(SEND_FULL, send_full, "because the send buffer was full")                                                        \
+    X(UNREACHABLE, unreachable, "because no route led to the destination")                                             \
+    X(SEND_FAILED, send_failed, "because the system refused to send it")
+
+enum drop_reason {
+#define X(enumerator, name, help) DROP_##enumerator,
+    DROP_REASONS(X)
+#undef X
+        DROP_REASON_COUNT
+};
+const char *drop_reason_name(enum drop_reason reason);
+
+#define METRICS(X)                                                                                                     \
+    X(sessions_total, "control connections accepted")                                                                  \
+    X(sessions_ended_total, "control connections ended")                                                               \
+    X(handshakes_failed_total, "control connections that ended before a request was granted")                          \
+    X(auth_failed_total, "logins refused")                                                                             \
+    X(connects_total, "CONNECT requests granted")                                                                      \
+    X(associations_total, "UDP ASSOCIATE requests granted")                                                            \
+    X(requests_refused_total, "requests answered with a failure")                                                      \
+    X(stream_up_bytes_total, "CONNECT bytes from clients")                                                             \
+    X(stream_down_bytes_total, "CONNECT bytes to clients")                                                             \
+    X(udp_up_datagrams_total, "datagrams relayed from clients")                                                        \
+    X(udp_up_bytes_total, "payload bytes relayed from clients")                                                        \
+    X(udp_down_datagrams_total, "datagrams relayed to clients")                                                        \
+    X(udp_down_bytes_total, "payload bytes relayed to clients")                                                        \
+    X(lookups_total, "names asked for")                                                                                \
+    X(lookups_failed_total, "names that did not resolve")                                                              \
+    X(accept_failed_total, "accepts that failed for want of descriptors or memory")
+
+struct metrics {
+#define X(name, help) atomic_uint_fast64_t name;
+    METRICS(X)
+#undef X
+    atomic_uint_fast64_t udp_dropped_total[DROP_REASON_COUNT];
+};
+
+/* Adds to a counter that only the calling thread writes: no locked instruction. */
+static inline void metrics_add(atomic_uint_fast64_t *counter, uint64_t n)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+/* sum += part, counter by counter; `sum` belongs to the caller. */
+void metrics_sum(struct metrics *sum, const struct metrics *part);
+/* One "name value" per counter that is not zero, space separated, for the log. Returns `text`. */
+const char *metrics_format(const struct metrics *metrics, char *text, size_t size);
+
+#endif

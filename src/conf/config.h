@@ -1,0 +1,89 @@
+/*
+ * The configuration: one YAML file in, one checked struct out. What each option means stands in schema.c, which the
+ * manual and config/conesocks.yaml are checked against.
+ */
+#ifndef CONESOCKS_CONF_CONFIG_H
+#define CONESOCKS_CONF_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "base/netaddr.h"
+
+/* Who may send to an association's external port (RFC 4787 section 5). */
+enum config_filtering {
+    CONFIG_FILTERING_ENDPOINT_INDEPENDENT,
+    CONFIG_FILTERING_ADDRESS_DEPENDENT,
+    CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT,
+};
+/* Where clients may go, when no rule says otherwise. */
+enum config_reach { CONFIG_REACH_AUTO, CONFIG_REACH_PUBLIC, CONFIG_REACH_PRIVATE, CONFIG_REACH_ALL };
+/* Which addresses of a name are tried first, or at all. */
+enum config_prefer { CONFIG_PREFER_IPV6, CONFIG_PREFER_IPV4, CONFIG_PREFER_IPV6_ONLY, CONFIG_PREFER_IPV4_ONLY };
+
+struct config_listener {
+    union netaddr address; /* with port */
+    bool need_password;    /* auth: password, or left out while there are users */
+};
+
+struct config_user {
+    char *name;
+    char *password; /* a crypt(3) hash */
+};
+
+struct config {
+    struct config_listener *listen;
+    size_t listen_count;
+    struct config_user *users;
+    size_t user_count;
+    enum config_reach reach;
+    struct {
+        bool enabled;
+        enum config_filtering filtering;
+        uint64_t idle_ms; /* 0 = no limit, else at least 120,000 (RFC 4787 REQ-5) */
+        uint64_t rebind_after_ms;
+    } udp;
+    struct {
+        union netaddr address_v4, address_v6; /* AF_UNSPEC: the system chooses */
+        enum config_prefer prefer;
+    } outbound;
+    struct {
+        union netaddr *servers; /* with port; none: resolv.conf */
+        size_t server_count;
+        uint64_t timeout_ms;
+    } dns;
+    struct {
+        uint32_t lookups_per_client;      /* names being resolved at once for one client address */
+        uint32_t lookups_per_association; /* the same for one association */
+    } limits;
+    struct {
+        uint64_t handshake_ms, connect_ms;
+    } timeouts;
+    uint32_t workers; /* 0 = one per CPU */
+    struct {
+        enum log_level level;
+        enum log_target target;
+    } log;
+    struct {
+        char *pid_file; /* NULL: none in the foreground, /run/conesocks.pid as a daemon */
+    } run;
+};
+
+/*
+ * Reads `path`, or the built-in default when it is NULL: listen on 127.0.0.1:1080, no login.
+ * Returns the configuration (config_free), or NULL with one line per mistake in `*errors` (free), each
+ * "file:line:column: key: what was found, what is expected". `*warnings` likewise, on success too. Both may be NULL
+ * afterwards when there is nothing to say.
+ */
+struct config *config_load(const char *path, char **errors, char **warnings);
+void config_free(struct config *config);
+
+/* Writes the configuration in force as a file that config_load reads back as equal; passwords are left out as "***"
+ * unless `secrets` is set. */
+void config_dump(const struct config *config, FILE *out, bool secrets);
+bool config_equal(const struct config *a, const struct config *b);
+
+#endif

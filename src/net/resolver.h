@@ -1,0 +1,58 @@
+/*
+ * Names to addresses, without ever blocking: libunbound on the worker's event base, with its cache, TCP fallback, EDNS,
+ * 0x20 and random ports. Servers from the configuration or resolv.conf; /etc/hosts is honoured.
+ */
+#ifndef CONESOCKS_NET_RESOLVER_H
+#define CONESOCKS_NET_RESOLVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/netaddr.h"
+
+struct event_base;
+struct resolver;
+struct resolver_query;
+
+struct resolver_options {
+    const union netaddr *servers; /* with port; none: resolv.conf, or 127.0.0.1 when that names none, like libc */
+    size_t server_count;
+    uint64_t timeout_ms;     /* an answer that takes longer is RESOLVER_TIMED_OUT */
+    uint32_t per_client;     /* queries under way at once for one client address (0 = no limit) */
+    const char *hosts_file;  /* NULL: /etc/hosts */
+    const char *resolv_conf; /* NULL: /etc/resolv.conf */
+};
+
+enum resolver_status {
+    RESOLVER_FOUND,     /* at least one address */
+    RESOLVER_NOT_FOUND, /* the name, or this family of it, does not exist */
+    RESOLVER_FAILED,    /* no server gave a usable answer */
+    RESOLVER_TIMED_OUT,
+};
+
+#define RESOLVER_ADDRESSES_MAX 16 /* more in one answer are ignored */
+
+/* `addresses` (port 0) live during the call only. The query is gone afterwards. */
+typedef void resolver_done(void *arg, enum resolver_status status, const union netaddr *addresses, size_t count);
+
+/* NULL with a line in the log when libunbound cannot be set up. The base must outlive it. */
+struct resolver *resolver_new(struct event_base *base, const struct resolver_options *options);
+/* Cancels what is under way: no `done` is called. */
+void resolver_free(struct resolver *resolver);
+
+/*
+ * Asks for the addresses of `name` in AF_INET or AF_INET6. `done` is never called before this returns.
+ * NULL: too many queries are under way for `client` (its host counts, not its port), or the name is no host name, or no
+ * memory.
+ */
+struct resolver_query *resolver_lookup(struct resolver *resolver, const union netaddr *client, const char *name,
+                                       int family, resolver_done *done, void *arg);
+/* Forgets a query: its `done` will not be called. */
+void resolver_cancel(struct resolver_query *query);
+
+/* A host name that may be asked for: RFC 1123 letters, digits, '-' and '_' in labels of 1 to 63, 253 in all, and not
+ * something that an address parser could take for an address ("1", "127.1", "0x7f.1"): the last label is no number. */
+bool resolver_name_valid(const char *name, size_t len);
+
+#endif

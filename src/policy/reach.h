@@ -1,0 +1,36 @@
+/*
+ * Where a client may go when no rule says otherwise: what it could reach without us, and never by accident the
+ * proxy's own host or network. See "Reach" in conesocks.yaml(5).
+ */
+#ifndef CONESOCKS_POLICY_REACH_H
+#define CONESOCKS_POLICY_REACH_H
+
+#include <stdbool.h>
+
+#include "base/netaddr.h"
+#include "conf/config.h"
+
+/* What kind of place an address is (RFC 6890 and its registries). Of a canonical address. */
+enum reach_place {
+    REACH_PUBLIC,
+    REACH_PRIVATE,     /* RFC 1918, RFC 4193, and 100.64.0.0/10 (RFC 6598) */
+    REACH_LOOPBACK,    /* 127.0.0.0/8, ::1 */
+    REACH_LINK_LOCAL,  /* 169.254.0.0/16, fe80::/10 */
+    REACH_METADATA,    /* 169.254.169.254, fd00:ec2::254, 100.100.100.200 */
+    REACH_UNSPECIFIED, /* 0.0.0.0/8, ::: they reach the host itself */
+    REACH_MULTICAST,
+    REACH_BROADCAST,
+    REACH_RESERVED, /* documentation, benchmarking, 240.0.0.0/4, discard, deprecated site-local and the like */
+};
+
+enum reach_place reach_place_of(const union netaddr *canonical);
+const char *reach_place_name(enum reach_place place);
+
+/*
+ * May `client` reach `destination`? Both are made canonical here. Multicast, broadcast and the unspecified address are
+ * denied to everybody under every setting. On "no", `*place` says what kind of place was refused.
+ */
+bool reach_allowed(enum config_reach reach, const union netaddr *client, const union netaddr *destination,
+                   enum reach_place *place);
+
+#endif
