@@ -5,10 +5,15 @@
  *   handshake_init(&h, need_password);
  *   step = handshake_advance(&h, bytes, len, &used);   -> `used` bytes are done with; call again for what follows
  *     HANDSHAKE_MORE      the rest is a beginning of a message: keep it, bring more
- *     HANDSHAKE_PASSWORD  check h.user / h.password, then handshake_password_checked()
+ *     HANDSHAKE_PASSWORD  check h.login, then handshake_password_checked()
  *     HANDSHAKE_REQUEST   h.request is what the client wants; then handshake_reply(), and the negotiation is over
  *     HANDSHAKE_FAILED    send what is in `out`, if anything, and close; h.failure says why in words
  * `used` never reaches beyond the message that made the step, so early data of a CONNECT is untouched.
+ *
+ * Strict where it matters: another protocol's first byte is answered with nothing at all, a NUL in a login is a wrong
+ * login. Loose where a client would suffer for nothing: RSV is not looked at, and a UDP ASSOCIATE to an empty name is
+ * taken as one to 0.0.0.0, because its address is a hint. Unknown commands are the owner's to refuse.
+ *
  * After each call the owner sends h.out[0 .. h.out_len) and sets h.out_len to 0; replies add up when it does not.
  */
 #ifndef CONESOCKS_WIRE_HANDSHAKE_H
@@ -39,7 +44,7 @@ struct handshake {
     bool need_password;
     uint8_t out[HANDSHAKE_OUTPUT_MAX];
     uint8_t out_len;
-    const char *failure; /* static text, after HANDSHAKE_FAILED */
+    const char *failure; /* static text, after HANDSHAKE_FAILED or a login that was not accepted */
 
     struct socks5_password login;  /* after HANDSHAKE_PASSWORD; points into the input of that call */
     struct socks5_request request; /* after HANDSHAKE_REQUEST; points into the input of that call */
