@@ -1,1 +1,220 @@
-typedef int placeholder; /* being written */
+#include "net/dial.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "net/sock.h"
+
+#define CANDIDATES_MAX      16 /* of one family; a name with more loses the rest */
+#define ATTEMPT_DELAY_MS    250
+#define RESOLUTION_DELAY_MS 50 /* RFC 8305 section 3: how long the preferred family's answer is waited for */
+
+enum { V4, V6, FAMILIES };
+
+struct attempt {
+    struct dial *dial;
+    struct event writable;
+    union netaddr to;
+    int fd; /* -1: free */
+};
+
+struct dial {
+    struct event_base *base;
+    struct dial_options options;
+    dial_done *done;
+    void *arg;
+    struct event step_timer, deadline;
+    union netaddr candidates[FAMILIES][CANDIDATES_MAX];
+    size_t added[FAMILIES], tried[FAMILIES];
+    int next_family;
+    bool all_added, waited_for_preferred;
+    int error;
+    size_t started, running;
+    struct attempt attempts[FAMILIES * CANDIDATES_MAX];
+};
+
+static void on_step(evutil_socket_t fd, short what, void *arg);
+static void on_deadline(evutil_socket_t fd, short what, void *arg);
+
+static struct timeval milliseconds(uint64_t ms)
+{
+    return (struct timeval){.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+}
+
+static void step_after(struct dial *dial, uint64_t ms)
+{
+    struct timeval delay = milliseconds(ms);
+    event_add(&dial->step_timer, &delay);
+}
+
+struct dial *dial_new(struct event_base *base, const struct dial_options *options, dial_done *done, void *arg)
+{
+    struct dial *dial = calloc(1, sizeof(*dial));
+    if (!dial)
+        return NULL;
+    dial->base = base;
+    dial->options = *options;
+    dial->done = done;
+    dial->arg = arg;
+    dial->next_family = options->ipv4_first ? V4 : V6;
+    event_assign(&dial->step_timer, base, -1, 0, on_step, dial);
+    event_assign(&dial->deadline, base, -1, 0, on_deadline, dial);
+    struct timeval timeout = milliseconds(options->timeout_ms);
+    event_add(&dial->deadline, &timeout);
+    return dial;
+}
+
+static void close_attempt(struct attempt *attempt)
+{
+    if (attempt->fd < 0)
+        return;
+    event_del(&attempt->writable);
+    close(attempt->fd);
+    attempt->fd = -1;
+    attempt->dial->running--;
+}
+
+void dial_cancel(struct dial *dial)
+{
+    for (size_t i = 0; i < dial->started; i++)
+        close_attempt(&dial->attempts[i]);
+    event_del(&dial->step_timer);
+    event_del(&dial->deadline);
+    free(dial);
+}
+
+static void finish(struct dial *dial, int fd, int error, const union netaddr *to)
+{
+    dial_done *done = dial->done;
+    void *arg = dial->arg;
+    union netaddr reached = to ? *to : (union netaddr){0};
+    dial_cancel(dial);
+    done(arg, fd, error, &reached);
+}
+
+void dial_add(struct dial *dial, int family, const union netaddr *addresses, size_t count)
+{
+    int slot = family == AF_INET ? V4 : V6;
+    for (size_t i = 0; i < count && dial->added[slot] < CANDIDATES_MAX; i++)
+        dial->candidates[slot][dial->added[slot]++] = addresses[i];
+    if (dial->running == 0 || !event_pending(&dial->step_timer, EV_TIMEOUT, NULL))
+        step_after(dial, 0);
+}
+
+void dial_all_added(struct dial *dial)
+{
+    dial->all_added = true;
+    if (dial->running == 0)
+        step_after(dial, 0);
+}
+
+/* A host that refuses is there; one that does not answer may be; no route tells least. */
+static int telling(int error)
+{
+    switch (error) {
+    case 0:
+        return 0;
+    case ECONNREFUSED:
+    case ECONNRESET:
+        return 4;
+    case ETIMEDOUT:
+        return 3;
+    case EHOSTUNREACH:
+        return 2;
+    default:
+        return 1;
+    }
+}
+
+static void note_error(struct dial *dial, int error)
+{
+    if (telling(error) > telling(dial->error))
+        dial->error = error;
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)what;
+    struct attempt *attempt = arg;
+    struct dial *dial = attempt->dial;
+    int error = sock_error(fd);
+    if (error) {
+        note_error(dial, error);
+        close_attempt(attempt);
+        step_after(dial, 0);
+        return;
+    }
+    event_del(&attempt->writable);
+    attempt->fd = -1;
+    dial->running--;
+    finish(dial, fd, 0, &attempt->to);
+}
+
+/* 0, or the errno of an attempt that failed at once. */
+static int start(struct dial *dial, const union netaddr *to)
+{
+    int fd = sock_connect(to, to->sa.sa_family == AF_INET ? &dial->options.from_v4 : &dial->options.from_v6);
+    if (fd < 0)
+        return -fd;
+    struct attempt *attempt = &dial->attempts[dial->started++];
+    *attempt = (struct attempt){.dial = dial, .to = *to, .fd = fd};
+    dial->running++;
+    event_assign(&attempt->writable, dial->base, fd, EV_WRITE, on_writable, attempt);
+    event_add(&attempt->writable, NULL);
+    return 0;
+}
+
+static bool left(const struct dial *dial, int family)
+{
+    return dial->tried[family] < dial->added[family];
+}
+
+/* The next candidate, families alternating; NULL when none is left for now. */
+static const union netaddr *next_candidate(struct dial *dial)
+{
+    int family = left(dial, dial->next_family) ? dial->next_family : 1 - dial->next_family;
+    if (!left(dial, family))
+        return NULL;
+    dial->next_family = 1 - family;
+    return &dial->candidates[family][dial->tried[family]++];
+}
+
+static bool waits_for_preferred(struct dial *dial)
+{
+    int preferred = dial->options.ipv4_first ? V4 : V6;
+    if (dial->all_added || dial->waited_for_preferred || dial->added[preferred] > 0)
+        return false;
+    return dial->added[1 - preferred] > 0;
+}
+
+static void on_step(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct dial *dial = arg;
+    if (waits_for_preferred(dial)) {
+        dial->waited_for_preferred = true;
+        step_after(dial, RESOLUTION_DELAY_MS);
+        return;
+    }
+    for (const union netaddr *to; (to = next_candidate(dial));) {
+        int error = start(dial, to);
+        if (error == 0) {
+            step_after(dial, ATTEMPT_DELAY_MS);
+            return;
+        }
+        note_error(dial, error);
+    }
+    if (dial->all_added && dial->running == 0)
+        finish(dial, -1, dial->error, NULL);
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct dial *dial = arg;
+    note_error(dial, ETIMEDOUT);
+    finish(dial, -1, dial->error, NULL);
+}

@@ -1,1 +1,153 @@
-typedef int placeholder; /* being written */
+#include "net/sock.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <unistd.h>
+
+#include "net/ports.h"
+
+/* A dead peer is found after a minute of silence and five unanswered probes: about two minutes. */
+#define KEEPALIVE_IDLE_S     60
+#define KEEPALIVE_INTERVAL_S 12
+#define KEEPALIVE_PROBES     5
+/* Room for bursts: the default holds some ninety datagrams. The kernel grants up to net.core.rmem_max. */
+#define UDP_BUFFER_BYTES (1024 * 1024)
+#define LISTEN_BACKLOG   4096
+
+static void set_option(int fd, int level, int option, int value)
+{
+    /* A refused option costs comfort, not correctness: the ones that matter check for themselves. */
+    (void)setsockopt(fd, level, option, &value, sizeof(value));
+}
+
+static int close_with(int fd, int error)
+{
+    close(fd);
+    return -error;
+}
+
+static void tune_stream(int fd)
+{
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
+}
+
+int sock_listen(const union netaddr *address, bool shared)
+{
+    int fd = socket(address->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (shared)
+        set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    if (address->sa.sa_family == AF_INET6)
+        set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, !netaddr_is_any(address));
+    if (bind(fd, &address->sa, netaddr_len(address)) < 0 || listen(fd, LISTEN_BACKLOG) < 0)
+        return close_with(fd, errno);
+    return fd;
+}
+
+int sock_accept(int listener, union netaddr *peer)
+{
+    socklen_t len = sizeof(*peer);
+    int fd = accept4(listener, &peer->sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    netaddr_unmap(peer);
+    tune_stream(fd);
+    return fd;
+}
+
+int sock_connect(const union netaddr *to, const union netaddr *from)
+{
+    int fd = socket(to->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    tune_stream(fd);
+    if (from->sa.sa_family == to->sa.sa_family) {
+        /* The port is chosen at connect, when the peer is known: ports in TIME_WAIT towards others don't count. */
+        set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+        if (bind(fd, &from->sa, netaddr_len(from)) < 0)
+            return close_with(fd, errno);
+    }
+    if (connect(fd, &to->sa, netaddr_len(to)) < 0 && errno != EINPROGRESS)
+        return close_with(fd, errno);
+    return fd;
+}
+
+/*
+ * No "don't fragment", and nobody may talk us into small packets: IPv4 ignores path MTU messages altogether (routers
+ * fragment); IPv6, where only the sender can fragment, heeds them, and the kernel then fragments down to 1280 at least.
+ */
+static void allow_fragments(int fd, int family)
+{
+    if (family == AF_INET)
+        set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_OMIT);
+    else
+        set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT);
+}
+
+int sock_udp(union netaddr *local, struct ports *ports)
+{
+    int family = local->sa.sa_family;
+    int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    if (family == AF_INET6)
+        set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    allow_fragments(fd, family);
+    set_option(fd, SOL_SOCKET, SO_RCVBUF, UDP_BUFFER_BYTES);
+    set_option(fd, SOL_SOCKET, SO_SNDBUF, UDP_BUFFER_BYTES);
+    int failed = ports_bind(ports, fd, local);
+    return failed ? close_with(fd, -failed) : fd;
+}
+
+int sock_udp_connect(int fd, const union netaddr *peer)
+{
+    return connect(fd, &peer->sa, netaddr_len(peer)) < 0 ? -errno : 0;
+}
+
+int sock_udp_disconnect(int fd)
+{
+    struct sockaddr none = {.sa_family = AF_UNSPEC};
+    return connect(fd, &none, sizeof(none)) < 0 ? -errno : 0;
+}
+
+int sock_error(int fd)
+{
+    int error = 0;
+    socklen_t len = sizeof(error);
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 ? errno : error;
+}
+
+union netaddr sock_local(int fd)
+{
+    union netaddr local = {0};
+    socklen_t len = sizeof(local);
+    if (getsockname(fd, &local.sa, &len) < 0)
+        return (union netaddr){0};
+    netaddr_unmap(&local);
+    return local;
+}
+
+void sock_abort(int fd)
+{
+    struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    close(fd);
+}
+
+bool sock_has_route(const union netaddr *address)
+{
+    int fd = socket(address->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return false;
+    union netaddr to = *address;
+    netaddr_set_port(&to, 9); /* any port: connecting a UDP socket sends nothing */
+    bool routed = connect(fd, &to.sa, netaddr_len(&to)) == 0;
+    close(fd);
+    return routed;
+}

@@ -1,0 +1,39 @@
+/*
+ * Happy eyeballs (RFC 8305): reaches one host through whichever of its addresses answers first. Addresses may come
+ * family by family while attempts are under way; families alternate, a new attempt starts every 250 ms or as soon as
+ * one fails.
+ */
+#ifndef CONESOCKS_NET_DIAL_H
+#define CONESOCKS_NET_DIAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/netaddr.h"
+
+struct dial;
+struct event_base;
+
+struct dial_options {
+    uint64_t timeout_ms;            /* for everything together, from dial_new() on */
+    bool ipv4_first;                /* else IPv6 is tried first */
+    union netaddr from_v4, from_v6; /* where to connect from; AF_UNSPEC = the system's choice */
+};
+
+/*
+ * `fd` is the connected socket, the caller's from now on, and `to` the address it reached; or fd is -1 and `error` the
+ * most telling errno of the attempts (0: there was no address to try). The dial is gone afterwards.
+ */
+typedef void dial_done(void *arg, int fd, int error, const union netaddr *to);
+
+/* `done` comes from the event loop, never from inside one of these calls. NULL: no memory. */
+struct dial *dial_new(struct event_base *base, const struct dial_options *options, dial_done *done, void *arg);
+/* Adds the addresses (with port) of one family, preferred first. */
+void dial_add(struct dial *dial, int family, const union netaddr *addresses, size_t count);
+/* No more addresses will come. */
+void dial_all_added(struct dial *dial);
+/* Gives up without calling `done`. */
+void dial_cancel(struct dial *dial);
+
+#endif

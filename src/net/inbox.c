@@ -1,0 +1,74 @@
+#include "net/inbox.h"
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct inbox {
+    struct event wake;
+    int fd;
+    pthread_mutex_t lock;
+    struct inbox_item *first, **last;
+};
+
+static void run_items(struct inbox *inbox)
+{
+    pthread_mutex_lock(&inbox->lock);
+    struct inbox_item *item = inbox->first;
+    inbox->first = NULL;
+    inbox->last = &inbox->first;
+    pthread_mutex_unlock(&inbox->lock);
+    while (item) {
+        struct inbox_item *next = item->next;
+        item->run(item);
+        item = next;
+    }
+}
+
+static void on_wake(evutil_socket_t fd, short what, void *arg)
+{
+    (void)what;
+    eventfd_t count;
+    (void)eventfd_read(fd, &count);
+    run_items(arg);
+}
+
+struct inbox *inbox_new(struct event_base *base)
+{
+    struct inbox *inbox = calloc(1, sizeof(*inbox));
+    if (!inbox)
+        return NULL;
+    inbox->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (inbox->fd < 0) {
+        free(inbox);
+        return NULL;
+    }
+    pthread_mutex_init(&inbox->lock, NULL);
+    inbox->last = &inbox->first;
+    event_assign(&inbox->wake, base, inbox->fd, EV_READ | EV_PERSIST, on_wake, inbox);
+    event_add(&inbox->wake, NULL);
+    return inbox;
+}
+
+void inbox_free(struct inbox *inbox)
+{
+    run_items(inbox);
+    event_del(&inbox->wake);
+    close(inbox->fd);
+    pthread_mutex_destroy(&inbox->lock);
+    free(inbox);
+}
+
+void inbox_post(struct inbox *inbox, struct inbox_item *item)
+{
+    item->next = NULL;
+    pthread_mutex_lock(&inbox->lock);
+    *inbox->last = item;
+    inbox->last = &item->next;
+    pthread_mutex_unlock(&inbox->lock);
+    (void)eventfd_write(inbox->fd, 1);
+}

@@ -1,0 +1,43 @@
+/*
+ * Sockets as this proxy uses them: non-blocking, close-on-exec, with the options that belong to their purpose.
+ * Functions that make a socket return the descriptor or a negative errno.
+ */
+#ifndef CONESOCKS_NET_SOCK_H
+#define CONESOCKS_NET_SOCK_H
+
+#include <stdbool.h>
+
+#include "base/netaddr.h"
+
+struct ports;
+
+/* A TCP listener. `shared`: one of several that split the connections to this address between them (SO_REUSEPORT).
+ * The wildcard :: also takes IPv4. */
+int sock_listen(const union netaddr *address, bool shared);
+
+/* Accepts one connection; `peer` is unmapped. */
+int sock_accept(int listener, union netaddr *peer);
+
+/* Starts a TCP connection, from the host `from` (AF_UNSPEC: the system's choice). The connection is ready, or has
+ * failed (sock_error), when the socket becomes writable. */
+int sock_connect(const union netaddr *to, const union netaddr *from);
+
+/* A UDP socket on the host of `local` with a port from `ports`: exclusive, no broadcast; datagrams larger than the
+ * path are fragmented, and forged "packet too big" messages change nothing. `local` gets the port. */
+int sock_udp(union netaddr *local, struct ports *ports);
+
+/* Fixes the peer of a UDP socket, or lets it go; the local port stays. 0 or a negative errno. */
+int sock_udp_connect(int fd, const union netaddr *peer);
+int sock_udp_disconnect(int fd);
+
+/* The pending error of a socket (positive errno), 0 when there is none. */
+int sock_error(int fd);
+/* The socket's own address, unmapped; AF_UNSPEC when there is none. */
+union netaddr sock_local(int fd);
+/* Closes with a reset, so that the peer does not take a broken stream for a complete one. */
+void sock_abort(int fd);
+
+/* Whether a datagram to `address` would find a route. */
+bool sock_has_route(const union netaddr *address);
+
+#endif

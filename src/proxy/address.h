@@ -1,0 +1,34 @@
+/*
+ * Between the wire's addresses and the sockets', and from errors to reply codes.
+ */
+#ifndef CONESOCKS_PROXY_ADDRESS_H
+#define CONESOCKS_PROXY_ADDRESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/netaddr.h"
+#include "conesocks/socks5.h"
+
+/* Room for a name and the final NUL. */
+#define NAME_TEXT_MAX 256
+
+enum address_kind {
+    ADDRESS_IP,   /* `addr` is it */
+    ADDRESS_NAME, /* `name` is it, in lower case, without a final dot */
+    ADDRESS_BAD   /* neither an address nor a host name */
+};
+
+/*
+ * What a SOCKS5 address means. Some clients send literals as names ("192.0.2.1", "[2001:db8::1]"): they are addresses.
+ * IPv4-mapped addresses are unmapped. `addr` gets the port in any case; `name` is NAME_TEXT_MAX bytes.
+ */
+enum address_kind address_read(const struct socks5_addr *in, union netaddr *addr, char *name);
+
+/* The wire's form of an address, unmapped; points into `addr`, which must stay unmapped itself. */
+struct socks5_addr address_to_wire(const union netaddr *addr);
+
+/* RFC 1928 section 6, from the errno of a failed connection; 0 = there was no address to try. */
+enum socks5_reply address_reply_of(int error);
+
+#endif

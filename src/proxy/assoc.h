@@ -1,0 +1,47 @@
+/*
+ * A UDP association (RFC 1928 section 7) with the NAT behaviour of RFC 4787: one external socket per address family,
+ * the same for every destination (endpoint-independent mapping), open to whom the filtering mode says (by default to
+ * everybody).
+ *
+ * Nothing that arrives on its sockets ends an association. Its owner does: when the control connection ends, or when
+ * assoc_sweep() says that the idle limit has passed.
+ */
+#ifndef CONESOCKS_PROXY_ASSOC_H
+#define CONESOCKS_PROXY_ASSOC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/metrics.h"
+#include "base/netaddr.h"
+#include "conesocks/socks5.h"
+#include "proxy/env.h"
+
+/* Whose datagrams go where, and how many went: plain values, together. */
+struct assoc_flow {
+    union netaddr relay;                  /* where the client sends to, on this host */
+    union netaddr client_host;            /* the control connection's peer: only it may send; port 0 */
+    union netaddr client;                 /* where the client sends from; AF_UNSPEC until its first valid datagram */
+    union netaddr external[FAMILY_COUNT]; /* where the internet sees the client; AF_UNSPEC until opened */
+    uint16_t hint_port;                   /* the request's idea of the client's port; 0 = none */
+    uint64_t started_ms, learned_ms, last_up_ms, last_down_ms;
+    uint64_t up_datagrams, up_bytes, down_datagrams, down_bytes; /* payload bytes */
+    uint32_t dropped[DROP_REASON_COUNT];
+};
+
+struct assoc;
+
+/*
+ * Opens an association for the client of a control connection: `peer` and `local` are that connection's two ends,
+ * unmapped; `hint` is the request's DST. Its relay socket is armed on return. 0 or a negative errno.
+ */
+int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, const union netaddr *local,
+              const struct socks5_addr *hint);
+void assoc_free(struct assoc *assoc);
+
+const struct assoc_flow *assoc_flow(const struct assoc *assoc);
+
+/* To be called about once a second. true: idle for longer than `udp.idle` allows. */
+bool assoc_sweep(struct assoc *assoc, uint64_t now_ms);
+
+#endif

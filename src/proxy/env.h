@@ -1,0 +1,61 @@
+/*
+ * What a session needs from its worker. One per worker thread; everything in it belongs to that thread, but for
+ * `config` and `auth`, which are shared and do not change.
+ */
+#ifndef CONESOCKS_PROXY_ENV_H
+#define CONESOCKS_PROXY_ENV_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "base/metrics.h"
+#include "conf/config.h"
+#include "net/dgram_io.h"
+#include "net/ports.h"
+
+struct auth;
+struct event_base;
+struct inbox;
+struct pump_pool;
+struct resolver;
+struct session;
+
+TAILQ_HEAD(session_list, session);
+
+struct env {
+    struct event_base *base;
+    const struct config *config;
+    struct auth *auth; /* NULL when there are no users */
+    struct resolver *resolver;
+    struct inbox *inbox;
+    struct pump_pool *pumps;
+    struct ports ports;
+    uint64_t (*clock_ms)(void); /* monotonic: nothing expires when the wall clock jumps */
+    struct metrics metrics;
+
+    /* The datagram path's buffers: see assoc.c. */
+    struct dgram_io *dgrams;
+    struct dgram_run received[DGRAM_BATCH_MAX];
+    struct dgram_batch to_client, to_external[2];
+
+    struct session_list sessions; /* alive */
+    struct session_list ended;    /* to be freed once their callbacks have returned */
+};
+
+static inline uint64_t env_now(const struct env *env)
+{
+    return env->clock_ms();
+}
+
+/* CLOCK_MONOTONIC_COARSE, in milliseconds: a few milliseconds behind, and nearly free. */
+uint64_t env_clock_coarse(void);
+
+/* Index of a family in pairs such as `to_external`. */
+enum { FAMILY_V4, FAMILY_V6, FAMILY_COUNT };
+static inline int family_index(int family)
+{
+    return family == AF_INET ? FAMILY_V4 : FAMILY_V6;
+}
+
+#endif
