@@ -24,9 +24,14 @@ enum config_reach { CONFIG_REACH_AUTO, CONFIG_REACH_PUBLIC, CONFIG_REACH_PRIVATE
 /* Which addresses of a name are tried first, or at all. */
 enum config_prefer { CONFIG_PREFER_IPV6, CONFIG_PREFER_IPV4, CONFIG_PREFER_IPV6_ONLY, CONFIG_PREFER_IPV4_ONLY };
 
+/* How clients of a listener log in. Auto: with a password when there are users, else not at all. */
+enum config_auth { CONFIG_AUTH_AUTO, CONFIG_AUTH_NONE, CONFIG_AUTH_PASSWORD };
+
 struct config_listener {
     union netaddr address; /* with port */
-    bool need_password;    /* auth: password, or left out while there are users */
+    enum config_auth auth; /* as the file says */
+    bool need_password;    /* what follows from it */
+    bool open;             /* without a login, although strangers may reach it */
 };
 
 struct config_user {
@@ -79,6 +84,8 @@ struct config {
  * afterwards when there is nothing to say.
  */
 struct config *config_load(const char *path, char **errors, char **warnings);
+/* The same for the text of a file, which the messages call `name`. */
+struct config *config_parse(const char *name, const char *text, size_t size, char **errors, char **warnings);
 void config_free(struct config *config);
 
 /* Writes the configuration in force as a file that config_load reads back as equal; passwords are left out as "***"

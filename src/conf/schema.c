@@ -1,1 +1,237 @@
-typedef int placeholder; /* being written */
+#include "conf/schema.h"
+
+#include <string.h>
+
+#include "conf/config.h"
+#include "conf/value.h"
+
+#define MS   ((uint64_t)1)
+#define SEC  (1000 * MS)
+#define MIN  (60 * SEC)
+#define HOUR (60 * MIN)
+
+#define FIELD(structure, member) .offset = offsetof(structure, member), .size = sizeof(((structure *)NULL)->member)
+#define OPTION(type_, member)    .type = &value_##type_, FIELD(struct config, member)
+#define LIST(kind_, member, count_member)                                                                              \
+    .kind = (kind_), FIELD(struct config, member), .count_offset = offsetof(struct config, count_member),              \
+    .element_size = sizeof(*((struct config *)NULL)->member)
+#define GROUP(rows_)    .kind = SCHEMA_GROUP, .rows = (rows_)
+#define RANGE(from, to) .min = (from), .max = (to)
+#define WORDS(...)                                                                                                     \
+    .words = (const char *const[])                                                                                     \
+    {                                                                                                                  \
+        __VA_ARGS__, NULL                                                                                              \
+    }
+
+static const struct schema_row listen_rows[] = {
+    /* The address first: reading it resets the port, which shares its field. */
+    {"address", .type = &value_address, FIELD(struct config_listener, address), .initial = "127.0.0.1",
+     .help = "address to accept clients on; 0.0.0.0 or \"::\" for every one this host has"},
+    {"port", .type = &value_port, FIELD(struct config_listener, address), RANGE(1, UINT16_MAX), .initial = "1080",
+     .help = "TCP port to accept clients on"},
+    {"auth", .type = &value_choice, FIELD(struct config_listener, auth), WORDS("auto", "none", "password"),
+     .initial = "auto", .help = "how clients log in; auto: password when there are users, else none"},
+    {"open", .type = &value_bool, FIELD(struct config_listener, open), .initial = "false",
+     .help = "serve anybody who can reach this address, without a login"},
+    {0},
+};
+
+static const struct schema_row user_rows[] = {
+    {"name", .type = &value_text, FIELD(struct config_user, name), RANGE(1, 255), .help = "the name to log in with"},
+    {"password", .type = &value_hash, FIELD(struct config_user, password),
+     .help = "hash of the password; conesocks hash-password makes one"},
+    {0},
+};
+
+static const struct schema_row udp_rows[] = {
+    {"enabled", OPTION(bool, udp.enabled), .initial = "true", .help = "relay datagrams (UDP ASSOCIATE)"},
+    {"filtering", OPTION(choice, udp.filtering),
+     WORDS("endpoint-independent", "address-dependent", "address-and-port-dependent"),
+     .initial = "endpoint-independent", .help = "who on the internet may send to a client's external port"},
+    {"idle", OPTION(duration, udp.idle_ms), RANGE(2 * MIN, 720 * HOUR), .none = "off", .initial = "off",
+     .help = "end an association after this long without a datagram either way"},
+    {"rebind_after", OPTION(duration, udp.rebind_after_ms), RANGE(SEC, HOUR), .initial = "15s",
+     .help = "how long a client must be silent before it may send from another port"},
+    {0},
+};
+
+static const struct schema_row outbound_rows[] = {
+    {"address_v4", OPTION(address_v4, outbound.address_v4), .none = "auto", .initial = "auto",
+     .help = "IPv4 address to connect and send from; auto: the system chooses"},
+    {"address_v6", OPTION(address_v6, outbound.address_v6), .none = "auto", .initial = "auto",
+     .help = "IPv6 address to connect and send from; auto: the system chooses"},
+    {"prefer", OPTION(choice, outbound.prefer), WORDS("ipv6", "ipv4", "ipv6-only", "ipv4-only"), .initial = "ipv6",
+     .help = "which addresses of a name are tried first, or at all"},
+    {0},
+};
+
+static const struct schema_row dns_rows[] = {
+    {"servers", LIST(SCHEMA_VALUES, dns.servers, dns.server_count), .type = &value_server, RANGE(0, 16),
+     .initial = "[]", .help = "servers that resolve names; none: those of /etc/resolv.conf"},
+    {"timeout", OPTION(duration, dns.timeout_ms), RANGE(100 * MS, MIN), .initial = "5s",
+     .help = "how long a name may take to resolve"},
+    {0},
+};
+
+static const struct schema_row limits_rows[] = {
+    {"lookups_per_client", OPTION(number, limits.lookups_per_client), RANGE(1, 65535), .initial = "256",
+     .help = "names being resolved at once for one client address"},
+    {"lookups_per_association", OPTION(number, limits.lookups_per_association), RANGE(1, 65535), .initial = "16",
+     .help = "names being resolved at once for one UDP association"},
+    {0},
+};
+
+static const struct schema_row timeouts_rows[] = {
+    {"handshake", OPTION(duration, timeouts.handshake_ms), RANGE(SEC, 10 * MIN), .initial = "10s",
+     .help = "how long a client may take from connecting to a complete request"},
+    {"connect", OPTION(duration, timeouts.connect_ms), RANGE(SEC, 10 * MIN), .initial = "15s",
+     .help = "how long a CONNECT may take to reach its destination"},
+    {0},
+};
+
+static const struct schema_row log_rows[] = {
+    {"level", OPTION(choice, log.level), WORDS("error", "warning", "info", "debug"), .initial = "info",
+     .help = "the least urgent lines to log"},
+    {"target", OPTION(choice, log.target), WORDS("stderr", "syslog"), .initial = "stderr",
+     .help = "where log lines go"},
+    {0},
+};
+
+static const struct schema_row run_rows[] = {
+    {"pid_file", OPTION(path, run.pid_file), .none = "none", .initial = "none",
+     .help = "file that holds the process id, locked; none: /run/conesocks.pid as a daemon, else no file"},
+    {0},
+};
+
+const struct schema_row schema[] = {
+    {"listen", LIST(SCHEMA_LIST, listen, listen_count), .rows = listen_rows, RANGE(1, 64),
+     .initial = "[{address: 127.0.0.1, port: 1080}]", .help = "where to accept clients"},
+    {"users", LIST(SCHEMA_LIST, users, user_count), .rows = user_rows, RANGE(0, 65536), .initial = "[]",
+     .help = "who may log in"},
+    {"reach", OPTION(choice, reach), WORDS("auto", "public", "private", "all"), .initial = "auto",
+     .help = "where clients may go; auto: where they could go without this proxy"},
+    {"udp", GROUP(udp_rows), .help = "the datagram relay"},
+    {"outbound", GROUP(outbound_rows), .help = "the side that faces the internet"},
+    {"dns", GROUP(dns_rows), .help = "how names are resolved"},
+    {"limits", GROUP(limits_rows), .help = "what one client may take"},
+    {"timeouts", GROUP(timeouts_rows), .help = "how long things may take"},
+    {"workers", OPTION(number, workers), RANGE(0, 256), .initial = "0", .help = "threads; 0: one per CPU"},
+    {"log", GROUP(log_rows), .help = "what is logged, and where"},
+    {"run", GROUP(run_rows), .help = "the process"},
+    {0},
+};
+
+static bool all_zero(const void *field, size_t size)
+{
+    const unsigned char *bytes = field;
+    for (size_t i = 0; i < size; i++)
+        if (bytes[i] != 0)
+            return false;
+    return true;
+}
+
+const char *schema_parse(const struct schema_row *row, const char *text, void *field)
+{
+    if (row->none && strcmp(text, row->none) == 0) {
+        memset(field, 0, row->type->size);
+        return NULL;
+    }
+    return row->type->parse(row, text, field);
+}
+
+void schema_format(const struct schema_row *row, const void *field, FILE *out)
+{
+    if (row->none && all_zero(field, row->type->size))
+        fputs(row->none, out);
+    else
+        row->type->format(row, field, out);
+}
+
+void schema_expect(const struct schema_row *row, FILE *out)
+{
+    if (row->none)
+        fprintf(out, "%s, or ", row->none);
+    for (size_t i = 0; row->words && row->words[i]; i++)
+        fprintf(out, "%s%s", i == 0 ? "" : row->words[i + 1] ? ", " : " or ", row->words[i]);
+    if (row->type->what)
+        fputs(row->type->what, out);
+    if (row->type->bound) {
+        fputs(" from ", out);
+        row->type->bound(row->min, out);
+        fputs(" to ", out);
+        row->type->bound(row->max, out);
+    }
+}
+
+size_t schema_count(const struct schema_row *rows)
+{
+    size_t count = 0;
+    while (rows[count].key)
+        count++;
+    return count;
+}
+
+const struct schema_row *schema_find(const struct schema_row *rows, const char *key, size_t key_len)
+{
+    for (; rows->key; rows++)
+        if (strlen(rows->key) == key_len && memcmp(rows->key, key, key_len) == 0)
+            return rows;
+    return NULL;
+}
+
+/* Levenshtein's distance: how many letters to add, drop or change. */
+static size_t distance(const char *a, const char *b)
+{
+    size_t row[64];
+    size_t b_len = strlen(b);
+    if (b_len >= sizeof(row) / sizeof(row[0]))
+        return SIZE_MAX;
+    for (size_t j = 0; j <= b_len; j++)
+        row[j] = j;
+    for (size_t i = 0; a[i]; i++) {
+        size_t diagonal = row[0];
+        row[0] = i + 1;
+        for (size_t j = 0; j < b_len; j++) {
+            size_t change = diagonal + (a[i] != b[j]);
+            size_t drop = row[j + 1] + 1, add = row[j] + 1;
+            diagonal = row[j + 1];
+            row[j + 1] = change < drop ? change : drop;
+            if (add < row[j + 1])
+                row[j + 1] = add;
+        }
+    }
+    return row[b_len];
+}
+
+const char *schema_nearest(const struct schema_row *rows, const char *key)
+{
+    const char *nearest = NULL;
+    size_t least = 3; /* more than two slips are another word */
+    for (; rows->key; rows++) {
+        size_t d = distance(rows->key, key);
+        if (d < least && d < strlen(rows->key)) {
+            least = d;
+            nearest = rows->key;
+        }
+    }
+    return nearest;
+}
+
+static void list_rows(const struct schema_row *rows, const char *prefix, FILE *out)
+{
+    for (; rows->key; rows++) {
+        char path[128];
+        if (rows->kind != SCHEMA_GROUP)
+            fprintf(out, "%s%s\t%s%s\t%s\t%s\n", prefix, rows->key, rows->kind == SCHEMA_VALUE ? "" : "list of ",
+                    rows->type ? rows->type->name : "mappings", rows->initial ? rows->initial : "", rows->help);
+        if (rows->rows) {
+            snprintf(path, sizeof(path), "%s%s%s.", prefix, rows->key, rows->kind == SCHEMA_LIST ? "[]" : "");
+            list_rows(rows->rows, path, out);
+        }
+    }
+}
+
+void schema_list(FILE *out)
+{
+    list_rows(schema, "", out);
+}

@@ -1,0 +1,155 @@
+#include "conf/consistent.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/netaddr.h"
+
+struct context {
+    yaml_document_t *document;
+    struct report *report;
+};
+
+/* An option in a list's element, for messages. */
+struct spot {
+    struct place place;
+    char key[64];
+};
+
+static struct place place_in_list(const struct context *context, const char *list, size_t i, const char *key)
+{
+    if (!context->document)
+        return (struct place){0};
+    const yaml_node_t *root = yaml_document_get_root_node(context->document);
+    const yaml_node_t *node = document_get(context->document, root, list);
+    if (!node)
+        return document_place(root);
+    const yaml_node_t *element = yaml_document_get_node(context->document, node->data.sequence.items.start[i]);
+    const yaml_node_t *value = document_get(context->document, element, key);
+    return document_place(value ? value : element);
+}
+
+/* Names "list[i].key" and finds it, or the nearest that is there when it is left out. */
+static struct spot spot_in_list(const struct context *context, const char *list, size_t i, const char *key)
+{
+    struct spot spot = {.place = place_in_list(context, list, i, key)};
+    snprintf(spot.key, sizeof(spot.key), "%s[%zu].%s", list, i, key);
+    return spot;
+}
+
+/* ---- listeners ---- */
+
+/* Who can reach an address, as far as it shows. */
+enum exposure { EXPOSURE_HOST, EXPOSURE_NETWORK, EXPOSURE_WORLD };
+
+static enum exposure exposure_of(const union netaddr *address)
+{
+    union netaddr plain = *address;
+    netaddr_unmap(&plain);
+    size_t len;
+    const uint8_t *host = netaddr_host(&plain, &len);
+    if (len == 4) {
+        if (host[0] == 127)
+            return EXPOSURE_HOST;
+        bool private =
+            host[0] == 10 || (host[0] == 172 && (host[1] & 0xf0) == 16) || (host[0] == 192 && host[1] == 168);
+        bool link_local = host[0] == 169 && host[1] == 254;
+        return private || link_local ? EXPOSURE_NETWORK : EXPOSURE_WORLD;
+    }
+    if (IN6_IS_ADDR_LOOPBACK(&plain.v6.sin6_addr))
+        return EXPOSURE_HOST;
+    bool private = host[0] == 0xfd, link_local = IN6_IS_ADDR_LINKLOCAL(&plain.v6.sin6_addr);
+    return private || link_local ? EXPOSURE_NETWORK : EXPOSURE_WORLD;
+}
+
+/* An open proxy is found and abused within hours, so nobody runs one without having said so. */
+static void check_exposure(const struct context *context, const struct config_listener *listener, size_t i)
+{
+    struct spot spot = spot_in_list(context, "listen", i, "address");
+    char address[NETADDR_TEXT_MAX];
+    enum exposure exposure = exposure_of(&listener->address);
+    netaddr_format_host(&listener->address, address);
+    bool said_open = listener->open && listener->auth == CONFIG_AUTH_NONE;
+    if (exposure == EXPOSURE_WORLD && !said_open)
+        report_error(
+            context->report, spot.place, spot.key,
+            "found %s without a login, an open proxy; expected one of: users (conesocks hash-password makes the "
+            "hash); address: 127.0.0.1; or, to serve anybody, both auth: none and open: true",
+            address);
+    else if (exposure == EXPOSURE_NETWORK && !listener->open)
+        report_warning(context->report, spot.place, spot.key,
+                       "everybody who can reach %s may use this proxy; add users, or say open: true if that is meant",
+                       address);
+}
+
+static void check_listener(const struct context *context, const struct config *config, size_t i)
+{
+    const struct config_listener *listener = &config->listen[i];
+    struct spot address = spot_in_list(context, "listen", i, "address");
+    struct spot auth = spot_in_list(context, "listen", i, "auth");
+    struct spot open = spot_in_list(context, "listen", i, "open");
+    if (!listener->need_password)
+        check_exposure(context, listener, i);
+    else if (config->user_count == 0)
+        report_error(context->report, auth.place, auth.key,
+                     "found password, but there are no users; expected users, or auth: none");
+    else if (listener->open)
+        report_warning(context->report, open.place, open.key, "true changes nothing where a password is asked for");
+    for (size_t j = 0; j < i; j++)
+        if (netaddr_equal(&listener->address, &config->listen[j].address))
+            report_error(context->report, address.place, address.key,
+                         "found the address and port of listen[%zu], expected another", j);
+}
+
+/* ---- users ---- */
+
+struct named {
+    const char *name;
+    size_t index;
+};
+
+static int by_name(const void *a, const void *b)
+{
+    const struct named *left = a, *right = b;
+    int order = strcmp(left->name, right->name);
+    return order ? order : (left->index > right->index) - (left->index < right->index);
+}
+
+static void check_users(const struct context *context, const struct config *config)
+{
+    struct named *names = calloc(config->user_count + 1, sizeof(*names));
+    if (!names) {
+        report_error(context->report, (struct place){0}, NULL, "out of memory");
+        return;
+    }
+    for (size_t i = 0; i < config->user_count; i++)
+        names[i] = (struct named){config->users[i].name, i};
+    qsort(names, config->user_count, sizeof(*names), by_name);
+    for (size_t i = 1; i < config->user_count; i++) {
+        if (strcmp(names[i - 1].name, names[i].name) != 0)
+            continue;
+        struct spot spot = spot_in_list(context, "users", names[i].index, "name");
+        report_error(context->report, spot.place, spot.key, "found the name of users[%zu], expected another",
+                     names[i - 1].index);
+    }
+    free(names);
+}
+
+bool consistent_check(struct config *config, yaml_document_t *document, struct report *report)
+{
+    const struct context context = {document, report};
+    unsigned before = report->error_count;
+    bool any_password = false;
+    for (size_t i = 0; i < config->listen_count; i++) {
+        struct config_listener *listener = &config->listen[i];
+        listener->need_password =
+            listener->auth == CONFIG_AUTH_PASSWORD || (listener->auth == CONFIG_AUTH_AUTO && config->user_count > 0);
+        any_password |= listener->need_password;
+        check_listener(&context, config, i);
+    }
+    check_users(&context, config);
+    if (config->user_count > 0 && !any_password)
+        report_warning(report, place_in_list(&context, "users", 0, "name"), "users",
+                       "no listener asks for a login; users are not used");
+    return report->error_count == before;
+}

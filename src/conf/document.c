@@ -1,0 +1,198 @@
+#include "conf/document.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct place whole_file = {0};
+
+/* ---- reading ---- */
+
+static char *read_all(int fd, size_t *size)
+{
+    size_t room = DOCUMENT_SIZE_MAX + 1; /* one more than allowed shows that there is more */
+    char *text = malloc(room);
+    if (!text)
+        return NULL;
+    *size = 0;
+    while (*size < room) {
+        ssize_t n = read(fd, text + *size, room - *size);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            free(text);
+            return NULL;
+        }
+        if (n == 0)
+            break;
+        *size += (size_t)n;
+    }
+    return text;
+}
+
+char *document_read(const char *path, size_t *size, struct report *report)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    char *text = fd < 0 ? NULL : read_all(fd, size);
+    if (!text)
+        report_error(report, whole_file, NULL, "cannot be read: %s", strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return text;
+}
+
+/* ---- parsing ---- */
+
+static struct place place_of(yaml_mark_t mark)
+{
+    return (struct place){mark.line + 1, mark.column + 1};
+}
+
+/* Where a byte stands; libyaml's reader knows only its offset. */
+static struct place place_of_byte(const char *text, size_t size, size_t offset)
+{
+    struct place place = {1, 1};
+    for (size_t i = 0; i < offset && i < size; i++) {
+        place.column++;
+        if (text[i] == '\n')
+            place = (struct place){place.line + 1, 1};
+    }
+    return place;
+}
+
+/* To YAML, "address: ::" is a mapping within a mapping: the one slip that everybody with IPv6 makes. */
+static bool line_has_double_colon(const char *text, size_t size, size_t line)
+{
+    const char *end = text + size;
+    while (line-- > 0 && text < end) {
+        const char *newline = memchr(text, '\n', (size_t)(end - text));
+        text = newline ? newline + 1 : end;
+    }
+    const char *newline = memchr(text, '\n', (size_t)(end - text));
+    return memmem(text, (size_t)((newline ? newline : end) - text), "::", 2) != NULL;
+}
+
+static void report_syntax(struct report *report, const yaml_parser_t *parser, const char *text, size_t size)
+{
+    const char *problem = parser->problem ? parser->problem : "out of memory";
+    bool address = line_has_double_colon(text, size, parser->problem_mark.line);
+    const char *hint = address ? "; put IPv6 addresses in quotes: \"::1\"" : "";
+    if (parser->error == YAML_READER_ERROR)
+        report_error(report, place_of_byte(text, size, parser->problem_offset), NULL,
+                     "found bytes that are not UTF-8 text (%s), expected YAML", problem);
+    else if (parser->context)
+        report_error(report, place_of(parser->problem_mark), NULL, "not valid YAML: %s (%s, line %zu)%s", problem,
+                     parser->context, parser->context_mark.line + 1, hint);
+    else
+        report_error(report, place_of(parser->problem_mark), NULL, "not valid YAML: %s%s", problem, hint);
+}
+
+static void start(yaml_parser_t *parser, const char *text, size_t size)
+{
+    yaml_parser_set_encoding(parser, YAML_UTF8_ENCODING);
+    yaml_parser_set_input_string(parser, (const unsigned char *)text, size);
+}
+
+/* What of YAML is not taken here, or NULL. */
+static const char *unwanted(const yaml_event_t *event, unsigned documents)
+{
+    switch (event->type) {
+    case YAML_DOCUMENT_START_EVENT:
+        return documents > 0 ? "a second document; expected one only" : NULL;
+    case YAML_ALIAS_EVENT:
+        return "an alias (*name); write the value out";
+    case YAML_SCALAR_EVENT:
+        return event->data.scalar.anchor ? "an anchor (&name); leave it out"
+               : event->data.scalar.tag  ? "a tag (!name); leave it out"
+                                         : NULL;
+    case YAML_SEQUENCE_START_EVENT:
+        return event->data.sequence_start.anchor ? "an anchor (&name); leave it out"
+               : event->data.sequence_start.tag  ? "a tag (!name); leave it out"
+                                                 : NULL;
+    case YAML_MAPPING_START_EVENT:
+        return event->data.mapping_start.anchor ? "an anchor (&name); leave it out"
+               : event->data.mapping_start.tag  ? "a tag (!name); leave it out"
+                                                : NULL;
+    default:
+        return NULL;
+    }
+}
+
+/* Goes through the whole text once, building nothing: an alias bomb is refused before it is lit. */
+static bool is_plain(yaml_parser_t *parser, const char *text, size_t size, struct report *report)
+{
+    unsigned documents = 0;
+    for (bool end = false; !end;) {
+        yaml_event_t event;
+        if (!yaml_parser_parse(parser, &event)) {
+            report_syntax(report, parser, text, size);
+            return false;
+        }
+        const char *found = unwanted(&event, documents);
+        struct place place = place_of(event.start_mark);
+        documents += event.type == YAML_DOCUMENT_START_EVENT;
+        end = event.type == YAML_STREAM_END_EVENT;
+        yaml_event_delete(&event);
+        if (found) {
+            report_error(report, place, NULL, "found %s", found);
+            return false;
+        }
+    }
+    if (documents == 0)
+        report_error(
+            report, whole_file, NULL,
+            "found no options, only emptiness or comments; expected at least one option, such as \"workers: 0\" "
+            "(without -c the built-in default is used)");
+    return documents > 0;
+}
+
+bool document_parse(yaml_document_t *document, const char *text, size_t size, struct report *report)
+{
+    if (size > DOCUMENT_SIZE_MAX) {
+        report_error(report, whole_file, NULL, "found more than %zu KiB; expected a configuration",
+                     DOCUMENT_SIZE_MAX / 1024);
+        return false;
+    }
+    yaml_parser_t parser;
+    if (!yaml_parser_initialize(&parser)) {
+        report_error(report, whole_file, NULL, "out of memory");
+        return false;
+    }
+    start(&parser, text, size);
+    bool good = is_plain(&parser, text, size, report);
+    yaml_parser_delete(&parser);
+    if (!good)
+        return false;
+    if (!yaml_parser_initialize(&parser)) {
+        report_error(report, whole_file, NULL, "out of memory");
+        return false;
+    }
+    start(&parser, text, size);
+    good = yaml_parser_load(&parser, document);
+    if (!good)
+        report_syntax(report, &parser, text, size);
+    yaml_parser_delete(&parser);
+    return good;
+}
+
+/* ---- reading the tree ---- */
+
+struct place document_place(const yaml_node_t *node)
+{
+    return place_of(node->start_mark);
+}
+
+const yaml_node_t *document_get(yaml_document_t *document, const yaml_node_t *mapping, const char *key)
+{
+    if (mapping->type != YAML_MAPPING_NODE)
+        return NULL;
+    for (const yaml_node_pair_t *pair = mapping->data.mapping.pairs.start; pair < mapping->data.mapping.pairs.top;
+         pair++) {
+        const yaml_node_t *name = yaml_document_get_node(document, pair->key);
+        if (name->type == YAML_SCALAR_NODE && strcmp((const char *)name->data.scalar.value, key) == 0)
+            return yaml_document_get_node(document, pair->value);
+    }
+    return NULL;
+}

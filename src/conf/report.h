@@ -1,0 +1,39 @@
+/* What is wrong with a configuration, gathered line by line so that people see all of it at once. */
+#ifndef CONESOCKS_CONF_REPORT_H
+#define CONESOCKS_CONF_REPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+/* A place in the file, counted from 1; line 0: the file as a whole. */
+struct place {
+    size_t line, column;
+};
+
+struct report {
+    const char *file;
+    FILE *errors, *warnings;
+    char *error_text, *warning_text;
+    size_t error_size, warning_size;
+    unsigned error_count;
+};
+
+/* After this many mistakes the rest is not worth reading. */
+#define REPORT_ERRORS_MAX 50
+
+bool report_init(struct report *report, const char *file);
+/* Hands the texts to the caller (free), each NULL when nothing was said. */
+void report_finish(struct report *report, char **errors, char **warnings);
+
+/* "file:line:column: key: message"; `key` may be "" or NULL. */
+void report_error(struct report *report, struct place place, const char *key, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+void report_warning(struct report *report, struct place place, const char *key, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+static inline bool report_full(const struct report *report)
+{
+    return report->error_count >= REPORT_ERRORS_MAX;
+}
+
+#endif

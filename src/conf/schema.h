@@ -1,0 +1,71 @@
+/*
+ * Every option of the configuration, one row each. The row drives all that is done with the option: reading it with
+ * libcyaml, checking it, its default, the dump, and the list that the manual and the sample are checked against.
+ * To add an option: a member in struct config, a row in schema.c, a line in config/conesocks.yaml and one in the
+ * manual.
+ */
+#ifndef CONESOCKS_CONF_SCHEMA_H
+#define CONESOCKS_CONF_SCHEMA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct schema_row;
+
+/* How a value is written, read and stored. The functions see the row for its range and words. */
+struct value_type {
+    const char *name;
+    size_t size; /* of the field */
+    bool owned;  /* the field is a char pointer to free */
+    bool secret; /* never shown; parse() says what was found without quoting it */
+    /* Returns NULL when `text` is a value; otherwise a hint for the reader, which may be empty. */
+    const char *(*parse)(const struct schema_row *row, const char *text, void *field);
+    void (*format)(const struct schema_row *row, const void *field, FILE *out);
+    const char *what;                         /* "a number" */
+    void (*bound)(uint64_t bound, FILE *out); /* how the row's min and max are written, where they count */
+};
+
+enum schema_kind {
+    SCHEMA_VALUE,  /* key: value */
+    SCHEMA_VALUES, /* key: [value, ...] */
+    SCHEMA_GROUP,  /* key: {rows} */
+    SCHEMA_LIST,   /* key: [{rows}, ...] */
+};
+
+struct schema_row {
+    const char *key; /* NULL ends a table */
+    enum schema_kind kind;
+    const struct value_type *type; /* of a value */
+    const struct schema_row *rows; /* of a group (offsets count from the parent) or of a list's elements */
+    size_t offset, size;           /* the field, in struct config or in the element of a list */
+    size_t count_offset;           /* lists: the field is a pointer, here is its size_t */
+    size_t element_size;           /* lists */
+    uint64_t min, max;             /* numbers, durations (ms), lengths; lists: how many. A list that is left out has
+                                      `min` elements of defaults */
+    const char *const *words;      /* of a choice, ended by NULL, in the order of its enum */
+    const char *none;              /* the word for a field of zeros */
+    const char *initial;           /* the default; NULL: must be given. Lists: for display only */
+    const char *help;
+};
+
+extern const struct schema_row schema[];
+
+/* Reads `text` into the field of a value. Returns NULL, or a hint (maybe empty) when it is none. */
+const char *schema_parse(const struct schema_row *row, const char *text, void *field);
+void schema_format(const struct schema_row *row, const void *field, FILE *out);
+/* What may stand here: "off, or a duration from 2m to 720h". */
+void schema_expect(const struct schema_row *row, FILE *out);
+
+/* How many rows there are before the NULL. */
+size_t schema_count(const struct schema_row *rows);
+/* The row of a key, or NULL. */
+const struct schema_row *schema_find(const struct schema_row *rows, const char *key, size_t key_len);
+/* The known key that a mistyped one most likely means, or NULL when none is near. */
+const char *schema_nearest(const struct schema_row *rows, const char *key);
+
+/* One line per option: "key<TAB>type<TAB>default<TAB>help". Elements of lists are "key[].key". */
+void schema_list(FILE *out);
+
+#endif

@@ -1,0 +1,332 @@
+#include "conf/value.h"
+
+#include <crypt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/netaddr.h"
+
+/* Decimal digits without sign, spaces or leading zeros; returns what follows them, NULL when there is no such number.
+ * strtoul() takes " +5", "010" and "0x10", and stops silently at the x of "1080x". */
+static const char *parse_digits(const char *text, uint64_t *number)
+{
+    if (text[0] < '0' || text[0] > '9' || (text[0] == '0' && text[1] >= '0' && text[1] <= '9'))
+        return NULL;
+    uint64_t sum = 0;
+    for (; *text >= '0' && *text <= '9'; text++)
+        if (__builtin_mul_overflow(sum, 10U, &sum) || __builtin_add_overflow(sum, (uint64_t)(*text - '0'), &sum))
+            return NULL;
+    *number = sum;
+    return text;
+}
+
+/* ---- bool ---- */
+
+static const char *bool_parse(const struct schema_row *row, const char *text, void *field)
+{
+    (void)row;
+    bool yes = strcmp(text, "true") == 0;
+    if (!yes && strcmp(text, "false") != 0)
+        return "";
+    *(bool *)field = yes;
+    return NULL;
+}
+
+static void bool_format(const struct schema_row *row, const void *field, FILE *out)
+{
+    (void)row;
+    fputs(*(const bool *)field ? "true" : "false", out);
+}
+
+const struct value_type value_bool = {
+    .name = "boolean", .size = sizeof(bool), .parse = bool_parse, .format = bool_format, .what = "true or false"};
+
+/* ---- number ---- */
+
+static const char *number_parse(const struct schema_row *row, const char *text, void *field)
+{
+    uint64_t number;
+    const char *rest = parse_digits(text, &number);
+    if (!rest)
+        return text[0] == '0' ? "write it in decimal, without leading zeros" : "";
+    if (*rest)
+        return "digits only";
+    if (number < row->min || number > row->max)
+        return "";
+    *(uint32_t *)field = (uint32_t)number;
+    return NULL;
+}
+
+static void number_bound(uint64_t number, FILE *out)
+{
+    fprintf(out, "%ju", (uintmax_t)number);
+}
+
+static void number_format(const struct schema_row *row, const void *field, FILE *out)
+{
+    (void)row;
+    fprintf(out, "%u", *(const uint32_t *)field);
+}
+
+const struct value_type value_number = {.name = "number",
+                                        .size = sizeof(uint32_t),
+                                        .parse = number_parse,
+                                        .format = number_format,
+                                        .what = "a number",
+                                        .bound = number_bound};
+
+/* ---- duration ---- */
+
+static const struct {
+    const char *name;
+    uint64_t ms;
+} units[] = {{"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}};
+#define UNIT_COUNT (sizeof(units) / sizeof(units[0]))
+
+static const char *duration_parse(const struct schema_row *row, const char *text, void *field)
+{
+    uint64_t number;
+    const char *rest = parse_digits(text, &number);
+    if (!rest)
+        return "";
+    if (!*rest)
+        return "the unit is missing: ms, s, m or h";
+    for (size_t i = 0; i < UNIT_COUNT; i++) {
+        if (strcmp(rest, units[i].name) != 0)
+            continue;
+        if (__builtin_mul_overflow(number, units[i].ms, &number) || number < row->min || number > row->max)
+            return "";
+        *(uint64_t *)field = number;
+        return NULL;
+    }
+    return "the units are ms, s, m and h";
+}
+
+static void duration_write(uint64_t ms, FILE *out)
+{
+    size_t i = 0;
+    while (ms % units[i].ms != 0 || ms < units[i].ms)
+        if (++i == UNIT_COUNT - 1)
+            break;
+    fprintf(out, "%ju%s", (uintmax_t)(ms / units[i].ms), units[i].name);
+}
+
+static void duration_format(const struct schema_row *row, const void *field, FILE *out)
+{
+    (void)row;
+    duration_write(*(const uint64_t *)field, out);
+}
+
+const struct value_type value_duration = {.name = "duration",
+                                          .size = sizeof(uint64_t),
+                                          .parse = duration_parse,
+                                          .format = duration_format,
+                                          .what = "a duration",
+                                          .bound = duration_write};
+
+/* ---- choice ---- */
+
+static const char *choice_parse(const struct schema_row *row, const char *text, void *field)
+{
+    for (unsigned i = 0; row->words[i]; i++) {
+        if (strcmp(text, row->words[i]) == 0) {
+            *(unsigned *)field = i;
+            return NULL;
+        }
+    }
+    return "";
+}
+
+static void choice_format(const struct schema_row *row, const void *field, FILE *out)
+{
+    fputs(row->words[*(const unsigned *)field], out);
+}
+
+const struct value_type value_choice = {
+    .name = "choice", .size = sizeof(unsigned), .parse = choice_parse, .format = choice_format};
+
+/* ---- text and path ---- */
+
+static const char *text_copy(const char *text, void *field)
+{
+    char *copy = strdup(text);
+    *(char **)field = copy;
+    return copy ? NULL : "out of memory";
+}
+
+static void text_format(const struct schema_row *row, const void *field, FILE *out)
+{
+    (void)row;
+    fputs(*(char *const *)field, out);
+}
+
+static const char *text_parse(const struct schema_row *row, const char *text, void *field)
+{
+    size_t len = strlen(text);
+    return len < row->min || len > row->max ? "" : text_copy(text, field);
+}
+
+const struct value_type value_text = {.name = "text",
+                                      .size = sizeof(char *),
+                                      .owned = true,
+                                      .parse = text_parse,
+                                      .format = text_format,
+                                      .what = "text with a length in bytes",
+                                      .bound = number_bound};
+
+static const char *path_parse(const struct schema_row *row, const char *text, void *field)
+{
+    (void)row;
+    return text[0] == '/' ? text_copy(text, field) : "";
+}
+
+const struct value_type value_path = {.name = "path",
+                                      .size = sizeof(char *),
+                                      .owned = true,
+                                      .parse = path_parse,
+                                      .format = text_format,
+                                      .what = "an absolute path, such as /run/conesocks.pid"};
+
+/* ---- hash ---- */
+
+/* The methods that hold against a stolen file, and how long the last field of a whole hash is (crypt(5)):
+ * crypt_checksalt() looks at the salt only, and a hash cut short would lock its user out without a word. */
+static const struct {
+    const char *prefix;
+    size_t tail;
+} strong_methods[] = {{"$y$", 43}, {"$gy$", 43}, {"$7$", 43}, {"$6$", 86}, {"$2b$", 53}, {"$2y$", 53}, {"$2a$", 53}};
+
+static const char *hash_parse(const struct schema_row *row, const char *text, void *field)
+{
+    (void)row;
+    if (text[0] != '$')
+        return "plain text, or a DES hash";
+    for (size_t i = 0; i < sizeof(strong_methods) / sizeof(strong_methods[0]); i++) {
+        if (strncmp(text, strong_methods[i].prefix, strlen(strong_methods[i].prefix)) != 0)
+            continue;
+        const char *tail = strrchr(text, '$') + 1;
+        if (strlen(tail) != strong_methods[i].tail)
+            return "a hash of the wrong length (cut short?)";
+        return crypt_checksalt(text) == CRYPT_SALT_OK ? text_copy(text, field) : "a malformed hash";
+    }
+    return "a hash of a weak or unknown method";
+}
+
+const struct value_type value_hash = {.name = "hash",
+                                      .size = sizeof(char *),
+                                      .owned = true,
+                                      .secret = true,
+                                      .parse = hash_parse,
+                                      .format = text_format,
+                                      .what = "a strong crypt(3) hash; run: conesocks hash-password"};
+
+/* ---- addresses ---- */
+
+static const char *address_of_family(const char *text, int family, void *field)
+{
+    union netaddr addr;
+    if (!netaddr_parse(&addr, text, 0))
+        return strchr(text, '%') ? "is there such an interface?" : "";
+    if (family != AF_UNSPEC && addr.sa.sa_family != family)
+        return "this is the other family";
+    *(union netaddr *)field = addr;
+    return NULL;
+}
+
+static const char *address_parse(const struct schema_row *row, const char *text, void *field)
+{
+    (void)row;
+    return address_of_family(text, AF_UNSPEC, field);
+}
+
+static const char *address_v4_parse(const struct schema_row *row, const char *text, void *field)
+{
+    (void)row;
+    return address_of_family(text, AF_INET, field);
+}
+
+static const char *address_v6_parse(const struct schema_row *row, const char *text, void *field)
+{
+    (void)row;
+    return address_of_family(text, AF_INET6, field);
+}
+
+static void address_format(const struct schema_row *row, const void *field, FILE *out)
+{
+    (void)row;
+    char text[NETADDR_TEXT_MAX];
+    fputs(netaddr_format_host(field, text), out);
+}
+
+#define ADDRESS_TYPE(parse_, what_)                                                                                    \
+    {                                                                                                                  \
+        .name = "address", .size = sizeof(union netaddr), .parse = (parse_), .format = address_format, .what = (what_) \
+    }
+const struct value_type value_address =
+    ADDRESS_TYPE(address_parse, "an IPv4 or IPv6 address without a port, such as 127.0.0.1 or ::1");
+const struct value_type value_address_v4 = ADDRESS_TYPE(address_v4_parse, "an IPv4 address, such as 192.0.2.1");
+const struct value_type value_address_v6 = ADDRESS_TYPE(address_v6_parse, "an IPv6 address, such as 2001:db8::1");
+
+/* ---- port ---- */
+
+static const char *port_parse(const struct schema_row *row, const char *text, void *field)
+{
+    uint32_t port;
+    const char *hint = number_parse(row, text, &port);
+    if (!hint)
+        netaddr_set_port(field, (uint16_t)port);
+    return hint;
+}
+
+static void port_format(const struct schema_row *row, const void *field, FILE *out)
+{
+    (void)row;
+    fprintf(out, "%u", (unsigned)netaddr_port(field));
+}
+
+const struct value_type value_port = {.name = "port",
+                                      .size = sizeof(union netaddr),
+                                      .parse = port_parse,
+                                      .format = port_format,
+                                      .what = "a port",
+                                      .bound = number_bound};
+
+/* ---- server ---- */
+
+static const char *server_parse(const struct schema_row *row, const char *text, void *field)
+{
+    (void)row;
+    char host[NETADDR_TEXT_MAX];
+    bool bracket = text[0] == '[';
+    const char *colon = strchr(text, ':');
+    bool many_colons = colon && strchr(colon + 1, ':');
+    const char *begin = bracket ? text + 1 : text;
+    const char *end = bracket ? strchr(text, ']') : colon && !many_colons ? colon : text + strlen(text);
+    if (!end || (size_t)(end - begin) >= sizeof(host))
+        return "";
+    memcpy(host, begin, (size_t)(end - begin));
+    host[end - begin] = '\0';
+    const char *rest = bracket ? end + 1 : end;
+    static const struct schema_row port_range = {.min = 1, .max = UINT16_MAX};
+    uint32_t port = 53;
+    union netaddr addr;
+    if (*rest && (*rest != ':' || number_parse(&port_range, rest + 1, &port) != NULL))
+        return "the port is a number from 1 to 65535";
+    if (!netaddr_parse(&addr, host, (uint16_t)port) || (bracket && addr.sa.sa_family != AF_INET6))
+        return "";
+    *(union netaddr *)field = addr;
+    return NULL;
+}
+
+static void server_format(const struct schema_row *row, const void *field, FILE *out)
+{
+    (void)row;
+    char text[NETADDR_TEXT_MAX];
+    fputs(netaddr_format(field, text), out);
+}
+
+const struct value_type value_server = {.name = "address and port",
+                                        .size = sizeof(union netaddr),
+                                        .parse = server_parse,
+                                        .format = server_format,
+                                        .what = "an address, address:port or \"[IPv6 address]:port\""};
