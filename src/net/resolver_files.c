@@ -1,0 +1,202 @@
+#include "net/resolver_files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DNS_PORT   53
+#define NDOTS_MAX  15
+#define FILE_LIMIT (64 << 20) /* lists that block advertisers reach a few MiB */
+
+#define BLANK " \t\r"
+
+static void add_server(struct resolv_conf *conf, const char *text)
+{
+    if (text && conf->server_count < RESOLV_CONF_SERVERS_MAX &&
+        netaddr_parse(&conf->servers[conf->server_count], text, DNS_PORT))
+        conf->server_count++;
+}
+
+/* "search" and "domain" overwrite each other: the last one counts. */
+static void set_search(struct resolv_conf *conf, char **rest, size_t limit)
+{
+    conf->search_count = 0;
+    const char *word;
+    while ((word = strtok_r(NULL, BLANK, rest)) != NULL && conf->search_count < limit) {
+        size_t len = strlen(word);
+        if (len > 0 && word[len - 1] == '.')
+            len--;
+        if (len == 0 || len > NAME_TEXT_MAX)
+            continue; /* "search ." is systemd's way to say that there is none */
+        char *domain = conf->search[conf->search_count++];
+        memcpy(domain, word, len);
+        domain[len] = '\0';
+    }
+}
+
+static void set_options(struct resolv_conf *conf, char **rest)
+{
+    const char *word;
+    while ((word = strtok_r(NULL, BLANK, rest)) != NULL) {
+        if (strncmp(word, "ndots:", 6) == 0) {
+            unsigned long ndots = strtoul(word + 6, NULL, 10);
+            conf->ndots = ndots < NDOTS_MAX ? (unsigned)ndots : NDOTS_MAX;
+        }
+    }
+}
+
+void resolv_conf_parse(struct resolv_conf *conf, char *text)
+{
+    *conf = (struct resolv_conf){.ndots = 1};
+    char *lines = NULL, *line = text ? strtok_r(text, "\n", &lines) : NULL;
+    for (; line; line = strtok_r(NULL, "\n", &lines)) {
+        if (*line == '#' || *line == ';')
+            continue;
+        char *rest = NULL;
+        const char *keyword = strtok_r(line, BLANK, &rest);
+        if (!keyword)
+            continue;
+        if (strcmp(keyword, "nameserver") == 0)
+            add_server(conf, strtok_r(NULL, BLANK, &rest));
+        else if (strcmp(keyword, "search") == 0)
+            set_search(conf, &rest, RESOLV_CONF_SEARCH_MAX);
+        else if (strcmp(keyword, "domain") == 0)
+            set_search(conf, &rest, 1);
+        else if (strcmp(keyword, "options") == 0)
+            set_options(conf, &rest);
+    }
+    if (conf->server_count == 0)
+        add_server(conf, "127.0.0.1");
+}
+
+static bool hosts_add(struct hosts *hosts, size_t *room, const char *name, const union netaddr *address)
+{
+    if (hosts->count == *room) {
+        size_t more = *room == 0 ? 16 : *room * 2;
+        struct hosts_entry *entries = reallocarray(hosts->entries, more, sizeof(*entries));
+        if (!entries)
+            return false;
+        hosts->entries = entries;
+        *room = more;
+    }
+    hosts->entries[hosts->count++] = (struct hosts_entry){name, *address};
+    return true;
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+    const struct hosts_entry *left = a, *right = b;
+    int order = strcasecmp(left->name, right->name);
+    if (order != 0)
+        return order;
+    return left->name < right->name ? -1 : left->name > right->name; /* the order in the text */
+}
+
+bool hosts_parse(struct hosts *hosts, char *text)
+{
+    *hosts = (struct hosts){.text = text};
+    size_t room = 0;
+    char *lines = NULL, *line = text ? strtok_r(text, "\n", &lines) : NULL;
+    for (; line; line = strtok_r(NULL, "\n", &lines)) {
+        line[strcspn(line, "#")] = '\0';
+        char *rest = NULL;
+        const char *word = strtok_r(line, BLANK, &rest);
+        union netaddr address;
+        if (!word || !netaddr_parse(&address, word, 0))
+            continue;
+        while ((word = strtok_r(NULL, BLANK, &rest)) != NULL) {
+            if (!hosts_add(hosts, &room, word, &address)) {
+                hosts_clear(hosts);
+                return false;
+            }
+        }
+    }
+    if (hosts->count > 0)
+        qsort(hosts->entries, hosts->count, sizeof(*hosts->entries), compare_entries);
+    return true;
+}
+
+const struct hosts_entry *hosts_find(const struct hosts *hosts, const char *name, size_t *count)
+{
+    size_t low = 0, high = hosts->count; /* the first entry that is not before `name` */
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (strcasecmp(hosts->entries[middle].name, name) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    size_t end = low;
+    while (end < hosts->count && strcasecmp(hosts->entries[end].name, name) == 0)
+        end++;
+    *count = end - low;
+    return end > low ? &hosts->entries[low] : NULL;
+}
+
+void hosts_clear(struct hosts *hosts)
+{
+    free(hosts->entries);
+    free(hosts->text);
+    *hosts = (struct hosts){0};
+}
+
+bool file_changed(const char *path, struct file_stamp *stamp)
+{
+    struct file_stamp now = {.looked = true};
+    struct stat status;
+    if (stat(path, &status) == 0) {
+        now.device = status.st_dev;
+        now.inode = status.st_ino;
+        now.size = status.st_size;
+        now.modified = status.st_mtim;
+    }
+    bool same = stamp->looked && stamp->device == now.device && stamp->inode == now.inode && stamp->size == now.size &&
+                stamp->modified.tv_sec == now.modified.tv_sec && stamp->modified.tv_nsec == now.modified.tv_nsec;
+    *stamp = now;
+    return !same;
+}
+
+static char *read_text(int fd, size_t size)
+{
+    char *text = malloc(size + 1);
+    size_t len = 0;
+    while (text && len < size) {
+        ssize_t got = read(fd, text + len, size - len);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0) {
+            free(text);
+            return NULL;
+        }
+        if (got == 0)
+            break;
+        len += (size_t)got;
+    }
+    if (text)
+        text[len] = '\0';
+    return text;
+}
+
+char *file_read(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO would block for ever */
+    if (fd < 0)
+        return NULL;
+    char *text = NULL;
+    struct stat status;
+    if (fstat(fd, &status) == 0) {
+        if (!S_ISREG(status.st_mode))
+            errno = EINVAL;
+        else if (status.st_size > FILE_LIMIT)
+            errno = EFBIG;
+        else
+            text = read_text(fd, (size_t)status.st_size);
+    }
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return text;
+}
