@@ -26,12 +26,16 @@ void metrics_sum(struct metrics *sum, const struct metrics *part)
         metrics_add(&sum->udp_dropped_total[i], read_counter(&part->udp_dropped_total[i]));
 }
 
+/* Returns the length so far, or `size` once the text is full. */
 static size_t append(char *text, size_t size, size_t used, const char *prefix, const char *name, uint64_t value)
 {
     if (value == 0 || used >= size)
         return used;
     int n = snprintf(text + used, size - used, "%s%s%s %" PRIu64, used ? " " : "", prefix, name, value);
-    return n < 0 || (size_t)n >= size - used ? size : used + (size_t)n;
+    if (n >= 0 && (size_t)n < size - used)
+        return used + (size_t)n;
+    text[used] = '\0'; /* half a number would be a wrong number */
+    return size;
 }
 
 const char *metrics_format(const struct metrics *metrics, char *text, size_t size)

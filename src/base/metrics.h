@@ -69,7 +69,8 @@ static inline void metrics_add(atomic_uint_fast64_t *counter, uint64_t n)
 
 /* sum += part, counter by counter; `sum` belongs to the caller. */
 void metrics_sum(struct metrics *sum, const struct metrics *part);
-/* One "name value" per counter that is not zero, space separated, for the log. Returns `text`. */
+/* One "name value" per counter that is not zero, space separated, for the log; cut after a whole one when it is full
+ * (size > 0). Returns `text`. */
 const char *metrics_format(const struct metrics *metrics, char *text, size_t size);
 
 #endif

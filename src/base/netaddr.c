@@ -25,8 +25,10 @@ bool netaddr_parse(union netaddr *addr, const char *text, uint16_t port)
     if (inet_pton(AF_INET6, host, &parsed.v6.sin6_addr) != 1)
         return false;
     if (scope) {
+        if (!IN6_IS_ADDR_LINKLOCAL(&parsed.v6.sin6_addr))
+            return false;
         parsed.v6.sin6_scope_id = if_nametoindex(scope + 1);
-        if (parsed.v6.sin6_scope_id == 0 || !IN6_IS_ADDR_LINKLOCAL(&parsed.v6.sin6_addr))
+        if (parsed.v6.sin6_scope_id == 0)
             return false;
     }
     parsed.v6.sin6_family = AF_INET6;
@@ -137,7 +139,8 @@ bool netaddr_equal_host(const union netaddr *a, const union netaddr *b)
         return true;
     if (memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, sizeof(a->v6.sin6_addr)) != 0)
         return false;
-    return a->v6.sin6_scope_id == b->v6.sin6_scope_id || !a->v6.sin6_scope_id || !b->v6.sin6_scope_id;
+    bool scoped = IN6_IS_ADDR_LINKLOCAL(&a->v6.sin6_addr) && a->v6.sin6_scope_id && b->v6.sin6_scope_id;
+    return !scoped || a->v6.sin6_scope_id == b->v6.sin6_scope_id;
 }
 
 bool netaddr_equal(const union netaddr *a, const union netaddr *b)
