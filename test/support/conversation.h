@@ -44,28 +44,31 @@ __attribute__((format(printf, 2, 3))) static inline void conversation_note(struc
     c->line_len += (size_t)n;
 }
 
-static inline void conversation_note_bytes(struct conversation *c, const uint8_t *bytes, size_t len, bool as_text)
+static inline void conversation_note_bytes(struct conversation *c, const uint8_t *bytes, size_t len)
 {
     for (size_t i = 0; i < len; i++)
-        if (as_text && bytes[i] > ' ' && bytes[i] < 0x7f)
-            conversation_note(c, "%c", bytes[i]);
-        else
-            conversation_note(c, as_text ? "\\%02x" : "%02x", bytes[i]);
+        conversation_note(c, "%02x", bytes[i]);
+}
+
+static inline void conversation_note_text(struct conversation *c, const uint8_t *bytes, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        conversation_note(c, bytes[i] > ' ' && bytes[i] < 0x7f ? "%c" : "\\%02x", bytes[i]);
 }
 
 static inline void conversation_note_login(struct conversation *c, const struct socks5_password *login)
 {
     conversation_note(c, " login ");
-    conversation_note_bytes(c, login->user, login->user_len, true);
+    conversation_note_text(c, login->user, login->user_len);
     conversation_note(c, "/");
-    conversation_note_bytes(c, login->password, login->password_len, true);
+    conversation_note_text(c, login->password, login->password_len);
     conversation_note(c, " ");
 }
 
 static inline void conversation_note_request(struct conversation *c, const struct socks5_request *request)
 {
     conversation_note(c, " request %u %02x:", request->command, request->destination.atyp);
-    conversation_note_bytes(c, request->destination.host, request->destination.host_len, false);
+    conversation_note_bytes(c, request->destination.host, request->destination.host_len);
     conversation_note(c, "@%u ", request->destination.port);
 }
 
@@ -87,7 +90,7 @@ static inline void conversation_say(struct conversation *c)
 {
     struct handshake *h = &c->handshake;
     conversation_must(h->out_len <= sizeof(h->out), "output fits");
-    conversation_note_bytes(c, h->out, h->out_len, false);
+    conversation_note_bytes(c, h->out, h->out_len);
     c->said += h->out_len;
     h->out_len = 0;
     /* attacks.md row 35: a stranger gets no more than he gave. */
@@ -98,9 +101,12 @@ static inline void conversation_say(struct conversation *c)
 static inline enum handshake_step conversation_step(struct conversation *c)
 {
     struct handshake *h = &c->handshake;
-    uint8_t *exact = malloc(c->input_len ? c->input_len : 1);
-    conversation_must(exact != NULL, "memory");
-    memcpy(exact, c->input, c->input_len);
+    uint8_t *exact = NULL;
+    if (c->input_len > 0) {
+        exact = malloc(c->input_len);
+        conversation_must(exact != NULL, "memory");
+        memcpy(exact, c->input, c->input_len);
+    }
     size_t used = SIZE_MAX;
     enum handshake_step step = handshake_advance(h, exact, c->input_len, &used);
     conversation_must(used <= c->input_len, "used <= len");
@@ -123,7 +129,8 @@ static inline enum handshake_step conversation_step(struct conversation *c)
 
 static inline void conversation_begin(struct conversation *c, bool need_password)
 {
-    memset(c, 0, sizeof(*c));
+    c->input_len = c->heard = c->used = c->said = c->line_len = 0;
+    c->line[0] = '\0';
     c->known = !need_password;
     handshake_init(&c->handshake, need_password);
 }
