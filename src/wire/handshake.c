@@ -59,7 +59,7 @@ static size_t take_greeting(struct handshake *h, const uint8_t *in, size_t len)
         say_method(h, SOCKS5_METHOD_NO_ACCEPTABLE);
         fail(h, n < 0              ? "the client offers no authentication method at all"
                 : h->need_password ? "a user name and password are needed, and the client offers none"
-                                   : "the client insists on authentication, and no users are configured");
+                                   : "the client offers only methods with a login, and this listener asks for none");
         return 0;
     }
     say_method(h, method);

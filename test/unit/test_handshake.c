@@ -41,9 +41,9 @@ static const struct conversation_row {
     /* Row 18: methods. */
     {OPEN, "05 00", "05ff failed: the client offers no authentication method at all"},
     {USERS, "05 00", "05ff failed: the client offers no authentication method at all"},
-    {OPEN, "05 01 02", "05ff failed: the client insists on authentication, and no users are configured"},
-    {OPEN, "05 fe 01*254", "05ff failed: the client insists on authentication, and no users are configured"},
-    {OPEN, "05 01 ff", "05ff failed: the client insists on authentication, and no users are configured"},
+    {OPEN, "05 01 02", "05ff failed: the client offers only methods with a login, and this listener asks for none"},
+    {OPEN, "05 fe 01*254", "05ff failed: the client offers only methods with a login, and this listener asks for none"},
+    {OPEN, "05 01 ff", "05ff failed: the client offers only methods with a login, and this listener asks for none"},
     {USERS, "05 01 00", "05ff failed: a user name and password are needed, and the client offers none"},
     {USERS, "05 02 00 01  01 03 'bob' 06 'secret'",
      "05ff failed: a user name and password are needed, and the client offers none"},
