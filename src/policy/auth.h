@@ -27,7 +27,7 @@ struct auth_job {
 struct auth *auth_new(const struct config_user *users, size_t count);
 /* Waits for the check in hand; jobs still queued are answered "not accepted". */
 void auth_free(struct auth *auth);
-/* false: the queue is full and `done` will not be called. */
+/* false: the queue is full, the job is as it was and `done` will not be called. */
 bool auth_submit(struct auth *auth, struct auth_job *job);
 
 /* A yescrypt hash of `password` for the configuration (free), or NULL (errno). */

@@ -16,7 +16,7 @@ enum reach_place {
     REACH_PRIVATE,     /* RFC 1918, RFC 4193, and 100.64.0.0/10 (RFC 6598) */
     REACH_LOOPBACK,    /* 127.0.0.0/8, ::1 */
     REACH_LINK_LOCAL,  /* 169.254.0.0/16, fe80::/10 */
-    REACH_METADATA,    /* 169.254.169.254, fd00:ec2::254, 100.100.100.200 */
+    REACH_METADATA,    /* 169.254.169.254 and its like: a cloud's services for the host itself, with its secrets */
     REACH_UNSPECIFIED, /* 0.0.0.0/8, ::: they reach the host itself */
     REACH_MULTICAST,
     REACH_BROADCAST,
@@ -27,8 +27,11 @@ enum reach_place reach_place_of(const union netaddr *canonical);
 const char *reach_place_name(enum reach_place place);
 
 /*
- * May `client` reach `destination`? Both are made canonical here. Multicast, broadcast and the unspecified address are
- * denied to everybody under every setting. On "no", `*place` says what kind of place was refused.
+ * May `client` reach `destination`? Multicast, broadcast, the unspecified address and no address at all are denied to
+ * everybody under every setting. On "no", `*place` says what kind of place was refused.
+ *
+ * The destination is made canonical here, the client only unmapped: an IPv4 address inside a 6to4 or NAT64 address says
+ * where a packet to it ends, but not where one from it began.
  */
 bool reach_allowed(enum config_reach reach, const union netaddr *client, const union netaddr *destination,
                    enum reach_place *place);

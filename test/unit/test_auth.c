@@ -5,13 +5,269 @@
 
 #include <cmocka.h>
 
-static void placeholder(void **state)
+#include <crypt.h>
+#include <dlfcn.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "policy/auth.h"
+
+/* Stands before libcrypt's: counts the checks, keeps the last setting, and can hold one up. */
+static atomic_int checks;
+static char last_setting[CRYPT_OUTPUT_SIZE]; /* the helper's, until its answer is waited for */
+static sem_t held, released;
+static atomic_bool hold;
+
+char *crypt_r(const char *phrase, const char *setting, struct crypt_data *data)
+{
+    static char *(*real)(const char *, const char *, struct crypt_data *);
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "crypt_r");
+    strncpy(last_setting, setting, sizeof(last_setting) - 1);
+    if (atomic_load(&hold)) {
+        sem_post(&held);
+        sem_wait(&released);
+    }
+    atomic_fetch_add(&checks, 1);
+    return real(phrase, setting, data);
+}
+
+#define LONG_PASSWORD_LEN 255
+static char long_password[LONG_PASSWORD_LEN + 1];
+
+static char *hash(const char *password, const char *method, unsigned long cost)
+{
+    char setting[CRYPT_GENSALT_OUTPUT_SIZE];
+    assert_non_null(crypt_gensalt_rn(method, cost, NULL, 0, setting, sizeof(setting)));
+    const char *made = crypt(password, setting);
+    assert_non_null(made);
+    return strdup(made);
+}
+
+/* Takes over the hash. */
+static struct config_user user(const char *name, char *password)
+{
+    return (struct config_user){strdup(name), password};
+}
+
+static void free_user(struct config_user *gone)
+{
+    free(gone->name);
+    free(gone->password);
+}
+
+static struct config_user users[6];
+#define USERS (sizeof(users) / sizeof(users[0]))
+
+static int make_users(void **state)
 {
     (void)state;
+    memset(long_password, 'p', LONG_PASSWORD_LEN);
+    users[0] = user("alice", hash("wonderland", "$y$", 1));
+    users[1] = user("bob", hash("builder", "$6$", 1000));
+    users[2] = user("empty", hash("", "$y$", 1));
+    users[3] = user("long", hash(long_password, "$y$", 1));
+    users[4] = user("locked", strdup("*"));
+    users[5] = user("failing", strdup("*0")); /* what libcrypt returns for a failure */
+    return 0;
+}
+
+static int free_users(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < USERS; i++)
+        free_user(&users[i]);
+    return 0;
+}
+
+/* A job and what became of it; the first member, so that one is the other. */
+struct wish {
+    struct auth_job job;
+    sem_t answered;
+    int answers;
+};
+
+static void on_done(struct auth_job *job)
+{
+    struct wish *wish = (struct wish *)job;
+    wish->answers++;
+    sem_post(&wish->answered);
+}
+
+static void prepare(struct wish *wish, const char *user, const char *password)
+{
+    memset(wish, 0, sizeof(*wish));
+    sem_init(&wish->answered, 0, 0);
+    strcpy(wish->job.user, user);
+    strcpy(wish->job.password, password);
+    wish->job.done = on_done;
+}
+
+static void expect_wiped(const struct wish *wish)
+{
+    for (size_t i = 0; i < sizeof(wish->job.password); i++)
+        assert_int_equal(wish->job.password[i], 0);
+}
+
+static bool accepts(struct auth *auth, const char *user, const char *password)
+{
+    struct wish wish;
+    prepare(&wish, user, password);
+    assert_true(auth_submit(auth, &wish.job));
+    sem_wait(&wish.answered);
+    assert_int_equal(wish.answers, 1);
+    expect_wiped(&wish);
+    return wish.job.accepted;
+}
+
+static void accepts_only_the_right_password(void **state)
+{
+    (void)state;
+    struct auth *auth = auth_new(users, USERS);
+    assert_non_null(auth);
+    assert_true(accepts(auth, "alice", "wonderland"));
+    assert_false(accepts(auth, "alice", "wonderlanD"));
+    assert_false(accepts(auth, "alice", "wonderland "));
+    assert_false(accepts(auth, "alice", ""));
+    assert_false(accepts(auth, "alice", "builder"));
+    assert_false(accepts(auth, "Alice", "wonderland"));
+    assert_false(accepts(auth, "alice", users[0].password)); /* the hash is no password */
+    assert_true(accepts(auth, "bob", "builder"));
+    assert_false(accepts(auth, "bob", "wonderland"));
+    assert_true(accepts(auth, "empty", ""));
+    assert_false(accepts(auth, "empty", " "));
+    assert_true(accepts(auth, "long", long_password));
+    assert_false(accepts(auth, "long", long_password + 1));
+    auth_free(auth);
+}
+
+static void accepts_nothing_for_a_hash_that_is_none(void **state)
+{
+    (void)state;
+    struct auth *auth = auth_new(users, USERS);
+    for (size_t i = 4; i < USERS; i++) {
+        assert_false(accepts(auth, users[i].name, ""));
+        assert_false(accepts(auth, users[i].name, users[i].password));
+        assert_false(accepts(auth, users[i].name, "*1"));
+    }
+    auth_free(auth);
+}
+
+/* Row 49: an unknown user's password costs one check by the same method at the same cost. */
+static void unknown_users_cost_the_same(void **state)
+{
+    (void)state;
+    struct auth *auth = auth_new(users, USERS);
+    atomic_store(&checks, 0);
+    assert_false(accepts(auth, "mallory", "guess"));
+    assert_int_equal(atomic_load(&checks), 1);
+    assert_string_equal(last_setting, users[0].password);
+    /* Even with the password that this hash is of. */
+    assert_false(accepts(auth, "mallory", "wonderland"));
+    assert_false(accepts(auth, "", "wonderland"));
+    auth_free(auth);
+}
+
+static void accepts_nobody_without_users(void **state)
+{
+    (void)state;
+    struct auth *auth = auth_new(NULL, 0);
+    assert_false(accepts(auth, "alice", "wonderland"));
+    auth_free(auth);
+}
+
+/* The queue is bounded, and what is in it at the end is answered, with "no". */
+static void ends_with_a_full_queue(void **state)
+{
+    (void)state;
+    static struct wish first, queued[AUTH_QUEUE_MAX], refused;
+    struct auth *auth = auth_new(users, USERS);
+    atomic_store(&hold, true);
+    prepare(&first, "alice", "wonderland");
+    assert_true(auth_submit(auth, &first.job));
+    sem_wait(&held); /* out of the queue, in the helper's hands */
+    for (int i = 0; i < AUTH_QUEUE_MAX; i++) {
+        prepare(&queued[i], "alice", "wonderland");
+        assert_true(auth_submit(auth, &queued[i].job));
+    }
+    prepare(&refused, "alice", "wonderland");
+    assert_false(auth_submit(auth, &refused.job));
+
+    atomic_store(&hold, false);
+    sem_post(&released);
+    auth_free(auth);
+    assert_int_equal(first.answers, 1);
+    assert_true(first.job.accepted);
+    assert_int_equal(refused.answers, 0);
+    for (int i = 0; i < AUTH_QUEUE_MAX; i++) {
+        assert_int_equal(queued[i].answers, 1);
+        expect_wiped(&queued[i]);
+    }
+    assert_false(queued[AUTH_QUEUE_MAX - 1].job.accepted); /* it had 255 checks before it */
+}
+
+static void answers_in_order_and_goes_on(void **state)
+{
+    (void)state;
+    static struct wish wishes[8];
+    struct auth *auth = auth_new(users, USERS);
+    for (int round = 0; round < 3; round++) { /* the queue runs empty in between */
+        for (int i = 0; i < 8; i++) {
+            prepare(&wishes[i], "alice", i % 2 ? "wrong" : "wonderland");
+            assert_true(auth_submit(auth, &wishes[i].job));
+        }
+        sem_wait(&wishes[7].answered);
+        for (int i = 0; i < 8; i++) {
+            assert_int_equal(wishes[i].answers, 1);
+            assert_int_equal(wishes[i].job.accepted, i % 2 == 0);
+        }
+    }
+    auth_free(auth);
+}
+
+static void frees_nothing(void **state)
+{
+    (void)state;
+    auth_free(NULL);
+    auth_free(auth_new(users, USERS));
+}
+
+static void hashes_what_it_accepts(void **state)
+{
+    (void)state;
+    const char *const passwords[] = {"secret", "", long_password};
+    for (size_t i = 0; i < sizeof(passwords) / sizeof(passwords[0]); i++) {
+        char *made = auth_hash_password(passwords[i]), *again = auth_hash_password(passwords[i]);
+        assert_non_null(made);
+        assert_non_null(again);
+        assert_memory_equal(made, "$y$", 3);
+        assert_string_not_equal(made, again); /* salted */
+        struct config_user carol = user("carol", made);
+        struct auth *auth = auth_new(&carol, 1);
+        assert_true(accepts(auth, "carol", passwords[i]));
+        assert_false(accepts(auth, "carol", "Secret"));
+        auth_free(auth);
+        free_user(&carol);
+        free(again);
+    }
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(placeholder)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    sem_init(&held, 0, 0);
+    sem_init(&released, 0, 0);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(accepts_only_the_right_password),
+        cmocka_unit_test(accepts_nothing_for_a_hash_that_is_none),
+        cmocka_unit_test(unknown_users_cost_the_same),
+        cmocka_unit_test(accepts_nobody_without_users),
+        cmocka_unit_test(ends_with_a_full_queue),
+        cmocka_unit_test(answers_in_order_and_goes_on),
+        cmocka_unit_test(frees_nothing),
+        cmocka_unit_test(hashes_what_it_accepts),
+    };
+    return cmocka_run_group_tests(tests, make_users, free_users);
 }
