@@ -1,1 +1,102 @@
-typedef int placeholder; /* being written */
+#include "daemon/background.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LOG_MODULE "daemon"
+#include "base/log.h"
+
+static int caller = -1; /* the pipe to the process that started us */
+
+static void die(const char *what)
+{
+    log_error("%s: %s", what, strerror(errno));
+    exit(EXIT_FAILURE);
+}
+
+static void wait_for_daemon(int ready)
+{
+    char byte;
+    ssize_t n;
+    do
+        n = read(ready, &byte, 1);
+    while (n < 0 && errno == EINTR);
+    _exit(n == 1 ? EXIT_SUCCESS : EXIT_FAILURE);
+}
+
+void background_start(void)
+{
+    int ready[2];
+    if (pipe2(ready, O_CLOEXEC) < 0)
+        die("cannot start as a daemon");
+    pid_t pid = fork();
+    if (pid < 0)
+        die("cannot start as a daemon");
+    if (pid > 0) {
+        close(ready[1]);
+        wait_for_daemon(ready[0]);
+    }
+    close(ready[0]);
+    caller = ready[1];
+    /* A session without a terminal; the second fork makes sure that it never gets one. */
+    if (setsid() < 0 || (pid = fork()) < 0)
+        die("cannot start as a daemon");
+    if (pid > 0)
+        _exit(EXIT_SUCCESS);
+    umask(022);
+}
+
+void background_ready(void)
+{
+    if (caller < 0)
+        return;
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int fd = 0; null >= 0 && fd <= 2; fd++)
+        (void)dup2(null, fd);
+    if (null > 2)
+        close(null);
+    if (chdir("/") < 0)
+        log_warning("cannot leave the working directory: %s", strerror(errno));
+    (void)!write(caller, "", 1);
+    close(caller);
+    caller = -1;
+}
+
+static int refuse(const char *path, int fd, const char *why)
+{
+    log_error("pid file %s: %s", path, why);
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+int pidfile_open(const char *path)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
+    if (fd < 0)
+        return refuse(path, -1, errno == ELOOP ? "is a symbolic link: remove it" : strerror(errno));
+    struct stat status;
+    if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode))
+        return refuse(path, fd, "is not a plain file");
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return refuse(path, fd, errno == EWOULDBLOCK ? "conesocks is running already" : strerror(errno));
+    char text[32];
+    int len = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
+    if (ftruncate(fd, 0) < 0 || write(fd, text, (size_t)len) != len)
+        return refuse(path, fd, strerror(errno));
+    return fd;
+}
+
+void pidfile_remove(const char *path, int fd)
+{
+    if (fd < 0)
+        return;
+    unlink(path);
+    close(fd);
+}

@@ -1,4 +1,215 @@
-int main(void)
+/*
+ * Options and subcommands.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+#define LOG_MODULE "main"
+#include "base/log.h"
+#include "conf/config.h"
+#include "conf/schema.h"
+#include "daemon/background.h"
+#include "daemon/server.h"
+#include "policy/auth.h"
+
+#define EXIT_USAGE       2
+#define DEFAULT_PID_FILE "/run/conesocks.pid"
+
+enum action { RUN, TEST, DUMP, OPTIONS };
+
+struct arguments {
+    const char *config_file; /* NULL: the built-in default */
+    enum action action;
+    bool daemon;
+};
+
+static const char usage_text[] =
+    "Usage: conesocks [-c FILE] [-d] [-t] [--dump]\n"
+    "       conesocks hash-password\n"
+    "\n"
+    "A SOCKS5 proxy with full-cone UDP. Without -c it listens on 127.0.0.1:1080, without a login.\n"
+    "\n"
+    "  -c, --config FILE  read the configuration from FILE (see conesocks.yaml(5))\n"
+    "  -d, --daemon       run in the background; log to syslog\n"
+    "  -t, --test         check the configuration and exit\n"
+    "      --dump         print the configuration in force and exit\n"
+    "  -V, --version      print the version and exit\n"
+    "  -h, --help         print this and exit\n"
+    "\n"
+    "  hash-password      read a password, print its hash for the configuration\n";
+
+/* ---- hash-password ---- */
+
+/* A line without its end, or NULL. From a terminal: with a prompt, without echo. */
+static char *read_password(const char *prompt)
 {
-    return 1;
+    struct termios before, quiet;
+    bool terminal = tcgetattr(STDIN_FILENO, &before) == 0;
+    if (terminal) {
+        fputs(prompt, stderr);
+        quiet = before;
+        quiet.c_lflag &= ~(tcflag_t)ECHO;
+        tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
+    }
+    char *line = NULL;
+    size_t size = 0;
+    ssize_t len = getline(&line, &size, stdin);
+    if (terminal) {
+        tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+        fputs("\n", stderr);
+    }
+    if (len > 0 && line[len - 1] == '\n')
+        line[--len] = '\0';
+    if (len > 0 && len <= 255 && strlen(line) == (size_t)len)
+        return line;
+    fputs("conesocks: a password has 1 to 255 bytes\n", stderr);
+    free(line);
+    return NULL;
+}
+
+static int hash_password(void)
+{
+    char *password = read_password("Password: ");
+    if (!password)
+        return EXIT_FAILURE;
+    bool same = true;
+    if (isatty(STDIN_FILENO)) {
+        char *again = read_password("Again: ");
+        same = again && strcmp(password, again) == 0;
+        free(again);
+        if (!same)
+            fputs("conesocks: the two are not the same\n", stderr);
+    }
+    char *hash = same ? auth_hash_password(password) : NULL;
+    explicit_bzero(password, strlen(password));
+    free(password);
+    if (same && !hash)
+        fprintf(stderr, "conesocks: cannot hash the password: %s\n", strerror(errno));
+    if (!hash)
+        return EXIT_FAILURE;
+    puts(hash);
+    free(hash);
+    return EXIT_SUCCESS;
+}
+
+/* ---- the server ---- */
+
+static int serve(const struct config *config, bool daemon)
+{
+    const char *pid_file = config->run.pid_file;
+    if (daemon && !pid_file)
+        pid_file = DEFAULT_PID_FILE;
+    if (daemon)
+        background_start();
+    int lock = -1;
+    if (pid_file && (lock = pidfile_open(pid_file)) < 0)
+        return EXIT_FAILURE;
+    struct server *server = server_new(config);
+    int status = EXIT_FAILURE;
+    if (server) {
+        background_ready();
+        if (daemon)
+            log_init(config->log.level, LOG_TARGET_SYSLOG);
+        status = server_run(server) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    }
+    server_free(server);
+    pidfile_remove(pid_file, lock);
+    return status;
+}
+
+static struct config *load(const char *path)
+{
+    char *errors, *warnings;
+    struct config *config = config_load(path, &errors, &warnings);
+    if (warnings)
+        fprintf(stderr, "%s%s", warnings, strchr(warnings, '\0')[-1] == '\n' ? "" : "\n");
+    if (!config)
+        fprintf(stderr, "%s%s", errors, strchr(errors, '\0')[-1] == '\n' ? "" : "\n");
+    free(errors);
+    free(warnings);
+    return config;
+}
+
+static int act(const struct arguments *arguments)
+{
+    if (arguments->action == OPTIONS) {
+        schema_list(stdout);
+        return EXIT_SUCCESS;
+    }
+    struct config *config = load(arguments->config_file);
+    if (!config)
+        return EXIT_FAILURE;
+    int status = EXIT_SUCCESS;
+    switch (arguments->action) {
+    case DUMP:
+        config_dump(config, stdout, false);
+        break;
+    case TEST:
+        printf("%s: the configuration is fine\n", arguments->config_file ? arguments->config_file : "built-in default");
+        break;
+    default:
+        log_init(config->log.level, config->log.target);
+        status = serve(config, arguments->daemon);
+    }
+    config_free(config);
+    return fflush(stdout) == 0 ? status : EXIT_FAILURE;
+}
+
+static int usage(FILE *out, int status)
+{
+    fputs(usage_text, out);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    enum { LONG_DUMP = 256, LONG_OPTIONS };
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"daemon", no_argument, NULL, 'd'},
+        {"test", no_argument, NULL, 't'},
+        {"dump", no_argument, NULL, LONG_DUMP},
+        {"version", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},
+        {"options", no_argument, NULL, LONG_OPTIONS}, /* for the test that compares them with the manual */
+        {0},
+    };
+    struct arguments arguments = {.action = RUN};
+    for (int option; (option = getopt_long(argc, argv, "c:dtVh", options, NULL)) != -1;) {
+        switch (option) {
+        case 'c':
+            arguments.config_file = optarg;
+            break;
+        case 'd':
+            arguments.daemon = true;
+            break;
+        case 't':
+            arguments.action = TEST;
+            break;
+        case LONG_DUMP:
+            arguments.action = DUMP;
+            break;
+        case LONG_OPTIONS:
+            arguments.action = OPTIONS;
+            break;
+        case 'V':
+            puts("conesocks " CONESOCKS_VERSION);
+            return EXIT_SUCCESS;
+        case 'h':
+            return usage(stdout, EXIT_SUCCESS);
+        default:
+            return usage(stderr, EXIT_USAGE);
+        }
+    }
+    if (optind == argc)
+        return act(&arguments);
+    if (optind + 1 == argc && strcmp(argv[optind], "hash-password") == 0)
+        return hash_password();
+    fprintf(stderr, "conesocks: unknown command: %s\n", argv[optind]);
+    return usage(stderr, EXIT_USAGE);
 }

@@ -1,1 +1,179 @@
-typedef int placeholder; /* being written */
+#include "daemon/server.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define LOG_MODULE "server"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "base/util.h"
+#include "conf/config.h"
+#include "daemon/worker.h"
+#include "net/sock.h"
+#include "policy/auth.h"
+
+struct server {
+    const struct config *config;
+    struct event_base *base;
+    struct auth *auth;
+    struct event signals[4];
+    size_t signal_count, worker_count;
+    struct worker **workers;
+};
+
+/* The CPUs that this process may use, which a container or taskset may have made fewer than the machine has. */
+static size_t cpu_count(void)
+{
+    cpu_set_t set;
+    int count = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    return count > 0 ? (size_t)count : 1;
+}
+
+/* Each association takes three or four descriptors; the soft limit of 1024 is there for programs that use select(). */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
+        log_debug("open files: %llu at most", (unsigned long long)limit.rlim_cur);
+}
+
+/* Workers share their addresses, which would let a second server in as well: ask alone first. */
+static bool addresses_are_free(const struct config *config)
+{
+    for (size_t i = 0; i < config->listen_count; i++) {
+        char text[NETADDR_TEXT_MAX];
+        int fd = sock_listen(&config->listen[i].address, false);
+        if (fd < 0) {
+            log_error("cannot listen on %s: %s%s", netaddr_format(&config->listen[i].address, text), strerror(-fd),
+                      fd == -EADDRINUSE ? ". Is conesocks, or another proxy, running already?" : "");
+            return false;
+        }
+        close(fd);
+    }
+    return true;
+}
+
+static void log_counters(const struct server *server)
+{
+    struct metrics sum = {0};
+    for (size_t i = 0; i < server->worker_count; i++)
+        metrics_sum(&sum, worker_metrics(server->workers[i]));
+    char text[1000];
+    log_info("counters: %s", metrics_format(&sum, text, sizeof(text)));
+}
+
+static void on_signal(evutil_socket_t signal, short what, void *arg)
+{
+    (void)what;
+    struct server *server = arg;
+    switch (signal) {
+    case SIGUSR1:
+        log_counters(server);
+        break;
+    case SIGHUP:
+        log_warning("SIGHUP: the configuration is read at start only; restart to change it");
+        break;
+    default:
+        log_info("%s: stopping", signal == SIGTERM ? "SIGTERM" : "SIGINT");
+        event_base_loopbreak(server->base);
+    }
+}
+
+static void watch_signals(struct server *server)
+{
+    static const int watched[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
+    _Static_assert(ARRAY_LEN(watched) == ARRAY_LEN(server->signals), "one event per signal");
+    for (size_t i = 0; i < ARRAY_LEN(watched); i++) {
+        evsignal_assign(&server->signals[i], server->base, watched[i], on_signal, server);
+        event_add(&server->signals[i], NULL);
+        server->signal_count++;
+    }
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static bool open_workers(struct server *server)
+{
+    size_t count = server->config->workers ? server->config->workers : cpu_count();
+    server->workers = calloc(count, sizeof(struct worker *));
+    if (!server->workers)
+        return false;
+    for (; server->worker_count < count; server->worker_count++) {
+        struct worker *worker = worker_new(server->config, server->auth, count > 1);
+        if (!worker)
+            return false;
+        server->workers[server->worker_count] = worker;
+    }
+    return true;
+}
+
+struct server *server_new(const struct config *config)
+{
+    raise_descriptor_limit();
+    if (!addresses_are_free(config))
+        return NULL;
+    struct server *server = calloc(1, sizeof(*server));
+    if (!server)
+        return NULL;
+    server->config = config;
+    server->base = event_base_new();
+    if (config->user_count)
+        server->auth = auth_new(config->users, config->user_count);
+    if (!server->base || (config->user_count && !server->auth) || !open_workers(server)) {
+        server_free(server);
+        return NULL;
+    }
+    watch_signals(server);
+    for (size_t i = 0; i < config->listen_count; i++) {
+        char text[NETADDR_TEXT_MAX];
+        log_info("listening on %s%s", netaddr_format(&config->listen[i].address, text),
+                 config->listen[i].need_password ? " (login needed)" : "");
+    }
+    return server;
+}
+
+int server_run(struct server *server)
+{
+    /* Signals are the main thread's alone. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = 0;
+    for (size_t i = 0; i < server->worker_count && !error; i++)
+        error = worker_start(server->workers[i]);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error)
+        log_error("cannot start a thread: %s", strerror(-error));
+    else
+        event_base_dispatch(server->base);
+    for (size_t i = 0; i < server->worker_count; i++)
+        worker_stop(server->workers[i]);
+    log_counters(server);
+    return error;
+}
+
+void server_free(struct server *server)
+{
+    if (!server)
+        return;
+    /* First the helper: it posts to the workers' inboxes. */
+    if (server->auth)
+        auth_free(server->auth);
+    for (size_t i = 0; i < server->worker_count; i++)
+        worker_free(server->workers[i]);
+    for (size_t i = 0; i < server->signal_count; i++)
+        event_del(&server->signals[i]);
+    if (server->base)
+        event_base_free(server->base);
+    free(server->workers);
+    free(server);
+}

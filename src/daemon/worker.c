@@ -1,1 +1,232 @@
-typedef int placeholder; /* being written */
+#include "daemon/worker.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LOG_MODULE "worker"
+#include "base/log.h"
+#include "base/util.h"
+#include "net/inbox.h"
+#include "net/pump.h"
+#include "net/resolver.h"
+#include "net/sock.h"
+#include "proxy/env.h"
+#include "proxy/session.h"
+
+#define ACCEPT_MAX 32 /* connections taken before others have their turn */
+
+/* A listener that finds no descriptor rests this long: trying again at once would only burn CPU. */
+static const struct timeval accept_rest = {.tv_usec = 250 * 1000};
+static const struct timeval sweep_period = {.tv_sec = 1};
+
+struct listener {
+    struct worker *worker;
+    int fd;
+    bool need_password;
+    struct event acceptable, rested;
+};
+
+struct worker {
+    struct env env;
+    pthread_t thread;
+    bool running;
+    struct event sweep;
+    struct inbox_item stop;
+    struct log_limit accept_log;
+    size_t listener_count;
+    struct listener listeners[];
+};
+
+/* ---- accepting ---- */
+
+static void rest(struct listener *listener, int error)
+{
+    struct worker *worker = listener->worker;
+    uint32_t held_back;
+    metrics_add(&worker->env.metrics.accept_failed_total, 1);
+    event_del(&listener->acceptable);
+    event_add(&listener->rested, &accept_rest);
+    if (log_limit_pass(&worker->accept_log, env_now(&worker->env), &held_back))
+        log_warning("cannot accept a connection: %s; new ones wait. For \"Too many open files\" raise the limit "
+                    "(ulimit -n, or LimitNOFILE= in the systemd unit)",
+                    strerror(error));
+}
+
+static void on_acceptable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)what;
+    struct listener *listener = arg;
+    for (int i = 0; i < ACCEPT_MAX; i++) {
+        union netaddr peer;
+        int accepted = sock_accept(fd, &peer);
+        if (accepted == -EAGAIN)
+            return;
+        if (accepted == -EMFILE || accepted == -ENFILE || accepted == -ENOBUFS || accepted == -ENOMEM) {
+            rest(listener, -accepted);
+            return;
+        }
+        if (accepted >= 0)
+            session_new(&listener->worker->env, accepted, &peer, listener->need_password);
+        /* Any other error is that connection's own (accept(2)): the next one may be fine. */
+    }
+}
+
+static void on_rested(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct listener *listener = arg;
+    event_add(&listener->acceptable, NULL);
+    on_acceptable(listener->fd, EV_READ, listener);
+}
+
+static bool listen_on(struct worker *worker, const struct config_listener *wanted, bool shared)
+{
+    struct listener *listener = &worker->listeners[worker->listener_count];
+    char text[NETADDR_TEXT_MAX];
+    int fd = sock_listen(&wanted->address, shared);
+    if (fd < 0) {
+        log_error("cannot listen on %s: %s", netaddr_format(&wanted->address, text), strerror(-fd));
+        return false;
+    }
+    *listener = (struct listener){.worker = worker, .fd = fd, .need_password = wanted->need_password};
+    event_assign(&listener->acceptable, worker->env.base, fd, EV_READ | EV_PERSIST, on_acceptable, listener);
+    event_assign(&listener->rested, worker->env.base, -1, 0, on_rested, listener);
+    event_add(&listener->acceptable, NULL);
+    worker->listener_count++;
+    return true;
+}
+
+static void stop_listening(struct worker *worker)
+{
+    for (size_t i = 0; i < worker->listener_count; i++) {
+        struct listener *listener = &worker->listeners[i];
+        event_del(&listener->acceptable);
+        event_del(&listener->rested);
+        close(listener->fd);
+    }
+    worker->listener_count = 0;
+}
+
+/* ---- the loop ---- */
+
+static void on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct worker *worker = arg;
+    sessions_sweep(&worker->env);
+}
+
+static void on_reap(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct worker *worker = arg;
+    sessions_reap(&worker->env);
+}
+
+static void on_stop(struct inbox_item *item)
+{
+    struct worker *worker = container_of(item, struct worker, stop);
+    stop_listening(worker);
+    sessions_end(&worker->env, "server stops");
+    event_base_loopbreak(worker->env.base);
+}
+
+static void *run(void *arg)
+{
+    struct worker *worker = arg;
+    event_base_dispatch(worker->env.base);
+    return NULL;
+}
+
+int worker_start(struct worker *worker)
+{
+    int error = pthread_create(&worker->thread, NULL, run, worker);
+    worker->running = error == 0;
+    return -error;
+}
+
+void worker_stop(struct worker *worker)
+{
+    if (!worker->running)
+        return;
+    worker->stop.run = on_stop;
+    inbox_post(worker->env.inbox, &worker->stop);
+    pthread_join(worker->thread, NULL);
+    worker->running = false;
+}
+
+/* ---- life ---- */
+
+static bool init_env(struct env *env, const struct config *config, struct auth *auth, struct worker *worker)
+{
+    env->config = config;
+    env->auth = auth;
+    env->clock_ms = env_clock_coarse;
+    TAILQ_INIT(&env->sessions);
+    TAILQ_INIT(&env->ended);
+    ports_init_system(&env->ports);
+    env->base = event_base_new();
+    if (!env->base)
+        return false;
+    event_assign(&env->reaper, env->base, -1, 0, on_reap, worker);
+    const struct resolver_options options = {
+        .servers = config->dns.servers,
+        .server_count = config->dns.server_count,
+        .timeout_ms = config->dns.timeout_ms,
+        .per_client = config->limits.lookups_per_client,
+    };
+    env->inbox = inbox_new(env->base);
+    env->pumps = pump_pool_new();
+    env->dgrams = dgram_io_new();
+    env->resolver = resolver_new(env->base, &options);
+    return env->inbox && env->pumps && env->dgrams && env->resolver;
+}
+
+struct worker *worker_new(const struct config *config, struct auth *auth, bool shared)
+{
+    struct worker *worker = calloc(1, sizeof(*worker) + config->listen_count * sizeof(struct listener));
+    if (!worker || !init_env(&worker->env, config, auth, worker)) {
+        log_error("cannot set up a worker: %s", strerror(errno));
+        worker_free(worker);
+        return NULL;
+    }
+    for (size_t i = 0; i < config->listen_count; i++) {
+        if (!listen_on(worker, &config->listen[i], shared)) {
+            worker_free(worker);
+            return NULL;
+        }
+    }
+    event_assign(&worker->sweep, worker->env.base, -1, EV_PERSIST, on_sweep, worker);
+    event_add(&worker->sweep, &sweep_period);
+    return worker;
+}
+
+void worker_free(struct worker *worker)
+{
+    if (!worker)
+        return;
+    struct env *env = &worker->env;
+    if (env->base) {
+        stop_listening(worker);
+        sessions_end(env, "server stops");
+        sessions_reap(env);
+        if (env->inbox)
+            inbox_free(env->inbox);
+        if (env->resolver)
+            resolver_free(env->resolver);
+        event_base_free(env->base);
+    }
+    dgram_io_free(env->dgrams);
+    pump_pool_free(env->pumps);
+    free(worker);
+}
+
+const struct metrics *worker_metrics(const struct worker *worker)
+{
+    return &worker->env.metrics;
+}

@@ -9,6 +9,9 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include <event2/event_struct.h>
+
+#include "base/log.h"
 #include "base/metrics.h"
 #include "conf/config.h"
 #include "net/dgram_io.h"
@@ -40,7 +43,9 @@ struct env {
     struct dgram_batch to_client, to_external[2];
 
     struct session_list sessions; /* alive */
-    struct session_list ended;    /* to be freed once their callbacks have returned */
+    struct session_list ended;    /* to be freed once their callbacks have returned, by `reaper` */
+    struct event reaper;
+    struct log_limit strangers_log; /* lines about those who never asked for anything */
 };
 
 static inline uint64_t env_now(const struct env *env)

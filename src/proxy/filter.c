@@ -3,9 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define uthash_fatal(message) abort() /* never reached: HASH_NONFATAL_OOM */
-#define HASH_NONFATAL_OOM     1
-#include <uthash.h>
+#include "base/hash.h"
 
 /* What is compared: the host and, when the mode says so, the port. No padding. */
 struct peer_key {
@@ -79,6 +77,8 @@ void filter_permit(struct filter *filter, const union netaddr *addr)
         return; /* its answers will be filtered: strict, not wrong */
     peer->key = key;
     HASH_ADD(hh, filter->peers, key, sizeof(peer->key), peer);
+    if (!peer->hh.tbl)
+        free(peer);
 }
 
 bool filter_admits(const struct filter *filter, const union netaddr *addr)

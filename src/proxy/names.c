@@ -3,12 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "net/resolver.h"
 #include "net/sock.h"
 #include "proxy/env.h"
-
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
 
 struct waiting {
     struct waiting *next;
@@ -87,11 +85,28 @@ void names_free(struct names *names)
     free(names);
 }
 
-/* The family that `prefer` names first, if a route leads there, else the other. */
+/*
+ * Unlike a CONNECT, a datagram has no second try at another family: so it takes the one the client itself speaks, whose
+ * mapping is open already and whose addresses the client can surely read, unless the configuration prefers IPv4.
+ */
+static int first_family(const struct names *names)
+{
+    switch (names->env->config->outbound.prefer) {
+    case CONFIG_PREFER_IPV4:
+    case CONFIG_PREFER_IPV4_ONLY:
+        return FAMILY_V4;
+    case CONFIG_PREFER_IPV6_ONLY:
+        return FAMILY_V6;
+    case CONFIG_PREFER_IPV6:
+        break;
+    }
+    return family_index(names->client.sa.sa_family);
+}
+
+/* The preferred family's address if a route leads there, else the other's. */
 static union netaddr choose(const struct name *name)
 {
-    enum config_prefer prefer = name->names->env->config->outbound.prefer;
-    int first = prefer == CONFIG_PREFER_IPV4 || prefer == CONFIG_PREFER_IPV4_ONLY ? FAMILY_V4 : FAMILY_V6;
+    int first = first_family(name->names);
     const union netaddr *preferred = &name->halves[first].found, *other = &name->halves[1 - first].found;
     if (preferred->sa.sa_family == AF_UNSPEC)
         return *other;
@@ -180,7 +195,10 @@ static struct name *remember(struct names *names, const char *text)
     name->last = &name->first;
     memcpy(name->text, text, len + 1);
     HASH_ADD_KEYPTR(hh, names->table, name->text, len, name);
-    return name;
+    if (name->hh.tbl)
+        return name;
+    free(name);
+    return NULL;
 }
 
 static bool is_fresh(const struct name *name, uint64_t now)

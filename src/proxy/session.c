@@ -1,1 +1,490 @@
-typedef int placeholder; /* being written */
+#include "proxy/session.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LOG_MODULE "session"
+#include "base/log.h"
+#include "base/util.h"
+#include "net/inbox.h"
+#include "net/sock.h"
+#include "policy/auth.h"
+#include "proxy/address.h"
+#include "proxy/assoc.h"
+#include "proxy/env.h"
+#include "proxy/stream.h"
+#include "wire/handshake.h"
+
+/* After a refusal the client has this long to read it: closing with its bytes unread would reset the reply away. */
+#define LINGER_MS 1000
+
+enum session_state {
+    SESSION_NEGOTIATING,
+    SESSION_CHECKING, /* the password is with the helper thread */
+    SESSION_REACHING, /* a stream is on its way to its destination */
+    SESSION_STREAMING,
+    SESSION_ASSOCIATED,
+    SESSION_LINGERING, /* refused; waits for the client to read that */
+    SESSION_ENDED,     /* on env->ended, to be freed by sessions_reap() */
+};
+
+/* A password check; outlives its session when that ends first. */
+struct login {
+    struct auth_job job;
+    struct inbox_item item;
+    struct inbox *inbox;
+    struct session *session; /* NULL: the session has ended */
+};
+
+/* What only the beginning of a session needs. */
+struct negotiation {
+    struct handshake handshake;
+    struct login *login;
+    size_t len;
+    uint8_t in[HANDSHAKE_INPUT_MAX];
+};
+
+struct session {
+    TAILQ_ENTRY(session) link;
+    struct env *env;
+    int fd;
+    enum session_state state;
+    union netaddr peer;
+    uint64_t started_ms, lingering_since_ms;
+    struct event readable;
+    struct negotiation *negotiation; /* until the request is answered */
+    char *user;                      /* NULL: no login */
+    struct stream *stream;
+    struct assoc *assoc;
+    enum socks5_reply reply;
+    bool granted;
+};
+
+/* ---- the log line ---- */
+
+struct text {
+    char bytes[960];
+    size_t len;
+};
+
+__attribute__((format(printf, 2, 3))) static void say(struct text *text, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(text->bytes + text->len, sizeof(text->bytes) - text->len, format, args);
+    va_end(args);
+    if (n > 0)
+        text->len += (size_t)n;
+    if (text->len >= sizeof(text->bytes))
+        text->len = sizeof(text->bytes) - 1;
+}
+
+static void say_flow(struct text *text, const struct assoc_flow *flow)
+{
+    char relay[NETADDR_TEXT_MAX], v4[NETADDR_TEXT_MAX], v6[NETADDR_TEXT_MAX], from[NETADDR_TEXT_MAX];
+    say(text, " command=udp relay=%s client_udp=%s external_v4=%s external_v6=%s", netaddr_format(&flow->relay, relay),
+        netaddr_format(&flow->client, from), netaddr_format(&flow->external[FAMILY_V4], v4),
+        netaddr_format(&flow->external[FAMILY_V6], v6));
+    say(text, " up_datagrams=%" PRIu64 " up_bytes=%" PRIu64 " down_datagrams=%" PRIu64 " down_bytes=%" PRIu64,
+        flow->up_datagrams, flow->up_bytes, flow->down_datagrams, flow->down_bytes);
+    for (int i = 0; i < DROP_REASON_COUNT; i++)
+        if (flow->dropped[i])
+            say(text, " dropped_%s=%" PRIu32, drop_reason_name((enum drop_reason)i), flow->dropped[i]);
+}
+
+static void say_stream(struct text *text, const struct session *session)
+{
+    char via[NETADDR_TEXT_MAX];
+    union netaddr remote = stream_remote(session->stream);
+    say(text, " command=connect destination=%s via=%s reply=%d up_bytes=%" PRIu64 " down_bytes=%" PRIu64,
+        stream_destination(session->stream), netaddr_format(&remote, via), session->reply,
+        stream_up_bytes(session->stream), stream_down_bytes(session->stream));
+}
+
+static void log_end(const struct session *session, const char *why)
+{
+    struct env *env = session->env;
+    uint64_t now = env_now(env);
+    uint32_t held_back = 0;
+    bool asked = session->stream || session->assoc;
+    /* Whoever did not get as far as a request may be anybody, as often as he likes. */
+    if (!log_enabled(LOG_LEVEL_INFO) || (!asked && !log_limit_pass(&env->strangers_log, now, &held_back)))
+        return;
+    char peer[NETADDR_TEXT_MAX];
+    struct text text = {.len = 0};
+    uint64_t ms = now - session->started_ms;
+    say(&text, "client=%s user=%s", netaddr_format(&session->peer, peer), session->user ? session->user : "-");
+    if (session->assoc)
+        say_flow(&text, assoc_flow(session->assoc));
+    else if (session->stream)
+        say_stream(&text, session);
+    else
+        say(&text, " command=none");
+    say(&text, " seconds=%" PRIu64 ".%03" PRIu64 " why=\"%s\"", ms / 1000, ms % 1000, why);
+    if (held_back)
+        say(&text, " (%" PRIu32 " similar lines held back)", held_back);
+    log_info("%s", text.bytes);
+}
+
+/* ---- the end ---- */
+
+static void drop_negotiation(struct session *session)
+{
+    if (!session->negotiation)
+        return;
+    if (session->negotiation->login)
+        session->negotiation->login->session = NULL;
+    free(session->negotiation);
+    session->negotiation = NULL;
+}
+
+static void session_end(struct session *session, const char *why, bool abort)
+{
+    struct env *env = session->env;
+    if (session->state == SESSION_ENDED)
+        return;
+    if (session->state != SESSION_LINGERING) /* which was logged when it was refused */
+        log_end(session, why);
+    metrics_add(&env->metrics.sessions_ended_total, 1);
+    if (!session->granted)
+        metrics_add(&env->metrics.handshakes_failed_total, 1);
+    session->state = SESSION_ENDED;
+    event_del(&session->readable);
+    drop_negotiation(session);
+    stream_free(session->stream);
+    assoc_free(session->assoc);
+    session->stream = NULL;
+    session->assoc = NULL;
+    if (abort)
+        sock_abort(session->fd);
+    else
+        close(session->fd);
+    TAILQ_REMOVE(&env->sessions, session, link);
+    TAILQ_INSERT_TAIL(&env->ended, session, link);
+    event_active(&env->reaper, EV_TIMEOUT, 0);
+}
+
+/* What was queued in the handshake goes out now. It is a few bytes on a fresh socket: they fit, or the client is gone.
+ */
+static bool send_output(struct session *session)
+{
+    struct handshake *handshake = &session->negotiation->handshake;
+    if (handshake->out_len == 0)
+        return true;
+    ssize_t n = send(session->fd, handshake->out, handshake->out_len, MSG_NOSIGNAL);
+    bool sent = n == handshake->out_len;
+    handshake->out_len = 0;
+    if (!sent)
+        session_end(session, "client does not take the answer", true);
+    return sent;
+}
+
+/* Sends what there is and closes once the client has had the time to read it. */
+static void refuse(struct session *session, const char *why)
+{
+    if (!send_output(session))
+        return;
+    log_end(session, why);
+    drop_negotiation(session);
+    stream_free(session->stream);
+    session->stream = NULL;
+    shutdown(session->fd, SHUT_WR);
+    session->state = SESSION_LINGERING;
+    session->lingering_since_ms = env_now(session->env);
+    event_add(&session->readable, NULL);
+}
+
+static void refuse_request(struct session *session, enum socks5_reply code, const char *why)
+{
+    session->reply = code;
+    metrics_add(&session->env->metrics.requests_refused_total, 1);
+    handshake_reply(&session->negotiation->handshake, code, NULL);
+    refuse(session, why);
+}
+
+/* Answers "succeeded"; from here on the session is what it was asked to be. */
+static bool grant(struct session *session, const union netaddr *bound)
+{
+    union netaddr readable = *bound;
+    /* Some clients read ten bytes whatever is said: over IPv4 an address is IPv4, or only a port. */
+    if (session->peer.sa.sa_family == AF_INET && bound->sa.sa_family == AF_INET6) {
+        readable = netaddr_any(AF_INET);
+        netaddr_set_port(&readable, netaddr_port(bound));
+    }
+    struct socks5_addr wire = address_to_wire(&readable);
+    handshake_reply(&session->negotiation->handshake, SOCKS5_REPLY_SUCCEEDED, &wire);
+    session->granted = true;
+    if (!send_output(session))
+        return false;
+    drop_negotiation(session);
+    return true;
+}
+
+/* ---- requests ---- */
+
+static void on_stream_reached(void *arg, enum socks5_reply code)
+{
+    static const char *const texts[] = {
+        [SOCKS5_REPLY_GENERAL_FAILURE] = "could not try",
+        [SOCKS5_REPLY_NOT_ALLOWED] = "destination refused by policy",
+        [SOCKS5_REPLY_NETWORK_UNREACHABLE] = "network unreachable",
+        [SOCKS5_REPLY_HOST_UNREACHABLE] = "host unreachable or name not found",
+        [SOCKS5_REPLY_CONNECTION_REFUSED] = "connection refused by destination",
+        [SOCKS5_REPLY_TTL_EXPIRED] = "destination did not answer in time",
+    };
+    struct session *session = arg;
+    if (code != SOCKS5_REPLY_SUCCEEDED) {
+        refuse_request(session, code, texts[code]);
+        return;
+    }
+    union netaddr local = stream_local(session->stream);
+    if (!grant(session, &local))
+        return;
+    metrics_add(&session->env->metrics.connects_total, 1);
+    session->state = SESSION_STREAMING;
+    stream_relay(session->stream, session->fd);
+}
+
+static void on_stream_ended(void *arg, const char *why, bool broken)
+{
+    session_end(arg, why, broken);
+}
+
+static void begin_stream(struct session *session, const struct socks5_addr *destination)
+{
+    const struct stream_hooks hooks = {on_stream_reached, on_stream_ended, session};
+    event_del(&session->readable);
+    session->stream = stream_new(session->env, &session->peer, destination, &hooks);
+    if (session->stream)
+        session->state = SESSION_REACHING;
+    else
+        refuse_request(session, SOCKS5_REPLY_GENERAL_FAILURE, "out of memory");
+}
+
+static void begin_assoc(struct session *session, const struct socks5_addr *hint)
+{
+    struct env *env = session->env;
+    if (!env->config->udp.enabled) {
+        refuse_request(session, SOCKS5_REPLY_COMMAND_NOT_SUPPORTED, "UDP is off (udp.enabled)");
+        return;
+    }
+    union netaddr local = sock_local(session->fd);
+    int error = assoc_new(&session->assoc, env, &session->peer, &local, hint);
+    if (error) {
+        char why[96];
+        snprintf(why, sizeof(why), "no association: %s", strerror(-error));
+        refuse_request(session, SOCKS5_REPLY_GENERAL_FAILURE, why);
+        return;
+    }
+    if (grant(session, &assoc_flow(session->assoc)->relay))
+        session->state = SESSION_ASSOCIATED;
+}
+
+static void take_request(struct session *session, const struct socks5_request *request)
+{
+    switch (request->command) {
+    case SOCKS5_COMMAND_CONNECT:
+        begin_stream(session, &request->destination);
+        break;
+    case SOCKS5_COMMAND_UDP_ASSOCIATE:
+        begin_assoc(session, &request->destination);
+        break;
+    default:
+        refuse_request(session, SOCKS5_REPLY_COMMAND_NOT_SUPPORTED, "command not supported");
+    }
+}
+
+/* ---- login ---- */
+
+static void on_checked(struct inbox_item *item)
+{
+    struct login *login = container_of(item, struct login, item);
+    struct session *session = login->session;
+    bool accepted = login->job.accepted;
+    free(login);
+    if (!session)
+        return;
+    struct negotiation *negotiation = session->negotiation;
+    negotiation->login = NULL;
+    handshake_password_checked(&negotiation->handshake, accepted);
+    if (!accepted) {
+        metrics_add(&session->env->metrics.auth_failed_total, 1);
+        refuse(session, "wrong user name or password");
+        return;
+    }
+    if (!send_output(session))
+        return;
+    session->state = SESSION_NEGOTIATING;
+    event_add(&session->readable, NULL);
+}
+
+static void hand_back(struct auth_job *job)
+{
+    struct login *login = container_of(job, struct login, job);
+    inbox_post(login->inbox, &login->item);
+}
+
+static void check_password(struct session *session, const struct socks5_password *given)
+{
+    struct env *env = session->env;
+    struct login *login = calloc(1, sizeof(*login));
+    session->user = strndup((const char *)given->user, given->user_len);
+    if (login && session->user) {
+        memcpy(login->job.user, given->user, given->user_len);
+        memcpy(login->job.password, given->password, given->password_len);
+        login->job.done = hand_back;
+        login->item.run = on_checked;
+        login->inbox = env->inbox;
+        login->session = session;
+    }
+    if (!login || !session->user || !auth_submit(env->auth, &login->job)) {
+        if (login)
+            explicit_bzero(login, sizeof(*login));
+        free(login);
+        handshake_password_checked(&session->negotiation->handshake, false);
+        refuse(session, "too many logins at once");
+        return;
+    }
+    explicit_bzero(session->negotiation->in, sizeof(session->negotiation->in));
+    session->negotiation->login = login;
+    session->state = SESSION_CHECKING;
+    event_del(&session->readable);
+    send_output(session);
+}
+
+/* ---- input ---- */
+
+/*
+ * Looks at what has arrived without taking it, and takes only what the negotiation has used: the early data of a
+ * CONNECT stays in the socket for the stream.
+ */
+static void negotiate(struct session *session)
+{
+    struct negotiation *negotiation = session->negotiation;
+    struct handshake *handshake = &negotiation->handshake;
+    size_t had = negotiation->len;
+    ssize_t n = recv(session->fd, negotiation->in + had, sizeof(negotiation->in) - had, MSG_PEEK);
+    if (n <= 0) {
+        if (n == 0 || errno != EAGAIN)
+            session_end(session, n == 0 ? "client closed during the handshake" : "client gone", false);
+        return;
+    }
+    size_t len = had + (size_t)n, used;
+    enum handshake_step step = handshake_advance(handshake, negotiation->in, len, &used);
+    size_t take = step == HANDSHAKE_MORE ? (size_t)n : used > had ? used - had : 0;
+    (void)recv(session->fd, NULL, take, MSG_TRUNC);
+    negotiation->len = 0;
+    switch (step) {
+    case HANDSHAKE_MORE:
+        negotiation->len = len - used;
+        memmove(negotiation->in, negotiation->in + used, negotiation->len);
+        send_output(session);
+        break;
+    case HANDSHAKE_PASSWORD:
+        check_password(session, &handshake->login);
+        break;
+    case HANDSHAKE_REQUEST:
+        take_request(session, &handshake->request);
+        break;
+    case HANDSHAKE_FAILED:
+        refuse(session, handshake->failure);
+        break;
+    }
+}
+
+/* The client has nothing more to say that we need; only the end counts. */
+static void ignore_input(struct session *session)
+{
+    char scrap[4096];
+    ssize_t n = recv(session->fd, scrap, sizeof(scrap), 0);
+    if (n > 0 || (n < 0 && errno == EAGAIN))
+        return;
+    session_end(session, n == 0 ? "client closed" : "client gone", false);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct session *session = arg;
+    if (session->state == SESSION_NEGOTIATING)
+        negotiate(session);
+    else
+        ignore_input(session);
+}
+
+void session_new(struct env *env, int fd, const union netaddr *peer, bool need_password)
+{
+    struct session *session = calloc(1, sizeof(*session));
+    struct negotiation *negotiation = calloc(1, sizeof(*negotiation));
+    if (!session || !negotiation) {
+        free(session);
+        free(negotiation);
+        close(fd);
+        return;
+    }
+    handshake_init(&negotiation->handshake, need_password);
+    session->env = env;
+    session->fd = fd;
+    session->peer = *peer;
+    session->started_ms = env_now(env);
+    session->negotiation = negotiation;
+    event_assign(&session->readable, env->base, fd, EV_READ | EV_PERSIST, on_readable, session);
+    event_add(&session->readable, NULL);
+    TAILQ_INSERT_TAIL(&env->sessions, session, link);
+    metrics_add(&env->metrics.sessions_total, 1);
+}
+
+/* ---- all of a worker's ---- */
+
+static void sweep(struct session *session, uint64_t now)
+{
+    switch (session->state) {
+    case SESSION_NEGOTIATING:
+    case SESSION_CHECKING:
+        if (now - session->started_ms >= session->env->config->timeouts.handshake_ms)
+            session_end(session, "handshake took too long", false);
+        break;
+    case SESSION_LINGERING:
+        if (now - session->lingering_since_ms >= LINGER_MS)
+            session_end(session, "refused", false);
+        break;
+    case SESSION_ASSOCIATED:
+        if (assoc_sweep(session->assoc, now))
+            session_end(session, "idle", false);
+        break;
+    case SESSION_REACHING:
+    case SESSION_STREAMING:
+    case SESSION_ENDED:
+        break;
+    }
+}
+
+void sessions_sweep(struct env *env)
+{
+    uint64_t now = env_now(env);
+    for (struct session *session = TAILQ_FIRST(&env->sessions), *next; session; session = next) {
+        next = TAILQ_NEXT(session, link);
+        sweep(session, now);
+    }
+}
+
+void sessions_end(struct env *env, const char *why)
+{
+    for (struct session *session; (session = TAILQ_FIRST(&env->sessions));)
+        session_end(session, why, false);
+}
+
+void sessions_reap(struct env *env)
+{
+    for (struct session *session; (session = TAILQ_FIRST(&env->ended));) {
+        TAILQ_REMOVE(&env->ended, session, link);
+        free(session->user);
+        free(session);
+    }
+}

@@ -1,1 +1,326 @@
-typedef int placeholder; /* being written */
+#include "proxy/stream.h"
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "net/dial.h"
+#include "net/pump.h"
+#include "net/resolver.h"
+#include "net/sock.h"
+#include "policy/reach.h"
+#include "proxy/address.h"
+#include "proxy/env.h"
+
+struct direction {
+    struct stream *stream;
+    struct pump pump;
+    struct event event;
+};
+
+struct lookup {
+    struct stream *stream;
+    int family;
+    struct resolver_query *query; /* NULL: not under way */
+};
+
+/* Needed only until the destination is reached. */
+struct reaching {
+    struct dial *dial;
+    struct lookup lookups[FAMILY_COUNT];
+    uint16_t port;
+    uint32_t found, refused; /* addresses of the name; those that policy denies */
+    bool timed_out;          /* a lookup got no answer in time */
+    struct event settle;     /* tells the outcome from the loop, when there is nothing to dial */
+    enum socks5_reply verdict;
+};
+
+struct stream {
+    struct env *env;
+    struct stream_hooks hooks;
+    union netaddr client, remote;
+    struct reaching *reaching;
+    int remote_fd;
+    struct direction up, down;
+    char destination[];
+};
+
+/* ---- reaching the destination ---- */
+
+static void stop_reaching(struct stream *stream)
+{
+    struct reaching *reaching = stream->reaching;
+    if (!reaching)
+        return;
+    for (int i = 0; i < FAMILY_COUNT; i++)
+        if (reaching->lookups[i].query)
+            resolver_cancel(reaching->lookups[i].query);
+    if (reaching->dial)
+        dial_cancel(reaching->dial);
+    event_del(&reaching->settle);
+    free(reaching);
+    stream->reaching = NULL;
+}
+
+static void on_settle(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct stream *stream = arg;
+    enum socks5_reply verdict = stream->reaching->verdict;
+    stop_reaching(stream);
+    stream->hooks.reached(stream->hooks.arg, verdict);
+}
+
+static void settle_soon(struct stream *stream, enum socks5_reply verdict)
+{
+    stream->reaching->verdict = verdict;
+    event_active(&stream->reaching->settle, EV_TIMEOUT, 0);
+}
+
+static void on_dialed(void *arg, int fd, int error, const union netaddr *to)
+{
+    struct stream *stream = arg;
+    struct reaching *reaching = stream->reaching;
+    reaching->dial = NULL;
+    enum socks5_reply verdict = SOCKS5_REPLY_SUCCEEDED;
+    if (fd < 0) {
+        verdict = address_reply_of(error);
+        if (error == 0 && reaching->refused)
+            verdict = SOCKS5_REPLY_NOT_ALLOWED;
+        else if (error == 0 && reaching->timed_out)
+            verdict = SOCKS5_REPLY_TTL_EXPIRED;
+    }
+    stream->remote_fd = fd;
+    stream->remote = *to;
+    stop_reaching(stream);
+    stream->hooks.reached(stream->hooks.arg, verdict);
+}
+
+/* Keeps the addresses that policy allows: the address that is dialed is the address that was checked. */
+static void dial_allowed(struct stream *stream, int family, const union netaddr *addresses, size_t count)
+{
+    struct reaching *reaching = stream->reaching;
+    union netaddr allowed[RESOLVER_ADDRESSES_MAX];
+    size_t n = 0;
+    enum reach_place place;
+    for (size_t i = 0; i < count && i < RESOLVER_ADDRESSES_MAX; i++) {
+        union netaddr to = addresses[i];
+        netaddr_unmap(&to);
+        netaddr_set_port(&to, reaching->port);
+        reaching->found++;
+        if (to.sa.sa_family == family && reach_allowed(stream->env->config->reach, &stream->client, &to, &place))
+            allowed[n++] = to;
+        else
+            reaching->refused++;
+    }
+    if (n)
+        dial_add(reaching->dial, family, allowed, n);
+}
+
+static void on_answer(void *arg, enum resolver_status status, const union netaddr *addresses, size_t count)
+{
+    struct lookup *lookup = arg;
+    struct stream *stream = lookup->stream;
+    struct reaching *reaching = stream->reaching;
+    lookup->query = NULL;
+    if (status == RESOLVER_FOUND)
+        dial_allowed(stream, lookup->family, addresses, count);
+    else if (status != RESOLVER_NOT_FOUND)
+        reaching->timed_out |= status == RESOLVER_TIMED_OUT;
+    if (reaching->lookups[FAMILY_V4].query || reaching->lookups[FAMILY_V6].query)
+        return;
+    if (reaching->found == 0)
+        metrics_add(&stream->env->metrics.lookups_failed_total, 1);
+    dial_all_added(reaching->dial);
+}
+
+static bool look_up(struct stream *stream, const char *name)
+{
+    static const int families[FAMILY_COUNT] = {[FAMILY_V4] = AF_INET, [FAMILY_V6] = AF_INET6};
+    enum config_prefer prefer = stream->env->config->outbound.prefer;
+    bool under_way = false;
+    metrics_add(&stream->env->metrics.lookups_total, 1);
+    for (int i = 0; i < FAMILY_COUNT; i++) {
+        struct lookup *lookup = &stream->reaching->lookups[i];
+        *lookup = (struct lookup){.stream = stream, .family = families[i]};
+        if ((prefer == CONFIG_PREFER_IPV4_ONLY && i == FAMILY_V6) ||
+            (prefer == CONFIG_PREFER_IPV6_ONLY && i == FAMILY_V4))
+            continue;
+        lookup->query = resolver_lookup(stream->env->resolver, &stream->client, name, families[i], on_answer, lookup);
+        under_way |= lookup->query != NULL;
+    }
+    return under_way;
+}
+
+static void reach(struct stream *stream, enum address_kind kind, const union netaddr *addr, const char *name)
+{
+    struct reaching *reaching = stream->reaching;
+    enum reach_place place;
+    if (kind == ADDRESS_BAD) {
+        settle_soon(stream, SOCKS5_REPLY_HOST_UNREACHABLE);
+    } else if (reaching->port == 0) {
+        settle_soon(stream, SOCKS5_REPLY_GENERAL_FAILURE);
+    } else if (kind == ADDRESS_NAME) {
+        if (!look_up(stream, name))
+            settle_soon(stream, SOCKS5_REPLY_GENERAL_FAILURE);
+    } else if (!reach_allowed(stream->env->config->reach, &stream->client, addr, &place)) {
+        settle_soon(stream, SOCKS5_REPLY_NOT_ALLOWED);
+    } else {
+        dial_add(reaching->dial, addr->sa.sa_family, addr, 1);
+        dial_all_added(reaching->dial);
+    }
+}
+
+struct stream *stream_new(struct env *env, const union netaddr *client, const struct socks5_addr *destination,
+                          const struct stream_hooks *hooks)
+{
+    union netaddr addr;
+    char name[NAME_TEXT_MAX], text[NAME_TEXT_MAX + 8];
+    enum address_kind kind = address_read(destination, &addr, name);
+    if (kind == ADDRESS_IP)
+        netaddr_format(&addr, text);
+    else if (kind == ADDRESS_NAME)
+        snprintf(text, sizeof(text), "%s:%u", name, destination->port);
+    else
+        snprintf(text, sizeof(text), "%.*s:%u", destination->host_len, (const char *)destination->host,
+                 destination->port);
+
+    struct stream *stream = calloc(1, sizeof(*stream) + strlen(text) + 1);
+    struct reaching *reaching = calloc(1, sizeof(*reaching));
+    const struct dial_options options = {
+        .timeout_ms = env->config->timeouts.connect_ms,
+        .ipv4_first = env->config->outbound.prefer == CONFIG_PREFER_IPV4,
+        .from_v4 = env->config->outbound.address_v4,
+        .from_v6 = env->config->outbound.address_v6,
+    };
+    struct dial *dial = stream && reaching ? dial_new(env->base, &options, on_dialed, stream) : NULL;
+    if (!dial) {
+        free(stream);
+        free(reaching);
+        return NULL;
+    }
+    reaching->dial = dial;
+    reaching->port = destination->port;
+    event_assign(&reaching->settle, env->base, -1, 0, on_settle, stream);
+    stream->env = env;
+    stream->hooks = *hooks;
+    stream->client = *client;
+    stream->reaching = reaching;
+    stream->remote_fd = -1;
+    memcpy(stream->destination, text, strlen(text) + 1);
+    reach(stream, kind, &addr, name);
+    return stream;
+}
+
+/* ---- relaying ---- */
+
+static void on_ready(evutil_socket_t fd, short what, void *arg);
+
+static void wait_for(struct direction *direction, int fd, short what)
+{
+    if (event_initialized(&direction->event)) {
+        if (event_get_fd(&direction->event) == fd && event_get_events(&direction->event) == (what | EV_PERSIST))
+            return;
+        event_del(&direction->event);
+    }
+    event_assign(&direction->event, direction->stream->env->base, fd, (short)(what | EV_PERSIST), on_ready, direction);
+    event_add(&direction->event, NULL);
+}
+
+static const char *broken_text(const struct stream *stream, const struct direction *direction)
+{
+    return direction == &stream->up ? "broken on the way from the client" : "broken on the way from the destination";
+}
+
+static void on_ready(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct direction *direction = arg;
+    struct stream *stream = direction->stream;
+    struct direction *other = direction == &stream->up ? &stream->down : &stream->up;
+    struct metrics *metrics = &stream->env->metrics;
+    uint64_t before = direction->pump.bytes;
+    enum pump_state state = pump_run(&direction->pump, stream->env->pumps);
+    metrics_add(direction == &stream->up ? &metrics->stream_up_bytes_total : &metrics->stream_down_bytes_total,
+                direction->pump.bytes - before);
+    switch (state) {
+    case PUMP_WAITS_TO_READ:
+    case PUMP_GOES_ON:
+        wait_for(direction, direction->pump.from, EV_READ);
+        break;
+    case PUMP_WAITS_TO_WRITE:
+        wait_for(direction, direction->pump.to, EV_WRITE);
+        break;
+    case PUMP_DONE:
+        event_del(&direction->event);
+        if (other->pump.state == PUMP_DONE)
+            stream->hooks.ended(stream->hooks.arg,
+                                direction == &stream->up ? "destination closed first" : "client closed first", false);
+        break;
+    case PUMP_BROKEN:
+        stream->hooks.ended(stream->hooks.arg, broken_text(stream, direction), true);
+        break;
+    }
+}
+
+void stream_relay(struct stream *stream, int client_fd)
+{
+    stream->up.stream = stream->down.stream = stream;
+    pump_init(&stream->up.pump, client_fd, stream->remote_fd);
+    pump_init(&stream->down.pump, stream->remote_fd, client_fd);
+    wait_for(&stream->up, client_fd, EV_READ);
+    wait_for(&stream->down, stream->remote_fd, EV_READ);
+}
+
+static void stop(struct direction *direction)
+{
+    if (!direction->stream)
+        return;
+    event_del(&direction->event);
+    pump_deinit(&direction->pump);
+}
+
+void stream_free(struct stream *stream)
+{
+    if (!stream)
+        return;
+    stop_reaching(stream);
+    stop(&stream->up);
+    stop(&stream->down);
+    if (stream->remote_fd >= 0) {
+        bool complete = stream->up.pump.state == PUMP_DONE && stream->down.pump.state == PUMP_DONE;
+        if (complete)
+            close(stream->remote_fd);
+        else
+            sock_abort(stream->remote_fd);
+    }
+    free(stream);
+}
+
+const char *stream_destination(const struct stream *stream)
+{
+    return stream->destination;
+}
+
+union netaddr stream_local(const struct stream *stream)
+{
+    return stream->remote_fd >= 0 ? sock_local(stream->remote_fd) : (union netaddr){0};
+}
+
+union netaddr stream_remote(const struct stream *stream)
+{
+    return stream->remote;
+}
+
+uint64_t stream_up_bytes(const struct stream *stream)
+{
+    return stream->up.pump.bytes;
+}
+
+uint64_t stream_down_bytes(const struct stream *stream)
+{
+    return stream->down.pump.bytes;
+}

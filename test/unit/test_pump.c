@@ -1,17 +1,152 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "test.h"
 
-#include <cmocka.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
-static void placeholder(void **state)
+#include "net/pump.h"
+#include "net/sock.h"
+
+static struct pump_pool *pool;
+
+/* Two TCP connections: source -> [from, pump, to] -> sink. */
+struct path {
+    int source, from, to, sink;
+    struct pump pump;
+};
+
+static void connect_pair(int *a, int *b)
 {
-    (void)state;
+    union netaddr where, peer, none = {0};
+    assert_true(netaddr_parse(&where, "127.0.0.1", 0));
+    int listener = sock_listen(&where, false);
+    where = sock_local(listener);
+    *a = sock_connect(&where, &none);
+    struct pollfd poll_fd = {.fd = listener, .events = POLLIN};
+    assert_int_equal(poll(&poll_fd, 1, 5000), 1);
+    *b = sock_accept(listener, &peer);
+    assert_true(*a >= 0 && *b >= 0);
+    close(listener);
+}
+
+static int begin(void **state)
+{
+    struct path *path = calloc(1, sizeof(*path));
+    connect_pair(&path->source, &path->from);
+    connect_pair(&path->to, &path->sink);
+    pump_init(&path->pump, path->from, path->to);
+    *state = path;
+    return 0;
+}
+
+static int end(void **state)
+{
+    struct path *path = *state;
+    pump_deinit(&path->pump);
+    close(path->source);
+    close(path->from);
+    close(path->to);
+    close(path->sink);
+    free(path);
+    return 0;
+}
+
+static void wait_readable(int fd)
+{
+    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+    assert_int_equal(poll(&poll_fd, 1, 5000), 1);
+}
+
+static void bytes_pass_and_it_waits_for_more(void **state)
+{
+    struct path *path = *state;
+    assert_int_equal(pump_run(&path->pump, pool), PUMP_WAITS_TO_READ);
+    assert_int_equal(write(path->source, "hello", 5), 5);
+    wait_readable(path->from);
+    assert_int_equal(pump_run(&path->pump, pool), PUMP_WAITS_TO_READ);
+    assert_int_equal(path->pump.bytes, 5);
+    char text[8];
+    wait_readable(path->sink);
+    assert_int_equal(read(path->sink, text, sizeof(text)), 5);
+}
+
+static void an_end_is_a_half_close(void **state)
+{
+    struct path *path = *state;
+    assert_int_equal(write(path->source, "bye", 3), 3);
+    shutdown(path->source, SHUT_WR);
+    enum pump_state reached = PUMP_WAITS_TO_READ;
+    for (int i = 0; i < 10 && reached != PUMP_DONE; i++) {
+        wait_readable(path->from);
+        reached = pump_run(&path->pump, pool);
+    }
+    assert_int_equal(reached, PUMP_DONE);
+    char text[8];
+    wait_readable(path->sink);
+    assert_int_equal(read(path->sink, text, sizeof(text)), 3);
+    wait_readable(path->sink);
+    assert_int_equal(read(path->sink, text, sizeof(text)), 0);
+    assert_int_equal(write(path->sink, "x", 1), 1); /* the other way is still open */
+    wait_readable(path->to);
+}
+
+/* Row 44: a reader that does not read stops the pump; nothing is lost, and no more is taken meanwhile. */
+static void a_slow_reader_gets_everything(void **state)
+{
+    struct path *path = *state;
+    static uint8_t block[65536];
+    uint64_t written = 0, read_back = 0;
+    enum pump_state now = PUMP_WAITS_TO_READ;
+    for (int i = 0; i < 2000 && now != PUMP_WAITS_TO_WRITE; i++) {
+        for (size_t k = 0; k < sizeof(block); k++)
+            block[k] = (uint8_t)((written + k) * 31 / 7);
+        ssize_t n = send(path->source, block, sizeof(block), MSG_DONTWAIT);
+        written += n > 0 ? (uint64_t)n : 0;
+        now = pump_run(&path->pump, pool);
+    }
+    assert_int_equal(now, PUMP_WAITS_TO_WRITE);
+    assert_int_equal(pump_run(&path->pump, pool), PUMP_WAITS_TO_WRITE);
+    shutdown(path->source, SHUT_WR);
+    for (int i = 0; i < 100000 && read_back < written; i++) {
+        ssize_t n = recv(path->sink, block, sizeof(block), MSG_DONTWAIT);
+        for (ssize_t k = 0; k < n; k++)
+            assert_int_equal(block[k], (uint8_t)((read_back + (uint64_t)k) * 31 / 7));
+        read_back += n > 0 ? (uint64_t)n : 0;
+        if (now != PUMP_DONE)
+            now = pump_run(&path->pump, pool);
+    }
+    assert_int_equal(read_back, written);
+    for (int i = 0; i < 10 && now != PUMP_DONE; i++)
+        now = pump_run(&path->pump, pool);
+    assert_int_equal(now, PUMP_DONE);
+    assert_int_equal(path->pump.bytes, written);
+}
+
+static void a_reset_breaks_it(void **state)
+{
+    struct path *path = *state;
+    struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(path->source, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    close(path->source);
+    path->source = dup(path->from);
+    wait_readable(path->from);
+    assert_int_equal(pump_run(&path->pump, pool), PUMP_BROKEN);
+    assert_int_equal(path->pump.error, ECONNRESET);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(placeholder)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    pool = pump_pool_new();
+#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+    const struct CMUnitTest tests[] = {
+        TEST(bytes_pass_and_it_waits_for_more),
+        TEST(an_end_is_a_half_close),
+        TEST(a_slow_reader_gets_everything),
+        TEST(a_reset_breaks_it),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    pump_pool_free(pool);
+    return failed;
 }

@@ -1,17 +1,196 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "test.h"
 
-#include <cmocka.h>
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
 
-static void placeholder(void **state)
+#include "net/ports.h"
+#include "net/sock.h"
+
+static struct ports ports;
+
+static union netaddr at(const char *host, uint16_t port)
+{
+    union netaddr addr;
+    assert_true(netaddr_parse(&addr, host, port));
+    return addr;
+}
+
+static bool wait_for(int fd, short what)
+{
+    struct pollfd poll_fd = {.fd = fd, .events = what};
+    return poll(&poll_fd, 1, 5000) == 1;
+}
+
+/* A listener on a port of the system's choice. */
+static int listen_somewhere(const char *host, union netaddr *where)
+{
+    union netaddr address = at(host, 0);
+    int fd = sock_listen(&address, false);
+    assert_true(fd >= 0);
+    *where = sock_local(fd);
+    return fd;
+}
+
+static void a_connection_is_accepted_and_has_two_ends(void **state)
 {
     (void)state;
+    union netaddr where, peer, none = {0};
+    int listener = listen_somewhere("127.0.0.1", &where);
+    int out = sock_connect(&where, &none);
+    assert_true(out >= 0);
+    assert_true(wait_for(out, POLLOUT));
+    assert_int_equal(sock_error(out), 0);
+    assert_true(wait_for(listener, POLLIN));
+    int in = sock_accept(listener, &peer);
+    assert_true(in >= 0);
+    union netaddr ours = sock_local(out);
+    assert_true(netaddr_equal(&ours, &peer));
+    assert_int_equal(sock_accept(listener, &peer), -EAGAIN);
+    close(in);
+    close(out);
+    close(listener);
+}
+
+/* Row 12: what a dual-stack listener reports is plain IPv4. */
+static void a_mapped_peer_is_unmapped(void **state)
+{
+    (void)state;
+    union netaddr where, peer, none = {0};
+    int listener = listen_somewhere("::", &where);
+    union netaddr to = at("127.0.0.1", netaddr_port(&where));
+    int out = sock_connect(&to, &none);
+    assert_true(wait_for(listener, POLLIN));
+    int in = sock_accept(listener, &peer);
+    assert_true(in >= 0);
+    assert_int_equal(peer.sa.sa_family, AF_INET);
+    assert_int_equal(sock_local(in).sa.sa_family, AF_INET);
+    close(in);
+    close(out);
+    close(listener);
+}
+
+static void a_second_listener_is_refused_unless_shared(void **state)
+{
+    (void)state;
+    union netaddr where;
+    int listener = listen_somewhere("127.0.0.1", &where);
+    assert_int_equal(sock_listen(&where, false), -EADDRINUSE);
+    assert_int_equal(sock_listen(&where, true), -EADDRINUSE);
+    close(listener);
+    int first = sock_listen(&where, true), second = sock_listen(&where, true);
+    assert_true(first >= 0 && second >= 0);
+    assert_int_equal(sock_listen(&where, false), -EADDRINUSE);
+    close(first);
+    close(second);
+}
+
+static void nobody_listens(void **state)
+{
+    (void)state;
+    union netaddr where, none = {0};
+    close(listen_somewhere("127.0.0.1", &where));
+    int fd = sock_connect(&where, &none);
+    if (fd >= 0) {
+        assert_true(wait_for(fd, POLLOUT));
+        assert_int_equal(sock_error(fd), ECONNREFUSED);
+        close(fd);
+    } else {
+        assert_int_equal(fd, -ECONNREFUSED);
+    }
+}
+
+static void a_connection_comes_from_the_wanted_address(void **state)
+{
+    (void)state;
+    union netaddr where, from = at("127.0.0.77", 0), peer;
+    int listener = listen_somewhere("127.0.0.1", &where);
+    int out = sock_connect(&where, &from);
+    assert_true(out >= 0);
+    assert_true(wait_for(listener, POLLIN));
+    int in = sock_accept(listener, &peer);
+    assert_true(netaddr_equal_host(&peer, &from));
+    close(in);
+    close(out);
+    close(listener);
+}
+
+static void a_udp_socket_lets_its_peer_go_and_keeps_its_port(void **state)
+{
+    (void)state;
+    static const char *const hosts[] = {"127.0.0.1", "::1"};
+    for (size_t i = 0; i < 2; i++) {
+        union netaddr local = at(hosts[i], 0), peer = at(hosts[i], 9), other = at(hosts[i], 0);
+        int fd = sock_udp(&local, &ports), sender = sock_udp(&other, &ports);
+        assert_true(fd >= 0 && sender >= 0);
+        assert_true(netaddr_port(&local) != 0);
+        assert_int_equal(sock_udp_connect(fd, &peer), 0);
+        assert_int_equal(sock_udp_disconnect(fd), 0);
+        union netaddr after = sock_local(fd);
+        assert_true(netaddr_equal(&local, &after));
+        char byte;
+        assert_int_equal(sendto(sender, "x", 1, 0, &local.sa, netaddr_len(&local)), 1);
+        assert_true(wait_for(fd, POLLIN));
+        assert_int_equal(recv(fd, &byte, 1, 0), 1);
+        assert_int_equal(sock_udp_connect(fd, &other), 0); /* and may be held again */
+        close(fd);
+        close(sender);
+    }
+}
+
+/* Duplicate ports would deliver datagrams to somebody else's association. */
+static void udp_ports_are_exclusive(void **state)
+{
+    (void)state;
+    union netaddr local = at("127.0.0.1", 0);
+    int fd = sock_udp(&local, &ports);
+    int again = socket(AF_INET, SOCK_DGRAM, 0), one = 1;
+    assert_int_equal(setsockopt(again, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)), 0);
+    assert_int_equal(setsockopt(again, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)), 0);
+    assert_int_equal(bind(again, &local.sa, netaddr_len(&local)), -1);
+    assert_int_equal(errno, EADDRINUSE);
+    close(again);
+    close(fd);
+}
+
+static void an_abort_is_a_reset(void **state)
+{
+    (void)state;
+    union netaddr where, peer, none = {0};
+    int listener = listen_somewhere("127.0.0.1", &where);
+    int out = sock_connect(&where, &none);
+    assert_true(wait_for(listener, POLLIN));
+    int in = sock_accept(listener, &peer);
+    sock_abort(in);
+    assert_true(wait_for(out, POLLIN));
+    char byte;
+    assert_int_equal(recv(out, &byte, 1, 0), -1);
+    assert_int_equal(errno, ECONNRESET);
+    close(out);
+    close(listener);
+}
+
+static void loopback_has_a_route(void **state)
+{
+    (void)state;
+    union netaddr here = at("127.0.0.1", 0);
+    assert_true(sock_has_route(&here));
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(placeholder)};
+    ports_init_system(&ports);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_connection_is_accepted_and_has_two_ends),
+        cmocka_unit_test(a_mapped_peer_is_unmapped),
+        cmocka_unit_test(a_second_listener_is_refused_unless_shared),
+        cmocka_unit_test(nobody_listens),
+        cmocka_unit_test(a_connection_comes_from_the_wanted_address),
+        cmocka_unit_test(a_udp_socket_lets_its_peer_go_and_keeps_its_port),
+        cmocka_unit_test(udp_ports_are_exclusive),
+        cmocka_unit_test(an_abort_is_a_reset),
+        cmocka_unit_test(loopback_has_a_route),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,23 @@
+/*
+ * Running as a daemon: a process of its own, a pid file that is locked as long as it lives, and a caller who learns
+ * whether it started.
+ */
+#ifndef CONESOCKS_DAEMON_BACKGROUND_H
+#define CONESOCKS_DAEMON_BACKGROUND_H
+
+#include <stdbool.h>
+
+/* Forks; returns in the daemon only. The caller's process waits, and exits with 0 after background_ready(), or with 1
+ * when the daemon ends before. */
+void background_start(void);
+/* Lets the caller go and turns the standard descriptors to /dev/null. */
+void background_ready(void);
+
+/*
+ * Creates and locks `path` and writes this process's id. Returns a descriptor that holds the lock, or -1 after a line
+ * in the log: another process holds it, it is a symbolic link, or it cannot be written.
+ */
+int pidfile_open(const char *path);
+void pidfile_remove(const char *path, int fd);
+
+#endif

@@ -1,0 +1,26 @@
+/*
+ * A worker: a thread with its own event base, listeners, resolver, sessions, buffers and counters. Nothing in it is
+ * touched by another thread, but for its counters (read) and its inbox.
+ */
+#ifndef CONESOCKS_DAEMON_WORKER_H
+#define CONESOCKS_DAEMON_WORKER_H
+
+#include <stdbool.h>
+
+struct auth;
+struct config;
+struct metrics;
+struct worker;
+
+/* Opens its listeners, `shared` with other workers or not; `config` and `auth` outlive it. NULL after a line in the
+ * log. */
+struct worker *worker_new(const struct config *config, struct auth *auth, bool shared);
+/* Starts its thread. 0 or a negative errno. */
+int worker_start(struct worker *worker);
+/* Stops accepting, ends its sessions, and waits for its thread. */
+void worker_stop(struct worker *worker);
+/* After worker_stop(), and after nobody will post to its inbox any more. */
+void worker_free(struct worker *worker);
+const struct metrics *worker_metrics(const struct worker *worker);
+
+#endif

@@ -1,0 +1,25 @@
+/*
+ * One control connection from accept to end: negotiation, login, request, then a stream or an association.
+ */
+#ifndef CONESOCKS_PROXY_SESSION_H
+#define CONESOCKS_PROXY_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/netaddr.h"
+
+struct env;
+struct session;
+
+/* Takes over `fd`, the connection just accepted from `peer`; closes it when there is no memory. */
+void session_new(struct env *env, int fd, const union netaddr *peer, bool need_password);
+
+/* Ends what is past its time and lets associations look after themselves; to be called about once a second. */
+void sessions_sweep(struct env *env);
+/* Ends every session of the worker. */
+void sessions_end(struct env *env, const char *why);
+/* Frees the sessions that have ended. Not from inside a session's callback: from the worker's loop. */
+void sessions_reap(struct env *env);
+
+#endif

@@ -1,0 +1,41 @@
+/*
+ * CONNECT (RFC 1928 section 4): finds the destination's addresses, reaches one of them, relays both directions until
+ * both have ended. A half-close goes through; an error resets both sides.
+ */
+#ifndef CONESOCKS_PROXY_STREAM_H
+#define CONESOCKS_PROXY_STREAM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/netaddr.h"
+#include "conesocks/socks5.h"
+
+struct env;
+struct stream;
+
+/* Both are called from the event loop, never from inside stream_new() or stream_relay(); the stream may be freed in
+ * them. */
+struct stream_hooks {
+    /* Whether the destination was reached. On success answer the client, then call stream_relay(). */
+    void (*reached)(void *arg, enum socks5_reply code);
+    /* Both directions are over, or one broke: then the client's connection is to be reset, too. */
+    void (*ended)(void *arg, const char *why, bool broken);
+    void *arg;
+};
+
+/* `client` is who asks: charged for lookups, checked by policy. NULL: no memory. */
+struct stream *stream_new(struct env *env, const union netaddr *client, const struct socks5_addr *destination,
+                          const struct stream_hooks *hooks);
+void stream_free(struct stream *stream);
+
+/* Starts to relay between `client_fd`, which stays the caller's, and the destination. */
+void stream_relay(struct stream *stream, int client_fd);
+
+const char *stream_destination(const struct stream *stream); /* as asked for, "name:port" */
+union netaddr stream_local(const struct stream *stream);     /* our end of the outgoing connection, once reached */
+union netaddr stream_remote(const struct stream *stream);    /* the address that was reached */
+uint64_t stream_up_bytes(const struct stream *stream);
+uint64_t stream_down_bytes(const struct stream *stream);
+
+#endif

@@ -1,0 +1,294 @@
+#include "world.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "net/dgram_io.h"
+#include "net/ports.h"
+#include "net/sock.h"
+
+#define SOCKETS_MAX 64
+#define QUEUE_MAX   64
+#define SENT_MAX    512
+#define QUERIES_MAX 256
+
+struct arrival {
+    union netaddr from;
+    uint8_t *bytes;
+    size_t len, seg;
+};
+
+struct fake_socket {
+    int fd; /* an eventfd: readable while something is queued */
+    union netaddr local, peer;
+    size_t count;
+    struct arrival queue[QUEUE_MAX];
+};
+
+struct resolver_query {
+    bool pending;
+    char name[256];
+    int family;
+    resolver_done *done;
+    void *arg;
+};
+
+struct env world_env;
+struct config world_config;
+uint64_t world_now_ms;
+int world_send_loss, world_open_fails_family, world_open_error;
+bool world_ipv6_has_route;
+
+static struct fake_socket sockets[SOCKETS_MAX];
+static size_t socket_count;
+static struct sent sent[SENT_MAX];
+static size_t sent_count, sent_read;
+static struct resolver_query queries[QUERIES_MAX];
+static uint8_t *handed_out[DGRAM_BATCH_MAX];
+static size_t handed_out_count;
+static uint16_t next_port;
+
+static uint64_t fake_clock(void)
+{
+    return world_now_ms;
+}
+
+union netaddr addr(const char *text, uint16_t port)
+{
+    union netaddr result;
+    if (!netaddr_parse(&result, text, port))
+        abort();
+    return result;
+}
+
+static void release_handed_out(void)
+{
+    while (handed_out_count)
+        free(handed_out[--handed_out_count]);
+}
+
+void world_begin(void)
+{
+    memset(&world_env, 0, sizeof(world_env));
+    world_config = (struct config){
+        .reach = CONFIG_REACH_ALL,
+        .udp = {.enabled = true, .rebind_after_ms = 15000},
+        .limits = {.lookups_per_association = 16},
+    };
+    world_now_ms = 1000000;
+    world_send_loss = -1;
+    world_open_fails_family = AF_UNSPEC;
+    world_ipv6_has_route = true;
+    next_port = 40000;
+    socket_count = sent_count = sent_read = 0;
+    memset(queries, 0, sizeof(queries));
+    world_env.base = event_base_new();
+    world_env.config = &world_config;
+    world_env.clock_ms = fake_clock;
+}
+
+void world_end(void)
+{
+    for (size_t i = 0; i < socket_count; i++)
+        for (size_t k = 0; k < sockets[i].count; k++)
+            free(sockets[i].queue[k].bytes);
+    release_handed_out();
+    event_base_free(world_env.base);
+}
+
+void world_run(void)
+{
+    for (int i = 0; i < 100; i++)
+        event_base_loop(world_env.base, EVLOOP_NONBLOCK);
+}
+
+/* ---- sockets ---- */
+
+static struct fake_socket *by_fd(int fd)
+{
+    for (size_t i = socket_count; i-- > 0;)
+        if (sockets[i].fd == fd)
+            return &sockets[i];
+    abort();
+}
+
+int sock_udp(union netaddr *local, struct ports *ports)
+{
+    (void)ports;
+    if (local->sa.sa_family == world_open_fails_family)
+        return -world_open_error;
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    netaddr_set_port(local, next_port++);
+    sockets[socket_count++] = (struct fake_socket){.fd = fd, .local = *local};
+    return fd;
+}
+
+int sock_udp_connect(int fd, const union netaddr *peer)
+{
+    by_fd(fd)->peer = *peer; /* what is queued stays queued, as in the kernel */
+    return 0;
+}
+
+int sock_udp_disconnect(int fd)
+{
+    by_fd(fd)->peer = (union netaddr){0};
+    return 0;
+}
+
+bool sock_has_route(const union netaddr *address)
+{
+    return address->sa.sa_family == AF_INET || world_ipv6_has_route;
+}
+
+size_t world_open_sockets(void)
+{
+    size_t open = 0;
+    for (size_t i = 0; i < socket_count; i++) {
+        char probe[8];
+        bool reused = false;
+        for (size_t k = i + 1; k < socket_count; k++)
+            reused |= sockets[k].fd == sockets[i].fd;
+        if (!reused && (read(sockets[i].fd, probe, 0) == 0 || errno != EBADF))
+            open++;
+    }
+    return open;
+}
+
+bool world_arrive_run(const union netaddr *from, const union netaddr *to, const void *bytes, size_t len, size_t seg)
+{
+    for (size_t i = socket_count; i-- > 0;) {
+        struct fake_socket *fake = &sockets[i];
+        bool ours = fake->local.sa.sa_family == to->sa.sa_family && netaddr_port(&fake->local) == netaddr_port(to) &&
+                    (netaddr_is_any(&fake->local) || netaddr_equal_host(&fake->local, to));
+        bool admitted = fake->peer.sa.sa_family == AF_UNSPEC || netaddr_equal(&fake->peer, from);
+        if (!ours || !admitted || fake->count == QUEUE_MAX)
+            continue;
+        uint8_t *copy = malloc(len ? len : 1); /* exact, so that a read beyond it is noticed */
+        memcpy(copy, bytes, len);
+        fake->queue[fake->count++] = (struct arrival){*from, copy, len, seg};
+        (void)eventfd_write(fake->fd, 1);
+        return true;
+    }
+    return false;
+}
+
+bool world_arrive(const union netaddr *from, const union netaddr *to, const void *bytes, size_t len)
+{
+    return world_arrive_run(from, to, bytes, len, len);
+}
+
+size_t dgram_io_recv(struct dgram_io *io, int fd, struct dgram_run *runs, size_t max)
+{
+    (void)io;
+    struct fake_socket *fake = by_fd(fd);
+    size_t n = fake->count < max ? fake->count : max;
+    release_handed_out();
+    for (size_t i = 0; i < n; i++) {
+        const struct arrival *arrival = &fake->queue[i];
+        runs[i] = (struct dgram_run){.peer = arrival->from,
+                                     .data = arrival->bytes,
+                                     .len = (uint32_t)arrival->len,
+                                     .seg = (uint32_t)arrival->seg};
+        handed_out[handed_out_count++] = arrival->bytes;
+    }
+    fake->count -= n;
+    memmove(fake->queue, fake->queue + n, fake->count * sizeof(fake->queue[0]));
+    eventfd_t ignored;
+    if (fake->count == 0)
+        (void)eventfd_read(fd, &ignored);
+    return n;
+}
+
+static void send_segment(const struct fake_socket *fake, const struct dgram_run *run, uint32_t offset, uint32_t len)
+{
+    struct sent *out = &sent[sent_count++];
+    bool connected = run->peer.sa.sa_family == AF_UNSPEC;
+    if (connected && fake->peer.sa.sa_family == AF_UNSPEC)
+        abort(); /* EDESTADDRREQ */
+    *out = (struct sent){.from = fake->local, .to = connected ? fake->peer : run->peer, .len = run->header_len + len};
+    memcpy(out->bytes, run->header, run->header_len);
+    if (len <= sizeof(out->bytes) - run->header_len)
+        memcpy(out->bytes + run->header_len, run->data + offset, len);
+}
+
+void dgram_io_send(struct dgram_io *io, int fd, struct dgram_batch *batch, struct dgram_tally *tally)
+{
+    (void)io;
+    const struct fake_socket *fake = by_fd(fd);
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct dgram_run *run = &batch->runs[i];
+        uint32_t offset = 0;
+        do {
+            uint32_t len = run->len - offset < run->seg ? run->len - offset : run->seg;
+            if (world_send_loss >= 0) {
+                tally->lost[world_send_loss]++;
+            } else {
+                send_segment(fake, run, offset, len);
+                tally->datagrams++;
+                tally->bytes += len;
+            }
+            offset += run->seg;
+        } while (offset < run->len);
+    }
+    batch->count = 0;
+}
+
+const struct sent *world_next_sent(void)
+{
+    return sent_read < sent_count ? &sent[sent_read++] : NULL;
+}
+
+/* ---- resolver ---- */
+
+struct resolver_query *resolver_lookup(struct resolver *resolver, const union netaddr *client, const char *name,
+                                       int family, resolver_done *done, void *arg)
+{
+    (void)resolver, (void)client;
+    for (size_t i = 0; i < QUERIES_MAX; i++) {
+        struct resolver_query *query = &queries[i];
+        if (query->pending)
+            continue;
+        *query = (struct resolver_query){.pending = true, .family = family, .done = done, .arg = arg};
+        memcpy(query->name, name, strlen(name) + 1);
+        return query;
+    }
+    return NULL;
+}
+
+void resolver_cancel(struct resolver_query *query)
+{
+    query->pending = false;
+}
+
+bool resolver_name_valid(const char *name, size_t len)
+{
+    return len > 0 && len < 254 && !memchr(name, ' ', len);
+}
+
+bool world_answer(const char *name, int family, enum resolver_status status, const char *address)
+{
+    for (size_t i = 0; i < QUERIES_MAX; i++) {
+        struct resolver_query *query = &queries[i];
+        if (!query->pending || query->family != family || strcmp(query->name, name) != 0)
+            continue;
+        query->pending = false;
+        union netaddr found = {0};
+        if (address)
+            found = addr(address, 0);
+        query->done(query->arg, status, &found, address ? 1 : 0);
+        return true;
+    }
+    return false;
+}
+
+size_t world_pending_queries(void)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < QUERIES_MAX; i++)
+        count += queries[i].pending;
+    return count;
+}

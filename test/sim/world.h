@@ -1,0 +1,52 @@
+/*
+ * A world for one association: sockets, a resolver and a clock that the test owns. world.c defines the functions of
+ * net/sock.h, net/dgram_io.h and net/resolver.h that the association calls; the event loop is the real one.
+ */
+#ifndef CONESOCKS_TEST_SIM_WORLD_H
+#define CONESOCKS_TEST_SIM_WORLD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/netaddr.h"
+#include "net/resolver.h"
+#include "proxy/env.h"
+
+struct sent { /* one datagram that left */
+    union netaddr from, to;
+    size_t len;
+    uint8_t bytes[2048];
+};
+
+extern struct env world_env;
+extern struct config world_config;
+extern uint64_t world_now_ms;
+/* While set, each datagram that should leave is lost this way. */
+extern int world_send_loss; /* an enum dgram_loss, or -1 */
+/* While set, opening a socket of this family fails with world_open_error. */
+extern int world_open_fails_family, world_open_error;
+extern bool world_ipv6_has_route;
+
+void world_begin(void);
+void world_end(void);
+
+union netaddr addr(const char *text, uint16_t port);
+
+/* A datagram arrives for the socket that is bound to `to` (a wildcard socket takes any host). false: nobody takes it.
+ */
+bool world_arrive(const union netaddr *from, const union netaddr *to, const void *bytes, size_t len);
+/* The same for `count` equal segments that arrive as one run. */
+bool world_arrive_run(const union netaddr *from, const union netaddr *to, const void *bytes, size_t len, size_t seg);
+/* Runs the loop until it has nothing to do. */
+void world_run(void);
+
+/* What left, oldest first; NULL when nothing (more) did. */
+const struct sent *world_next_sent(void);
+size_t world_open_sockets(void);
+
+/* Answers the oldest pending query for `name` and `family`; false when there is none. */
+bool world_answer(const char *name, int family, enum resolver_status status, const char *address);
+size_t world_pending_queries(void);
+
+#endif

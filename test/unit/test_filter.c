@@ -1,0 +1,54 @@
+#include "test.h"
+
+#include "proxy/filter.h"
+
+static union netaddr at(const char *host, uint16_t port)
+{
+    union netaddr addr;
+    assert_true(netaddr_parse(&addr, host, port));
+    return addr;
+}
+
+static void the_modes_differ_in_the_port(void **state)
+{
+    (void)state;
+    const union netaddr asked = at("192.0.2.1", 53), other_port = at("192.0.2.1", 54), other_host = at("192.0.2.2", 53),
+                        other_family = at("2001:db8::1", 53);
+    for (int strict = 0; strict <= 1; strict++) {
+        struct filter *filter =
+            filter_new(strict ? CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT : CONFIG_FILTERING_ADDRESS_DEPENDENT);
+        assert_false(filter_admits(filter, &asked));
+        filter_permit(filter, &asked);
+        filter_permit(filter, &asked);
+        assert_true(filter_admits(filter, &asked));
+        assert_int_equal(filter_admits(filter, &other_port), !strict);
+        assert_false(filter_admits(filter, &other_host));
+        assert_false(filter_admits(filter, &other_family));
+        filter_free(filter);
+    }
+}
+
+static void the_longest_known_is_forgotten(void **state)
+{
+    (void)state;
+    struct filter *filter = filter_new(CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT);
+    for (unsigned i = 0; i <= FILTER_PEERS_MAX; i++) {
+        union netaddr peer = at("192.0.2.1", (uint16_t)(1000 + i));
+        filter_permit(filter, &peer);
+    }
+    const union netaddr first = at("192.0.2.1", 1000), second = at("192.0.2.1", 1001),
+                        last = at("192.0.2.1", 1000 + FILTER_PEERS_MAX);
+    assert_false(filter_admits(filter, &first));
+    assert_true(filter_admits(filter, &second));
+    assert_true(filter_admits(filter, &last));
+    filter_free(filter);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_modes_differ_in_the_port),
+        cmocka_unit_test(the_longest_known_is_forgotten),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
