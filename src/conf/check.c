@@ -41,34 +41,51 @@ static void leave(struct check *check, size_t before)
     check->path[before] = '\0';
 }
 
-/* "text" as found, in quotes; or what stands there instead of text. */
-static const char *describe(const yaml_node_t *node, char *text, size_t size)
+static const char *kind_of(const yaml_node_t *node)
 {
-    char quote[QUOTE_MAX];
-    switch (node->type) {
-    case YAML_MAPPING_NODE:
+    if (node->type == YAML_MAPPING_NODE)
         return "a mapping (key: value)";
-    case YAML_SEQUENCE_NODE:
+    if (node->type == YAML_SEQUENCE_NODE)
         return "a list";
-    case YAML_SCALAR_NODE:
-        if (node->data.scalar.length == 0 && node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE)
-            return "nothing";
-        log_escape(quote, sizeof(quote), (const char *)node->data.scalar.value, node->data.scalar.length);
-        snprintf(text, size, "\"%s\"%s", quote, strlen(quote) < node->data.scalar.length ? "..." : "");
-        return text;
-    default:
-        return "nothing";
-    }
+    bool empty = node->data.scalar.length == 0 && node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+    return empty ? "nothing" : "a single value";
 }
 
-static void mistake(struct check *check, const yaml_node_t *node, const char *found, const char *expected,
-                    const char *hint)
+/* Puts a text of the file in quotes, or as much of it as shows which one is meant. */
+static const char *quote(const yaml_node_t *node, char *out, size_t size)
 {
-    char text[QUOTE_MAX + 8];
-    if (!found)
-        found = describe(node, text, sizeof(text));
-    report_error(check->report, document_place(node), check->path, "found %s, expected %s%s%s", found, expected,
-                 *hint ? "; " : "", hint);
+    char text[QUOTE_MAX];
+    size_t used = log_escape(text, sizeof(text), (const char *)node->data.scalar.value, node->data.scalar.length);
+    snprintf(out, size, "\"%s\"%s", text, used < node->data.scalar.length ? "..." : "");
+    return out;
+}
+
+/* Where a mapping or a list belongs. What stands there is not quoted: it may be a password. */
+static void wrong_kind(struct check *check, const yaml_node_t *node, const char *expected)
+{
+    report_error(check->report, document_place(node), check->path, "found %s, expected %s", kind_of(node), expected);
+}
+
+static void wrong_value(struct check *check, const yaml_node_t *node, const struct schema_row *row, const char *hint)
+{
+    char found[QUOTE_MAX + 8];
+    char *expected = NULL;
+    size_t size;
+    FILE *out = open_memstream(&expected, &size);
+    if (!out) {
+        report_error(check->report, document_place(node), check->path, "out of memory");
+        return;
+    }
+    schema_expect(row, out);
+    fclose(out);
+    bool value = node->type == YAML_SCALAR_NODE && strcmp(kind_of(node), "nothing") != 0;
+    bool hide = row->type->secret;
+    report_error(check->report, document_place(node), check->path, "found %s, expected %s%s%s",
+                 !value ? kind_of(node)
+                 : hide ? hint
+                        : quote(node, found, sizeof(found)),
+                 expected, *hint && !hide ? "; " : "", hide ? "" : hint);
+    free(expected);
 }
 
 static void check_value(struct check *check, const yaml_node_t *node, const struct schema_row *row)
@@ -78,35 +95,23 @@ static void check_value(struct check *check, const yaml_node_t *node, const stru
         uint64_t number;
         char *text;
     } field = {0};
-    char *expected = NULL;
-    size_t size;
     const char *text = (const char *)node->data.scalar.value;
-    const char *hint = "";
-    if (node->type == YAML_SCALAR_NODE && strlen(text) == node->data.scalar.length) {
-        hint = schema_parse(row, text, &field);
-        if (row->type->owned)
-            free(field.text);
-        if (!hint)
-            return;
-    }
-    FILE *out = open_memstream(&expected, &size);
-    if (!out) {
-        report_error(check->report, document_place(node), check->path, "out of memory");
+    if (node->type != YAML_SCALAR_NODE) {
+        wrong_value(check, node, row, "");
         return;
     }
-    schema_expect(row, out);
-    fclose(out);
-    if (row->type->secret && *hint)
-        mistake(check, node, hint, expected, "");
-    else
-        mistake(check, node, NULL, expected, hint);
-    free(expected);
+    /* A C string ends where YAML's "\0" begins. */
+    const char *hint = strlen(text) == node->data.scalar.length ? schema_parse(row, text, &field) : "without NUL bytes";
+    if (row->type->owned)
+        free(field.text);
+    if (hint)
+        wrong_value(check, node, row, hint);
 }
 
 static void check_list(struct check *check, const yaml_node_t *node, const struct schema_row *row)
 {
     if (node->type != YAML_SEQUENCE_NODE) {
-        mistake(check, node, NULL, "a list", "[] is an empty one");
+        wrong_kind(check, node, "a list; [] is an empty one");
         return;
     }
     const yaml_node_item_t *items = node->data.sequence.items.start;
@@ -127,16 +132,17 @@ static void check_list(struct check *check, const yaml_node_t *node, const struc
 
 static void unknown_key(struct check *check, const yaml_node_t *key, const struct schema_row *rows)
 {
-    const char *name = (const char *)key->data.scalar.value;
-    const char *nearest = key->type == YAML_SCALAR_NODE ? schema_nearest(rows, name) : NULL;
-    char known[512] = "one of";
-    if (nearest) {
-        mistake(check, key, NULL, nearest, "no such key");
+    if (key->type != YAML_SCALAR_NODE) {
+        wrong_kind(check, key, "a key");
         return;
     }
+    char name[QUOTE_MAX + 8], known[512] = "one of";
+    const char *nearest = schema_nearest(rows, (const char *)key->data.scalar.value);
     for (size_t used = strlen(known); rows->key && used < sizeof(known); rows++)
-        used += (size_t)snprintf(known + used, sizeof(known) - used, " %s%s", rows->key, rows[1].key ? "," : "");
-    mistake(check, key, NULL, known, "no such key");
+        used += (size_t)snprintf(known + used, sizeof(known) - used, "%s %s", used > strlen("one of") ? "," : "",
+                                 rows->key);
+    report_error(check->report, document_place(key), check->path, "found the unknown key %s, expected %s%s%s",
+                 quote(key, name, sizeof(name)), nearest ? "\"" : "", nearest ? nearest : known, nearest ? "\"" : "");
 }
 
 static void check_pair(struct check *check, const yaml_node_t *value, const struct schema_row *row)
@@ -151,9 +157,9 @@ static void check_pair(struct check *check, const yaml_node_t *value, const stru
 
 static void check_mapping(struct check *check, const yaml_node_t *node, const struct schema_row *rows)
 {
-    const yaml_node_t *given[32] = {0};
+    const yaml_node_t *given[SCHEMA_ROWS_MAX] = {0};
     if (node->type != YAML_MAPPING_NODE) {
-        mistake(check, node, NULL, "a mapping (key: value)", "");
+        wrong_kind(check, node, "a mapping (key: value)");
         return;
     }
     for (const yaml_node_pair_t *pair = node->data.mapping.pairs.start; pair < node->data.mapping.pairs.top; pair++) {
@@ -172,7 +178,7 @@ static void check_mapping(struct check *check, const yaml_node_t *node, const st
         const yaml_node_t **first = &given[row - rows];
         if (*first)
             report_error(check->report, document_place(key), check->path,
-                         "found again, expected once; it stands in line %zu", document_place(*first).line);
+                         "found a second time, expected once; the first is in line %zu", document_place(*first).line);
         else
             *first = key;
         check_pair(check, yaml_document_get_node(check->document, pair->value), row);

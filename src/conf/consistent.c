@@ -63,19 +63,20 @@ static enum exposure exposure_of(const union netaddr *address)
 }
 
 /* An open proxy is found and abused within hours, so nobody runs one without having said so. */
-static void check_exposure(const struct context *context, const struct config_listener *listener, size_t i)
+static void check_exposure(const struct context *context, const struct config *config, size_t i)
 {
+    const struct config_listener *listener = &config->listen[i];
     struct spot spot = spot_in_list(context, "listen", i, "address");
     char address[NETADDR_TEXT_MAX];
     enum exposure exposure = exposure_of(&listener->address);
     netaddr_format_host(&listener->address, address);
     bool said_open = listener->open && listener->auth == CONFIG_AUTH_NONE;
     if (exposure == EXPOSURE_WORLD && !said_open)
-        report_error(
-            context->report, spot.place, spot.key,
-            "found %s without a login, an open proxy; expected one of: users (conesocks hash-password makes the "
-            "hash); address: 127.0.0.1; or, to serve anybody, both auth: none and open: true",
-            address);
+        report_error(context->report, spot.place, spot.key,
+                     "found %s without a login, an open proxy; expected a login (%s), or address: 127.0.0.1, or, to "
+                     "serve anybody, both auth: none and open: true",
+                     address,
+                     config->user_count > 0 ? "auth: password" : "add users; conesocks hash-password makes the hash");
     else if (exposure == EXPOSURE_NETWORK && !listener->open)
         report_warning(context->report, spot.place, spot.key,
                        "everybody who can reach %s may use this proxy; add users, or say open: true if that is meant",
@@ -89,7 +90,7 @@ static void check_listener(const struct context *context, const struct config *c
     struct spot auth = spot_in_list(context, "listen", i, "auth");
     struct spot open = spot_in_list(context, "listen", i, "open");
     if (!listener->need_password)
-        check_exposure(context, listener, i);
+        check_exposure(context, config, i);
     else if (config->user_count == 0)
         report_error(context->report, auth.place, auth.key,
                      "found password, but there are no users; expected users, or auth: none");

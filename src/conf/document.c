@@ -95,9 +95,14 @@ static void start(yaml_parser_t *parser, const char *text, size_t size)
     yaml_parser_set_input_string(parser, (const unsigned char *)text, size);
 }
 
+/* The schema needs four; libyaml takes minutes over a megabyte of "[". */
+#define DEPTH_MAX 16
+
 /* What of YAML is not taken here, or NULL. */
-static const char *unwanted(const yaml_event_t *event, unsigned documents)
+static const char *unwanted(const yaml_event_t *event, unsigned documents, unsigned depth)
 {
+    if (depth > DEPTH_MAX)
+        return "values within values, too deep; no option goes that deep";
     switch (event->type) {
     case YAML_DOCUMENT_START_EVENT:
         return documents > 0 ? "a second document; expected one only" : NULL;
@@ -123,14 +128,16 @@ static const char *unwanted(const yaml_event_t *event, unsigned documents)
 /* Goes through the whole text once, building nothing: an alias bomb is refused before it is lit. */
 static bool is_plain(yaml_parser_t *parser, const char *text, size_t size, struct report *report)
 {
-    unsigned documents = 0;
+    unsigned documents = 0, depth = 0;
     for (bool end = false; !end;) {
         yaml_event_t event;
         if (!yaml_parser_parse(parser, &event)) {
             report_syntax(report, parser, text, size);
             return false;
         }
-        const char *found = unwanted(&event, documents);
+        depth += event.type == YAML_SEQUENCE_START_EVENT || event.type == YAML_MAPPING_START_EVENT;
+        depth -= event.type == YAML_SEQUENCE_END_EVENT || event.type == YAML_MAPPING_END_EVENT;
+        const char *found = unwanted(&event, documents, depth);
         struct place place = place_of(event.start_mark);
         documents += event.type == YAML_DOCUMENT_START_EVENT;
         end = event.type == YAML_STREAM_END_EVENT;

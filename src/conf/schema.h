@@ -50,6 +50,9 @@ struct schema_row {
     const char *help;
 };
 
+/* No table has more rows. */
+#define SCHEMA_ROWS_MAX 32
+
 extern const struct schema_row schema[];
 
 /* Reads `text` into the field of a value. Returns NULL, or a hint (maybe empty) when it is none. */
