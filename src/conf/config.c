@@ -34,13 +34,18 @@ static struct config *parse(const char *text, size_t size, struct report *report
     return config;
 }
 
+static struct config *no_memory(char **errors, char **warnings)
+{
+    *errors = strdup("out of memory\n");
+    *warnings = NULL;
+    return NULL;
+}
+
 struct config *config_parse(const char *name, const char *text, size_t size, char **errors, char **warnings)
 {
     struct report report;
-    if (!report_init(&report, name)) {
-        *errors = *warnings = NULL;
-        return NULL;
-    }
+    if (!report_init(&report, name))
+        return no_memory(errors, warnings);
     struct config *config = parse(text, size, &report);
     report_finish(&report, errors, warnings);
     return config;
@@ -50,10 +55,8 @@ struct config *config_load(const char *path, char **errors, char **warnings)
 {
     struct report report;
     struct config *config = NULL;
-    if (!report_init(&report, path ? path : "built-in default")) {
-        *errors = *warnings = NULL;
-        return NULL;
-    }
+    if (!report_init(&report, path ? path : "built-in default"))
+        return no_memory(errors, warnings);
     if (path) {
         size_t size;
         char *text = document_read(path, &size, &report);

@@ -151,6 +151,6 @@ bool consistent_check(struct config *config, yaml_document_t *document, struct r
     check_users(&context, config);
     if (config->user_count > 0 && !any_password)
         report_warning(report, place_in_list(&context, "users", 0, "name"), "users",
-                       "no listener asks for a login; users are not used");
+                       "no listener asks for a login, so these are never asked for");
     return report->error_count == before;
 }

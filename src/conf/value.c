@@ -196,6 +196,8 @@ static const struct {
     size_t tail;
 } strong_methods[] = {{"$y$", 43}, {"$gy$", 43}, {"$7$", 43}, {"$6$", 86}, {"$2b$", 53}, {"$2y$", 53}, {"$2a$", 53}};
 
+static const char hash_letters[] = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
 static const char *hash_parse(const struct schema_row *row, const char *text, void *field)
 {
     (void)row;
@@ -207,7 +209,9 @@ static const char *hash_parse(const struct schema_row *row, const char *text, vo
         const char *tail = strrchr(text, '$') + 1;
         if (strlen(tail) != strong_methods[i].tail)
             return "a hash of the wrong length (cut short?)";
-        return crypt_checksalt(text) == CRYPT_SALT_OK ? text_copy(text, field) : "a malformed hash";
+        if (strspn(tail, hash_letters) != strlen(tail) || crypt_checksalt(text) != CRYPT_SALT_OK)
+            return "a malformed hash";
+        return text_copy(text, field);
     }
     return "a hash of a weak or unknown method";
 }

@@ -4,14 +4,579 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
-static void placeholder(void **state)
+#include "conf/config.h"
+#include "conf/schema.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define HASH         "$y$j9T$abcdefgh$9WNEpu8Mx2S4KNGvbVWKM6clOSoY6.YEl7AYF4DGV04"
+#define USERS        "users: [{name: alice, password: " HASH "}]\n"
+
+static const char *source_dir;
+
+static struct config *parse_bytes(const char *text, size_t size, char **errors, char **warnings)
 {
-    (void)state;
+    /* Of exactly this size, so that a read past its end is seen. */
+    char *exact = malloc(size ? size : 1);
+    assert_non_null(exact);
+    memcpy(exact, text, size);
+    struct config *config = config_parse("c.yaml", exact, size, errors, warnings);
+    free(exact);
+    return config;
 }
 
-int main(void)
+/* A configuration that must load, with exactly these warnings (NULL: none). */
+static struct config *good_with(const char *text, const char *expected_warnings)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(placeholder)};
+    char *errors, *warnings;
+    struct config *config = parse_bytes(text, strlen(text), &errors, &warnings);
+    if (!config)
+        fail_msg("refused: %s", errors);
+    assert_null(errors);
+    if (!expected_warnings && warnings)
+        fail_msg("warns: %s", warnings);
+    if (expected_warnings) {
+        assert_non_null(warnings);
+        assert_string_equal(warnings, expected_warnings);
+    }
+    free(warnings);
+    return config;
+}
+
+static struct config *good(const char *text)
+{
+    return good_with(text, NULL);
+}
+
+static void bad_bytes(const char *text, size_t size, const char *expected_errors)
+{
+    char *errors, *warnings;
+    struct config *config = parse_bytes(text, size, &errors, &warnings);
+    assert_null(config);
+    assert_non_null(errors);
+    assert_string_equal(errors, expected_errors);
+    free(errors);
+    free(warnings);
+}
+
+static void bad(const char *text, const char *expected_errors)
+{
+    bad_bytes(text, strlen(text), expected_errors);
+}
+
+static char *dump(const struct config *config, bool secrets)
+{
+    char *text;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    config_dump(config, out, secrets);
+    fclose(out);
+    return text;
+}
+
+static struct config *built_in(void)
+{
+    char *errors, *warnings;
+    struct config *config = config_load(NULL, &errors, &warnings);
+    assert_non_null(config);
+    assert_null(errors);
+    assert_null(warnings);
+    return config;
+}
+
+/* ---- the defaults ---- */
+
+static void no_file_is_a_proxy_for_this_host(void **state)
+{
+    (void)state;
+    struct config *config = built_in();
+    char text[NETADDR_TEXT_MAX];
+    assert_int_equal(config->listen_count, 1);
+    assert_string_equal(netaddr_format(&config->listen[0].address, text), "127.0.0.1:1080");
+    assert_false(config->listen[0].need_password);
+    assert_false(config->listen[0].open);
+    assert_int_equal(config->user_count, 0);
+    assert_int_equal(config->reach, CONFIG_REACH_AUTO);
+    assert_true(config->udp.enabled);
+    assert_int_equal(config->udp.filtering, CONFIG_FILTERING_ENDPOINT_INDEPENDENT);
+    assert_int_equal(config->udp.idle_ms, 0);
+    assert_int_equal(config->udp.rebind_after_ms, 15000);
+    assert_int_equal(config->outbound.address_v4.sa.sa_family, AF_UNSPEC);
+    assert_int_equal(config->outbound.address_v6.sa.sa_family, AF_UNSPEC);
+    assert_int_equal(config->outbound.prefer, CONFIG_PREFER_IPV6);
+    assert_int_equal(config->dns.server_count, 0);
+    assert_int_equal(config->dns.timeout_ms, 5000);
+    assert_int_equal(config->limits.lookups_per_client, 256);
+    assert_int_equal(config->limits.lookups_per_association, 16);
+    assert_int_equal(config->timeouts.handshake_ms, 10000);
+    assert_int_equal(config->timeouts.connect_ms, 15000);
+    assert_int_equal(config->workers, 0);
+    assert_int_equal(config->log.level, LOG_LEVEL_INFO);
+    assert_int_equal(config->log.target, LOG_TARGET_STDERR);
+    assert_null(config->run.pid_file);
+    config_free(config);
+    config_free(NULL);
+}
+
+static struct config *load_sample(const char *name)
+{
+    char path[4096], *errors, *warnings;
+    snprintf(path, sizeof(path), "%s/../../config/%s", source_dir, name);
+    struct config *config = config_load(path, &errors, &warnings);
+    if (!config)
+        fail_msg("%s", errors);
+    if (warnings)
+        fail_msg("%s", warnings);
+    return config;
+}
+
+static void the_sample_says_what_the_defaults_are(void **state)
+{
+    (void)state;
+    struct config *config = load_sample("conesocks.yaml"), *defaults = built_in();
+    assert_true(config_equal(config, defaults));
+    config_free(config);
+    config_free(defaults);
+}
+
+static void the_examples_load(void **state)
+{
+    (void)state;
+    struct config *lan = load_sample("lan.yaml"), *vps = load_sample("vps.yaml");
+    assert_true(lan->listen[0].need_password && lan->user_count == 1);
+    assert_true(vps->listen[0].need_password && vps->user_count == 1);
+    assert_true(netaddr_is_any(&lan->listen[0].address));
+    assert_int_equal(vps->reach, CONFIG_REACH_PUBLIC);
+    config_free(lan);
+    config_free(vps);
+}
+
+/* ---- what loads ---- */
+
+/* Every option away from its default: what a new one must be added to. */
+static const char *const changes[] = {
+    "listen: [{address: \"::1\"}]",
+    "listen: [{port: 1081}]",
+    "listen: [{auth: none}]",
+    "listen: [{open: true}]",
+    "listen: [{}, {port: 1081}]",
+    "users: [{name: alice, password: " HASH "}]",
+    "users: [{name: bob, password: " HASH "}]",
+    "users: [{name: bob, password: $6$abc$K4v3HcZ8yAmpRfxML6S46NCcqy9r4/"
+    "KdbQpFvqSWsBf4dgySOEOo1DHJTrmn2BsJK2aNmPN8Tfb826D2o9.z51}]",
+    "users: [{name: \"*a: \\n\\e\\u00e9#\", password: " HASH "}, {name: 'null', password: " HASH "}]",
+    "reach: all",
+    "udp: {enabled: false}",
+    "udp: {filtering: address-and-port-dependent}",
+    "udp: {idle: 5m}",
+    "udp: {rebind_after: 1500ms}",
+    "outbound: {address_v4: 192.0.2.1}",
+    "outbound: {address_v6: \"2001:db8::1\"}",
+    "outbound: {prefer: ipv4-only}",
+    "dns: {servers: [192.0.2.53, \"[2001:db8::53]:5353\"]}",
+    "dns: {timeout: 1s}",
+    "limits: {lookups_per_client: 1}",
+    "limits: {lookups_per_association: 2}",
+    "timeouts: {handshake: 3s}",
+    "timeouts: {connect: 4s}",
+    "workers: 5",
+    "log: {level: debug}",
+    "log: {target: syslog}",
+    "run: {pid_file: /run/x.pid}",
+};
+
+static void a_dump_loads_as_equal(void **state)
+{
+    (void)state;
+    struct config *defaults = built_in();
+    for (size_t i = 0; i < COUNT(changes); i++) {
+        struct config *config = good(changes[i]);
+        char *text = dump(config, true);
+        struct config *again = good(text);
+        if (!config_equal(config, again) || config->listen[0].need_password != again->listen[0].need_password)
+            fail_msg("%s: comes back as %s", changes[i], text);
+        config_free(again);
+        config_free(config);
+        free(text);
+    }
+    config_free(defaults);
+}
+
+static void every_option_makes_a_difference(void **state)
+{
+    (void)state;
+    struct config *configs[COUNT(changes) + 1];
+    for (size_t i = 0; i < COUNT(changes); i++)
+        configs[i] = good(changes[i]);
+    configs[COUNT(changes)] = built_in();
+    for (size_t i = 0; i < COUNT(configs); i++)
+        for (size_t j = 0; j < COUNT(configs); j++)
+            assert_int_equal(config_equal(configs[i], configs[j]), i == j);
+    for (size_t i = 0; i < COUNT(configs); i++)
+        config_free(configs[i]);
+}
+
+static void every_option_is_among_these_changes(void **state)
+{
+    (void)state;
+    char *list;
+    size_t size;
+    FILE *out = open_memstream(&list, &size);
+    schema_list(out);
+    fclose(out);
+    for (char *save, *line = strtok_r(list, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+        line[strcspn(line, "\t")] = '\0';
+        const char *last = strrchr(line, '.');
+        bool found = false;
+        for (size_t i = 0; i < COUNT(changes); i++) {
+            bool group = strncmp(changes[i], line, strcspn(line, "[.")) == 0;
+            found |= group && strstr(changes[i], last ? last + 1 : line);
+        }
+        if (!found)
+            fail_msg("%s has no row in `changes`", line);
+    }
+    free(list);
+}
+
+static void a_dump_for_people_shows_no_hash(void **state)
+{
+    (void)state;
+    struct config *config = good(USERS);
+    char *text = dump(config, false);
+    assert_null(strstr(text, "$y$"));
+    assert_non_null(strstr(text, "- name: alice\n  password: '***'\n"));
+    free(text);
+    config_free(config);
+}
+
+static void a_key_left_out_has_its_default(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "{}",
+        "workers: 0",
+        "listen: [{}]",
+        "users: []",
+        "udp: {}\nlog: {}\n",
+        "%YAML 1.1\n---\nworkers: 0\n...\n",
+        "\xef\xbb\xbfworkers: 0",
+        "\"workers\": \"0\"",
+        "workers: 0\r\nlog: {}\r\n",
+    };
+    struct config *defaults = built_in();
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        struct config *config = good(texts[i]);
+        assert_true(config_equal(config, defaults));
+        config_free(config);
+    }
+    config_free(defaults);
+}
+
+/* ---- what does not ---- */
+
+/* Row 55. */
+static void every_mistake_is_named_in_one_go(void **state)
+{
+    (void)state;
+    bad("listen:\n"
+        "  - adress: 0.0.0.0\n"
+        "    port: 1080x\n"
+        "  - x\n"
+        "udp:\n"
+        "  idle: 5\n"
+        "  idle: 10m\n"
+        "  mtu: 9\n"
+        "users:\n"
+        "  - name: \"\"\n"
+        "dns: {servers: [1.1.1.1:0, [x]], timeout: {}}\n"
+        "log:\n"
+        "reach: [all]\n",
+        "c.yaml:2:5: listen[0]: found the unknown key \"adress\", expected \"address\"\n"
+        "c.yaml:3:11: listen[0].port: found \"1080x\", expected a port from 1 to 65535; digits only\n"
+        "c.yaml:4:5: listen[1]: found a single value, expected a mapping (key: value)\n"
+        "c.yaml:6:9: udp.idle: found \"5\", expected off, or a duration from 2m to 720h; the unit is missing: ms, s, m "
+        "or h\n"
+        "c.yaml:7:3: udp.idle: found a second time, expected once; the first is in line 6\n"
+        "c.yaml:8:3: udp: found the unknown key \"mtu\", expected one of enabled, filtering, idle, rebind_after\n"
+        "c.yaml:10:11: users[0].name: found \"\", expected text with a length in bytes from 1 to 255\n"
+        "c.yaml:10:5: users[0]: found no password, expected one: hash of the password; conesocks hash-password makes "
+        "one\n"
+        "c.yaml:11:17: dns.servers[0]: found \"1.1.1.1:0\", expected an address, address:port or \"[IPv6 "
+        "address]:port\"; the port is a number from 1 to 65535\n"
+        "c.yaml:11:28: dns.servers[1]: found a list, expected an address, address:port or \"[IPv6 address]:port\"\n"
+        "c.yaml:11:43: dns.timeout: found a mapping (key: value), expected a duration from 100ms to 1m\n"
+        "c.yaml:12:5: log: found nothing, expected a mapping (key: value)\n"
+        "c.yaml:13:8: reach: found a list, expected auto, public, private or all\n");
+}
+
+/* Row 56; the values are in test_schema.c. */
+static void a_file_that_is_no_configuration_is_refused(void **state)
+{
+    (void)state;
+#define NO_OPTIONS                                                                                                     \
+    "c.yaml: found no options, only emptiness or comments; expected at least one option, such as \"workers: 0\" "      \
+    "(without -c the built-in default is used)\n"
+    bad("", NO_OPTIONS);
+    bad(" \n\n", NO_OPTIONS);
+    bad("# nothing\n", NO_OPTIONS);
+    bad("---\n...\n", "c.yaml:2:1: found nothing, expected a mapping (key: value)\n");
+    bad("1080\n", "c.yaml:1:1: found a single value, expected a mapping (key: value)\n");
+    bad("- a\n", "c.yaml:1:1: found a list, expected a mapping (key: value)\n");
+    bad("workers: 1\n---\nworkers: 2\n", "c.yaml:2:1: found a second document; expected one only\n");
+    bad("workers: 1\nworkers: 1\n",
+        "c.yaml:2:1: workers: found a second time, expected once; the first is in line 1\n");
+    bad("worker: 1\n", "c.yaml:1:1: found the unknown key \"worker\", expected \"workers\"\n");
+    bad("? [workers]\n: 1\n", "c.yaml:1:3: found a list, expected a key\n");
+    bad("<<: {workers: 1}\n", "c.yaml:1:1: found the unknown key \"<<\", expected one of listen, users, reach, udp, "
+                              "outbound, dns, limits, timeouts, workers, log, run\n");
+    bad("workers: !!int 1\n", "c.yaml:1:10: found a tag (!name); leave it out\n");
+    bad("workers: &n 1\n", "c.yaml:1:10: found an anchor (&name); leave it out\n");
+    bad("log: &n {}\n", "c.yaml:1:6: found an anchor (&name); leave it out\n");
+    bad("users: !x []\n", "c.yaml:1:8: found a tag (!name); leave it out\n");
+    bad("workers: *n\n", "c.yaml:1:10: found an alias (*name); write the value out\n");
+    bad("a: &a [x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b]\n",
+        "c.yaml:1:4: found an anchor (&name); leave it out\n");
+    bad("workers: {\n", "c.yaml:2:1: not valid YAML: did not find expected node content (while parsing a flow node, "
+                        "line 2)\n");
+    bad("listen: []\n", "c.yaml:1:9: listen: found 0 elements, expected 1 to 64\n");
+}
+
+static void addresses_that_yaml_takes_for_mappings_get_a_hint(void **state)
+{
+    (void)state;
+    bad("listen:\n  - address: ::\n", "c.yaml:2:15: not valid YAML: mapping values are not allowed in this context; "
+                                      "put IPv6 addresses in quotes: \"::1\"\n");
+    struct config *config = good("listen:\n  - address: ::1\n"); /* as it happens */
+    config_free(config);
+}
+
+static void bytes_that_are_no_text_are_refused(void **state)
+{
+    (void)state;
+#define BYTES(text, expected) bad_bytes(text, sizeof(text) - 1, expected)
+    BYTES("workers: 1\0\nlog: {}\n", "c.yaml:1:11: found bytes that are not UTF-8 text (control characters are not "
+                                     "allowed), expected YAML\n");
+    BYTES("log: {}\nworkers: \xff\n", "c.yaml:2:10: found bytes that are not UTF-8 text (invalid leading UTF-8 octet), "
+                                      "expected YAML\n");
+    BYTES("\xff\xfew\0o\0r\0k\0", "c.yaml:1:1: found bytes that are not UTF-8 text (invalid leading UTF-8 octet), "
+                                  "expected YAML\n");
+    BYTES("workers: \"1\\0\"\n", "c.yaml:1:10: workers: found \"1\\x00\", expected a number from 0 to 256; without NUL "
+                                 "bytes\n");
+    BYTES("\"workers\\0\": 1\n", "c.yaml:1:1: found the unknown key \"workers\\x00\", expected \"workers\"\n");
+    BYTES("workers: \"\\e[31m\\n\"\n", "c.yaml:1:10: workers: found \"\\x1b[31m\\x0a\", expected a number from 0 to "
+                                       "256\n");
+}
+
+static char *repeat(const char *unit, size_t size)
+{
+    size_t len = strlen(unit);
+    char *text = malloc(size + 1);
+    assert_non_null(text);
+    for (size_t i = 0; i < size; i++)
+        text[i] = unit[i % len];
+    text[size] = '\0';
+    return text;
+}
+
+/* Row 56. What takes long to parse would show as a test that times out. */
+static void a_giant_is_refused_at_once(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *unit;
+        size_t size;
+        const char *expected;
+    } rows[] = {
+        {"workers: 1\n", 10000000, "c.yaml: found more than 1024 KiB; expected a configuration\n"},
+        {"#", (1 << 20) + 1, "c.yaml: found more than 1024 KiB; expected a configuration\n"},
+        {"#", 1 << 20, NO_OPTIONS},
+        {"[", 1 << 20, "c.yaml:1:17: found values within values, too deep; no option goes that deep\n"},
+        {"{a: ", 1 << 20, "c.yaml:1:65: found values within values, too deep; no option goes that deep\n"},
+        {"- ", 1 << 20, "c.yaml:1:33: found values within values, too deep; no option goes that deep\n"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char *text = repeat(rows[i].unit, rows[i].size);
+        bad(text, rows[i].expected);
+        free(text);
+    }
+}
+
+static void a_long_list_of_mistakes_ends(void **state)
+{
+    (void)state;
+    char *text = repeat("workers: x\n", 11 * 200), *errors, *warnings;
+    assert_null(parse_bytes(text, strlen(text), &errors, &warnings));
+    unsigned lines = 0;
+    for (const char *c = errors; *c; c++)
+        lines += *c == '\n';
+    assert_in_range(lines, 50, 51);
+    free(errors);
+    free(text);
+}
+
+static void a_file_that_cannot_be_read_says_why(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *expected;
+    } rows[] = {
+        {"/nonexistent.yaml", "/nonexistent.yaml: cannot be read: No such file or directory\n"},
+        {"/", "/: cannot be read: Is a directory\n"},
+        {"/dev/zero", "/dev/zero: found more than 1024 KiB; expected a configuration\n"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char *errors, *warnings;
+        assert_null(config_load(rows[i].path, &errors, &warnings));
+        assert_string_equal(errors, rows[i].expected);
+        assert_null(warnings);
+        free(errors);
+    }
+}
+
+/* ---- what must make sense together ---- */
+
+#define OPEN_PROXY(address, login)                                                                                     \
+    "found " address " without a login, an open proxy; expected a login (" login "), or address: 127.0.0.1, or, to "   \
+    "serve anybody, both auth: none and open: true\n"
+#define ADD_USERS "add users; conesocks hash-password makes the hash"
+
+static void an_open_proxy_is_refused(void **state)
+{
+    (void)state;
+    bad("listen:\n  - address: 0.0.0.0\n", "c.yaml:2:14: listen[0].address: " OPEN_PROXY("0.0.0.0", ADD_USERS));
+    bad("listen: [{}, {address: \"::\"}]\n", "c.yaml:1:24: listen[1].address: " OPEN_PROXY("::", ADD_USERS));
+    bad("listen: [{address: 198.51.100.1, auth: none}]\n",
+        "c.yaml:1:20: listen[0].address: " OPEN_PROXY("198.51.100.1", ADD_USERS));
+    bad("listen: [{address: 198.51.100.1, open: true}]\n", /* one of both is a slip; both are a will */
+        "c.yaml:1:20: listen[0].address: " OPEN_PROXY("198.51.100.1", ADD_USERS));
+    bad(USERS "listen: [{address: \"2001:db8::1\", auth: none}]\n",
+        "c.yaml:2:20: listen[0].address: " OPEN_PROXY("2001:db8::1", "auth: password"));
+    static const char *const public[] = {"172.15.0.1", "172.32.0.1", "11.0.0.1", "192.169.0.1", "169.255.0.1",
+                                         "fc00::1",    "fec0::1",    "::2",      "100.64.0.1",  "::ffff:198.51.100.1"};
+    for (size_t i = 0; i < COUNT(public); i++) {
+        char text[128], expected[512];
+        snprintf(text, sizeof(text), "listen: [{address: \"%s\"}]", public[i]);
+        snprintf(expected, sizeof(expected), "c.yaml:1:20: listen[0].address: " OPEN_PROXY("%s", ADD_USERS), public[i]);
+        bad(text, expected);
+    }
+}
+
+static void a_proxy_for_a_network_is_warned_of(void **state)
+{
+    (void)state;
+    static const char *const private[] = {"10.0.0.1",    "172.16.0.1", "172.31.255.255", "192.168.0.1",
+                                          "169.254.0.1", "fd00::1",    "fe80::1",        "::ffff:10.0.0.1"};
+    for (size_t i = 0; i < COUNT(private); i++) {
+        char text[128], expected[512];
+        snprintf(text, sizeof(text), "listen: [{address: \"%s\"}]", private[i]);
+        snprintf(expected, sizeof(expected),
+                 "c.yaml:1:20: listen[0].address: everybody who can reach %s may use this proxy; add users, or say "
+                 "open: true if that is meant\n",
+                 private[i]);
+        struct config *config = good_with(text, expected);
+        assert_false(config->listen[0].need_password);
+        config_free(config);
+    }
+}
+
+static void who_means_it_or_is_alone_is_left_in_peace(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "listen: [{address: 0.0.0.0, auth: none, open: true}]",
+        "listen: [{address: 10.0.0.1, open: true}]",
+        "listen: [{address: 127.8.8.8}, {address: \"::1\"}, {address: \"::ffff:127.0.0.1\"}]",
+        USERS "listen: [{address: 0.0.0.0}]",
+    };
+    for (size_t i = 0; i < COUNT(texts); i++)
+        config_free(good(texts[i]));
+}
+
+static void a_login_is_asked_for_when_there_are_users(void **state)
+{
+    (void)state;
+    struct config *config = good(USERS "listen: [{}, {port: 1, auth: none}, {port: 2, auth: password}]");
+    assert_true(config->listen[0].need_password);
+    assert_false(config->listen[1].need_password);
+    assert_true(config->listen[2].need_password);
+    assert_string_equal(config->users[0].name, "alice");
+    assert_string_equal(config->users[0].password, HASH);
+    config_free(config);
+
+    bad("listen:\n  - auth: password\n",
+        "c.yaml:2:11: listen[0].auth: found password, but there are no users; expected users, or auth: none\n");
+    config_free(good_with(USERS "listen: [{auth: none}]",
+                          "c.yaml:1:16: users: no listener asks for a login, so these are never asked for\n"));
+    config_free(good_with(USERS "listen: [{open: true}]",
+                          "c.yaml:2:17: listen[0].open: true changes nothing where a password is asked for\n"));
+}
+
+static void names_and_listeners_are_unique(void **state)
+{
+    (void)state;
+    bad("users:\n"
+        "  - {name: b, password: " HASH "}\n"
+        "  - {name: a, password: " HASH "}\n"
+        "  - {name: b, password: " HASH "}\n"
+        "listen: [{}, {port: 1080, address: 127.0.0.1}]\n",
+        "c.yaml:5:36: listen[1].address: found the address and port of listen[0], expected another\n"
+        "c.yaml:4:12: users[2].name: found the name of users[0], expected another\n");
+}
+
+static void no_password_is_quoted(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "users: [{name: alice, password: hunter2}]",
+        "users: [{name: alice, password: [hunter2]}]",
+        "users: [{name: alice, password: $1$hunter2}]",
+        "users: [{name: alice, password: \"hunter2\\0\"}]",
+        "users: [{name: alice, pasword: hunter2}]",
+        "users: [\"alice:hunter2\"]",
+        "users: {alice: hunter2}",
+        "users: hunter2",
+        "users: [{name: alice, password: hunter2]",
+        "users: [{name: alice, password: !hunter2 x}]",
+    };
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        char *errors, *warnings;
+        assert_null(parse_bytes(texts[i], strlen(texts[i]), &errors, &warnings));
+        if (strstr(errors, "hunter2"))
+            fail_msg("%s", errors);
+        free(errors);
+    }
+    bad("users: [{name: alice, password: hunter2}]", "c.yaml:1:33: users[0].password: found plain text, or a DES hash, "
+                                                     "expected a strong crypt(3) hash; run: conesocks hash-password\n");
+}
+
+int main(int argc, char **argv)
+{
+    source_dir = argc > 1 ? argv[1] : ".";
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_file_is_a_proxy_for_this_host),
+        cmocka_unit_test(the_sample_says_what_the_defaults_are),
+        cmocka_unit_test(the_examples_load),
+        cmocka_unit_test(a_dump_loads_as_equal),
+        cmocka_unit_test(every_option_makes_a_difference),
+        cmocka_unit_test(every_option_is_among_these_changes),
+        cmocka_unit_test(a_dump_for_people_shows_no_hash),
+        cmocka_unit_test(a_key_left_out_has_its_default),
+        cmocka_unit_test(every_mistake_is_named_in_one_go),
+        cmocka_unit_test(a_file_that_is_no_configuration_is_refused),
+        cmocka_unit_test(addresses_that_yaml_takes_for_mappings_get_a_hint),
+        cmocka_unit_test(bytes_that_are_no_text_are_refused),
+        cmocka_unit_test(a_giant_is_refused_at_once),
+        cmocka_unit_test(a_long_list_of_mistakes_ends),
+        cmocka_unit_test(a_file_that_cannot_be_read_says_why),
+        cmocka_unit_test(an_open_proxy_is_refused),
+        cmocka_unit_test(a_proxy_for_a_network_is_warned_of),
+        cmocka_unit_test(who_means_it_or_is_alone_is_left_in_peace),
+        cmocka_unit_test(a_login_is_asked_for_when_there_are_users),
+        cmocka_unit_test(names_and_listeners_are_unique),
+        cmocka_unit_test(no_password_is_quoted),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

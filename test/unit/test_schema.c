@@ -4,14 +4,339 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
 
-static void placeholder(void **state)
+#include "base/netaddr.h"
+#include "conf/schema.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* The row of "udp.idle" or "listen.port", whatever lies between. */
+static const struct schema_row *row_of(const char *path)
+{
+    const struct schema_row *rows = schema;
+    for (;;) {
+        size_t len = strcspn(path, ".");
+        const struct schema_row *row = schema_find(rows, path, len);
+        assert_non_null(row);
+        if (!path[len])
+            return row;
+        rows = row->rows;
+        path += len + 1;
+    }
+}
+
+union field {
+    union netaddr addr;
+    uint64_t wide;
+    uint32_t number;
+    unsigned choice;
+    bool yes;
+    char *text;
+};
+
+/* Reads a value and writes it again; NULL when it is refused. */
+static char *there_and_back(const struct schema_row *row, const char *text)
+{
+    union field field = {0};
+    if (strcmp(row->key, "port") == 0)
+        field.addr = netaddr_any(AF_INET);
+    if (schema_parse(row, text, &field) != NULL)
+        return NULL;
+    char *back;
+    size_t size;
+    FILE *out = open_memstream(&back, &size);
+    schema_format(row, &field, out);
+    fclose(out);
+    if (row->type->owned)
+        free(field.text);
+    return back;
+}
+
+static void for_each_row(const struct schema_row *rows, void (*check)(const struct schema_row *row))
+{
+    assert_in_range(schema_count(rows), 1, SCHEMA_ROWS_MAX);
+    for (; rows->key; rows++) {
+        check(rows);
+        if (rows->rows)
+            for_each_row(rows->rows, check);
+    }
+}
+
+static void check_row(const struct schema_row *row)
+{
+    assert_non_null(row->help);
+    assert_int_equal(row->type == NULL, row->kind == SCHEMA_GROUP || row->kind == SCHEMA_LIST);
+    assert_int_equal(row->rows != NULL, row->kind == SCHEMA_GROUP || row->kind == SCHEMA_LIST);
+    assert_true(row->min <= row->max);
+    if (row->kind == SCHEMA_VALUE) {
+        assert_int_equal(row->size, row->type->size); /* the member has the type that the row writes */
+        assert_in_range(row->size, 1, sizeof(union field));
+    } else if (row->kind != SCHEMA_GROUP) {
+        assert_int_equal(row->size, sizeof(void *));
+        assert_true(row->element_size > 0);
+        assert_true(row->min == 0 || row->kind == SCHEMA_LIST); /* its rows have defaults for these */
+    }
+    if (row->kind == SCHEMA_VALUE && row->initial) {
+        char *back = there_and_back(row, row->initial);
+        assert_non_null(back);
+        assert_string_equal(back, row->initial);
+        free(back);
+    }
+}
+
+static void every_row_is_sound_and_its_default_is_a_value(void **state)
 {
     (void)state;
+    for_each_row(schema, check_row);
+}
+
+static void values_have_one_meaning_and_one_spelling(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *text, *back;
+    } rows[] = {
+        {"workers", "0", "0"},
+        {"workers", "256", "256"},
+        {"listen.port", "1", "1"},
+        {"listen.port", "65535", "65535"},
+        {"udp.idle", "off", "off"},
+        {"udp.idle", "120s", "2m"},
+        {"udp.idle", "120000ms", "2m"},
+        {"udp.idle", "121s", "121s"},
+        {"udp.idle", "60m", "1h"},
+        {"udp.idle", "720h", "720h"},
+        {"udp.rebind_after", "1500ms", "1500ms"},
+        {"udp.rebind_after", "1h", "1h"},
+        {"udp.enabled", "true", "true"},
+        {"udp.enabled", "false", "false"},
+        {"udp.filtering", "address-dependent", "address-dependent"},
+        {"reach", "private", "private"},
+        {"log.level", "debug", "debug"},
+        {"log.target", "syslog", "syslog"},
+        {"outbound.prefer", "ipv4-only", "ipv4-only"},
+        {"outbound.address_v4", "auto", "auto"},
+        {"outbound.address_v4", "192.0.2.1", "192.0.2.1"},
+        {"outbound.address_v6", "2001:DB8::0:1", "2001:db8::1"},
+        {"listen.address", "::", "::"},
+        {"listen.address", "0.0.0.0", "0.0.0.0"},
+        {"listen.address", "fe80::1%lo", "fe80::1%lo"},
+        {"dns.servers", "192.0.2.1", "192.0.2.1:53"},
+        {"dns.servers", "192.0.2.1:5353", "192.0.2.1:5353"},
+        {"dns.servers", "2001:db8::1", "[2001:db8::1]:53"},
+        {"dns.servers", "[2001:db8::1]", "[2001:db8::1]:53"},
+        {"dns.servers", "[2001:db8::1]:5353", "[2001:db8::1]:5353"},
+        {"run.pid_file", "none", "none"},
+        {"run.pid_file", "/run/x.pid", "/run/x.pid"},
+        {"users.name", "none", "none"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char *back = there_and_back(row_of(rows[i].path), rows[i].text);
+        if (!back)
+            fail_msg("%s: \"%s\" is refused", rows[i].path, rows[i].text);
+        assert_string_equal(back, rows[i].back);
+        free(back);
+    }
+}
+
+/* Row 56: what libcyaml's and libc's own parsers would take, in part or as something else. */
+static void half_values_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path;
+        const char *texts[24];
+    } rows[] = {
+        {"workers", {"",     " ",   "5 ", " 5",  "+5",  "-1",  "-0", "010", "00",         "0x10",
+                     "1e2",  "1.0", "5m", "5 m", "257", "1_0", "x",  "1\n", "4294967296", "18446744073709551616",
+                     "auto", "null"}},
+        {"listen.port", {"0", "65536", "1080x", "01080", "-1", "http", "1080,1081", "66616", "4294968376"}},
+        {"udp.enabled", {"yes", "no", "on", "off", "True", "TRUE", "1", "0", "maybe", "t", "", "true "}},
+        {"udp.idle",
+         {"0",
+          "0s",
+          "5",
+          "5 m",
+          "5M",
+          "5min",
+          "m",
+          "-5m",
+          "+5m",
+          "1.5h",
+          "1h30m",
+          "05m",
+          "119s",
+          "721h",
+          "119999ms",
+          "OFF",
+          "never",
+          "99999999999999999999h",
+          "5124095576030h",
+          "5m ",
+          ""}},
+        {"udp.rebind_after", {"off", "999ms", "61m", "3601s", "15"}},
+        {"udp.filtering", {"0", "1", "full-cone", "Endpoint-independent", "endpoint-independent ", ""}},
+        {"reach", {"", "Auto", "none", "2"}},
+        {"listen.address",
+         {"", "localhost", "auto", "*", "127.1", "127.0.0.01", "0x7f000001", "127.0.0.1:1080", "[::1]", "::1 ",
+          "10.0.0.0/8", "fe80::1%nosuchinterface", "1.2.3.4%lo", ":::"}},
+        {"outbound.address_v4", {"", "::1", "::ffff:192.0.2.1", "none", "Auto"}},
+        {"outbound.address_v6", {"", "127.0.0.1", "[::1]", "fe80::1%"}},
+        {"dns.servers",
+         {"", ":53", "192.0.2.1:", "192.0.2.1:0", "192.0.2.1:65536", "192.0.2.1:53x", "192.0.2.1: 53", "[192.0.2.1]:53",
+          "[::1", "[::1]53", "[::1]:", "[]:53", "ns.example", "[::1]:53:53", "[[::1]]",
+          "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}},
+        {"run.pid_file", {"", "conesocks.pid", "./x", "None"}},
+        {"users.name", {""}},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        for (size_t j = 0; rows[i].texts[j]; j++) {
+            char *back = there_and_back(row_of(rows[i].path), rows[i].texts[j]);
+            if (back)
+                fail_msg("%s: \"%s\" is taken, as %s", rows[i].path, rows[i].texts[j], back);
+        }
+    }
+}
+
+static void names_have_1_to_255_bytes(void **state)
+{
+    (void)state;
+    char name[257];
+    memset(name, 'n', sizeof(name));
+    name[256] = '\0';
+    assert_null(there_and_back(row_of("users.name"), name));
+    name[255] = '\0';
+    char *back = there_and_back(row_of("users.name"), name);
+    assert_non_null(back);
+    assert_string_equal(back, name);
+    free(back);
+}
+
+/* All of the password "x". */
+#define YESCRYPT "$y$j9T$abcdefgh$9WNEpu8Mx2S4KNGvbVWKM6clOSoY6.YEl7AYF4DGV04"
+#define BCRYPT   "$2b$05$abcdefghijklmnopqrstuuhKF09ZYWwH2zP/0fwE1X8e/Q1YNx/hO"
+#define SHA512   "$6$abc$K4v3HcZ8yAmpRfxML6S46NCcqy9r4/KdbQpFvqSWsBf4dgySOEOo1DHJTrmn2BsJK2aNmPN8Tfb826D2o9.z51"
+
+static void passwords_are_strong_whole_hashes(void **state)
+{
+    (void)state;
+    const struct schema_row *row = row_of("users.password");
+    static const char *const good[] = {
+        YESCRYPT,
+        BCRYPT,
+        SHA512,
+        "$gy$j9T$abcdefgh$CiTibHdBM/5r3qmg1i0DxivDn1U977EDVDgQAyycj9/",
+        "$7$CU..../....abc$mIe3RcV2CdT2H1wrpei6LQaDNz7bvlNUEObYNXyWiz7",
+    };
+    static const char *const bad[] = {
+        "",
+        "hunter2",
+        "aaNN3X.PL2piw",                                      /* DES */
+        "_J9..abcdabcdabcdab",                                /* BSDi DES */
+        "$1$abc$BXBqpb9BZcZhXLgbee.0s/",                      /* MD5 */
+        "$5$abc$sCOGUciM.GdmYMCUvmUcgu03oRH87O0clF96.9mwWGB", /* SHA-256, which libcrypt calls legacy */
+        "$3$$8846f7eaee8fb117ad06bdd830b7586c",
+        "$y$j9T$abcdefgh$",
+        "$y$j9T$abcdefgh$9WNEpu8Mx2S4KNGvbVWKM6clOSoY6.YEl7AYF4DGV0", /* its last letter is lost */
+        YESCRYPT "x",
+        "$y$j9T$abcdefgh$9WNEpu8Mx2S4KNGvbVWKM6clOSoY6.YEl7AYF4DG 04",
+        "$y$j9T$abc:efgh$9WNEpu8Mx2S4KNGvbVWKM6clOSoY6.YEl7AYF4DGV04",
+        "$6$abc",
+        "$",
+        "$$",
+        "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHQ$RdescudvJCsgt3ub+b4dWRWJTmaaJObG",
+        "***",
+    };
+    for (size_t i = 0; i < COUNT(good); i++) {
+        char *back = there_and_back(row, good[i]);
+        if (!back)
+            fail_msg("%s is refused", good[i]);
+        assert_string_equal(back, good[i]);
+        free(back);
+    }
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        union field field = {0};
+        const char *found = schema_parse(row, bad[i], &field);
+        if (!found)
+            fail_msg("\"%s\" is taken", bad[i]);
+        assert_true(*found); /* says what it is, for the value itself is never shown */
+        assert_null(field.text);
+    }
+}
+
+static void expectation_is(const char *path, const char *expected)
+{
+    char *text;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    schema_expect(row_of(path), out);
+    fclose(out);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+static void what_is_expected_is_said_in_words(void **state)
+{
+    (void)state;
+    expectation_is("workers", "a number from 0 to 256");
+    expectation_is("udp.enabled", "true or false");
+    expectation_is("udp.idle", "off, or a duration from 2m to 720h");
+    expectation_is("dns.timeout", "a duration from 100ms to 1m");
+    expectation_is("reach", "auto, public, private or all");
+    expectation_is("log.target", "stderr or syslog");
+    expectation_is("listen.port", "a port from 1 to 65535");
+    expectation_is("run.pid_file", "none, or an absolute path, such as /run/conesocks.pid");
+}
+
+static void a_slip_finds_the_key_that_was_meant(void **state)
+{
+    (void)state;
+    const struct schema_row *listen = row_of("listen")->rows;
+    assert_string_equal(schema_nearest(listen, "adress"), "address");
+    assert_string_equal(schema_nearest(listen, "Port"), "port");
+    assert_string_equal(schema_nearest(schema, "timeout"), "timeouts");
+    assert_string_equal(schema_nearest(row_of("udp")->rows, "rebind-after"), "rebind_after");
+    assert_null(schema_nearest(listen, "bind"));
+    assert_null(schema_nearest(schema, ""));
+    assert_null(schema_nearest(schema, "xyz")); /* three changes make "dns" of it, or anything */
+    assert_null(schema_nearest(schema, "a key that is far too long to be an option of this or any other program"));
+}
+
+static void the_list_has_a_line_for_every_option(void **state)
+{
+    (void)state;
+    char *text;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    schema_list(out);
+    fclose(out);
+    assert_non_null(strstr(text, "\nlisten[].port\tport\t1080\t"));
+    assert_non_null(strstr(text, "\nudp.rebind_after\tduration\t15s\t"));
+    assert_non_null(strstr(text, "\nusers[].password\thash\t\t"));
+    assert_non_null(strstr(text, "\ndns.servers\tlist of address and port\t[]\t"));
+    assert_null(strstr(text, "\nudp\t")); /* a group is no option */
+    for (char *save, *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+        unsigned tabs = 0;
+        for (const char *c = line; *c; c++)
+            tabs += *c == '\t';
+        assert_int_equal(tabs, 3);
+    }
+    free(text);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(placeholder)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_row_is_sound_and_its_default_is_a_value),
+        cmocka_unit_test(values_have_one_meaning_and_one_spelling),
+        cmocka_unit_test(half_values_are_refused),
+        cmocka_unit_test(names_have_1_to_255_bytes),
+        cmocka_unit_test(passwords_are_strong_whole_hashes),
+        cmocka_unit_test(what_is_expected_is_said_in_words),
+        cmocka_unit_test(a_slip_finds_the_key_that_was_meant),
+        cmocka_unit_test(the_list_has_a_line_for_every_option),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
