@@ -369,7 +369,7 @@ static bool read_resolv_conf(struct resolver *resolver)
     if (move && !use_servers(resolver, conf.servers, conf.server_count))
         return false;
     if (move)
-        log_info("%s: %zu name servers", resolver->resolv_conf_path, conf.server_count);
+        log_debug("%s: %zu name servers", resolver->resolv_conf_path, conf.server_count);
     resolver->resolv_conf = conf;
     return true;
 }
