@@ -1,15 +1,14 @@
 /*
- * The one door for datagrams. What comes in are runs, what goes out are runs:
+ * The one door for datagrams. What comes in are runs, what goes out are runs: one datagram, or several equal ones in a
+ * row, as the kernel joins them (UDP_GRO) and cuts them again (UDP_SEGMENT).
  *
- *   a run = one datagram, or several equal ones of one sender that the kernel joined: `len` bytes at `data`, in
- * segments of `seg` bytes of which the last may be shorter. Each segment is a datagram of its own.
- *
- * One dgram_io per thread; its receive areas hold what dgram_io_recv() returned until the next call. A fast and a plain
- * implementation stand behind this header.
+ * One dgram_io per thread; its receive areas hold what dgram_io_recv() returned until the next call. Two
+ * implementations stand behind this header: dgram_io_gso.c, where the kernel can do that, and dgram_io_plain.c.
  */
 #ifndef CONESOCKS_NET_DGRAM_IO_H
 #define CONESOCKS_NET_DGRAM_IO_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,19 +17,31 @@
 #define DGRAM_PAYLOAD_MAX 65507 /* what one IPv4 datagram holds: 65535 - 20 - 8 */
 #define DGRAM_HEADER_MAX  22    /* a SOCKS5 UDP header with an IPv6 address */
 
+/* `count` datagrams of `seg` bytes, but for the last, which has `last` <= seg bytes. They start `stride` apart. */
 struct dgram_run {
     union netaddr peer; /* received: from whom. To send: to whom; AF_UNSPEC = to the socket's connected peer */
     const uint8_t *data;
-    uint32_t len;
-    uint32_t seg; /* 0 only for one empty datagram */
+    uint16_t count, seg, last, stride;
     uint8_t header_len;
-    uint8_t header[DGRAM_HEADER_MAX]; /* to send: goes in front of each segment */
+    uint8_t header[DGRAM_HEADER_MAX]; /* to send: goes in front of each */
 };
 
-static inline uint32_t dgram_run_count(const struct dgram_run *run)
+static inline const uint8_t *dgram_run_at(const struct dgram_run *run, size_t i)
 {
-    return run->seg == 0 ? 1 : (run->len + run->seg - 1) / run->seg;
+    return run->data + i * run->stride;
 }
+
+static inline uint16_t dgram_run_len(const struct dgram_run *run, size_t i)
+{
+    return i + 1 == run->count ? run->last : run->seg;
+}
+
+/* A UDP socket, and what experience with it has taught. Zero but for `fd` when new. */
+struct dgram_socket {
+    int fd;
+    uint8_t lone_receives; /* how often in a row only one datagram was waiting */
+    uint16_t join_limit;   /* datagrams of this size or more are not joined any more: the path refused them; 0 = none */
+};
 
 /* Runs that wait to be sent through one socket. */
 #define DGRAM_BATCH_MAX 64
@@ -56,16 +67,24 @@ struct dgram_tally {
 };
 
 struct dgram_io;
-struct dgram_io *dgram_io_new(void);
+
+/* Whether the kernel joins and cuts datagrams here (Linux 5.0 or later); asked once, at start. */
+bool dgram_io_can_offload(void);
+/* With `offload` or plain. NULL: no memory. */
+struct dgram_io *dgram_io_new(bool offload);
 void dgram_io_free(struct dgram_io *io);
+
+/* Makes `fd` ready to be used with this dgram_io. */
+struct dgram_socket dgram_io_adopt(struct dgram_io *io, int fd);
 
 /*
  * Receives what is there, at most `max` runs; one call is one fair share. Returns how many, 0 when nothing waits.
  * Errors that earlier datagrams left on the socket (ICMP) are taken off it and are not the caller's concern.
  */
-size_t dgram_io_recv(struct dgram_io *io, int fd, struct dgram_run *runs, size_t max);
+size_t dgram_io_recv(struct dgram_io *io, struct dgram_socket *socket, struct dgram_run *runs, size_t max);
 
-/* Sends every run in order, counts what became of each datagram, and empties the batch. Never waits. */
-void dgram_io_send(struct dgram_io *io, int fd, struct dgram_batch *batch, struct dgram_tally *tally);
+/* Sends every run, to each peer in order, counts what became of each datagram, and empties the batch. Never waits. */
+void dgram_io_send(struct dgram_io *io, struct dgram_socket *socket, struct dgram_batch *batch,
+                   struct dgram_tally *tally);
 
 #endif

@@ -2,6 +2,7 @@
  * up:   the client's datagram -> is it the client's? -> strip the SOCKS5 header -> may it go there? -> external socket
  * down: anybody's datagram -> may he answer? -> put the sender's address in front -> relay socket
  *
+ * Both ways take runs as they come: what the kernel has joined stays joined, cut only where the destination changes.
  * Buffers are the worker's; a datagram is neither copied nor allocated for, but for those that wait for a name.
  */
 #include "proxy/assoc.h"
@@ -26,7 +27,7 @@
 
 struct external {
     struct assoc *assoc;
-    int fd; /* -1: not open */
+    struct dgram_socket socket; /* fd -1: not open */
     uint64_t failed_ms;
     struct event readable;
 };
@@ -34,8 +35,8 @@ struct external {
 struct assoc {
     struct env *env;
     struct assoc_flow flow;
-    int client_fd;
-    bool connected; /* client_fd takes datagrams from flow.client only */
+    struct dgram_socket client;
+    bool connected; /* the client's socket takes datagrams from flow.client only */
     struct event client_readable;
     struct external external[FAMILY_COUNT];
     struct names *names;   /* NULL until the first name */
@@ -64,7 +65,7 @@ static void count_losses(struct assoc *assoc, const struct dgram_tally *tally)
 
 static void hold_client(struct assoc *assoc)
 {
-    assoc->connected = sock_udp_connect(assoc->client_fd, &assoc->flow.client) == 0;
+    assoc->connected = sock_udp_connect(assoc->client.fd, &assoc->flow.client) == 0;
 }
 
 static void learn_client(struct assoc *assoc, const union netaddr *peer, uint64_t now)
@@ -76,7 +77,7 @@ static void learn_client(struct assoc *assoc, const union netaddr *peer, uint64_
     if (assoc->flow.hint_port == 0 || assoc->flow.hint_port == netaddr_port(peer))
         hold_client(assoc);
     else
-        (void)sock_udp_disconnect(assoc->client_fd);
+        (void)sock_udp_disconnect(assoc->client.fd);
 }
 
 /* Whether a valid datagram from the client's host is the client's own. Its port is learned from the first and held;
@@ -111,16 +112,14 @@ static int open_external(struct assoc *assoc, int family)
     const union netaddr *wanted = slot == FAMILY_V4 ? &config->outbound.address_v4 : &config->outbound.address_v6;
     union netaddr local = wanted->sa.sa_family == AF_UNSPEC ? netaddr_any(family) : *wanted;
     struct external *external = &assoc->external[slot];
-    external->fd = sock_udp(&local, &assoc->env->ports);
-    if (external->fd < 0) {
-        int error = external->fd;
-        external->fd = -1;
+    int fd = sock_udp(&local, &assoc->env->ports);
+    if (fd < 0) {
         external->failed_ms = env_now(assoc->env);
-        return error;
+        return fd;
     }
+    external->socket = dgram_io_adopt(assoc->env->dgrams, fd);
     assoc->flow.external[slot] = local;
-    event_assign(&external->readable, assoc->env->base, external->fd, EV_READ | EV_PERSIST, on_external_readable,
-                 external);
+    event_assign(&external->readable, assoc->env->base, fd, EV_READ | EV_PERSIST, on_external_readable, external);
     event_add(&external->readable, NULL);
     return 0;
 }
@@ -128,7 +127,7 @@ static int open_external(struct assoc *assoc, int family)
 static bool has_external(struct assoc *assoc, int family)
 {
     const struct external *external = &assoc->external[family_index(family)];
-    if (external->fd >= 0)
+    if (external->socket.fd >= 0)
         return true;
     if (external->failed_ms && env_now(assoc->env) - external->failed_ms < REOPEN_AFTER_MS)
         return false;
@@ -141,7 +140,7 @@ static void flush_up(struct assoc *assoc)
     struct dgram_tally tally = {0};
     for (int slot = 0; slot < FAMILY_COUNT; slot++)
         if (env->to_external[slot].count)
-            dgram_io_send(env->dgrams, assoc->external[slot].fd, &env->to_external[slot], &tally);
+            dgram_io_send(env->dgrams, &assoc->external[slot].socket, &env->to_external[slot], &tally);
     assoc->flow.up_datagrams += tally.datagrams;
     assoc->flow.up_bytes += tally.bytes;
     metrics_add(&env->metrics.udp_up_datagrams_total, tally.datagrams);
@@ -149,20 +148,20 @@ static void flush_up(struct assoc *assoc)
     count_losses(assoc, &tally);
 }
 
-static void send_up(struct assoc *assoc, const union netaddr *to, const uint8_t *payload, size_t len)
+static void send_up(struct assoc *assoc, const union netaddr *to, const struct dgram_run *payloads)
 {
     struct env *env = assoc->env;
     enum reach_place place;
     if (netaddr_port(to) == 0) {
-        drop(assoc, DROP_BAD_DESTINATION, 1);
+        drop(assoc, DROP_BAD_DESTINATION, payloads->count);
         return;
     }
     if (!reach_allowed(env->config->reach, &assoc->flow.client_host, to, &place)) {
-        drop(assoc, DROP_REFUSED, 1);
+        drop(assoc, DROP_REFUSED, payloads->count);
         return;
     }
     if (!has_external(assoc, to->sa.sa_family)) {
-        drop(assoc, DROP_NO_SOCKET, 1);
+        drop(assoc, DROP_NO_SOCKET, payloads->count);
         return;
     }
     if (assoc->filter)
@@ -171,15 +170,20 @@ static void send_up(struct assoc *assoc, const union netaddr *to, const uint8_t 
     if (batch->count == DGRAM_BATCH_MAX)
         flush_up(assoc);
     struct dgram_run *run = &batch->runs[batch->count++];
+    *run = *payloads;
     run->peer = *to;
-    run->data = payload;
-    run->len = run->seg = (uint32_t)len;
-    run->header_len = 0;
+}
+
+/* One datagram. */
+static struct dgram_run run_of_one(const uint8_t *payload, size_t len)
+{
+    return (struct dgram_run){.data = payload, .count = 1, .seg = (uint16_t)len, .last = (uint16_t)len};
 }
 
 static void deliver_named(void *arg, const union netaddr *to, const uint8_t *payload, size_t len)
 {
-    send_up(arg, to, payload, len);
+    const struct dgram_run run = run_of_one(payload, len);
+    send_up(arg, to, &run);
 }
 
 static void deliver_named_end(void *arg)
@@ -192,73 +196,97 @@ static void drop_named(void *arg, enum drop_reason reason, uint32_t count)
     drop(arg, reason, count);
 }
 
-static void send_up_by_name(struct assoc *assoc, const char *name, uint16_t port, const uint8_t *payload, size_t len)
+static void send_up_by_name(struct assoc *assoc, const char *name, uint16_t port, const struct dgram_run *payloads)
 {
     if (!assoc->names) {
         const struct names_hooks hooks = {deliver_named, deliver_named_end, drop_named, assoc};
         assoc->names = names_new(assoc->env, &assoc->flow.client_host, &hooks);
     }
-    union netaddr to;
-    enum drop_reason reason = DROP_QUEUE_FULL;
-    enum names_verdict verdict = NAMES_DROPPED;
-    if (assoc->names)
-        verdict = names_route(assoc->names, name, port, payload, len, &to, &reason);
-    if (verdict == NAMES_KNOWN)
-        send_up(assoc, &to, payload, len);
-    else if (verdict == NAMES_DROPPED)
-        drop(assoc, reason, 1);
+    for (size_t i = 0; i < payloads->count; i++) {
+        const struct dgram_run one = run_of_one(dgram_run_at(payloads, i), dgram_run_len(payloads, i));
+        union netaddr to;
+        enum drop_reason reason = DROP_QUEUE_FULL;
+        enum names_verdict verdict = NAMES_DROPPED;
+        if (assoc->names)
+            verdict = names_route(assoc->names, name, port, one.data, one.seg, &to, &reason);
+        if (verdict == NAMES_KNOWN)
+            send_up(assoc, &to, &one);
+        else if (verdict == NAMES_DROPPED)
+            drop(assoc, reason, 1);
+    }
 }
 
-static void take_from_client(struct assoc *assoc, const union netaddr *peer, const uint8_t *data, size_t len,
-                             uint64_t now)
+static void route_up(struct assoc *assoc, const struct socks5_addr *destination, const struct dgram_run *payloads)
 {
-    if (!netaddr_equal_host(peer, &assoc->flow.client_host)) {
-        drop(assoc, DROP_STRANGER, 1);
-        return;
-    }
-    struct socks5_udp_header header;
-    int header_len = socks5_udp_header_decode(data, len, &header);
-    if (header_len < 0 || header.fragment != 0) {
-        drop(assoc, header_len < 0 ? DROP_BAD_HEADER : DROP_FRAGMENT, 1);
-        return;
-    }
-    if (!is_client(assoc, peer, now)) {
-        drop(assoc, DROP_OTHER_PORT, 1);
-        return;
-    }
-    assoc->flow.last_up_ms = now;
     union netaddr to;
     char name[NAME_TEXT_MAX];
-    const uint8_t *payload = data + header_len;
-    size_t payload_len = len - (size_t)header_len;
-    switch (address_read(&header.destination, &to, name)) {
+    switch (address_read(destination, &to, name)) {
     case ADDRESS_IP:
-        send_up(assoc, &to, payload, payload_len);
+        send_up(assoc, &to, payloads);
         break;
     case ADDRESS_NAME:
-        send_up_by_name(assoc, name, header.destination.port, payload, payload_len);
+        send_up_by_name(assoc, name, destination->port, payloads);
         break;
     case ADDRESS_BAD:
-        drop(assoc, DROP_BAD_DESTINATION, 1);
+        drop(assoc, DROP_BAD_DESTINATION, payloads->count);
         break;
     }
+}
+
+/* How many datagrams of a run, from the `first` on, start with the same `header_len` bytes. */
+static uint16_t count_same_header(const struct dgram_run *run, size_t first, size_t header_len)
+{
+    uint16_t same = 1;
+    while (first + same < run->count && dgram_run_len(run, first + same) >= header_len &&
+           memcmp(dgram_run_at(run, first + same), dgram_run_at(run, first), header_len) == 0)
+        same++;
+    return same;
+}
+
+/* Takes the `first` datagram of a run, and those after it that go to the same destination. Returns how many. */
+static uint16_t take_from_client(struct assoc *assoc, const struct dgram_run *run, size_t first, uint64_t now)
+{
+    const uint8_t *data = dgram_run_at(run, first);
+    struct socks5_udp_header header;
+    int decoded = socks5_udp_header_decode(data, dgram_run_len(run, first), &header);
+    if (decoded < 0 || header.fragment != 0) {
+        drop(assoc, decoded < 0 ? DROP_BAD_HEADER : DROP_FRAGMENT, 1);
+        return 1;
+    }
+    uint16_t header_len = (uint16_t)decoded;
+    uint16_t same = run->count == 1 ? 1 : count_same_header(run, first, header_len);
+    if (!is_client(assoc, &run->peer, now)) {
+        drop(assoc, DROP_OTHER_PORT, same);
+        return same;
+    }
+    assoc->flow.last_up_ms = now;
+    uint16_t last = (uint16_t)(dgram_run_len(run, first + same - 1u) - header_len);
+    const struct dgram_run payloads = {
+        .data = data + header_len,
+        .count = same,
+        .seg = same == 1 ? last : (uint16_t)(run->seg - header_len),
+        .last = last,
+        .stride = run->stride,
+    };
+    route_up(assoc, &header.destination, &payloads);
+    return same;
 }
 
 static void on_client_readable(evutil_socket_t fd, short what, void *arg)
 {
-    (void)what;
+    (void)fd, (void)what;
     struct assoc *assoc = arg;
     struct env *env = assoc->env;
     uint64_t now = env_now(env);
-    size_t count = dgram_io_recv(env->dgrams, fd, env->received, RECEIVE_MAX);
+    size_t count = dgram_io_recv(env->dgrams, &assoc->client, env->received, RECEIVE_MAX);
     for (size_t i = 0; i < count; i++) {
         const struct dgram_run *run = &env->received[i];
-        uint32_t offset = 0;
-        do {
-            uint32_t len = run->len - offset < run->seg ? run->len - offset : run->seg;
-            take_from_client(assoc, &run->peer, run->data + offset, len, now);
-            offset += run->seg;
-        } while (offset < run->len);
+        if (!netaddr_equal_host(&run->peer, &assoc->flow.client_host)) {
+            drop(assoc, DROP_STRANGER, run->count);
+            continue;
+        }
+        for (size_t first = 0; first < run->count;)
+            first += take_from_client(assoc, run, first, now);
     }
     flush_up(assoc);
 }
@@ -270,7 +298,7 @@ static void flush_down(struct assoc *assoc)
     struct env *env = assoc->env;
     struct dgram_tally tally = {0};
     if (env->to_client.count)
-        dgram_io_send(env->dgrams, assoc->client_fd, &env->to_client, &tally);
+        dgram_io_send(env->dgrams, &assoc->client, &env->to_client, &tally);
     assoc->flow.down_datagrams += tally.datagrams;
     assoc->flow.down_bytes += tally.bytes;
     metrics_add(&env->metrics.udp_down_datagrams_total, tally.datagrams);
@@ -281,38 +309,35 @@ static void flush_down(struct assoc *assoc)
 static void take_from_external(struct assoc *assoc, const struct dgram_run *run)
 {
     struct dgram_batch *batch = &assoc->env->to_client;
-    uint32_t datagrams = dgram_run_count(run);
     if (assoc->flow.client.sa.sa_family == AF_UNSPEC) {
-        drop(assoc, DROP_NO_CLIENT, datagrams);
+        drop(assoc, DROP_NO_CLIENT, run->count);
         return;
     }
     if (assoc->filter && !filter_admits(assoc->filter, &run->peer)) {
-        drop(assoc, DROP_FILTERED, datagrams);
+        drop(assoc, DROP_FILTERED, run->count);
         return;
     }
     if (batch->count == DGRAM_BATCH_MAX)
         flush_down(assoc);
     struct dgram_run *out = &batch->runs[batch->count];
+    *out = *run;
     const struct socks5_udp_header header = {.destination = address_to_wire(&run->peer)};
     out->header_len = (uint8_t)socks5_udp_header_encode(out->header, sizeof(out->header), &header);
     if (run->seg + out->header_len > DGRAM_PAYLOAD_MAX) {
-        drop(assoc, DROP_OVERSIZE, datagrams);
+        drop(assoc, DROP_OVERSIZE, run->count);
         return;
     }
     out->peer = assoc->connected ? (union netaddr){0} : assoc->flow.client;
-    out->data = run->data;
-    out->len = run->len;
-    out->seg = run->seg;
     batch->count++;
 }
 
 static void on_external_readable(evutil_socket_t fd, short what, void *arg)
 {
-    (void)what;
-    const struct external *external = arg;
+    (void)fd, (void)what;
+    struct external *external = arg;
     struct assoc *assoc = external->assoc;
     struct env *env = assoc->env;
-    size_t count = dgram_io_recv(env->dgrams, fd, env->received, RECEIVE_MAX);
+    size_t count = dgram_io_recv(env->dgrams, &external->socket, env->received, RECEIVE_MAX);
     for (size_t i = 0; i < count; i++)
         take_from_external(assoc, &env->received[i]);
     flush_down(assoc);
@@ -340,9 +365,9 @@ int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, co
     if (!assoc)
         return -ENOMEM;
     assoc->env = env;
-    assoc->client_fd = -1;
+    assoc->client.fd = -1;
     for (int slot = 0; slot < FAMILY_COUNT; slot++)
-        assoc->external[slot] = (struct external){.assoc = assoc, .fd = -1};
+        assoc->external[slot] = (struct external){.assoc = assoc, .socket.fd = -1};
     struct assoc_flow *flow = &assoc->flow;
     flow->client_host = *peer;
     netaddr_set_port(&flow->client_host, 0);
@@ -359,14 +384,16 @@ int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, co
         error = open_external(assoc, local->sa.sa_family);
     if (!error) {
         int fd = sock_udp(&flow->relay, &env->ports);
-        error = fd < 0 ? fd : 0;
-        assoc->client_fd = fd < 0 ? -1 : fd;
+        if (fd >= 0)
+            assoc->client = dgram_io_adopt(env->dgrams, fd);
+        else
+            error = fd;
     }
     if (error) {
         assoc_free(assoc);
         return error;
     }
-    event_assign(&assoc->client_readable, env->base, assoc->client_fd, EV_READ | EV_PERSIST, on_client_readable, assoc);
+    event_assign(&assoc->client_readable, env->base, assoc->client.fd, EV_READ | EV_PERSIST, on_client_readable, assoc);
     event_add(&assoc->client_readable, NULL);
     metrics_add(&env->metrics.associations_total, 1);
     *out = assoc;
@@ -377,16 +404,16 @@ void assoc_free(struct assoc *assoc)
 {
     if (!assoc)
         return;
-    if (assoc->client_fd >= 0) {
+    if (assoc->client.fd >= 0) {
         event_del(&assoc->client_readable);
-        close(assoc->client_fd);
+        close(assoc->client.fd);
     }
     for (int slot = 0; slot < FAMILY_COUNT; slot++) {
         struct external *external = &assoc->external[slot];
-        if (external->fd < 0)
+        if (external->socket.fd < 0)
             continue;
         event_del(&external->readable);
-        close(external->fd);
+        close(external->socket.fd);
     }
     names_free(assoc->names);
     filter_free(assoc->filter);
@@ -404,7 +431,7 @@ bool assoc_sweep(struct assoc *assoc, uint64_t now_ms)
     const struct config *config = assoc->env->config;
     /* A silent client may come back from another port: only an unconnected socket would hear it. */
     if (assoc->connected && now_ms - flow->last_up_ms >= config->udp.rebind_after_ms)
-        assoc->connected = sock_udp_disconnect(assoc->client_fd) != 0;
+        assoc->connected = sock_udp_disconnect(assoc->client.fd) != 0;
     uint64_t last = flow->last_up_ms > flow->last_down_ms ? flow->last_up_ms : flow->last_down_ms;
     return config->udp.idle_ms && now_ms - last >= config->udp.idle_ms;
 }

@@ -479,6 +479,53 @@ static void a_joined_run_is_its_datagrams(void **state)
     expect_nothing();
 }
 
+/* Row 14 within a run: the bad ones are cut out, the good ones go. */
+static void a_joined_run_with_bad_ones_in_it(void **state)
+{
+    (void)state;
+    open_plain();
+    expect_alive();
+    uint8_t bytes[512];
+    size_t seg = wrap(bytes, &server, "1");
+    for (int i = 1; i < 5; i++)
+        wrap(bytes + (size_t)i * seg, &server, "1");
+    bytes[seg + 2] = 1;       /* the second is a fragment, */
+    bytes[2 * seg + 3] = 9;   /* the third has no address type, */
+    size_t len = 4 * seg + 5; /* and the last is cut within its header */
+    assert_true(world_arrive_run(&client, &flow()->relay, bytes, len, seg));
+    world_run();
+    expect_up(&server, "1");
+    expect_up(&server, "1");
+    expect_nothing();
+    assert_int_equal(flow()->dropped[DROP_FRAGMENT], 1);
+    assert_int_equal(flow()->dropped[DROP_BAD_HEADER], 2);
+    /* A last one that is only a header is an empty datagram. */
+    assert_true(world_arrive_run(&client, &flow()->relay, bytes + 3 * seg, seg + SOCKS5_UDP_HEADER_V4, seg));
+    world_run();
+    expect_up(&server, "1");
+    expect_up(&server, "");
+    expect_nothing();
+}
+
+static void a_joined_run_by_name(void **state)
+{
+    (void)state;
+    open_plain();
+    uint8_t bytes[512];
+    size_t seg = wrap_name(bytes, "game.example", 53, "1");
+    wrap_name(bytes + seg, "game.example", 53, "2");
+    assert_true(world_arrive_run(&client, &flow()->relay, bytes, 2 * seg, seg));
+    world_run();
+    world_answer("game.example", AF_INET, RESOLVER_FOUND, "192.0.2.10");
+    world_answer("game.example", AF_INET6, RESOLVER_NOT_FOUND, NULL);
+    expect_up(&server, "1");
+    expect_up(&server, "2");
+    assert_true(world_arrive_run(&client, &flow()->relay, bytes, 2 * seg, seg));
+    world_run();
+    expect_up(&server, "1");
+    expect_up(&server, "2");
+}
+
 static void more_than_a_batch_is_all_relayed(void **state)
 {
     (void)state;
@@ -710,6 +757,8 @@ int main(void)
         TEST(too_large_with_its_header),
         TEST(a_full_send_buffer_loses_and_counts),
         TEST(a_joined_run_is_its_datagrams),
+        TEST(a_joined_run_with_bad_ones_in_it),
+        TEST(a_joined_run_by_name),
         TEST(more_than_a_batch_is_all_relayed),
         TEST(a_name_is_resolved_once_and_kept),
         TEST(the_family_with_a_route_is_taken),

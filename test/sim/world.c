@@ -181,58 +181,66 @@ bool world_arrive(const union netaddr *from, const union netaddr *to, const void
     return world_arrive_run(from, to, bytes, len, len);
 }
 
-size_t dgram_io_recv(struct dgram_io *io, int fd, struct dgram_run *runs, size_t max)
+struct dgram_socket dgram_io_adopt(struct dgram_io *io, int fd)
 {
     (void)io;
-    struct fake_socket *fake = by_fd(fd);
+    return (struct dgram_socket){.fd = fd};
+}
+
+size_t dgram_io_recv(struct dgram_io *io, struct dgram_socket *socket, struct dgram_run *runs, size_t max)
+{
+    (void)io;
+    struct fake_socket *fake = by_fd(socket->fd);
     size_t n = fake->count < max ? fake->count : max;
     release_handed_out();
     for (size_t i = 0; i < n; i++) {
         const struct arrival *arrival = &fake->queue[i];
+        size_t count = arrival->seg ? (arrival->len + arrival->seg - 1) / arrival->seg : 1;
         runs[i] = (struct dgram_run){.peer = arrival->from,
                                      .data = arrival->bytes,
-                                     .len = (uint32_t)arrival->len,
-                                     .seg = (uint32_t)arrival->seg};
+                                     .count = (uint16_t)count,
+                                     .seg = (uint16_t)arrival->seg,
+                                     .last = (uint16_t)(arrival->len - (count - 1) * arrival->seg),
+                                     .stride = (uint16_t)arrival->seg};
         handed_out[handed_out_count++] = arrival->bytes;
     }
     fake->count -= n;
     memmove(fake->queue, fake->queue + n, fake->count * sizeof(fake->queue[0]));
     eventfd_t ignored;
     if (fake->count == 0)
-        (void)eventfd_read(fd, &ignored);
+        (void)eventfd_read(fake->fd, &ignored);
     return n;
 }
 
-static void send_segment(const struct fake_socket *fake, const struct dgram_run *run, uint32_t offset, uint32_t len)
+static void send_one(const struct fake_socket *fake, const struct dgram_run *run, size_t i)
 {
     struct sent *out = &sent[sent_count++];
+    size_t len = dgram_run_len(run, i);
     bool connected = run->peer.sa.sa_family == AF_UNSPEC;
     if (connected && fake->peer.sa.sa_family == AF_UNSPEC)
         abort(); /* EDESTADDRREQ */
     *out = (struct sent){.from = fake->local, .to = connected ? fake->peer : run->peer, .len = run->header_len + len};
     memcpy(out->bytes, run->header, run->header_len);
     if (len <= sizeof(out->bytes) - run->header_len)
-        memcpy(out->bytes + run->header_len, run->data + offset, len);
+        memcpy(out->bytes + run->header_len, dgram_run_at(run, i), len);
 }
 
-void dgram_io_send(struct dgram_io *io, int fd, struct dgram_batch *batch, struct dgram_tally *tally)
+void dgram_io_send(struct dgram_io *io, struct dgram_socket *socket, struct dgram_batch *batch,
+                   struct dgram_tally *tally)
 {
     (void)io;
-    const struct fake_socket *fake = by_fd(fd);
-    for (size_t i = 0; i < batch->count; i++) {
-        const struct dgram_run *run = &batch->runs[i];
-        uint32_t offset = 0;
-        do {
-            uint32_t len = run->len - offset < run->seg ? run->len - offset : run->seg;
-            if (world_send_loss >= 0) {
-                tally->lost[world_send_loss]++;
-            } else {
-                send_segment(fake, run, offset, len);
-                tally->datagrams++;
-                tally->bytes += len;
-            }
-            offset += run->seg;
-        } while (offset < run->len);
+    const struct fake_socket *fake = by_fd(socket->fd);
+    for (size_t r = 0; r < batch->count; r++) {
+        const struct dgram_run *run = &batch->runs[r];
+        if (world_send_loss >= 0) {
+            tally->lost[world_send_loss] += run->count;
+            continue;
+        }
+        for (size_t i = 0; i < run->count; i++) {
+            send_one(fake, run, i);
+            tally->bytes += dgram_run_len(run, i);
+        }
+        tally->datagrams += run->count;
     }
     batch->count = 0;
 }

@@ -10,35 +10,47 @@
 #include "net/ports.h"
 #include "net/sock.h"
 
-static struct dgram_io *io;
+static struct dgram_io *io; /* each test runs with the plain and with the fast one */
 static struct ports ports;
 static struct dgram_batch batch;
 static struct dgram_run runs[DGRAM_BATCH_MAX];
 static uint8_t payload[DGRAM_PAYLOAD_MAX + 100], received[70000];
 
-static int open_at(const char *host, union netaddr *where)
+static struct dgram_socket open_at(const char *host, union netaddr *where)
 {
     assert_true(netaddr_parse(where, host, 0));
     int fd = sock_udp(where, &ports);
     assert_true(fd >= 0);
-    return fd;
+    return dgram_io_adopt(io, fd);
+}
+
+/* A receiver that takes datagrams one by one. */
+static struct dgram_socket open_receiver(const char *host, union netaddr *where)
+{
+    assert_true(netaddr_parse(where, host, 0));
+    return (struct dgram_socket){.fd = sock_udp(where, &ports)};
 }
 
 static void add(const union netaddr *to, size_t len, size_t seg, const char *header)
 {
     struct dgram_run *run = &batch.runs[batch.count++];
-    *run = (struct dgram_run){.data = payload, .len = (uint32_t)len, .seg = (uint32_t)seg};
+    size_t count = seg ? (len + seg - 1) / seg : 1;
+    *run = (struct dgram_run){.data = payload,
+                              .count = (uint16_t)count,
+                              .seg = (uint16_t)seg,
+                              .last = (uint16_t)(len - (count - 1) * seg),
+                              .stride = (uint16_t)seg};
     if (to)
         run->peer = *to;
     run->header_len = (uint8_t)strlen(header);
     memcpy(run->header, header, run->header_len);
 }
 
-static void expect(int fd, const char *header, size_t offset, size_t len)
+static void expect(const struct dgram_socket *socket, const char *header, size_t offset, size_t len)
 {
-    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+    struct pollfd poll_fd = {.fd = socket->fd, .events = POLLIN};
     assert_int_equal(poll(&poll_fd, 1, 5000), 1);
-    ssize_t n = recv(fd, received, sizeof(received), 0);
+    ssize_t n = recv(socket->fd, received, sizeof(received), 0);
     assert_int_equal(n, strlen(header) + len);
     assert_memory_equal(received, header, strlen(header));
     assert_memory_equal(received + strlen(header), payload + offset, len);
@@ -51,24 +63,23 @@ static void sizes_arrive_exactly(void **state)
     static const char *const hosts[] = {"127.0.0.1", "::1"};
     for (size_t h = 0; h < 2; h++) {
         union netaddr a, b;
-        int from = open_at(hosts[h], &a), to = open_at(hosts[h], &b);
+        struct dgram_socket from = open_at(hosts[h], &a), to = open_at(hosts[h], &b);
         for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
             struct dgram_tally tally = {0};
             add(&b, sizes[i], sizes[i], "");
-            dgram_io_send(io, from, &batch, &tally);
+            dgram_io_send(io, &from, &batch, &tally);
             assert_int_equal(tally.datagrams, 1);
             assert_int_equal(tally.bytes, sizes[i]);
             assert_int_equal(batch.count, 0);
-            assert_int_equal(dgram_io_recv(io, to, runs, DGRAM_BATCH_MAX), 1);
-            assert_int_equal(runs[0].len, sizes[i]);
-            assert_int_equal(runs[0].seg, sizes[i]);
-            assert_int_equal(dgram_run_count(&runs[0]), 1);
+            assert_int_equal(dgram_io_recv(io, &to, runs, DGRAM_BATCH_MAX), 1);
+            assert_int_equal(runs[0].last, sizes[i]);
+            assert_int_equal(runs[0].count, 1);
             assert_true(netaddr_equal(&runs[0].peer, &a));
             assert_memory_equal(runs[0].data, payload, sizes[i]);
         }
-        assert_int_equal(dgram_io_recv(io, to, runs, DGRAM_BATCH_MAX), 0);
-        close(from);
-        close(to);
+        assert_int_equal(dgram_io_recv(io, &to, runs, DGRAM_BATCH_MAX), 0);
+        close(from.fd);
+        close(to.fd);
     }
 }
 
@@ -76,56 +87,57 @@ static void headers_go_in_front_of_each_segment(void **state)
 {
     (void)state;
     union netaddr a, b, c;
-    int from = open_at("127.0.0.1", &a), to_b = open_at("127.0.0.1", &b), to_c = open_at("127.0.0.1", &c);
+    struct dgram_socket from = open_at("127.0.0.1", &a), to_b = open_receiver("127.0.0.1", &b),
+                        to_c = open_receiver("127.0.0.1", &c);
     struct dgram_tally tally = {0};
     add(&b, 250, 100, "head");
     add(&c, 10, 10, "");
     add(&b, 7, 7, "other");
-    dgram_io_send(io, from, &batch, &tally);
+    dgram_io_send(io, &from, &batch, &tally);
     assert_int_equal(tally.datagrams, 5);
     assert_int_equal(tally.bytes, 267);
-    expect(to_b, "head", 0, 100);
-    expect(to_b, "head", 100, 100);
-    expect(to_b, "head", 200, 50);
-    expect(to_b, "other", 0, 7);
-    expect(to_c, "", 0, 10);
-    close(from);
-    close(to_b);
-    close(to_c);
+    expect(&to_b, "head", 0, 100);
+    expect(&to_b, "head", 100, 100);
+    expect(&to_b, "head", 200, 50);
+    expect(&to_b, "other", 0, 7);
+    expect(&to_c, "", 0, 10);
+    close(from.fd);
+    close(to_b.fd);
+    close(to_c.fd);
 }
 
 static void many_are_received_in_order(void **state)
 {
     (void)state;
     union netaddr a, b;
-    int from = open_at("127.0.0.1", &a), to = open_at("127.0.0.1", &b);
+    struct dgram_socket from = open_at("127.0.0.1", &a), to = open_at("127.0.0.1", &b);
     struct dgram_tally tally = {0};
     for (size_t i = 1; i <= DGRAM_BATCH_MAX; i++)
         add(&b, i, i, "");
-    dgram_io_send(io, from, &batch, &tally);
+    dgram_io_send(io, &from, &batch, &tally);
     size_t total = 0, n;
-    while ((n = dgram_io_recv(io, to, runs, 5))) {
+    while ((n = dgram_io_recv(io, &to, runs, 5))) {
         assert_true(n <= 5);
         for (size_t i = 0; i < n; i++)
-            assert_int_equal(runs[i].len, ++total);
+            assert_int_equal(runs[i].last, ++total);
     }
     assert_int_equal(total, DGRAM_BATCH_MAX);
-    close(from);
-    close(to);
+    close(from.fd);
+    close(to.fd);
 }
 
 static void a_connected_socket_needs_no_address(void **state)
 {
     (void)state;
     union netaddr a, b;
-    int from = open_at("127.0.0.1", &a), to = open_at("127.0.0.1", &b);
-    assert_int_equal(sock_udp_connect(from, &b), 0);
+    struct dgram_socket from = open_at("127.0.0.1", &a), to = open_at("127.0.0.1", &b);
+    assert_int_equal(sock_udp_connect(from.fd, &b), 0);
     struct dgram_tally tally = {0};
     add(NULL, 3, 3, "h");
-    dgram_io_send(io, from, &batch, &tally);
-    expect(to, "h", 0, 3);
-    close(from);
-    close(to);
+    dgram_io_send(io, &from, &batch, &tally);
+    expect(&to, "h", 0, 3);
+    close(from.fd);
+    close(to.fd);
 }
 
 /* One bad datagram in a batch costs itself, and says why. */
@@ -133,7 +145,7 @@ static void each_loss_has_its_reason_and_the_rest_is_sent(void **state)
 {
     (void)state;
     union netaddr a, b, nowhere, broadcast;
-    int from = open_at("127.0.0.1", &a), to = open_at("127.0.0.1", &b);
+    struct dgram_socket from = open_at("127.0.0.1", &a), to = open_at("127.0.0.1", &b);
     assert_true(netaddr_parse(&broadcast, "255.255.255.255", 9));
     assert_true(netaddr_parse(&nowhere, "::1", 9));
     struct dgram_tally tally = {0};
@@ -142,14 +154,14 @@ static void each_loss_has_its_reason_and_the_rest_is_sent(void **state)
     add(&broadcast, 1, 1, "");
     add(&nowhere, 1, 1, ""); /* IPv6 through an IPv4 socket */
     add(&b, 2, 2, "");
-    dgram_io_send(io, from, &batch, &tally);
+    dgram_io_send(io, &from, &batch, &tally);
     assert_int_equal(tally.datagrams, 2);
     assert_int_equal(tally.lost[DGRAM_LOST_OVERSIZE], 1);
     assert_int_equal(tally.lost[DGRAM_LOST_DENIED] + tally.lost[DGRAM_LOST_UNREACHABLE], 2);
-    expect(to, "", 0, 1);
-    expect(to, "", 0, 2);
-    close(from);
-    close(to);
+    expect(&to, "", 0, 1);
+    expect(&to, "", 0, 2);
+    close(from.fd);
+    close(to.fd);
 }
 
 /* Row 31: the ICMP error of one datagram neither hides what waits nor costs the next one. */
@@ -157,48 +169,151 @@ static void icmp_errors_cost_nothing(void **state)
 {
     (void)state;
     union netaddr a, b;
-    int from = open_at("127.0.0.1", &a), to = open_at("127.0.0.1", &b);
-    assert_int_equal(sock_udp_connect(from, &b), 0);
+    struct dgram_socket from = open_at("127.0.0.1", &a), to = open_at("127.0.0.1", &b);
+    assert_int_equal(sock_udp_connect(from.fd, &b), 0);
     struct dgram_tally tally = {0};
-    close(to);
+    close(to.fd);
     add(NULL, 1, 1, "");
-    dgram_io_send(io, from, &batch, &tally); /* answered with "port unreachable" */
-    to = socket(AF_INET, SOCK_DGRAM, 0);
-    assert_int_equal(bind(to, &b.sa, netaddr_len(&b)), 0);
-    assert_int_equal(sendto(to, "back", 4, 0, &a.sa, netaddr_len(&a)), 4);
-    assert_int_equal(dgram_io_recv(io, from, runs, DGRAM_BATCH_MAX), 1);
+    dgram_io_send(io, &from, &batch, &tally); /* answered with "port unreachable" */
+    to.fd = socket(AF_INET, SOCK_DGRAM, 0);
+    assert_int_equal(bind(to.fd, &b.sa, netaddr_len(&b)), 0);
+    assert_int_equal(sendto(to.fd, "back", 4, 0, &a.sa, netaddr_len(&a)), 4);
+    assert_int_equal(dgram_io_recv(io, &from, runs, DGRAM_BATCH_MAX), 1);
 
-    close(to);
+    close(to.fd);
     add(NULL, 1, 1, "");
-    dgram_io_send(io, from, &batch, &tally);
-    to = socket(AF_INET, SOCK_DGRAM, 0);
-    assert_int_equal(bind(to, &b.sa, netaddr_len(&b)), 0);
+    dgram_io_send(io, &from, &batch, &tally);
+    to.fd = socket(AF_INET, SOCK_DGRAM, 0);
+    assert_int_equal(bind(to.fd, &b.sa, netaddr_len(&b)), 0);
     tally = (struct dgram_tally){0};
     add(NULL, 5, 5, "");
     add(NULL, 6, 6, "");
-    dgram_io_send(io, from, &batch, &tally);
+    dgram_io_send(io, &from, &batch, &tally);
     assert_int_equal(tally.datagrams, 2);
-    expect(to, "", 0, 5);
-    expect(to, "", 0, 6);
-    close(from);
-    close(to);
+    expect(&to, "", 0, 5);
+    expect(&to, "", 0, 6);
+    close(from.fd);
+    close(to.fd);
+}
+
+/* Whatever is joined on the way, each peer gets its datagrams, whole and in order. */
+static void any_mixture_arrives_in_order(void **state)
+{
+    (void)state;
+    enum { PEERS = 12, ROUNDS = 200 };
+    union netaddr a, at[PEERS];
+    struct dgram_socket from = open_at("127.0.0.1", &a), to[PEERS];
+    for (size_t p = 0; p < PEERS; p++)
+        to[p] = open_receiver("127.0.0.1", &at[p]);
+    srand(1);
+    for (int round = 0; round < ROUNDS; round++) {
+        struct dgram_tally tally = {0};
+        struct {
+            size_t peer, len, seg;
+        } sent[DGRAM_BATCH_MAX];
+        size_t runs_sent = 1 + (size_t)rand() % DGRAM_BATCH_MAX, datagrams = 0;
+        for (size_t i = 0; i < runs_sent; i++) {
+            static const size_t segs[] = {1, 100, 100, 100, 100, 1200, 0};
+            size_t seg = segs[(size_t)rand() % 7], count = rand() % 3 ? 1 : 1 + (size_t)rand() % 8;
+            sent[i].peer = (size_t)rand() % (round % 2 ? PEERS : 2);
+            sent[i].seg = seg;
+            sent[i].len = seg ? seg * (count - 1) + 1 + (size_t)rand() % seg : 0;
+            add(&at[sent[i].peer], sent[i].len, seg, i % 5 ? "" : "header");
+            datagrams += batch.runs[i].count;
+        }
+        dgram_io_send(io, &from, &batch, &tally);
+        assert_int_equal(tally.datagrams, datagrams);
+        for (size_t i = 0; i < runs_sent; i++)
+            for (size_t offset = 0; offset == 0 || offset < sent[i].len; offset += sent[i].seg) {
+                size_t left = sent[i].len - offset;
+                expect(&to[sent[i].peer], i % 5 ? "" : "header", offset, left < sent[i].seg ? left : sent[i].seg);
+                if (sent[i].seg == 0)
+                    break;
+            }
+    }
+    for (size_t p = 0; p < PEERS; p++)
+        close(to[p].fd);
+    close(from.fd);
+}
+
+/* Payloads that stand apart, with what is left out between them. */
+static void a_stride_skips_what_lies_between(void **state)
+{
+    (void)state;
+    union netaddr a, b;
+    struct dgram_socket from = open_at("127.0.0.1", &a), to = open_receiver("127.0.0.1", &b);
+    struct dgram_tally tally = {0};
+    add(&b, 0, 0, "");
+    batch.runs[0].count = 3;
+    batch.runs[0].seg = 20;
+    batch.runs[0].last = 0;
+    batch.runs[0].stride = 30;
+    dgram_io_send(io, &from, &batch, &tally);
+    assert_int_equal(tally.datagrams, 3);
+    assert_int_equal(tally.bytes, 40);
+    expect(&to, "", 0, 20);
+    expect(&to, "", 30, 20);
+    expect(&to, "", 60, 0);
+    close(from.fd);
+    close(to.fd);
+}
+
+static void what_was_joined_arrives_as_a_run(void **state)
+{
+    (void)state;
+    if (!dgram_io_can_offload())
+        skip();
+    dgram_io_free(io);
+    io = dgram_io_new(true);
+    union netaddr a, b;
+    struct dgram_socket from = open_at("127.0.0.1", &a), to = open_at("127.0.0.1", &b);
+    struct dgram_tally tally = {0};
+    add(&b, 950, 100, "");
+    dgram_io_send(io, &from, &batch, &tally);
+    assert_int_equal(dgram_io_recv(io, &to, runs, DGRAM_BATCH_MAX), 1);
+    assert_int_equal(runs[0].count, 10);
+    assert_int_equal(runs[0].seg, 100);
+    assert_int_equal(runs[0].last, 50);
+    for (size_t i = 0; i < 10; i++)
+        assert_memory_equal(dgram_run_at(&runs[0], i), payload + i * 100, dgram_run_len(&runs[0], i));
+    close(from.fd);
+    close(to.fd);
+}
+
+static int begin(void **state)
+{
+    const bool *offload = *state;
+    io = dgram_io_new(*offload && dgram_io_can_offload());
+    batch.count = 0;
+    return io ? 0 : -1;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    dgram_io_free(io);
+    return 0;
 }
 
 int main(void)
 {
+    static bool plain = false, offload = true;
     ports_init_system(&ports);
     for (size_t i = 0; i < sizeof(payload); i++)
         payload[i] = (uint8_t)(i * 7 + i / 251);
-    io = dgram_io_new();
+#define TEST(name)                                                                                                     \
+    cmocka_unit_test_prestate_setup_teardown(name, begin, end, &plain),                                                \
+        cmocka_unit_test_prestate_setup_teardown(name, begin, end, &offload)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sizes_arrive_exactly),
-        cmocka_unit_test(headers_go_in_front_of_each_segment),
-        cmocka_unit_test(many_are_received_in_order),
-        cmocka_unit_test(a_connected_socket_needs_no_address),
-        cmocka_unit_test(each_loss_has_its_reason_and_the_rest_is_sent),
-        cmocka_unit_test(icmp_errors_cost_nothing),
+        TEST(sizes_arrive_exactly),
+        TEST(headers_go_in_front_of_each_segment),
+        TEST(many_are_received_in_order),
+        TEST(a_connected_socket_needs_no_address),
+        TEST(each_loss_has_its_reason_and_the_rest_is_sent),
+        TEST(icmp_errors_cost_nothing),
+        TEST(any_mixture_arrives_in_order),
+        TEST(a_stride_skips_what_lies_between),
+        cmocka_unit_test_prestate_setup_teardown(what_was_joined_arrives_as_a_run, begin, end, &offload),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    dgram_io_free(io);
-    return failed;
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,293 @@
+/*
+ * The fast implementation. In: UDP_GRO hands over what the kernel has joined. Out: datagrams of one size to one peer
+ * leave as one UDP_SEGMENT message, header and payload gathered by iovec. Only what is already there is joined; nothing
+ * waits.
+ */
+#include <errno.h>
+#include <netinet/udp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "net/dgram_io_impl.h"
+
+#define RECV_MAX       32
+#define GROUPS_MAX     8  /* peers whose datagrams are being joined at once */
+#define GROUP_SEGMENTS 64 /* the kernel's limit (UDP_MAX_SEGMENTS), and ... */
+#define GROUP_BYTES    65507
+
+/* A socket on which datagrams come one by one is not asked for more after each; but now and then it is. */
+#define LONELY     2
+#define ASK_ANYWAY 16
+
+struct size_control { /* of UDP_GRO in, of UDP_SEGMENT out */
+    _Alignas(struct cmsghdr) char bytes[CMSG_SPACE(sizeof(int))];
+};
+
+/* Datagrams to one peer, of one size but for the last. */
+struct group {
+    union netaddr peer;
+    uint16_t wire_len; /* of each, with its header */
+    uint16_t count;
+    uint32_t bytes, header_bytes;
+    bool closed; /* its last is shorter: nothing may follow in this message */
+    size_t part_count;
+    struct iovec parts[GROUP_SEGMENTS * 2];
+    uint8_t parts_of_each; /* 1, or 2 with a header */
+};
+
+struct gso {
+    struct dgram_io io;
+    struct mmsghdr in[RECV_MAX];
+    struct iovec in_parts[RECV_MAX];
+    union netaddr in_peers[RECV_MAX];
+    struct size_control in_controls[RECV_MAX];
+    size_t group_count;
+    struct group groups[GROUPS_MAX];
+    uint8_t areas[RECV_MAX][DGRAM_AREA_SIZE];
+};
+
+static void adopt(int fd)
+{
+    int on = 1;
+    (void)setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof(on));
+}
+
+/* ---- in ---- */
+
+static void arm(struct gso *gso, size_t i)
+{
+    struct msghdr *message = &gso->in[i].msg_hdr;
+    message->msg_namelen = sizeof(gso->in_peers[i]);
+    message->msg_controllen = sizeof(gso->in_controls[i]);
+}
+
+static struct dgram_run run_of(struct gso *gso, size_t i)
+{
+    struct msghdr *message = &gso->in[i].msg_hdr;
+    uint32_t len = gso->in[i].msg_len, seg = len;
+    for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control; control = CMSG_NXTHDR(message, control)) {
+        int joined;
+        if (control->cmsg_level != IPPROTO_UDP || control->cmsg_type != UDP_GRO)
+            continue;
+        memcpy(&joined, CMSG_DATA(control), sizeof(joined));
+        if (joined > 0 && (uint32_t)joined < len)
+            seg = (uint32_t)joined;
+    }
+    uint32_t count = seg ? (len + seg - 1) / seg : 1;
+    return (struct dgram_run){
+        .peer = gso->in_peers[i],
+        .data = gso->areas[i],
+        .count = (uint16_t)count,
+        .seg = (uint16_t)seg,
+        .last = (uint16_t)(len - (count - 1) * seg),
+        .stride = (uint16_t)seg,
+    };
+}
+
+/* The first, alone: mostly it is the only one. A pending ICMP error comes in its place: ask again, not for ever. */
+static bool receive_first(struct gso *gso, int fd)
+{
+    for (int tries = 0; tries < 4; tries++) {
+        arm(gso, 0);
+        ssize_t n = recvmsg(fd, &gso->in[0].msg_hdr, MSG_DONTWAIT);
+        if (n >= 0) {
+            gso->in[0].msg_len = (unsigned)n;
+            return true;
+        }
+        if (errno == EAGAIN)
+            break;
+    }
+    return false;
+}
+
+static bool worth_asking(struct dgram_socket *socket)
+{
+    if (socket->lone_receives < LONELY)
+        return true;
+    if (++socket->lone_receives < ASK_ANYWAY)
+        return false;
+    socket->lone_receives = LONELY;
+    return true;
+}
+
+static size_t receive(struct dgram_io *io, struct dgram_socket *socket, struct dgram_run *runs, size_t max)
+{
+    struct gso *gso = (struct gso *)io;
+    if (max > RECV_MAX)
+        max = RECV_MAX;
+    if (!receive_first(gso, socket->fd))
+        return 0;
+    runs[0] = run_of(gso, 0);
+    if (max == 1 || !worth_asking(socket))
+        return 1;
+    for (size_t i = 1; i < max; i++)
+        arm(gso, i);
+    int more = recvmmsg(socket->fd, gso->in + 1, (unsigned)max - 1, MSG_DONTWAIT, NULL);
+    if (more <= 0) {
+        if (socket->lone_receives < LONELY)
+            socket->lone_receives++;
+        return 1;
+    }
+    socket->lone_receives = 0;
+    for (size_t i = 1; i <= (size_t)more; i++)
+        runs[i] = run_of(gso, i);
+    return (size_t)more + 1;
+}
+
+/* ---- out ---- */
+
+static int send_message(int fd, const struct msghdr *message)
+{
+    /* A first error may be an earlier datagram's, reported late: then this one was not even tried. */
+    for (int tries = 0;; tries++) {
+        if (sendmsg(fd, message, MSG_DONTWAIT) >= 0)
+            return 0;
+        if (tries == 1 || errno == EAGAIN)
+            return errno;
+    }
+}
+
+static struct msghdr address_to(struct group *group)
+{
+    bool connected = group->peer.sa.sa_family == AF_UNSPEC;
+    return (struct msghdr){.msg_name = connected ? NULL : &group->peer,
+                           .msg_namelen = connected ? 0 : netaddr_len(&group->peer)};
+}
+
+static void send_singly(int fd, struct group *group, struct dgram_tally *tally)
+{
+    struct msghdr message = address_to(group);
+    for (size_t at = 0; at < group->part_count; at += group->parts_of_each) {
+        message.msg_iov = &group->parts[at];
+        message.msg_iovlen = group->parts_of_each;
+        int error = send_message(fd, &message);
+        if (error) {
+            tally->lost[dgram_loss_of(error)]++;
+        } else {
+            tally->datagrams++;
+            tally->bytes += group->parts[at + group->parts_of_each - 1].iov_len;
+        }
+    }
+}
+
+static int send_joined(int fd, struct group *group)
+{
+    struct size_control control;
+    struct msghdr message = address_to(group);
+    message.msg_iov = group->parts;
+    message.msg_iovlen = group->part_count;
+    message.msg_control = &control;
+    message.msg_controllen = CMSG_SPACE(sizeof(uint16_t));
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = IPPROTO_UDP;
+    header->cmsg_type = UDP_SEGMENT;
+    header->cmsg_len = CMSG_LEN(sizeof(uint16_t));
+    memcpy(CMSG_DATA(header), &group->wire_len, sizeof(uint16_t));
+    return send_message(fd, &message);
+}
+
+static void flush_group(struct dgram_socket *socket, struct group *group, struct dgram_tally *tally)
+{
+    if (group->count > 1) {
+        int error = send_joined(socket->fd, group);
+        switch (error) {
+        case 0:
+            tally->datagrams += group->count;
+            tally->bytes += group->bytes - group->header_bytes;
+            return;
+        case EMSGSIZE: /* larger than the path's MTU: the kernel fragments single datagrams only */
+        case EINVAL:
+            socket->join_limit = group->wire_len;
+            break;
+        case EIO: /* no checksum offload on this path */
+            socket->join_limit = 1;
+            break;
+        default:
+            tally->lost[dgram_loss_of(error)] += group->count;
+            return;
+        }
+    }
+    send_singly(socket->fd, group, tally);
+}
+
+static void flush_all(struct gso *gso, struct dgram_socket *socket, struct dgram_tally *tally)
+{
+    for (size_t i = 0; i < gso->group_count; i++)
+        flush_group(socket, &gso->groups[i], tally);
+    gso->group_count = 0;
+}
+
+/* The group of a peer, emptied when a datagram of `wire_len` bytes cannot join it. */
+static struct group *group_for(struct gso *gso, struct dgram_socket *socket, const struct dgram_run *run,
+                               uint16_t wire_len, struct dgram_tally *tally)
+{
+    uint8_t parts_of_each = run->header_len ? 2 : 1;
+    struct group *group = NULL;
+    for (size_t i = 0; i < gso->group_count && !group; i++)
+        if (netaddr_equal(&gso->groups[i].peer, &run->peer))
+            group = &gso->groups[i];
+    if (group) {
+        bool joins = !group->closed && wire_len <= group->wire_len && wire_len > 0 && group->count < GROUP_SEGMENTS &&
+                     group->bytes + wire_len <= GROUP_BYTES && group->parts_of_each == parts_of_each &&
+                     (socket->join_limit == 0 || group->wire_len < socket->join_limit);
+        if (joins)
+            return group;
+        flush_group(socket, group, tally);
+    } else {
+        if (gso->group_count == GROUPS_MAX)
+            flush_all(gso, socket, tally);
+        group = &gso->groups[gso->group_count++];
+        group->peer = run->peer;
+    }
+    group->wire_len = wire_len;
+    group->count = 0;
+    group->bytes = group->header_bytes = 0;
+    group->closed = false;
+    group->part_count = 0;
+    group->parts_of_each = parts_of_each;
+    return group;
+}
+
+static void add(struct group *group, struct dgram_run *run, size_t i)
+{
+    uint16_t len = dgram_run_len(run, i);
+    if (run->header_len)
+        group->parts[group->part_count++] = (struct iovec){run->header, run->header_len};
+    group->parts[group->part_count++] = (struct iovec){(void *)(uintptr_t)dgram_run_at(run, i), len};
+    group->count++;
+    group->bytes += (uint32_t)run->header_len + len;
+    group->header_bytes += run->header_len;
+    group->closed = (uint16_t)(run->header_len + len) < group->wire_len;
+}
+
+static void send_all(struct dgram_io *io, struct dgram_socket *socket, struct dgram_batch *batch,
+                     struct dgram_tally *tally)
+{
+    struct gso *gso = (struct gso *)io;
+    for (size_t r = 0; r < batch->count; r++) {
+        struct dgram_run *run = &batch->runs[r];
+        for (size_t i = 0; i < run->count; i++) {
+            uint16_t wire_len = (uint16_t)(run->header_len + dgram_run_len(run, i));
+            add(group_for(gso, socket, run, wire_len, tally), run, i);
+        }
+    }
+    flush_all(gso, socket, tally);
+}
+
+struct dgram_io *dgram_io_new_gso(void)
+{
+    static const struct dgram_ops ops = {adopt, receive, send_all};
+    struct gso *gso = calloc(1, sizeof(*gso));
+    if (!gso)
+        return NULL;
+    gso->io.ops = &ops;
+    for (size_t i = 0; i < RECV_MAX; i++) {
+        gso->in_parts[i] = (struct iovec){gso->areas[i], DGRAM_AREA_SIZE};
+        gso->in[i].msg_hdr = (struct msghdr){.msg_iov = &gso->in_parts[i],
+                                             .msg_iovlen = 1,
+                                             .msg_name = &gso->in_peers[i],
+                                             .msg_control = &gso->in_controls[i]};
+    }
+    return &gso->io;
+}
