@@ -104,8 +104,8 @@ static const struct schema_row run_rows[] = {
 };
 
 const struct schema_row schema[] = {
-    {"listen", LIST(SCHEMA_LIST, listen, listen_count), .rows = listen_rows, RANGE(1, 64),
-     .initial = "[{address: 127.0.0.1, port: 1080}]", .help = "where to accept clients"},
+    {"listen", LIST(SCHEMA_LIST, listen, listen_count), .rows = listen_rows, RANGE(1, 64), .initial = "127.0.0.1:1080",
+     .help = "where to accept clients"},
     {"users", LIST(SCHEMA_LIST, users, user_count), .rows = user_rows, RANGE(0, 65536), .initial = "[]",
      .help = "who may log in"},
     {"reach", OPTION(choice, reach), WORDS("auto", "public", "private", "all"), .initial = "auto",
