@@ -181,7 +181,7 @@ static bool init_env(struct env *env, const struct config *config, struct auth *
         .per_client = config->limits.lookups_per_client,
     };
     env->inbox = inbox_new(env->base);
-    env->pumps = pump_pool_new();
+    env->pumps = pump_pool_new(true);
     env->dgrams = dgram_io_new(dgram_io_can_offload());
     env->resolver = resolver_new(env->base, &options);
     return env->inbox && env->pumps && env->dgrams && env->resolver;

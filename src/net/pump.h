@@ -1,6 +1,7 @@
 /*
- * One direction of a TCP relay: reads from one socket, writes to the other, hands end-of-stream on as a half-close.
- * A fast and a plain implementation stand behind this header.
+ * One direction of a TCP relay: moves bytes from one socket to the other, hands end-of-stream on as a half-close.
+ * Small pieces are copied, a stream that flows is spliced through a pipe; where the kernel cannot, or no pipe is to be
+ * had, everything is copied.
  */
 #ifndef CONESOCKS_NET_PUMP_H
 #define CONESOCKS_NET_PUMP_H
@@ -9,9 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What a worker's pumps share. */
+/* What a worker's pumps share: a buffer, and pipes that wait for their next use. */
 struct pump_pool;
-struct pump_pool *pump_pool_new(void);
+/* `splice`: whether to. NULL: no memory. */
+struct pump_pool *pump_pool_new(bool splice);
 void pump_pool_free(struct pump_pool *pool);
 
 enum pump_state {
@@ -27,15 +29,19 @@ struct pump {
     enum pump_state state;
     int error;      /* positive errno, when broken */
     uint64_t bytes; /* written so far */
-    bool ended;     /* `from` said end of stream */
-    uint8_t *rest;  /* read but not yet written; NULL nearly always */
+
+    /* Bytes that were read but not yet written, in one of two places; neither is held while there are none. */
+    uint8_t *rest;
     size_t rest_at, rest_len;
+    int pipe[2]; /* read end, write end; -1 */
+    size_t in_pipe;
+    bool flows; /* the last read was a large one */
 };
 
-/* Ready to run; holds no resource until it has something that `to` did not take. */
+/* Ready to run; holds no resource until `to` does not take what came. */
 void pump_init(struct pump *pump, int from, int to);
 /* Gives back what it holds; the sockets are the owner's. */
-void pump_deinit(struct pump *pump);
+void pump_deinit(struct pump *pump, struct pump_pool *pool);
 /* Moves what can be moved now, a bounded share of it, and returns the new state. */
 enum pump_state pump_run(struct pump *pump, struct pump_pool *pool);
 

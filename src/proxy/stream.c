@@ -280,7 +280,7 @@ static void stop(struct direction *direction)
     if (!direction->stream)
         return;
     event_del(&direction->event);
-    pump_deinit(&direction->pump);
+    pump_deinit(&direction->pump, direction->stream->env->pumps);
 }
 
 void stream_free(struct stream *stream)

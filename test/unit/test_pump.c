@@ -1,9 +1,11 @@
 #include "test.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "net/pump.h"
@@ -33,6 +35,8 @@ static void connect_pair(int *a, int *b)
 
 static int begin(void **state)
 {
+    const bool *splice = *state;
+    pool = pump_pool_new(*splice);
     struct path *path = calloc(1, sizeof(*path));
     connect_pair(&path->source, &path->from);
     connect_pair(&path->to, &path->sink);
@@ -44,7 +48,8 @@ static int begin(void **state)
 static int end(void **state)
 {
     struct path *path = *state;
-    pump_deinit(&path->pump);
+    pump_deinit(&path->pump, pool);
+    pump_pool_free(pool);
     close(path->source);
     close(path->from);
     close(path->to);
@@ -136,17 +141,73 @@ static void a_reset_breaks_it(void **state)
     assert_int_equal(path->pump.error, ECONNRESET);
 }
 
+/* Row 40: without descriptors for a pipe, bytes are copied. */
+static void no_pipe_no_harm(void **state)
+{
+    struct path *path = *state;
+    static uint8_t block[65536];
+    struct rlimit before, none;
+    getrlimit(RLIMIT_NOFILE, &before);
+    none = before;
+    none.rlim_cur = 3;
+    uint64_t moved = 0;
+    setrlimit(RLIMIT_NOFILE, &none);
+    for (int i = 0; i < 50; i++) {
+        ssize_t n = send(path->source, block, sizeof(block), MSG_DONTWAIT);
+        moved += n > 0 ? (uint64_t)n : 0;
+        assert_int_not_equal(pump_run(&path->pump, pool), PUMP_BROKEN);
+        while (recv(path->sink, block, sizeof(block), MSG_DONTWAIT) > 0)
+            ;
+    }
+    for (int i = 0; i < 10000 && path->pump.bytes < moved; i++) {
+        assert_int_not_equal(pump_run(&path->pump, pool), PUMP_BROKEN);
+        while (recv(path->sink, block, sizeof(block), MSG_DONTWAIT) > 0)
+            ;
+    }
+    setrlimit(RLIMIT_NOFILE, &before);
+    assert_int_equal(path->pump.bytes, moved);
+}
+
+static size_t open_descriptors(void)
+{
+    size_t count = 0;
+    for (int fd = 0; fd < 100; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
+
+static void an_idle_pump_holds_nothing(void **state)
+{
+    struct path *path = *state;
+    static uint8_t block[65536];
+    size_t before = open_descriptors();
+    for (int i = 0; i < 20; i++) {
+        assert_true(send(path->source, block, sizeof(block), MSG_DONTWAIT) > 0);
+        wait_readable(path->from);
+        while (pump_run(&path->pump, pool) != PUMP_WAITS_TO_READ)
+            while (recv(path->sink, block, sizeof(block), MSG_DONTWAIT) > 0)
+                ;
+        assert_null(path->pump.rest);
+        assert_int_equal(path->pump.pipe[0], -1);
+        while (recv(path->sink, block, sizeof(block), MSG_DONTWAIT) > 0)
+            ;
+    }
+    assert_in_range(open_descriptors(), before, before + 2); /* one pipe, the pool's */
+}
+
 int main(void)
 {
-    pool = pump_pool_new();
-#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+    static bool copy = false, splice = true;
+#define TEST(name)                                                                                                     \
+    cmocka_unit_test_prestate_setup_teardown(name, begin, end, &copy),                                                 \
+        cmocka_unit_test_prestate_setup_teardown(name, begin, end, &splice)
     const struct CMUnitTest tests[] = {
         TEST(bytes_pass_and_it_waits_for_more),
         TEST(an_end_is_a_half_close),
         TEST(a_slow_reader_gets_everything),
         TEST(a_reset_breaks_it),
+        TEST(no_pipe_no_harm),
+        TEST(an_idle_pump_holds_nothing),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    pump_pool_free(pool);
-    return failed;
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,86 @@
+#include "net/pump.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "net/pump_impl.h"
+
+#define ROUNDS 4 /* before others have their turn */
+/* What a request or a short answer fits in. Whoever fills it is likely to have more. */
+#define SMALL (16 * 1024)
+
+struct pump_pool *pump_pool_new(bool splice)
+{
+    struct pump_pool *pool = malloc(sizeof(*pool));
+    if (pool) {
+        pool->splice = splice;
+        pool->pipe_count = 0;
+    }
+    return pool;
+}
+
+void pump_pool_free(struct pump_pool *pool)
+{
+    if (!pool)
+        return;
+    while (pool->pipe_count) {
+        const int *pipe = pool->pipes[--pool->pipe_count];
+        close(pipe[0]);
+        close(pipe[1]);
+    }
+    free(pool);
+}
+
+void pump_init(struct pump *pump, int from, int to)
+{
+    *pump = (struct pump){.from = from, .to = to, .state = PUMP_GOES_ON, .pipe = {-1, -1}};
+}
+
+void pump_deinit(struct pump *pump, struct pump_pool *pool)
+{
+    free(pump->rest);
+    pump->rest = NULL;
+    if (pump->pipe[0] >= 0)
+        pump_return_pipe(pump, pool);
+}
+
+enum pump_state pump_broken(struct pump *pump, int error)
+{
+    pump->error = error;
+    return PUMP_BROKEN;
+}
+
+enum pump_state pump_hand_on_end(struct pump *pump)
+{
+    if (shutdown(pump->to, SHUT_WR) < 0 && errno != ENOTCONN)
+        return pump_broken(pump, errno);
+    return PUMP_DONE;
+}
+
+static enum pump_state move(struct pump *pump, struct pump_pool *pool)
+{
+    if (pump->rest) {
+        enum pump_state state = pump_copy_rest(pump);
+        if (state != PUMP_GOES_ON)
+            return state;
+    }
+    if (pump->pipe[0] >= 0 || (pump->flows && pool->splice && pump_take_pipe(pump, pool)))
+        return pump_splice(pump);
+    size_t limit = pool->splice ? SMALL : PUMP_BUFFER_SIZE;
+    uint64_t before = pump->bytes;
+    enum pump_state state = pump_copy(pump, pool, limit);
+    pump->flows = pump->bytes - before == limit;
+    return state;
+}
+
+enum pump_state pump_run(struct pump *pump, struct pump_pool *pool)
+{
+    pump->state = PUMP_GOES_ON;
+    for (int i = 0; i < ROUNDS && pump->state == PUMP_GOES_ON; i++)
+        pump->state = move(pump, pool);
+    if (pump->pipe[0] >= 0 && pump->in_pipe == 0)
+        pump_return_pipe(pump, pool);
+    return pump->state;
+}

@@ -1,0 +1,34 @@
+/*
+ * The two ways in which a pump moves bytes.
+ */
+#ifndef CONESOCKS_NET_PUMP_IMPL_H
+#define CONESOCKS_NET_PUMP_IMPL_H
+
+#include "net/pump.h"
+
+#define PUMP_BUFFER_SIZE (256 * 1024)
+#define PUMP_PIPES_KEPT  32 /* per worker, for the next that needs one */
+
+struct pump_pool {
+    bool splice;
+    size_t pipe_count;
+    int pipes[PUMP_PIPES_KEPT][2];
+    uint8_t buffer[PUMP_BUFFER_SIZE];
+};
+
+/* One round: reads what is there, writes it. Only when nothing is held back. */
+enum pump_state pump_copy(struct pump *pump, struct pump_pool *pool, size_t limit);
+/* Writes what an earlier round held back. PUMP_GOES_ON: all of it. */
+enum pump_state pump_copy_rest(struct pump *pump);
+
+/* Takes a pipe for the pump; false: there is none. */
+bool pump_take_pipe(struct pump *pump, struct pump_pool *pool);
+/* Gives the pump's pipe back; one that still holds bytes is closed. */
+void pump_return_pipe(struct pump *pump, struct pump_pool *pool);
+/* One round through the pump's pipe. */
+enum pump_state pump_splice(struct pump *pump);
+
+enum pump_state pump_broken(struct pump *pump, int error);
+enum pump_state pump_hand_on_end(struct pump *pump);
+
+#endif

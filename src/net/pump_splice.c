@@ -1,0 +1,68 @@
+/*
+ * Splicing: the kernel moves pages from one socket through a pipe to the other. A pipe is two descriptors and some
+ * memory, so a pump holds one only while bytes are inside.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "net/pump_impl.h"
+
+bool pump_take_pipe(struct pump *pump, struct pump_pool *pool)
+{
+    if (pool->pipe_count) {
+        const int *pipe = pool->pipes[--pool->pipe_count];
+        pump->pipe[0] = pipe[0];
+        pump->pipe[1] = pipe[1];
+        return true;
+    }
+    if (pipe2(pump->pipe, O_CLOEXEC | O_NONBLOCK) < 0) {
+        pump->pipe[0] = pump->pipe[1] = -1;
+        return false;
+    }
+    /* The kernel may refuse to an unprivileged user with many pipes: then it holds less and works all the same. */
+    (void)fcntl(pump->pipe[1], F_SETPIPE_SZ, PUMP_BUFFER_SIZE);
+    return true;
+}
+
+void pump_return_pipe(struct pump *pump, struct pump_pool *pool)
+{
+    if (pump->in_pipe == 0 && pool->pipe_count < PUMP_PIPES_KEPT) {
+        int *pipe = pool->pipes[pool->pipe_count++];
+        pipe[0] = pump->pipe[0];
+        pipe[1] = pump->pipe[1];
+    } else {
+        close(pump->pipe[0]);
+        close(pump->pipe[1]);
+    }
+    pump->pipe[0] = pump->pipe[1] = -1;
+    pump->in_pipe = 0;
+}
+
+static enum pump_state drain(struct pump *pump)
+{
+    while (pump->in_pipe) {
+        ssize_t n = splice(pump->pipe[0], NULL, pump->to, NULL, pump->in_pipe, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+        if (n < 0)
+            return errno == EAGAIN ? PUMP_WAITS_TO_WRITE : pump_broken(pump, errno);
+        pump->in_pipe -= (size_t)n;
+        pump->bytes += (uint64_t)n;
+    }
+    return PUMP_GOES_ON;
+}
+
+enum pump_state pump_splice(struct pump *pump)
+{
+    enum pump_state state = drain(pump);
+    if (state != PUMP_GOES_ON)
+        return state;
+    ssize_t n = splice(pump->from, NULL, pump->pipe[1], NULL, PUMP_BUFFER_SIZE, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    if (n < 0) {
+        pump->flows = false;
+        return errno == EAGAIN ? PUMP_WAITS_TO_READ : pump_broken(pump, errno);
+    }
+    if (n == 0)
+        return pump_hand_on_end(pump);
+    pump->in_pipe = (size_t)n;
+    return drain(pump);
+}
