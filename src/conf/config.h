@@ -27,6 +27,9 @@ enum config_prefer { CONFIG_PREFER_IPV6, CONFIG_PREFER_IPV4, CONFIG_PREFER_IPV6_
 /* How clients of a listener log in. Auto: with a password when there are users, else not at all. */
 enum config_auth { CONFIG_AUTH_AUTO, CONFIG_AUTH_NONE, CONFIG_AUTH_PASSWORD };
 
+/* Whether the kernel joins and cuts datagrams for us (UDP_GRO, UDP_SEGMENT). */
+enum config_offload { CONFIG_OFFLOAD_AUTO, CONFIG_OFFLOAD_OFF };
+
 struct config_listener {
     union netaddr address; /* with port */
     enum config_auth auth; /* as the file says */
@@ -50,6 +53,7 @@ struct config {
         enum config_filtering filtering;
         uint64_t idle_ms; /* 0 = no limit, else at least 120,000 (RFC 4787 REQ-5) */
         uint64_t rebind_after_ms;
+        enum config_offload offload;
     } udp;
     struct {
         union netaddr address_v4, address_v6; /* AF_UNSPEC: the system chooses */

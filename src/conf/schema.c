@@ -52,6 +52,8 @@ static const struct schema_row udp_rows[] = {
      .help = "end an association after this long without a datagram either way"},
     {"rebind_after", OPTION(duration, udp.rebind_after_ms), RANGE(SEC, HOUR), .initial = "15s",
      .help = "how long a client must be silent before it may send from another port"},
+    {"offload", OPTION(choice, udp.offload), WORDS("auto", "off"), .initial = "auto",
+     .help = "let the kernel join and cut datagrams (GRO, GSO) where it can"},
     {0},
 };
 

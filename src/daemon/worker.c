@@ -182,7 +182,7 @@ static bool init_env(struct env *env, const struct config *config, struct auth *
     };
     env->inbox = inbox_new(env->base);
     env->pumps = pump_pool_new(true);
-    env->dgrams = dgram_io_new(dgram_io_can_offload());
+    env->dgrams = dgram_io_new(config->udp.offload == CONFIG_OFFLOAD_AUTO && dgram_io_can_offload());
     env->resolver = resolver_new(env->base, &options);
     return env->inbox && env->pumps && env->dgrams && env->resolver;
 }

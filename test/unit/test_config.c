@@ -173,6 +173,7 @@ static const char *const changes[] = {
     "udp: {filtering: address-and-port-dependent}",
     "udp: {idle: 5m}",
     "udp: {rebind_after: 1500ms}",
+    "udp: {offload: off}",
     "outbound: {address_v4: 192.0.2.1}",
     "outbound: {address_v6: \"2001:db8::1\"}",
     "outbound: {prefer: ipv4-only}",
@@ -300,7 +301,8 @@ static void every_mistake_is_named_in_one_go(void **state)
         "c.yaml:6:9: udp.idle: found \"5\", expected off, or a duration from 2m to 720h; the unit is missing: ms, s, m "
         "or h\n"
         "c.yaml:7:3: udp.idle: found a second time, expected once; the first is in line 6\n"
-        "c.yaml:8:3: udp: found the unknown key \"mtu\", expected one of enabled, filtering, idle, rebind_after\n"
+        "c.yaml:8:3: udp: found the unknown key \"mtu\", expected one of enabled, filtering, idle, rebind_after, "
+        "offload\n"
         "c.yaml:10:11: users[0].name: found \"\", expected text with a length in bytes from 1 to 255\n"
         "c.yaml:10:5: users[0]: found no password, expected one: hash of the password; conesocks hash-password makes "
         "one\n"
