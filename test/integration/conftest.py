@@ -1,0 +1,73 @@
+import os
+
+import pytest
+
+import daemon
+import netns
+from netns import PROXY_V4, PROXY_V6
+
+# A LAN's listener in both families, open to the clients there.
+LISTEN = [{"address": PROXY_V4, "port": 1080, "auth": "none", "open": True},
+          {"address": PROXY_V6, "port": 1080, "auth": "none", "open": True}]
+
+
+def pytest_configure():
+    if not os.access(daemon.PROGRAM, os.X_OK):
+        raise pytest.UsageError(f"no conesocks at {daemon.PROGRAM}: build it, or say where by CONESOCKS=")
+
+
+@pytest.fixture(scope="session")
+def network():
+    try:
+        return netns.Network()
+    except PermissionError:
+        pytest.exit("the tests need network namespaces: run as root, or under unshare --user --map-root-user --net", 2)
+
+
+@pytest.fixture
+def net(network):
+    """The hosts; sockets that a test made on them are closed after it."""
+    yield network
+    network.close_sockets()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    report = (yield).get_result()
+    setattr(item, "report_" + report.when, report)
+
+
+@pytest.fixture
+def start(net, tmp_path, request):
+    """start(config, ...) runs a conesocks on the proxy host; a dict without "listen" gets the LAN's listener. Each must
+    end well after the test. When the test failed, its log is shown."""
+    started = []
+
+    def run(config=(), **options):
+        if not isinstance(config, (str, type(None))):
+            config = {"listen": LISTEN, "workers": 2, **dict(config)}
+        started.append(daemon.Conesocks(net.proxy, tmp_path, config, **options))
+        return started[-1]
+
+    yield run
+    net.close_sockets()
+    passed = getattr(request.node, "report_call", None) and request.node.report_call.passed
+    try:
+        for proxy in started if passed else ():
+            proxy.stop()
+    finally:
+        for proxy in started:
+            proxy.kill()
+            print(f"--- log of {proxy.log_path.name}\n{proxy.log}")
+
+
+@pytest.fixture
+def proxy(start):
+    """A conesocks with the default configuration on the LAN."""
+    return start()
+
+
+@pytest.fixture
+def lan():
+    """Where the proxy listens for the LAN's clients."""
+    return (PROXY_V4, 1080)

@@ -1,0 +1,111 @@
+"""conesocks as the tests run it: started with a configuration, its log read, its end checked."""
+import json
+import os
+import re
+import resource
+import shlex
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+PROGRAM = os.environ.get("CONESOCKS") or str(Path(__file__).resolve().parents[2] / "build/src/daemon/conesocks")
+SANITIZER = re.compile(r"(ERROR|WARNING): \w+Sanitizer|runtime error:")
+# Sanitizers slow everything down, and take descriptors and memory of their own.
+PATIENCE = 10.0
+
+
+def wait_until(condition, what, timeout=PATIENCE):
+    """Polls until condition() is true and returns its value."""
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end, f"waited {timeout} s for {what}"
+        time.sleep(0.01)
+
+
+class Conesocks:
+    def __init__(self, host, folder, config, arguments=(), nofile=None, wrapper=()):
+        """`config`: a dict, YAML text, or None for the built-in default."""
+        self.log_path = folder / f"conesocks-{len(list(folder.glob('conesocks-*.log')))}.log"
+        command = [*wrapper, PROGRAM, *arguments]
+        self.config_path = self.log_path.with_suffix(".yaml")
+        if config is not None:
+            self.configure(config)
+            command += ["-c", str(self.config_path)]
+        limit = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))) if nofile else None
+        with open(self.log_path, "wb") as log:
+            self.process = host.start(*command, stdout=log, stderr=log, preexec_fn=limit)
+        wait_until(lambda: self.listening() or self.process.poll() is not None, "the listener")
+        assert self.process.poll() is None, f"conesocks did not start:\n{self.log}"
+        self.baseline = self.descriptors()
+
+    def configure(self, config):
+        # JSON is YAML, so a dict needs no library.
+        text = config if isinstance(config, str) else json.dumps(config, indent=1)
+        self.config_path.write_text(text, encoding="utf-8")
+
+    @property
+    def log(self):
+        return self.log_path.read_text(encoding="utf-8", errors="backslashreplace")
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def listening(self):
+        return re.findall(r"^conesocks: info: server: listening on (\S+)", self.log, re.MULTILINE)
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def cpu_seconds(self):
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rsplit(") ", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def sessions(self, **wanted):
+        """The session lines of the log as dicts, those that hold `wanted`."""
+        lines = re.findall(r"^conesocks: info: session: (.*)", self.log, re.MULTILINE)
+        rows = [dict(word.partition("=")[::2] for word in shlex.split(line)) for line in lines]
+        return [row for row in rows if wanted.items() <= row.items()]
+
+    def session(self, **wanted):
+        """The one session that holds `wanted`, once it has ended."""
+        return wait_until(lambda: self.sessions(**wanted), f"the end of session {wanted}")[-1]
+
+    def wait_log(self, pattern):
+        return wait_until(lambda: re.search(pattern, self.log, re.MULTILINE), f"{pattern!r} in the log")
+
+    def counters(self):
+        """The sum of all counters, asked for by SIGUSR1; a counter that is missing is 0."""
+        pattern = r"^conesocks: info: server: counters:(.*)\n"
+        before = len(re.findall(pattern, self.log, re.MULTILINE))
+        self.process.send_signal(signal.SIGUSR1)
+        wait_until(lambda: len(re.findall(pattern, self.log, re.MULTILINE)) > before, "the counters")
+        words = re.findall(pattern, self.log, re.MULTILINE)[-1].split()
+        return dict(zip(words[::2], map(int, words[1::2])))
+
+    def dropped(self, reason):
+        return self.counters().get(f"udp_dropped_{reason}_total", 0)
+
+    def stop(self):
+        """SIGTERM must end it well: all sessions closed, nothing left open, nothing to report."""
+        if self.process.poll() is None:
+            wait_until(lambda: self.descriptors() <= self.baseline or self.process.poll() is not None,
+                       f"descriptors to return to {self.baseline}, now {os.listdir(f'/proc/{self.pid}/fd')}")
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError("SIGTERM did not end it") from None
+        assert status == 0, f"exit status {status}"
+        assert not SANITIZER.search(self.log), "a sanitizer reported"
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
