@@ -9,6 +9,10 @@ from netns import PROXY_V4, PROXY_V6
 # A LAN's listener in both families, open to the clients there.
 LISTEN = [{"address": PROXY_V4, "port": 1080, "auth": "none", "open": True},
           {"address": PROXY_V6, "port": 1080, "auth": "none", "open": True}]
+ALICE = ("alice", "wonderland")
+# SHA-512 with few rounds: a real hash costs 16 ms on purpose.
+USERS = [{"name": "alice", "password": "$6$rounds=1000$conesocks$vl8hNS3U5BdcaYgEGyG6eINmGt7WF9MSD7MfPEomWXvR6R/"
+                                       "tjFbpLERk8CdlhglZUj5uGeBjcaGJnyODPBYb.."}]
 
 
 def pytest_configure():

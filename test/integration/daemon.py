@@ -1,4 +1,5 @@
 """conesocks as the tests run it: started with a configuration, its log read, its end checked."""
+import contextlib
 import json
 import os
 import re
@@ -89,6 +90,14 @@ class Conesocks:
 
     def dropped(self, reason):
         return self.counters().get(f"udp_dropped_{reason}_total", 0)
+
+    @contextlib.contextmanager
+    def stopped(self):
+        """The process stands still meanwhile, so that what is sent waits in its sockets."""
+        self.process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: Path(f"/proc/{self.pid}/stat").read_text().rsplit(") ", 1)[1][0] == "T", "the stop")
+        yield
+        self.process.send_signal(signal.SIGCONT)
 
     def stop(self):
         """SIGTERM must end it well: all sessions closed, nothing left open, nothing to report."""

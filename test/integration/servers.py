@@ -1,0 +1,115 @@
+"""Servers that the tests' own clients and the real ones talk to. Each runs in a thread; its sockets are on a host."""
+import contextlib
+import http.server
+import socket
+import struct
+import threading
+
+
+@contextlib.contextmanager
+def serving(loop, *sockets):
+    """Runs loop() in a thread until the block ends; the sockets are shut to wake it."""
+    thread = threading.Thread(target=loop, daemon=True)
+    thread.start()
+    yield
+    for sock in sockets:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)  # wakes a blocked thread, which close() would not
+        sock.close()
+    thread.join(5)
+
+
+class Dns:
+    """Answers A and AAAA from `records` ({"name": ["10.88.0.11", "fd88::11"]}); other names do not exist. A name whose
+    records are None gets no answer at all."""
+
+    def __init__(self, host, address, records):
+        self.records = records
+        self.asked = []
+        self.sock = host.udp(address, 53, timeout=None)
+        self.address = address
+
+    def __enter__(self):
+        self.context = serving(self.loop, self.sock)
+        self.context.__enter__()
+        return self
+
+    def __exit__(self, *details):
+        self.context.__exit__(*details)
+
+    def loop(self):
+        while True:
+            try:
+                query, client = self.sock.recvfrom(4096)
+            except OSError:
+                return
+            if not query:
+                return
+            answer = self.answer(query)
+            if answer:
+                with contextlib.suppress(OSError):
+                    self.sock.sendto(answer, client)
+
+    def answer(self, query):
+        labels, at = [], 12
+        while query[at]:
+            labels.append(query[at + 1:at + 1 + query[at]])
+            at += 1 + query[at]
+        (kind,) = struct.unpack_from("!H", query, at + 1)
+        question = query[12:at + 5]  # as it came: the case of its letters must come back (0x20)
+        name = b".".join(labels).decode().lower()
+        self.asked.append((name, {1: "A", 28: "AAAA"}.get(kind, kind)))
+        if name in self.records and self.records[name] is None:
+            return None
+        family = {1: socket.AF_INET, 28: socket.AF_INET6}.get(kind)
+        found = [socket.inet_pton(family, text) for text in self.records.get(name, [])
+                 if family and (":" in text) == (family == socket.AF_INET6)]
+        code = 0 if name in self.records else 3
+        head = query[:2] + struct.pack("!HHHHH", 0x8580 | code, 1, len(found), 0, 0)
+        rows = b"".join(b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 60, len(raw)) + raw for raw in found)
+        return head + question + rows
+
+
+class Web(http.server.ThreadingHTTPServer):
+    """HTTP: GET /N gives N bytes of a pattern, POST gives back what came."""
+    request_queue_size = 512
+    daemon_threads = True
+
+    def __init__(self, host, address, port=80):
+        self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        super().__init__((address, port), Answers, bind_and_activate=False)
+        self.socket.close()
+        self.socket = host.listen(address, port, timeout=None)
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.give(pattern(int(self.path[1:] or 2)))
+
+    def do_POST(self):
+        self.give(self.rfile.read(int(self.headers["Content-Length"])))
+
+    def give(self, body):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def pattern(size, seed=1):
+    """`size` bytes that do not repeat soon, the same for the same seed."""
+    block = b"".join(struct.pack("!II", seed, number * 2654435761 % 2**32) for number in range(min(size // 8 + 1, 8192)))
+    return b"".join(struct.pack("!I", at) + block for at in range(size // (len(block) + 4) + 1))[:size]
