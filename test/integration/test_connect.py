@@ -102,8 +102,13 @@ def test_prefer_ipv4(net, start, dns, lan):
 @pytest.fixture
 def black_hole(net):
     """inet1 swallows what comes by IPv6, and what comes to its second IPv4 address: no answer, no refusal."""
-    net.inet1.nft("table inet hole { chain input { type filter hook input priority 0;"
-                  f" meta nfproto ipv6 meta l4proto {{ tcp, udp }} drop; ip daddr {INET1_OTHER_V4} drop; }} }}")
+    net.inet1.nft(f"""table inet hole {{
+        chain input {{
+            type filter hook input priority 0
+            meta nfproto ipv6 meta l4proto {{ tcp, udp }} drop
+            ip daddr {INET1_OTHER_V4} drop
+        }}
+    }}""")
     yield
     net.inet1.nft("delete table inet hole")
 
