@@ -89,7 +89,7 @@ class Conesocks:
         return dict(zip(words[::2], map(int, words[1::2])))
 
     def dropped(self, reason):
-        return self.counters().get(f"udp_dropped_{reason}_total", 0)
+        return self.counters().get(f"udp_dropped_{reason}", 0)
 
     @contextlib.contextmanager
     def stopped(self):

@@ -27,8 +27,9 @@ def dns(net):
 
 
 def curl(net, *arguments):
-    result = net.client.run("curl", "--silent", "--show-error", "--max-time", "50", *arguments, text=False)
-    assert result.returncode == 0, result.stdout.decode(errors="replace")
+    result = net.client.run("curl", "--silent", "--show-error", "--max-time", "50", *arguments, text=False,
+                            stderr=subprocess.PIPE)
+    assert result.returncode == 0, result.stderr.decode(errors="replace")
     return result.stdout
 
 
@@ -55,7 +56,8 @@ def test_curl_password(net, start, web):
     url = f"http://{INET1_V4}/1000"
     assert curl(net, "--proxy", f"socks5h://{ALICE[0]}:{ALICE[1]}@{PROXY}", url) == servers.pattern(1000)
     for wrong in (f"{ALICE[0]}:wrong@", "mallory:wonderland@", ""):
-        result = net.client.run("curl", "-sS", "--max-time", "20", "--proxy", f"socks5h://{wrong}{PROXY}", url)
+        result = net.client.run("curl", "-sS", "--max-time", "20", "--output", "/dev/null",
+                                "--proxy", f"socks5h://{wrong}{PROXY}", url)
         assert result.returncode == 97, result.stdout  # CURLE_PROXY
 
 
@@ -100,7 +102,10 @@ def test_socksify_dns_over_udp(net, proxy, dns, socksify):
 
 
 def test_socksify_tcp(net, proxy, web, socksify):
-    assert len(socksify("curl", "--silent", f"http://{INET1_V4}/1000")) == 1000
+    output = socksify("curl", "--silent", "--output", "/dev/null", "--write-out", "%{size_download}",
+                      f"http://{INET1_V4}/1000")
+    assert output == "1000"
+    assert proxy.session(command="connect")["via"] == f"{INET1_V4}:80"
 
 
 def test_socksify_tftp(net, proxy, socksify, tmp_path):
