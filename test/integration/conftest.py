@@ -62,7 +62,8 @@ def start(net, tmp_path, request):
     finally:
         for proxy in started:
             proxy.kill()
-            print(f"--- log of {proxy.log_path.name}\n{proxy.log}")
+            lines = proxy.log.splitlines()
+            print(f"--- log of {proxy.log_path.name}, {len(lines)} lines", *lines[-60:], sep="\n")
 
 
 @pytest.fixture

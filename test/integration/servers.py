@@ -1,9 +1,12 @@
 """Servers that the tests' own clients and the real ones talk to. Each runs in a thread; its sockets are on a host."""
 import contextlib
 import http.server
+import select
 import socket
 import struct
 import threading
+
+import socks5
 
 
 @contextlib.contextmanager
@@ -113,3 +116,55 @@ def pattern(size, seed=1):
     """`size` bytes that do not repeat soon, the same for the same seed."""
     block = b"".join(struct.pack("!II", seed, number * 2654435761 % 2**32) for number in range(min(size // 8 + 1, 8192)))
     return b"".join(struct.pack("!I", at) + block for at in range(size // (len(block) + 4) + 1))[:size]
+
+
+class Gateway:
+    """A router that takes its clients' UDP to a proxy, as tun bridges and consoles' gateways do: redirected datagrams
+    (TPROXY, to `address` and `port`) go through an association of their sender's, and answers come back to it from
+    whoever sent them."""
+    TRANSPARENT, ORIGINAL_DESTINATION = 19, 20  # IP_TRANSPARENT, IP_RECVORIGDSTADDR
+
+    def __init__(self, host, address, port, proxy):
+        self.host, self.address, self.proxy = host, address, proxy
+        self.sock = self.transparent(address, port)
+        self.sock.setsockopt(socket.IPPROTO_IP, self.ORIGINAL_DESTINATION, 1)
+        self.associations = {}  # of each client's address and port
+        self.over = threading.Event()
+
+    def __enter__(self):
+        self.thread = threading.Thread(target=self.loop, daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join(5)
+
+    def transparent(self, address, port):
+        with self.host.enter():
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.setsockopt(socket.IPPROTO_IP, self.TRANSPARENT, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((address, port))
+        return sock
+
+    def loop(self):
+        while not self.over.is_set():
+            clients = {association.udp: client for client, association in self.associations.items()}
+            for sock in select.select([self.sock, *clients], [], [], 0.05)[0]:
+                if sock is self.sock:
+                    self.take_from_client()
+                else:
+                    self.take_from_proxy(clients[sock])
+
+    def take_from_client(self):
+        payload, control, _, client = self.sock.recvmsg(65536, 128)
+        port, host = struct.unpack_from("!2xH4s", control[0][2])
+        if client not in self.associations:
+            self.associations[client] = socks5.Association(self.host, self.proxy, source=self.address)
+        self.associations[client].send((socket.inet_ntoa(host), port), payload)
+
+    def take_from_proxy(self, client):
+        origin, payload = self.associations[client].recv()
+        with self.transparent(*origin) as sock:
+            sock.sendto(payload, client)

@@ -7,8 +7,8 @@ import threading
 import pytest
 import servers
 import socks5
-from netns import (CLIENT_V4, CLIENT_V6, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_V4, PROXY_V6, PROXY_WAN_V4,
-                   PROXY_WAN_V6)
+from daemon import wait_until
+from netns import CLIENT_V4, CLIENT_V6, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_V4, PROXY_V6, PROXY_WAN_V4, PROXY_WAN_V6
 
 NOBODY_V4 = "10.88.0.99"  # on the wan, but no host has it
 RESET = struct.pack("ii", 1, 0)
@@ -25,7 +25,7 @@ def dns(net):
 @pytest.fixture
 def named(start, dns):
     """A proxy that asks our DNS server."""
-    return start({"dns": {"servers": [dns.address], "timeout": "2s"}, "timeouts": {"connect": "5s"}})
+    return start({"dns": {"servers": [dns.address], "timeout": "2s"}, "timeouts": {"connect": "5s"}}, leaves_lookups=True)
 
 
 def open_stream(net, lan, server, **options):
@@ -41,11 +41,12 @@ def open_stream(net, lan, server, **options):
 @pytest.mark.parametrize("target, outside", [(INET1_V4, PROXY_WAN_V4), (INET1_V6, PROXY_WAN_V6)])
 @pytest.mark.parametrize("listener", [None, (PROXY_V6, 1080)], ids=["from v4", "from v6"])
 def test_both_families_and_bnd(net, proxy, lan, target, outside, listener):
-    """BND is the true outgoing address: libdsocks builds active FTP on it."""
+    """BND is the true outgoing address: libdsocks builds active FTP on it. Only where a client over IPv4 could not read
+    an IPv6 address is the host left open."""
     server = net.inet1.listen(target)
     sock, remote, reply, peer = open_stream(net, listener or lan, server, source=CLIENT_V6 if listener else None)
-    assert reply.address == peer
     assert peer[0] == outside
+    assert reply.address == (peer if listener or ":" not in target else ("0.0.0.0", peer[1]))
     sock.sendall(b"ping")
     assert socks5.recv_exact(remote, 4) == b"ping"
     remote.sendall(b"pong")
@@ -78,7 +79,7 @@ def test_names(net, named, lan, name, reached):
     server.accept()
     sock.close()
     row = named.session(command="connect")
-    assert row["destination"] == f"{name}:80" and reached in row["via"]
+    assert row["destination"] == f"{name.lower().rstrip('.')}:80" and reached in row["via"]
 
 
 @pytest.mark.parametrize("text, address", [(INET1_V4, INET1_V4), (INET1_V6, INET1_V6), (f"[{INET1_V6}]", INET1_V6)])
@@ -123,7 +124,7 @@ def test_happy_eyeballs(net, named, lan, black_hole, name):
 
 
 def test_row38_dead_resolver_slows_nothing_that_needs_no_name(net, start, lan):
-    start({"dns": {"servers": [NOBODY_V4], "timeout": "30s"}})
+    start({"dns": {"servers": [NOBODY_V4], "timeout": "30s"}}, leaves_lookups=True)
     waiting = []
     for _ in range(10):
         sock = net.client.connect(CLIENT_V4, lan)
@@ -151,9 +152,9 @@ def test_code_1_empty_name(net, proxy, lan):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "0.0.0.0", "::", "169.254.169.254",
-                                  "224.0.0.1", "255.255.255.255", PROXY_WAN_V4, PROXY_V6])
+                                  "224.0.0.1", "255.255.255.255", "64:ff9b::127.0.0.1", "2002:7f00:1::"])
 def test_code_2_not_allowed(net, proxy, lan, host):
-    """Rows 21 to 23: what a LAN's client may not reach by default, this host itself included."""
+    """Rows 21 to 23: what a LAN's client may not reach by default, in whichever form it is written."""
     assert refused(net, lan, (host, 1080)) == 2
 
 
@@ -314,10 +315,12 @@ def test_row44_reader_that_never_reads(net, proxy, lan):
 
 
 def test_client_leaves_while_connecting(net, start, lan, black_hole):
-    proxy = start({"timeouts": {"connect": "60s"}})
+    proxy = start({"timeouts": {"connect": "2s"}})
     sock = net.client.connect(CLIENT_V4, lan)
     socks5.negotiate(sock)
     sock.sendall(socks5.request_message(socks5.CONNECT, (INET1_OTHER_V4, 80)))
+    wait_until(lambda: proxy.descriptors() == proxy.baseline + 2, "the attempt to connect")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     sock.close()
     proxy.session()
 

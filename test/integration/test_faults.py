@@ -54,6 +54,7 @@ def test_signal_usr1_sums_over_all_threads(net, start, lan):
     for _ in range(40):
         sock, reply = socks5.connect(net.client, lan, server.getsockname())
         assert reply.code == 0
+        server.accept()[0].close()
         sock.close()
     wait_until(lambda: proxy.counters().get("sessions_ended_total") == 40, "the sessions to end")
     counters = proxy.counters()
@@ -90,7 +91,7 @@ def test_row57_signal_ends_it_under_load(net, start, lan, peer, number):
         assert socks5.recv_all(sock) == b""
     assert len(proxy.sessions(command="udp")) == 20 and len(proxy.sessions(command="connect")) == 20
     start({"workers": 4})
-    assert Association(net.client, lan).alive(peer, 5)
+    assert Association(net.client, lan).alive(net.inet1.udp(INET1_V4), 5)
 
 
 def test_threads_share_the_clients(net, start, lan, peer):
@@ -108,6 +109,7 @@ def test_threads_share_the_clients(net, start, lan, peer):
                 association.send(peer.getsockname(), b"x")
                 association.close()
                 association.udp.close()
+                server.accept()[0].close()
                 sock.close()
         except Exception as error:  # said by the main thread
             errors.append(error)
@@ -121,4 +123,4 @@ def test_threads_share_the_clients(net, start, lan, peer):
         thread.join()
     assert not errors
     wait_until(lambda: proxy.counters().get("sessions_ended_total") == 160, "the sessions to end")
-    assert Association(net.client, lan).alive(peer)
+    assert Association(net.client, lan).alive(net.inet1.udp(INET1_V4))

@@ -70,6 +70,7 @@ def test_password_needed_but_not_offered(net, with_users, lan):
 def test_password_right(net, with_users, lan, target):
     sock, reply = socks5.connect(net.client, lan, target.getsockname(), user=ALICE[0], password=ALICE[1])
     assert reply.code == 0
+    target.accept()[0].close()
     sock.close()
     assert with_users.session(command="connect")["user"] == ALICE[0]
 

@@ -1,5 +1,6 @@
 """attacks.md, Hijack: an association belongs to its client, whoever else sends what and when."""
 import socket
+import time
 
 import pytest
 import socks5
@@ -154,10 +155,11 @@ def test_row9_rebinding_after_silence(net, start, lan, peer):
 
 
 def test_row9_invalid_datagram_takes_nothing_over(net, start, lan, peer):
-    start({"udp": {"rebind_after": "0s"}})
+    start({"udp": {"rebind_after": "1s"}})
     association = Association(net.client, lan)
     external = association.external(peer)
     other = net.client.udp(CLIENT_V4)
+    time.sleep(1.5)
     other.sendto(b"no header", association.relay)
     peer.sendto(b"for the client", external)
     assert association.recv()[1] == b"for the client"
