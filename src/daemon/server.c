@@ -16,6 +16,7 @@
 #include "base/util.h"
 #include "conf/config.h"
 #include "daemon/worker.h"
+#include "net/ports.h"
 #include "net/sock.h"
 #include "policy/auth.h"
 
@@ -44,7 +45,24 @@ static void raise_descriptor_limit(void)
         return;
     limit.rlim_cur = limit.rlim_max;
     if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
-        log_debug("open files: %llu at most", (unsigned long long)limit.rlim_cur);
+        log_info("open files: %llu at most", (unsigned long long)limit.rlim_cur);
+}
+
+/* What the kernel grants depends on net.core.rmem_max; said once, not for each socket. */
+static void log_receive_buffer(void)
+{
+    struct ports ports;
+    union netaddr local = netaddr_any(AF_INET);
+    ports_init_system(&ports);
+    int fd = sock_udp(&local, &ports), granted = 0;
+    socklen_t len = sizeof(granted);
+    if (fd < 0)
+        return;
+    if (getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &granted, &len) == 0)
+        log_info("UDP receive buffers: %d KiB each%s", granted / 1024,
+                 granted / 2 < SOCK_UDP_BUFFER ? "; for fewer losses in bursts raise net.core.rmem_max to 1048576"
+                                               : "");
+    close(fd);
 }
 
 /* Workers share their addresses, which would let a second server in as well: ask alone first. */
@@ -133,6 +151,7 @@ struct server *server_new(const struct config *config)
         return NULL;
     }
     watch_signals(server);
+    log_receive_buffer();
     for (size_t i = 0; i < config->listen_count; i++) {
         char text[NETADDR_TEXT_MAX];
         log_info("listening on %s%s", netaddr_format(&config->listen[i].address, text),

@@ -67,6 +67,8 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
         if (accepted == -EAGAIN)
             return;
         if (accepted == -EMFILE || accepted == -ENFILE || accepted == -ENOBUFS || accepted == -ENOMEM) {
+            if (sessions_shed(&listener->worker->env))
+                continue;
             rest(listener, -accepted);
             return;
         }

@@ -10,9 +10,7 @@
 #define KEEPALIVE_IDLE_S     60
 #define KEEPALIVE_INTERVAL_S 12
 #define KEEPALIVE_PROBES     5
-/* Room for bursts: the default holds some ninety datagrams. The kernel grants up to net.core.rmem_max. */
-#define UDP_BUFFER_BYTES (1024 * 1024)
-#define LISTEN_BACKLOG   4096
+#define LISTEN_BACKLOG       4096
 
 static void set_option(int fd, int level, int option, int value)
 {
@@ -99,8 +97,8 @@ int sock_udp(union netaddr *local, struct ports *ports)
     if (family == AF_INET6)
         set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
     allow_fragments(fd, family);
-    set_option(fd, SOL_SOCKET, SO_RCVBUF, UDP_BUFFER_BYTES);
-    set_option(fd, SOL_SOCKET, SO_SNDBUF, UDP_BUFFER_BYTES);
+    set_option(fd, SOL_SOCKET, SO_RCVBUF, SOCK_UDP_BUFFER);
+    set_option(fd, SOL_SOCKET, SO_SNDBUF, SOCK_UDP_BUFFER);
     int failed = ports_bind(ports, fd, local);
     return failed ? close_with(fd, -failed) : fd;
 }

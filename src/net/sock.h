@@ -11,6 +11,10 @@
 
 struct ports;
 
+/* What sock_udp() asks for in each direction: the usual default holds some ninety datagrams. The kernel grants up to
+ * net.core.rmem_max and wmem_max, and reports twice that, with its own bookkeeping. */
+#define SOCK_UDP_BUFFER (1024 * 1024)
+
 /* A TCP listener. `shared`: one of several that split the connections to this address between them (SO_REUSEPORT).
  * The wildcard :: also takes IPv4. */
 int sock_listen(const union netaddr *address, bool shared);

@@ -425,13 +425,17 @@ const struct assoc_flow *assoc_flow(const struct assoc *assoc)
     return &assoc->flow;
 }
 
-bool assoc_sweep(struct assoc *assoc, uint64_t now_ms)
+uint64_t assoc_idle_ms(const struct assoc *assoc, uint64_t now_ms)
 {
     const struct assoc_flow *flow = &assoc->flow;
+    return now_ms - (flow->last_up_ms > flow->last_down_ms ? flow->last_up_ms : flow->last_down_ms);
+}
+
+bool assoc_sweep(struct assoc *assoc, uint64_t now_ms)
+{
     const struct config *config = assoc->env->config;
     /* A silent client may come back from another port: only an unconnected socket would hear it. */
-    if (assoc->connected && now_ms - flow->last_up_ms >= config->udp.rebind_after_ms)
+    if (assoc->connected && now_ms - assoc->flow.last_up_ms >= config->udp.rebind_after_ms)
         assoc->connected = sock_udp_disconnect(assoc->client.fd) != 0;
-    uint64_t last = flow->last_up_ms > flow->last_down_ms ? flow->last_up_ms : flow->last_down_ms;
-    return config->udp.idle_ms && now_ms - last >= config->udp.idle_ms;
+    return config->udp.idle_ms && assoc_idle_ms(assoc, now_ms) >= config->udp.idle_ms;
 }

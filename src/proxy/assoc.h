@@ -44,4 +44,7 @@ const struct assoc_flow *assoc_flow(const struct assoc *assoc);
 /* To be called about once a second. true: idle for longer than `udp.idle` allows. */
 bool assoc_sweep(struct assoc *assoc, uint64_t now_ms);
 
+/* How long ago the last datagram passed, either way. */
+uint64_t assoc_idle_ms(const struct assoc *assoc, uint64_t now_ms);
+
 #endif

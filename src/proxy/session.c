@@ -23,6 +23,8 @@
 
 /* After a refusal the client has this long to read it: closing with its bytes unread would reset the reply away. */
 #define LINGER_MS 1000
+/* No association idle for less is given up for another (RFC 4787 REQ-5). */
+#define SHED_AFTER_MS (120 * 1000)
 
 enum session_state {
     SESSION_NEGOTIATING,
@@ -275,7 +277,10 @@ static void begin_assoc(struct session *session, const struct socks5_addr *hint)
         return;
     }
     union netaddr local = sock_local(session->fd);
-    int error = assoc_new(&session->assoc, env, &session->peer, &local, hint);
+    int error;
+    do
+        error = assoc_new(&session->assoc, env, &session->peer, &local, hint);
+    while ((error == -EMFILE || error == -ENFILE || error == -EADDRINUSE) && sessions_shed(env));
     if (error) {
         char why[96];
         snprintf(why, sizeof(why), "no association: %s", strerror(-error));
@@ -472,6 +477,22 @@ void sessions_sweep(struct env *env)
         next = TAILQ_NEXT(session, link);
         sweep(session, now);
     }
+}
+
+bool sessions_shed(struct env *env)
+{
+    uint64_t now = env_now(env), longest = SHED_AFTER_MS;
+    struct session *idlest = NULL, *session;
+    TAILQ_FOREACH(session, &env->sessions, link)
+    {
+        if (session->state != SESSION_ASSOCIATED || assoc_idle_ms(session->assoc, now) < longest)
+            continue;
+        longest = assoc_idle_ms(session->assoc, now);
+        idlest = session;
+    }
+    if (idlest)
+        session_end(idlest, "idle longest when descriptors or ports ran out", false);
+    return idlest != NULL;
 }
 
 void sessions_end(struct env *env, const char *why)

@@ -17,6 +17,9 @@ void session_new(struct env *env, int fd, const union netaddr *peer, bool need_p
 
 /* Ends what is past its time and lets associations look after themselves; to be called about once a second. */
 void sessions_sweep(struct env *env);
+/* Descriptors or ports have run out: ends the association that has been idle longest, if that is past the two minutes
+ * which RFC 4787 REQ-5 grants it. false: there is none. */
+bool sessions_shed(struct env *env);
 /* Ends every session of the worker. */
 void sessions_end(struct env *env, const char *why);
 /* Frees the sessions that have ended. Not from inside a session's callback: from the worker's loop. */
