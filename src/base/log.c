@@ -66,7 +66,7 @@ size_t log_escape(char *out, size_t out_size, const char *in, size_t in_len)
 
 void log_line(enum log_level level, const char *module, const char *format, ...)
 {
-    char raw[1024], line[2048];
+    char raw[1024], line[4096];
     va_list args;
     va_start(args, format);
     int raw_len = vsnprintf(raw, sizeof(raw), format, args);

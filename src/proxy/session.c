@@ -3,13 +3,11 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define LOG_MODULE "session"
 #include "base/log.h"
 #include "base/util.h"
 #include "net/inbox.h"
@@ -18,6 +16,7 @@
 #include "proxy/address.h"
 #include "proxy/assoc.h"
 #include "proxy/env.h"
+#include "proxy/record.h"
 #include "proxy/stream.h"
 #include "wire/handshake.h"
 
@@ -68,46 +67,7 @@ struct session {
     bool granted;
 };
 
-/* ---- the log line ---- */
-
-struct text {
-    char bytes[960];
-    size_t len;
-};
-
-__attribute__((format(printf, 2, 3))) static void say(struct text *text, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(text->bytes + text->len, sizeof(text->bytes) - text->len, format, args);
-    va_end(args);
-    if (n > 0)
-        text->len += (size_t)n;
-    if (text->len >= sizeof(text->bytes))
-        text->len = sizeof(text->bytes) - 1;
-}
-
-static void say_flow(struct text *text, const struct assoc_flow *flow)
-{
-    char relay[NETADDR_TEXT_MAX], v4[NETADDR_TEXT_MAX], v6[NETADDR_TEXT_MAX], from[NETADDR_TEXT_MAX];
-    say(text, " command=udp relay=%s client_udp=%s external_v4=%s external_v6=%s", netaddr_format(&flow->relay, relay),
-        netaddr_format(&flow->client, from), netaddr_format(&flow->external[FAMILY_V4], v4),
-        netaddr_format(&flow->external[FAMILY_V6], v6));
-    say(text, " up_datagrams=%" PRIu64 " up_bytes=%" PRIu64 " down_datagrams=%" PRIu64 " down_bytes=%" PRIu64,
-        flow->up_datagrams, flow->up_bytes, flow->down_datagrams, flow->down_bytes);
-    for (int i = 0; i < DROP_REASON_COUNT; i++)
-        if (flow->dropped[i])
-            say(text, " dropped_%s=%" PRIu32, drop_reason_name((enum drop_reason)i), flow->dropped[i]);
-}
-
-static void say_stream(struct text *text, const struct session *session)
-{
-    char via[NETADDR_TEXT_MAX];
-    union netaddr remote = stream_remote(session->stream);
-    say(text, " command=connect destination=%s via=%s reply=%d up_bytes=%" PRIu64 " down_bytes=%" PRIu64,
-        stream_destination(session->stream), netaddr_format(&remote, via), session->reply,
-        stream_up_bytes(session->stream), stream_down_bytes(session->stream));
-}
+/* ---- the end ---- */
 
 static void log_end(const struct session *session, const char *why)
 {
@@ -118,23 +78,18 @@ static void log_end(const struct session *session, const char *why)
     /* Whoever did not get as far as a request may be anybody, as often as he likes. */
     if (!log_enabled(LOG_LEVEL_INFO) || (!asked && !log_limit_pass(&env->strangers_log, now, &held_back)))
         return;
-    char peer[NETADDR_TEXT_MAX];
-    struct text text = {.len = 0};
-    uint64_t ms = now - session->started_ms;
-    say(&text, "client=%s user=%s", netaddr_format(&session->peer, peer), session->user ? session->user : "-");
-    if (session->assoc)
-        say_flow(&text, assoc_flow(session->assoc));
-    else if (session->stream)
-        say_stream(&text, session);
-    else
-        say(&text, " command=none");
-    say(&text, " seconds=%" PRIu64 ".%03" PRIu64 " why=\"%s\"", ms / 1000, ms % 1000, why);
-    if (held_back)
-        say(&text, " (%" PRIu32 " similar lines held back)", held_back);
-    log_info("%s", text.bytes);
+    const struct record record = {
+        .client = &session->peer,
+        .user = session->user,
+        .assoc = session->assoc,
+        .stream = session->stream,
+        .reply = session->reply,
+        .lasted_ms = now - session->started_ms,
+        .why = why,
+        .held_back = held_back,
+    };
+    record_log(&record);
 }
-
-/* ---- the end ---- */
 
 static void drop_negotiation(struct session *session)
 {

@@ -1,0 +1,83 @@
+#include "proxy/record.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LOG_MODULE "session"
+#include "base/log.h"
+#include "proxy/assoc.h"
+#include "proxy/stream.h"
+
+struct text {
+    char bytes[960];
+    size_t len;
+};
+
+__attribute__((format(printf, 2, 3))) static void say(struct text *text, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(text->bytes + text->len, sizeof(text->bytes) - text->len, format, args);
+    va_end(args);
+    if (n > 0)
+        text->len += (size_t)n;
+    if (text->len >= sizeof(text->bytes))
+        text->len = sizeof(text->bytes) - 1;
+}
+
+/* What a client chose: in quotes when it could be taken for another field. */
+static void say_chosen(struct text *text, const char *key, const char *value)
+{
+    if (!strpbrk(value, " \"=")) {
+        say(text, " %s=%s", key, value);
+        return;
+    }
+    say(text, " %s=\"", key);
+    for (; *value; value++)
+        say(text, "%c", *value == '"' ? '\'' : *value);
+    say(text, "\"");
+}
+
+static void say_flow(struct text *text, const struct assoc_flow *flow)
+{
+    char relay[NETADDR_TEXT_MAX], v4[NETADDR_TEXT_MAX], v6[NETADDR_TEXT_MAX], from[NETADDR_TEXT_MAX];
+    say(text, " command=udp relay=%s client_udp=%s external_v4=%s external_v6=%s", netaddr_format(&flow->relay, relay),
+        netaddr_format(&flow->client, from), netaddr_format(&flow->external[FAMILY_V4], v4),
+        netaddr_format(&flow->external[FAMILY_V6], v6));
+    say(text, " up_datagrams=%" PRIu64 " up_bytes=%" PRIu64 " down_datagrams=%" PRIu64 " down_bytes=%" PRIu64,
+        flow->up_datagrams, flow->up_bytes, flow->down_datagrams, flow->down_bytes);
+    for (int i = 0; i < DROP_REASON_COUNT; i++)
+        if (flow->dropped[i])
+            say(text, " dropped_%s=%" PRIu32, drop_reason_name((enum drop_reason)i), flow->dropped[i]);
+}
+
+static void say_stream(struct text *text, const struct stream *stream, enum socks5_reply reply)
+{
+    char via[NETADDR_TEXT_MAX];
+    union netaddr remote = stream_remote(stream);
+    say(text, " command=connect");
+    say_chosen(text, "destination", stream_destination(stream));
+    say(text, " via=%s reply=%d up_bytes=%" PRIu64 " down_bytes=%" PRIu64, netaddr_format(&remote, via), reply,
+        stream_up_bytes(stream), stream_down_bytes(stream));
+}
+
+void record_log(const struct record *record)
+{
+    char client[NETADDR_TEXT_MAX];
+    struct text text = {.len = 0};
+    say(&text, "client=%s", netaddr_format(record->client, client));
+    say_chosen(&text, "user", record->user ? record->user : "-");
+    if (record->assoc)
+        say_flow(&text, assoc_flow(record->assoc));
+    else if (record->stream)
+        say_stream(&text, record->stream, record->reply);
+    else
+        say(&text, " command=none");
+    say(&text, " seconds=%" PRIu64 ".%03" PRIu64 " why=\"%s\"", record->lasted_ms / 1000, record->lasted_ms % 1000,
+        record->why);
+    if (record->held_back)
+        say(&text, " (%" PRIu32 " similar lines held back)", record->held_back);
+    log_info("%s", text.bytes);
+}

@@ -1,0 +1,28 @@
+/*
+ * The line that a session leaves in the log at its end: who, where, how long, how much each way, why it ended.
+ */
+#ifndef CONESOCKS_PROXY_RECORD_H
+#define CONESOCKS_PROXY_RECORD_H
+
+#include <stdint.h>
+
+#include "base/netaddr.h"
+#include "conesocks/socks5.h"
+
+struct assoc;
+struct stream;
+
+struct record {
+    const union netaddr *client;
+    const char *user;            /* NULL: no login */
+    const struct assoc *assoc;   /* NULL, or the one that it was */
+    const struct stream *stream; /* likewise */
+    enum socks5_reply reply;
+    uint64_t lasted_ms;
+    const char *why;
+    uint32_t held_back; /* lines like this one that were not said before it */
+};
+
+void record_log(const struct record *record);
+
+#endif
