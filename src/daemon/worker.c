@@ -121,6 +121,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct worker *worker = arg;
     sessions_sweep(&worker->env);
+    pump_pool_trim(worker->env.pumps);
 }
 
 static void on_reap(evutil_socket_t fd, short what, void *arg)

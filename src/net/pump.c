@@ -16,20 +16,31 @@ struct pump_pool *pump_pool_new(bool splice)
     struct pump_pool *pool = malloc(sizeof(*pool));
     if (pool) {
         pool->splice = splice;
-        pool->pipe_count = 0;
+        pool->pipe_count = pool->pipe_count_least = 0;
     }
     return pool;
+}
+
+static void close_pipes(struct pump_pool *pool, size_t count)
+{
+    while (count--) {
+        const int *pipe = pool->pipes[--pool->pipe_count];
+        close(pipe[0]);
+        close(pipe[1]);
+    }
+}
+
+void pump_pool_trim(struct pump_pool *pool)
+{
+    close_pipes(pool, pool->pipe_count_least);
+    pool->pipe_count_least = pool->pipe_count;
 }
 
 void pump_pool_free(struct pump_pool *pool)
 {
     if (!pool)
         return;
-    while (pool->pipe_count) {
-        const int *pipe = pool->pipes[--pool->pipe_count];
-        close(pipe[0]);
-        close(pipe[1]);
-    }
+    close_pipes(pool, pool->pipe_count);
     free(pool);
 }
 

@@ -15,6 +15,8 @@ struct pump_pool;
 /* `splice`: whether to. NULL: no memory. */
 struct pump_pool *pump_pool_new(bool splice);
 void pump_pool_free(struct pump_pool *pool);
+/* Closes the pipes that nobody has needed since the last call. */
+void pump_pool_trim(struct pump_pool *pool);
 
 enum pump_state {
     PUMP_WAITS_TO_READ,  /* run again when `from` is readable */

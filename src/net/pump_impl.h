@@ -11,7 +11,7 @@
 
 struct pump_pool {
     bool splice;
-    size_t pipe_count;
+    size_t pipe_count, pipe_count_least; /* now, and since the last trim */
     int pipes[PUMP_PIPES_KEPT][2];
     uint8_t buffer[PUMP_BUFFER_SIZE];
 };

@@ -12,6 +12,8 @@ bool pump_take_pipe(struct pump *pump, struct pump_pool *pool)
 {
     if (pool->pipe_count) {
         const int *pipe = pool->pipes[--pool->pipe_count];
+        if (pool->pipe_count < pool->pipe_count_least)
+            pool->pipe_count_least = pool->pipe_count;
         pump->pipe[0] = pipe[0];
         pump->pipe[1] = pipe[1];
         return true;

@@ -193,6 +193,9 @@ static void an_idle_pump_holds_nothing(void **state)
             ;
     }
     assert_in_range(open_descriptors(), before, before + 2); /* one pipe, the pool's */
+    pump_pool_trim(pool);
+    pump_pool_trim(pool);
+    assert_int_equal(open_descriptors(), before);
 }
 
 int main(void)
