@@ -78,13 +78,14 @@ static void wrong_value(struct check *check, const yaml_node_t *node, const stru
     }
     schema_expect(row, out);
     fclose(out);
-    bool value = node->type == YAML_SCALAR_NODE && strcmp(kind_of(node), "nothing") != 0;
-    bool hide = row->type->secret;
-    report_error(check->report, document_place(node), check->path, "found %s, expected %s%s%s",
-                 !value ? kind_of(node)
-                 : hide ? hint
-                        : quote(node, found, sizeof(found)),
-                 expected, *hint && !hide ? "; " : "", hide ? "" : hint);
+    bool absent = node->type != YAML_SCALAR_NODE || strcmp(kind_of(node), "nothing") == 0;
+    if (absent)
+        wrong_kind(check, node, expected);
+    else if (row->type->secret)
+        report_error(check->report, document_place(node), check->path, "found %s, expected %s", hint, expected);
+    else
+        report_error(check->report, document_place(node), check->path, "found %s, expected %s%s%s",
+                     quote(node, found, sizeof(found)), expected, *hint ? "; " : "", hint);
     free(expected);
 }
 
@@ -95,11 +96,11 @@ static void check_value(struct check *check, const yaml_node_t *node, const stru
         uint64_t number;
         char *text;
     } field = {0};
-    const char *text = (const char *)node->data.scalar.value;
     if (node->type != YAML_SCALAR_NODE) {
         wrong_value(check, node, row, "");
         return;
     }
+    const char *text = (const char *)node->data.scalar.value;
     /* A C string ends where YAML's "\0" begins. */
     const char *hint = strlen(text) == node->data.scalar.length ? schema_parse(row, text, &field) : "without NUL bytes";
     if (row->type->owned)

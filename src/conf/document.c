@@ -89,14 +89,24 @@ static void report_syntax(struct report *report, const yaml_parser_t *parser, co
         report_error(report, place_of(parser->problem_mark), NULL, "not valid YAML: %s%s", problem, hint);
 }
 
-static void start(yaml_parser_t *parser, const char *text, size_t size)
+static bool start(yaml_parser_t *parser, const char *text, size_t size, struct report *report)
 {
+    if (!yaml_parser_initialize(parser)) {
+        report_error(report, whole_file, NULL, "out of memory");
+        return false;
+    }
     yaml_parser_set_encoding(parser, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(parser, (const unsigned char *)text, size);
+    return true;
 }
 
 /* The schema needs four; libyaml takes minutes over a megabyte of "[". */
 #define DEPTH_MAX 16
+
+static const char *decoration(const yaml_char_t *anchor, const yaml_char_t *tag)
+{
+    return anchor ? "an anchor (&name); leave it out" : tag ? "a tag (!name); leave it out" : NULL;
+}
 
 /* What of YAML is not taken here, or NULL. */
 static const char *unwanted(const yaml_event_t *event, unsigned documents, unsigned depth)
@@ -109,17 +119,11 @@ static const char *unwanted(const yaml_event_t *event, unsigned documents, unsig
     case YAML_ALIAS_EVENT:
         return "an alias (*name); write the value out";
     case YAML_SCALAR_EVENT:
-        return event->data.scalar.anchor ? "an anchor (&name); leave it out"
-               : event->data.scalar.tag  ? "a tag (!name); leave it out"
-                                         : NULL;
+        return decoration(event->data.scalar.anchor, event->data.scalar.tag);
     case YAML_SEQUENCE_START_EVENT:
-        return event->data.sequence_start.anchor ? "an anchor (&name); leave it out"
-               : event->data.sequence_start.tag  ? "a tag (!name); leave it out"
-                                                 : NULL;
+        return decoration(event->data.sequence_start.anchor, event->data.sequence_start.tag);
     case YAML_MAPPING_START_EVENT:
-        return event->data.mapping_start.anchor ? "an anchor (&name); leave it out"
-               : event->data.mapping_start.tag  ? "a tag (!name); leave it out"
-                                                : NULL;
+        return decoration(event->data.mapping_start.anchor, event->data.mapping_start.tag);
     default:
         return NULL;
     }
@@ -150,8 +154,7 @@ static bool is_plain(yaml_parser_t *parser, const char *text, size_t size, struc
     if (documents == 0)
         report_error(
             report, whole_file, NULL,
-            "found no options, only emptiness or comments; expected at least one option, such as \"workers: 0\" "
-            "(without -c the built-in default is used)");
+            "found no option; expected at least one, such as \"workers: 0\" (without -c the built-in default holds)");
     return documents > 0;
 }
 
@@ -163,20 +166,12 @@ bool document_parse(yaml_document_t *document, const char *text, size_t size, st
         return false;
     }
     yaml_parser_t parser;
-    if (!yaml_parser_initialize(&parser)) {
-        report_error(report, whole_file, NULL, "out of memory");
+    if (!start(&parser, text, size, report))
         return false;
-    }
-    start(&parser, text, size);
     bool good = is_plain(&parser, text, size, report);
     yaml_parser_delete(&parser);
-    if (!good)
+    if (!good || !start(&parser, text, size, report))
         return false;
-    if (!yaml_parser_initialize(&parser)) {
-        report_error(report, whole_file, NULL, "out of memory");
-        return false;
-    }
-    start(&parser, text, size);
     good = yaml_parser_load(&parser, document);
     if (!good)
         report_syntax(report, &parser, text, size);

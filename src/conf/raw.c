@@ -168,6 +168,7 @@ static char *write_value(const struct schema_row *row, const void *field, bool s
     fclose(out);
     return text;
 }
+
 static void write_list(const struct schema_row *row, struct raw *raw, const void *base, bool secrets)
 {
     const char *elements;

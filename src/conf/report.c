@@ -30,9 +30,8 @@ static void hand_over(FILE *stream, char **text, const size_t *size, char **out)
 
 void report_finish(struct report *report, char **errors, char **warnings)
 {
-    if (report->error_count > REPORT_ERRORS_MAX)
-        fprintf(report->errors, "%s: %u mistakes more are not shown\n", report->file,
-                report->error_count - REPORT_ERRORS_MAX);
+    if (report_full(report))
+        fprintf(report->errors, "%s: these are %u mistakes; more may follow\n", report->file, REPORT_ERRORS_MAX);
     hand_over(report->errors, &report->error_text, &report->error_size, errors);
     hand_over(report->warnings, &report->warning_text, &report->warning_size, warnings);
 }
@@ -52,8 +51,9 @@ static void write_line(FILE *out, const char *file, struct place place, const ch
 
 void report_error(struct report *report, struct place place, const char *key, const char *format, ...)
 {
-    if (report->error_count++ >= REPORT_ERRORS_MAX)
+    if (report_full(report))
         return;
+    report->error_count++;
     va_list args;
     va_start(args, format);
     write_line(report->errors, report->file, place, key, format, args);

@@ -20,7 +20,7 @@ struct report {
 };
 
 /* After this many mistakes the rest is not worth reading. */
-#define REPORT_ERRORS_MAX 50
+#define REPORT_ERRORS_MAX 50U
 
 bool report_init(struct report *report, const char *file);
 /* Hands the texts to the caller (free), each NULL when nothing was said. */

@@ -17,11 +17,46 @@
     .element_size = sizeof(*((struct config *)NULL)->member)
 #define GROUP(rows_)    .kind = SCHEMA_GROUP, .rows = (rows_)
 #define RANGE(from, to) .min = (from), .max = (to)
-#define WORDS(...)                                                                                                     \
-    .words = (const char *const[])                                                                                     \
-    {                                                                                                                  \
-        __VA_ARGS__, NULL                                                                                              \
-    }
+
+/* Of each enum, in its order. */
+static const char *const auth_words[] = {
+    [CONFIG_AUTH_AUTO] = "auto",
+    [CONFIG_AUTH_NONE] = "none",
+    [CONFIG_AUTH_PASSWORD] = "password",
+    NULL,
+};
+static const char *const reach_words[] = {
+    [CONFIG_REACH_AUTO] = "auto",
+    [CONFIG_REACH_PUBLIC] = "public",
+    [CONFIG_REACH_PRIVATE] = "private",
+    [CONFIG_REACH_ALL] = "all",
+    NULL,
+};
+static const char *const filtering_words[] = {
+    [CONFIG_FILTERING_ENDPOINT_INDEPENDENT] = "endpoint-independent",
+    [CONFIG_FILTERING_ADDRESS_DEPENDENT] = "address-dependent",
+    [CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT] = "address-and-port-dependent",
+    NULL,
+};
+static const char *const prefer_words[] = {
+    [CONFIG_PREFER_IPV6] = "ipv6",
+    [CONFIG_PREFER_IPV4] = "ipv4",
+    [CONFIG_PREFER_IPV6_ONLY] = "ipv6-only",
+    [CONFIG_PREFER_IPV4_ONLY] = "ipv4-only",
+    NULL,
+};
+static const char *const level_words[] = {
+    [LOG_LEVEL_ERROR] = "error",
+    [LOG_LEVEL_WARNING] = "warning",
+    [LOG_LEVEL_INFO] = "info",
+    [LOG_LEVEL_DEBUG] = "debug",
+    NULL,
+};
+static const char *const target_words[] = {
+    [LOG_TARGET_STDERR] = "stderr",
+    [LOG_TARGET_SYSLOG] = "syslog",
+    NULL,
+};
 
 static const struct schema_row listen_rows[] = {
     /* The address first: reading it resets the port, which shares its field. */
@@ -29,8 +64,8 @@ static const struct schema_row listen_rows[] = {
      .help = "address to accept clients on; 0.0.0.0 or \"::\" for every one this host has"},
     {"port", .type = &value_port, FIELD(struct config_listener, address), RANGE(1, UINT16_MAX), .initial = "1080",
      .help = "TCP port to accept clients on"},
-    {"auth", .type = &value_choice, FIELD(struct config_listener, auth), WORDS("auto", "none", "password"),
-     .initial = "auto", .help = "how clients log in; auto: password when there are users, else none"},
+    {"auth", .type = &value_choice, FIELD(struct config_listener, auth), .words = auth_words, .initial = "auto",
+     .help = "how clients log in; auto: password when there are users, else none"},
     {"open", .type = &value_bool, FIELD(struct config_listener, open), .initial = "false",
      .help = "serve anybody who can reach this address, without a login"},
     {0},
@@ -45,9 +80,8 @@ static const struct schema_row user_rows[] = {
 
 static const struct schema_row udp_rows[] = {
     {"enabled", OPTION(bool, udp.enabled), .initial = "true", .help = "relay datagrams (UDP ASSOCIATE)"},
-    {"filtering", OPTION(choice, udp.filtering),
-     WORDS("endpoint-independent", "address-dependent", "address-and-port-dependent"),
-     .initial = "endpoint-independent", .help = "who on the internet may send to a client's external port"},
+    {"filtering", OPTION(choice, udp.filtering), .words = filtering_words, .initial = "endpoint-independent",
+     .help = "who on the internet may send to a client's external port"},
     {"idle", OPTION(duration, udp.idle_ms), RANGE(2 * MIN, 720 * HOUR), .none = "off", .initial = "off",
      .help = "end an association after this long without a datagram either way"},
     {"rebind_after", OPTION(duration, udp.rebind_after_ms), RANGE(SEC, HOUR), .initial = "15s",
@@ -62,7 +96,7 @@ static const struct schema_row outbound_rows[] = {
      .help = "IPv4 address to connect and send from; auto: the system chooses"},
     {"address_v6", OPTION(address_v6, outbound.address_v6), .none = "auto", .initial = "auto",
      .help = "IPv6 address to connect and send from; auto: the system chooses"},
-    {"prefer", OPTION(choice, outbound.prefer), WORDS("ipv6", "ipv4", "ipv6-only", "ipv4-only"), .initial = "ipv6",
+    {"prefer", OPTION(choice, outbound.prefer), .words = prefer_words, .initial = "ipv6",
      .help = "which addresses of a name are tried first, or at all"},
     {0},
 };
@@ -92,10 +126,9 @@ static const struct schema_row timeouts_rows[] = {
 };
 
 static const struct schema_row log_rows[] = {
-    {"level", OPTION(choice, log.level), WORDS("error", "warning", "info", "debug"), .initial = "info",
+    {"level", OPTION(choice, log.level), .words = level_words, .initial = "info",
      .help = "the least urgent lines to log"},
-    {"target", OPTION(choice, log.target), WORDS("stderr", "syslog"), .initial = "stderr",
-     .help = "where log lines go"},
+    {"target", OPTION(choice, log.target), .words = target_words, .initial = "stderr", .help = "where log lines go"},
     {0},
 };
 
@@ -110,7 +143,7 @@ const struct schema_row schema[] = {
      .help = "where to accept clients"},
     {"users", LIST(SCHEMA_LIST, users, user_count), .rows = user_rows, RANGE(0, 65536), .initial = "[]",
      .help = "who may log in"},
-    {"reach", OPTION(choice, reach), WORDS("auto", "public", "private", "all"), .initial = "auto",
+    {"reach", OPTION(choice, reach), .words = reach_words, .initial = "auto",
      .help = "where clients may go; auto: where they could go without this proxy"},
     {"udp", GROUP(udp_rows), .help = "the datagram relay"},
     {"outbound", GROUP(outbound_rows), .help = "the side that faces the internet"},

@@ -232,7 +232,7 @@ static const char *address_of_family(const char *text, int family, void *field)
     if (!netaddr_parse(&addr, text, 0))
         return strchr(text, '%') ? "is there such an interface?" : "";
     if (family != AF_UNSPEC && addr.sa.sa_family != family)
-        return "this is the other family";
+        return "that is an address of the other family";
     *(union netaddr *)field = addr;
     return NULL;
 }
