@@ -38,6 +38,11 @@ static const char *const filtering_words[] = {
     [CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT] = "address-and-port-dependent",
     NULL,
 };
+static const char *const offload_words[] = {
+    [CONFIG_OFFLOAD_AUTO] = "auto",
+    [CONFIG_OFFLOAD_OFF] = "off",
+    NULL,
+};
 static const char *const prefer_words[] = {
     [CONFIG_PREFER_IPV6] = "ipv6",
     [CONFIG_PREFER_IPV4] = "ipv4",
@@ -86,7 +91,7 @@ static const struct schema_row udp_rows[] = {
      .help = "end an association after this long without a datagram either way"},
     {"rebind_after", OPTION(duration, udp.rebind_after_ms), RANGE(SEC, HOUR), .initial = "15s",
      .help = "how long a client must be silent before it may send from another port"},
-    {"offload", OPTION(choice, udp.offload), WORDS("auto", "off"), .initial = "auto",
+    {"offload", OPTION(choice, udp.offload), .words = offload_words, .initial = "auto",
      .help = "let the kernel join and cut datagrams (GRO, GSO) where it can"},
     {0},
 };
