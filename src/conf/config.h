@@ -84,8 +84,8 @@ struct config {
 /*
  * Reads `path`, or the built-in default when it is NULL: listen on 127.0.0.1:1080, no login.
  * Returns the configuration (config_free), or NULL with one line per mistake in `*errors` (free), each
- * "file:line:column: key: what was found, what is expected". `*warnings` likewise, on success too. Both may be NULL
- * afterwards when there is nothing to say.
+ * "file:line:column: key: what was found, what is expected". `*warnings` likewise, with "warning: " before the key, on
+ * success too. Each is NULL when there is nothing to say.
  */
 struct config *config_load(const char *path, char **errors, char **warnings);
 /* The same for the text of a file, which the messages call `name`. */

@@ -36,12 +36,13 @@ void report_finish(struct report *report, char **errors, char **warnings)
     hand_over(report->warnings, &report->warning_text, &report->warning_size, warnings);
 }
 
-static void write_line(FILE *out, const char *file, struct place place, const char *key, const char *format,
-                       va_list args)
+static void write_line(FILE *out, const char *file, struct place place, const char *severity, const char *key,
+                       const char *format, va_list args)
 {
     fprintf(out, "%s:", file);
     if (place.line > 0)
         fprintf(out, "%zu:%zu:", place.line, place.column);
+    fputs(severity, out);
     if (key && *key)
         fprintf(out, " %s:", key);
     fputc(' ', out);
@@ -56,7 +57,7 @@ void report_error(struct report *report, struct place place, const char *key, co
     report->error_count++;
     va_list args;
     va_start(args, format);
-    write_line(report->errors, report->file, place, key, format, args);
+    write_line(report->errors, report->file, place, "", key, format, args);
     va_end(args);
 }
 
@@ -64,6 +65,6 @@ void report_warning(struct report *report, struct place place, const char *key, 
 {
     va_list args;
     va_start(args, format);
-    write_line(report->warnings, report->file, place, key, format, args);
+    write_line(report->warnings, report->file, place, " warning:", key, format, args);
     va_end(args);
 }

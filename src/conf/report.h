@@ -26,7 +26,7 @@ bool report_init(struct report *report, const char *file);
 /* Hands the texts to the caller (free), each NULL when nothing was said. */
 void report_finish(struct report *report, char **errors, char **warnings);
 
-/* "file:line:column: key: message"; `key` may be "" or NULL. */
+/* "file:line:column: key: message", with "warning: " before the key of one; `key` may be "" or NULL. */
 void report_error(struct report *report, struct place place, const char *key, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 void report_warning(struct report *report, struct place place, const char *key, const char *format, ...)

@@ -482,10 +482,11 @@ static void a_proxy_for_a_network_is_warned_of(void **state)
     for (size_t i = 0; i < COUNT(private); i++) {
         char text[128], expected[512];
         snprintf(text, sizeof(text), "listen: [{address: \"%s\"}]", private[i]);
-        snprintf(expected, sizeof(expected),
-                 "c.yaml:1:20: listen[0].address: everybody who can reach %s may use this proxy; add users, or say "
-                 "open: true if that is meant\n",
-                 private[i]);
+        snprintf(
+            expected, sizeof(expected),
+            "c.yaml:1:20: warning: listen[0].address: everybody who can reach %s may use this proxy; add users, or say "
+            "open: true if that is meant\n",
+            private[i]);
         struct config *config = good_with(text, expected);
         assert_false(config->listen[0].need_password);
         config_free(config);
@@ -519,9 +520,10 @@ static void a_login_is_asked_for_when_there_are_users(void **state)
     bad("listen:\n  - auth: password\n",
         "c.yaml:2:11: listen[0].auth: found password, but there are no users; expected users, or auth: none\n");
     config_free(good_with(USERS "listen: [{auth: none}]",
-                          "c.yaml:1:16: users: no listener asks for a login, so these are never asked for\n"));
-    config_free(good_with(USERS "listen: [{open: true}]",
-                          "c.yaml:2:17: listen[0].open: true changes nothing where a password is asked for\n"));
+                          "c.yaml:1:16: warning: users: no listener asks for a login, so these are never asked for\n"));
+    config_free(
+        good_with(USERS "listen: [{open: true}]",
+                  "c.yaml:2:17: warning: listen[0].open: true changes nothing where a password is asked for\n"));
 }
 
 static void names_and_listeners_are_unique(void **state)
