@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <arpa/nameser.h>
+#include <ctype.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <stdbool.h>
@@ -15,6 +16,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "base/netaddr.h"
 
 /* Ways to answer that are not plain. */
 enum dns_fault {
@@ -41,9 +44,9 @@ struct dns_server {
     const struct dns_name *names; /* ends with a NULL name */
     int udp, tcp;
     struct event *on_udp, *on_tcp;
-    struct sockaddr_in address;
+    union netaddr address;
     bool silent; /* as if it were down */
-    int asked_udp, asked_tcp;
+    int asked_udp, asked_tcp, asked_in_mixed_case;
     char last[8][256]; /* the latest questions, first at [asked % 8], in lower case */
 };
 
@@ -65,6 +68,17 @@ static inline size_t dns_put_name(uint8_t *out, const char *name)
     }
     out[len++] = 0;
     return len;
+}
+
+static inline int dns_server_asked(const struct dns_server *server)
+{
+    return server->asked_udp + server->asked_tcp;
+}
+
+/* The question before the last, and so on back. */
+static inline const char *dns_server_question(const struct dns_server *server, int back)
+{
+    return server->last[(dns_server_asked(server) - 1 - back) % 8];
 }
 
 /* The answer's bytes so far, and where the next go. */
@@ -148,9 +162,10 @@ static inline const struct dns_name *dns_answer(struct dns_server *server, const
     char text[256];
     size_t end = dns_question(query, len, text);
     const struct dns_name *name = dns_find(server, text);
-    char *last = server->last[(server->asked_udp + server->asked_tcp - 1) % 8];
+    char *last = server->last[(dns_server_asked(server) - 1) % 8];
     for (size_t i = 0; i <= strlen(text); i++)
-        last[i] = (char)(text[i] >= 'A' && text[i] <= 'Z' ? text[i] + 32 : text[i]);
+        last[i] = (char)tolower(text[i]);
+    server->asked_in_mixed_case += strcmp(last, text) != 0;
 
     memcpy(answer->bytes, query, end);
     answer->len = end;
@@ -180,17 +195,17 @@ static inline const struct dns_name *dns_answer(struct dns_server *server, const
 }
 
 static inline void dns_send_forged(const struct dns_server *server, const struct dns_name *name,
-                                   const struct dns_answer *answer, const struct sockaddr_in *to)
+                                   const struct dns_answer *answer, const union netaddr *to)
 {
     struct dns_answer forged = *answer;
     uint32_t address = inet_addr(DNS_FORGED);
     memcpy(forged.bytes + forged.len - 4, &address, 4);
     int fd = server->udp;
     if (name->fault == DNS_WRONG_PORT)
-        fd = socket(AF_INET, SOCK_DGRAM, 0);
+        fd = socket(to->sa.sa_family, SOCK_DGRAM, 0);
     else
         forged.bytes[1] ^= 1;
-    sendto(fd, forged.bytes, forged.len, 0, (const struct sockaddr *)to, sizeof(*to));
+    sendto(fd, forged.bytes, forged.len, 0, &to->sa, netaddr_len(to));
     if (fd != server->udp)
         close(fd);
 }
@@ -200,9 +215,9 @@ static inline void dns_on_udp(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct dns_server *server = arg;
     uint8_t query[1500];
-    struct sockaddr_in from;
+    union netaddr from;
     socklen_t from_len = sizeof(from);
-    ssize_t len = recvfrom(fd, query, sizeof(query), 0, (struct sockaddr *)&from, &from_len);
+    ssize_t len = recvfrom(fd, query, sizeof(query), 0, &from.sa, &from_len);
     if (len < 17)
         return;
     server->asked_udp++;
@@ -213,7 +228,7 @@ static inline void dns_on_udp(evutil_socket_t fd, short what, void *arg)
     if (name->fault == DNS_WRONG_ID || name->fault == DNS_WRONG_PORT || name->fault == DNS_FORGED_FIRST)
         dns_send_forged(server, name, &answer, &from);
     if (name->fault != DNS_WRONG_ID && name->fault != DNS_WRONG_PORT)
-        sendto(fd, answer.bytes, answer.len, 0, (struct sockaddr *)&from, from_len);
+        sendto(fd, answer.bytes, answer.len, 0, &from.sa, from_len);
 }
 
 /* One query, blocking: it is there as soon as the connection is, and the answer fits into the socket. */
@@ -243,15 +258,15 @@ static inline bool dns_server_open(struct dns_server *server, struct event_base 
                                    const char *address, uint16_t port)
 {
     *server = (struct dns_server){.names = names};
-    server->address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port)};
-    inet_pton(AF_INET, address, &server->address.sin_addr);
+    netaddr_parse(&server->address, address, port);
     socklen_t len = sizeof(server->address);
-    struct sockaddr *bound = (struct sockaddr *)&server->address;
+    struct sockaddr *bound = &server->address.sa;
+    int family = bound->sa_family;
     const int on = 1;
-    server->tcp = socket(AF_INET, SOCK_STREAM, 0);
-    server->udp = socket(AF_INET, SOCK_DGRAM, 0);
+    server->tcp = socket(family, SOCK_STREAM, 0);
+    server->udp = socket(family, SOCK_DGRAM, 0);
     setsockopt(server->tcp, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (bind(server->tcp, bound, len) != 0 || getsockname(server->tcp, bound, &len) != 0 ||
+    if (bind(server->tcp, bound, netaddr_len(&server->address)) != 0 || getsockname(server->tcp, bound, &len) != 0 ||
         bind(server->udp, bound, len) != 0 || listen(server->tcp, 8) != 0) {
         int saved = errno;
         close(server->tcp);
@@ -272,11 +287,6 @@ static inline void dns_server_close(struct dns_server *server)
     event_free(server->on_tcp);
     close(server->udp);
     close(server->tcp);
-}
-
-static inline int dns_server_asked(const struct dns_server *server)
-{
-    return server->asked_udp + server->asked_tcp;
 }
 
 #endif

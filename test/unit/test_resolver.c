@@ -5,180 +5,7 @@
 
 #include <cmocka.h>
 
-#include "net/resolver.h"
-#include "support/dns_server.h"
-
-static const struct dns_name names[] = {
-    {"one.test", "192.0.2.1", "2001:db8::1", 0, NULL, DNS_PLAIN},
-    {"two.test", "192.0.2.2", "2001:db8::2", 0, NULL, DNS_PLAIN},
-    {"v4.test", "192.0.2.4", NULL, 0, NULL, DNS_PLAIN},
-    {"private.test", "10.1.2.3", "fd00::1", 0, NULL, DNS_PLAIN},
-    {"many.test", "198.51.100.1", NULL, 100, NULL, DNS_PLAIN},
-    {"chain1.test", NULL, NULL, 0, "chain2.test", DNS_PLAIN},
-    {"chain2.test", NULL, NULL, 0, "chain3.test", DNS_PLAIN},
-    {"chain3.test", NULL, NULL, 0, "one.test", DNS_PLAIN},
-    {"loop1.test", NULL, NULL, 0, "loop2.test", DNS_PLAIN},
-    {"loop2.test", NULL, NULL, 0, "loop1.test", DNS_PLAIN},
-    {"broken.test", "192.0.2.5", NULL, 0, NULL, DNS_SERVFAIL},
-    {"silent.test", "192.0.2.6", NULL, 0, NULL, DNS_SILENT},
-    {"silent2.test", "192.0.2.6", NULL, 0, NULL, DNS_SILENT},
-    {"wrong-id.test", "192.0.2.7", NULL, 0, NULL, DNS_WRONG_ID},
-    {"wrong-port.test", "192.0.2.8", NULL, 0, NULL, DNS_WRONG_PORT},
-    {"forged.test", "192.0.2.9", NULL, 0, NULL, DNS_FORGED_FIRST},
-    {"wrong-case.test", "192.0.2.10", NULL, 0, NULL, DNS_WRONG_CASE},
-    {"nas.second.test", "192.0.2.11", "2001:db8::11", 0, NULL, DNS_PLAIN},
-    {"a.b", "192.0.2.12", NULL, 0, NULL, DNS_PLAIN},
-    {"bare", "192.0.2.13", NULL, 0, NULL, DNS_PLAIN},
-    {NULL, NULL, NULL, 0, NULL, DNS_PLAIN},
-};
-
-static struct event_base *base;
-static struct dns_server server;
-static struct resolver *resolver;
-static char hosts_path[] = "/tmp/conesocks-hosts-XXXXXX", resolv_conf_path[] = "/tmp/conesocks-resolv-XXXXXX";
-
-/* A client's wish and what became of it. */
-struct wish {
-    struct resolver_query *query;
-    int answers;
-    enum resolver_status status;
-    size_t count;
-    union netaddr addresses[RESOLVER_ADDRESSES_MAX];
-    struct wish *cancels; /* when answered, cancels this other one */
-    bool frees_resolver;
-};
-
-static void on_done(void *arg, enum resolver_status status, const union netaddr *addresses, size_t count)
-{
-    struct wish *wish = arg;
-    wish->query = NULL;
-    wish->answers++;
-    wish->status = status;
-    wish->count = count;
-    if (count > 0)
-        memcpy(wish->addresses, addresses, count * sizeof(*addresses));
-    if (wish->cancels) {
-        resolver_cancel(wish->cancels->query);
-        wish->cancels->query = NULL;
-    }
-    if (wish->frees_resolver) {
-        resolver_free(resolver);
-        resolver = NULL;
-    }
-}
-
-static union netaddr address_of(const char *text)
-{
-    union netaddr address;
-    assert_true(netaddr_parse(&address, text, 1000));
-    return address;
-}
-
-static bool start_as(const char *client, struct wish *wish, const char *name, int family)
-{
-    const union netaddr from = address_of(client);
-    *wish = (struct wish){0};
-    wish->query = resolver_lookup(resolver, &from, name, family, on_done, wish);
-    assert_int_equal(wish->answers, 0); /* never before it returns, also from the cache */
-    return wish->query != NULL;
-}
-
-static void start(struct wish *wish, const char *name, int family)
-{
-    assert_true(start_as("198.51.100.7", wish, name, family));
-}
-
-static void wait_for(const struct wish *wish)
-{
-    while (wish->answers == 0)
-        assert_int_equal(event_base_loop(base, EVLOOP_ONCE), 0);
-    assert_int_equal(wish->answers, 1);
-}
-
-static struct wish look_up(const char *name, int family)
-{
-    static struct wish wish;
-    start(&wish, name, family);
-    wait_for(&wish);
-    return wish;
-}
-
-static void expect_status(const char *name, int family, enum resolver_status status)
-{
-    struct wish wish = look_up(name, family);
-    assert_int_equal(wish.status, status);
-    assert_int_equal(wish.count, 0);
-}
-
-static void expect_address(const char *name, const char *text)
-{
-    union netaddr address = address_of(text);
-    netaddr_set_port(&address, 0);
-    struct wish wish = look_up(name, address.sa.sa_family);
-    assert_int_equal(wish.status, RESOLVER_FOUND);
-    assert_int_equal(wish.count, 1);
-    char found[NETADDR_TEXT_MAX];
-    if (!netaddr_equal(&wish.addresses[0], &address))
-        fail_msg("%s is %s, not %s", name, netaddr_format(&wish.addresses[0], found), text);
-}
-
-/* Lets all that can happen without waiting happen. */
-static void settle_down(void)
-{
-    for (int i = 0; i < 20; i++)
-        event_base_loop(base, EVLOOP_NONBLOCK);
-}
-
-static void write_file(const char *path, const char *text)
-{
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    assert_true(fputs(text, file) >= 0);
-    assert_int_equal(fclose(file), 0);
-}
-
-static void open_resolver(uint64_t timeout_ms, uint32_t per_client)
-{
-    union netaddr servers[1] = {{.v4 = server.address}};
-    const struct resolver_options options = {
-        .servers = servers,
-        .server_count = 1,
-        .timeout_ms = timeout_ms,
-        .per_client = per_client,
-        .hosts_file = hosts_path,
-        .resolv_conf = resolv_conf_path,
-    };
-    resolver = resolver_new(base, &options);
-    assert_non_null(resolver);
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    base = event_base_new();
-    write_file(hosts_path, "");
-    write_file(resolv_conf_path, "");
-    if (!dns_server_open(&server, base, names, "127.0.0.1", 0))
-        dns_fail("bind");
-    open_resolver(5000, 0);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    resolver_free(resolver);
-    resolver = NULL;
-    dns_server_close(&server);
-    event_base_free(base);
-    return 0;
-}
-
-static void reopen(uint64_t timeout_ms, uint32_t per_client)
-{
-    resolver_free(resolver);
-    open_resolver(timeout_ms, per_client);
-}
+#include "support/lookups.h"
 
 static void finds_both_families(void **state)
 {
@@ -196,21 +23,288 @@ static void tells_what_does_not_exist(void **state)
     expect_status("missing.test", AF_INET, RESOLVER_NOT_FOUND);
     expect_status("missing.test", AF_INET6, RESOLVER_NOT_FOUND);
     expect_status("v4.test", AF_INET6, RESOLVER_NOT_FOUND);
+    expect_status("missing.home.arpa", AF_INET, RESOLVER_NOT_FOUND); /* the server's to say, like "test" */
+    assert_string_equal(dns_server_question(&server, 0), "missing.home.arpa");
+}
+
+static void asks_an_ipv6_server(void **state)
+{
+    (void)state;
+    dns_server_close(&server);
+    bool opened = dns_server_open(&server, base, names, "::1", 0);
+    if (!opened && dns_server_open(&server, base, names, "127.0.0.1", 0))
+        skip(); /* no IPv6 here */
+    reopen(5000, 0);
+    expect_address("one.test", "192.0.2.1");
+    assert_int_equal(dns_server_asked(&server), 1);
+}
+
+static void remembers_answers(void **state)
+{
+    (void)state;
+    expect_address("one.test", "192.0.2.1");
+    expect_status("missing.test", AF_INET, RESOLVER_NOT_FOUND);
+    expect_status("v4.test", AF_INET6, RESOLVER_NOT_FOUND);
+    int asked = dns_server_asked(&server);
+    expect_address("One.test", "192.0.2.1");
+    expect_status("missing.test", AF_INET, RESOLVER_NOT_FOUND);
+    expect_status("v4.test", AF_INET6, RESOLVER_NOT_FOUND);
+    assert_int_equal(dns_server_asked(&server), asked);
+}
+
+static void follows_aliases(void **state)
+{
+    (void)state;
+    expect_address("chain1.test", "192.0.2.1");
+    expect_address("chain1.test", "2001:db8::1");
+}
+
+/* Row 37: CNAME loop. */
+static void gives_up_on_a_loop_of_aliases(void **state)
+{
+    (void)state;
+    expect_status("loop1.test", AF_INET, RESOLVER_FAILED);
+    expect_address("one.test", "192.0.2.1");
+}
+
+/* Row 37: an answer cut short is fetched again over TCP; of 100 records the first ones are taken. */
+static void takes_a_long_answer_over_tcp(void **state)
+{
+    (void)state;
+    struct wish wish = look_up("many.test", AF_INET);
+    assert_int_equal(wish.status, RESOLVER_FOUND);
+    assert_int_equal(wish.count, RESOLVER_ADDRESSES_MAX);
+    assert_int_equal(server.asked_tcp, 1);
+    for (size_t i = 0; i < wish.count; i++) {
+        assert_int_equal(ntohl(wish.addresses[i].v4.sin_addr.s_addr) >> 8, 0xc63364);
+        for (size_t other = 0; other < i; other++)
+            assert_false(netaddr_equal(&wish.addresses[i], &wish.addresses[other]));
+    }
+}
+
+/* Row 37: answers with the wrong number, from the wrong port. */
+static void believes_no_forged_answer(void **state)
+{
+    (void)state;
+    reopen(300, 0);
+    expect_status("wrong-id.test", AF_INET, RESOLVER_TIMED_OUT);
+    expect_status("wrong-port.test", AF_INET, RESOLVER_TIMED_OUT);
+    expect_address("forged.test", "192.0.2.9");
+}
+
+/* 0x20. A server that loses the case gets more questions, but is not lost itself. */
+static void asks_in_mixed_case(void **state)
+{
+    (void)state;
+    expect_address("one.test", "192.0.2.1");
+    expect_address("two.test", "192.0.2.2");
+    expect_address("v4.test", "192.0.2.4");
+    expect_address("private.test", "10.1.2.3");
+    assert_true(server.asked_in_mixed_case > 0);
+    int asked = dns_server_asked(&server);
+    expect_address("wrong-case.test", "192.0.2.10");
+    assert_true(dns_server_asked(&server) > asked + 1);
+}
+
+static void forgets_failures(void **state)
+{
+    (void)state;
+    expect_status("broken.test", AF_INET, RESOLVER_FAILED);
+    int asked = dns_server_asked(&server);
+    expect_status("broken.test", AF_INET, RESOLVER_FAILED);
+    assert_true(dns_server_asked(&server) > asked);
+}
+
+/* Row 38: while the server is down, what is known goes on; when it is back, names are found again without delay. */
+static void survives_a_dead_server(void **state)
+{
+    (void)state;
+    reopen(300, 0);
+    expect_address("one.test", "192.0.2.1");
+    server.silent = true;
+    for (int i = 0; i < 6; i++) {
+        expect_status("two.test", AF_INET, RESOLVER_TIMED_OUT);
+        expect_address("one.test", "192.0.2.1");
+        expect_address("localhost", "127.0.0.1");
+    }
+    server.silent = false;
+    expect_address("v4.test", "192.0.2.4"); /* not asked for before */
+    enum resolver_status status = RESOLVER_TIMED_OUT;
+    for (int i = 0; i < 8 && status == RESOLVER_TIMED_OUT; i++) /* libunbound asks again after 1.5 s or less */
+        status = look_up("two.test", AF_INET).status;
+    assert_int_equal(status, RESOLVER_FOUND);
+}
+
+static void answers_loopback_itself(void **state)
+{
+    (void)state;
+    write_file(hosts_path, "203.0.113.1 localhost\n");
+    const char *const localhosts[] = {"localhost", "LocalHost", "localhost.", "a.localhost", "a.b.localhost."};
+    for (size_t i = 0; i < sizeof(localhosts) / sizeof(localhosts[0]); i++) {
+        expect_address(localhosts[i], "127.0.0.1");
+        expect_address(localhosts[i], "::1");
+    }
+    assert_int_equal(dns_server_asked(&server), 0);
+    expect_status("nolocalhost", AF_INET, RESOLVER_NOT_FOUND);
+    assert_int_equal(dns_server_asked(&server), 1);
+}
+
+static void honours_the_hosts_file(void **state)
+{
+    (void)state;
+    write_file(hosts_path, "192.0.2.50 box box.lan # one.test\n"
+                           "what is this\n"
+                           "2001:db8::50 box\n"
+                           "0.0.0.0 two.test\n");
+    expect_address("box", "192.0.2.50");
+    expect_address("BOX.lan.", "192.0.2.50");
+    expect_address("box", "2001:db8::50");
+    expect_address("two.test", "0.0.0.0");
+    expect_status("two.test", AF_INET6, RESOLVER_NOT_FOUND); /* hidden in both families */
+    assert_int_equal(dns_server_asked(&server), 0);
+    expect_address("one.test", "192.0.2.1"); /* a comment is none */
+
+    write_file(hosts_path, "192.0.2.51 box\n"); /* from the next lookup on */
+    expect_address("box", "192.0.2.51");
+    expect_address("two.test", "192.0.2.2");
+    assert_int_equal(unlink(hosts_path), 0);
+    expect_status("box", AF_INET, RESOLVER_NOT_FOUND);
+}
+
+static void tries_the_search_domains(void **state)
+{
+    (void)state;
+    write_file(resolv_conf_path, "search first.test second.test\n");
+    expect_address("nas", "192.0.2.11");
+    assert_string_equal(dns_server_question(&server, 1), "nas.first.test");
+    assert_string_equal(dns_server_question(&server, 0), "nas.second.test");
+    expect_address("nas", "2001:db8::11");
+    expect_address("bare", "192.0.2.13");
+    assert_string_equal(dns_server_question(&server, 2), "bare.first.test");
+    assert_string_equal(dns_server_question(&server, 1), "bare.second.test");
+    assert_string_equal(dns_server_question(&server, 0), "bare");
+    expect_status("nowhere", AF_INET, RESOLVER_NOT_FOUND);
+
+    int asked = dns_server_asked(&server);
+    expect_address("bare.", "192.0.2.13"); /* known */
+    expect_address("a.b", "192.0.2.12");
+    assert_int_equal(dns_server_asked(&server), asked + 1);
+    write_file(resolv_conf_path, "search first.test second.test\noptions ndots:2\n");
+    expect_address("a.b", "192.0.2.12");
+    assert_string_equal(dns_server_question(&server, 1), "a.b.first.test");
+}
+
+/* Names that make one too long with a search domain are not asked for with it. */
+static void skips_search_domains_that_do_not_fit(void **state)
+{
+    (void)state;
+    char conf[600] = "search ";
+    for (int i = 0; i < 4; i++)
+        strcat(conf, "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffg.");
+    strcat(conf, "test\n");
+    write_file(resolv_conf_path, conf);
+    expect_address("bare", "192.0.2.13");
+    assert_int_equal(dns_server_asked(&server), 1);
+}
+
+/* Row 15. */
+static void refuses_names_that_are_none(void **state)
+{
+    (void)state;
+#define LABEL_63 "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffggg"
+#define NAME_192 LABEL_63 "." LABEL_63 "." LABEL_63 "."
+    static const struct {
+        const char *name;
+        bool valid;
+    } table[] = {
+        {"a", true},
+        {"example.com", true},
+        {"example.com.", true},
+        {"EXAMPLE.com", true},
+        {"xn--bcher-kva.example", true},
+        {"_sip._udp.example", true},
+        {"3com.example", true},
+        {"1.2.3.4.example", true},
+        {"0x7f.1.example", true},
+        {"1e3", true},
+        {"0x7g", true},
+        {"a-", true},
+        {LABEL_63, true},
+        {NAME_192 "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeefffffffffff", true},  /* 253 */
+        {NAME_192 "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeefffffffffff.", true}, /* and the root */
+        {NAME_192 "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffff", false},
+        {LABEL_63 "a", false},
+        {"www." LABEL_63 "a.example", false},
+        {"", false},
+        {".", false},
+        {"..", false},
+        {".example", false},
+        {"a..example", false},
+        {"example..", false},
+        {"1", false},
+        {"0", false},
+        {"1.", false},
+        {"127.1", false},
+        {"0x7f.1", false},
+        {"0x7f", false},
+        {"0X7F", false},
+        {"0x", false},
+        {"example.0x7f", false},
+        {"017700000001", false},
+        {"2130706433", false},
+        {"1.2.3.4", false},
+        {"1.2.3.4.", false},
+        {"1.2.3", false},
+        {"example.123", false},
+        {"[::1]", false},
+        {"::1", false},
+        {"fe80::1%eth0", false},
+        {"a b", false},
+        {" a", false},
+        {"a\n", false},
+        {"a/b", false},
+        {"a@b", false},
+        {"b\303\274cher.example", false},
+        {"*.example", false},
+        {"a\\.b", false},
+    };
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        struct wish wish;
+        if (resolver_name_valid(table[i].name, strlen(table[i].name)) != table[i].valid)
+            fail_msg("\"%s\" must be %s", table[i].name, table[i].valid ? "taken" : "refused");
+        if (!table[i].valid)
+            assert_false(start_as("198.51.100.7", &wish, table[i].name, AF_INET));
+    }
+    assert_false(resolver_name_valid("a\0b", 3));
+    assert_false(resolver_name_valid("a\0", 2));
+    char long_name[300];
+    memset(long_name, 'a', sizeof(long_name));
+    for (size_t i = 9; i < sizeof(long_name); i += 10)
+        long_name[i] = '.';
+    assert_true(resolver_name_valid(long_name, 253));
+    assert_false(resolver_name_valid(long_name, 255));
+    assert_false(resolver_name_valid(long_name, 300));
 }
 
 int main(void)
 {
-    close(mkstemp(hosts_path));
-    close(mkstemp(resolv_conf_path));
-#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(finds_both_families),
-        T(tells_what_does_not_exist),
+        LOOKUP_TEST(finds_both_families),
+        LOOKUP_TEST(tells_what_does_not_exist),
+        LOOKUP_TEST(asks_an_ipv6_server),
+        LOOKUP_TEST(remembers_answers),
+        LOOKUP_TEST(follows_aliases),
+        LOOKUP_TEST(gives_up_on_a_loop_of_aliases),
+        LOOKUP_TEST(takes_a_long_answer_over_tcp),
+        LOOKUP_TEST(believes_no_forged_answer),
+        LOOKUP_TEST(asks_in_mixed_case),
+        LOOKUP_TEST(forgets_failures),
+        LOOKUP_TEST(survives_a_dead_server),
+        LOOKUP_TEST(answers_loopback_itself),
+        LOOKUP_TEST(honours_the_hosts_file),
+        LOOKUP_TEST(tries_the_search_domains),
+        LOOKUP_TEST(skips_search_domains_that_do_not_fit),
+        LOOKUP_TEST(refuses_names_that_are_none),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    unlink(hosts_path);
-    unlink(resolv_conf_path);
-    (void)reopen;
-    (void)settle_down;
-    return failed;
+    return cmocka_run_group_tests(tests, make_files, remove_files);
 }

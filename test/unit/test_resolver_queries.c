@@ -1,0 +1,173 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "support/lookups.h"
+
+static void cancels_in_every_phase(void **state)
+{
+    (void)state;
+    struct wish asked, cached, local, searching, killer;
+    expect_address("one.test", "192.0.2.1");
+    start(&asked, "two.test", AF_INET);
+    start(&cached, "one.test", AF_INET);
+    start(&local, "localhost", AF_INET);
+    resolver_cancel(asked.query);
+    resolver_cancel(cached.query);
+    resolver_cancel(local.query);
+    settle_down();
+    assert_int_equal(asked.answers + cached.answers + local.answers, 0);
+
+    /* From within another's `done`, and in the order in which they are answered. */
+    start(&killer, "localhost", AF_INET);
+    start(&local, "localhost", AF_INET);
+    killer.cancels = &local;
+    wait_for(&killer);
+    start(&killer, "localhost", AF_INET);
+    start(&asked, "v4.test", AF_INET);
+    killer.cancels = &asked;
+    wait_for(&killer);
+    settle_down();
+    assert_int_equal(asked.answers + local.answers, 0);
+
+    /* Between two names. */
+    write_file(resolv_conf_path, "search first.test second.test\n");
+    start(&searching, "nas", AF_INET);
+    int before = dns_server_asked(&server);
+    while (dns_server_asked(&server) < before + 2)
+        event_base_loop(base, EVLOOP_ONCE);
+    resolver_cancel(searching.query);
+    settle_down();
+    assert_int_equal(searching.answers, 0);
+    expect_address("v4.test", "192.0.2.4");
+}
+
+/* And after: what libunbound still has must find nothing to call. */
+static void frees_in_every_phase(void **state)
+{
+    (void)state;
+    struct wish asked, cached, local, forgotten, freer;
+    for (int from_done = 0; from_done < 2; from_done++) {
+        expect_address("one.test", "192.0.2.1");
+        start(&forgotten, "silent.test", AF_INET);
+        resolver_cancel(forgotten.query);
+        start(&freer, "localhost", AF_INET);
+        start(&asked, "silent.test", AF_INET);
+        start(&cached, "one.test", AF_INET);
+        start(&local, "localhost", AF_INET);
+        freer.frees_resolver = from_done;
+        if (from_done)
+            wait_for(&freer);
+        else
+            resolver_free(resolver);
+        settle_down();
+        assert_int_equal(asked.answers + cached.answers + local.answers + forgotten.answers, 0);
+        open_resolver(300, 0);
+    }
+    /* When its time is up. */
+    start(&asked, "silent.test", AF_INET);
+    asked.frees_resolver = true;
+    wait_for(&asked);
+    assert_int_equal(asked.status, RESOLVER_TIMED_OUT);
+}
+
+/* Row 36. */
+static void bounds_the_queries_of_a_client(void **state)
+{
+    (void)state;
+    struct wish wishes[8];
+    reopen(5000, 2);
+    assert_true(start_as("198.51.100.7", &wishes[0], "one.test", AF_INET));
+    assert_true(start_as("198.51.100.7", &wishes[1], "two.test", AF_INET));
+    assert_false(start_as("198.51.100.7", &wishes[2], "v4.test", AF_INET));
+    assert_false(start_as("::ffff:198.51.100.7", &wishes[2], "localhost", AF_INET));
+    assert_true(start_as("198.51.100.8", &wishes[3], "one.test", AF_INET));
+    wait_for(&wishes[0]);
+    wait_for(&wishes[1]);
+    assert_true(start_as("198.51.100.7", &wishes[2], "v4.test", AF_INET));
+
+    /* One /64 is one client. */
+    assert_true(start_as("2001:db8:1:2::1", &wishes[4], "one.test", AF_INET));
+    assert_true(start_as("2001:db8:1:2:ffff::1", &wishes[5], "one.test", AF_INET));
+    assert_false(start_as("2001:db8:1:2:8000::9", &wishes[6], "one.test", AF_INET));
+    assert_true(start_as("2001:db8:1:3::1", &wishes[6], "one.test", AF_INET));
+    wait_for(&wishes[4]);
+    assert_true(start_as("2001:db8:1:2::1", &wishes[7], "one.test", AF_INET));
+}
+
+static void counts_what_a_client_gave_up(void **state)
+{
+    (void)state;
+    struct wish wish;
+    reopen(5000, 1);
+    start(&wish, "silent.test", AF_INET);
+    resolver_cancel(wish.query);
+    assert_false(start_as("198.51.100.7", &wish, "one.test", AF_INET)); /* libunbound is still at it */
+    assert_true(start_as("198.51.100.8", &wish, "one.test", AF_INET));
+    resolver_cancel(wish.query);
+    settle_down(); /* answered */
+    assert_true(start_as("198.51.100.8", &wish, "one.test", AF_INET));
+    wait_for(&wish);
+    assert_true(start_as("198.51.100.8", &wish, "localhost", AF_INET));
+    resolver_cancel(wish.query);
+    assert_true(start_as("198.51.100.8", &wish, "localhost", AF_INET));
+}
+
+static void bounds_all_queries(void **state)
+{
+    (void)state;
+    static struct wish wishes[4096];
+    size_t started = 0;
+    while (started < 4096 && start_as("198.51.100.7", &wishes[started], "silent.test", AF_INET))
+        started++;
+    assert_in_range(started, 512, 4095);
+}
+
+/* Servers of resolv.conf answer on port 53 only, which not everybody may have. */
+static void moves_when_resolv_conf_changes(void **state)
+{
+    (void)state;
+    static struct dns_server first, second;
+    if (!dns_server_open(&first, base, names, "127.83.0.1", 53))
+        skip();
+    assert_true(dns_server_open(&second, base, names, "127.83.0.2", 53));
+    resolver_free(resolver);
+    write_file(resolv_conf_path, "nameserver 127.83.0.1\n");
+    const struct resolver_options options = {
+        .timeout_ms = 5000, .hosts_file = hosts_path, .resolv_conf = resolv_conf_path};
+    resolver = resolver_new(base, &options);
+    assert_non_null(resolver);
+    expect_address("one.test", "192.0.2.1");
+    assert_int_equal(dns_server_asked(&first), 1);
+
+    first.silent = true;
+    struct wish moved, forgotten;
+    start(&moved, "two.test", AF_INET);
+    start(&forgotten, "v4.test", AF_INET);
+    resolver_cancel(forgotten.query);
+    settle_down();
+    write_file(resolv_conf_path, "# elsewhere\nnameserver 127.83.0.2\n");
+    expect_address("one.test", "192.0.2.1");
+    wait_for(&moved);
+    assert_int_equal(moved.status, RESOLVER_FOUND);
+    assert_int_equal(forgotten.answers, 0);
+    assert_int_equal(dns_server_asked(&second), 2);
+    dns_server_close(&first);
+    dns_server_close(&second);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        LOOKUP_TEST(cancels_in_every_phase),
+        LOOKUP_TEST(frees_in_every_phase),
+        LOOKUP_TEST(bounds_the_queries_of_a_client),
+        LOOKUP_TEST(counts_what_a_client_gave_up),
+        LOOKUP_TEST(bounds_all_queries),
+        LOOKUP_TEST(moves_when_resolv_conf_changes),
+    };
+    return cmocka_run_group_tests(tests, make_files, remove_files);
+}
