@@ -111,15 +111,14 @@ static bool is_localhost(const char *name)
 }
 
 /* Puts the next name to ask for into `question`: like libc, a name with few dots is looked for in each search domain
- * before it is tried as it is. false: there are no more. */
+ * before it is tried as it is. A final dot makes no valid name with a domain. false: there are no more. */
 static bool next_question(struct resolver_query *query)
 {
     const struct resolv_conf *conf = &query->resolver->resolv_conf;
     size_t len = strlen(query->name), dots = 0;
     for (size_t i = 0; i < len; i++)
         dots += query->name[i] == '.';
-    bool absolute = query->name[len - 1] == '.';
-    size_t searched = absolute || dots >= conf->ndots ? 0 : conf->search_count;
+    size_t searched = dots < conf->ndots ? conf->search_count : 0;
 
     while (query->candidate < searched) {
         const char *domain = conf->search[query->candidate++];
@@ -320,10 +319,9 @@ static bool same_servers(const struct resolv_conf *a, const struct resolv_conf *
 
 static void end_unbound(struct resolver *resolver)
 {
-    struct resolver_query *query;
-    LIST_FOREACH(query, &resolver->queries, entry)
-    if (query->asked)
-        ub_cancel(resolver->unbound, query->async_id); /* else its end would call back */
+    for (struct resolver_query *query = LIST_FIRST(&resolver->queries); query; query = LIST_NEXT(query, entry))
+        if (query->asked)
+            ub_cancel(resolver->unbound, query->async_id); /* else its end would call back */
     unbound_delete(resolver->unbound);
 }
 

@@ -1,6 +1,6 @@
 /*
  * Names to addresses, without ever blocking: libunbound on the worker's event base, with its cache, TCP fallback, EDNS,
- * 0x20 and random ports. Servers from the configuration or resolv.conf; /etc/hosts is honoured.
+ * 0x20 and random ports. Servers from the configuration or resolv.conf; /etc/hosts is honoured. One for each thread.
  */
 #ifndef CONESOCKS_NET_RESOLVER_H
 #define CONESOCKS_NET_RESOLVER_H
@@ -16,10 +16,10 @@ struct resolver;
 struct resolver_query;
 
 struct resolver_options {
-    const union netaddr *servers; /* with port; none: resolv.conf, or 127.0.0.1 when that names none, like libc */
+    const union netaddr *servers; /* with port; none: resolv.conf's, or 127.0.0.1 when that names none, like libc */
     size_t server_count;
     uint64_t timeout_ms;     /* an answer that takes longer is RESOLVER_TIMED_OUT */
-    uint32_t per_client;     /* queries under way at once for one client address (0 = no limit) */
+    uint32_t per_client;     /* queries under way at once for one IPv4 address or IPv6 /64 (0 = no limit) */
     const char *hosts_file;  /* NULL: /etc/hosts */
     const char *resolv_conf; /* NULL: /etc/resolv.conf */
 };
@@ -42,13 +42,15 @@ struct resolver *resolver_new(struct event_base *base, const struct resolver_opt
 void resolver_free(struct resolver *resolver);
 
 /*
- * Asks for the addresses of `name` in AF_INET or AF_INET6. `done` is never called before this returns.
- * NULL: too many queries are under way for `client` (its host counts, not its port), or the name is no host name, or no
- * memory.
+ * Asks for the addresses of `name` in AF_INET or AF_INET6. `done` is never called before this returns. Like libc: the
+ * hosts file goes first, and a name with few dots is looked for in resolv.conf's search domains before it is asked for
+ * as it is. Both files are read again when they change.
+ * NULL: too many queries are under way, for `client` (its host counts, not its port) or in all, or the name is no host
+ * name, or no memory.
  */
 struct resolver_query *resolver_lookup(struct resolver *resolver, const union netaddr *client, const char *name,
                                        int family, resolver_done *done, void *arg);
-/* Forgets a query: its `done` will not be called. */
+/* Forgets a query: its `done` will not be called. It counts for its client until libunbound is done with it. */
 void resolver_cancel(struct resolver_query *query);
 
 /* A host name that may be asked for: RFC 1123 letters, digits, '-' and '_' in labels of 1 to 63, 253 in all, and not

@@ -53,10 +53,8 @@ void resolv_conf_parse(struct resolv_conf *conf, char *text)
     *conf = (struct resolv_conf){.ndots = 1};
     char *lines = NULL, *line = text ? strtok_r(text, "\n", &lines) : NULL;
     for (; line; line = strtok_r(NULL, "\n", &lines)) {
-        if (*line == '#' || *line == ';')
-            continue;
         char *rest = NULL;
-        const char *keyword = strtok_r(line, BLANK, &rest);
+        const char *keyword = strtok_r(line, BLANK, &rest); /* in a comment, something else than below */
         if (!keyword)
             continue;
         if (strcmp(keyword, "nameserver") == 0)

@@ -30,9 +30,6 @@ static const struct {
     {"infra-cache-numhosts:", "64"},
     {"cache-max-negative-ttl:", "60"},
     {"serve-expired:", "no"},
-    /* A server that was down is used again at once. libunbound would double its patience up to two minutes and
-     * remember failures for fifteen: forgotten every 3 s, it waits 1.5 s at most before it sends again. */
-    {"infra-host-ttl:", "3"},
     /* Silence ends a query by the number of sends, whose failure is not cached, before it ends it by the attempts at
      * one server, whose failure answers for the name for another 5 s. */
     {"max-sent-count:", "8"},
@@ -41,6 +38,14 @@ static const struct {
 
 /* Names that libunbound would deny by itself, where libc asks the server. "localhost" is answered before. */
 static const char *const asked_zones[] = {"test.", "home.arpa."};
+
+/* For how many seconds a server's delays and failures are remembered. libunbound doubles its patience with each loss,
+ * up to two minutes: forgetting makes it ask a server that was down again within two seconds. A longer memory spares
+ * the others' lookups the time that a dead one among them costs. */
+static const char *memory_of(size_t servers)
+{
+    return servers == 1 ? "1" : "5";
+}
 
 static int add_server(struct ub_ctx *context, const union netaddr *server)
 {
@@ -67,6 +72,8 @@ static const char *set_up(struct ub_ctx *context, const union netaddr *servers, 
     for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
         if ((*error = ub_ctx_set_option(context, settings[i].name, settings[i].value)) != 0)
             return settings[i].name;
+    if ((*error = ub_ctx_set_option(context, "infra-host-ttl:", memory_of(count))) != 0)
+        return "infra-host-ttl";
     for (size_t i = 0; i < count; i++)
         if ((*error = add_server(context, &servers[i])) != 0)
             return "name server";

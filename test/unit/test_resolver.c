@@ -7,6 +7,8 @@
 
 #include "support/lookups.h"
 
+#define LABEL_63 "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffggg"
+
 static void finds_both_families(void **state)
 {
     (void)state;
@@ -111,6 +113,7 @@ static void forgets_failures(void **state)
     (void)state;
     expect_status("broken.test", AF_INET, RESOLVER_FAILED);
     int asked = dns_server_asked(&server);
+    assert_in_range(asked, 1, 10); /* nor does it hammer */
     expect_status("broken.test", AF_INET, RESOLVER_FAILED);
     assert_true(dns_server_asked(&server) > asked);
 }
@@ -192,6 +195,9 @@ static void tries_the_search_domains(void **state)
     write_file(resolv_conf_path, "search first.test second.test\noptions ndots:2\n");
     expect_address("a.b", "192.0.2.12");
     assert_string_equal(dns_server_question(&server, 1), "a.b.first.test");
+    asked = dns_server_asked(&server);
+    expect_status("absent.", AF_INET, RESOLVER_NOT_FOUND);
+    assert_int_equal(dns_server_asked(&server), asked + 1);
 }
 
 /* Names that make one too long with a search domain are not asked for with it. */
@@ -204,14 +210,17 @@ static void skips_search_domains_that_do_not_fit(void **state)
     strcat(conf, "test\n");
     write_file(resolv_conf_path, conf);
     expect_address("bare", "192.0.2.13");
-    assert_int_equal(dns_server_asked(&server), 1);
+    expect_status(LABEL_63, AF_INET, RESOLVER_NOT_FOUND);
+    assert_int_equal(dns_server_asked(&server), 2);
+    write_file(resolv_conf_path, "search 192.0.2.1 b@d second.test\n"); /* nor with those that are none */
+    expect_address("nas", "192.0.2.11");
+    assert_int_equal(dns_server_asked(&server), 3);
 }
 
 /* Row 15. */
 static void refuses_names_that_are_none(void **state)
 {
     (void)state;
-#define LABEL_63 "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffggg"
 #define NAME_192 LABEL_63 "." LABEL_63 "." LABEL_63 "."
     static const struct {
         const char *name;

@@ -89,7 +89,10 @@ static void bounds_the_queries_of_a_client(void **state)
     wait_for(&wishes[1]);
     assert_true(start_as("198.51.100.7", &wishes[2], "v4.test", AF_INET));
 
-    /* One /64 is one client. */
+    /* One /64 is one client, and none that has the same bytes in IPv4. */
+    assert_true(start_as("32.1.13.184", &wishes[7], "silent.test", AF_INET));
+    assert_true(start_as("32.1.13.184", &wishes[7], "silent.test", AF_INET));
+    assert_true(start_as("2001:db8::1", &wishes[7], "silent.test", AF_INET));
     assert_true(start_as("2001:db8:1:2::1", &wishes[4], "one.test", AF_INET));
     assert_true(start_as("2001:db8:1:2:ffff::1", &wishes[5], "one.test", AF_INET));
     assert_false(start_as("2001:db8:1:2:8000::9", &wishes[6], "one.test", AF_INET));
@@ -142,6 +145,10 @@ static void moves_when_resolv_conf_changes(void **state)
     assert_non_null(resolver);
     expect_address("one.test", "192.0.2.1");
     assert_int_equal(dns_server_asked(&first), 1);
+
+    write_file(resolv_conf_path, "nameserver 127.83.0.1\noptions ndots:2\n");
+    expect_address("one.test", "192.0.2.1");
+    assert_int_equal(dns_server_asked(&first), 1); /* the same servers, so what is known stays */
 
     first.silent = true;
     struct wish moved, forgotten;
