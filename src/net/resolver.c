@@ -50,8 +50,7 @@ struct resolver {
     struct ub_ctx *unbound;
     struct timeval timeout;
     uint32_t per_client;
-    union netaddr *servers; /* from the options; none: resolv.conf's */
-    size_t server_count;
+    size_t server_count; /* of the options; 0: resolv.conf's are used */
     char *hosts_path, *resolv_conf_path;
     struct file_stamp hosts_stamp, resolv_conf_stamp;
     struct hosts hosts;
@@ -222,7 +221,7 @@ static enum resolver_status read_answer(struct resolver_query *query, const uint
     for (int i = 0; i < ns_msg_count(message, ns_s_an); i++) {
         ns_rr record;
         if (ns_parserr(&message, ns_s_an, i, &record) != 0)
-            return RESOLVER_FAILED;
+            break; /* what came before is good */
         if (ns_rr_type(record) == type && ns_rr_rdlen(record) == len)
             add_address(query, ns_rr_rdata(record), len);
     }
@@ -254,7 +253,7 @@ static void query_ask(struct resolver_query *query)
 
 /* Only libunbound can end a query that it has, so a forgotten one keeps its client's place until then: else a client
  * could have any number under way by giving each up at once. */
-static void query_forget(struct resolver_query *query)
+void resolver_cancel(struct resolver_query *query)
 {
     event_del(&query->event);
     query->done = NULL;
@@ -269,7 +268,7 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
     resolver_done *done = query->done;
     void *done_arg = query->arg;
     if (query->asked) {
-        query_forget(query);
+        resolver_cancel(query);
         done(done_arg, RESOLVER_TIMED_OUT, NULL, 0);
     } else if (query->status != RESOLVER_FOUND && !query->local && next_question(query)) {
         query_ask(query);
@@ -450,9 +449,4 @@ struct resolver_query *resolver_lookup(struct resolver *resolver, const union ne
     else if (next_question(query))
         query_ask(query);
     return query;
-}
-
-void resolver_cancel(struct resolver_query *query)
-{
-    query_forget(query);
 }
