@@ -25,10 +25,10 @@
 /* How soon an external socket that could not be opened is tried again. */
 #define REOPEN_AFTER_MS 1000
 
+/* The socket that the internet sees, of one family. */
 struct external {
     struct assoc *assoc;
-    struct dgram_socket socket; /* fd -1: not open */
-    uint64_t failed_ms;
+    struct dgram_socket socket;
     struct event readable;
 };
 
@@ -38,7 +38,8 @@ struct assoc {
     struct dgram_socket client;
     bool connected; /* the client's socket takes datagrams from flow.client only */
     struct event client_readable;
-    struct external external[FAMILY_COUNT];
+    struct external *external[FAMILY_COUNT]; /* NULL: not opened yet */
+    uint64_t open_failed_ms[FAMILY_COUNT];
     struct names *names;   /* NULL until the first name */
     struct filter *filter; /* NULL: endpoint-independent */
 };
@@ -111,25 +112,29 @@ static int open_external(struct assoc *assoc, int family)
     const struct config *config = assoc->env->config;
     const union netaddr *wanted = slot == FAMILY_V4 ? &config->outbound.address_v4 : &config->outbound.address_v6;
     union netaddr local = wanted->sa.sa_family == AF_UNSPEC ? netaddr_any(family) : *wanted;
-    struct external *external = &assoc->external[slot];
-    int fd = sock_udp(&local, &assoc->env->ports);
+    struct external *external = calloc(1, sizeof(*external));
+    int fd = external ? sock_udp(&local, &assoc->env->ports) : -ENOMEM;
     if (fd < 0) {
-        external->failed_ms = env_now(assoc->env);
+        free(external);
+        assoc->open_failed_ms[slot] = env_now(assoc->env);
         return fd;
     }
+    external->assoc = assoc;
     external->socket = dgram_io_adopt(assoc->env->dgrams, fd);
-    assoc->flow.external[slot] = local;
     event_assign(&external->readable, assoc->env->base, fd, EV_READ | EV_PERSIST, on_external_readable, external);
     event_add(&external->readable, NULL);
+    assoc->external[slot] = external;
+    assoc->flow.external[slot] = local;
     return 0;
 }
 
 static bool has_external(struct assoc *assoc, int family)
 {
-    const struct external *external = &assoc->external[family_index(family)];
-    if (external->socket.fd >= 0)
+    int slot = family_index(family);
+    uint64_t failed_ms = assoc->open_failed_ms[slot];
+    if (assoc->external[slot])
         return true;
-    if (external->failed_ms && env_now(assoc->env) - external->failed_ms < REOPEN_AFTER_MS)
+    if (failed_ms && env_now(assoc->env) - failed_ms < REOPEN_AFTER_MS)
         return false;
     return open_external(assoc, family) == 0;
 }
@@ -140,7 +145,7 @@ static void flush_up(struct assoc *assoc)
     struct dgram_tally tally = {0};
     for (int slot = 0; slot < FAMILY_COUNT; slot++)
         if (env->to_external[slot].count)
-            dgram_io_send(env->dgrams, &assoc->external[slot].socket, &env->to_external[slot], &tally);
+            dgram_io_send(env->dgrams, &assoc->external[slot]->socket, &env->to_external[slot], &tally);
     assoc->flow.up_datagrams += tally.datagrams;
     assoc->flow.up_bytes += tally.bytes;
     metrics_add(&env->metrics.udp_up_datagrams_total, tally.datagrams);
@@ -366,8 +371,6 @@ int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, co
         return -ENOMEM;
     assoc->env = env;
     assoc->client.fd = -1;
-    for (int slot = 0; slot < FAMILY_COUNT; slot++)
-        assoc->external[slot] = (struct external){.assoc = assoc, .socket.fd = -1};
     struct assoc_flow *flow = &assoc->flow;
     flow->client_host = *peer;
     netaddr_set_port(&flow->client_host, 0);
@@ -409,11 +412,12 @@ void assoc_free(struct assoc *assoc)
         close(assoc->client.fd);
     }
     for (int slot = 0; slot < FAMILY_COUNT; slot++) {
-        struct external *external = &assoc->external[slot];
-        if (external->socket.fd < 0)
+        struct external *external = assoc->external[slot];
+        if (!external)
             continue;
         event_del(&external->readable);
         close(external->socket.fd);
+        free(external);
     }
     names_free(assoc->names);
     filter_free(assoc->filter);
