@@ -161,7 +161,7 @@ static void refuse_request(struct session *session, enum socks5_reply code, cons
 {
     session->reply = code;
     metrics_add(&session->env->metrics.requests_refused_total, 1);
-    handshake_reply(&session->negotiation->handshake, code, NULL);
+    handshake_reply(&session->negotiation->handshake, (uint8_t)code, NULL);
     refuse(session, why);
 }
 
@@ -338,7 +338,7 @@ static void negotiate(struct session *session)
     size_t len = had + (size_t)n, used;
     enum handshake_step step = handshake_advance(handshake, negotiation->in, len, &used);
     size_t take = step == HANDSHAKE_MORE ? (size_t)n : used > had ? used - had : 0;
-    (void)recv(session->fd, NULL, take, MSG_TRUNC);
+    (void)recv(session->fd, negotiation->in + had, take, 0); /* the same bytes, now for good */
     negotiation->len = 0;
     switch (step) {
     case HANDSHAKE_MORE:
