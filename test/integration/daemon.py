@@ -43,7 +43,7 @@ class Conesocks:
             self.process = host.start(*command, stdout=log, stderr=log, preexec_fn=limit)
         wait_until(lambda: self.listening() or self.process.poll() is not None, "the listener")
         assert self.process.poll() is None, f"conesocks did not start:\n{self.log}"
-        self.baseline = self.descriptors()
+        self.baseline = len(self.descriptors())
 
     def configure(self, config):
         # JSON is YAML, so a dict needs no library.
@@ -62,7 +62,16 @@ class Conesocks:
         return re.findall(r"^conesocks: info: server: listening on (\S+)", self.log, re.MULTILINE)
 
     def descriptors(self):
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        """What its descriptors stand for. Pipes are left out: idle ones are kept for the next stream."""
+        names = []
+        for entry in Path(f"/proc/{self.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                names.append(os.readlink(entry))
+        return [name for name in names if not name.startswith("pipe:")]
+
+    def is_idle(self):
+        """Has it given back what its sessions held?"""
+        return len(self.descriptors()) <= self.baseline
 
     def cpu_seconds(self):
         fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rsplit(") ", 1)[1].split()
@@ -104,8 +113,7 @@ class Conesocks:
     def stop(self):
         """SIGTERM must end it well: all sessions closed, nothing left open, nothing to report."""
         if self.process.poll() is None:
-            wait_until(lambda: self.leaves_lookups or self.descriptors() <= self.baseline or self.process.poll() is not None,
-                       f"descriptors to return to {self.baseline}, now {os.listdir(f'/proc/{self.pid}/fd')}")
+            wait_until(lambda: self.leaves_lookups or self.is_idle(), f"descriptors to return to {self.baseline}")
             self.process.send_signal(signal.SIGTERM)
         try:
             status = self.process.wait(PATIENCE)

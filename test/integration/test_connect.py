@@ -319,7 +319,7 @@ def test_client_leaves_while_connecting(net, start, lan, black_hole):
     sock = net.client.connect(CLIENT_V4, lan)
     socks5.negotiate(sock)
     sock.sendall(socks5.request_message(socks5.CONNECT, (INET1_OTHER_V4, 80)))
-    wait_until(lambda: proxy.descriptors() == proxy.baseline + 2, "the attempt to connect")
+    wait_until(lambda: len(proxy.descriptors()) == proxy.baseline + 2, "the attempt to connect")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     sock.close()
     proxy.session()
