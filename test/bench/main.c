@@ -1,0 +1,184 @@
+/*
+ * bench_load: drives a SOCKS5 server, any, through one load after the other, and writes what it found as lines of JSON.
+ */
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/util.h"
+#include "load.h"
+#include "payload.h"
+
+static const struct load loads[] = {
+    {"echo-1x32", "64 B there and back, 1 association, 32 in flight", load_echo, PER_MILLION_DATAGRAMS, 1, 32, 64,
+     false, false},
+    {"echo-32x8", "200 B there and back, 32 associations, 8 in flight each", load_echo, PER_MILLION_DATAGRAMS, 32, 8,
+     200, false, false},
+    {"echo-64x1", "64 B there and back, 64 associations, 1 in flight each", load_echo, PER_MILLION_DATAGRAMS, 64, 1, 64,
+     false, false},
+    {"up", "1200 B to the target, 128 in flight", load_flow, PER_GB, 1, 128, 1200, false, false},
+    {"down", "1200 B to the client, 128 in flight", load_flow, PER_GB, 1, 128, 1200, true, false},
+    {"up-segments", "as up, both ends with UDP_SEGMENT and UDP_GRO", load_flow, PER_GB, 1, 128, 1200, false, true},
+    {"down-segments", "as down, both ends with UDP_SEGMENT and UDP_GRO", load_flow, PER_GB, 1, 128, 1200, true, true},
+    {"churn", "association, one datagram there and back, close", load_churn, PER_CYCLE, 1, 1, 64, false, false},
+    {"idle", "1000 associations that keep silent", load_idle, NOT_DIVIDED, 1000, 1, 64, false, false},
+    {"scale", "6000 associations in turn, 3 targets", load_scale, PER_MILLION_DATAGRAMS, 6000, 1, 64, false, false},
+    {"connect-up", "CONNECT, bytes to the target", load_connect_bulk, PER_GB, 1, 0, 0, false, false},
+    {"connect-down", "CONNECT, bytes to the client", load_connect_bulk, PER_GB, 1, 0, 0, true, false},
+    {"connect-churn", "CONNECT, 64 B there and back, close", load_connect_churn, PER_CYCLE, 1, 0, 0, false, false},
+    {"connect-idle", "1000 CONNECTs that keep silent", load_connect_idle, NOT_DIVIDED, 1000, 0, 0, false, false},
+};
+
+static const struct {
+    const char *cost, *relayed;
+    double scale; /* from nanoseconds of CPU per thing relayed */
+} units[] = {
+    [PER_MILLION_DATAGRAMS] = {"s per million datagrams", "datagrams", 1e-3},
+    [PER_GB] = {"s per GB", "bytes", 1},
+    [PER_CYCLE] = {"us each", "cycles", 1e-3},
+    [NOT_DIVIDED] = {"us each", "idle", 1e-3},
+};
+
+static void print_help(void)
+{
+    puts(
+        "Usage: bench_load --proxy HOST:PORT [--pid PID] [--seconds S] [--count N] [LOAD...]\n"
+        "\n"
+        "Drives a SOCKS5 server (no login) and writes one line of JSON per load. All targets are its own, on "
+        "127.0.0.1.\n"
+        "\n"
+        "      --proxy HOST:PORT  the server\n"
+        "      --pid PID          its process: CPU time, memory and descriptors of it and its children are measured\n"
+        "      --seconds S        how long each load runs (default 2)\n"
+        "      --count N          associations or connections of idle, scale and connect-idle\n"
+        "      --help             print this and exit\n"
+        "\n"
+        "Exit status: 1 when an answer was wrong or went to the wrong association, 2 for a wrong command line, 3 when\n"
+        "the server refused, fell silent or died.\n"
+        "\n"
+        "Loads (default: all):");
+    for (size_t i = 0; i < ARRAY_LEN(loads); i++)
+        printf("  %-17s %s\n", loads[i].name, loads[i].help);
+}
+
+static void parse_proxy(const char *text, union netaddr *proxy)
+{
+    char host[NETADDR_TEXT_MAX];
+    const char *colon = strrchr(text, ':');
+    size_t len = colon ? (size_t)(colon - text) : 0;
+    long port = colon ? strtol(colon + 1, NULL, 10) : 0;
+    bool bracketed = len > 2 && text[0] == '[' && text[len - 1] == ']';
+    snprintf(host, sizeof(host), "%.*s", (int)(bracketed ? len - 2 : len), bracketed ? text + 1 : text);
+    if (port < 1 || port > UINT16_MAX || !netaddr_parse(proxy, host, (uint16_t)port))
+        bench_die(EXIT_USAGE, "--proxy \"%s\": expected an address and a port, as in 127.0.0.1:1080", text);
+}
+
+static double parse_number(const char *option, const char *text, double min, double max)
+{
+    char *end;
+    double number = strtod(text, &end);
+    if (end == text || *end || !(number >= min && number <= max))
+        bench_die(EXIT_USAGE, "%s \"%s\": expected a number from %g to %g", option, text, min, max);
+    return number;
+}
+
+static struct settings parse_options(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"proxy", required_argument, NULL, 'x'},   {"pid", required_argument, NULL, 'p'},
+        {"seconds", required_argument, NULL, 's'}, {"count", required_argument, NULL, 'n'},
+        {"help", no_argument, NULL, 'h'},          {0},
+    };
+    struct settings settings = {.duration_ns = 2 * NS_PER_S};
+    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
+        switch (option) {
+        case 'x':
+            parse_proxy(optarg, &settings.proxy);
+            break;
+        case 'p':
+            settings.pid = (pid_t)parse_number("--pid", optarg, 1, 1 << 22);
+            break;
+        case 's':
+            settings.duration_ns = (uint64_t)(parse_number("--seconds", optarg, 0.01, 3600) * 1e9);
+            break;
+        case 'n':
+            settings.count = (unsigned)parse_number("--count", optarg, 1, 60000);
+            break;
+        case 'h':
+            print_help();
+            exit(EXIT_SUCCESS);
+        default:
+            exit(EXIT_USAGE);
+        }
+    }
+    if (settings.proxy.sa.sa_family == AF_UNSPEC)
+        bench_die(EXIT_USAGE, "--proxy HOST:PORT is missing; --help tells more");
+    return settings;
+}
+
+static const struct load *find_load(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(loads); i++)
+        if (strcmp(loads[i].name, name) == 0)
+            return &loads[i];
+    bench_die(EXIT_USAGE, "no load is called \"%s\"; --help lists them", name);
+}
+
+static void print_report(const struct load *load, const struct settings *settings, const struct report *report)
+{
+    double seconds = (double)report->elapsed_ns / 1e9;
+    printf("{\"load\": \"%s\", \"seconds\": %.3f, \"%s\": %" PRIu64 ", \"rate\": %.0f, \"sent\": %" PRIu64
+           ", \"lost\": %" PRIu64 ", \"late\": %" PRIu64 ", \"stray\": %" PRIu64 ", \"wrong\": {\"content\": %" PRIu64
+           ", \"association\": %" PRIu64 ", \"origin\": %" PRIu64 "}",
+           load->name, seconds, units[load->unit].relayed, report->relayed, (double)report->relayed / seconds,
+           report->sent, report->lost, report->late, report->stray, report->wrong_content, report->wrong_association,
+           report->wrong_origin);
+    if (report->latency.total > 0)
+        printf(", \"latency_us\": {\"p50\": %.1f, \"p99\": %.1f, \"p99.9\": %.1f}",
+               (double)histogram_percentile(&report->latency, .5) / 1e3,
+               (double)histogram_percentile(&report->latency, .99) / 1e3,
+               (double)histogram_percentile(&report->latency, .999) / 1e3);
+    printf(", \"load_cpu_s\": %.4f", (double)report->own_cpu_ns / 1e9);
+    if (settings->pid) {
+        printf(", \"server_cpu_s\": %.4f", (double)report->server_cpu_ns / 1e9);
+        if (load->unit != NOT_DIVIDED && report->relayed > 0)
+            printf(", \"cost\": %.4f, \"cost_unit\": \"%s\"",
+                   (double)report->server_cpu_ns / (double)report->relayed * units[load->unit].scale,
+                   units[load->unit].cost);
+        if (report->descriptors_each > 0)
+            printf(", \"kib_each\": %.2f, \"descriptors_each\": %.2f, \"tasks_each\": %.2f", report->kib_each,
+                   report->descriptors_each, report->tasks_each);
+    }
+    puts("}");
+    fflush(stdout);
+}
+
+static bool run_load(const struct load *load, const struct settings *settings)
+{
+    static struct report report; /* large for a stack */
+    report = (struct report){0};
+    load->run(load, settings, &report);
+    print_report(load, settings, &report);
+    return report.wrong_content == 0 && report.wrong_association == 0 && report.wrong_origin == 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct settings settings = parse_options(argc, argv);
+    for (int i = optind; i < argc; i++)
+        find_load(argv[i]);
+    struct rlimit files;
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    payload_init();
+    bool right = true;
+    for (int i = optind; i < argc; i++)
+        right &= run_load(find_load(argv[i]), &settings);
+    for (size_t i = 0; optind == argc && i < ARRAY_LEN(loads); i++)
+        right &= run_load(&loads[i], &settings);
+    return right ? EXIT_SUCCESS : EXIT_WRONG;
+}
