@@ -8,7 +8,6 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "conesocks/socks5.h"
 #include "udp.h"
 
 void bench_die(int status, const char *format, ...)
@@ -52,28 +51,32 @@ static void hear(int fd, uint8_t *message, size_t len)
                   got < 0 ? strerror(errno) : "it closed the connection");
 }
 
-static void greet(int fd)
+int client_greet(const union netaddr *proxy)
 {
     static const uint8_t none = SOCKS5_METHOD_NONE;
-    uint8_t message[SOCKS5_GREETING_MAX], method;
-    size_t len = socks5_greeting_encode(message, sizeof(message), &(struct socks5_greeting){&none, 1});
-    tell(fd, message, len);
+    uint8_t message[SOCKS5_GREETING_MAX];
+    int fd = dial(proxy);
+    tell(fd, message, socks5_greeting_encode(message, sizeof(message), &(struct socks5_greeting){&none, 1}));
+    return fd;
+}
+
+void client_ask(int fd, uint8_t command, const union netaddr *destination)
+{
+    uint8_t message[SOCKS5_REQUEST_MAX], method;
     hear(fd, message, 2);
     if (socks5_choice_decode(message, 2, &method) != 2 || method != SOCKS5_METHOD_NONE)
         bench_die(EXIT_SERVER, "the proxy wants a login or speaks no SOCKS5: it answered %02x %02x, expected 05 00",
                   message[0], message[1]);
-}
-
-static union netaddr request(int fd, uint8_t command, const union netaddr *destination)
-{
-    uint8_t message[SOCKS5_REQUEST_MAX];
     size_t host_len;
     const uint8_t *host = netaddr_host(destination, &host_len);
-    struct socks5_request request = {
-        command,
-        {host_len == 4 ? SOCKS5_ATYP_IPV4 : SOCKS5_ATYP_IPV6, (uint8_t)host_len, netaddr_port(destination), host}};
+    uint8_t atyp = host_len == 4 ? SOCKS5_ATYP_IPV4 : SOCKS5_ATYP_IPV6;
+    struct socks5_request request = {command, {atyp, (uint8_t)host_len, netaddr_port(destination), host}};
     tell(fd, message, socks5_request_encode(message, sizeof(message), &request));
+}
 
+union netaddr client_answer(int fd)
+{
+    uint8_t message[SOCKS5_REQUEST_MAX];
     size_t have = 5; /* the shortest beginning that tells the length */
     struct socks5_reply_message reply;
     hear(fd, message, have);
@@ -88,12 +91,16 @@ static union netaddr request(int fd, uint8_t command, const union netaddr *desti
                : netaddr_from_bytes(reply.bound.host, reply.bound.host_len, reply.bound.port);
 }
 
-struct association client_associate(const union netaddr *proxy)
+void client_ask_relay(int control, const union netaddr *proxy)
 {
-    struct association association = {.control = dial(proxy)};
     union netaddr any = netaddr_any(proxy->sa.sa_family);
-    greet(association.control);
-    union netaddr relay = request(association.control, SOCKS5_COMMAND_UDP_ASSOCIATE, &any);
+    client_ask(control, SOCKS5_COMMAND_UDP_ASSOCIATE, &any);
+}
+
+struct association client_relay(int control, const union netaddr *proxy)
+{
+    union netaddr relay = client_answer(control), local = netaddr_any(proxy->sa.sa_family);
+    struct association association = {control, udp_open(&local)};
     netaddr_unmap(&relay);
     if (relay.sa.sa_family != proxy->sa.sa_family || netaddr_is_any(&relay)) {
         /* Some servers leave the address out: then it is the one that was connected to. */
@@ -102,19 +109,24 @@ struct association client_associate(const union netaddr *proxy)
         netaddr_set_port(&relay, port);
     }
     char text[NETADDR_TEXT_MAX];
-    union netaddr local = netaddr_any(proxy->sa.sa_family);
-    association.udp = udp_open(&local);
     if (netaddr_port(&relay) == 0 || connect(association.udp, &relay.sa, netaddr_len(&relay)) < 0)
         bench_die(EXIT_SERVER, "the proxy named %s as its relay, which cannot be sent to",
                   netaddr_format(&relay, text));
     return association;
 }
 
+struct association client_associate(const union netaddr *proxy)
+{
+    int control = client_greet(proxy);
+    client_ask_relay(control, proxy);
+    return client_relay(control, proxy);
+}
+
 int client_connect(const union netaddr *proxy, const union netaddr *destination)
 {
-    int fd = dial(proxy);
-    greet(fd);
-    request(fd, SOCKS5_COMMAND_CONNECT, destination);
+    int fd = client_greet(proxy);
+    client_ask(fd, SOCKS5_COMMAND_CONNECT, destination);
+    client_answer(fd);
     return fd;
 }
 

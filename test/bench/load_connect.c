@@ -10,7 +10,6 @@
 #include "load.h"
 #include "payload.h"
 
-#define CHUNK       (256u * 1024)
 #define PATIENCE_MS 2000
 #define SETTLE_US   200000
 #define EXCHANGE    64
@@ -34,9 +33,7 @@ static int open_pair(const struct settings *settings, int listener, const union 
 
 static bool give(struct stream *stream)
 {
-    size_t piece;
-    const uint8_t *data = payload_stream(stream->sent, &piece);
-    ssize_t sent = send(stream->from, data, piece < CHUNK ? piece : CHUNK, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t sent = send(stream->from, payload_stream(stream->sent), PAYLOAD_PIECE, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent < 0 && errno != EAGAIN)
         bench_die(EXIT_SERVER, "the stream broke while sending: %s", strerror(errno));
     stream->sent += sent > 0 ? (uint64_t)sent : 0;
@@ -45,7 +42,7 @@ static bool give(struct stream *stream)
 
 static bool take(struct stream *stream)
 {
-    ssize_t got = recv(stream->to, stream->buffer, CHUNK, MSG_DONTWAIT);
+    ssize_t got = recv(stream->to, stream->buffer, PAYLOAD_PIECE, MSG_DONTWAIT);
     if (got < 0 && errno != EAGAIN)
         bench_die(EXIT_SERVER, "the stream broke while receiving: %s", strerror(errno));
     stream->ended = got == 0;
@@ -90,7 +87,7 @@ void load_connect_bulk(const struct load *load, const struct settings *settings,
     union netaddr address;
     int listener = target_listen(&address), target;
     int client = open_pair(settings, listener, &address, &target);
-    struct stream stream = {.report = report, .buffer = malloc(CHUNK)};
+    struct stream stream = {.report = report, .buffer = malloc(PAYLOAD_PIECE)};
     if (!stream.buffer)
         bench_die(EXIT_SERVER, "out of memory");
     stream.from = load->down ? target : client;

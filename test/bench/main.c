@@ -23,12 +23,14 @@ static const struct load loads[] = {
     {"down", "1200 B to the client, 128 in flight", load_flow, PER_GB, 1, 128, 1200, true, false},
     {"up-segments", "as up, both ends with UDP_SEGMENT and UDP_GRO", load_flow, PER_GB, 1, 128, 1200, false, true},
     {"down-segments", "as down, both ends with UDP_SEGMENT and UDP_GRO", load_flow, PER_GB, 1, 128, 1200, true, true},
-    {"churn", "association, one datagram there and back, close", load_churn, PER_CYCLE, 1, 1, 64, false, false},
+    {"churn", "association, one datagram there and back, close, 16 at a time", load_churn, PER_CYCLE, 16, 1, 64, false,
+     false},
     {"idle", "1000 associations that keep silent", load_idle, NOT_DIVIDED, 1000, 1, 64, false, false},
     {"scale", "6000 associations in turn, 3 targets", load_scale, PER_MILLION_DATAGRAMS, 6000, 1, 64, false, false},
     {"connect-up", "CONNECT, bytes to the target", load_connect_bulk, PER_GB, 1, 0, 0, false, false},
     {"connect-down", "CONNECT, bytes to the client", load_connect_bulk, PER_GB, 1, 0, 0, true, false},
-    {"connect-churn", "CONNECT, 64 B there and back, close", load_connect_churn, PER_CYCLE, 1, 0, 0, false, false},
+    {"connect-churn", "CONNECT, 64 B there and back, close, 16 at a time", load_connect_churn, PER_CYCLE, 16, 0, 0,
+     false, false},
     {"connect-idle", "1000 CONNECTs that keep silent", load_connect_idle, NOT_DIVIDED, 1000, 0, 0, false, false},
 };
 

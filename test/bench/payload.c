@@ -7,9 +7,8 @@
 #define MAGIC      0x656e6f63u
 #define PERIOD     1000003u /* a prime: no buffer size divides it, so a piece in the wrong place never fits by chance */
 #define FILL_SHIFT 1021u
-#define FILL_ROOM  (64u * 1024)
 
-static uint8_t filling[PERIOD + FILL_ROOM];
+static uint8_t filling[PERIOD + PAYLOAD_PIECE];
 static uint32_t run_number;
 
 struct wire_stamp {
@@ -27,7 +26,7 @@ void payload_init(void)
         state ^= state << 5;
         filling[i] = (uint8_t)(state >> 11);
     }
-    memcpy(filling + PERIOD, filling, FILL_ROOM);
+    memcpy(filling + PERIOD, filling, PAYLOAD_PIECE);
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     run_number = (uint32_t)now.tv_nsec ^ ((uint32_t)now.tv_sec << 8) ^ (uint32_t)getpid();
@@ -61,25 +60,17 @@ enum payload_verdict payload_check(const uint8_t *payload, size_t size, struct s
     return PAYLOAD_GOOD;
 }
 
-const uint8_t *payload_stream(uint64_t position, size_t *len)
+const uint8_t *payload_stream(uint64_t position)
 {
-    size_t offset = (size_t)(position % PERIOD);
-    *len = PERIOD - offset;
-    return filling + offset;
+    return filling + position % PERIOD;
 }
 
 bool payload_stream_check(uint64_t position, const uint8_t *data, size_t len)
 {
-    while (len > 0) {
-        size_t piece;
-        const uint8_t *expected = payload_stream(position, &piece);
-        if (piece > len)
-            piece = len;
-        if (memcmp(expected, data, piece) != 0)
+    for (size_t piece; len > 0; position += piece, data += piece, len -= piece) {
+        piece = len < PAYLOAD_PIECE ? len : PAYLOAD_PIECE;
+        if (memcmp(payload_stream(position), data, piece) != 0)
             return false;
-        position += piece;
-        data += piece;
-        len -= piece;
     }
     return true;
 }

@@ -31,8 +31,9 @@ void payload_init(void);
 void payload_write(uint8_t *payload, size_t size, const struct stamp *stamp);
 enum payload_verdict payload_check(const uint8_t *payload, size_t size, struct stamp *stamp);
 
-/* The bytes of a stream from `position` on, and how many of them lie in one piece. */
-const uint8_t *payload_stream(uint64_t position, size_t *len);
+/* The bytes of a stream from `position` on: PAYLOAD_PIECE of them. */
+#define PAYLOAD_PIECE (256u * 1024)
+const uint8_t *payload_stream(uint64_t position);
 bool payload_stream_check(uint64_t position, const uint8_t *data, size_t len);
 
 #endif

@@ -1,0 +1,152 @@
+"""The servers that compare drives: how each is configured, started on one core and stopped."""
+import getpass
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+START_SECONDS = 5
+STOP_SECONDS = 3
+UDP, CONNECT = "udp", "connect"
+
+
+class ServerFailed(Exception):
+    """A server did not start, or ended by itself."""
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def listens(port):
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Server:
+    """`command` and `config` may hold {port} and {config}. `port` is fixed for servers whose configuration names it."""
+
+    def __init__(self, name, command, config=None, port=None, kind="rival", serves=(UDP, CONNECT)):
+        self.name, self.command, self.config, self.port = name, command, config, port
+        self.kind, self.serves = kind, serves
+
+    def start(self, core):
+        """On this core alone; on any, when it is None."""
+        return Running(self, core)
+
+
+class Running:
+    """A started server; ends with the `with` block, and all its processes with it."""
+
+    def __init__(self, server, core):
+        self.server = server
+        self.port = server.port or free_port()
+        self.folder = tempfile.TemporaryDirectory(prefix="conesocks-bench-")
+        config = Path(self.folder.name) / "config"
+        if server.config:
+            config.write_text(server.config.replace("{port}", str(self.port)), encoding="utf-8")
+        command = [word.replace("{port}", str(self.port)).replace("{config}", str(config)) for word in server.command]
+        self.log = Path(self.folder.name) / "log"
+        pin = None if core is None else lambda: os.sched_setaffinity(0, {core})
+        # A session of its own, so that what it forks can be ended with it.
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            start_new_session=True, preexec_fn=pin)
+        try:
+            self.await_listening()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def await_listening(self):
+        deadline = time.monotonic() + START_SECONDS
+        while self.process.poll() is None and time.monotonic() < deadline:
+            if listens(self.port):
+                return
+            time.sleep(0.02)
+        how = "does not listen" if self.process.poll() is None else f"ended with status {self.process.returncode}"
+        raise ServerFailed(f"{self.server.name} {how} on port {self.port}: {self.last_words()}")
+
+    def last_words(self):
+        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+    def stop(self):
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self.process.pid, number)
+                self.process.wait(STOP_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+            except ProcessLookupError:
+                break
+        self.process.wait()
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)  # children that outlived it
+        except ProcessLookupError:
+            pass
+        self.folder.cleanup()
+
+
+CONESOCKS = "listen: [{address: 127.0.0.1, port: {port}}]\nworkers: 1\nlog: {level: error}\n"
+
+DANTE = """logoutput: stderr
+internal: 127.0.0.1 port = {port}
+external: 127.0.0.1
+clientmethod: none
+socksmethod: none
+user.privileged: {user}
+user.unprivileged: {user}
+client pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }
+socks pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }
+"""
+
+
+def conesocks(build):
+    """Ours, first: everything else is divided by it. And ours with its fast paths off, where it has that option."""
+    program = str(build / "src/daemon/conesocks")
+    yield Server("conesocks", [program, "-c", "{config}"], CONESOCKS, kind="ours")
+    options = subprocess.run([program, "--dump"], capture_output=True, text=True, check=True).stdout
+    if "offload:" in options:
+        yield Server("conesocks, offload off", [program, "-c", "{config}"], CONESOCKS + "udp: {offload: off}\n",
+                     kind="ours")
+
+
+def yardsticks(build):
+    program = str(build / "test/bench/bench_relay")
+    for technique in ("plain", "segments"):
+        yield Server(f"bare relay, {technique}", [program, "{port}", technique], kind="yardstick", serves=(UDP,))
+
+
+def of_debian():
+    """What `apt install dante-server microsocks` brings, where it is installed."""
+    dante = shutil.which("danted", path="/usr/sbin:/usr/bin")
+    if dante:
+        yield Server("dante", [dante, "-f", "{config}"], DANTE.replace("{user}", getpass.getuser()))
+    microsocks = shutil.which("microsocks")
+    if microsocks:
+        yield Server("microsocks", [microsocks, "-i", "127.0.0.1", "-p", "{port}"], serves=(CONNECT,))
+
+
+def from_argument(text):
+    """NAME=PORT:COMMAND"""
+    name, equals, rest = text.partition("=")
+    port, colon, command = rest.partition(":")
+    if not (name and equals and colon and port.isdigit() and command.strip()):
+        raise ValueError(f'"{text}": expected NAME=PORT:COMMAND, as in other=1081:"/usr/bin/other -c other.conf"')
+    return Server(name, shlex.split(command), port=int(port))
