@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "net/ports.h"
@@ -129,6 +130,12 @@ union netaddr sock_local(int fd)
         return (union netaddr){0};
     netaddr_unmap(&local);
     return local;
+}
+
+bool sock_is_lost(int fd)
+{
+    struct pollfd polled = {.fd = fd};
+    return poll(&polled, 1, 0) == 1 && (polled.revents & (POLLERR | POLLHUP)) != 0;
 }
 
 void sock_abort(int fd)

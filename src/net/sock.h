@@ -38,6 +38,8 @@ int sock_udp_disconnect(int fd);
 int sock_error(int fd);
 /* The socket's own address, unmapped; AF_UNSPEC when there is none. */
 union netaddr sock_local(int fd);
+/* Whether a TCP connection is over both ways: reset, timed out, or closed by both ends. A half-close is not. */
+bool sock_is_lost(int fd);
 /* Closes with a reset, so that the peer does not take a broken stream for a complete one. */
 void sock_abort(int fd);
 

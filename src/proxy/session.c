@@ -97,6 +97,7 @@ static void drop_negotiation(struct session *session)
         return;
     if (session->negotiation->login)
         session->negotiation->login->session = NULL;
+    explicit_bzero(session->negotiation, sizeof(*session->negotiation)); /* a password may have been on its way */
     free(session->negotiation);
     session->negotiation = NULL;
 }
@@ -419,7 +420,13 @@ static void sweep(struct session *session, uint64_t now)
             session_end(session, "idle", false);
         break;
     case SESSION_REACHING:
+        if (sock_is_lost(session->fd))
+            session_end(session, "client gone before the destination was reached", true);
+        break;
     case SESSION_STREAMING:
+        if (stream_is_lost(session->stream))
+            session_end(session, "connection lost after its half-close", true);
+        break;
     case SESSION_ENDED:
         break;
     }

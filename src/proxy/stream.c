@@ -275,6 +275,12 @@ void stream_relay(struct stream *stream, int client_fd)
     wait_for(&stream->down, stream->remote_fd, EV_READ);
 }
 
+bool stream_is_lost(const struct stream *stream)
+{
+    const struct pump *up = &stream->up.pump, *down = &stream->down.pump;
+    return (up->state == PUMP_DONE && sock_is_lost(up->from)) || (down->state == PUMP_DONE && sock_is_lost(down->from));
+}
+
 static void stop(struct direction *direction)
 {
     if (!direction->stream)

@@ -1,232 +1,412 @@
 #include "test.h"
 
-#include <errno.h>
-#include <event2/event.h>
-#include <poll.h>
-#include <string.h>
-#include <unistd.h>
+#include <crypt.h>
+#include <stdlib.h>
 
-#include "conesocks/socks5.h"
-#include "net/dgram_io.h"
-#include "net/inbox.h"
-#include "net/pump.h"
-#include "net/sock.h"
-#include "proxy/env.h"
-#include "proxy/session.h"
+#include "policy/auth.h"
+#include "support/loopback.h"
 
-/* Sessions over real sockets, with a clock that the test owns. What clients do is in test/integration. */
-static struct env env;
-static struct config config;
-static uint64_t now_ms;
+static const uint8_t chosen_none[] = {5, 0}, chosen_password[] = {5, 2};
+static const uint8_t accepted[] = {1, 0}, refused[] = {1, 1};
 
-static uint64_t fake_clock(void)
+static int request(uint8_t command, const union netaddr *to)
 {
-    return now_ms;
-}
-
-static void on_reap(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd, (void)what, (void)arg;
-    sessions_reap(&env);
-}
-
-static int begin(void **state)
-{
-    (void)state;
-    now_ms = 1000000;
-    config = (struct config){.reach = CONFIG_REACH_ALL,
-                             .udp = {.enabled = true, .rebind_after_ms = 15000},
-                             .timeouts = {.handshake_ms = 10000, .connect_ms = 5000}};
-    memset(&env, 0, sizeof(env));
-    env.base = event_base_new();
-    env.config = &config;
-    env.clock_ms = fake_clock;
-    env.dgrams = dgram_io_new(false);
-    env.pumps = pump_pool_new(true);
-    ports_init_system(&env.ports);
-    TAILQ_INIT(&env.sessions);
-    TAILQ_INIT(&env.ended);
-    event_assign(&env.reaper, env.base, -1, 0, on_reap, NULL);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    sessions_end(&env, "test over");
-    sessions_reap(&env);
-    dgram_io_free(env.dgrams);
-    pump_pool_free(env.pumps);
-    event_base_free(env.base);
-    return 0;
-}
-
-/* A client's end of a new control connection. */
-static int connect_client(void)
-{
-    union netaddr where, peer, none = {0};
-    assert_true(netaddr_parse(&where, "127.0.0.1", 0));
-    int listener = sock_listen(&where, false);
-    where = sock_local(listener);
-    int client = sock_connect(&where, &none);
-    struct pollfd poll_fd = {.fd = listener, .events = POLLIN};
-    assert_int_equal(poll(&poll_fd, 1, 5000), 1);
-    int accepted = sock_accept(listener, &peer);
-    assert_true(client >= 0 && accepted >= 0);
-    close(listener);
-    session_new(&env, accepted, &peer, false);
+    uint8_t bytes[300];
+    int client = new_client(false);
+    say(client, bytes, make_request(bytes, command, to));
+    expect(client, chosen_none, 2);
     return client;
 }
 
-static void run(void)
+/* ---- negotiation ---- */
+
+/* Row 17: cut at every byte, and whole, with early data behind. */
+static void row_17_no_byte_is_lost(void **state)
 {
-    for (int i = 0; i < 20; i++) {
-        event_base_loop(env.base, EVLOOP_NONBLOCK);
-        usleep(1000);
+    (void)state;
+    static const char early[] = "early data";
+    union netaddr where, peer;
+    int destination = listen_at("127.0.0.1", &where);
+    uint8_t bytes[300];
+    size_t len = make_request(bytes, SOCKS5_COMMAND_CONNECT, &where);
+    memcpy(bytes + len, early, sizeof(early));
+    len += sizeof(early);
+    for (size_t cut = 0; cut <= len; cut++) {
+        int client = new_client(false);
+        say(client, bytes, cut);
+        for (int i = 0; i < 5; i++)
+            turn();
+        say(client, bytes + cut, len - cut);
+        int remote = accept_from(destination, &peer);
+        expect(client, chosen_none, 2);
+        expect_reply(client, SOCKS5_REPLY_SUCCEEDED, &peer);
+        expect(remote, early, sizeof(early));
+        close(client);
+        expect_end(remote);
+        close(remote);
+    }
+    close(destination);
+}
+
+static void a_byte_at_a_time(void **state)
+{
+    (void)state;
+    union netaddr where, peer;
+    int destination = listen_at("127.0.0.1", &where), client = new_client(false);
+    uint8_t bytes[300];
+    size_t len = make_request(bytes, SOCKS5_COMMAND_CONNECT, &where);
+    for (size_t i = 0; i < len; i++) {
+        say(client, bytes + i, 1);
+        turn();
+    }
+    int remote = accept_from(destination, &peer);
+    expect(client, chosen_none, 2);
+    expect_reply(client, SOCKS5_REPLY_SUCCEEDED, &peer);
+    close(remote);
+    close(client);
+    close(destination);
+}
+
+/* Row 19: whoever speaks something else hears nothing. */
+static void row_19_other_protocols(void **state)
+{
+    (void)state;
+    static const char *const openings[] = {"GET / HTTP/1.1\r\n\r\n", "\4\1\1\1\1\1\1", "\x16\3\1\2"};
+    for (size_t i = 0; i < 3; i++) {
+        int client = new_client(false);
+        say(client, openings[i], strlen(openings[i]));
+        expect_end(client);
+        close(client);
     }
 }
 
-static void sweep(void)
+static void no_method_in_common(void **state)
 {
+    (void)state;
+    static const uint8_t none_of_them[] = {5, 0xff};
+    int client = new_client(true);
+    say(client, "\5\1\0", 3);
+    expect(client, none_of_them, 2);
+    expect_end(client);
+    close(client);
+}
+
+static void a_refused_client_need_not_leave(void **state)
+{
+    (void)state;
+    int stays = new_client(false), talks = new_client(false);
+    say(stays, "x", 1);
+    say(talks, "x", 1);
+    expect_end(stays);
+    expect_end(talks);
+    now_ms += 999;
     sessions_sweep(&env);
-    run();
+    say(talks, "and on, and on", 14);
+    turn();
+    assert_false(TAILQ_EMPTY(&env.sessions));
+    now_ms += 1;
+    sessions_sweep(&env);
+    assert_true(TAILQ_EMPTY(&env.sessions));
+    close(stays);
+    close(talks);
 }
 
-static void say(int client, const char *bytes, size_t len)
+static void a_handshake_has_a_deadline(void **state)
 {
-    assert_int_equal(send(client, bytes, len, MSG_NOSIGNAL), len);
-    run();
+    (void)state;
+    int client = new_client(false);
+    for (int i = 0; i < 9; i++) { /* however busy the client is */
+        now_ms += 1000;
+        if (i < 3)
+            say(client, &"\5\2\0"[i], 1);
+        turn();
+        sessions_sweep(&env);
+        assert_false(TAILQ_EMPTY(&env.sessions));
+    }
+    now_ms += 1000;
+    sessions_sweep(&env);
+    assert_true(TAILQ_EMPTY(&env.sessions));
+    expect_end(client);
+    close(client);
 }
 
-static ssize_t hear(int client, uint8_t *bytes, size_t size)
+static void a_client_may_leave_at_any_byte(void **state)
 {
-    run();
-    return recv(client, bytes, size, MSG_DONTWAIT);
+    (void)state;
+    union netaddr where, peer;
+    int destination = listen_at("127.0.0.1", &where);
+    uint8_t bytes[300];
+    size_t len = make_request(bytes, SOCKS5_COMMAND_CONNECT, &where);
+    for (size_t cut = 0; cut <= len; cut++) {
+        for (int reset = 0; reset <= 1; reset++) {
+            int client = new_client(false);
+            say(client, bytes, cut);
+            if (cut % 2)
+                turn();
+            if (reset)
+                sock_abort(client);
+            else
+                close(client);
+            for (int fd; (fd = sock_accept(destination, &peer)) >= 0;)
+                close(fd);
+        }
+    }
+    close(destination);
+    wait_until(TAILQ_EMPTY(&env.sessions));
 }
 
-static bool is_open(int client)
+/* ---- requests ---- */
+
+static void what_is_refused_says_why(void **state)
 {
-    uint8_t byte;
-    run();
-    ssize_t n = recv(client, &byte, 1, MSG_DONTWAIT | MSG_PEEK);
-    return n < 0 && errno == EAGAIN;
+    (void)state;
+    union netaddr closed, nobody = at("0.0.0.0", 80), port_0 = at("127.0.0.1", 0), somebody = at("127.0.0.1", 80);
+    close(listen_at("127.0.0.1", &closed));
+    const struct {
+        uint8_t command;
+        const union netaddr *to;
+        uint8_t code;
+    } cases[] = {
+        {SOCKS5_COMMAND_CONNECT, &closed, SOCKS5_REPLY_CONNECTION_REFUSED},
+        {SOCKS5_COMMAND_CONNECT, &nobody, SOCKS5_REPLY_NOT_ALLOWED},
+        {SOCKS5_COMMAND_CONNECT, &port_0, SOCKS5_REPLY_GENERAL_FAILURE},
+        {SOCKS5_COMMAND_BIND, &somebody, SOCKS5_REPLY_COMMAND_NOT_SUPPORTED},
+        {9, &somebody, SOCKS5_REPLY_COMMAND_NOT_SUPPORTED},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        int client = request(cases[i].command, cases[i].to);
+        expect_refusal(client, cases[i].code);
+        close(client);
+    }
+    config.udp.enabled = false;
+    int client = request(SOCKS5_COMMAND_UDP_ASSOCIATE, &nobody);
+    expect_refusal(client, SOCKS5_REPLY_COMMAND_NOT_SUPPORTED);
+    close(client);
 }
 
-static int associate(void)
+/* Closing with bytes unread would reset the reply away. */
+static void a_refusal_reaches_a_client_that_has_said_more(void **state)
 {
-    uint8_t answer[32];
-    int client = connect_client();
-    say(client, "\5\1\0\5\3\0\1\0\0\0\0\0\0", 13);
-    assert_int_equal(hear(client, answer, sizeof(answer)), 12);
-    assert_memory_equal(answer, "\5\0\5\0\0\1", 6);
+    (void)state;
+    int client = new_client(false);
+    say(client, "\5\1\0\5\2\0\1\177\0\0\1\0\120and more that nobody asked for", 43);
+    expect(client, chosen_none, 2);
+    expect_refusal(client, SOCKS5_REPLY_COMMAND_NOT_SUPPORTED);
+    close(client);
+}
+
+static void an_unknown_address_type(void **state)
+{
+    (void)state;
+    int client = new_client(false);
+    say(client, "\5\1\0\5\1\0\2aaaaaa", 13);
+    expect(client, chosen_none, 2);
+    expect_refusal(client, SOCKS5_REPLY_ADDRESS_TYPE_NOT_SUPPORTED);
+    close(client);
+}
+
+/* ---- associations ---- */
+
+static int associate(union netaddr *relay)
+{
+    const union netaddr any = at("0.0.0.0", 0);
+    int client = request(SOCKS5_COMMAND_UDP_ASSOCIATE, &any);
+    uint8_t reply[10];
+    wait_until(recv(client, reply, sizeof(reply), MSG_DONTWAIT) == sizeof(reply)); /* and not a byte more or less */
+    assert_int_equal(reply[1], SOCKS5_REPLY_SUCCEEDED);
+    assert_int_equal(reply[3], SOCKS5_ATYP_IPV4);
+    *relay = netaddr_from_bytes(reply + 4, 4, (uint16_t)(reply[8] << 8 | reply[9]));
     return client;
 }
 
-/* Row 41: the deadline is absolute, however busily the bytes drip in. */
-static void a_slow_handshake_ends_at_its_deadline(void **state)
+static void an_association_lives_while_its_connection_does(void **state)
 {
     (void)state;
-    int client = connect_client();
-    say(client, "\5", 1);
-    now_ms += 9999;
-    sweep();
-    assert_true(is_open(client));
-    say(client, "\2", 1);
-    now_ms += 1;
-    sweep();
-    assert_false(is_open(client));
-    assert_true(TAILQ_EMPTY(&env.sessions));
-    assert_true(TAILQ_EMPTY(&env.ended));
+    union netaddr relay, local = at("127.0.0.1", 0);
+    int client = associate(&relay);
+    assert_true(netaddr_equal_host(&relay, &local)); /* never a wildcard */
+    assert_int_not_equal(netaddr_port(&relay), 0);
+    say(client, "stray bytes", 11);
+    now_ms += 24 * 3600 * 1000;
+    sessions_sweep(&env);
+    for (int i = 0; i < 10; i++)
+        turn();
+    assert_int_equal(sock_udp(&local, &(struct ports){netaddr_port(&relay), netaddr_port(&relay)}), -EADDRINUSE);
     close(client);
+    wait_until(TAILQ_EMPTY(&env.sessions));
+    int freed = sock_udp(&local, &(struct ports){netaddr_port(&relay), netaddr_port(&relay)});
+    assert_true(freed >= 0);
+    close(freed);
 }
 
-static void a_granted_session_has_no_deadline(void **state)
+static void an_idle_association_may_be_ended(void **state)
 {
     (void)state;
-    int client = associate();
-    now_ms += 365ULL * 24 * 3600 * 1000;
-    sweep();
-    assert_true(is_open(client));
-    close(client);
-    run();
-    assert_true(TAILQ_EMPTY(&env.sessions));
-}
-
-/* The reply can be read even by a client that sent more than was asked for; who does not close is closed. */
-static void a_refusal_lingers_for_its_reader(void **state)
-{
-    (void)state;
-    uint8_t answer[64];
-    int client = connect_client();
-    say(client, "\5\1\0\5\2\0\1\177\0\0\1\0\120and more that nobody reads", 39); /* BIND */
-    assert_int_equal(hear(client, answer, sizeof(answer)), 12);
-    assert_memory_equal(answer, "\5\0\5\7\0\1", 6);
-    assert_int_equal(hear(client, answer, sizeof(answer)), 0);
+    union netaddr relay;
+    config.udp.idle_ms = 300 * 1000;
+    int client = associate(&relay);
+    now_ms += 300 * 1000 - 1;
+    sessions_sweep(&env);
     assert_false(TAILQ_EMPTY(&env.sessions));
-    now_ms += 1000;
-    sweep();
-    assert_true(TAILQ_EMPTY(&env.sessions));
-    close(client);
-}
-
-static void the_idle_limit_ends_an_association(void **state)
-{
-    (void)state;
-    config.udp.idle_ms = 120 * 1000;
-    int client = associate();
-    now_ms += 119999;
-    sweep();
-    assert_true(is_open(client));
     now_ms += 1;
-    sweep();
-    assert_false(is_open(client));
+    sessions_sweep(&env);
+    assert_true(TAILQ_EMPTY(&env.sessions));
+    expect_end(client);
     close(client);
 }
 
-static void the_longest_idle_goes_first_but_not_before_two_minutes(void **state)
+static void the_longest_idle_is_shed_first(void **state)
 {
     (void)state;
-    int handshaking = connect_client(), first = associate();
+    union netaddr relay;
+    int first = associate(&relay);
     now_ms += 1000;
-    int second = associate();
+    int second = associate(&relay), negotiating = new_client(false);
     now_ms += 118999;
     assert_false(sessions_shed(&env));
     now_ms += 1;
     assert_true(sessions_shed(&env));
-    assert_false(is_open(first));
-    assert_true(is_open(second));
+    expect_end(first);
     assert_false(sessions_shed(&env));
     now_ms += 1000;
     assert_true(sessions_shed(&env));
-    assert_false(is_open(second));
-    assert_false(sessions_shed(&env));
-    close(handshaking);
+    expect_end(second);
+    assert_false(sessions_shed(&env)); /* a handshake has its own deadline */
     close(first);
     close(second);
+    close(negotiating);
 }
 
-static void udp_switched_off_is_command_not_supported(void **state)
+static void all_end_when_the_server_stops(void **state)
 {
     (void)state;
-    uint8_t answer[32];
-    config.udp.enabled = false;
-    int client = connect_client();
-    say(client, "\5\1\0\5\3\0\1\0\0\0\0\0\0", 13);
-    assert_int_equal(hear(client, answer, sizeof(answer)), 12);
-    assert_int_equal(answer[3], SOCKS5_REPLY_COMMAND_NOT_SUPPORTED);
+    union netaddr relay, where, peer;
+    int destination = listen_at("127.0.0.1", &where);
+    int associated = associate(&relay), negotiating = new_client(false), refused_one = new_client(false);
+    int streaming = request(SOCKS5_COMMAND_CONNECT, &where), remote = accept_from(destination, &peer);
+    say(refused_one, "x", 1);
+    expect_end(refused_one);
+    sessions_end(&env, "the test says so");
+    assert_true(TAILQ_EMPTY(&env.sessions));
+    expect_end(associated);
+    expect_end(negotiating);
+    close(associated);
+    close(negotiating);
+    close(refused_one);
+    close(streaming);
+    close(remote);
+    close(destination);
+}
+
+/* ---- logins ---- */
+
+static struct config_user user = {.name = (char[]){"alice"}};
+
+static int begin_with_users(void **state)
+{
+    struct crypt_data data = {0};
+    char *setting = crypt_gensalt_ra("$6$", 1000, "saltsaltsaltsalt", 16);
+    user.password = strdup(crypt_r("wonderland", setting, &data));
+    free(setting);
+    begin(state);
+    env.auth = auth_new(&user, 1);
+    assert_non_null(env.auth);
+    return 0;
+}
+
+static int end_with_users(void **state)
+{
+    if (env.auth)
+        auth_free(env.auth);
+    end(state);
+    free(user.password);
+    return 0;
+}
+
+static const char good_login[] = "\5\1\2\1\5alice\12wonderland", bad_login[] = "\5\1\2\1\5alice\12wonderlane";
+
+static void a_login(void **state)
+{
+    (void)state;
+    union netaddr where, peer;
+    int destination = listen_at("127.0.0.1", &where);
+    uint8_t bytes[300];
+    size_t login = sizeof(good_login) - 1, len = make_request(bytes, SOCKS5_COMMAND_CONNECT, &where) - 3;
+    for (size_t cut = 0; cut <= login; cut++) { /* the request right behind, or with a part of the login */
+        int client = new_client(true);
+        uint8_t all[400];
+        memcpy(all, good_login, login);
+        memcpy(all + login, bytes + 3, len);
+        say(client, all, cut);
+        for (int i = 0; i < 5; i++)
+            turn();
+        say(client, all + cut, login + len - cut);
+        expect(client, chosen_password, 2);
+        expect(client, accepted, 2);
+        int remote = accept_from(destination, &peer);
+        expect_reply(client, SOCKS5_REPLY_SUCCEEDED, &peer);
+        close(client);
+        close(remote);
+    }
+    close(destination);
+}
+
+static void a_wrong_login(void **state)
+{
+    (void)state;
+    int client = new_client(true);
+    say(client, bad_login, sizeof(bad_login) - 1);
+    expect(client, chosen_password, 2);
+    expect(client, refused, 2);
+    expect_end(client);
+    assert_int_equal(env.metrics.auth_failed_total, 1);
     close(client);
+}
+
+/* The check outlives its session: the client has left, or its time was up, or the server stops. */
+static void a_session_ends_during_its_login(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        int client = new_client(true);
+        say(client, good_login, sizeof(good_login) - 1);
+        expect(client, chosen_password, 2);
+        if (i % 2)
+            now_ms += 10000;
+        sessions_sweep(&env);
+        close(client);
+    }
+    int client = new_client(true);
+    say(client, good_login, sizeof(good_login) - 1);
+    expect(client, chosen_password, 2);
+    sessions_end(&env, "the test says so");
+    close(client);
+    auth_free(env.auth);
+    env.auth = NULL;
 }
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+#define TEST(name)  cmocka_unit_test_setup_teardown(name, begin, end)
+#define LOGIN(name) cmocka_unit_test_setup_teardown(name, begin_with_users, end_with_users)
     const struct CMUnitTest tests[] = {
-        TEST(a_slow_handshake_ends_at_its_deadline),
-        TEST(a_granted_session_has_no_deadline),
-        TEST(a_refusal_lingers_for_its_reader),
-        TEST(the_idle_limit_ends_an_association),
-        TEST(the_longest_idle_goes_first_but_not_before_two_minutes),
-        TEST(udp_switched_off_is_command_not_supported),
+        TEST(row_17_no_byte_is_lost),
+        TEST(a_byte_at_a_time),
+        TEST(row_19_other_protocols),
+        TEST(no_method_in_common),
+        TEST(a_refused_client_need_not_leave),
+        TEST(a_handshake_has_a_deadline),
+        TEST(a_client_may_leave_at_any_byte),
+        TEST(what_is_refused_says_why),
+        TEST(a_refusal_reaches_a_client_that_has_said_more),
+        TEST(an_unknown_address_type),
+        TEST(an_association_lives_while_its_connection_does),
+        TEST(an_idle_association_may_be_ended),
+        TEST(the_longest_idle_is_shed_first),
+        TEST(all_end_when_the_server_stops),
+        LOGIN(a_login),
+        LOGIN(a_wrong_login),
+        LOGIN(a_session_ends_during_its_login),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,331 @@
+#include "test.h"
+
+#include <stdlib.h>
+
+#include "support/loopback.h"
+
+static union netaddr where; /* the destination */
+static int destination;
+static int client, remote;
+
+static int begin_with_destination(void **state)
+{
+    begin(state);
+    destination = listen_at("127.0.0.1", &where);
+    return 0;
+}
+
+static int end_with_destination(void **state)
+{
+    close(destination);
+    return end(state);
+}
+
+static int ask_for_name(const char *name, uint16_t port)
+{
+    uint8_t bytes[300] = {5, 1, 0, 5, SOCKS5_COMMAND_CONNECT, 0, SOCKS5_ATYP_NAME, (uint8_t)strlen(name)};
+    size_t len = 8 + strlen(name);
+    memcpy(bytes + 8, name, strlen(name));
+    bytes[len++] = (uint8_t)(port >> 8);
+    bytes[len++] = (uint8_t)port;
+    int fd = new_client(false);
+    say(fd, bytes, len);
+    return fd;
+}
+
+/* A stream: client -> proxy -> remote. BND is the address that the destination sees. */
+static void connect_through(void)
+{
+    union netaddr seen;
+    uint8_t bytes[300];
+    client = new_client(false);
+    say(client, bytes, make_request(bytes, SOCKS5_COMMAND_CONNECT, &where));
+    remote = accept_from(destination, &seen);
+    expect(client, "\5\0", 2);
+    expect_reply(client, SOCKS5_REPLY_SUCCEEDED, &seen);
+}
+
+static void hang_up(void)
+{
+    close(client);
+    close(remote);
+}
+
+static void both_ways(void **state)
+{
+    (void)state;
+    connect_through();
+    say(client, "ping", 4);
+    expect(remote, "ping", 4);
+    say(remote, "pong", 4);
+    expect(client, "pong", 4);
+    hang_up();
+}
+
+/* Row 44, half-close in both orders. */
+static void row_44_the_client_closes_first(void **state)
+{
+    (void)state;
+    connect_through();
+    say(client, "question", 8);
+    shutdown(client, SHUT_WR);
+    expect(remote, "question", 8);
+    expect_end(remote);
+    now_ms += 3600 * 1000;
+    sessions_sweep(&env); /* however long the answer takes */
+    say(remote, "answer", 6);
+    shutdown(remote, SHUT_WR);
+    expect(client, "answer", 6);
+    expect_end(client);
+    wait_until(TAILQ_EMPTY(&env.sessions));
+    hang_up();
+}
+
+static void row_44_the_destination_closes_first(void **state)
+{
+    (void)state;
+    connect_through();
+    say(remote, "banner", 6);
+    shutdown(remote, SHUT_WR);
+    expect(client, "banner", 6);
+    expect_end(client);
+    now_ms += 3600 * 1000;
+    sessions_sweep(&env);
+    say(client, "still here", 10);
+    expect(remote, "still here", 10);
+    shutdown(client, SHUT_WR);
+    expect_end(remote);
+    wait_until(TAILQ_EMPTY(&env.sessions));
+    hang_up();
+}
+
+static void row_44_a_reset_goes_through(void **state)
+{
+    (void)state;
+    connect_through();
+    sock_abort(client);
+    expect_reset(remote);
+    close(remote);
+    connect_through();
+    sock_abort(remote);
+    expect_reset(client);
+    close(client);
+}
+
+/* Nothing listens to a side that has half-closed: its end must be found by asking. */
+static void row_44_a_half_closed_side_vanishes(void **state)
+{
+    (void)state;
+    connect_through();
+    shutdown(client, SHUT_WR);
+    expect_end(remote);
+    sessions_sweep(&env);
+    assert_false(TAILQ_EMPTY(&env.sessions));
+    sock_abort(client);
+    wait_until((sessions_sweep(&env), TAILQ_EMPTY(&env.sessions)));
+    wait_until(sock_is_lost(remote));
+    close(remote);
+
+    connect_through();
+    shutdown(remote, SHUT_WR);
+    expect_end(client);
+    sessions_sweep(&env);
+    assert_false(TAILQ_EMPTY(&env.sessions));
+    sock_abort(remote);
+    wait_until((sessions_sweep(&env), TAILQ_EMPTY(&env.sessions)));
+    wait_until(sock_is_lost(client));
+    close(client);
+}
+
+/* Row 44: a reader that does not read stops the writer, and loses nothing. */
+static void row_44_a_slow_reader(void **state)
+{
+    (void)state;
+    enum { TOTAL = 24 * 1024 * 1024, PIECE = 64 * 1024 };
+    static uint8_t piece[PIECE], heard[PIECE];
+    connect_through();
+    size_t sent = 0, received = 0, blocked = 0;
+    while (received < TOTAL) {
+        for (size_t i = 0; i < PIECE; i++)
+            piece[i] = (uint8_t)((sent + i) % 251);
+        size_t want = TOTAL - sent < PIECE ? TOTAL - sent : PIECE;
+        ssize_t n = want ? send(remote, piece, want, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
+        if (n > 0) {
+            sent += (size_t)n;
+            event_base_loop(env.base, EVLOOP_NONBLOCK);
+            continue;
+        }
+        if (blocked++ < 20) { /* the client does not read: all that can be under way is under way */
+            turn();
+            continue;
+        }
+        assert_true(received > 0 || sent < TOTAL);
+        n = recv(client, heard, PIECE, MSG_DONTWAIT);
+        for (ssize_t i = 0; i < n; i++)
+            assert_int_equal(heard[i], (received + (size_t)i) % 251);
+        if (n > 0)
+            received += (size_t)n;
+        else
+            turn();
+        event_base_loop(env.base, EVLOOP_NONBLOCK);
+    }
+    hang_up();
+}
+
+static void a_name_with_two_families(void **state)
+{
+    (void)state;
+    union netaddr seen;
+    client = ask_for_name("localhost", netaddr_port(&where)); /* ::1 refuses, 127.0.0.1 does not */
+    remote = accept_from(destination, &seen);
+    expect(client, "\5\0", 2);
+    expect_reply(client, SOCKS5_REPLY_SUCCEEDED, &seen);
+    hang_up();
+}
+
+static void names_that_lead_nowhere(void **state)
+{
+    (void)state;
+    union netaddr closed;
+    close(listen_at("127.0.0.1", &closed));
+    const struct {
+        const char *name;
+        uint16_t port;
+        uint8_t code;
+    } cases[] = {
+        {"localhost", netaddr_port(&closed), SOCKS5_REPLY_CONNECTION_REFUSED},
+        {"bad name", 80, SOCKS5_REPLY_HOST_UNREACHABLE},
+        {"127.1", 80, SOCKS5_REPLY_HOST_UNREACHABLE},
+        {"0.0.0.0", 80, SOCKS5_REPLY_NOT_ALLOWED},
+        {"127.0.0.1", netaddr_port(&closed), SOCKS5_REPLY_CONNECTION_REFUSED},
+        {"localhost", 0, SOCKS5_REPLY_GENERAL_FAILURE},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        client = ask_for_name(cases[i].name, cases[i].port);
+        expect(client, "\5\0", 2);
+        expect_refusal(client, cases[i].code);
+        close(client);
+    }
+}
+
+/* Row 25: what counts is the address that a name leads to. */
+static void row_25_a_name_is_judged_by_its_address(void **state)
+{
+    (void)state;
+    config.reach = CONFIG_REACH_PUBLIC;
+    client = ask_for_name("localhost", netaddr_port(&where));
+    expect(client, "\5\0", 2);
+    expect_refusal(client, SOCKS5_REPLY_NOT_ALLOWED);
+    close(client);
+}
+
+static void one_family_only(void **state)
+{
+    (void)state;
+    union netaddr seen;
+    config.outbound.prefer = CONFIG_PREFER_IPV6_ONLY;
+    client = ask_for_name("localhost", netaddr_port(&where));
+    expect(client, "\5\0", 2);
+    expect_refusal(client, SOCKS5_REPLY_CONNECTION_REFUSED);
+    close(client);
+    config.outbound.prefer = CONFIG_PREFER_IPV4_ONLY;
+    client = ask_for_name("localhost", netaddr_port(&where));
+    remote = accept_from(destination, &seen);
+    expect(client, "\5\0", 2);
+    expect_reply(client, SOCKS5_REPLY_SUCCEEDED, &seen);
+    hang_up();
+}
+
+/* Some clients read ten bytes, whatever is said: over IPv4 they get an IPv4 address. */
+static void bound_is_ipv4_for_a_client_over_ipv4(void **state)
+{
+    (void)state;
+    union netaddr six, seen;
+    int other = listen_at("::1", &six);
+    uint8_t bytes[300];
+    client = new_client(false);
+    say(client, bytes, make_request(bytes, SOCKS5_COMMAND_CONNECT, &six));
+    remote = accept_from(other, &seen);
+    const union netaddr readable = at("0.0.0.0", netaddr_port(&seen));
+    expect(client, "\5\0", 2);
+    expect_reply(client, SOCKS5_REPLY_SUCCEEDED, &readable);
+    hang_up();
+    close(other);
+}
+
+/* A listener whose queue is full: it answers nobody any more. */
+static void be_silent(int fillers[8])
+{
+    const union netaddr anywhere = {0};
+    assert_int_equal(listen(destination, 0), 0);
+    for (size_t i = 0; i < 8; i++)
+        fillers[i] = sock_connect(&where, &anywhere);
+}
+
+static void silence_is_told_as_such(void **state)
+{
+    (void)state;
+    int fillers[8];
+    be_silent(fillers);
+    config.timeouts.connect_ms = 100;
+    uint8_t bytes[300];
+    client = new_client(false);
+    say(client, bytes, make_request(bytes, SOCKS5_COMMAND_CONNECT, &where));
+    expect(client, "\5\0", 2);
+    expect_refusal(client, SOCKS5_REPLY_TTL_EXPIRED);
+    close(client);
+    for (size_t i = 0; i < 8; i++)
+        close(fillers[i]);
+}
+
+static void the_client_leaves_while_it_is_being_connected(void **state)
+{
+    (void)state;
+    int fillers[8];
+    be_silent(fillers);
+    size_t before = count_descriptors();
+    uint8_t bytes[300];
+    client = new_client(false);
+    say(client, bytes, make_request(bytes, SOCKS5_COMMAND_CONNECT, &where));
+    wait_until(count_descriptors() == before + 3); /* it is being connected */
+    now_ms += 60 * 1000;                           /* the handshake's deadline is not the connect's */
+    sessions_sweep(&env);
+    assert_false(TAILQ_EMPTY(&env.sessions));
+    sock_abort(client);
+    wait_until((sessions_sweep(&env), TAILQ_EMPTY(&env.sessions)));
+    for (size_t i = 0; i < 8; i++)
+        close(fillers[i]);
+}
+
+static void the_client_leaves_while_its_name_is_resolved(void **state)
+{
+    (void)state;
+    size_t before = count_descriptors();
+    client = ask_for_name("slow.example", 80);
+    wait_until(count_descriptors() > before + 2); /* it is being asked for; nobody answers */
+    sock_abort(client);
+    wait_until((sessions_sweep(&env), TAILQ_EMPTY(&env.sessions)));
+    descriptors_before = count_descriptors(); /* libunbound keeps a forgotten question's socket until it gives up */
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, begin_with_destination, end_with_destination)
+    const struct CMUnitTest tests[] = {
+        TEST(both_ways),
+        TEST(row_44_the_client_closes_first),
+        TEST(row_44_the_destination_closes_first),
+        TEST(row_44_a_reset_goes_through),
+        TEST(row_44_a_half_closed_side_vanishes),
+        TEST(row_44_a_slow_reader),
+        TEST(a_name_with_two_families),
+        TEST(names_that_lead_nowhere),
+        TEST(row_25_a_name_is_judged_by_its_address),
+        TEST(one_family_only),
+        TEST(bound_is_ipv4_for_a_client_over_ipv4),
+        TEST(silence_is_told_as_such),
+        TEST(the_client_leaves_while_it_is_being_connected),
+        TEST(the_client_leaves_while_its_name_is_resolved),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
