@@ -1,0 +1,225 @@
+"""The program itself: options, start and end, pid file, what it tells whoever starts it."""
+import os
+import re
+import signal
+
+import pytest
+import servers
+import socks5
+from conftest import ALICE, LISTEN, USERS
+from daemon import PROGRAM, wait_until
+from netns import CLIENT_V4, INET1_V4, PROXY_V4
+from socks5 import Association
+
+LAN = "listen: [{address: 10.77.0.1, port: 1080, auth: none, open: true}]\n"
+
+
+@pytest.fixture
+def run(net, tmp_path):
+    """run(option ..., config=TEXT) on the proxy host, until it ends by itself."""
+
+    def run(*arguments, config=None, **options):
+        if config is not None:
+            path = tmp_path / "run.yaml"
+            path.write_text(config, encoding="utf-8")
+            arguments = ("-c", str(path), *arguments)
+        return net.proxy.run(PROGRAM, *arguments, timeout=20, **options)
+
+    return run
+
+
+def test_version_and_help(run):
+    version = run("-V")
+    assert version.returncode == 0 and re.fullmatch(r"conesocks \d+\.\d+\.\d+\n", version.stdout)
+    assert run("--help").returncode == 0 and "--config" in run("-h").stdout
+
+
+@pytest.mark.parametrize("arguments", [["-x"], ["--nonsense"], ["-c"], ["frobnicate"], ["hash-password", "secret"]])
+def test_wrong_usage(run, arguments):
+    result = run(*arguments)
+    assert result.returncode == 2 and "Usage:" in result.stdout
+
+
+def test_built_in_default(net, start):
+    """No file: loopback only, where a client may go everywhere, this host's own services included."""
+    proxy = start(None)
+    assert proxy.listening() == ["127.0.0.1:1080"]
+    with servers.Web(net.proxy, "127.0.0.1", 8000):
+        result = net.proxy.run("curl", "-sS", "--proxy", "socks5h://127.0.0.1:1080", "http://127.0.0.1:8000/5",
+                               text=False)
+        assert result.stdout == servers.pattern(5)
+    peer = net.inet1.udp(INET1_V4)
+    assert Association(net.proxy, ("127.0.0.1", 1080), source="127.0.0.1").alive(peer, 5)
+
+
+def test_check_only(run):
+    assert run("-t").returncode == 0
+    assert run("-t", config=LAN).returncode == 0
+
+
+def test_open_to_the_lan_is_worth_a_warning(run):
+    result = run("-t", config="listen: [{address: 10.77.0.1, port: 1080, auth: none}]")
+    assert result.returncode == 0 and "open: true" in result.stdout
+
+
+@pytest.mark.parametrize("config, place, words", [
+    ("udp: {idle: 1080x}", "1:13", "1080x"),
+    ("udp:\n  filtring: address-dependent\n", "2:3", "filtring"),
+    ("listen: [{address: 0.0.0.0, port: 1080}]", "", "auth"),
+    ("users: [{name: alice, password: wonderland}]", "", "hash-password"),
+    ("udp: [", "", ""),
+])
+def test_row55_broken_configuration(run, config, place, words):
+    """Refused with file, line and column, both by -t and at start; a plain password is not repeated."""
+    for options in (["-t"], []):
+        result = run(*options, config=config)
+        assert result.returncode == 1
+        assert f"run.yaml:{place}" in result.stdout and words in result.stdout
+        assert "wonderland" not in result.stdout
+
+
+def test_missing_configuration(run):
+    result = run("-c", "/nonexistent/conesocks.yaml")
+    assert result.returncode == 1 and "/nonexistent/conesocks.yaml" in result.stdout
+
+
+def test_dump_loads_again(run):
+    hash_text = USERS[0]["password"]
+    config = (f"listen: [{{address: 10.77.0.1, port: 1080}}]\nusers: [{{name: alice, password: '{hash_text}'}}]\n"
+              "udp: {idle: 5m, filtering: address-dependent}\n")
+    dump = run("--dump", config=config)
+    assert dump.returncode == 0 and hash_text not in dump.stdout and "address-dependent" in dump.stdout
+    again = run("--dump", config=dump.stdout.replace("***", hash_text))
+    assert again.stdout == dump.stdout
+
+
+def test_hash_password(net, run, start, lan):
+    """What it prints is what the configuration wants."""
+    result = run("hash-password", input="open sesame\n")
+    assert result.returncode == 0 and result.stdout.startswith("$y$")
+    listen = [{"address": PROXY_V4, "port": 1080}]
+    start({"listen": listen, "users": [{"name": "ali", "password": result.stdout.strip()}]})
+    peer = net.inet1.udp(INET1_V4)
+    assert Association(net.client, lan, user="ali", password="open sesame").alive(peer, 3)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "x" * 256 + "\n", "a\0b\n"])
+def test_hash_password_refuses(run, text):
+    assert run("hash-password", input=text).returncode == 1
+
+
+def test_row50_no_secret_in_the_most_talkative_log(net, start, lan):
+    listen = [{"address": entry["address"], "port": entry["port"]} for entry in LISTEN]
+    proxy = start({"listen": listen, "users": USERS, "log": {"level": "debug"}})
+    peer = net.inet1.udp(INET1_V4)
+    assert Association(net.client, lan, user=ALICE[0], password=ALICE[1]).alive(peer, 3)
+    sock = net.client.connect(CLIENT_V4, lan)
+    sock.sendall(b"\5\1\2" + socks5.login_message("alice", "nearly-wonderland"))
+    socks5.recv_all(sock)
+    wait_until(lambda: len(proxy.sessions()) >= 1, "the refused session")
+    assert "wonderland" not in proxy.log and USERS[0]["password"] not in proxy.log
+
+
+def test_row51_names_cannot_forge_log_lines(net, start, lan):
+    """Newlines, escapes, quotes and bad UTF-8 in a name: one escaped line."""
+    proxy = start()
+    evil = b'x"\nconesocks: info: session: client=forged \x1b[31m\xff%n\\'
+    sock, reply = socks5.connect(net.client, lan, (evil, 80), atyp=socks5.NAME)
+    assert reply.code in (1, 4)
+    sock.close()
+    proxy.session()
+    assert len(proxy.sessions()) == 1 and not proxy.sessions(client="forged")
+    assert "\x1b" not in proxy.log
+
+
+def test_row57_started_twice(net, proxy, run):
+    result = run(config=LAN)
+    assert result.returncode == 1 and "10.77.0.1:1080" in result.stdout
+
+
+def test_row57_pid_file(net, start, run, tmp_path):
+    pid_file = tmp_path / "conesocks.pid"
+    pid_file.write_text("1\n", encoding="ascii")  # a stale one
+    config = {"run": {"pid_file": str(pid_file)}}
+    proxy = start(config)
+    assert int(pid_file.read_text(encoding="ascii")) == proxy.pid
+    other_port = LAN.replace("1080", "1081") + f"run: {{pid_file: {pid_file}}}\n"
+    result = run(config=other_port)
+    assert result.returncode == 1 and "running already" in result.stdout
+    assert int(pid_file.read_text(encoding="ascii")) == proxy.pid
+    proxy.stop()
+    assert not pid_file.exists()
+
+
+def test_row57_symlinked_pid_file(run, tmp_path):
+    precious, pid_file = tmp_path / "precious", tmp_path / "conesocks.pid"
+    precious.write_text("precious", encoding="ascii")
+    pid_file.symlink_to(precious)
+    assert run(config=LAN + f"run: {{pid_file: {pid_file}}}\n").returncode == 1
+    assert precious.read_text(encoding="ascii") == "precious"
+
+
+def test_row57_kill_9_and_again(net, start, lan):
+    """With connections open, the port can be bound again at once."""
+    proxy = start(killed=True)
+    server = net.inet1.listen(INET1_V4)
+    streams = [socks5.connect(net.client, lan, server.getsockname())[0] for _ in range(10)]
+    proxy.process.kill()
+    proxy.process.wait()
+    assert [socks5.recv_all(sock) for sock in streams] == [b""] * 10
+    start()
+    assert socks5.connect(net.client, lan, server.getsockname())[1].code == 0
+
+
+@pytest.fixture
+def background(net, tmp_path):
+    """background(config) starts with -d: (status, output, pid)."""
+    pid_file = tmp_path / "daemon.pid"
+    pids = []
+
+    def run(config):
+        path = tmp_path / "daemon.yaml"
+        path.write_text(config + f"run: {{pid_file: {pid_file}}}\n", encoding="utf-8")
+        result = net.proxy.run(PROGRAM, "-d", "-c", str(path), timeout=20)
+        if result.returncode == 0:
+            pids.append(int(pid_file.read_text(encoding="ascii")))
+        return result, pids[-1] if result.returncode == 0 else None
+
+    yield run
+    for pid in pids:
+        if os.path.exists(f"/proc/{pid}"):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_daemon(net, background, lan, tmp_path):
+    """The caller returns once it listens; the daemon has a session of its own and keeps nothing of the caller's."""
+    result, pid = background(LAN)
+    assert result.returncode == 0, result.stdout
+    peer = net.inet1.udp(INET1_V4)
+    assert Association(net.client, lan).alive(peer, 5)
+    assert os.getsid(pid) not in (os.getsid(0), pid)  # a session, and not its leader: it can get no terminal
+    assert [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in range(3)] == ["/dev/null"] * 3
+    assert os.readlink(f"/proc/{pid}/cwd") == "/"
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not (tmp_path / "daemon.pid").exists(), "the daemon's end")
+
+
+def test_daemon_that_cannot_start_says_so(net, background, proxy):
+    result, _ = background(LAN)
+    assert result.returncode == 1 and "10.77.0.1:1080" in result.stdout
+
+
+def test_hangup_does_not_end_it(net, proxy, lan):
+    peer = net.inet1.udp(INET1_V4)
+    association = Association(net.client, lan)
+    proxy.process.send_signal(signal.SIGHUP)
+    proxy.wait_log("SIGHUP")
+    assert association.alive(peer, 5)
+
+
+def test_control_connection_over_a_dead_path(net, start, lan):
+    """Keepalive is on: it is how a client that vanished is noticed."""
+    start({"workers": 1})
+    Association(net.client, lan)
+    timers = ("ss", "--tcp", "--no-header", "--options", "state", "established", "sport", "=", ":1080")
+    wait_until(lambda: "timer:(keepalive" in net.proxy.run(*timers).stdout, "the keepalive timer")
