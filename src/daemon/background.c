@@ -81,11 +81,14 @@ int pidfile_open(const char *path)
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
     if (fd < 0)
         return refuse(path, -1, errno == ELOOP ? "is a symbolic link: remove it" : strerror(errno));
-    struct stat status;
+    struct stat status, named;
     if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode))
         return refuse(path, fd, "is not a plain file");
     if (flock(fd, LOCK_EX | LOCK_NB) < 0)
         return refuse(path, fd, errno == EWOULDBLOCK ? "conesocks is running already" : strerror(errno));
+    /* Whoever held it before may have removed it just now: then a third would not find our lock. */
+    if (lstat(path, &named) < 0 || named.st_dev != status.st_dev || named.st_ino != status.st_ino)
+        return refuse(path, fd, "was replaced while it was being locked: try again");
     char text[32];
     int len = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
     if (ftruncate(fd, 0) < 0 || write(fd, text, (size_t)len) != len)

@@ -2,6 +2,7 @@
  * Options and subcommands.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,11 +112,12 @@ static int serve(const struct config *config, bool daemon)
         return EXIT_FAILURE;
     struct server *server = server_new(config);
     int status = EXIT_FAILURE;
-    if (server) {
+    if (server && daemon)
+        log_init(config->log.level, LOG_TARGET_SYSLOG); /* before there are threads that log */
+    if (server && server_start(server)) {
         background_ready();
-        if (daemon)
-            log_init(config->log.level, LOG_TARGET_SYSLOG);
-        status = server_run(server) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        server_run(server);
+        status = EXIT_SUCCESS;
     }
     server_free(server);
     pidfile_remove(pid_file, lock);
@@ -160,6 +162,17 @@ static int act(const struct arguments *arguments)
     return fflush(stdout) == 0 ? status : EXIT_FAILURE;
 }
 
+/* A standard descriptor that is closed would go to the next socket, and a log line for stderr to its peer. */
+static void fill_standard_descriptors(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 static int usage(FILE *out, int status)
 {
     fputs(usage_text, out);
@@ -179,6 +192,7 @@ int main(int argc, char **argv)
         {"options", no_argument, NULL, LONG_OPTIONS}, /* for the test that compares them with the manual */
         {0},
     };
+    fill_standard_descriptors();
     struct arguments arguments = {.action = RUN};
     for (int option; (option = getopt_long(argc, argv, "c:dtVh", options, NULL)) != -1;) {
         switch (option) {

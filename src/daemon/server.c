@@ -126,7 +126,7 @@ static bool open_workers(struct server *server)
     if (!server->workers)
         return false;
     for (; server->worker_count < count; server->worker_count++) {
-        struct worker *worker = worker_new(server->config, server->auth, count > 1);
+        struct worker *worker = worker_new(server->config, server->auth);
         if (!worker)
             return false;
         server->workers[server->worker_count] = worker;
@@ -146,7 +146,10 @@ struct server *server_new(const struct config *config)
     server->base = event_base_new();
     if (config->user_count)
         server->auth = auth_new(config->users, config->user_count);
-    if (!server->base || (config->user_count && !server->auth) || !open_workers(server)) {
+    bool able = server->base && (!config->user_count || server->auth);
+    if (!able)
+        log_error("cannot start: %s", strerror(errno));
+    if (!able || !open_workers(server)) {
         server_free(server);
         return NULL;
     }
@@ -160,7 +163,7 @@ struct server *server_new(const struct config *config)
     return server;
 }
 
-int server_run(struct server *server)
+bool server_start(struct server *server)
 {
     /* Signals are the main thread's alone. */
     sigset_t all, before;
@@ -172,19 +175,28 @@ int server_run(struct server *server)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error)
         log_error("cannot start a thread: %s", strerror(-error));
-    else
-        event_base_dispatch(server->base);
+    return !error;
+}
+
+static void stop_workers(struct server *server)
+{
     for (size_t i = 0; i < server->worker_count; i++)
         worker_stop(server->workers[i]);
+}
+
+void server_run(struct server *server)
+{
+    event_base_dispatch(server->base);
+    stop_workers(server);
     log_counters(server);
-    return error;
 }
 
 void server_free(struct server *server)
 {
     if (!server)
         return;
-    /* First the helper: it posts to the workers' inboxes. */
+    stop_workers(server);
+    /* The helper before the workers: it posts to their inboxes. */
     if (server->auth)
         auth_free(server->auth);
     for (size_t i = 0; i < server->worker_count; i++)

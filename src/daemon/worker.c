@@ -23,6 +23,7 @@
 /* A listener that finds no descriptor rests this long: trying again at once would only burn CPU. */
 static const struct timeval accept_rest = {.tv_usec = 250 * 1000};
 static const struct timeval sweep_period = {.tv_sec = 1};
+#define REST_SAID_MS (60 * 1000) /* it can happen four times a second, for hours */
 
 struct listener {
     struct worker *worker;
@@ -37,7 +38,7 @@ struct worker {
     bool running;
     struct event sweep;
     struct inbox_item stop;
-    struct log_limit accept_log;
+    uint64_t rest_said_ms; /* 0: never */
     size_t listener_count;
     struct listener listeners[];
 };
@@ -47,14 +48,17 @@ struct worker {
 static void rest(struct listener *listener, int error)
 {
     struct worker *worker = listener->worker;
-    uint32_t held_back;
+    uint64_t now = env_now(&worker->env);
     metrics_add(&worker->env.metrics.accept_failed_total, 1);
     event_del(&listener->acceptable);
     event_add(&listener->rested, &accept_rest);
-    if (log_limit_pass(&worker->accept_log, env_now(&worker->env), &held_back))
-        log_warning("cannot accept a connection: %s; new ones wait. For \"Too many open files\" raise the limit "
-                    "(ulimit -n, or LimitNOFILE= in the systemd unit)",
-                    strerror(error));
+    if (worker->rest_said_ms && now - worker->rest_said_ms < REST_SAID_MS)
+        return;
+    worker->rest_said_ms = now;
+    log_warning(
+        "cannot accept a connection: %s; new ones wait. For \"Too many open files\" raise the limit (ulimit -n, "
+        "or LimitNOFILE= in the systemd unit)",
+        strerror(error));
 }
 
 static void on_acceptable(evutil_socket_t fd, short what, void *arg)
@@ -86,11 +90,12 @@ static void on_rested(evutil_socket_t fd, short what, void *arg)
     on_acceptable(listener->fd, EV_READ, listener);
 }
 
-static bool listen_on(struct worker *worker, const struct config_listener *wanted, bool shared)
+/* Shared even when this worker is the only one: 0.0.0.0 and :: with one port may then stand side by side. */
+static bool listen_on(struct worker *worker, const struct config_listener *wanted)
 {
     struct listener *listener = &worker->listeners[worker->listener_count];
     char text[NETADDR_TEXT_MAX];
-    int fd = sock_listen(&wanted->address, shared);
+    int fd = sock_listen(&wanted->address, true);
     if (fd < 0) {
         log_error("cannot listen on %s: %s", netaddr_format(&wanted->address, text), strerror(-fd));
         return false;
@@ -181,7 +186,7 @@ static bool init_env(struct env *env, const struct config *config, struct auth *
         .servers = config->dns.servers,
         .server_count = config->dns.server_count,
         .timeout_ms = config->dns.timeout_ms,
-        .per_client = config->limits.lookups_per_client,
+        .per_client = 2 * config->limits.lookups_per_client, /* a name is asked for in both families */
     };
     env->inbox = inbox_new(env->base);
     env->pumps = pump_pool_new(true);
@@ -190,16 +195,16 @@ static bool init_env(struct env *env, const struct config *config, struct auth *
     return env->inbox && env->pumps && env->dgrams && env->resolver;
 }
 
-struct worker *worker_new(const struct config *config, struct auth *auth, bool shared)
+struct worker *worker_new(const struct config *config, struct auth *auth)
 {
     struct worker *worker = calloc(1, sizeof(*worker) + config->listen_count * sizeof(struct listener));
     if (!worker || !init_env(&worker->env, config, auth, worker)) {
-        log_error("cannot set up a worker: %s", strerror(errno));
+        log_error("cannot set up a worker: no memory, or no descriptors (ulimit -n)");
         worker_free(worker);
         return NULL;
     }
     for (size_t i = 0; i < config->listen_count; i++) {
-        if (!listen_on(worker, &config->listen[i], shared)) {
+        if (!listen_on(worker, &config->listen[i])) {
             worker_free(worker);
             return NULL;
         }

@@ -12,9 +12,9 @@ struct config;
 struct metrics;
 struct worker;
 
-/* Opens its listeners, `shared` with other workers or not; `config` and `auth` outlive it. NULL after a line in the
- * log. */
-struct worker *worker_new(const struct config *config, struct auth *auth, bool shared);
+/* Opens its listeners, whose addresses other workers may share; `config` and `auth` outlive it. NULL after a line in
+ * the log. */
+struct worker *worker_new(const struct config *config, struct auth *auth);
 /* Starts its thread. 0 or a negative errno. */
 int worker_start(struct worker *worker);
 /* Stops accepting, ends its sessions, and waits for its thread. */

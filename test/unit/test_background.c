@@ -1,0 +1,172 @@
+#include "test.h"
+
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon/background.h"
+
+static char folder[] = "/tmp/test_background.XXXXXX", path[64], other[64];
+
+static int make_folder(void **state)
+{
+    (void)state;
+    if (!mkdtemp(folder))
+        return -1;
+    snprintf(path, sizeof(path), "%s/pid", folder);
+    snprintf(other, sizeof(other), "%s/other", folder);
+    return 0;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    return rmdir(folder);
+}
+
+static void write_file(const char *name, const char *text)
+{
+    FILE *file = fopen(name, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+static void expect_file(const char *name, const char *text)
+{
+    char found[64] = "";
+    FILE *file = fopen(name, "r");
+    assert_non_null(file);
+    size_t len = fread(found, 1, sizeof(found) - 1, file);
+    fclose(file);
+    assert_int_equal(len, strlen(text));
+    assert_string_equal(found, text);
+}
+
+/* ---- the pid file ---- */
+
+static void it_holds_the_pid_and_is_locked(void **state)
+{
+    (void)state;
+    char expected[32];
+    snprintf(expected, sizeof(expected), "%ld\n", (long)getpid());
+    int lock = pidfile_open(path);
+    assert_true(lock >= 0);
+    expect_file(path, expected);
+    assert_int_equal(pidfile_open(path), -1); /* started twice */
+    expect_file(path, expected);
+    pidfile_remove(path, lock);
+    assert_int_equal(access(path, F_OK), -1);
+}
+
+static void row_57_a_stale_one_is_taken_over(void **state)
+{
+    (void)state;
+    char expected[32];
+    snprintf(expected, sizeof(expected), "%ld\n", (long)getpid());
+    write_file(path, "123456789012345678901234567890\n");
+    int lock = pidfile_open(path);
+    assert_true(lock >= 0);
+    expect_file(path, expected);
+    pidfile_remove(path, lock);
+}
+
+static void row_57_what_is_no_plain_file_is_left_alone(void **state)
+{
+    (void)state;
+    write_file(other, "precious");
+    assert_int_equal(symlink(other, path), 0);
+    assert_int_equal(pidfile_open(path), -1);
+    expect_file(other, "precious");
+    unlink(path);
+    unlink(other);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(pidfile_open(path), -1);
+    unlink(path);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_equal(pidfile_open(path), -1);
+    rmdir(path);
+}
+
+/* ---- the daemon ---- */
+
+/* Starts a daemon that runs `act` and ends. Returns the exit status that its caller sees. */
+static int start(void (*act)(int report), int report)
+{
+    pid_t caller = fork();
+    assert_true(caller >= 0);
+    if (caller == 0) {
+        background_start();
+        act(report);
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(caller, &status, 0), caller);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void end_before_ready(int report)
+{
+    (void)report;
+}
+
+struct facts {
+    pid_t pid, group, session;
+    bool terminal, at_root, null[3];
+};
+
+static void tell_facts(int report)
+{
+    struct stat null, standard;
+    char folder_now[8];
+    background_ready();
+    struct facts facts = {.pid = getpid(), .group = getpgrp(), .session = getsid(0)};
+    facts.terminal = open("/dev/tty", O_RDWR | O_CLOEXEC) >= 0;
+    facts.at_root = getcwd(folder_now, sizeof(folder_now)) && strcmp(folder_now, "/") == 0;
+    for (int fd = 0; fd <= 2; fd++)
+        facts.null[fd] = stat("/dev/null", &null) == 0 && fstat(fd, &standard) == 0 && standard.st_rdev == null.st_rdev;
+    (void)!write(report, &facts, sizeof(facts));
+}
+
+static void the_caller_learns_of_success(void **state)
+{
+    (void)state;
+    int report[2];
+    struct facts facts;
+    assert_int_equal(pipe(report), 0);
+    assert_int_equal(start(tell_facts, report[1]), 0);
+    assert_int_equal(read(report[0], &facts, sizeof(facts)), sizeof(facts));
+    assert_int_not_equal(facts.session, getsid(0));
+    assert_int_not_equal(facts.session, facts.pid); /* so that it can never get a terminal */
+    assert_int_equal(facts.group, facts.session);
+    assert_false(facts.terminal);
+    assert_true(facts.at_root);
+    for (int fd = 0; fd <= 2; fd++)
+        assert_true(facts.null[fd]);
+    close(report[0]);
+    close(report[1]);
+}
+
+static void the_caller_learns_of_failure(void **state)
+{
+    (void)state;
+    assert_int_equal(start(end_before_ready, -1), 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(it_holds_the_pid_and_is_locked),
+        cmocka_unit_test(row_57_a_stale_one_is_taken_over),
+        cmocka_unit_test(row_57_what_is_no_plain_file_is_left_alone),
+        cmocka_unit_test(the_caller_learns_of_success),
+        cmocka_unit_test(the_caller_learns_of_failure),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
