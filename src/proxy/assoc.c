@@ -345,9 +345,10 @@ static void on_external_readable(evutil_socket_t fd, short what, void *arg)
     size_t count = dgram_io_recv(env->dgrams, &external->socket, env->received, RECEIVE_MAX);
     for (size_t i = 0; i < count; i++)
         take_from_external(assoc, &env->received[i]);
-    flush_down(assoc);
-    if (count)
+    /* What was dropped is no traffic: strangers could keep an association that nobody uses. */
+    if (env->to_client.count)
         assoc->flow.last_down_ms = env_now(env);
+    flush_down(assoc);
 }
 
 /* ---- life ---- */

@@ -701,6 +701,21 @@ static void row_33_the_idle_limit(void **state)
     assert_true(assoc_sweep(assoc, world_now_ms));
 }
 
+static void what_is_dropped_does_not_keep_it(void **state)
+{
+    (void)state;
+    world_config.udp.idle_ms = 300 * 1000;
+    world_config.udp.filtering = CONFIG_FILTERING_ADDRESS_DEPENDENT;
+    open_plain();
+    from_client(&server, "x");
+    expect_up(&server, "x");
+    pass(299999);
+    from_internet(&server2, "filtered");
+    from_client_at(&stranger, &server, "not the client");
+    pass(1);
+    assert_true(assoc_sweep(assoc, world_now_ms));
+}
+
 static void row_33_without_a_limit_it_stays(void **state)
 {
     (void)state;
@@ -769,6 +784,7 @@ int main(void)
         TEST(it_ends_while_a_name_is_being_resolved),
         TEST(row_25_a_name_is_judged_by_its_address),
         TEST(row_33_the_idle_limit),
+        TEST(what_is_dropped_does_not_keep_it),
         TEST(row_33_without_a_limit_it_stays),
         TEST(no_socket_no_association),
         TEST(over_ipv6),
