@@ -1,6 +1,5 @@
 #include "net/dgram_io.h"
 
-#include <errno.h>
 #include <netinet/udp.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -45,27 +44,4 @@ void dgram_io_send(struct dgram_io *io, struct dgram_socket *socket, struct dgra
 {
     io->ops->send(io, socket, batch, tally);
     batch->count = 0;
-}
-
-enum dgram_loss dgram_loss_of(int error)
-{
-    switch (error) {
-    case EAGAIN:
-    case ENOBUFS:
-    case ENOMEM:
-        return DGRAM_LOST_FULL;
-    case EMSGSIZE:
-        return DGRAM_LOST_OVERSIZE;
-    case ENETUNREACH:
-    case EHOSTUNREACH:
-    case ENETDOWN:
-    case EADDRNOTAVAIL:
-    case EAFNOSUPPORT:
-        return DGRAM_LOST_UNREACHABLE;
-    case EACCES:
-    case EPERM:
-        return DGRAM_LOST_DENIED;
-    default:
-        return DGRAM_LOST_FAILED;
-    }
 }

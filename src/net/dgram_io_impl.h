@@ -4,6 +4,8 @@
 #ifndef CONESOCKS_NET_DGRAM_IO_IMPL_H
 #define CONESOCKS_NET_DGRAM_IO_IMPL_H
 
+#include <errno.h>
+
 #include "net/dgram_io.h"
 
 struct dgram_ops {
@@ -25,6 +27,27 @@ struct dgram_io *dgram_io_new_gso(void);
 #define DGRAM_AREA_SIZE 65536
 
 /* A message that failed with `error`, as a reason. */
-enum dgram_loss dgram_loss_of(int error);
+static inline enum dgram_loss dgram_loss_of(int error)
+{
+    switch (error) {
+    case EAGAIN:
+    case ENOBUFS:
+    case ENOMEM:
+        return DGRAM_LOST_FULL;
+    case EMSGSIZE:
+        return DGRAM_LOST_OVERSIZE;
+    case ENETUNREACH:
+    case EHOSTUNREACH:
+    case ENETDOWN:
+    case EADDRNOTAVAIL:
+    case EAFNOSUPPORT:
+        return DGRAM_LOST_UNREACHABLE;
+    case EACCES:
+    case EPERM:
+        return DGRAM_LOST_DENIED;
+    default:
+        return DGRAM_LOST_FAILED;
+    }
+}
 
 #endif

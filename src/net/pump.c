@@ -1,8 +1,6 @@
 #include "net/pump.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "net/pump_impl.h"
@@ -55,19 +53,6 @@ void pump_deinit(struct pump *pump, struct pump_pool *pool)
     pump->rest = NULL;
     if (pump->pipe[0] >= 0)
         pump_return_pipe(pump, pool);
-}
-
-enum pump_state pump_broken(struct pump *pump, int error)
-{
-    pump->error = error;
-    return PUMP_BROKEN;
-}
-
-enum pump_state pump_hand_on_end(struct pump *pump)
-{
-    if (shutdown(pump->to, SHUT_WR) < 0 && errno != ENOTCONN)
-        return pump_broken(pump, errno);
-    return PUMP_DONE;
 }
 
 static enum pump_state move(struct pump *pump, struct pump_pool *pool)

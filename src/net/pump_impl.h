@@ -4,6 +4,9 @@
 #ifndef CONESOCKS_NET_PUMP_IMPL_H
 #define CONESOCKS_NET_PUMP_IMPL_H
 
+#include <errno.h>
+#include <sys/socket.h>
+
 #include "net/pump.h"
 
 #define PUMP_BUFFER_SIZE (256 * 1024)
@@ -28,7 +31,17 @@ void pump_return_pipe(struct pump *pump, struct pump_pool *pool);
 /* One round through the pump's pipe. */
 enum pump_state pump_splice(struct pump *pump);
 
-enum pump_state pump_broken(struct pump *pump, int error);
-enum pump_state pump_hand_on_end(struct pump *pump);
+static inline enum pump_state pump_broken(struct pump *pump, int error)
+{
+    pump->error = error;
+    return PUMP_BROKEN;
+}
+
+static inline enum pump_state pump_hand_on_end(struct pump *pump)
+{
+    if (shutdown(pump->to, SHUT_WR) < 0 && errno != ENOTCONN)
+        return pump_broken(pump, errno);
+    return PUMP_DONE;
+}
 
 #endif
