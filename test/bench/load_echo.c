@@ -59,13 +59,10 @@ void load_idle(const struct load *load, const struct settings *settings, struct 
     unsigned count = settings->count ? settings->count : load->count;
     struct usage before = report_before(settings);
     struct echo *echo = echo_new(settings, report, count, load->window, load->size, 1);
+    report_begin(report, settings);
     send_round(echo, count);
     usleep(SETTLE_US);
-    uint64_t relayed = report->relayed;
-    report_begin(report, settings);
-    usleep((useconds_t)(settings->duration_ns / 1000));
     report_end(report, settings);
-    report->relayed = relayed;
     report_each(report, settings, &before, count);
     echo_free(echo);
 }

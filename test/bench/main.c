@@ -41,7 +41,7 @@ static const struct {
     [PER_MILLION_DATAGRAMS] = {"s per million datagrams", "datagrams", 1e-3},
     [PER_GB] = {"s per GB", "bytes", 1},
     [PER_CYCLE] = {"us each", "cycles", 1e-3},
-    [NOT_DIVIDED] = {"us each", "idle", 1e-3},
+    [NOT_DIVIDED] = {"", "datagrams", 0},
 };
 
 static void print_help(void)
@@ -132,12 +132,13 @@ static const struct load *find_load(const char *name)
 static void print_report(const struct load *load, const struct settings *settings, const struct report *report)
 {
     double seconds = (double)report->elapsed_ns / 1e9;
-    printf("{\"load\": \"%s\", \"seconds\": %.3f, \"%s\": %" PRIu64 ", \"rate\": %.0f, \"sent\": %" PRIu64
-           ", \"lost\": %" PRIu64 ", \"late\": %" PRIu64 ", \"stray\": %" PRIu64 ", \"wrong\": {\"content\": %" PRIu64
+    printf("{\"load\": \"%s\", \"seconds\": %.3f, \"%s\": %" PRIu64 ", \"sent\": %" PRIu64 ", \"lost\": %" PRIu64
+           ", \"late\": %" PRIu64 ", \"stray\": %" PRIu64 ", \"wrong\": {\"content\": %" PRIu64
            ", \"association\": %" PRIu64 ", \"origin\": %" PRIu64 "}",
-           load->name, seconds, units[load->unit].relayed, report->relayed, (double)report->relayed / seconds,
-           report->sent, report->lost, report->late, report->stray, report->wrong_content, report->wrong_association,
-           report->wrong_origin);
+           load->name, seconds, units[load->unit].relayed, report->relayed, report->sent, report->lost, report->late,
+           report->stray, report->wrong_content, report->wrong_association, report->wrong_origin);
+    if (load->unit != NOT_DIVIDED)
+        printf(", \"rate\": %.0f", (double)report->relayed / seconds);
     if (report->latency.total > 0)
         printf(", \"latency_us\": {\"p50\": %.1f, \"p99\": %.1f, \"p99.9\": %.1f}",
                (double)histogram_percentile(&report->latency, .5) / 1e3,
