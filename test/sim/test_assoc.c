@@ -295,6 +295,35 @@ static void rows_4_and_5_a_hint_at_somebody_else(void **state)
     expect_alive();
 }
 
+/* Nor does such a hint let its port take over from the client's. */
+static void a_hint_that_is_not_the_clients_counts_for_nothing(void **state)
+{
+    (void)state;
+    union netaddr other_port = addr("10.0.0.2", 8888);
+    open_with_hint("192.0.2.10", 8888);
+    expect_alive();
+    assert_false(from_client_at(&other_port, &server, "x")); /* the socket is connected to the client */
+    assoc_free(assoc);
+    static const uint8_t name[] = {10, 0, 0, 2}; /* four letters that look like the client's address */
+    const struct socks5_addr hint = {.atyp = SOCKS5_ATYP_NAME, .host_len = 4, .host = name, .port = 8888};
+    assert_int_equal(assoc_new(&assoc, &world_env, &control_peer, &control_local, &hint), 0);
+    expect_alive();
+    assert_false(from_client_at(&other_port, &server, "x"));
+    expect_nothing();
+}
+
+static void it_sends_from_the_configured_address(void **state)
+{
+    (void)state;
+    world_config.outbound.address_v4 = addr("10.9.8.7", 0);
+    world_config.outbound.address_v6 = addr("fd00::77", 0);
+    open_plain();
+    assert_true(netaddr_equal_host(&flow()->external[FAMILY_V4], &world_config.outbound.address_v4));
+    from_client(&server6, "x");
+    expect_up(&server6, "x");
+    assert_true(netaddr_equal_host(&flow()->external[FAMILY_V6], &world_config.outbound.address_v6));
+}
+
 static void rows_7_and_8_a_stranger_in_the_same_batch(void **state)
 {
     (void)state;
@@ -762,6 +791,8 @@ int main(void)
         TEST(row_3_the_hinted_port_wins),
         TEST(a_wrong_hint_harms_nobody),
         TEST(rows_4_and_5_a_hint_at_somebody_else),
+        TEST(a_hint_that_is_not_the_clients_counts_for_nothing),
+        TEST(it_sends_from_the_configured_address),
         TEST(rows_7_and_8_a_stranger_in_the_same_batch),
         TEST(row_9_another_port_waits_for_silence),
         TEST(a_client_that_comes_back_is_held_again),

@@ -190,6 +190,43 @@ static void families_alternate(void **state)
     close(listener);
 }
 
+/* Not 250 ms later: nine refusals would use up the time. */
+static void a_failure_starts_the_next_at_once(void **state)
+{
+    (void)state;
+    union netaddr addresses[10];
+    close(listen_at("127.0.0.1", &addresses[0]));
+    for (int i = 1; i < 9; i++)
+        addresses[i] = addresses[0];
+    int listener = listen_at("127.0.0.1", &addresses[9]);
+    struct dial *dial = start(1500, false);
+    dial_add(dial, AF_INET, addresses, 10);
+    dial_all_added(dial);
+    run();
+    assert_true(netaddr_equal(&outcome.to, &addresses[9]));
+    close(listener);
+}
+
+/* The second attempt is the other family's, not the first one's eighth. */
+static void silent_addresses_of_one_family_do_not_go_first(void **state)
+{
+    (void)state;
+    struct silent silent;
+    union netaddr where, silent6[8];
+    be_silent(&silent, "::1");
+    for (int i = 0; i < 8; i++)
+        silent6[i] = silent.where;
+    int listener = listen_at("127.0.0.1", &where);
+    struct dial *dial = start(1500, false);
+    dial_add(dial, AF_INET6, silent6, 8);
+    dial_add(dial, AF_INET, &where, 1);
+    dial_all_added(dial);
+    run();
+    assert_true(netaddr_equal(&outcome.to, &where));
+    close(listener);
+    stop_being_silent(&silent);
+}
+
 struct later {
     struct dial *dial;
     union netaddr where;
@@ -221,6 +258,24 @@ static void addresses_may_come_late(void **state)
     }
     close(listener);
     stop_being_silent(&silent);
+}
+
+/* RFC 8305 section 3: the preferred family's answer is waited for a little. */
+static void the_preferred_family_may_come_second(void **state)
+{
+    (void)state;
+    union netaddr v4, v6;
+    int listener4 = listen_at("127.0.0.1", &v4), listener6 = listen_at("::1", &v6);
+    for (int ipv4_first = 0; ipv4_first <= 1; ipv4_first++) {
+        struct later later = {start(5000, ipv4_first), ipv4_first ? v4 : v6};
+        dial_add(later.dial, ipv4_first ? AF_INET6 : AF_INET, ipv4_first ? &v6 : &v4, 1);
+        const struct timeval at_once = {0};
+        event_base_once(base, -1, EV_TIMEOUT, add_later, &later, &at_once);
+        run();
+        assert_int_equal(outcome.to.sa.sa_family, ipv4_first ? AF_INET : AF_INET6);
+    }
+    close(listener4);
+    close(listener6);
 }
 
 static void refused_is_more_telling_than_unroutable(void **state)
@@ -269,12 +324,21 @@ int main(void)
 {
     base = event_base_new();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_address_is_reached),          cmocka_unit_test(a_refusal_is_told),
-        cmocka_unit_test(no_address_is_error_0),           cmocka_unit_test(silence_times_out),
-        cmocka_unit_test(nothing_at_all_times_out),        cmocka_unit_test(a_silent_ipv6_does_not_keep_ipv4_waiting),
-        cmocka_unit_test(the_preferred_family_goes_first), cmocka_unit_test(families_alternate),
-        cmocka_unit_test(addresses_may_come_late),         cmocka_unit_test(refused_is_more_telling_than_unroutable),
-        cmocka_unit_test(a_cancelled_dial_says_nothing),   cmocka_unit_test(too_many_addresses_are_cut),
+        cmocka_unit_test(one_address_is_reached),
+        cmocka_unit_test(a_refusal_is_told),
+        cmocka_unit_test(no_address_is_error_0),
+        cmocka_unit_test(silence_times_out),
+        cmocka_unit_test(nothing_at_all_times_out),
+        cmocka_unit_test(a_silent_ipv6_does_not_keep_ipv4_waiting),
+        cmocka_unit_test(the_preferred_family_goes_first),
+        cmocka_unit_test(families_alternate),
+        cmocka_unit_test(a_failure_starts_the_next_at_once),
+        cmocka_unit_test(silent_addresses_of_one_family_do_not_go_first),
+        cmocka_unit_test(the_preferred_family_may_come_second),
+        cmocka_unit_test(addresses_may_come_late),
+        cmocka_unit_test(refused_is_more_telling_than_unroutable),
+        cmocka_unit_test(a_cancelled_dial_says_nothing),
+        cmocka_unit_test(too_many_addresses_are_cut),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     event_base_free(base);

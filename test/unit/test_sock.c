@@ -1,6 +1,7 @@
 #include "test.h"
 
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>
@@ -86,6 +87,42 @@ static void a_second_listener_is_refused_unless_shared(void **state)
     close(second);
 }
 
+/* A client that vanished without a word must be found, or its association would live for ever. */
+static void dead_peers_are_looked_for(void **state)
+{
+    (void)state;
+    union netaddr where, peer, none = {0};
+    int listener = listen_somewhere("127.0.0.1", &where), ends[2] = {sock_connect(&where, &none)};
+    assert_true(wait_for(listener, POLLIN));
+    ends[1] = sock_accept(listener, &peer);
+    for (size_t i = 0; i < 2; i++) {
+        int on = 0, idle = 0;
+        socklen_t len = sizeof(int);
+        assert_int_equal(getsockopt(ends[i], SOL_SOCKET, SO_KEEPALIVE, &on, &len), 0);
+        assert_int_equal(getsockopt(ends[i], IPPROTO_TCP, TCP_KEEPIDLE, &idle, &len), 0);
+        assert_true(on);
+        assert_in_range(idle, 1, 300);
+        close(ends[i]);
+    }
+    close(listener);
+}
+
+/* Row 57: connections of the server before, in TIME_WAIT, do not keep the next one from its port. */
+static void a_port_is_free_at_once(void **state)
+{
+    (void)state;
+    union netaddr where, peer, none = {0};
+    int listener = listen_somewhere("127.0.0.1", &where), out = sock_connect(&where, &none);
+    assert_true(wait_for(listener, POLLIN));
+    close(sock_accept(listener, &peer)); /* the side that closes first waits */
+    assert_true(wait_for(out, POLLIN));
+    close(out);
+    close(listener);
+    listener = sock_listen(&where, false);
+    assert_true(listener >= 0);
+    close(listener);
+}
+
 static void nobody_listens(void **state)
 {
     (void)state;
@@ -114,6 +151,21 @@ static void a_connection_comes_from_the_wanted_address(void **state)
     close(in);
     close(out);
     close(listener);
+}
+
+/* Row 32: no "don't fragment", and IPv4 takes no router's word for a smaller path. */
+static void a_udp_socket_may_be_fragmented(void **state)
+{
+    (void)state;
+    union netaddr four = at("127.0.0.1", 0), six = at("::1", 0);
+    int fd4 = sock_udp(&four, &ports), fd6 = sock_udp(&six, &ports), discover4 = -1, discover6 = -1;
+    socklen_t len = sizeof(int);
+    assert_int_equal(getsockopt(fd4, IPPROTO_IP, IP_MTU_DISCOVER, &discover4, &len), 0);
+    assert_int_equal(getsockopt(fd6, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &discover6, &len), 0);
+    assert_int_equal(discover4, IP_PMTUDISC_OMIT);
+    assert_int_equal(discover6, IPV6_PMTUDISC_DONT);
+    close(fd4);
+    close(fd6);
 }
 
 static void a_udp_socket_lets_its_peer_go_and_keeps_its_port(void **state)
@@ -185,8 +237,11 @@ int main(void)
         cmocka_unit_test(a_connection_is_accepted_and_has_two_ends),
         cmocka_unit_test(a_mapped_peer_is_unmapped),
         cmocka_unit_test(a_second_listener_is_refused_unless_shared),
+        cmocka_unit_test(dead_peers_are_looked_for),
+        cmocka_unit_test(a_port_is_free_at_once),
         cmocka_unit_test(nobody_listens),
         cmocka_unit_test(a_connection_comes_from_the_wanted_address),
+        cmocka_unit_test(a_udp_socket_may_be_fragmented),
         cmocka_unit_test(a_udp_socket_lets_its_peer_go_and_keeps_its_port),
         cmocka_unit_test(udp_ports_are_exclusive),
         cmocka_unit_test(an_abort_is_a_reset),

@@ -236,6 +236,43 @@ static void one_family_only(void **state)
     hang_up();
 }
 
+static void it_comes_from_the_configured_address(void **state)
+{
+    (void)state;
+    config.outbound.address_v4 = at("127.0.0.77", 0);
+    connect_through(); /* which compares BND with what the destination sees */
+    union netaddr seen = {0};
+    socklen_t len = sizeof(seen);
+    assert_int_equal(getpeername(remote, &seen.sa, &len), 0);
+    assert_true(netaddr_equal_host(&seen, &config.outbound.address_v4));
+    hang_up();
+}
+
+static void the_preferred_family_goes_first(void **state)
+{
+    (void)state;
+    union netaddr six = at("::1", netaddr_port(&where)), seen;
+    int other = sock_listen(&six, false);
+    assert_true(other >= 0);
+    for (int ipv4_first = 0; ipv4_first <= 1; ipv4_first++) {
+        config.outbound.prefer = ipv4_first ? CONFIG_PREFER_IPV4 : CONFIG_PREFER_IPV6;
+        client = ask_for_name("localhost", netaddr_port(&where));
+        remote = accept_from(ipv4_first ? destination : other, &seen);
+        hang_up();
+    }
+    close(other);
+}
+
+static void a_dead_resolver_is_told_as_such(void **state)
+{
+    (void)state;
+    client = ask_for_name("slow.example", 80);
+    expect(client, "\5\0", 2);
+    expect_refusal(client, SOCKS5_REPLY_TTL_EXPIRED);
+    close(client);
+    descriptors_before = count_descriptors();
+}
+
 /* Some clients read ten bytes, whatever is said: over IPv4 they get an IPv4 address. */
 static void bound_is_ipv4_for_a_client_over_ipv4(void **state)
 {
@@ -322,6 +359,9 @@ int main(void)
         TEST(names_that_lead_nowhere),
         TEST(row_25_a_name_is_judged_by_its_address),
         TEST(one_family_only),
+        TEST(it_comes_from_the_configured_address),
+        TEST(the_preferred_family_goes_first),
+        TEST(a_dead_resolver_is_told_as_such),
         TEST(bound_is_ipv4_for_a_client_over_ipv4),
         TEST(silence_is_told_as_such),
         TEST(the_client_leaves_while_it_is_being_connected),

@@ -1,0 +1,167 @@
+/*
+ * The names of one association, over the fake resolver of world.c.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "proxy/names.h"
+#include "world.h"
+
+static struct {
+    size_t delivered, dropped;
+    union netaddr last_to;
+} heard;
+
+static void on_deliver(void *arg, const union netaddr *to, const uint8_t *payload, size_t len)
+{
+    (void)arg, (void)payload, (void)len;
+    heard.delivered++;
+    heard.last_to = *to;
+}
+
+static void on_delivered(void *arg)
+{
+    (void)arg;
+}
+
+static void on_dropped(void *arg, enum drop_reason reason, uint32_t count)
+{
+    (void)arg, (void)reason;
+    heard.dropped += count;
+}
+
+static struct names *names_of(const char *client)
+{
+    const struct names_hooks hooks = {on_deliver, on_delivered, on_dropped, NULL};
+    const union netaddr host = addr(client, 0);
+    struct names *names = names_new(&world_env, &host, &hooks);
+    assert_non_null(names);
+    return names;
+}
+
+static int begin(void **state)
+{
+    (void)state;
+    memset(&heard, 0, sizeof(heard));
+    world_begin();
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    assert_int_equal(world_pending_queries(), 0);
+    world_end();
+    return 0;
+}
+
+static enum names_verdict route(struct names *names, const char *name, size_t len, union netaddr *to)
+{
+    static const uint8_t payload[16 * 1024];
+    enum drop_reason reason;
+    return names_route(names, name, 53, payload, len, to, &reason);
+}
+
+/* Where a name leads that has an address of each family. */
+static union netaddr choice(const char *client)
+{
+    union netaddr to;
+    struct names *names = names_of(client);
+    assert_int_equal(route(names, "both.example", 1, &to), NAMES_WAITS);
+    world_answer("both.example", AF_INET6, RESOLVER_FOUND, "2001:db8::10");
+    world_answer("both.example", AF_INET, RESOLVER_FOUND, "192.0.2.10");
+    assert_int_equal(route(names, "both.example", 1, &to), NAMES_KNOWN);
+    assert_true(netaddr_equal(&to, &heard.last_to));
+    names_free(names);
+    return to;
+}
+
+static void the_clients_family_first(void **state)
+{
+    (void)state;
+    assert_int_equal(choice("10.0.0.2").sa.sa_family, AF_INET);
+    assert_int_equal(choice("fd00::2").sa.sa_family, AF_INET6);
+}
+
+static void but_only_where_a_route_leads(void **state)
+{
+    (void)state;
+    world_ipv6_has_route = false;
+    assert_int_equal(choice("fd00::2").sa.sa_family, AF_INET);
+}
+
+static void or_ipv4_when_that_is_preferred(void **state)
+{
+    (void)state;
+    world_config.outbound.prefer = CONFIG_PREFER_IPV4;
+    assert_int_equal(choice("fd00::2").sa.sa_family, AF_INET);
+}
+
+/* An AAAA record may hold an IPv4-mapped address, which no IPv6 socket of ours sends to. */
+static void a_mapped_address_is_unmapped(void **state)
+{
+    (void)state;
+    union netaddr to, expected = addr("192.0.2.10", 53);
+    struct names *names = names_of("10.0.0.2");
+    route(names, "mapped.example", 1, &to);
+    world_answer("mapped.example", AF_INET, RESOLVER_NOT_FOUND, NULL);
+    world_answer("mapped.example", AF_INET6, RESOLVER_FOUND, "::ffff:192.0.2.10");
+    assert_true(netaddr_equal(&heard.last_to, &expected));
+    names_free(names);
+}
+
+static void what_waits_is_bounded_in_bytes(void **state)
+{
+    (void)state;
+    enum { LEN = 16 * 1024, FIT = NAMES_QUEUED_BYTES / LEN };
+    union netaddr to;
+    struct names *names = names_of("10.0.0.2");
+    for (size_t i = 0; i < FIT; i++)
+        assert_int_equal(route(names, "slow.example", LEN, &to), NAMES_WAITS);
+    assert_int_equal(route(names, "slow.example", 1, &to), NAMES_DROPPED);
+    assert_int_equal(route(names, "slow.example", 0, &to), NAMES_WAITS); /* empty is a datagram like any other */
+    world_answer("slow.example", AF_INET6, RESOLVER_FAILED, NULL);
+    world_answer("slow.example", AF_INET, RESOLVER_FAILED, NULL);
+    assert_int_equal(heard.dropped, FIT + 1);
+    names_free(names);
+}
+
+/* Room for a new name is made by the one that is longest unused, even if it is still being resolved. */
+static void the_longest_unused_goes_first(void **state)
+{
+    (void)state;
+    union netaddr to;
+    char name[] = "nXX.example";
+    struct names *names = names_of("10.0.0.2");
+    route(names, "never.example", 1, &to);
+    for (int i = 0; i < NAMES_MAX; i++) {
+        world_now_ms++;
+        name[1] = (char)('a' + i / 10);
+        name[2] = (char)('a' + i % 10);
+        assert_int_equal(route(names, name, 1, &to), NAMES_WAITS);
+        world_answer(name, AF_INET, RESOLVER_FOUND, "192.0.2.10");
+        world_answer(name, AF_INET6, RESOLVER_NOT_FOUND, NULL);
+    }
+    assert_int_equal(heard.dropped, 1);
+    assert_int_equal(world_pending_queries(), 0); /* never.example's was given up */
+    assert_int_equal(route(names, "naa.example", 1, &to), NAMES_KNOWN);
+    world_config.limits.lookups_per_association = 1;
+    assert_int_equal(route(names, "new.example", 1, &to), NAMES_WAITS); /* the one place is free again */
+    assert_int_equal(route(names, "newer.example", 1, &to), NAMES_DROPPED);
+    names_free(names);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+    const struct CMUnitTest tests[] = {
+        TEST(the_clients_family_first),     TEST(but_only_where_a_route_leads),   TEST(or_ipv4_when_that_is_preferred),
+        TEST(a_mapped_address_is_unmapped), TEST(what_waits_is_bounded_in_bytes), TEST(the_longest_unused_goes_first),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
