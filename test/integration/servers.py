@@ -24,7 +24,7 @@ def serving(loop, *sockets):
 
 class Dns:
     """Answers A and AAAA from `records` ({"name": ["10.88.0.11", "fd88::11"]}); other names do not exist. A name whose
-    records are None gets no answer at all."""
+    records are None gets no answer at all. The TTL is 0: who asks again hears of changes."""
 
     def __init__(self, host, address, records):
         self.records = records
@@ -69,7 +69,7 @@ class Dns:
                  if family and (":" in text) == (family == socket.AF_INET6)]
         code = 0 if name in self.records else 3
         head = query[:2] + struct.pack("!HHHHH", 0x8580 | code, 1, len(found), 0, 0)
-        rows = b"".join(b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 60, len(raw)) + raw for raw in found)
+        rows = b"".join(b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 0, len(raw)) + raw for raw in found)
         return head + question + rows
 
 

@@ -133,6 +133,20 @@ def test_row9_another_port_while_the_client_is_active(net, proxy, lan, peer, vic
     assert heard_nothing(victim) and heard_nothing(other)
 
 
+def test_row9_another_port_in_the_same_batch(net, proxy, lan, peer, victim):
+    """What was queued before the socket was connected to the client is not judged by the kernel."""
+    association = Association(net.client, lan)
+    other = net.client.udp(CLIENT_V4)
+    with proxy.stopped():
+        association.send(peer.getsockname(), b"first")
+        for _ in range(5):
+            other.sendto(socks5.wrap(victim.getsockname(), b"mine"), association.relay)
+    assert peer.recv(10) == b"first"
+    assert heard_nothing(victim)
+    assert proxy.dropped("other_port") == 5
+    assert association.alive(peer)
+
+
 def test_row9_rebinding_after_silence(net, start, lan, peer):
     """A NAT gives a quiet client another port: the game goes on, at the same external port."""
     start({"udp": {"rebind_after": "1s"}})
