@@ -44,41 +44,21 @@ static int open_udp(struct sockaddr_in *address)
     return fd;
 }
 
-/* The client speaks first and briefly, so waiting for it holds nobody up. Answers to UDP ASSOCIATE alone. */
-static bool negotiate(int control, const struct sockaddr_in *relay)
-{
-    uint8_t greeting[3], request[10], reply[10] = {5, 0, 0, 1};
-    if (recv(control, greeting, sizeof(greeting), MSG_WAITALL) != sizeof(greeting) ||
-        send(control, "\5", 2, MSG_NOSIGNAL) != 2 ||
-        recv(control, request, sizeof(request), MSG_WAITALL) != sizeof(request))
-        return false;
-    reply[1] = request[1] == 3 && request[3] == 1 ? 0 : 7;
-    memcpy(reply + 4, &relay->sin_addr, 4);
-    memcpy(reply + 8, &relay->sin_port, 2);
-    return send(control, reply, sizeof(reply), MSG_NOSIGNAL) == sizeof(reply) && reply[1] == 0;
-}
-
 static void accept_client(int listener)
 {
-    struct sockaddr_in relay, external;
     int control = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     if (control < 0)
         return;
     struct relay_association *association = calloc(1, sizeof(*association));
     if (!association)
         fail("calloc");
-    int client = open_udp(&relay), outside = open_udp(&external);
-    watch(&association->control, association, control);
-    watch(&association->client, association, client);
-    watch(&association->external, association, outside);
+    association->client.fd = association->external.fd = -1;
     association->next = associations;
     association->link = &associations;
     if (associations)
         associations->link = &association->next;
     associations = association;
-    technique->prepare(association);
-    if (!negotiate(control, &relay))
-        shutdown(control, SHUT_RDWR); /* the next round finds it ended */
+    watch(&association->control, association, control);
 }
 
 static void end(struct relay_association *association)
@@ -87,43 +67,91 @@ static void end(struct relay_association *association)
     if (association->next)
         association->next->link = association->link;
     close(association->control.fd);
-    close(association->client.fd);
-    close(association->external.fd);
+    if (association->stage == RELAY_OPEN) {
+        close(association->client.fd);
+        close(association->external.fd);
+    }
     free(association);
 }
 
-static void handle(struct relay_watch *ready)
+static bool choose(struct relay_association *association)
+{
+    uint8_t greeting[3];
+    association->stage = RELAY_CHOSEN;
+    return recv(association->control.fd, greeting, sizeof(greeting), MSG_DONTWAIT) == sizeof(greeting) &&
+           send(association->control.fd, "\5", 2, MSG_NOSIGNAL) == 2;
+}
+
+/* UDP ASSOCIATE alone; an address of the client's in the request is not looked at. */
+static bool open_relay(struct relay_association *association)
+{
+    int control = association->control.fd;
+    uint8_t request[10], reply[10] = {5, 7, 0, 1};
+    if (recv(control, request, sizeof(request), MSG_DONTWAIT) != sizeof(request))
+        return false;
+    if (request[1] == 3 && request[3] == 1) {
+        struct sockaddr_in relay, external;
+        int client = open_udp(&relay), outside = open_udp(&external);
+        watch(&association->client, association, client);
+        watch(&association->external, association, outside);
+        technique->prepare(association);
+        association->stage = RELAY_OPEN;
+        reply[1] = 0;
+        memcpy(reply + 4, &relay.sin_addr, 4);
+        memcpy(reply + 8, &relay.sin_port, 2);
+    }
+    return send(control, reply, sizeof(reply), MSG_NOSIGNAL) == sizeof(reply) && reply[1] == 0;
+}
+
+/* False when the client is done, or said what the yardstick does not understand: messages in parts, for one. */
+static bool on_control(struct relay_association *association)
+{
+    switch (association->stage) {
+    case RELAY_GREETED:
+        return choose(association);
+    case RELAY_CHOSEN:
+        return open_relay(association);
+    default:
+        return false;
+    }
+}
+
+static bool is_data(const struct relay_watch *ready)
+{
+    return ready && ready != &ready->association->control;
+}
+
+static void relay(struct relay_watch *ready)
 {
     struct relay_association *association = ready->association;
     ready->busy = ready->last_round + 1 == round_number;
     ready->last_round = round_number;
     if (ready == &association->client)
         technique->up(association);
-    else if (ready == &association->external)
+    else
         technique->down(association);
 }
 
-/* Ends come last: other events of the round may be of the same association. */
+/* What may end an association is kept for the end of the round, when no other event of it is left. */
 static void serve(int listener)
 {
     struct epoll_event events[EVENTS], accepting = {.events = EPOLLIN, .data.ptr = NULL};
     epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listener, &accepting);
     for (;; round_number++) {
-        int count = epoll_wait(epoll_fd, events, EVENTS, -1);
-        bool accepts = false;
+        int count = epoll_wait(epoll_fd, events, EVENTS, -1), kept = 0;
         for (int i = 0; i < count; i++) {
-            if (events[i].data.ptr)
-                handle(events[i].data.ptr);
+            if (is_data(events[i].data.ptr))
+                relay(events[i].data.ptr);
             else
-                accepts = true;
+                events[kept++] = events[i];
         }
-        for (int i = 0; i < count; i++) {
+        for (int i = 0; i < kept; i++) {
             struct relay_watch *ready = events[i].data.ptr;
-            if (ready && ready == &ready->association->control)
+            if (!ready)
+                accept_client(listener);
+            else if (!on_control(ready->association))
                 end(ready->association);
         }
-        if (accepts)
-            accept_client(listener);
     }
 }
 

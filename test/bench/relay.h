@@ -26,6 +26,11 @@ struct relay_watch {
 
 struct relay_association {
     struct relay_watch control, client, external;
+    enum {
+        RELAY_GREETED,
+        RELAY_CHOSEN,
+        RELAY_OPEN
+    } stage;                 /* the client has connected; was told the method; may send */
     struct sockaddr_in peer; /* the client's relay socket's, once it has sent */
     struct relay_association *next, **link;
 };

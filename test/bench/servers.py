@@ -31,6 +31,31 @@ def listens(port):
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def listeners(port):
+    """The inodes of the sockets that listen on a port of this host."""
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                found.add(fields[9])
+    return found
+
+
+def sockets_of_session(session):
+    """The inodes of the sockets that the processes of a session hold."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getsid(int(process.name)) != session:
+                continue
+            for descriptor in (process / "fd").iterdir():
+                target = os.readlink(descriptor)
+                if target.startswith("socket:["):
+                    yield target[8:-1]
+        except OSError:
+            continue  # ended meanwhile
+
+
 class Server:
     """`command` and `config` may hold {port} and {config}. `port` is fixed for servers whose configuration names it."""
 
@@ -49,6 +74,8 @@ class Running:
     def __init__(self, server, core):
         self.server = server
         self.port = server.port or free_port()
+        if listeners(self.port):
+            raise ServerFailed(f"{server.name} cannot start: another program listens on port {self.port}")
         self.folder = tempfile.TemporaryDirectory(prefix="conesocks-bench-")
         config = Path(self.folder.name) / "config"
         if server.config:
@@ -80,6 +107,11 @@ class Running:
             time.sleep(0.02)
         how = "does not listen" if self.process.poll() is None else f"ended with status {self.process.returncode}"
         raise ServerFailed(f"{self.server.name} {how} on port {self.port}: {self.last_words()}")
+
+    def check_alone(self):
+        """With SO_REUSEPORT two servers can share a port, and the wrong one would be measured."""
+        if not listeners(self.port) <= set(sockets_of_session(self.process.pid)):
+            raise ServerFailed(f"another program listens on {self.server.name}'s port {self.port} too")
 
     def last_words(self):
         lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()

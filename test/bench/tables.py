@@ -51,6 +51,11 @@ def loss(runs):
 
 
 def table(head, rows):
+    """Without the rows and columns that hold nothing."""
+    kept = [0] + [i for i in range(1, len(head)) if any(row[i] != NOTHING for row in rows)]
+    if len(kept) == 1:
+        return ""
+    head, rows = [head[i] for i in kept], [[row[i] for i in kept] for row in rows]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     lines += ["| " + " | ".join(row) + " |" for row in rows if any(cell != NOTHING for cell in row[1:])]
     return "\n".join(lines) + "\n"
@@ -123,4 +128,4 @@ class Results:
         broken = [f"- {server.name}, {load}: {what}" for server, load, what in self.failures()]
         if broken:
             parts.append("Failures:\n\n" + "\n".join(broken) + "\n")
-        return "\n".join(parts)
+        return "\n".join(part for part in parts if part)
