@@ -9,6 +9,8 @@ from netns import PROXY_V4, PROXY_V6
 # A LAN's listener in both families, open to the clients there.
 LISTEN = [{"address": PROXY_V4, "port": 1080, "auth": "none", "open": True},
           {"address": PROXY_V6, "port": 1080, "auth": "none", "open": True}]
+# Both ways of moving datagrams must pass: test/run --offload off.
+OFFLOAD = os.environ.get("CONESOCKS_OFFLOAD", "auto")
 ALICE = ("alice", "wonderland")
 # SHA-512 with few rounds: a real hash costs 16 ms on purpose.
 USERS = [{"name": "alice", "password": "$6$rounds=1000$conesocks$vl8hNS3U5BdcaYgEGyG6eINmGt7WF9MSD7MfPEomWXvR6R/"
@@ -50,6 +52,7 @@ def start(net, tmp_path, request):
     def run(config=(), **options):
         if not isinstance(config, (str, type(None))):
             config = {"listen": LISTEN, "workers": 2, **dict(config)}
+            config["udp"] = {"offload": OFFLOAD, **config.get("udp", {})}
         started.append(daemon.Conesocks(net.proxy, tmp_path, config, **options))
         return started[-1]
 
