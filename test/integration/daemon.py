@@ -28,13 +28,16 @@ def wait_until(condition, what, timeout=PATIENCE):
 
 
 class Conesocks:
-    def __init__(self, host, folder, config, arguments=(), nofile=None, leaves_lookups=False, killed=False):
+    def __init__(self, host, folder, config, arguments=(), nofile=None, leaves_lookups=False, killed=False, files=()):
         """`config`: a dict, YAML text, or None for the built-in default. `leaves_lookups`: name servers that do not answer
         are part of the test; libunbound goes on asking them for minutes, with a socket each."""
         self.leaves_lookups = leaves_lookups
         self.killed = killed  # by the test itself
+        # Files of the system that this process sees in place of the real ones: (content, path).
+        swaps = [f"mount --bind {ours} {theirs}" for ours, theirs in files]
+        prefix = ["unshare", "--mount", "sh", "-c", " && ".join([*swaps, 'exec "$@"']), "sh"] if swaps else []
         self.log_path = folder / f"conesocks-{len(list(folder.glob('conesocks-*.log')))}.log"
-        command = [PROGRAM, *arguments]
+        command = [*prefix, PROGRAM, *arguments]
         self.config_path = self.log_path.with_suffix(".yaml")
         if config is not None:
             self.configure(config)

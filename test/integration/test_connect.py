@@ -82,6 +82,23 @@ def test_names(net, named, lan, name, reached):
     assert row["destination"] == f"{name.lower().rstrip('.')}:80" and reached in row["via"]
 
 
+def test_names_by_the_systems_own_files(net, start, dns, lan, tmp_path):
+    """Without a word in the configuration: /etc/hosts first, then the servers of /etc/resolv.conf."""
+    if net.proxy.run("unshare", "--mount", "true").returncode != 0:
+        pytest.skip("cannot put files in place of the system's here (a chroot?)")
+    hosts, resolv_conf = tmp_path / "hosts", tmp_path / "resolv.conf"
+    hosts.write_text(f"{INET1_OTHER_V4} printer.lan printer\n", encoding="ascii")
+    resolv_conf.write_text(f"nameserver {dns.address}\n", encoding="ascii")
+    start(files=[(hosts, "/etc/hosts"), (resolv_conf, "/etc/resolv.conf")])
+    for name, address in (("printer", INET1_OTHER_V4), ("Printer.LAN", INET1_OTHER_V4), ("v4.test", INET1_V4)):
+        server = net.inet1.listen(address, 80)
+        sock, reply = socks5.connect(net.client, lan, (name, 80))
+        assert reply.code == 0
+        server.accept()
+        server.close()
+    assert {name for name, _ in dns.asked} == {"v4.test"}
+
+
 @pytest.mark.parametrize("text, address", [(INET1_V4, INET1_V4), (INET1_V6, INET1_V6), (f"[{INET1_V6}]", INET1_V6)])
 def test_literal_sent_as_name(net, named, dns, lan, text, address):
     """libdsocks sends literals as ATYP 3: they are addresses, and no name server hears of them."""
