@@ -260,6 +260,24 @@ static void addresses_may_come_late(void **state)
     stop_being_silent(&silent);
 }
 
+static void what_failed_before_all_were_added_is_not_the_end(void **state)
+{
+    (void)state;
+    union netaddr refusing;
+    struct later later;
+    close(listen_at("::1", &refusing));
+    int listener = listen_at("127.0.0.1", &later.where);
+    later.dial = start(5000, false);
+    dial_add(later.dial, AF_INET6, &refusing, 1);
+    for (int i = 0; i < 20; i++)
+        event_base_loop(base, EVLOOP_NONBLOCK);
+    const struct timeval next = {.tv_usec = 1};
+    event_base_once(base, -1, EV_TIMEOUT, add_later, &later, &next);
+    run();
+    assert_true(netaddr_equal(&outcome.to, &later.where));
+    close(listener);
+}
+
 /* RFC 8305 section 3: the preferred family's answer is waited for a little. */
 static void the_preferred_family_may_come_second(void **state)
 {
@@ -269,8 +287,8 @@ static void the_preferred_family_may_come_second(void **state)
     for (int ipv4_first = 0; ipv4_first <= 1; ipv4_first++) {
         struct later later = {start(5000, ipv4_first), ipv4_first ? v4 : v6};
         dial_add(later.dial, ipv4_first ? AF_INET6 : AF_INET, ipv4_first ? &v6 : &v4, 1);
-        const struct timeval at_once = {0};
-        event_base_once(base, -1, EV_TIMEOUT, add_later, &later, &at_once);
+        const struct timeval next = {.tv_usec = 1};
+        event_base_once(base, -1, EV_TIMEOUT, add_later, &later, &next);
         run();
         assert_int_equal(outcome.to.sa.sa_family, ipv4_first ? AF_INET : AF_INET6);
     }
@@ -334,6 +352,7 @@ int main(void)
         cmocka_unit_test(families_alternate),
         cmocka_unit_test(a_failure_starts_the_next_at_once),
         cmocka_unit_test(silent_addresses_of_one_family_do_not_go_first),
+        cmocka_unit_test(what_failed_before_all_were_added_is_not_the_end),
         cmocka_unit_test(the_preferred_family_may_come_second),
         cmocka_unit_test(addresses_may_come_late),
         cmocka_unit_test(refused_is_more_telling_than_unroutable),

@@ -2,6 +2,7 @@
 
 #include <crypt.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "policy/auth.h"
 #include "support/loopback.h"
@@ -277,6 +278,35 @@ static void the_longest_idle_is_shed_first(void **state)
     close(negotiating);
 }
 
+/* Row 39: an association that nobody uses gives its descriptors to one that somebody asks for. */
+static void row_39_descriptors_run_out(void **state)
+{
+    (void)state;
+    const union netaddr any = at("0.0.0.0", 0);
+    union netaddr relay;
+    struct rlimit before, none_left;
+    int idle = associate(&relay), client = new_client(false), late = new_client(false);
+    uint8_t bytes[300], answer[12];
+    size_t len = make_request(bytes, SOCKS5_COMMAND_UDP_ASSOCIATE, &any);
+    now_ms += 120 * 1000;
+    int lowest_free = dup(listener);
+    close(lowest_free);
+    getrlimit(RLIMIT_NOFILE, &before);
+    none_left = (struct rlimit){.rlim_cur = (rlim_t)lowest_free, .rlim_max = before.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &none_left);
+    say(client, bytes, len);
+    wait_until(recv(client, answer, sizeof(answer), MSG_DONTWAIT) == sizeof(answer));
+    say(late, bytes, len);
+    expect(late, chosen_none, 2);
+    expect_refusal(late, SOCKS5_REPLY_GENERAL_FAILURE); /* nobody is idle for long enough any more */
+    setrlimit(RLIMIT_NOFILE, &before);
+    assert_int_equal(answer[3], SOCKS5_REPLY_SUCCEEDED);
+    expect_end(idle);
+    close(idle);
+    close(client);
+    close(late);
+}
+
 static void all_end_when_the_server_stops(void **state)
 {
     (void)state;
@@ -403,6 +433,7 @@ int main(void)
         TEST(an_association_lives_while_its_connection_does),
         TEST(an_idle_association_may_be_ended),
         TEST(the_longest_idle_is_shed_first),
+        TEST(row_39_descriptors_run_out),
         TEST(all_end_when_the_server_stops),
         LOGIN(a_login),
         LOGIN(a_wrong_login),
