@@ -1,9 +1,4 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "test.h"
 
 #include "support/lookups.h"
 
@@ -35,7 +30,7 @@ static void asks_an_ipv6_server(void **state)
     dns_server_close(&server);
     bool opened = dns_server_open(&server, base, names, "::1", 0);
     if (!opened && dns_server_open(&server, base, names, "127.0.0.1", 0))
-        skip(); /* no IPv6 here */
+        SKIP_TEST("no IPv6 here");
     reopen(5000, 0);
     expect_address("one.test", "192.0.2.1");
     assert_int_equal(dns_server_asked(&server), 1);

@@ -1,9 +1,4 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "test.h"
 
 #include "support/lookups.h"
 
@@ -135,7 +130,7 @@ static void moves_when_resolv_conf_changes(void **state)
     (void)state;
     static struct dns_server first, second;
     if (!dns_server_open(&first, base, names, "127.83.0.1", 53))
-        skip();
+        SKIP_TEST("port 53 is not for this user");
     assert_true(dns_server_open(&second, base, names, "127.83.0.2", 53));
     resolver_free(resolver);
     write_file(resolv_conf_path, "nameserver 127.83.0.1\n");
