@@ -134,8 +134,18 @@ static bool open_workers(struct server *server)
     return true;
 }
 
+/* libevent's own words go where ours go: as a daemon there is no stderr. */
+static void on_libevent_log(int severity, const char *message)
+{
+    if (severity >= EVENT_LOG_WARN)
+        log_warning("libevent: %s", message);
+    else
+        log_debug("libevent: %s", message);
+}
+
 struct server *server_new(const struct config *config)
 {
+    event_set_log_callback(on_libevent_log);
     raise_descriptor_limit();
     if (!addresses_are_free(config))
         return NULL;

@@ -15,7 +15,8 @@
 struct env;
 struct names;
 
-/* What becomes of datagrams that had to wait. Called from the event loop, never from inside names_route(). */
+/* What becomes of datagrams that had to wait. They are told from the event loop; only `dropped` may come from inside
+ * names_route(), for the queue of a name that had to make room. */
 struct names_hooks {
     void (*deliver)(void *arg, const union netaddr *to, const uint8_t *payload, size_t len);
     void (*delivered)(void *arg); /* after the last of a queue */

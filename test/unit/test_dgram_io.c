@@ -258,6 +258,27 @@ static void a_stride_skips_what_lies_between(void **state)
     close(to.fd);
 }
 
+/* More than one message may hold: neither 64 segments nor 64 KiB stop it. */
+static void long_runs_are_cut_into_messages(void **state)
+{
+    (void)state;
+    static const size_t segs[] = {10, 1200, 9000};
+    for (size_t s = 0; s < 3; s++) {
+        union netaddr a, b;
+        struct dgram_socket from = open_at("127.0.0.1", &a), to = open_receiver("127.0.0.1", &b);
+        struct dgram_tally tally = {0};
+        size_t seg = segs[s], count = sizeof(payload) / seg < 200 ? sizeof(payload) / seg : 200;
+        for (int twice = 0; twice < 2; twice++)
+            add(&b, seg * count, seg, "header");
+        dgram_io_send(io, &from, &batch, &tally);
+        assert_int_equal(tally.datagrams, 2 * count);
+        for (size_t i = 0; i < 2 * count; i++)
+            expect(&to, "header", i % count * seg, seg);
+        close(from.fd);
+        close(to.fd);
+    }
+}
+
 static void what_was_joined_arrives_as_a_run(void **state)
 {
     (void)state;
@@ -313,6 +334,7 @@ int main(void)
         TEST(icmp_errors_cost_nothing),
         TEST(any_mixture_arrives_in_order),
         TEST(a_stride_skips_what_lies_between),
+        TEST(long_runs_are_cut_into_messages),
         cmocka_unit_test_prestate_setup_teardown(what_was_joined_arrives_as_a_run, begin, end, &offload),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
