@@ -76,6 +76,7 @@ static void a_stream_is_its_position(void **state)
     for (size_t i = 0; i < sizeof(positions) / sizeof(positions[0]); i++) {
         assert_true(payload_stream_check(positions[i], payload_stream(positions[i]), PAYLOAD_PIECE));
         assert_false(payload_stream_check(positions[i] + 1, payload_stream(positions[i]), PAYLOAD_PIECE));
+        assert_false(payload_stream_check(positions[i] + 1000, payload_stream(positions[i]), PAYLOAD_PIECE));
     }
 }
 
