@@ -4,7 +4,7 @@ from html import escape
 from tables import ratio
 
 WIDTH, LEFT, RIGHT = 860, 210, 90
-BAR, GAP, TOP = 13, 12, 64
+BAR, GAP, TOP = 13, 12, 84
 LONGEST = 4.0  # bars end here; their number goes on
 COLOURS = ("#2f6f4f", "#8fbf9f", "#c2703d", "#5b7db1", "#a8823a", "#8a6a9e", "#777777")
 STYLE = "font-family: sans-serif; font-size: 12px; fill: #333"
@@ -24,11 +24,14 @@ def bar(y, times, colour):
 
 
 def legend(names):
-    x = LEFT
+    x, y = LEFT, 34
     for name, colour in names:
-        yield f'<rect x="{x}" y="34" width="11" height="11" fill="{colour}"/>'
-        yield text(x + 16, 44, name)
-        x += 34 + 7 * len(name)
+        width = 34 + 7 * len(name)
+        if x + width > WIDTH:
+            x, y = LEFT, y + 18
+        yield f'<rect x="{x}" y="{y}" width="11" height="11" fill="{colour}"/>'
+        yield text(x + 16, y + 10, name)
+        x += width
 
 
 def draw(results):
