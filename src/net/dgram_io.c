@@ -1,7 +1,6 @@
 #include "net/dgram_io.h"
 
 #include <netinet/udp.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "net/dgram_io_impl.h"
@@ -25,7 +24,8 @@ struct dgram_io *dgram_io_new(bool offload)
 
 void dgram_io_free(struct dgram_io *io)
 {
-    free(io);
+    if (io)
+        io->ops->free(io);
 }
 
 struct dgram_socket dgram_io_adopt(struct dgram_io *io, int fd)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "net/dgram_io_impl.h"
 
@@ -38,6 +39,7 @@ struct group {
 
 struct gso {
     struct dgram_io io;
+    int keeper[2]; /* IPv4, IPv6: see keep_offload_on() */
     struct mmsghdr in[RECV_MAX];
     struct iovec in_parts[RECV_MAX];
     union netaddr in_peers[RECV_MAX];
@@ -46,6 +48,15 @@ struct gso {
     struct group groups[GROUPS_MAX];
     uint8_t areas[RECV_MAX][DGRAM_AREA_SIZE];
 };
+
+static void free_gso(struct dgram_io *io)
+{
+    struct gso *gso = (struct gso *)io;
+    for (size_t i = 0; i < 2; i++)
+        if (gso->keeper[i] >= 0)
+            close(gso->keeper[i]);
+    free(gso);
+}
 
 static void adopt(int fd)
 {
@@ -275,13 +286,28 @@ static void send_all(struct dgram_io *io, struct dgram_socket *socket, struct dg
     flush_all(gso, socket, tally);
 }
 
+/*
+ * The kernel rewrites its own code when the first socket asks for UDP_GRO and when the last one closes, which costs
+ * more than the whole life of a short association. Two sockets that are never used keep it as it is.
+ */
+static void keep_offload_on(struct gso *gso)
+{
+    static const int families[] = {AF_INET, AF_INET6};
+    for (size_t i = 0; i < 2; i++) {
+        gso->keeper[i] = socket(families[i], SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        if (gso->keeper[i] >= 0)
+            adopt(gso->keeper[i]);
+    }
+}
+
 struct dgram_io *dgram_io_new_gso(void)
 {
-    static const struct dgram_ops ops = {adopt, receive, send_all};
+    static const struct dgram_ops ops = {free_gso, adopt, receive, send_all};
     struct gso *gso = calloc(1, sizeof(*gso));
     if (!gso)
         return NULL;
     gso->io.ops = &ops;
+    keep_offload_on(gso);
     for (size_t i = 0; i < RECV_MAX; i++) {
         gso->in_parts[i] = (struct iovec){gso->areas[i], DGRAM_AREA_SIZE};
         gso->in[i].msg_hdr = (struct msghdr){.msg_iov = &gso->in_parts[i],

@@ -22,6 +22,11 @@ struct plain {
     uint8_t areas[RECV_MAX][DGRAM_AREA_SIZE];
 };
 
+static void free_plain(struct dgram_io *io)
+{
+    free(io);
+}
+
 static void adopt(int fd)
 {
     (void)fd;
@@ -105,7 +110,7 @@ static void send_all(struct dgram_io *io, struct dgram_socket *socket, struct dg
 
 struct dgram_io *dgram_io_new_plain(void)
 {
-    static const struct dgram_ops ops = {adopt, receive, send_all};
+    static const struct dgram_ops ops = {free_plain, adopt, receive, send_all};
     struct plain *plain = calloc(1, sizeof(*plain));
     if (!plain)
         return NULL;

@@ -18,14 +18,14 @@ void ports_init_system(struct ports *ports)
 
 int ports_bind(struct ports *ports, int fd, union netaddr *local)
 {
-    uint32_t count = (uint32_t)ports->last - ports->first + 1, start;
-    evutil_secure_rng_get_bytes(&start, sizeof(start));
+    uint32_t count = (uint32_t)ports->last - ports->first + 1;
+    uint32_t random_tries = 64, pick = 0;
     /* Random as long as that is likely to hit, then each port once in turn: exhaustion is noticed, not waited for. */
-    uint32_t random_tries = 64;
     for (uint32_t i = 0; i < random_tries + count; i++) {
-        uint32_t pick = start + i;
         if (i < random_tries)
             evutil_secure_rng_get_bytes(&pick, sizeof(pick));
+        else
+            pick++;
         netaddr_set_port(local, (uint16_t)(ports->first + pick % count));
         if (bind(fd, &local->sa, netaddr_len(local)) == 0)
             return 0;

@@ -39,6 +39,7 @@ int sock_listen(const union netaddr *address, bool shared)
     int fd = socket(address->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
+    tune_stream(fd); /* inherited by what it accepts */
     set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (shared)
         set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
@@ -56,7 +57,6 @@ int sock_accept(int listener, union netaddr *peer)
     if (fd < 0)
         return -errno;
     netaddr_unmap(peer);
-    tune_stream(fd);
     return fd;
 }
 
