@@ -47,6 +47,10 @@ static struct timeval milliseconds(uint64_t ms)
 static void step_after(struct dial *dial, uint64_t ms)
 {
     struct timeval delay = milliseconds(ms);
+    if (ms == 0) { /* in this turn of the loop, but not from inside the caller */
+        event_active(&dial->step_timer, EV_TIMEOUT, 0);
+        return;
+    }
     event_add(&dial->step_timer, &delay);
 }
 

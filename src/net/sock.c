@@ -25,9 +25,8 @@ static int close_with(int fd, int error)
     return -error;
 }
 
-static void tune_stream(int fd)
+void sock_keepalive(int fd)
 {
-    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
     set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
@@ -39,7 +38,9 @@ int sock_listen(const union netaddr *address, bool shared)
     int fd = socket(address->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    tune_stream(fd); /* inherited by what it accepts */
+    /* What it accepts inherits these. */
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    sock_keepalive(fd);
     set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (shared)
         set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
@@ -65,7 +66,7 @@ int sock_connect(const union netaddr *to, const union netaddr *from)
     int fd = socket(to->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    tune_stream(fd);
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     if (from->sa.sa_family == to->sa.sa_family) {
         /* The port is chosen at connect, when the peer is known: ports in TIME_WAIT towards others don't count. */
         set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);

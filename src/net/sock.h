@@ -22,6 +22,10 @@ int sock_listen(const union netaddr *address, bool shared);
 /* Accepts one connection; `peer` is unmapped. */
 int sock_accept(int listener, union netaddr *peer);
 
+/* Finds a dead peer after about two minutes of silence. What a listener accepts has it from the start; an outgoing
+ * connection that lives long enough to need it is its owner's to ask for. */
+void sock_keepalive(int fd);
+
 /* Starts a TCP connection, from the host `from` (AF_UNSPEC: the system's choice). The connection is ready, or has
  * failed (sock_error), when the socket becomes writable. */
 int sock_connect(const union netaddr *to, const union netaddr *from);

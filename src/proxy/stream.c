@@ -15,6 +15,9 @@
 #include "proxy/address.h"
 #include "proxy/env.h"
 
+/* A stream that ends sooner is not worth the system calls that watch over its outgoing side. */
+#define SHORT_LIFE_MS 10000
+
 struct direction {
     struct stream *stream;
     struct pump pump;
@@ -44,6 +47,8 @@ struct stream {
     union netaddr client, remote;
     struct reaching *reaching;
     int remote_fd;
+    bool keeps_alive; /* TCP keepalive is on, on the outgoing side */
+    uint64_t relaying_since_ms;
     struct direction up, down;
     char destination[];
 };
@@ -268,6 +273,7 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
 
 void stream_relay(struct stream *stream, int client_fd)
 {
+    stream->relaying_since_ms = env_now(stream->env);
     stream->up.stream = stream->down.stream = stream;
     pump_init(&stream->up.pump, client_fd, stream->remote_fd);
     pump_init(&stream->down.pump, stream->remote_fd, client_fd);
@@ -275,9 +281,13 @@ void stream_relay(struct stream *stream, int client_fd)
     wait_for(&stream->down, stream->remote_fd, EV_READ);
 }
 
-bool stream_is_lost(const struct stream *stream)
+bool stream_sweep(struct stream *stream, uint64_t now_ms)
 {
     const struct pump *up = &stream->up.pump, *down = &stream->down.pump;
+    if (!stream->keeps_alive && now_ms - stream->relaying_since_ms >= SHORT_LIFE_MS) {
+        sock_keepalive(stream->remote_fd);
+        stream->keeps_alive = true;
+    }
     return (up->state == PUMP_DONE && sock_is_lost(up->from)) || (down->state == PUMP_DONE && sock_is_lost(down->from));
 }
 

@@ -32,9 +32,9 @@ void stream_free(struct stream *stream);
 /* Starts to relay between `client_fd`, which stays the caller's, and the destination. */
 void stream_relay(struct stream *stream, int client_fd);
 
-/* After one side's half-close nothing listens to that side: the loop would tell its end for ever. So this is to be
- * asked about once a second. true: that side is gone altogether, and the other may never say another word. */
-bool stream_is_lost(const struct stream *stream);
+/* To be called about once a second while it relays. true: after one side's half-close nothing listens to that side (the
+ * loop would tell its end for ever), and now it is gone altogether, while the other may never say another word. */
+bool stream_sweep(struct stream *stream, uint64_t now_ms);
 
 const char *stream_destination(const struct stream *stream); /* as asked for, "name:port" */
 union netaddr stream_local(const struct stream *stream);     /* our end of the outgoing connection, once reached */

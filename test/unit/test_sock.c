@@ -94,7 +94,8 @@ static void dead_peers_are_looked_for(void **state)
     union netaddr where, peer, none = {0};
     int listener = listen_somewhere("127.0.0.1", &where), ends[2] = {sock_connect(&where, &none)};
     assert_true(wait_for(listener, POLLIN));
-    ends[1] = sock_accept(listener, &peer);
+    ends[1] = sock_accept(listener, &peer); /* has it from its listener */
+    sock_keepalive(ends[0]);
     for (size_t i = 0; i < 2; i++) {
         int on = 0, idle = 0;
         socklen_t len = sizeof(int);

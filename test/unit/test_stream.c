@@ -137,6 +137,41 @@ static void row_44_a_half_closed_side_vanishes(void **state)
     close(client);
 }
 
+/* Our end of the connection to the destination. */
+static int outgoing(void)
+{
+    for (int fd = 3; fd < 200; fd++) {
+        union netaddr peer;
+        socklen_t len = sizeof(peer);
+        if (getpeername(fd, &peer.sa, &len) == 0 && netaddr_equal(&peer, &where))
+            return fd;
+    }
+    fail_msg("no connection to the destination");
+    return -1;
+}
+
+static bool keeps_alive(int fd)
+{
+    int on = 0;
+    socklen_t len = sizeof(on);
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, &len), 0);
+    return on;
+}
+
+/* A destination that vanishes without a word must be found: once a stream has lived for a while it is watched. */
+static void a_stream_that_lasts_is_kept_alive(void **state)
+{
+    (void)state;
+    connect_through();
+    now_ms += 9999;
+    sessions_sweep(&env);
+    assert_false(keeps_alive(outgoing()));
+    now_ms += 1;
+    sessions_sweep(&env);
+    assert_true(keeps_alive(outgoing()));
+    hang_up();
+}
+
 /* Row 44: a reader that does not read stops the writer, and loses nothing. */
 static void row_44_a_slow_reader(void **state)
 {
@@ -354,6 +389,7 @@ int main(void)
         TEST(row_44_the_destination_closes_first),
         TEST(row_44_a_reset_goes_through),
         TEST(row_44_a_half_closed_side_vanishes),
+        TEST(a_stream_that_lasts_is_kept_alive),
         TEST(row_44_a_slow_reader),
         TEST(a_name_with_two_families),
         TEST(names_that_lead_nowhere),
