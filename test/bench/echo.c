@@ -12,7 +12,7 @@
 
 #define TARGETS_MAX  8
 #define DATAGRAM_MAX 2048
-#define TURN_MS      20
+#define TURN_MS      1
 #define GIVE_UP_NS   NS_PER_S /* a datagram that takes longer is lost */
 #define SWEEP_NS     (100 * NS_PER_MS)
 #define EVENTS       64

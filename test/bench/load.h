@@ -50,6 +50,7 @@ void load_echo(const struct load *load, const struct settings *settings, struct 
 void load_scale(const struct load *load, const struct settings *settings, struct report *report);
 void load_flow(const struct load *load, const struct settings *settings, struct report *report);
 void load_churn(const struct load *load, const struct settings *settings, struct report *report);
+void load_flood(const struct load *load, const struct settings *settings, struct report *report);
 void load_idle(const struct load *load, const struct settings *settings, struct report *report);
 void load_connect_bulk(const struct load *load, const struct settings *settings, struct report *report);
 void load_connect_churn(const struct load *load, const struct settings *settings, struct report *report);

@@ -116,6 +116,11 @@ struct udp_out *udp_out_new(void)
     return out;
 }
 
+void udp_out_free(struct udp_out *out)
+{
+    free(out);
+}
+
 void udp_queue(struct udp_out *out, const uint8_t *data, size_t len, const union netaddr *to)
 {
     unsigned i = out->count++;

@@ -32,6 +32,7 @@ size_t udp_receive(struct udp_in *in, int fd, struct udp_run *runs);
 /* Datagrams that wait for udp_flush(). Their bytes must stay until then. */
 struct udp_out;
 struct udp_out *udp_out_new(void);
+void udp_out_free(struct udp_out *out);
 /* `to` NULL: to the socket's peer. At most UDP_BATCH. */
 void udp_queue(struct udp_out *out, const uint8_t *data, size_t len, const union netaddr *to);
 /* Sends them all, waiting for room. What the kernel refuses is left out: it shows as lost. */
