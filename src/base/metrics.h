@@ -40,7 +40,10 @@ const char *drop_reason_name(enum drop_reason reason);
     X(sessions_total, "control connections accepted")                                                                  \
     X(sessions_ended_total, "control connections ended")                                                               \
     X(handshakes_failed_total, "control connections that ended before a request was granted")                          \
-    X(auth_failed_total, "logins refused")                                                                             \
+    X(auth_failed_total, "logins with a wrong user name or password")                                                  \
+    X(auth_throttled_total, "logins not checked after too many wrong ones from their address")                         \
+    X(auth_busy_total, "logins not checked because too many were waiting")                                             \
+    X(auth_cached_total, "logins known to be right without a check")                                                   \
     X(connects_total, "CONNECT requests granted")                                                                      \
     X(associations_total, "UDP ASSOCIATE requests granted")                                                            \
     X(requests_refused_total, "requests answered with a failure")                                                      \

@@ -8,28 +8,37 @@
 #include "conf/document.h"
 #include "conf/raw.h"
 #include "conf/report.h"
+#include "conf/users_file.h"
 
-/* A checked document, or NULL for the defaults, becomes a configuration. */
-static struct config *build(yaml_document_t *document, const char *text, size_t size, struct report *report)
+static bool settle(struct config *config, yaml_document_t *document, bool whole, struct report *report)
+{
+    config->user_count = config->inline_user_count;
+    bool consistent = consistent_check(config, document, report);
+    bool read = !whole || !config->users_file || users_file_load(config, document, report);
+    return consistent && read;
+}
+
+/* A checked document, or NULL for the defaults, becomes a configuration; `whole`: with the files that it names. */
+static struct config *build(yaml_document_t *document, const char *text, size_t size, bool whole, struct report *report)
 {
     struct config *config = calloc(1, sizeof(*config));
     const char *failed = config ? raw_load(config, text, size) : "out of memory";
     if (failed)
         report_error(report, (struct place){0}, NULL, "cannot be loaded: %s", failed);
-    else if (consistent_check(config, document, report))
+    else if (settle(config, document, whole, report))
         return config;
     config_free(config);
     return NULL;
 }
 
-static struct config *parse(const char *text, size_t size, struct report *report)
+static struct config *parse(const char *text, size_t size, bool whole, struct report *report)
 {
     struct config *config = NULL;
     yaml_document_t document;
     if (!document_parse(&document, text, size, report))
         return NULL;
     if (check_document(&document, report))
-        config = build(&document, text, size, report);
+        config = build(&document, text, size, whole, report);
     yaml_document_delete(&document);
     return config;
 }
@@ -46,7 +55,7 @@ struct config *config_parse(const char *name, const char *text, size_t size, cha
     struct report report;
     if (!report_init(&report, name))
         return no_memory(errors, warnings);
-    struct config *config = parse(text, size, &report);
+    struct config *config = parse(text, size, false, &report);
     report_finish(&report, errors, warnings);
     return config;
 }
@@ -61,10 +70,10 @@ struct config *config_load(const char *path, char **errors, char **warnings)
         size_t size;
         char *text = document_read(path, &size, &report);
         if (text)
-            config = parse(text, size, &report);
+            config = parse(text, size, true, &report);
         free(text);
     } else {
-        config = build(NULL, NULL, 0, &report);
+        config = build(NULL, NULL, 0, false, &report);
     }
     report_finish(&report, errors, warnings);
     return config;
@@ -74,6 +83,10 @@ void config_free(struct config *config)
 {
     if (!config)
         return;
+    for (size_t i = config->inline_user_count; i < config->user_count; i++) {
+        free(config->users[i].name);
+        free(config->users[i].password);
+    }
     raw_deinit(config);
     free(config);
 }
@@ -86,11 +99,20 @@ void config_dump(const struct config *config, FILE *out, bool secrets)
     free(text);
 }
 
+static bool equal_users(const struct config *a, const struct config *b)
+{
+    bool equal = a->user_count == b->user_count;
+    for (size_t i = 0; equal && i < a->user_count; i++)
+        equal =
+            strcmp(a->users[i].name, b->users[i].name) == 0 && strcmp(a->users[i].password, b->users[i].password) == 0;
+    return equal;
+}
+
 bool config_equal(const struct config *a, const struct config *b)
 {
-    /* The dump shows every option, each in its one spelling. */
+    /* The dump shows every option, each in its one spelling, but not what a file that it names holds. */
     char *text_a = raw_save(a, true), *text_b = raw_save(b, true);
-    bool equal = text_a && text_b && strcmp(text_a, text_b) == 0;
+    bool equal = text_a && text_b && strcmp(text_a, text_b) == 0 && equal_users(a, b);
     free(text_a);
     free(text_b);
     return equal;

@@ -45,8 +45,9 @@ struct config_user {
 struct config {
     struct config_listener *listen;
     size_t listen_count;
-    struct config_user *users;
-    size_t user_count;
+    struct config_user *users; /* those of this file, then those of users_file */
+    size_t user_count, inline_user_count;
+    char *users_file; /* NULL: none */
     enum config_reach reach;
     struct {
         bool enabled;
@@ -67,9 +68,11 @@ struct config {
     struct {
         uint32_t lookups_per_client;      /* names being resolved at once for one client address */
         uint32_t lookups_per_association; /* the same for one association */
+        uint32_t failed_logins;           /* a minute from one client address; 0 = any number */
     } limits;
     struct {
         uint64_t handshake_ms, connect_ms;
+        uint64_t login_cache_ms; /* 0 = off */
     } timeouts;
     uint32_t workers; /* 0 = one per CPU */
     struct {
@@ -85,10 +88,10 @@ struct config {
  * Reads `path`, or the built-in default when it is NULL: listen on 127.0.0.1:1080, no login.
  * Returns the configuration (config_free), or NULL with one line per mistake in `*errors` (free), each
  * "file:line:column: key: what was found, what is expected". `*warnings` likewise, with "warning: " before the key, on
- * success too. Each is NULL when there is nothing to say.
+ * success too. Each is NULL when there is nothing to say. A mistake in the users_file is told with that file's name.
  */
 struct config *config_load(const char *path, char **errors, char **warnings);
-/* The same for the text of a file, which the messages call `name`. */
+/* The same for the text of a file, which the messages call `name`, and for that alone: users_file is not read. */
 struct config *config_parse(const char *name, const char *text, size_t size, char **errors, char **warnings);
 void config_free(struct config *config);
 

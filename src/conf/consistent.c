@@ -37,6 +37,11 @@ static struct spot spot_in_list(const struct context *context, const char *list,
     return spot;
 }
 
+static bool has_users(const struct config *config)
+{
+    return config->inline_user_count > 0 || config->users_file;
+}
+
 /* ---- listeners ---- */
 
 /* Who can reach an address, as far as it shows. */
@@ -76,7 +81,7 @@ static void check_exposure(const struct context *context, const struct config *c
                      "found %s without a login, an open proxy; expected a login (%s), or address: 127.0.0.1, or, to "
                      "serve anybody, both auth: none and open: true",
                      address,
-                     config->user_count > 0 ? "auth: password" : "add users; conesocks hash-password makes the hash");
+                     has_users(config) ? "auth: password" : "add users; conesocks hash-password makes the hash");
     else if (exposure == EXPOSURE_NETWORK && !listener->open)
         report_warning(context->report, spot.place, spot.key,
                        "everybody who can reach %s may use this proxy; add users, or say open: true if that is meant",
@@ -91,7 +96,7 @@ static void check_listener(const struct context *context, const struct config *c
     struct spot open = spot_in_list(context, "listen", i, "open");
     if (!listener->need_password)
         check_exposure(context, config, i);
-    else if (config->user_count == 0)
+    else if (!has_users(config))
         report_error(context->report, auth.place, auth.key,
                      "found password, but there are no users; expected users, or auth: none");
     else if (listener->open)
@@ -118,15 +123,15 @@ static int by_name(const void *a, const void *b)
 
 static void check_users(const struct context *context, const struct config *config)
 {
-    struct named *names = calloc(config->user_count + 1, sizeof(*names));
+    struct named *names = calloc(config->inline_user_count + 1, sizeof(*names));
     if (!names) {
         report_error(context->report, (struct place){0}, NULL, "out of memory");
         return;
     }
-    for (size_t i = 0; i < config->user_count; i++)
+    for (size_t i = 0; i < config->inline_user_count; i++)
         names[i] = (struct named){config->users[i].name, i};
-    qsort(names, config->user_count, sizeof(*names), by_name);
-    for (size_t i = 1; i < config->user_count; i++) {
+    qsort(names, config->inline_user_count, sizeof(*names), by_name);
+    for (size_t i = 1; i < config->inline_user_count; i++) {
         if (strcmp(names[i - 1].name, names[i].name) != 0)
             continue;
         struct spot spot = spot_in_list(context, "users", names[i].index, "name");
@@ -144,13 +149,17 @@ bool consistent_check(struct config *config, yaml_document_t *document, struct r
     for (size_t i = 0; i < config->listen_count; i++) {
         struct config_listener *listener = &config->listen[i];
         listener->need_password =
-            listener->auth == CONFIG_AUTH_PASSWORD || (listener->auth == CONFIG_AUTH_AUTO && config->user_count > 0);
+            listener->auth == CONFIG_AUTH_PASSWORD || (listener->auth == CONFIG_AUTH_AUTO && has_users(config));
         any_password |= listener->need_password;
         check_listener(&context, config, i);
     }
     check_users(&context, config);
-    if (config->user_count > 0 && !any_password)
+    if (config->inline_user_count > 0 && !any_password)
         report_warning(report, place_in_list(&context, "users", 0, "name"), "users",
                        "no listener asks for a login, so these are never asked for");
+    if (config->users_file && !any_password)
+        report_warning(report,
+                       document_place(document_get(document, yaml_document_get_root_node(document), "users_file")),
+                       "users_file", "no listener asks for a login, so its users are never asked for");
     return report->error_count == before;
 }

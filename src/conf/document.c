@@ -10,10 +10,10 @@ static const struct place whole_file = {0};
 
 /* ---- reading ---- */
 
-static char *read_all(int fd, size_t *size)
+char *document_read_all(int fd, size_t *size)
 {
     size_t room = DOCUMENT_SIZE_MAX + 1; /* one more than allowed shows that there is more */
-    char *text = malloc(room);
+    char *text = malloc(room + 1);
     if (!text)
         return NULL;
     *size = 0;
@@ -35,7 +35,7 @@ static char *read_all(int fd, size_t *size)
 char *document_read(const char *path, size_t *size, struct report *report)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    char *text = fd < 0 ? NULL : read_all(fd, size);
+    char *text = fd < 0 ? NULL : document_read_all(fd, size);
     if (!text)
         report_error(report, whole_file, NULL, "cannot be read: %s", strerror(errno));
     if (fd >= 0)

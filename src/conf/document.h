@@ -17,6 +17,9 @@
 /* Reads a whole file (free), or says in the report why not. */
 char *document_read(const char *path, size_t *size, struct report *report);
 
+/* The same for an open file, cut after DOCUMENT_SIZE_MAX + 1 bytes, with room for one more. NULL: errno. */
+char *document_read_all(int fd, size_t *size);
+
 /* Parses the text of a file. On failure the report says why, and there is nothing to free. */
 bool document_parse(yaml_document_t *document, const char *text, size_t size, struct report *report);
 

@@ -119,6 +119,8 @@ static const struct schema_row limits_rows[] = {
      .help = "names being resolved at once for one client address"},
     {"lookups_per_association", OPTION(number, limits.lookups_per_association), RANGE(1, 65535), .initial = "16",
      .help = "names being resolved at once for one UDP association"},
+    {"failed_logins", OPTION(number, limits.failed_logins), RANGE(1, 1000), .none = "off", .initial = "10",
+     .help = "wrong passwords a minute from one client address (IPv6: one /64); off: any number"},
     {0},
 };
 
@@ -127,6 +129,8 @@ static const struct schema_row timeouts_rows[] = {
      .help = "how long a client may take from connecting to a complete request"},
     {"connect", OPTION(duration, timeouts.connect_ms), RANGE(SEC, 10 * MIN), .initial = "15s",
      .help = "how long a CONNECT may take to reach its destination"},
+    {"login_cache", OPTION(duration, timeouts.login_cache_ms), RANGE(SEC, HOUR), .none = "off", .initial = "1m",
+     .help = "how long a right login counts before its password is hashed again"},
     {0},
 };
 
@@ -146,8 +150,10 @@ static const struct schema_row run_rows[] = {
 const struct schema_row schema[] = {
     {"listen", LIST(SCHEMA_LIST, listen, listen_count), .rows = listen_rows, RANGE(1, 64), .initial = "127.0.0.1:1080",
      .help = "where to accept clients"},
-    {"users", LIST(SCHEMA_LIST, users, user_count), .rows = user_rows, RANGE(0, 65536), .initial = "[]",
+    {"users", LIST(SCHEMA_LIST, users, inline_user_count), .rows = user_rows, RANGE(0, 65536), .initial = "[]",
      .help = "who may log in"},
+    {"users_file", OPTION(path, users_file), .none = "none", .initial = "none",
+     .help = "file with more users, one name:hash a line, which others must not read"},
     {"reach", OPTION(choice, reach), .words = reach_words, .initial = "auto",
      .help = "where clients may go; auto: where they could go without this proxy"},
     {"udp", GROUP(udp_rows), .help = "the datagram relay"},

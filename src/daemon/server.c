@@ -155,7 +155,7 @@ struct server *server_new(const struct config *config)
     server->config = config;
     server->base = event_base_new();
     if (config->user_count)
-        server->auth = auth_new(config->users, config->user_count);
+        server->auth = auth_new(config->users, config->user_count, config->timeouts.login_cache_ms);
     bool able = server->base && (!config->user_count || server->auth);
     if (!able)
         log_error("cannot start: %s", strerror(errno));

@@ -16,6 +16,7 @@
 #include "net/resolver.h"
 #include "net/sock.h"
 #include "proxy/env.h"
+#include "proxy/login.h"
 #include "proxy/session.h"
 
 #define ACCEPT_MAX 32 /* connections taken before others have their turn */
@@ -173,7 +174,6 @@ void worker_stop(struct worker *worker)
 static bool init_env(struct env *env, const struct config *config, struct auth *auth, struct worker *worker)
 {
     env->config = config;
-    env->auth = auth;
     env->clock_ms = env_clock_coarse;
     TAILQ_INIT(&env->sessions);
     TAILQ_INIT(&env->ended);
@@ -192,7 +192,8 @@ static bool init_env(struct env *env, const struct config *config, struct auth *
     env->pumps = pump_pool_new(true);
     env->dgrams = dgram_io_new(config->udp.offload == CONFIG_OFFLOAD_AUTO && dgram_io_can_offload());
     env->resolver = resolver_new(env->base, &options);
-    return env->inbox && env->pumps && env->dgrams && env->resolver;
+    env->logins = auth ? logins_new(auth, config) : NULL;
+    return env->inbox && env->pumps && env->dgrams && env->resolver && (!auth || env->logins);
 }
 
 struct worker *worker_new(const struct config *config, struct auth *auth)
@@ -229,6 +230,7 @@ void worker_free(struct worker *worker)
             resolver_free(env->resolver);
         event_base_free(env->base);
     }
+    logins_free(env->logins);
     dgram_io_free(env->dgrams);
     pump_pool_free(env->pumps);
     free(worker);

@@ -6,25 +6,45 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 struct auth {
-    const struct config_user *users;
+    const struct config_user **users; /* by name */
     size_t user_count;
+    const struct config_user *stand_in; /* for those who do not exist */
+    uint64_t remember_ms;
+    uint8_t key[LOGIN_KEY_LEN]; /* of all proofs, never written anywhere */
     pthread_t helper;
     pthread_mutex_t lock; /* of all below */
     pthread_cond_t changed;
     struct auth_job *first, **end; /* the queue; `end` is where the next one is put */
     size_t queued;
     bool stopping;
-    struct crypt_data crypt; /* the helper's own: 32 KiB */
+    /* The helper's own: */
+    struct login_cache *cache; /* many first logins at once, of one client or over several workers, cost one check */
+    struct crypt_data crypt;   /* 32 KiB */
 };
 
-static const struct config_user *find_user(const struct auth *auth, const char *name)
+static int by_name(const void *a, const void *b)
 {
-    for (size_t i = 0; i < auth->user_count; i++)
-        if (strcmp(auth->users[i].name, name) == 0)
-            return &auth->users[i];
-    return NULL;
+    const struct config_user *const *left = a, *const *right = b;
+    return strcmp((*left)->name, (*right)->name);
+}
+
+static int is_named(const void *name, const void *user)
+{
+    return strcmp(name, (*(const struct config_user *const *)user)->name);
+}
+
+/* Whose hash a password is held against; `*known` tells whether there is such a user. NULL: there is none at all. An
+ * unknown user's password is hashed as well, as the first user's, so that the time tells nothing. */
+static const struct config_user *find_user(const struct auth *auth, const char *name, bool *known)
+{
+    const struct config_user *const *found = NULL;
+    if (auth->user_count > 0)
+        found = bsearch(name, auth->users, auth->user_count, sizeof(const struct config_user *), is_named);
+    *known = found != NULL;
+    return found ? *found : auth->stand_in;
 }
 
 /* How long it takes must not tell how much of it fits. */
@@ -39,23 +59,36 @@ static bool same_hash(const char *a, const char *b)
     return differing == 0;
 }
 
-/* An unknown user's password is hashed as well, as the first user's, so that the time tells nothing. */
-static bool check(struct auth *auth, const struct auth_job *job)
+static bool check_hash(struct auth *auth, const char *password, const char *expected)
 {
-    const struct config_user *user = find_user(auth, job->user);
-    if (!user && auth->user_count == 0)
-        return false;
-    const char *expected = user ? user->password : auth->users[0].password;
-    const char *hash = crypt_r(job->password, expected, &auth->crypt);
+    const char *hash = crypt_r(password, expected, &auth->crypt);
     bool fits = hash && same_hash(hash, expected);
     explicit_bzero(&auth->crypt, sizeof(auth->crypt));
-    return fits && user;
+    return fits;
 }
 
-static void answer(struct auth_job *job, bool accepted)
+static enum auth_verdict check(struct auth *auth, struct auth_job *job)
+{
+    bool known;
+    const struct config_user *user = find_user(auth, job->user, &known);
+    if (!user)
+        return AUTH_WRONG;
+    const struct login_proof proof = login_proof_make(auth->key, job->user, user->password, job->password);
+    job->right_until_ms = login_cache_find(auth->cache, &proof, job->now_ms);
+    if (job->right_until_ms)
+        return AUTH_RIGHT;
+    bool fits = check_hash(auth, job->password, user->password);
+    if (!fits || !known)
+        return AUTH_WRONG;
+    job->right_until_ms = job->now_ms + auth->remember_ms;
+    login_cache_add(auth->cache, &proof, job->right_until_ms);
+    return AUTH_RIGHT;
+}
+
+static void answer(struct auth_job *job, enum auth_verdict verdict)
 {
     explicit_bzero(job->password, sizeof(job->password));
-    job->accepted = accepted;
+    job->verdict = verdict;
     job->done(job); /* the owner's from here on */
 }
 
@@ -83,7 +116,7 @@ static void *help(void *arg)
     struct auth_job *job;
     bool stopping;
     while ((job = take(auth, &stopping)))
-        answer(job, !stopping && check(auth, job));
+        answer(job, stopping || atomic_load(&job->abandoned) ? AUTH_UNCHECKED : check(auth, job));
     return NULL;
 }
 
@@ -100,19 +133,45 @@ static int start_helper(struct auth *auth)
     return error;
 }
 
-struct auth *auth_new(const struct config_user *users, size_t count)
+/* What is left when no thread uses it (any more). */
+static void discard(struct auth *auth)
+{
+    pthread_cond_destroy(&auth->changed);
+    pthread_mutex_destroy(&auth->lock);
+    login_cache_free(auth->cache);
+    free(auth->users);
+    explicit_bzero(auth, sizeof(*auth));
+    free(auth);
+}
+
+static int set_up(struct auth *auth, const struct config_user *users, size_t count)
+{
+    auth->users = calloc(count + 1, sizeof(const struct config_user *));
+    auth->cache = login_cache_new();
+    if (!auth->users || !auth->cache)
+        return ENOMEM;
+    if (getrandom(auth->key, sizeof(auth->key), 0) != sizeof(auth->key))
+        return errno;
+    for (size_t i = 0; i < count; i++)
+        auth->users[i] = &users[i];
+    qsort(auth->users, count, sizeof(const struct config_user *), by_name);
+    auth->user_count = count;
+    auth->stand_in = count > 0 ? &users[0] : NULL;
+    return start_helper(auth);
+}
+
+struct auth *auth_new(const struct config_user *users, size_t count, uint64_t remember_ms)
 {
     struct auth *auth = calloc(1, sizeof(*auth));
     if (!auth)
         return NULL;
-    auth->users = users;
-    auth->user_count = count;
+    auth->remember_ms = remember_ms;
     auth->end = &auth->first;
     pthread_mutex_init(&auth->lock, NULL);
     pthread_cond_init(&auth->changed, NULL);
-    int error = start_helper(auth);
+    int error = set_up(auth, users, count);
     if (error) {
-        free(auth);
+        discard(auth);
         errno = error;
         return NULL;
     }
@@ -128,14 +187,19 @@ void auth_free(struct auth *auth)
     pthread_cond_signal(&auth->changed);
     pthread_mutex_unlock(&auth->lock);
     pthread_join(auth->helper, NULL);
-    pthread_cond_destroy(&auth->changed);
-    pthread_mutex_destroy(&auth->lock);
-    free(auth);
+    discard(auth);
+}
+
+struct login_proof auth_proof(const struct auth *auth, const char *user, const char *password)
+{
+    bool known;
+    const struct config_user *found = find_user(auth, user, &known);
+    return login_proof_make(auth->key, user, found ? found->password : "", password);
 }
 
 bool auth_submit(struct auth *auth, struct auth_job *job)
 {
-    job->accepted = false;
+    job->verdict = AUTH_UNCHECKED;
     job->next = NULL;
     pthread_mutex_lock(&auth->lock);
     bool room = auth->queued < AUTH_QUEUE_MAX;

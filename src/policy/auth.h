@@ -1,32 +1,47 @@
 /*
  * Password checks (RFC 1929) against crypt(3) hashes. A check costs milliseconds on purpose, so a helper thread does
- * it; the queue is bounded.
+ * it, one after the other; the queue is bounded. Whoever asks often keeps a login_cache and asks that first.
  */
 #ifndef CONESOCKS_POLICY_AUTH_H
 #define CONESOCKS_POLICY_AUTH_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "conf/config.h"
+#include "policy/login_cache.h"
 
 struct auth;
 
-/* One check. The owner fills in name, password and done, and keeps the job until `done` was called. `done` runs on the
- * helper thread: it hands the job back to its owner's thread and does nothing else. The password is wiped before. */
+enum auth_verdict {
+    AUTH_UNCHECKED, /* abandoned, or the server stops */
+    AUTH_WRONG,
+    AUTH_RIGHT,
+};
+
+/* One check. The owner fills in name, password, now_ms and done, and keeps the job until `done` was called. `done` runs
+ * on the helper thread: it hands the job back to its owner's thread and does nothing else. The password is wiped
+ * before. */
 struct auth_job {
     char user[256], password[256]; /* ended by NUL */
+    uint64_t now_ms;
     void (*done)(struct auth_job *job);
-    bool accepted;         /* the answer */
-    struct auth_job *next; /* the queue's */
+    atomic_bool abandoned; /* the owner may set it at any time: nobody waits for the answer, so spare the check */
+    enum auth_verdict verdict;
+    uint64_t right_until_ms; /* of what is right: for a login_cache */
+    struct auth_job *next;   /* the queue's */
 };
 
 #define AUTH_QUEUE_MAX 256
 
-/* `users` must outlive it. NULL when the thread cannot be started (errno). */
-struct auth *auth_new(const struct config_user *users, size_t count);
-/* Waits for the check in hand; jobs still queued are answered "not accepted". */
+/* `users` must outlive it; a right login counts for `remember_ms`. NULL when the thread cannot be started (errno). */
+struct auth *auth_new(const struct config_user *users, size_t count, uint64_t remember_ms);
+/* Waits for the check in hand; jobs still queued are answered "unchecked". */
 void auth_free(struct auth *auth);
+/* What a login_cache knows this login by; from any thread. */
+struct login_proof auth_proof(const struct auth *auth, const char *user, const char *password);
 /* false: the queue is full, the job is as it was and `done` will not be called. */
 bool auth_submit(struct auth *auth, struct auth_job *job);
 

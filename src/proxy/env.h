@@ -1,6 +1,6 @@
 /*
  * What a session needs from its worker. One per worker thread; everything in it belongs to that thread, but for
- * `config` and `auth`, which are shared and do not change.
+ * `config`, which is shared and does not change.
  */
 #ifndef CONESOCKS_PROXY_ENV_H
 #define CONESOCKS_PROXY_ENV_H
@@ -17,9 +17,9 @@
 #include "net/dgram_io.h"
 #include "net/ports.h"
 
-struct auth;
 struct event_base;
 struct inbox;
+struct logins;
 struct pump_pool;
 struct resolver;
 struct session;
@@ -29,7 +29,7 @@ TAILQ_HEAD(session_list, session);
 struct env {
     struct event_base *base;
     const struct config *config;
-    struct auth *auth; /* NULL when there are no users */
+    struct logins *logins; /* NULL when there are no users */
     struct resolver *resolver;
     struct inbox *inbox;
     struct pump_pool *pumps;

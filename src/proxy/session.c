@@ -9,13 +9,11 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "base/util.h"
-#include "net/inbox.h"
 #include "net/sock.h"
-#include "policy/auth.h"
 #include "proxy/address.h"
 #include "proxy/assoc.h"
 #include "proxy/env.h"
+#include "proxy/login.h"
 #include "proxy/record.h"
 #include "proxy/stream.h"
 #include "wire/handshake.h"
@@ -35,18 +33,10 @@ enum session_state {
     SESSION_ENDED,     /* on env->ended, to be freed by sessions_reap() */
 };
 
-/* A password check; outlives its session when that ends first. */
-struct login {
-    struct auth_job job;
-    struct inbox_item item;
-    struct inbox *inbox;
-    struct session *session; /* NULL: the session has ended */
-};
-
 /* What only the beginning of a session needs. */
 struct negotiation {
     struct handshake handshake;
-    struct login *login;
+    struct login *login; /* NULL: none is being checked */
     size_t len;
     uint8_t in[HANDSHAKE_INPUT_MAX];
 };
@@ -96,7 +86,7 @@ static void drop_negotiation(struct session *session)
     if (!session->negotiation)
         return;
     if (session->negotiation->login)
-        session->negotiation->login->session = NULL;
+        login_cancel(session->negotiation->login);
     explicit_bzero(session->negotiation, sizeof(*session->negotiation)); /* a password may have been on its way */
     free(session->negotiation);
     session->negotiation = NULL;
@@ -263,57 +253,44 @@ static void take_request(struct session *session, const struct socks5_request *r
 
 /* ---- login ---- */
 
-static void on_checked(struct inbox_item *item)
+static void finish_login(struct session *session, enum login_outcome outcome)
 {
-    struct login *login = container_of(item, struct login, item);
-    struct session *session = login->session;
-    bool accepted = login->job.accepted;
-    free(login);
-    if (!session)
-        return;
-    struct negotiation *negotiation = session->negotiation;
-    negotiation->login = NULL;
-    handshake_password_checked(&negotiation->handshake, accepted);
-    if (!accepted) {
-        metrics_add(&session->env->metrics.auth_failed_total, 1);
-        refuse(session, "wrong user name or password");
-        return;
+    static const char *const refusals[] = {
+        [LOGIN_WRONG] = "wrong user name or password",
+        [LOGIN_THROTTLED] = "password not looked at: too many wrong ones from this address (limits.failed_logins)",
+        [LOGIN_BUSY] = "password not looked at: too many are being checked",
+    };
+    struct handshake *handshake = &session->negotiation->handshake;
+    /* A password that was not looked at gets no status: it may be right, and "wrong" makes programs forget it. */
+    if (outcome == LOGIN_RIGHT || outcome == LOGIN_WRONG)
+        handshake_password_checked(handshake, outcome == LOGIN_RIGHT);
+    if (outcome != LOGIN_RIGHT) {
+        refuse(session, refusals[outcome]);
+    } else if (send_output(session)) {
+        session->state = SESSION_NEGOTIATING;
+        event_add(&session->readable, NULL);
     }
-    if (!send_output(session))
-        return;
-    session->state = SESSION_NEGOTIATING;
-    event_add(&session->readable, NULL);
 }
 
-static void hand_back(struct auth_job *job)
+static void on_login_checked(void *arg, enum login_outcome outcome)
 {
-    struct login *login = container_of(job, struct login, job);
-    inbox_post(login->inbox, &login->item);
+    struct session *session = arg;
+    session->negotiation->login = NULL;
+    finish_login(session, outcome);
 }
 
 static void check_password(struct session *session, const struct socks5_password *given)
 {
-    struct env *env = session->env;
-    struct login *login = calloc(1, sizeof(*login));
+    struct negotiation *negotiation = session->negotiation;
     session->user = strndup((const char *)given->user, given->user_len);
-    if (login && session->user) {
-        memcpy(login->job.user, given->user, given->user_len);
-        memcpy(login->job.password, given->password, given->password_len);
-        login->job.done = hand_back;
-        login->item.run = on_checked;
-        login->inbox = env->inbox;
-        login->session = session;
-    }
-    if (!login || !session->user || !auth_submit(env->auth, &login->job)) {
-        if (login)
-            explicit_bzero(login, sizeof(*login));
-        free(login);
-        handshake_password_checked(&session->negotiation->handshake, false);
-        refuse(session, "too many logins at once");
+    enum login_outcome outcome = LOGIN_BUSY;
+    if (session->user)
+        outcome = login_begin(&negotiation->login, session->env, &session->peer, given, on_login_checked, session);
+    explicit_bzero(negotiation->in, sizeof(negotiation->in));
+    if (outcome != LOGIN_PENDING) {
+        finish_login(session, outcome);
         return;
     }
-    explicit_bzero(session->negotiation->in, sizeof(session->negotiation->in));
-    session->negotiation->login = login;
     session->state = SESSION_CHECKING;
     event_del(&session->readable);
     send_output(session);

@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <semaphore.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -120,13 +121,13 @@ static bool accepts(struct auth *auth, const char *user, const char *password)
     sem_wait(&wish.answered);
     assert_int_equal(wish.answers, 1);
     expect_wiped(&wish);
-    return wish.job.accepted;
+    return wish.job.verdict == AUTH_RIGHT;
 }
 
 static void accepts_only_the_right_password(void **state)
 {
     (void)state;
-    struct auth *auth = auth_new(users, USERS);
+    struct auth *auth = auth_new(users, USERS, 0);
     assert_non_null(auth);
     assert_true(accepts(auth, "alice", "wonderland"));
     assert_false(accepts(auth, "alice", "wonderlanD"));
@@ -147,7 +148,7 @@ static void accepts_only_the_right_password(void **state)
 static void accepts_nothing_for_a_hash_that_is_none(void **state)
 {
     (void)state;
-    struct auth *auth = auth_new(users, USERS);
+    struct auth *auth = auth_new(users, USERS, 0);
     for (size_t i = 4; i < USERS; i++) {
         assert_false(accepts(auth, users[i].name, ""));
         assert_false(accepts(auth, users[i].name, users[i].password));
@@ -160,7 +161,7 @@ static void accepts_nothing_for_a_hash_that_is_none(void **state)
 static void unknown_users_cost_the_same(void **state)
 {
     (void)state;
-    struct auth *auth = auth_new(users, USERS);
+    struct auth *auth = auth_new(users, USERS, 0);
     atomic_store(&checks, 0);
     assert_false(accepts(auth, "mallory", "guess"));
     assert_int_equal(atomic_load(&checks), 1);
@@ -174,17 +175,17 @@ static void unknown_users_cost_the_same(void **state)
 static void accepts_nobody_without_users(void **state)
 {
     (void)state;
-    struct auth *auth = auth_new(NULL, 0);
+    struct auth *auth = auth_new(NULL, 0, 0);
     assert_false(accepts(auth, "alice", "wonderland"));
     auth_free(auth);
 }
 
-/* The queue is bounded, and what is in it at the end is answered, with "no". */
+/* The queue is bounded, and what is in it at the end is answered: unchecked. */
 static void ends_with_a_full_queue(void **state)
 {
     (void)state;
     static struct wish first, queued[AUTH_QUEUE_MAX], refused;
-    struct auth *auth = auth_new(users, USERS);
+    struct auth *auth = auth_new(users, USERS, 0);
     atomic_store(&hold, true);
     prepare(&first, "alice", "wonderland");
     assert_true(auth_submit(auth, &first.job));
@@ -200,20 +201,20 @@ static void ends_with_a_full_queue(void **state)
     sem_post(&released);
     auth_free(auth);
     assert_int_equal(first.answers, 1);
-    assert_true(first.job.accepted);
+    assert_int_equal(first.job.verdict, AUTH_RIGHT);
     assert_int_equal(refused.answers, 0);
     for (int i = 0; i < AUTH_QUEUE_MAX; i++) {
         assert_int_equal(queued[i].answers, 1);
         expect_wiped(&queued[i]);
     }
-    assert_false(queued[AUTH_QUEUE_MAX - 1].job.accepted); /* it had 255 checks before it */
+    assert_int_equal(queued[AUTH_QUEUE_MAX - 1].job.verdict, AUTH_UNCHECKED); /* it had 255 checks before it */
 }
 
 static void answers_in_order_and_goes_on(void **state)
 {
     (void)state;
     static struct wish wishes[8];
-    struct auth *auth = auth_new(users, USERS);
+    struct auth *auth = auth_new(users, USERS, 0);
     for (int round = 0; round < 3; round++) { /* the queue runs empty in between */
         for (int i = 0; i < 8; i++) {
             prepare(&wishes[i], "alice", i % 2 ? "wrong" : "wonderland");
@@ -222,17 +223,142 @@ static void answers_in_order_and_goes_on(void **state)
         sem_wait(&wishes[7].answered);
         for (int i = 0; i < 8; i++) {
             assert_int_equal(wishes[i].answers, 1);
-            assert_int_equal(wishes[i].job.accepted, i % 2 == 0);
+            assert_int_equal(wishes[i].job.verdict, i % 2 ? AUTH_WRONG : AUTH_RIGHT);
         }
     }
     auth_free(auth);
+}
+
+/* Somebody who has left is not worth 16 ms; a full queue of them is empty at once. */
+static void abandoned_jobs_are_not_checked(void **state)
+{
+    (void)state;
+    static struct wish first, left[AUTH_QUEUE_MAX - 1], stays;
+    struct auth *auth = auth_new(users, USERS, 0);
+    atomic_store(&hold, true);
+    prepare(&first, "alice", "wonderland");
+    assert_true(auth_submit(auth, &first.job));
+    sem_wait(&held);
+    for (int i = 0; i < AUTH_QUEUE_MAX - 1; i++) {
+        prepare(&left[i], "alice", "wonderland");
+        assert_true(auth_submit(auth, &left[i].job));
+        atomic_store(&left[i].job.abandoned, true); /* late, as when a session ends */
+    }
+    prepare(&stays, "alice", "wonderland");
+    assert_true(auth_submit(auth, &stays.job));
+    int before = atomic_load(&checks);
+    atomic_store(&hold, false);
+    sem_post(&released);
+    sem_wait(&stays.answered);
+    assert_int_equal(atomic_load(&checks) - before, 2);
+    assert_int_equal(stays.job.verdict, AUTH_RIGHT);
+    for (int i = 0; i < AUTH_QUEUE_MAX - 1; i++) { /* handed back all the same */
+        assert_int_equal(left[i].answers, 1);
+        assert_int_equal(left[i].job.verdict, AUTH_UNCHECKED);
+        expect_wiped(&left[i]);
+    }
+    auth_free(auth);
+}
+
+static struct wish ask_at(struct auth *auth, uint64_t now_ms, const char *name, const char *password)
+{
+    struct wish wish;
+    prepare(&wish, name, password);
+    wish.job.now_ms = now_ms;
+    assert_true(auth_submit(auth, &wish.job));
+    sem_wait(&wish.answered);
+    return wish;
+}
+
+static void a_right_login_is_hashed_once_in_a_while(void **state)
+{
+    (void)state;
+    struct auth *auth = auth_new(users, USERS, 60000);
+    int before = atomic_load(&checks);
+    struct wish wish = ask_at(auth, 1000, "alice", "wonderland");
+    assert_int_equal(wish.job.right_until_ms, 61000);
+    for (int i = 0; i < 100; i++) {
+        wish = ask_at(auth, 60999, "alice", "wonderland");
+        assert_int_equal(wish.job.verdict, AUTH_RIGHT);
+        assert_int_equal(wish.job.right_until_ms, 61000); /* asking does not prolong it */
+    }
+    assert_int_equal(atomic_load(&checks) - before, 1);
+    wish = ask_at(auth, 61000, "alice", "wonderland");
+    assert_int_equal(wish.job.verdict, AUTH_RIGHT);
+    assert_int_equal(atomic_load(&checks) - before, 2);
+    auth_free(auth);
+}
+
+static void a_wrong_login_is_hashed_each_time(void **state)
+{
+    (void)state;
+    struct auth *auth = auth_new(users, USERS, 60000);
+    assert_int_equal(ask_at(auth, 1, "alice", "wonderland").job.verdict, AUTH_RIGHT);
+    int before = atomic_load(&checks);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(ask_at(auth, 2, "alice", "wonderlanD").job.verdict, AUTH_WRONG);
+        assert_int_equal(ask_at(auth, 2, "Alice", "wonderland").job.verdict, AUTH_WRONG);
+        assert_int_equal(ask_at(auth, 2, "bob", "wonderland").job.verdict, AUTH_WRONG);
+        assert_int_equal(ask_at(auth, 2, "mallory", "wonderland").job.verdict, AUTH_WRONG); /* as for the stand-in */
+    }
+    assert_int_equal(atomic_load(&checks) - before, 12);
+    auth_free(auth);
+}
+
+static bool same_proof(struct login_proof a, struct login_proof b)
+{
+    return memcmp(a.mac, b.mac, sizeof(a.mac)) == 0;
+}
+
+/* A change of the user's hash makes every proof of before worthless; so does another process. */
+static void a_proof_is_of_user_hash_and_password(void **state)
+{
+    (void)state;
+    const uint8_t key[LOGIN_KEY_LEN] = {1}, other[LOGIN_KEY_LEN] = {2};
+    struct login_proof proof = login_proof_make(key, "alice", "hash", "password");
+    assert_true(same_proof(proof, login_proof_make(key, "alice", "hash", "password")));
+    assert_false(same_proof(proof, login_proof_make(other, "alice", "hash", "password")));
+    assert_false(same_proof(proof, login_proof_make(key, "alice", "hasi", "password")));
+    assert_false(same_proof(proof, login_proof_make(key, "alicf", "hash", "password")));
+    assert_false(same_proof(proof, login_proof_make(key, "alice", "hash", "passwore")));
+    assert_false(same_proof(proof, login_proof_make(key, "aliceh", "ash", "password")));
+    assert_false(same_proof(proof, login_proof_make(key, "alice", "hashp", "assword")));
+    assert_false(same_proof(proof, login_proof_make(key, "alicehashpassword", "", "")));
+
+    struct auth *first = auth_new(users, USERS, 1), *second = auth_new(users, USERS, 1);
+    assert_true(same_proof(auth_proof(first, "bob", "x"), auth_proof(first, "bob", "x")));
+    assert_false(same_proof(auth_proof(first, "bob", "x"), auth_proof(second, "bob", "x")));
+    auth_free(first);
+    auth_free(second);
+}
+
+static void finds_each_of_many_users(void **state)
+{
+    (void)state;
+    struct config_user many[500];
+    char *shared = hash("shared", "$6$", 1000);
+    for (int i = 0; i < 500; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "u%d", i * 7919 % 500);
+        many[i] = user(name, shared);
+    }
+    struct auth *auth = auth_new(many, 500, 0);
+    assert_true(accepts(auth, "u0", "shared"));
+    assert_true(accepts(auth, "u499", "shared"));
+    assert_true(accepts(auth, "u250", "shared"));
+    assert_false(accepts(auth, "u500", "shared"));
+    assert_false(accepts(auth, "u", "shared"));
+    auth_free(auth);
+    for (int i = 0; i < 500; i++)
+        free(many[i].name);
+    free(shared);
 }
 
 static void frees_nothing(void **state)
 {
     (void)state;
     auth_free(NULL);
-    auth_free(auth_new(users, USERS));
+    auth_free(auth_new(users, USERS, 0));
 }
 
 static void hashes_what_it_accepts(void **state)
@@ -246,7 +372,7 @@ static void hashes_what_it_accepts(void **state)
         assert_memory_equal(made, "$y$", 3);
         assert_string_not_equal(made, again); /* salted */
         struct config_user carol = user("carol", made);
-        struct auth *auth = auth_new(&carol, 1);
+        struct auth *auth = auth_new(&carol, 1, 0);
         assert_true(accepts(auth, "carol", passwords[i]));
         assert_false(accepts(auth, "carol", "Secret"));
         auth_free(auth);
@@ -266,6 +392,11 @@ int main(void)
         cmocka_unit_test(accepts_nobody_without_users),
         cmocka_unit_test(ends_with_a_full_queue),
         cmocka_unit_test(answers_in_order_and_goes_on),
+        cmocka_unit_test(abandoned_jobs_are_not_checked),
+        cmocka_unit_test(a_right_login_is_hashed_once_in_a_while),
+        cmocka_unit_test(a_wrong_login_is_hashed_each_time),
+        cmocka_unit_test(a_proof_is_of_user_hash_and_password),
+        cmocka_unit_test(finds_each_of_many_users),
         cmocka_unit_test(frees_nothing),
         cmocka_unit_test(hashes_what_it_accepts),
     };

@@ -112,7 +112,10 @@ static void no_file_is_a_proxy_for_this_host(void **state)
     assert_int_equal(config->limits.lookups_per_client, 256);
     assert_int_equal(config->limits.lookups_per_association, 16);
     assert_int_equal(config->timeouts.handshake_ms, 10000);
+    assert_int_equal(config->limits.failed_logins, 10);
     assert_int_equal(config->timeouts.connect_ms, 15000);
+    assert_int_equal(config->timeouts.login_cache_ms, 60000);
+    assert_null(config->users_file);
     assert_int_equal(config->workers, 0);
     assert_int_equal(config->log.level, LOG_LEVEL_INFO);
     assert_int_equal(config->log.target, LOG_TARGET_STDERR);
@@ -168,6 +171,7 @@ static const char *const changes[] = {
     "users: [{name: bob, password: $6$abc$K4v3HcZ8yAmpRfxML6S46NCcqy9r4/"
     "KdbQpFvqSWsBf4dgySOEOo1DHJTrmn2BsJK2aNmPN8Tfb826D2o9.z51}]",
     "users: [{name: \"*a: \\n\\e\\u00e9#\", password: " HASH "}, {name: 'null', password: " HASH "}]",
+    "users_file: /etc/conesocks/users",
     "reach: all",
     "udp: {enabled: false}",
     "udp: {filtering: address-and-port-dependent}",
@@ -181,8 +185,10 @@ static const char *const changes[] = {
     "dns: {timeout: 1s}",
     "limits: {lookups_per_client: 1}",
     "limits: {lookups_per_association: 2}",
+    "limits: {failed_logins: off}",
     "timeouts: {handshake: 3s}",
     "timeouts: {connect: 4s}",
+    "timeouts: {login_cache: off}",
     "workers: 5",
     "log: {level: debug}",
     "log: {target: syslog}",
@@ -347,7 +353,8 @@ static void a_key_that_is_like_no_other_gets_them_all(void **state)
     (void)state;
     char *errors, *warnings;
     assert_null(parse_bytes("<<: {workers: 1}", 16, &errors, &warnings));
-    const char expected[] = "c.yaml:1:1: found the unknown key \"<<\", expected one of listen, users, reach, ";
+    const char expected[] =
+        "c.yaml:1:1: found the unknown key \"<<\", expected one of listen, users, users_file, reach, ";
     assert_memory_equal(errors, expected, sizeof(expected) - 1);
     assert_string_equal(errors + strlen(errors) - 6, ", run\n");
     free(errors);

@@ -1,10 +1,14 @@
 #include "test.h"
 
 #include <crypt.h>
+#include <dlfcn.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 
 #include "policy/auth.h"
+#include "proxy/login.h"
 #include "support/loopback.h"
 
 static const uint8_t chosen_none[] = {5, 0}, chosen_password[] = {5, 2};
@@ -330,7 +334,24 @@ static void all_end_when_the_server_stops(void **state)
 
 /* ---- logins ---- */
 
+static struct auth *auth;
 static struct config_user user = {.name = (char[]){"alice"}};
+
+/* Stands before libcrypt's: lets a test hold a check up. */
+static atomic_bool hold;
+static sem_t held, released;
+
+char *crypt_r(const char *phrase, const char *setting, struct crypt_data *data)
+{
+    static char *(*real)(const char *, const char *, struct crypt_data *);
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "crypt_r");
+    if (atomic_load(&hold)) {
+        sem_post(&held);
+        sem_wait(&released);
+    }
+    return real(phrase, setting, data);
+}
 
 static int begin_with_users(void **state)
 {
@@ -339,16 +360,19 @@ static int begin_with_users(void **state)
     user.password = strdup(crypt_r("wonderland", setting, &data));
     free(setting);
     begin(state);
-    env.auth = auth_new(&user, 1);
-    assert_non_null(env.auth);
+    config.limits.failed_logins = 3;
+    auth = auth_new(&user, 1, 60000);
+    env.logins = logins_new(auth, &config);
+    assert_true(auth && env.logins);
     return 0;
 }
 
 static int end_with_users(void **state)
 {
-    if (env.auth)
-        auth_free(env.auth);
+    auth_free(auth);
+    auth = NULL;
     end(state);
+    logins_free(env.logins);
     free(user.password);
     return 0;
 }
@@ -411,8 +435,122 @@ static void a_session_ends_during_its_login(void **state)
     expect(client, chosen_password, 2);
     sessions_end(&env, "the test says so");
     close(client);
-    auth_free(env.auth);
-    env.auth = NULL;
+    auth_free(auth);
+    auth = NULL;
+}
+
+static int log_in(const char *bytes, size_t len)
+{
+    int client = new_client(true);
+    say(client, bytes, len);
+    expect(client, chosen_password, 2);
+    return client;
+}
+#define LOG_IN(bytes) log_in(bytes, sizeof(bytes) - 1)
+
+static void a_known_login_needs_no_helper(void **state)
+{
+    (void)state;
+    int client = LOG_IN(good_login);
+    expect(client, accepted, 2);
+    assert_int_equal(env.metrics.auth_cached_total, 0);
+    close(client);
+    for (int i = 0; i < 2 * AUTH_QUEUE_MAX; i++) {
+        client = LOG_IN(good_login);
+        expect(client, accepted, 2);
+        close(client);
+    }
+    assert_int_equal(env.metrics.auth_cached_total, 2 * AUTH_QUEUE_MAX);
+    now_ms += 60000;
+    client = LOG_IN(good_login);
+    expect(client, accepted, 2);
+    assert_int_equal(env.metrics.auth_cached_total, 2 * AUTH_QUEUE_MAX);
+    close(client);
+}
+
+/* Row 49: no status, right or wrong, for a password that is not looked at. */
+static void row_49_wrong_logins_are_throttled(void **state)
+{
+    (void)state;
+    int client = LOG_IN(good_login);
+    expect(client, accepted, 2);
+    close(client);
+    for (int i = 0; i < 3; i++) {
+        client = LOG_IN(bad_login);
+        expect(client, refused, 2);
+        expect_end(client);
+        close(client);
+    }
+    for (int i = 0; i < 3; i++) { /* the cache must not tell either: it would be the fastest way to guess */
+        client = i % 2 ? LOG_IN(good_login) : LOG_IN(bad_login);
+        expect_end(client);
+        close(client);
+    }
+    assert_int_equal(env.metrics.auth_failed_total, 3);
+    assert_int_equal(env.metrics.auth_throttled_total, 3);
+    now_ms += 20000;
+    client = LOG_IN(good_login);
+    expect(client, accepted, 2);
+    close(client);
+}
+
+/* Row 49: what one address still has in the queue at its last failure is not checked. */
+static void row_49_a_flood_leaves_the_queue(void **state)
+{
+    (void)state;
+    int clients[40];
+    size_t answered = 0;
+    for (int i = 0; i < 40; i++)
+        clients[i] = LOG_IN(bad_login);
+    wait_until(env.metrics.auth_failed_total + env.metrics.auth_throttled_total == 40);
+    assert_in_range(env.metrics.auth_failed_total, 3, 5); /* one or two may be in hand when the third is told */
+    for (int i = 0; i < 40; i++) {
+        uint8_t status[2];
+        struct pollfd readable = {.fd = clients[i], .events = POLLIN};
+        wait_until(poll(&readable, 1, 0) == 1);
+        answered += read(clients[i], status, 2) == 2;
+        close(clients[i]);
+    }
+    assert_int_equal(answered, env.metrics.auth_failed_total);
+}
+
+static void forget_job(struct auth_job *job)
+{
+    (void)job;
+}
+
+/* Whoever finds the queue full may be right, and hears nothing rather than "wrong". */
+static void a_full_queue_says_nothing_of_the_password(void **state)
+{
+    (void)state;
+    static struct auth_job jobs[AUTH_QUEUE_MAX + 1];
+    sem_init(&held, 0, 0);
+    sem_init(&released, 0, 0);
+    atomic_store(&hold, true);
+    for (size_t i = 0; i <= AUTH_QUEUE_MAX; i++) {
+        jobs[i].done = forget_job;
+        atomic_store(&jobs[i].abandoned, i > 0);
+        assert_true(auth_submit(auth, &jobs[i]));
+        if (i == 0)
+            sem_wait(&held); /* in the helper's hands, so that the queue is the others' */
+    }
+    int client = LOG_IN(good_login);
+    expect_end(client);
+    close(client);
+    assert_int_equal(env.metrics.auth_busy_total, 1);
+    assert_int_equal(env.metrics.auth_failed_total, 0);
+
+    atomic_store(&hold, false);
+    sem_post(&released);
+    bool let_in = false;
+    while (!let_in) { /* once the queue has room again */
+        uint8_t status[2];
+        client = LOG_IN(good_login);
+        struct pollfd readable = {.fd = client, .events = POLLIN};
+        wait_until(poll(&readable, 1, 0) == 1);
+        let_in = read(client, status, 2) == 2;
+        close(client);
+    }
 }
 
 int main(void)
@@ -438,6 +576,10 @@ int main(void)
         LOGIN(a_login),
         LOGIN(a_wrong_login),
         LOGIN(a_session_ends_during_its_login),
+        LOGIN(a_known_login_needs_no_helper),
+        LOGIN(row_49_wrong_logins_are_throttled),
+        LOGIN(row_49_a_flood_leaves_the_queue),
+        LOGIN(a_full_queue_says_nothing_of_the_password),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

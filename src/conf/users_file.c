@@ -1,0 +1,201 @@
+#include "conf/users_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "conf/schema.h"
+
+struct reader {
+    struct config *config;
+    struct report *report;
+    const struct schema_row *name, *password;
+    size_t *lines; /* of the users from this file */
+};
+
+/* ---- lines ---- */
+
+/* Reads one part of a line; `column` is where it begins. What the part holds is not quoted: it may be a password. */
+static bool read_part(struct reader *reader, const struct schema_row *row, char *text, struct place place, char **field)
+{
+    const char *hint = schema_parse(row, text, field);
+    if (!hint)
+        return true;
+    char *expected = NULL;
+    size_t size;
+    FILE *out = open_memstream(&expected, &size);
+    if (out) {
+        schema_expect(row, out);
+        fclose(out);
+    }
+    report_error(reader->report, place, row->key, "found %s, expected %s", *hint ? hint : "no such thing",
+                 expected ? expected : "another");
+    free(expected);
+    return false;
+}
+
+/* `text` ends by NUL and is `len` long. */
+static void read_line(struct reader *reader, char *text, size_t len, size_t line)
+{
+    struct config *config = reader->config;
+    while (len > 0 && strchr(" \t\r", text[len - 1]) && text[len - 1])
+        text[--len] = '\0';
+    if (len == 0 || text[0] == '#')
+        return;
+    char *colon = strchr(text, ':');
+    if (!colon || strlen(text) != len) {
+        report_error(reader->report, (struct place){line, 1}, NULL, "found %s, expected name:hash",
+                     colon ? "a NUL byte" : "no colon");
+        return;
+    }
+    *colon = '\0';
+    struct config_user user = {0};
+    char *hash = colon + 1 + strspn(colon + 1, " \t");
+    struct place at_name = {line, 1}, at_hash = {line, (size_t)(hash - text) + 1};
+    if (read_part(reader, reader->name, text, at_name, &user.name) &&
+        read_part(reader, reader->password, hash, at_hash, &user.password)) {
+        reader->lines[config->user_count - config->inline_user_count] = line;
+        config->users[config->user_count++] = user;
+    } else {
+        free(user.name);
+    }
+}
+
+/* `text` has room for a NUL behind it. */
+static void read_lines(struct reader *reader, char *text, size_t size)
+{
+    text[size] = '\0';
+    char *end = text + size;
+    for (size_t line = 1; text < end; line++) {
+        char *newline = memchr(text, '\n', (size_t)(end - text));
+        char *stop = newline ? newline : end;
+        *stop = '\0';
+        read_line(reader, text, (size_t)(stop - text), line);
+        text = stop + 1;
+    }
+}
+
+/* ---- duplicates ---- */
+
+struct named {
+    const char *name;
+    size_t index;
+};
+
+static int by_name(const void *a, const void *b)
+{
+    const struct named *left = a, *right = b;
+    int order = strcmp(left->name, right->name);
+    return order ? order : (left->index > right->index) - (left->index < right->index);
+}
+
+/* Those among the inline users alone have been told (consistent.c). */
+static void check_duplicates(const struct reader *reader)
+{
+    const struct config *config = reader->config;
+    size_t own = config->inline_user_count;
+    struct named *names = calloc(config->user_count + 1, sizeof(*names));
+    if (!names) {
+        report_error(reader->report, (struct place){0}, NULL, "out of memory");
+        return;
+    }
+    for (size_t i = 0; i < config->user_count; i++)
+        names[i] = (struct named){config->users[i].name, i};
+    qsort(names, config->user_count, sizeof(*names), by_name);
+    for (size_t i = 1; i < config->user_count; i++) {
+        size_t first = names[i - 1].index, second = names[i].index;
+        if (second < own || strcmp(names[i - 1].name, names[i].name) != 0)
+            continue;
+        struct place place = {reader->lines[second - own], 1};
+        if (first < own)
+            report_error(reader->report, place, "name", "found the name of users[%zu], expected another", first);
+        else
+            report_error(reader->report, place, "name", "found the name of line %zu, expected another",
+                         reader->lines[first - own]);
+    }
+    free(names);
+}
+
+/* ---- the file ---- */
+
+/* Opens it and sees that strangers cannot read the hashes, or add one of their own. */
+static int open_private(const char *path, struct place place, struct report *report)
+{
+    struct stat status;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &status) < 0) {
+        report_error(report, place, "users_file", "%s cannot be read: %s", path, strerror(errno));
+    } else if (status.st_mode & (S_IROTH | S_IWOTH)) {
+        report_error(report, place, "users_file",
+                     "everybody may %s %s (mode %04o), expected its owner and group alone; run: chmod o-rwx %s",
+                     status.st_mode & S_IWOTH ? "write to" : "read", path, (unsigned)(status.st_mode & 07777), path);
+    } else {
+        return fd;
+    }
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+static size_t count_lines(const char *text, size_t size)
+{
+    size_t count = 1;
+    for (size_t i = 0; i < size; i++)
+        count += text[i] == '\n';
+    return count;
+}
+
+static void add_users(struct config *config, char *text, size_t size, struct report *report)
+{
+    const struct schema_row *rows = schema_find(schema, "users", strlen("users"))->rows;
+    struct reader reader = {
+        .config = config,
+        .report = report,
+        .name = schema_find(rows, "name", strlen("name")),
+        .password = schema_find(rows, "password", strlen("password")),
+    };
+    size_t most = count_lines(text, size);
+    struct config_user *users = reallocarray(config->users, config->inline_user_count + most, sizeof(*users));
+    if (users)
+        config->users = users;
+    reader.lines = calloc(most, sizeof(*reader.lines));
+    if (users && reader.lines) {
+        unsigned before = report->error_count;
+        read_lines(&reader, text, size);
+        if (config->user_count == config->inline_user_count && report->error_count == before)
+            report_error(report, (struct place){0}, NULL, "found no user, expected lines of name:hash");
+        check_duplicates(&reader);
+    } else {
+        report_error(report, (struct place){0}, NULL, "out of memory");
+    }
+    free(reader.lines);
+}
+
+bool users_file_load(struct config *config, yaml_document_t *document, struct report *report)
+{
+    const yaml_node_t *node =
+        document ? document_get(document, yaml_document_get_root_node(document), "users_file") : NULL;
+    struct place place = node ? document_place(node) : (struct place){0};
+    unsigned before = report->error_count;
+    int fd = open_private(config->users_file, place, report);
+    if (fd < 0)
+        return false;
+    size_t size;
+    char *text = document_read_all(fd, &size);
+    int error = errno;
+    close(fd);
+    const char *main_file = report->file;
+    report->file = config->users_file;
+    if (!text)
+        report_error(report, (struct place){0}, NULL, "cannot be read: %s", strerror(error));
+    else if (size > DOCUMENT_SIZE_MAX)
+        report_error(report, (struct place){0}, NULL, "longer than %zu bytes", DOCUMENT_SIZE_MAX);
+    else
+        add_users(config, text, size, report);
+    report->file = main_file;
+    free(text);
+    return report->error_count == before;
+}

@@ -1,0 +1,12 @@
+/* The users_file: one name:hash a line. */
+#ifndef CONESOCKS_CONF_USERS_FILE_H
+#define CONESOCKS_CONF_USERS_FILE_H
+
+#include "conf/config.h"
+#include "conf/document.h"
+
+/* Adds its users to those of `config`, whose inline_user_count is right already; says in the report what is wrong, with
+ * the file's own name and line; true when nothing is. `document` gives the place of the option; NULL: none. */
+bool users_file_load(struct config *config, yaml_document_t *document, struct report *report);
+
+#endif

@@ -1,0 +1,169 @@
+#include "proxy/login.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "base/util.h"
+#include "net/inbox.h"
+#include "policy/auth.h"
+#include "policy/throttle.h"
+#include "proxy/env.h"
+
+/* May outlive its session, which cannot take a check back that has begun. */
+struct login {
+    struct auth_job job;
+    struct inbox_item item;
+    TAILQ_ENTRY(login) link;
+    struct env *env;
+    union netaddr client;
+    struct login_proof proof;
+    login_done *done; /* NULL: cancelled */
+    void *arg;
+};
+
+struct logins {
+    struct auth *auth;
+    struct login_cache *cache;
+    struct throttle *throttle;
+    TAILQ_HEAD(, login) pending;
+};
+
+struct logins *logins_new(struct auth *auth, const struct config *config)
+{
+    struct logins *logins = calloc(1, sizeof(*logins));
+    if (!logins)
+        return NULL;
+    logins->auth = auth;
+    logins->cache = login_cache_new();
+    logins->throttle = throttle_new(config->limits.failed_logins);
+    TAILQ_INIT(&logins->pending);
+    if (logins->cache && logins->throttle)
+        return logins;
+    logins_free(logins);
+    return NULL;
+}
+
+void logins_free(struct logins *logins)
+{
+    if (!logins)
+        return;
+    login_cache_free(logins->cache);
+    throttle_free(logins->throttle);
+    free(logins);
+}
+
+static void discard(struct login *login)
+{
+    explicit_bzero(login, sizeof(*login)); /* the password */
+    free(login);
+}
+
+/* The one failure too many: what its address still has in the queue would only keep others waiting. */
+static void abandon_all_of(struct logins *logins, const union netaddr *client)
+{
+    struct login *login;
+    TAILQ_FOREACH(login, &logins->pending, link)
+    {
+        if (throttle_same(&login->client, client))
+            atomic_store(&login->job.abandoned, true);
+    }
+}
+
+static enum login_outcome take_verdict(const struct login *login)
+{
+    struct env *env = login->env;
+    struct logins *logins = env->logins;
+    uint64_t now = env_now(env);
+    switch (login->job.verdict) {
+    case AUTH_RIGHT:
+        login_cache_add(logins->cache, &login->proof, login->job.right_until_ms);
+        return LOGIN_RIGHT;
+    case AUTH_WRONG:
+        metrics_add(&env->metrics.auth_failed_total, 1);
+        throttle_fail(logins->throttle, &login->client, now);
+        if (throttle_blocks(logins->throttle, &login->client, now))
+            abandon_all_of(logins, &login->client);
+        return LOGIN_WRONG;
+    case AUTH_UNCHECKED:
+        break;
+    }
+    if (login->done)
+        metrics_add(&env->metrics.auth_throttled_total, 1);
+    return LOGIN_THROTTLED;
+}
+
+static void on_checked(struct inbox_item *item)
+{
+    struct login *login = container_of(item, struct login, item);
+    TAILQ_REMOVE(&login->env->logins->pending, login, link);
+    enum login_outcome outcome = take_verdict(login);
+    login_done *done = login->done;
+    void *arg = login->arg;
+    discard(login);
+    if (done)
+        done(arg, outcome);
+}
+
+/* On the helper thread. */
+static void hand_back(struct auth_job *job)
+{
+    struct login *login = container_of(job, struct login, job);
+    inbox_post(login->env->inbox, &login->item);
+}
+
+/* Asks what needs no waiting for: the cache, then whether there is room in the helper's queue. */
+static enum login_outcome ask(struct login *login)
+{
+    struct env *env = login->env;
+    struct logins *logins = env->logins;
+    struct auth_job *job = &login->job;
+    login->proof = auth_proof(logins->auth, job->user, job->password);
+    if (login_cache_find(logins->cache, &login->proof, job->now_ms)) {
+        metrics_add(&env->metrics.auth_cached_total, 1);
+        return LOGIN_RIGHT;
+    }
+    TAILQ_INSERT_TAIL(&logins->pending, login, link);
+    if (auth_submit(logins->auth, job))
+        return LOGIN_PENDING;
+    TAILQ_REMOVE(&logins->pending, login, link);
+    metrics_add(&env->metrics.auth_busy_total, 1);
+    return LOGIN_BUSY;
+}
+
+enum login_outcome login_begin(struct login **login, struct env *env, const union netaddr *client,
+                               const struct socks5_password *given, login_done *done, void *arg)
+{
+    *login = NULL;
+    /* Before the cache is asked: whoever guesses must not learn from it either. */
+    if (throttle_blocks(env->logins->throttle, client, env_now(env))) {
+        metrics_add(&env->metrics.auth_throttled_total, 1);
+        return LOGIN_THROTTLED;
+    }
+    struct login *new = calloc(1, sizeof(*new));
+    if (!new) {
+        metrics_add(&env->metrics.auth_busy_total, 1);
+        return LOGIN_BUSY;
+    }
+    memcpy(new->job.user, given->user, given->user_len);
+    memcpy(new->job.password, given->password, given->password_len);
+    new->job.now_ms = env_now(env);
+    new->job.done = hand_back;
+    new->item.run = on_checked;
+    new->env = env;
+    new->client = *client;
+    new->done = done;
+    new->arg = arg;
+    enum login_outcome outcome = ask(new);
+    if (outcome == LOGIN_PENDING)
+        *login = new;
+    else
+        discard(new);
+    return outcome;
+}
+
+void login_cancel(struct login *login)
+{
+    login->done = NULL;
+    atomic_store(&login->job.abandoned, true);
+}

@@ -1,0 +1,197 @@
+#include "test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "conf/config.h"
+
+#define HASH  "$y$j9T$abcdefgh$9WNEpu8Mx2S4KNGvbVWKM6clOSoY6.YEl7AYF4DGV04"
+#define OTHER "$y$j9T$abcdefgh$8WNEpu8Mx2S4KNGvbVWKM6clOSoY6.YEl7AYF4DGV04"
+#define WANT  "a strong crypt(3) hash; run: conesocks hash-password\n"
+
+static char folder[] = "/tmp/conesocks-XXXXXX", users_path[64], config_path[64];
+
+static int make_folder(void **state)
+{
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    snprintf(users_path, sizeof(users_path), "%s/users", folder);
+    snprintf(config_path, sizeof(config_path), "%s/c.yaml", folder);
+    return 0;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    unlink(users_path);
+    unlink(config_path);
+    return rmdir(folder);
+}
+
+static void write_file(const char *path, const char *bytes, size_t size, mode_t mode)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, size, file), size);
+    assert_int_equal(fchmod(fileno(file), mode), 0);
+    fclose(file);
+}
+
+/* A configuration of `inline_users` and a users_file with these bytes. */
+static struct config *load(const char *inline_users, const char *bytes, size_t size, mode_t mode, char **errors)
+{
+    char text[1024], *warnings;
+    int len = snprintf(text, sizeof(text), "%susers_file: %s\n", inline_users, users_path);
+    write_file(config_path, text, (size_t)len, 0600);
+    if (bytes)
+        write_file(users_path, bytes, size, mode);
+    struct config *config = config_load(config_path, errors, &warnings);
+    assert_null(warnings);
+    return config;
+}
+
+static struct config *good(const char *inline_users, const char *text)
+{
+    char *errors;
+    struct config *config = load(inline_users, text, strlen(text), 0640, &errors);
+    if (!config)
+        fail_msg("refused: %s", errors);
+    assert_null(errors);
+    return config;
+}
+
+static void bad_bytes(const char *inline_users, const char *bytes, size_t size, mode_t mode, const char *expected)
+{
+    char *errors, wanted[1024];
+    snprintf(wanted, sizeof(wanted), expected, users_path);
+    assert_null(load(inline_users, bytes, size, mode, &errors));
+    assert_non_null(errors);
+    assert_string_equal(errors + (strncmp(errors, config_path, strlen(config_path)) == 0 ? strlen(config_path) : 0),
+                        wanted);
+    free(errors);
+}
+
+/* `expected` with %s for the path of the users_file. */
+static void bad(const char *text, const char *expected)
+{
+    bad_bytes("", text, strlen(text), 0600, expected);
+}
+
+static void adds_to_the_inline_users(void **state)
+{
+    (void)state;
+    struct config *config =
+        good("users: [{name: alice, password: " HASH "}]\n",
+             "# more of them\n\nbob:" HASH "\r\ncarol: " OTHER " \n   \nd e\\:" HASH); /* the last without a newline */
+    assert_int_equal(config->user_count, 4);
+    assert_int_equal(config->inline_user_count, 1);
+    const char *const names[] = {"alice", "bob", "carol", "d e\\"};
+    for (size_t i = 0; i < 4; i++) {
+        assert_string_equal(config->users[i].name, names[i]);
+        assert_string_equal(config->users[i].password, i == 2 ? OTHER : HASH);
+    }
+    assert_true(config->listen[0].need_password);
+    config_free(config);
+}
+
+static void is_enough_by_itself(void **state)
+{
+    (void)state;
+    struct config *config = good("listen: [{address: 0.0.0.0, auth: password}]\n", "bob:" HASH "\n");
+    assert_int_equal(config->user_count, 1);
+    config_free(config);
+    config = good("", "bob:" HASH "\n"); /* auth: auto */
+    assert_true(config->listen[0].need_password);
+    config_free(config);
+}
+
+/* Row 50: neither the hashes nor what they are in place of. */
+static void a_dump_names_the_file_alone(void **state)
+{
+    (void)state;
+    struct config *config = good("", "bob:" HASH "\n"), *changed;
+    char *text;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    config_dump(config, out, true);
+    fclose(out);
+    assert_non_null(strstr(text, users_path));
+    assert_null(strstr(text, HASH));
+    assert_null(strstr(text, "bob"));
+    free(text);
+    changed = good("", "bob:" OTHER "\n");
+    assert_false(config_equal(config, changed));
+    assert_true(config_equal(config, config));
+    config_free(changed);
+    config_free(config);
+}
+
+static void mistakes_have_a_line(void **state)
+{
+    (void)state;
+    bad("bob:" HASH "\ncarol\n", "%s:2:1: found no colon, expected name:hash\n");
+    bad("bob:hunter2\n", "%s:1:5: password: found plain text, or a DES hash, expected " WANT);
+    bad("bob: $1$abc$def\n", "%s:1:6: password: found a hash of a weak or unknown method, expected " WANT);
+    bad("bob:" HASH ":19000:0\n", "%s:1:5: password: found a hash of the wrong length (cut short?), expected " WANT);
+    bad(":" HASH "\n", "%s:1:1: name: found no such thing, expected text with a length in bytes from 1 to 255\n");
+    bad_bytes("", "\nbob:" HASH "\0x\n", sizeof("\nbob:" HASH "\0x\n") - 1, 0600,
+              "%s:2:1: found a NUL byte, expected name:hash\n");
+    bad("# nobody\n", "%s: found no user, expected lines of name:hash\n");
+    bad("", "%s: found no user, expected lines of name:hash\n");
+}
+
+static void names_are_given_once(void **state)
+{
+    (void)state;
+    bad("bob:" HASH "\nalice:" HASH "\n\nbob:" OTHER "\n",
+        "%s:4:1: name: found the name of line 1, expected another\n");
+    bad_bytes("users: [{name: alice, password: " HASH "}]\n", "bob:" HASH "\nalice:" HASH "\n",
+              strlen("bob:" HASH "\nalice:" HASH "\n"), 0600,
+              "%s:2:1: name: found the name of users[0], expected another\n");
+}
+
+static void others_must_not_read_it(void **state)
+{
+    (void)state;
+    static const char one[] = "bob:" HASH "\n";
+    char expected[512];
+    snprintf(expected, sizeof(expected),
+             ":1:13: users_file: everybody may read %s (mode 0644), expected its owner and group alone; run: chmod "
+             "o-rwx %s\n",
+             users_path, users_path);
+    bad_bytes("", one, sizeof(one) - 1, 0644, expected);
+    snprintf(expected, sizeof(expected),
+             ":1:13: users_file: everybody may write to %s (mode 0602), expected its owner and group alone; run: chmod "
+             "o-rwx %s\n",
+             users_path, users_path);
+    bad_bytes("", one, sizeof(one) - 1, 0602, expected);
+    unlink(users_path);
+    bad_bytes("", NULL, 0, 0, ":1:13: users_file: %s cannot be read: No such file or directory\n");
+}
+
+static void is_no_longer_than_a_configuration(void **state)
+{
+    (void)state;
+    size_t size = (1 << 20) + 1;
+    char *text = malloc(size);
+    memset(text, '#', size);
+    bad_bytes("", text, size, 0600, "%s: longer than 1048576 bytes\n");
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(adds_to_the_inline_users),
+        cmocka_unit_test(is_enough_by_itself),
+        cmocka_unit_test(a_dump_names_the_file_alone),
+        cmocka_unit_test(mistakes_have_a_line),
+        cmocka_unit_test(names_are_given_once),
+        cmocka_unit_test(others_must_not_read_it),
+        cmocka_unit_test(is_no_longer_than_a_configuration),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
