@@ -1,9 +1,13 @@
 #include "proxy/login.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 
+#define LOG_MODULE "login"
+#include "base/log.h"
 #include "base/util.h"
 #include "net/inbox.h"
 #include "policy/auth.h"
@@ -27,6 +31,7 @@ struct logins {
     struct login_cache *cache;
     struct throttle *throttle;
     TAILQ_HEAD(, login) pending;
+    struct log_limit throttled_log, busy_log; /* by themselves, so that a flood of other lines does not hide them */
 };
 
 struct logins *logins_new(struct auth *auth, const struct config *config)
@@ -70,6 +75,33 @@ static void abandon_all_of(struct logins *logins, const union netaddr *client)
     }
 }
 
+#define SIMILAR_MAX 48
+static const char *similar(uint32_t held_back, char text[static SIMILAR_MAX])
+{
+    text[0] = '\0';
+    if (held_back)
+        snprintf(text, SIMILAR_MAX, " (%" PRIu32 " similar lines held back)", held_back);
+    return text;
+}
+
+static void say_throttled(struct logins *logins, const union netaddr *client, uint64_t now)
+{
+    char host[NETADDR_TEXT_MAX], more[SIMILAR_MAX];
+    uint32_t held_back = 0;
+    if (log_enabled(LOG_LEVEL_INFO) && log_limit_pass(&logins->throttled_log, now, &held_back))
+        log_info("too many wrong passwords from %s: its logins are closed unread for a while (limits.failed_logins)%s",
+                 netaddr_format_host(client, host), similar(held_back, more));
+}
+
+static void say_busy(struct logins *logins, uint64_t now)
+{
+    char more[SIMILAR_MAX];
+    uint32_t held_back = 0;
+    if (log_limit_pass(&logins->busy_log, now, &held_back))
+        log_warning("a login was closed unread: %d passwords wait to be checked, as when many addresses guess%s",
+                    AUTH_QUEUE_MAX, similar(held_back, more));
+}
+
 static enum login_outcome take_verdict(const struct login *login)
 {
     struct env *env = login->env;
@@ -82,8 +114,10 @@ static enum login_outcome take_verdict(const struct login *login)
     case AUTH_WRONG:
         metrics_add(&env->metrics.auth_failed_total, 1);
         throttle_fail(logins->throttle, &login->client, now);
-        if (throttle_blocks(logins->throttle, &login->client, now))
+        if (throttle_blocks(logins->throttle, &login->client, now)) {
             abandon_all_of(logins, &login->client);
+            say_throttled(logins, &login->client, now);
+        }
         return LOGIN_WRONG;
     case AUTH_UNCHECKED:
         break;
@@ -128,6 +162,7 @@ static enum login_outcome ask(struct login *login)
         return LOGIN_PENDING;
     TAILQ_REMOVE(&logins->pending, login, link);
     metrics_add(&env->metrics.auth_busy_total, 1);
+    say_busy(logins, job->now_ms);
     return LOGIN_BUSY;
 }
 

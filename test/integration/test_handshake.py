@@ -90,8 +90,10 @@ def test_row18_password_wrong(net, with_users, lan, login):
     assert ALICE[1].capitalize() not in with_users.log
 
 
-def test_password_parallel(net, with_users, lan, target):
+def test_password_parallel(net, start, lan):
     """Many logins at once, right and wrong ones mixed: each gets its own answer."""
+    listen = [{"address": entry["address"], "port": entry["port"]} for entry in LISTEN]
+    start({"listen": listen, "users": USERS, "limits": {"failed_logins": "off"}})
     socks = []
     for number in range(60):
         password = ALICE[1] if number % 3 else "wrong"

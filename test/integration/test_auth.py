@@ -1,0 +1,207 @@
+"""Logins: what floods of wrong ones cost, and what of them shows. Rows 49 to 51 of the list of attacks."""
+import re
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+import socks5
+from conftest import ALICE, LISTEN, USERS
+from daemon import PROGRAM, wait_until
+from netns import CLIENT_V4, INET1_V4, NEIGHBOUR_V4, STRANGER_V4
+
+WITH_LOGIN = [{"address": entry["address"], "port": entry["port"]} for entry in LISTEN]
+SWORDFISH = "Swordfish-7"  # never right
+WRONG = b"\5\1\2" + socks5.login_message("alice", SWORDFISH)
+BOB = ("bob", "builder")
+RIGHT, REFUSED, UNSAID = b"\5\2\1\0", b"\5\2\1\1", b"\5\2"
+
+
+@pytest.fixture(scope="session")
+def costly():
+    """A hash of BOB's password at its real cost, 16 ms a check."""
+    done = subprocess.run([PROGRAM, "hash-password"], input=BOB[1], text=True, check=True, stdout=subprocess.PIPE)
+    return {"name": BOB[0], "password": done.stdout.strip()}
+
+
+@pytest.fixture
+def with_users(start, costly):
+    """Runs with one worker, so that what is counted by each worker is counted once."""
+    return lambda **more: start({"listen": WITH_LOGIN, "users": [costly, *USERS], "workers": 1, **more})
+
+
+@pytest.fixture
+def origin(net):
+    return net.inet1.udp(INET1_V4)
+
+
+class Flood:
+    """A host that sends wrong passwords, a thousand a second or more, until the end of the block."""
+
+    def __init__(self, host, source, lan):
+        self.host, self.source, self.lan = host, source, lan
+        self.sent, self.ended = 0, threading.Event()
+        self.thread = threading.Thread(target=self.loop)
+
+    def loop(self):
+        while not self.ended.is_set():
+            with self.host.connect(self.source, self.lan) as sock:
+                sock.sendall(WRONG)
+                socks5.recv_all(sock)
+            self.sent += 1
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *details):
+        self.ended.set()
+        self.thread.join()
+
+
+def log_in(host, source, lan, user=ALICE[0], password=ALICE[1]):
+    """What the server says after a login: its method and, where it says anything of the password, its status."""
+    with host.connect(source, lan) as sock:
+        sock.sendall(b"\5\1\2" + socks5.login_message(user, password))
+        sock.settimeout(20)
+        try:
+            return socks5.recv_exact(sock, 4)
+        except EOFError as end:
+            return bytes.fromhex(str(end).rsplit(": ", 1)[1])
+
+
+def test_row49_a_flood_of_wrong_passwords_moves_nobody_else(net, with_users, lan, origin):
+    proxy = with_users()
+    association = socks5.Association(net.client, lan, user=ALICE[0], password=ALICE[1])
+    with Flood(net.stranger, STRANGER_V4, lan) as flood:
+        wait_until(lambda: flood.sent > 100, "the flood")
+        assert association.alive(origin, 200)
+        for _ in range(20):  # known to the worker
+            assert log_in(net.client, CLIENT_V4, lan) == RIGHT
+        # Known to nobody yet, from a third address; and the flood's own gets no answer, rather than a wrong one.
+        assert log_in(net.neighbour, NEIGHBOUR_V4, lan, *BOB) == RIGHT
+        assert log_in(net.stranger, STRANGER_V4, lan) == UNSAID
+        wait_until(lambda: flood.sent > 1000, "a thousand")
+    counters = proxy.counters()
+    # Ten are free, and one more for each six seconds that it took.
+    assert 10 <= counters["auth_failed_total"] < 20
+    assert counters["auth_failed_total"] + counters["auth_throttled_total"] == flood.sent + 1
+    assert "auth_busy_total" not in counters
+    said = re.findall(rf"too many wrong passwords from {STRANGER_V4} ", proxy.log)
+    assert 1 <= len(said) < 20 and len(proxy.log.splitlines()) < 500  # but not for each
+
+
+def test_row49_a_full_queue_is_not_a_wrong_password(net, with_users, lan):
+    """Should a flood come from everywhere: whoever is known gets in, and nobody is told what is not so."""
+    proxy = with_users(limits={"failed_logins": "off"})
+    assert log_in(net.client, CLIENT_V4, lan) == RIGHT
+    flood = [net.stranger.connect(STRANGER_V4, lan) for _ in range(600)]
+    for sock in flood:
+        sock.sendall(b"\5\1\2" + socks5.login_message(BOB[0], SWORDFISH))
+    wait_until(lambda: proxy.counters().get("auth_busy_total", 0) >= 200, "a full queue")
+    assert log_in(net.client, CLIENT_V4, lan) == RIGHT
+    assert log_in(net.client, CLIENT_V4, lan, *BOB) in (RIGHT, UNSAID)
+    for sock in flood:
+        sock.close()
+    # Nobody waits for those checks any more, so they are skipped.
+    wait_until(lambda: log_in(net.client, CLIENT_V4, lan, *BOB) == RIGHT, "the queue to be empty")
+    assert proxy.counters()["auth_failed_total"] < 300
+    assert "passwords wait to be checked" in proxy.log
+
+
+def test_row49_a_right_login_costs_one_check(net, with_users, lan):
+    """A tun bridge logs in for each connection and each association."""
+    proxy = with_users()
+    for number in range(300):
+        assert log_in(net.client, CLIENT_V4, lan, *BOB) == RIGHT, f"login {number}"
+    assert proxy.counters()["auth_cached_total"] == 299
+
+
+def test_row49_many_first_logins_at_once(net, with_users, lan):
+    proxy = with_users()
+    socks = [net.client.connect(CLIENT_V4, lan) for _ in range(200)]
+    for sock in socks:
+        sock.sendall(b"\5\1\2" + socks5.login_message(*BOB))
+    for sock in socks:
+        assert socks5.recv_exact(sock, 4) == RIGHT
+    assert "auth_failed_total" not in proxy.counters()
+
+
+def test_row49_unknown_users_are_answered_alike(net, with_users, lan):
+    """That they cost the same check is test_auth.c's to show."""
+    with_users()
+    answers = {log_in(net.client, CLIENT_V4, lan, user, SWORDFISH) for user in ("alice", "bob", "mallory", "Alice", "x" * 255)}
+    assert answers == {REFUSED}
+
+
+def test_row50_secrets_appear_nowhere(net, with_users, lan, origin, costly, tmp_path):
+    users_file = tmp_path / "users"
+    users_file.write_text(f"carol:{costly['password']}\n", encoding="ascii")
+    users_file.chmod(0o600)
+    proxy = with_users(log={"level": "debug"}, users_file=str(users_file))
+    socks5.Association(net.client, lan, user=ALICE[0], password=ALICE[1]).alive(origin, 3)
+    assert log_in(net.client, CLIENT_V4, lan, *BOB) == RIGHT
+    assert log_in(net.client, CLIENT_V4, lan, "carol", BOB[1]) == RIGHT
+    assert log_in(net.client, CLIENT_V4, lan, "bob", SWORDFISH) == REFUSED
+    assert log_in(net.client, CLIENT_V4, lan, SWORDFISH[:-1], SWORDFISH) == REFUSED
+    with net.client.connect(CLIENT_V4, lan) as sock:  # it never gets as far as a check
+        sock.sendall(b"\5\1\2\1\5alice\x20" + SWORDFISH.encode())
+        socks5.recv_exact(sock, 2)
+    wait_until(lambda: proxy.sessions(user="carol"), "the log")
+    proxy.counters()
+    seen = {"log": proxy.log}
+    for task in [Path(f"/proc/{proxy.pid}"), *Path(f"/proc/{proxy.pid}/task").iterdir()]:
+        for name in "cmdline", "environ", "comm":
+            seen[str(task / name)] = (task / name).read_text(encoding="utf-8", errors="replace")
+    for option in "--dump", "-t":
+        done = subprocess.run([PROGRAM, option, "-c", str(proxy.config_path)], text=True, check=True, timeout=10,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        seen[option] = done.stdout
+    assert "carol" in seen["log"] and "alice" in seen["--dump"]
+    hashes = [user["password"].rsplit("$", 1)[1] for user in (costly, *USERS)]
+    for secret in (ALICE[1], BOB[1], SWORDFISH, *hashes):
+        for where, text in seen.items():
+            assert secret not in text, f"{secret} in {where}"
+
+
+def test_row50_a_mistake_does_not_quote_the_secret(tmp_path):
+    """Neither a password in place of a hash, nor one in a file that holds the wrong thing."""
+    users, config = tmp_path / "users", tmp_path / "c.yaml"
+    config.write_text(f"users_file: {users}\nusers: [{{name: alice, password: {SWORDFISH}}}]", encoding="ascii")
+    users.write_text(f"bob:{SWORDFISH}\n{SWORDFISH}\n", encoding="ascii")
+    users.chmod(0o600)
+    for _ in range(2):
+        done = subprocess.run([PROGRAM, "-t", "-c", str(config)], text=True, timeout=10, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, check=False)
+        assert done.returncode != 0 and SWORDFISH not in done.stdout
+        config.write_text(f"users_file: {users}", encoding="ascii")
+    assert f"{users}:1:5:" in done.stdout and f"{users}:2:1:" in done.stdout
+
+
+def test_users_file(net, with_users, lan, costly, tmp_path):
+    users_file = tmp_path / "users"
+    users_file.write_text(f"# the team\ncarol:{costly['password']}\n", encoding="ascii")
+    users_file.chmod(0o640)
+    with_users(users=[], users_file=str(users_file))
+    assert log_in(net.client, CLIENT_V4, lan, "carol", BOB[1]) == RIGHT
+    assert log_in(net.client, CLIENT_V4, lan, *BOB) == REFUSED
+
+
+@pytest.mark.parametrize("name", [
+    b"a\nconesocks: info: session: client=10.0.0.1 user=forged", b"\r\x1b[2J\x07", b"%n%s%n%999999d", b"\xff\xfe\x80\xc3",
+    b'" command=udp why="', b"\\x0a", b"\xc2\x9b31m", b"x" * 255,
+], ids=["newline", "escape", "format", "bad-utf8", "quotes", "backslash", "c1", "long"])
+def test_row51_a_name_is_one_escaped_line(net, with_users, lan, name):
+    proxy = with_users()
+    before = len(proxy.log.splitlines())
+    with net.client.connect(CLIENT_V4, lan) as sock:
+        sock.sendall(b"\5\1\2\1" + bytes([len(name)]) + name + b"\1x")
+        assert socks5.recv_all(sock) == REFUSED
+    wait_until(lambda: "wrong user name" in proxy.log, "the line")
+    raw = proxy.log_path.read_bytes()
+    lines = raw.decode().splitlines()[before:]  # decode() ends the test where it is not UTF-8
+    assert len(lines) == 1 and lines[0].startswith("conesocks: info: session: ")
+    assert not re.search(rb"[\x00-\x09\x0b-\x1f\x7f]", raw) and not re.search("[\x80-\x9f]", raw.decode())
+    (session,) = proxy.sessions()
+    assert session["client"].startswith(CLIENT_V4)
+    assert session["why"] == "wrong user name or password"
