@@ -108,6 +108,25 @@ static void is_enough_by_itself(void **state)
     config_free(config);
 }
 
+/* Where nothing but the text is read, the file counts as one that holds users. */
+static void is_not_read_for_a_text_alone(void **state)
+{
+    (void)state;
+    static const char text[] = "listen: [{auth: password}]\nusers_file: /nonexistent\n";
+    static const char unasked[] = "listen: [{auth: none}]\nusers_file: /nonexistent\n";
+    char *errors, *warnings;
+    struct config *config = config_parse("c", text, sizeof(text) - 1, &errors, &warnings);
+    assert_non_null(config);
+    assert_null(warnings);
+    config_free(config);
+    config = config_parse("c", unasked, sizeof(unasked) - 1, &errors, &warnings);
+    assert_non_null(config);
+    assert_string_equal(warnings, "c:2:13: warning: users_file: no listener asks for a login, so its users are never "
+                                  "asked for\n");
+    free(warnings);
+    config_free(config);
+}
+
 /* Row 50: neither the hashes nor what they are in place of. */
 static void a_dump_names_the_file_alone(void **state)
 {
@@ -185,13 +204,10 @@ static void is_no_longer_than_a_configuration(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(adds_to_the_inline_users),
-        cmocka_unit_test(is_enough_by_itself),
-        cmocka_unit_test(a_dump_names_the_file_alone),
-        cmocka_unit_test(mistakes_have_a_line),
-        cmocka_unit_test(names_are_given_once),
-        cmocka_unit_test(others_must_not_read_it),
-        cmocka_unit_test(is_no_longer_than_a_configuration),
+        cmocka_unit_test(adds_to_the_inline_users),     cmocka_unit_test(is_enough_by_itself),
+        cmocka_unit_test(is_not_read_for_a_text_alone), cmocka_unit_test(a_dump_names_the_file_alone),
+        cmocka_unit_test(mistakes_have_a_line),         cmocka_unit_test(names_are_given_once),
+        cmocka_unit_test(others_must_not_read_it),      cmocka_unit_test(is_no_longer_than_a_configuration),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
