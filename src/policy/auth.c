@@ -11,7 +11,6 @@
 struct auth {
     const struct config_user **users; /* by name */
     size_t user_count;
-    const struct config_user *stand_in; /* for those who do not exist */
     uint64_t remember_ms;
     uint8_t key[LOGIN_KEY_LEN]; /* of all proofs, never written anywhere */
     pthread_t helper;
@@ -36,15 +35,26 @@ static int is_named(const void *name, const void *user)
     return strcmp(name, (*(const struct config_user *const *)user)->name);
 }
 
-/* Whose hash a password is held against; `*known` tells whether there is such a user. NULL: there is none at all. An
- * unknown user's password is hashed as well, as the first user's, so that the time tells nothing. */
+/* For somebody who does not exist: always the same user for the same name, so that it costs what a check of a user may
+ * cost, however many methods there are. */
+static const struct config_user *stand_in(const struct auth *auth, const char *name)
+{
+    const struct login_proof digest = login_proof_make(auth->key, name, "", "");
+    uint32_t number;
+    memcpy(&number, digest.mac, sizeof(number));
+    return auth->users[number % auth->user_count];
+}
+
+/* Whose hash a password is held against; `*known` tells whether there is such a user. NULL: there is none at all. */
 static const struct config_user *find_user(const struct auth *auth, const char *name, bool *known)
 {
-    const struct config_user *const *found = NULL;
-    if (auth->user_count > 0)
-        found = bsearch(name, auth->users, auth->user_count, sizeof(const struct config_user *), is_named);
+    *known = false;
+    if (auth->user_count == 0)
+        return NULL;
+    const struct config_user *const *found =
+        bsearch(name, auth->users, auth->user_count, sizeof(const struct config_user *), is_named);
     *known = found != NULL;
-    return found ? *found : auth->stand_in;
+    return found ? *found : stand_in(auth, name);
 }
 
 /* How long it takes must not tell how much of it fits. */
@@ -156,7 +166,6 @@ static int set_up(struct auth *auth, const struct config_user *users, size_t cou
         auth->users[i] = &users[i];
     qsort(auth->users, count, sizeof(const struct config_user *), by_name);
     auth->user_count = count;
-    auth->stand_in = count > 0 ? &users[0] : NULL;
     return start_helper(auth);
 }
 

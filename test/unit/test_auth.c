@@ -27,7 +27,7 @@ char *crypt_r(const char *phrase, const char *setting, struct crypt_data *data)
     static char *(*real)(const char *, const char *, struct crypt_data *);
     if (!real)
         *(void **)&real = dlsym(RTLD_NEXT, "crypt_r");
-    strncpy(last_setting, setting, sizeof(last_setting) - 1);
+    snprintf(last_setting, sizeof(last_setting), "%s", setting);
     if (atomic_load(&hold)) {
         sem_post(&held);
         sem_wait(&released);
@@ -158,16 +158,41 @@ static void accepts_nothing_for_a_hash_that_is_none(void **state)
 }
 
 /* Row 49: an unknown user's password costs one check by the same method at the same cost. */
-static void unknown_users_cost_the_same(void **state)
+/* Row 49: one check each, of a kind that some user's is, and of the same each time. */
+static void row_49_unknown_users_cost_the_same(void **state)
 {
     (void)state;
     struct auth *auth = auth_new(users, USERS, 0);
-    atomic_store(&checks, 0);
-    assert_false(accepts(auth, "mallory", "guess"));
-    assert_int_equal(atomic_load(&checks), 1);
-    assert_string_equal(last_setting, users[0].password);
-    /* Even with the password that this hash is of. */
+    size_t like[USERS] = {0};
+    for (int i = 0; i < 100; i++) {
+        char name[16], first[CRYPT_OUTPUT_SIZE];
+        snprintf(name, sizeof(name), "mallory%d", i);
+        atomic_store(&checks, 0);
+        assert_false(accepts(auth, name, "guess"));
+        assert_int_equal(atomic_load(&checks), 1);
+        memcpy(first, last_setting, sizeof(first));
+        assert_false(accepts(auth, name, "another guess"));
+        assert_string_equal(last_setting, first);
+        for (size_t j = 0; j < USERS; j++)
+            like[j] += strcmp(first, users[j].password) == 0;
+    }
+    size_t sum = 0;
+    for (size_t j = 0; j < USERS; j++) {
+        assert_true(like[j] > 0);
+        sum += like[j];
+    }
+    assert_int_equal(sum, 100);
+    auth_free(auth);
+}
+
+/* Not even with the password of the hash that stands in. */
+static void an_unknown_user_has_no_password(void **state)
+{
+    (void)state;
+    struct auth *auth = auth_new(users, 1, 60000);
+    assert_true(accepts(auth, "alice", "wonderland"));
     assert_false(accepts(auth, "mallory", "wonderland"));
+    assert_string_equal(last_setting, users[0].password);
     assert_false(accepts(auth, "", "wonderland"));
     auth_free(auth);
 }
@@ -388,7 +413,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(accepts_only_the_right_password),
         cmocka_unit_test(accepts_nothing_for_a_hash_that_is_none),
-        cmocka_unit_test(unknown_users_cost_the_same),
+        cmocka_unit_test(row_49_unknown_users_cost_the_same),
+        cmocka_unit_test(an_unknown_user_has_no_password),
         cmocka_unit_test(accepts_nobody_without_users),
         cmocka_unit_test(ends_with_a_full_queue),
         cmocka_unit_test(answers_in_order_and_goes_on),
