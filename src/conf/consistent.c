@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/netaddr.h"
+#include "conf/rule_order.h"
 
 struct context {
     yaml_document_t *document;
@@ -72,11 +73,12 @@ static void check_exposure(const struct context *context, const struct config *c
     netaddr_format_host(&listener->address, address);
     bool said_open = listener->open && listener->auth == CONFIG_AUTH_NONE;
     if (exposure == EXPOSURE_WORLD && !said_open)
-        report_error(context->report, spot.place, spot.key,
-                     "found %s without a login, an open proxy; expected a login (%s), or address: 127.0.0.1, or, to "
-                     "serve anybody, both auth: none and open: true",
-                     address,
-                     config->user_count > 0 ? "auth: password" : "add users; conesocks hash-password makes the hash");
+        report_error(
+            context->report, spot.place, spot.key,
+            "found %s without a login, an open proxy; expected a login (%s), or address: 127.0.0.1, or, to "
+            "serve anybody, both auth: none and open: true; or rules that allow some clients (from) and then deny "
+            "the others (- action: deny)",
+            address, config->user_count > 0 ? "auth: password" : "add users; conesocks hash-password makes the hash");
     else if (exposure == EXPOSURE_NETWORK && !listener->open)
         report_warning(context->report, spot.place, spot.key,
                        "everybody who can reach %s may use this proxy; add users, or say open: true if that is meant",
@@ -89,12 +91,12 @@ static void check_listener(const struct context *context, const struct config *c
     struct spot address = spot_in_list(context, "listen", i, "address");
     struct spot auth = spot_in_list(context, "listen", i, "auth");
     struct spot open = spot_in_list(context, "listen", i, "open");
-    if (!listener->need_password)
+    if (!listener->need_password && !rule_order_names_clients(config->rules, config->rule_count))
         check_exposure(context, config, i);
-    else if (config->user_count == 0)
+    else if (listener->need_password && config->user_count == 0)
         report_error(context->report, auth.place, auth.key,
                      "found password, but there are no users; expected users, or auth: none");
-    else if (listener->open)
+    else if (listener->need_password && listener->open)
         report_warning(context->report, open.place, open.key, "true changes nothing where a password is asked for");
     for (size_t j = 0; j < i; j++)
         if (netaddr_equal(&listener->address, &config->listen[j].address))
@@ -136,6 +138,23 @@ static void check_users(const struct context *context, const struct config *conf
     free(names);
 }
 
+/* ---- rules ---- */
+
+/* Beyond these, telling which rule is in vain would take longer than reading them. */
+#define RULES_COMPARED_MAX 10000
+
+static void check_rules(const struct context *context, const struct config *config)
+{
+    for (size_t i = 0; i < config->rule_count && i < RULES_COMPARED_MAX; i++) {
+        size_t earlier = rule_order_shadow(config->rules, i);
+        if (earlier == i)
+            continue;
+        struct spot spot = spot_in_list(context, "rules", i, "action");
+        report_warning(context->report, spot.place, spot.key, "never decides: rules[%zu] takes all that it matches",
+                       earlier);
+    }
+}
+
 bool consistent_check(struct config *config, yaml_document_t *document, struct report *report)
 {
     const struct context context = {document, report};
@@ -149,6 +168,7 @@ bool consistent_check(struct config *config, yaml_document_t *document, struct r
         check_listener(&context, config, i);
     }
     check_users(&context, config);
+    check_rules(&context, config);
     if (config->user_count > 0 && !any_password)
         report_warning(report, place_in_list(&context, "users", 0, "name"), "users",
                        "no listener asks for a login, so these are never asked for");
