@@ -140,8 +140,8 @@ static void check_users(const struct context *context, const struct config *conf
 
 /* ---- rules ---- */
 
-/* Beyond these, telling which rule is in vain would take longer than reading them. */
-#define RULES_COMPARED_MAX 10000
+/* Each is compared with all before it: for more, that would hold up a start or a reload. */
+#define RULES_COMPARED_MAX 3000
 
 static void check_rules(const struct context *context, const struct config *config)
 {

@@ -14,7 +14,7 @@ static bool bits_beyond(const union netaddr *address, unsigned bits)
     size_t len;
     const uint8_t *host = netaddr_host(address, &len);
     for (size_t i = bits / 8; i < len; i++) {
-        uint8_t mask = i == bits / 8 ? (uint8_t)(0xff >> bits % 8) : 0xff;
+        unsigned mask = i == bits / 8 ? 0xffU >> bits % 8 : 0xff;
         if (host[i] & mask)
             return true;
     }

@@ -47,7 +47,27 @@ struct rules {
     struct table tables[TABLE_COUNT];
     struct named *names;
     size_t name_count;
+    /* What is the same for all subjects, so that thousands of rules make no session slow to begin. */
+    uint64_t *for_all;      /* a bit for each rule without from, user and command */
+    uint32_t first_opening; /* of these */
+    uint32_t *unsettled;    /* the other rules, and those that take every destination */
+    size_t unsettled_count;
 };
+
+static size_t words(const struct rules *rules)
+{
+    return (rules->count + 63) / 64;
+}
+
+static void set_bit(uint64_t *bits, uint32_t i)
+{
+    bits[i / 64] |= (uint64_t)1 << i % 64;
+}
+
+static bool has_bit(const uint64_t *bits, uint32_t i)
+{
+    return bits[i / 64] >> i % 64 & 1;
+}
 
 /* ---- compiling ---- */
 
@@ -136,6 +156,37 @@ static void draw_edges(struct table *table)
         inside = leave(table, inside);
 }
 
+static bool takes_anywhere(const struct config_rule *rule)
+{
+    for (size_t i = 0; i < rule->to_count; i++)
+        if (rule->to[i].kind == CONFIG_TARGET_ANY)
+            return true;
+    return rule->to_count == 0;
+}
+
+static bool opens_addresses(const struct config_rule *rule)
+{
+    for (size_t i = 0; rule->action == CONFIG_ACTION_ALLOW && i < rule->to_count; i++)
+        if (rule->to[i].kind == CONFIG_TARGET_NETWORK || rule->to[i].kind == CONFIG_TARGET_PRIVATE)
+            return true;
+    return false;
+}
+
+static void settle(struct rules *rules)
+{
+    rules->first_opening = UINT32_MAX;
+    for (uint32_t i = 0; i < rules->count; i++) {
+        const struct config_rule *rule = &rules->list[i];
+        bool for_all = rule->from_count == 0 && rule->user_count == 0 && rule->command_count == 0;
+        if (for_all)
+            set_bit(rules->for_all, i);
+        if (for_all && rules->first_opening == UINT32_MAX && opens_addresses(rule))
+            rules->first_opening = i;
+        if (!for_all || takes_anywhere(rule))
+            rules->unsettled[rules->unsettled_count++] = i;
+    }
+}
+
 static bool allocate(struct rules *rules)
 {
     size_t targets = 0;
@@ -143,7 +194,9 @@ static bool allocate(struct rules *rules)
         for (size_t j = 0; j < rules->list[i].to_count; j++)
             targets += rules->list[i].to[j].kind == CONFIG_TARGET_PRIVATE ? CONFIG_PRIVATE_NETWORKS : 1;
     rules->names = calloc(targets + 1, sizeof(struct named));
-    bool able = rules->names != NULL;
+    rules->for_all = calloc(words(rules) + 1, sizeof(uint64_t));
+    rules->unsettled = calloc(rules->count + 1, sizeof(uint32_t));
+    bool able = rules->names && rules->for_all && rules->unsettled;
     for (int i = 0; i < TABLE_COUNT; i++) {
         struct table *table = &rules->tables[i];
         table->entries = calloc(targets + 1, sizeof(struct entry));
@@ -171,6 +224,7 @@ struct rules *rules_compile(const struct config_rule *list, size_t count)
     for (int i = 0; i < TABLE_COUNT; i++)
         draw_edges(&rules->tables[i]);
     qsort(rules->names, rules->name_count, sizeof(struct named), by_name);
+    settle(rules);
     return rules;
 }
 
@@ -184,6 +238,8 @@ void rules_free(struct rules *rules)
         free(rules->tables[i].edges);
     }
     free(rules->names);
+    free(rules->for_all);
+    free(rules->unsettled);
     free(rules);
 }
 
@@ -218,20 +274,13 @@ static bool is_for(const struct config_rule *rule, enum config_command command)
     return rule->command_count == 0;
 }
 
-static bool takes_anywhere(const struct config_rule *rule)
+static void add_rule(struct subject *subject, uint32_t i, const struct config_rule *rule)
 {
-    for (size_t i = 0; i < rule->to_count; i++)
-        if (rule->to[i].kind == CONFIG_TARGET_ANY)
-            return true;
-    return rule->to_count == 0;
-}
-
-static bool opens_addresses(const struct config_rule *rule)
-{
-    for (size_t i = 0; rule->action == CONFIG_ACTION_ALLOW && i < rule->to_count; i++)
-        if (rule->to[i].kind == CONFIG_TARGET_NETWORK || rule->to[i].kind == CONFIG_TARGET_PRIVATE)
-            return true;
-    return false;
+    set_bit(subject->applies, i);
+    if (takes_anywhere(rule))
+        subject->anywhere[subject->anywhere_count++] = i;
+    if (opens_addresses(rule) && i < subject->first_opening)
+        subject->first_opening = i;
 }
 
 bool subject_init(struct subject *subject, const struct rules *rules, const union netaddr *client, const char *user,
@@ -242,21 +291,18 @@ bool subject_init(struct subject *subject, const struct rules *rules, const unio
     if (!rules || rules->count == 0)
         return true;
     subject->rules = rules;
-    subject->applies = calloc((rules->count + 63) / 64, sizeof(uint64_t));
-    subject->anywhere = calloc(rules->count, sizeof(uint32_t));
+    subject->first_opening = rules->first_opening;
+    subject->applies = malloc(words(rules) * sizeof(uint64_t));
+    subject->anywhere = calloc(rules->unsettled_count + 1, sizeof(uint32_t));
     if (!subject->applies || !subject->anywhere) {
         subject_deinit(subject);
         return false;
     }
-    for (uint32_t i = 0; i < rules->count; i++) {
-        const struct config_rule *rule = &rules->list[i];
-        if (!is_from(rule, &subject->client) || !is_by(rule, user) || !is_for(rule, command))
-            continue;
-        subject->applies[i / 64] |= (uint64_t)1 << i % 64;
-        if (takes_anywhere(rule))
-            subject->anywhere[subject->anywhere_count++] = i;
-        if (opens_addresses(rule) && subject->first_opening == UINT32_MAX)
-            subject->first_opening = i;
+    memcpy(subject->applies, rules->for_all, words(rules) * sizeof(uint64_t));
+    for (size_t i = 0; i < rules->unsettled_count; i++) {
+        const struct config_rule *rule = &rules->list[rules->unsettled[i]];
+        if (is_from(rule, &subject->client) && is_by(rule, user) && is_for(rule, command))
+            add_rule(subject, rules->unsettled[i], rule);
     }
     return true;
 }
@@ -280,7 +326,7 @@ static bool has_port(const struct config_rule *rule, uint16_t port)
 
 static bool matches(const struct subject *subject, uint32_t rule, uint16_t port)
 {
-    return (subject->applies[rule / 64] >> rule % 64 & 1) && has_port(&subject->rules->list[rule], port);
+    return has_bit(subject->applies, rule) && has_port(&subject->rules->list[rule], port);
 }
 
 static uint32_t narrowest(const struct table *table, struct key key)

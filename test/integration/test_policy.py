@@ -12,7 +12,7 @@ import servers
 import socks5
 from netns import (CLIENT_V4, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_V4, PROXY_V4, PROXY_V6, PROXY_WAN_V4,
                    PROXY_WAN_V6)
-from socks5 import ASSOCIATE, Association
+from socks5 import Association
 
 OWN = [PROXY_V4, PROXY_V6, PROXY_WAN_V4, PROXY_WAN_V6]
 LOCAL = [{"address": "127.0.0.1", "port": 1080}]
@@ -260,6 +260,23 @@ def test_rules_by_name(net, start, lan, dns, peer):
     assert peer.recv(10) == b"good"
     assert not any(name == "x.ads.test" for name, _ in dns.asked)
     assert proxy.counters()["refused_by_rule_total"] == 2
+
+
+def test_rules_that_allow_names_only(net, start, lan, dns, peer):
+    """The first datagram waits for the address, the later ones find it: the name goes with all of them."""
+    dns.records |= {"good.test": [INET1_V4], "bad.test": [INET1_V4]}
+    proxy = start({"dns": {"servers": [dns.address]},
+                   "rules": [{"action": "allow", "to": ["good.test", INET2_V4]}, {"action": "deny"}]})
+    net.inet1.listen(INET1_V4, 80)
+    association = Association(net.client, lan)
+    for number in range(3):
+        association.send(("good.test", peer.getsockname()[1]), b"%d" % number, atyp=socks5.NAME)
+        assert peer.recv(10) == b"%d" % number
+    for destination in (("bad.test", peer.getsockname()[1]), peer.getsockname()):
+        association.send(destination, b"bad")
+    assert silent(peer)
+    assert [code(net, lan, (name, 80)) for name in ("good.test", "bad.test", INET1_V4)] == [0, 2, 2]
+    assert proxy.dropped("refused") == 2
 
 
 def test_rules_open_what_reach_refuses(net, start, lan):
