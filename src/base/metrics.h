@@ -47,6 +47,11 @@ const char *drop_reason_name(enum drop_reason reason);
     X(connects_total, "CONNECT requests granted")                                                                      \
     X(associations_total, "UDP ASSOCIATE requests granted")                                                            \
     X(requests_refused_total, "requests answered with a failure")                                                      \
+    X(refused_by_rule_total, "datagrams and requests that a rule denies")                                              \
+    X(refused_by_reach_total, "datagrams and requests to where the client may not go")                                 \
+    X(refused_own_total, "datagrams and requests to this host's own addresses")                                        \
+    X(refused_loop_total, "datagrams and requests to this proxy's own listeners and relay ports")                      \
+    X(refused_never_total, "datagrams and requests to multicast, broadcast and unspecified addresses")                 \
     X(stream_up_bytes_total, "CONNECT bytes from clients")                                                             \
     X(stream_down_bytes_total, "CONNECT bytes to clients")                                                             \
     X(udp_up_datagrams_total, "datagrams relayed from clients")                                                        \

@@ -1,11 +1,12 @@
 #include "conf/check.h"
 
+#include <assert.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
-#include "base/netaddr.h"
 #include "conf/schema.h"
 
 /* Room for "users[65535].password" and longer. */
@@ -92,10 +93,11 @@ static void wrong_value(struct check *check, const yaml_node_t *node, const stru
 static void check_value(struct check *check, const yaml_node_t *node, const struct schema_row *row)
 {
     union {
-        union netaddr addr;
-        uint64_t number;
-        char *text;
+        char *text; /* of a type that owns one, which comes first */
+        max_align_t aligned;
+        unsigned char bytes[SCHEMA_FIELD_MAX];
     } field = {0};
+    assert(row->type->size <= sizeof(field));
     if (node->type != YAML_SCALAR_NODE) {
         wrong_value(check, node, row, "");
         return;

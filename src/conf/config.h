@@ -30,6 +30,53 @@ enum config_auth { CONFIG_AUTH_AUTO, CONFIG_AUTH_NONE, CONFIG_AUTH_PASSWORD };
 /* Whether the kernel joins and cuts datagrams for us (UDP_GRO, UDP_SEGMENT). */
 enum config_offload { CONFIG_OFFLOAD_AUTO, CONFIG_OFFLOAD_OFF };
 
+/* What a rule says about what it matches, and what clients may ask for. */
+enum config_action { CONFIG_ACTION_ALLOW, CONFIG_ACTION_DENY };
+enum config_command { CONFIG_COMMAND_CONNECT, CONFIG_COMMAND_BIND, CONFIG_COMMAND_UDP, CONFIG_COMMAND_COUNT };
+
+struct config_network {
+    union netaddr address; /* port 0, no bits set beyond the prefix */
+    uint8_t bits;
+};
+
+enum config_target_kind {
+    CONFIG_TARGET_NETWORK,
+    CONFIG_TARGET_NAME,   /* that host name */
+    CONFIG_TARGET_SUFFIX, /* that domain and all below it; the name starts with its dot */
+    CONFIG_TARGET_PRIVATE,
+    CONFIG_TARGET_ANY,
+};
+
+/* What a rule means by "private": the same as `reach` does. */
+#define CONFIG_PRIVATE_NETWORKS 5
+extern const struct config_network config_private_networks[CONFIG_PRIVATE_NETWORKS];
+
+/* Where a rule's requests go. */
+struct config_target {
+    char *name; /* in lower case; NULL: not a name */
+    enum config_target_kind kind;
+    struct config_network network;
+};
+
+struct config_ports {
+    uint16_t first, last; /* both included */
+};
+
+/* Each list that is empty takes everything. */
+struct config_rule {
+    enum config_action action;
+    struct config_network *from;
+    size_t from_count;
+    char **users;
+    size_t user_count;
+    enum config_command *commands;
+    size_t command_count;
+    struct config_target *to;
+    size_t to_count;
+    struct config_ports *ports;
+    size_t port_count;
+};
+
 struct config_listener {
     union netaddr address; /* with port */
     enum config_auth auth; /* as the file says */
@@ -47,7 +94,9 @@ struct config {
     size_t listen_count;
     struct config_user *users; /* those of this file, then those of users_file */
     size_t user_count, inline_user_count;
-    char *users_file; /* NULL: none */
+    char *users_file;          /* NULL: none */
+    struct config_rule *rules; /* the first that matches decides; when none does, `reach` */
+    size_t rule_count;
     enum config_reach reach;
     struct {
         bool enabled;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/netaddr.h"
+#include "conf/rule_order.h"
 
 struct context {
     yaml_document_t *document;
@@ -77,11 +78,12 @@ static void check_exposure(const struct context *context, const struct config *c
     netaddr_format_host(&listener->address, address);
     bool said_open = listener->open && listener->auth == CONFIG_AUTH_NONE;
     if (exposure == EXPOSURE_WORLD && !said_open)
-        report_error(context->report, spot.place, spot.key,
-                     "found %s without a login, an open proxy; expected a login (%s), or address: 127.0.0.1, or, to "
-                     "serve anybody, both auth: none and open: true",
-                     address,
-                     has_users(config) ? "auth: password" : "add users; conesocks hash-password makes the hash");
+        report_error(
+            context->report, spot.place, spot.key,
+            "found %s without a login, an open proxy; expected a login (%s), or address: 127.0.0.1, or, to "
+            "serve anybody, both auth: none and open: true; or rules that allow some clients (from) and then deny "
+            "the others (- action: deny)",
+            address, has_users(config) ? "auth: password" : "add users; conesocks hash-password makes the hash");
     else if (exposure == EXPOSURE_NETWORK && !listener->open)
         report_warning(context->report, spot.place, spot.key,
                        "everybody who can reach %s may use this proxy; add users, or say open: true if that is meant",
@@ -94,12 +96,12 @@ static void check_listener(const struct context *context, const struct config *c
     struct spot address = spot_in_list(context, "listen", i, "address");
     struct spot auth = spot_in_list(context, "listen", i, "auth");
     struct spot open = spot_in_list(context, "listen", i, "open");
-    if (!listener->need_password)
+    if (!listener->need_password && !rule_order_names_clients(config->rules, config->rule_count))
         check_exposure(context, config, i);
-    else if (!has_users(config))
+    else if (listener->need_password && !has_users(config))
         report_error(context->report, auth.place, auth.key,
                      "found password, but there are no users; expected users, or auth: none");
-    else if (listener->open)
+    else if (listener->need_password && listener->open)
         report_warning(context->report, open.place, open.key, "true changes nothing where a password is asked for");
     for (size_t j = 0; j < i; j++)
         if (netaddr_equal(&listener->address, &config->listen[j].address))
@@ -141,6 +143,23 @@ static void check_users(const struct context *context, const struct config *conf
     free(names);
 }
 
+/* ---- rules ---- */
+
+/* Each is compared with all before it: for more, that would hold up a start or a reload. */
+#define RULES_COMPARED_MAX 3000
+
+static void check_rules(const struct context *context, const struct config *config)
+{
+    for (size_t i = 0; i < config->rule_count && i < RULES_COMPARED_MAX; i++) {
+        size_t earlier = rule_order_shadow(config->rules, i);
+        if (earlier == i)
+            continue;
+        struct spot spot = spot_in_list(context, "rules", i, "action");
+        report_warning(context->report, spot.place, spot.key, "never decides: rules[%zu] takes all that it matches",
+                       earlier);
+    }
+}
+
 bool consistent_check(struct config *config, yaml_document_t *document, struct report *report)
 {
     const struct context context = {document, report};
@@ -154,6 +173,7 @@ bool consistent_check(struct config *config, yaml_document_t *document, struct r
         check_listener(&context, config, i);
     }
     check_users(&context, config);
+    check_rules(&context, config);
     if (config->inline_user_count > 0 && !any_password)
         report_warning(report, place_in_list(&context, "users", 0, "name"), "users",
                        "no listener asks for a login, so these are never asked for");

@@ -18,8 +18,8 @@ struct raw {
 
 /* ---- libcyaml's schema, from ours ---- */
 
-#define FIELDS_MAX  96
-#define ENTRIES_MAX 8
+#define FIELDS_MAX  160
+#define ENTRIES_MAX 32
 
 struct blueprint {
     cyaml_schema_field_t fields[FIELDS_MAX];
@@ -220,6 +220,16 @@ char *raw_save(const struct config *config, bool secrets)
 
 /* ---- the end ---- */
 
+static void free_rows(const struct schema_row *rows, void *base);
+
+static void free_element(const struct schema_row *row, char *element)
+{
+    if (row->kind == SCHEMA_LIST)
+        free_rows(row->rows, element);
+    else if (row->type->owned)
+        free(*(char **)(void *)element);
+}
+
 static void free_rows(const struct schema_row *rows, void *base)
 {
     for (; rows->key; rows++) {
@@ -232,8 +242,8 @@ static void free_rows(const struct schema_row *rows, void *base)
         } else {
             char *elements = *(char **)field;
             size_t count = elements ? *(size_t *)((char *)base + rows->count_offset) : 0;
-            for (size_t i = 0; rows->rows && i < count; i++)
-                free_rows(rows->rows, elements + i * rows->element_size);
+            for (size_t i = 0; i < count; i++)
+                free_element(rows, elements + i * rows->element_size);
             free(elements);
         }
     }

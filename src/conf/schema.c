@@ -15,6 +15,10 @@
 #define LIST(kind_, member, count_member)                                                                              \
     .kind = (kind_), FIELD(struct config, member), .count_offset = offsetof(struct config, count_member),              \
     .element_size = sizeof(*((struct config *)NULL)->member)
+#define RULE_LIST(member, count_member)                                                                                \
+    .kind = SCHEMA_VALUES, FIELD(struct config_rule, member),                                                          \
+    .count_offset = offsetof(struct config_rule, count_member),                                                        \
+    .element_size = sizeof(*((struct config_rule *)NULL)->member), .initial = "[]"
 #define GROUP(rows_)    .kind = SCHEMA_GROUP, .rows = (rows_)
 #define RANGE(from, to) .min = (from), .max = (to)
 
@@ -23,6 +27,17 @@ static const char *const auth_words[] = {
     [CONFIG_AUTH_AUTO] = "auto",
     [CONFIG_AUTH_NONE] = "none",
     [CONFIG_AUTH_PASSWORD] = "password",
+    NULL,
+};
+static const char *const action_words[] = {
+    [CONFIG_ACTION_ALLOW] = "allow",
+    [CONFIG_ACTION_DENY] = "deny",
+    NULL,
+};
+static const char *const command_words[] = {
+    [CONFIG_COMMAND_CONNECT] = "connect",
+    [CONFIG_COMMAND_BIND] = "bind",
+    [CONFIG_COMMAND_UDP] = "udp",
     NULL,
 };
 static const char *const reach_words[] = {
@@ -80,6 +95,22 @@ static const struct schema_row user_rows[] = {
     {"name", .type = &value_text, FIELD(struct config_user, name), RANGE(1, 255), .help = "the name to log in with"},
     {"password", .type = &value_hash, FIELD(struct config_user, password),
      .help = "hash of the password; conesocks hash-password makes one"},
+    {0},
+};
+
+static const struct schema_row rule_rows[] = {
+    {"action", .type = &value_choice, FIELD(struct config_rule, action), .words = action_words,
+     .help = "what becomes of what the rule matches"},
+    {"from", RULE_LIST(from, from_count), .type = &value_network, RANGE(0, 65536),
+     .help = "the clients it is about; none: all"},
+    {"user", RULE_LIST(users, user_count), .type = &value_text, RANGE(0, 255),
+     .help = "the users it is about; none: all, also those without a login"},
+    {"command", RULE_LIST(commands, command_count), .type = &value_choice, .words = command_words,
+     RANGE(0, CONFIG_COMMAND_COUNT), .help = "the commands it is about; none: all"},
+    {"to", RULE_LIST(to, to_count), .type = &value_target, RANGE(0, 65536),
+     .help = "the destinations it is about; none: all"},
+    {"ports", RULE_LIST(ports, port_count), .type = &value_ports, RANGE(0, 1024),
+     .help = "the destinations' ports it is about; none: all"},
     {0},
 };
 
@@ -154,6 +185,8 @@ const struct schema_row schema[] = {
      .help = "who may log in"},
     {"users_file", OPTION(path, users_file), .none = "none", .initial = "none",
      .help = "file with more users, one name:hash a line, which others must not read"},
+    {"rules", LIST(SCHEMA_LIST, rules, rule_count), .rows = rule_rows, RANGE(0, 65536), .initial = "[]",
+     .help = "who may do what where; the first rule that matches decides, and when none does, reach"},
     {"reach", OPTION(choice, reach), .words = reach_words, .initial = "auto",
      .help = "where clients may go; auto: where they could go without this proxy"},
     {"udp", GROUP(udp_rows), .help = "the datagram relay"},

@@ -18,7 +18,7 @@ struct schema_row;
 struct value_type {
     const char *name;
     size_t size; /* of the field */
-    bool owned;  /* the field is a char pointer to free */
+    bool owned;  /* the field is, or starts with, a char pointer to free */
     bool secret; /* never shown; parse() says what was found without quoting it */
     /* Returns NULL when `text` is a value; otherwise a hint for the reader, which may be empty. */
     const char *(*parse)(const struct schema_row *row, const char *text, void *field);
@@ -50,6 +50,8 @@ struct schema_row {
     const char *help;
 };
 
+/* No value's field is larger. */
+#define SCHEMA_FIELD_MAX 64
 /* No table has more rows. */
 #define SCHEMA_ROWS_MAX 32
 

@@ -18,4 +18,9 @@ extern const struct value_type value_port;       /* the port of a union netaddr 
 extern const struct value_type
     value_server; /* union netaddr: address, address:port, [v6]:port; port 53 when left out */
 
+/* Of a rule: see value_rule.c. */
+extern const struct value_type value_network; /* struct config_network: 10.0.0.0/8, 192.0.2.1, 2001:db8::/32 */
+extern const struct value_type value_target;  /* struct config_target: a network, name, .domain, private or any */
+extern const struct value_type value_ports;   /* struct config_ports: 53 or 6881-6999 */
+
 #endif

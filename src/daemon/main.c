@@ -15,6 +15,7 @@
 #include "conf/config.h"
 #include "conf/schema.h"
 #include "daemon/background.h"
+#include "daemon/explain.h"
 #include "daemon/server.h"
 #include "policy/auth.h"
 
@@ -32,6 +33,7 @@ struct arguments {
 static const char usage_text[] =
     "Usage: conesocks [-c FILE] [-d] [-t] [--dump]\n"
     "       conesocks hash-password\n"
+    "       conesocks explain [-c FILE] --from ADDRESS --to HOST:PORT ...\n"
     "\n"
     "A SOCKS5 proxy with full-cone UDP. Without -c it listens on 127.0.0.1:1080, without a login.\n"
     "\n"
@@ -42,7 +44,8 @@ static const char usage_text[] =
     "  -V, --version      print the version and exit\n"
     "  -h, --help         print this and exit\n"
     "\n"
-    "  hash-password      read a password, print its hash for the configuration\n";
+    "  hash-password      read a password, print its hash for the configuration\n"
+    "  explain            tell what becomes of a request, and which rule decides (explain --help)\n";
 
 /* ---- hash-password ---- */
 
@@ -193,6 +196,8 @@ int main(int argc, char **argv)
         {0},
     };
     fill_standard_descriptors();
+    if (argc > 1 && strcmp(argv[1], "explain") == 0)
+        return explain(argc - 1, argv + 1);
     struct arguments arguments = {.action = RUN};
     for (int option; (option = getopt_long(argc, argv, "c:dtVh", options, NULL)) != -1;) {
         switch (option) {

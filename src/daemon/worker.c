@@ -127,6 +127,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct worker *worker = arg;
     sessions_sweep(&worker->env);
+    (void)own_hosts_read(&worker->env.policy.own); /* addresses come and go; on failure the old ones stay */
     pump_pool_trim(worker->env.pumps);
 }
 
@@ -173,7 +174,7 @@ void worker_stop(struct worker *worker)
 
 static bool init_env(struct env *env, const struct config *config, struct auth *auth, struct worker *worker)
 {
-    env->config = config;
+    env->config = env->policy.config = config;
     env->clock_ms = env_clock_coarse;
     TAILQ_INIT(&env->sessions);
     TAILQ_INIT(&env->ended);
@@ -193,6 +194,10 @@ static bool init_env(struct env *env, const struct config *config, struct auth *
     env->dgrams = dgram_io_new(config->udp.offload == CONFIG_OFFLOAD_AUTO && dgram_io_can_offload());
     env->resolver = resolver_new(env->base, &options);
     env->logins = auth ? logins_new(auth, config) : NULL;
+    if (config->rule_count && !(env->rules = rules_compile(config->rules, config->rule_count)))
+        return false;
+    if (!own_hosts_read(&env->policy.own))
+        return false;
     return env->inbox && env->pumps && env->dgrams && env->resolver && (!auth || env->logins);
 }
 
@@ -231,6 +236,8 @@ void worker_free(struct worker *worker)
         event_base_free(env->base);
     }
     logins_free(env->logins);
+    own_hosts_deinit(&env->policy.own);
+    rules_free(env->rules);
     dgram_io_free(env->dgrams);
     pump_pool_free(env->pumps);
     free(worker);

@@ -71,13 +71,16 @@ static bool is_plainly_public(uint32_t host)
     }
 }
 
-static enum reach_place place_of_v4(uint32_t host)
+static enum reach_place place_of_v4(uint32_t host, unsigned *bits)
 {
+    *bits = 0;
     if (is_plainly_public(host))
         return REACH_PUBLIC;
     for (size_t i = 0; i < sizeof(places_v4) / sizeof(places_v4[0]); i++)
-        if ((host ^ places_v4[i].prefix) >> (32 - places_v4[i].bits) == 0)
+        if ((host ^ places_v4[i].prefix) >> (32 - places_v4[i].bits) == 0) {
+            *bits = places_v4[i].bits;
             return places_v4[i].place;
+        }
     return REACH_PUBLIC;
 }
 
@@ -89,7 +92,7 @@ static bool fits_v6(const uint64_t host[2], const uint64_t prefix[2], unsigned b
     return bits == 0 || high >> (64 - bits) == 0; /* none between 65 and 127 */
 }
 
-static enum reach_place place_of_v6(const struct in6_addr *address)
+static enum reach_place place_of_v6(const struct in6_addr *address, unsigned *bits)
 {
     uint64_t host[2];
     memcpy(host, address, sizeof(host));
@@ -98,19 +101,34 @@ static enum reach_place place_of_v6(const struct in6_addr *address)
     size_t i = 0;
     while (!fits_v6(host, places_v6[i].prefix, places_v6[i].bits))
         i++;
+    *bits = places_v6[i].bits;
     return places_v6[i].place;
+}
+
+static enum reach_place find_place(const union netaddr *canonical, unsigned *bits)
+{
+    switch (canonical->sa.sa_family) {
+    case AF_INET:
+        return place_of_v4(ntohl(canonical->v4.sin_addr.s_addr), bits);
+    case AF_INET6:
+        return place_of_v6(&canonical->v6.sin6_addr, bits);
+    default:
+        *bits = 0;
+        return REACH_UNSPECIFIED;
+    }
 }
 
 enum reach_place reach_place_of(const union netaddr *canonical)
 {
-    switch (canonical->sa.sa_family) {
-    case AF_INET:
-        return place_of_v4(ntohl(canonical->v4.sin_addr.s_addr));
-    case AF_INET6:
-        return place_of_v6(&canonical->v6.sin6_addr);
-    default:
-        return REACH_UNSPECIFIED;
-    }
+    unsigned bits;
+    return find_place(canonical, &bits);
+}
+
+unsigned reach_place_bits(const union netaddr *canonical)
+{
+    unsigned bits;
+    find_place(canonical, &bits);
+    return bits;
 }
 
 const char *reach_place_name(enum reach_place place)
@@ -154,22 +172,25 @@ static enum config_reach reach_of_client(const union netaddr *client)
     }
 }
 
+enum config_reach reach_for(enum config_reach reach, const union netaddr *client)
+{
+    return reach == CONFIG_REACH_AUTO ? reach_of_client(client) : reach;
+}
+
+bool reach_never(enum reach_place place)
+{
+    return place == REACH_UNSPECIFIED || place == REACH_MULTICAST || place == REACH_BROADCAST;
+}
+
 bool reach_allowed(enum config_reach reach, const union netaddr *client, const union netaddr *destination,
                    enum reach_place *place)
 {
     union netaddr canonical = netaddr_canonical(destination);
     *place = reach_place_of(&canonical);
-    switch (*place) {
-    case REACH_PUBLIC:
+    if (*place == REACH_PUBLIC)
         return true;
-    case REACH_UNSPECIFIED:
-    case REACH_MULTICAST:
-    case REACH_BROADCAST:
+    if (reach_never(*place))
         return false;
-    default:
-        break;
-    }
-    if (reach == CONFIG_REACH_AUTO)
-        reach = reach_of_client(client);
+    reach = reach_for(reach, client);
     return reach == CONFIG_REACH_ALL || (reach == CONFIG_REACH_PRIVATE && *place == REACH_PRIVATE);
 }

@@ -24,7 +24,15 @@ enum reach_place {
 };
 
 enum reach_place reach_place_of(const union netaddr *canonical);
+/* How many bits the prefix has that makes an address such a place; 0: none does. */
+unsigned reach_place_bits(const union netaddr *canonical);
 const char *reach_place_name(enum reach_place place);
+
+/* What a setting comes to for a client: `auto` is settled by where it is. */
+enum config_reach reach_for(enum config_reach reach, const union netaddr *client);
+
+/* Whether nobody may send there, whatever the configuration says. */
+bool reach_never(enum reach_place place);
 
 /*
  * May `client` reach `destination`? Multicast, broadcast, the unspecified address and no address at all are denied to

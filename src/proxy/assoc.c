@@ -15,10 +15,10 @@
 #include <unistd.h>
 
 #include "net/sock.h"
-#include "policy/reach.h"
 #include "proxy/address.h"
 #include "proxy/filter.h"
 #include "proxy/names.h"
+#include "proxy/permit.h"
 
 /* One event's share: a flood on one association waits its turn after this many datagrams. */
 #define RECEIVE_MAX 32
@@ -35,6 +35,7 @@ struct external {
 struct assoc {
     struct env *env;
     struct assoc_flow flow;
+    struct subject subject;
     struct dgram_socket client;
     bool connected; /* the client's socket takes datagrams from flow.client only */
     struct event client_readable;
@@ -125,6 +126,7 @@ static int open_external(struct assoc *assoc, int family)
     event_add(&external->readable, NULL);
     assoc->external[slot] = external;
     assoc->flow.external[slot] = local;
+    own_port_opened(OWN_PORT_EXTERNAL, &local);
     return 0;
 }
 
@@ -153,15 +155,15 @@ static void flush_up(struct assoc *assoc)
     count_losses(assoc, &tally);
 }
 
-static void send_up(struct assoc *assoc, const union netaddr *to, const struct dgram_run *payloads)
+/* `name` is what the client asked for, NULL when that was the address. */
+static void send_up(struct assoc *assoc, const char *name, const union netaddr *to, const struct dgram_run *payloads)
 {
     struct env *env = assoc->env;
-    enum reach_place place;
     if (netaddr_port(to) == 0) {
         drop(assoc, DROP_BAD_DESTINATION, payloads->count);
         return;
     }
-    if (!reach_allowed(env->config->reach, &assoc->flow.client_host, to, &place)) {
+    if (!permit(env, &assoc->subject, name, to, payloads->count)) {
         drop(assoc, DROP_REFUSED, payloads->count);
         return;
     }
@@ -185,10 +187,10 @@ static struct dgram_run run_of_one(const uint8_t *payload, size_t len)
     return (struct dgram_run){.data = payload, .count = 1, .seg = (uint16_t)len, .last = (uint16_t)len};
 }
 
-static void deliver_named(void *arg, const union netaddr *to, const uint8_t *payload, size_t len)
+static void deliver_named(void *arg, const char *name, const union netaddr *to, const uint8_t *payload, size_t len)
 {
     const struct dgram_run run = run_of_one(payload, len);
-    send_up(arg, to, &run);
+    send_up(arg, name, to, &run);
 }
 
 static void deliver_named_end(void *arg)
@@ -203,6 +205,10 @@ static void drop_named(void *arg, enum drop_reason reason, uint32_t count)
 
 static void send_up_by_name(struct assoc *assoc, const char *name, uint16_t port, const struct dgram_run *payloads)
 {
+    if (!permit_name(assoc->env, &assoc->subject, name, port, payloads->count)) {
+        drop(assoc, DROP_REFUSED, payloads->count);
+        return;
+    }
     if (!assoc->names) {
         const struct names_hooks hooks = {deliver_named, deliver_named_end, drop_named, assoc};
         assoc->names = names_new(assoc->env, &assoc->flow.client_host, &hooks);
@@ -215,7 +221,7 @@ static void send_up_by_name(struct assoc *assoc, const char *name, uint16_t port
         if (assoc->names)
             verdict = names_route(assoc->names, name, port, one.data, one.seg, &to, &reason);
         if (verdict == NAMES_KNOWN)
-            send_up(assoc, &to, &one);
+            send_up(assoc, name, &to, &one);
         else if (verdict == NAMES_DROPPED)
             drop(assoc, reason, 1);
     }
@@ -227,7 +233,7 @@ static void route_up(struct assoc *assoc, const struct socks5_addr *destination,
     char name[NAME_TEXT_MAX];
     switch (address_read(destination, &to, name)) {
     case ADDRESS_IP:
-        send_up(assoc, &to, payloads);
+        send_up(assoc, NULL, &to, payloads);
         break;
     case ADDRESS_NAME:
         send_up_by_name(assoc, name, destination->port, payloads);
@@ -364,8 +370,8 @@ static uint16_t trusted_hint(const struct socks5_addr *hint, const union netaddr
     return netaddr_is_any(&addr) || netaddr_equal_host(&addr, client_host) ? hint->port : 0;
 }
 
-int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, const union netaddr *local,
-              const struct socks5_addr *hint)
+int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
+              const union netaddr *local, const struct socks5_addr *hint)
 {
     struct assoc *assoc = calloc(1, sizeof(*assoc));
     if (!assoc)
@@ -379,8 +385,8 @@ int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, co
     flow->started_ms = flow->last_up_ms = flow->last_down_ms = env_now(env);
     flow->relay = *local;
 
-    int error = 0;
-    if (env->config->udp.filtering != CONFIG_FILTERING_ENDPOINT_INDEPENDENT) {
+    int error = subject_init(&assoc->subject, env->rules, peer, user, CONFIG_COMMAND_UDP) ? 0 : -ENOMEM;
+    if (!error && env->config->udp.filtering != CONFIG_FILTERING_ENDPOINT_INDEPENDENT) {
         assoc->filter = filter_new(env->config->udp.filtering);
         error = assoc->filter ? 0 : -ENOMEM;
     }
@@ -388,10 +394,12 @@ int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, co
         error = open_external(assoc, local->sa.sa_family);
     if (!error) {
         int fd = sock_udp(&flow->relay, &env->ports);
-        if (fd >= 0)
+        if (fd >= 0) {
             assoc->client = dgram_io_adopt(env->dgrams, fd);
-        else
+            own_port_opened(OWN_PORT_RELAY, &flow->relay);
+        } else {
             error = fd;
+        }
     }
     if (error) {
         assoc_free(assoc);
@@ -410,6 +418,7 @@ void assoc_free(struct assoc *assoc)
         return;
     if (assoc->client.fd >= 0) {
         event_del(&assoc->client_readable);
+        own_port_closed(OWN_PORT_RELAY, &assoc->flow.relay);
         close(assoc->client.fd);
     }
     for (int slot = 0; slot < FAMILY_COUNT; slot++) {
@@ -417,11 +426,13 @@ void assoc_free(struct assoc *assoc)
         if (!external)
             continue;
         event_del(&external->readable);
+        own_port_closed(OWN_PORT_EXTERNAL, &assoc->flow.external[slot]);
         close(external->socket.fd);
         free(external);
     }
     names_free(assoc->names);
     filter_free(assoc->filter);
+    subject_deinit(&assoc->subject);
     free(assoc);
 }
 

@@ -16,6 +16,7 @@
 #include "conf/config.h"
 #include "net/dgram_io.h"
 #include "net/ports.h"
+#include "policy/verdict.h"
 
 struct event_base;
 struct inbox;
@@ -29,6 +30,8 @@ TAILQ_HEAD(session_list, session);
 struct env {
     struct event_base *base;
     const struct config *config;
+    struct policy policy;
+    struct rules *rules;   /* NULL: there are none */
     struct logins *logins; /* NULL when there are no users */
     struct resolver *resolver;
     struct inbox *inbox;
@@ -46,6 +49,7 @@ struct env {
     struct session_list ended;    /* to be freed once their callbacks have returned, by `reaper` */
     struct event reaper;
     struct log_limit strangers_log; /* lines about those who never asked for anything */
+    struct log_limit refusals_log;  /* about what policy denies */
 };
 
 static inline uint64_t env_now(const struct env *env)

@@ -131,7 +131,7 @@ static void settle(struct name *name)
         for (const struct waiting *waiting = name->first; waiting; waiting = waiting->next) {
             union netaddr to = name->address;
             netaddr_set_port(&to, waiting->port);
-            hooks->deliver(hooks->arg, &to, waiting->payload, waiting->len);
+            hooks->deliver(hooks->arg, name->text, &to, waiting->payload, waiting->len);
         }
         hooks->delivered(hooks->arg);
     }

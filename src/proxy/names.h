@@ -18,7 +18,7 @@ struct names;
 /* What becomes of datagrams that had to wait. They are told from the event loop; only `dropped` may come from inside
  * names_route(), for the queue of a name that had to make room. */
 struct names_hooks {
-    void (*deliver)(void *arg, const union netaddr *to, const uint8_t *payload, size_t len);
+    void (*deliver)(void *arg, const char *name, const union netaddr *to, const uint8_t *payload, size_t len);
     void (*delivered)(void *arg); /* after the last of a queue */
     void (*dropped)(void *arg, enum drop_reason reason, uint32_t count);
     void *arg;

@@ -208,7 +208,7 @@ static void begin_stream(struct session *session, const struct socks5_addr *dest
 {
     const struct stream_hooks hooks = {on_stream_reached, on_stream_ended, session};
     event_del(&session->readable);
-    session->stream = stream_new(session->env, &session->peer, destination, &hooks);
+    session->stream = stream_new(session->env, &session->peer, session->user, destination, &hooks);
     if (session->stream)
         session->state = SESSION_REACHING;
     else
@@ -225,7 +225,7 @@ static void begin_assoc(struct session *session, const struct socks5_addr *hint)
     union netaddr local = sock_local(session->fd);
     int error;
     do
-        error = assoc_new(&session->assoc, env, &session->peer, &local, hint);
+        error = assoc_new(&session->assoc, env, &session->peer, session->user, &local, hint);
     while ((error == -EMFILE || error == -ENFILE || error == -EADDRINUSE) && sessions_shed(env));
     if (error) {
         char why[96];

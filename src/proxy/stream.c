@@ -11,9 +11,9 @@
 #include "net/pump.h"
 #include "net/resolver.h"
 #include "net/sock.h"
-#include "policy/reach.h"
 #include "proxy/address.h"
 #include "proxy/env.h"
+#include "proxy/permit.h"
 
 /* A stream that ends sooner is not worth the system calls that watch over its outgoing side. */
 #define SHORT_LIFE_MS 10000
@@ -34,6 +34,8 @@ struct lookup {
 struct reaching {
     struct dial *dial;
     struct lookup lookups[FAMILY_COUNT];
+    struct subject subject;
+    char name[NAME_TEXT_MAX]; /* "": an address was asked for */
     uint16_t port;
     uint32_t found, refused; /* addresses of the name; those that policy denies */
     bool timed_out;          /* a lookup got no answer in time */
@@ -66,6 +68,7 @@ static void stop_reaching(struct stream *stream)
     if (reaching->dial)
         dial_cancel(reaching->dial);
     event_del(&reaching->settle);
+    subject_deinit(&reaching->subject);
     free(reaching);
     stream->reaching = NULL;
 }
@@ -110,13 +113,12 @@ static void dial_allowed(struct stream *stream, int family, const union netaddr 
     struct reaching *reaching = stream->reaching;
     union netaddr allowed[RESOLVER_ADDRESSES_MAX];
     size_t n = 0;
-    enum reach_place place;
     for (size_t i = 0; i < count && i < RESOLVER_ADDRESSES_MAX; i++) {
         union netaddr to = addresses[i];
         netaddr_unmap(&to);
         netaddr_set_port(&to, reaching->port);
         reaching->found++;
-        if (to.sa.sa_family == family && reach_allowed(stream->env->config->reach, &stream->client, &to, &place))
+        if (to.sa.sa_family == family && permit(stream->env, &reaching->subject, reaching->name, &to, 1))
             allowed[n++] = to;
         else
             reaching->refused++;
@@ -160,18 +162,19 @@ static bool look_up(struct stream *stream, const char *name)
     return under_way;
 }
 
-static void reach(struct stream *stream, enum address_kind kind, const union netaddr *addr, const char *name)
+static void reach(struct stream *stream, enum address_kind kind, const union netaddr *addr)
 {
     struct reaching *reaching = stream->reaching;
-    enum reach_place place;
     if (kind == ADDRESS_BAD) {
         settle_soon(stream, SOCKS5_REPLY_HOST_UNREACHABLE);
     } else if (reaching->port == 0) {
         settle_soon(stream, SOCKS5_REPLY_GENERAL_FAILURE);
     } else if (kind == ADDRESS_NAME) {
-        if (!look_up(stream, name))
+        if (!permit_name(stream->env, &reaching->subject, reaching->name, reaching->port, 1))
+            settle_soon(stream, SOCKS5_REPLY_NOT_ALLOWED);
+        else if (!look_up(stream, reaching->name))
             settle_soon(stream, SOCKS5_REPLY_GENERAL_FAILURE);
-    } else if (!reach_allowed(stream->env->config->reach, &stream->client, addr, &place)) {
+    } else if (!permit(stream->env, &reaching->subject, NULL, addr, 1)) {
         settle_soon(stream, SOCKS5_REPLY_NOT_ALLOWED);
     } else {
         dial_add(reaching->dial, addr->sa.sa_family, addr, 1);
@@ -179,8 +182,8 @@ static void reach(struct stream *stream, enum address_kind kind, const union net
     }
 }
 
-struct stream *stream_new(struct env *env, const union netaddr *client, const struct socks5_addr *destination,
-                          const struct stream_hooks *hooks)
+struct stream *stream_new(struct env *env, const union netaddr *client, const char *user,
+                          const struct socks5_addr *destination, const struct stream_hooks *hooks)
 {
     union netaddr addr;
     char name[NAME_TEXT_MAX], text[NAME_TEXT_MAX + 8];
@@ -201,14 +204,20 @@ struct stream *stream_new(struct env *env, const union netaddr *client, const st
         .from_v4 = env->config->outbound.address_v4,
         .from_v6 = env->config->outbound.address_v6,
     };
-    struct dial *dial = stream && reaching ? dial_new(env->base, &options, on_dialed, stream) : NULL;
+    bool able =
+        stream && reaching && subject_init(&reaching->subject, env->rules, client, user, CONFIG_COMMAND_CONNECT);
+    struct dial *dial = able ? dial_new(env->base, &options, on_dialed, stream) : NULL;
     if (!dial) {
+        if (able)
+            subject_deinit(&reaching->subject);
         free(stream);
         free(reaching);
         return NULL;
     }
     reaching->dial = dial;
     reaching->port = destination->port;
+    if (kind == ADDRESS_NAME)
+        memcpy(reaching->name, name, strlen(name) + 1);
     event_assign(&reaching->settle, env->base, -1, 0, on_settle, stream);
     stream->env = env;
     stream->hooks = *hooks;
@@ -216,7 +225,7 @@ struct stream *stream_new(struct env *env, const union netaddr *client, const st
     stream->reaching = reaching;
     stream->remote_fd = -1;
     memcpy(stream->destination, text, strlen(text) + 1);
-    reach(stream, kind, &addr, name);
+    reach(stream, kind, &addr);
     return stream;
 }
 

@@ -25,7 +25,7 @@ static void open_with_hint(const char *host, uint16_t port)
     const uint8_t *bytes = netaddr_host(&hint, &len);
     struct socks5_addr wire = {
         .atyp = len == 4 ? SOCKS5_ATYP_IPV4 : SOCKS5_ATYP_IPV6, .host_len = (uint8_t)len, .host = bytes, .port = port};
-    assert_int_equal(assoc_new(&assoc, &world_env, &control_peer, &control_local, &wire), 0);
+    assert_int_equal(assoc_new(&assoc, &world_env, &control_peer, NULL, &control_local, &wire), 0);
 }
 
 static void open_plain(void)
@@ -306,7 +306,7 @@ static void a_hint_that_is_not_the_clients_counts_for_nothing(void **state)
     assoc_free(assoc);
     static const uint8_t name[] = {10, 0, 0, 2}; /* four letters that look like the client's address */
     const struct socks5_addr hint = {.atyp = SOCKS5_ATYP_NAME, .host_len = 4, .host = name, .port = 8888};
-    assert_int_equal(assoc_new(&assoc, &world_env, &control_peer, &control_local, &hint), 0);
+    assert_int_equal(assoc_new(&assoc, &world_env, &control_peer, NULL, &control_local, &hint), 0);
     expect_alive();
     assert_false(from_client_at(&other_port, &server, "x"));
     expect_nothing();
@@ -761,7 +761,7 @@ static void no_socket_no_association(void **state)
     world_open_fails_family = AF_INET;
     world_open_error = EMFILE;
     const struct socks5_addr hint = {.atyp = SOCKS5_ATYP_IPV4, .host_len = 4, .host = no_hint};
-    assert_int_equal(assoc_new(&assoc, &world_env, &control_peer, &control_local, &hint), -EMFILE);
+    assert_int_equal(assoc_new(&assoc, &world_env, &control_peer, NULL, &control_local, &hint), -EMFILE);
 }
 
 static void over_ipv6(void **state)

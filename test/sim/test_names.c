@@ -17,8 +17,9 @@ static struct {
     union netaddr last_to;
 } heard;
 
-static void on_deliver(void *arg, const union netaddr *to, const uint8_t *payload, size_t len)
+static void on_deliver(void *arg, const char *name, const union netaddr *to, const uint8_t *payload, size_t len)
 {
+    (void)name;
     (void)arg, (void)payload, (void)len;
     heard.delivered++;
     heard.last_to = *to;

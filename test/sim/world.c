@@ -87,7 +87,7 @@ void world_begin(void)
     socket_count = sent_count = sent_read = 0;
     memset(queries, 0, sizeof(queries));
     world_env.base = event_base_new();
-    world_env.config = &world_config;
+    world_env.config = world_env.policy.config = &world_config;
     world_env.clock_ms = fake_clock;
 }
 

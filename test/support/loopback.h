@@ -81,7 +81,7 @@ static inline int begin(void **state)
     now_ms = 1000000;
     TAILQ_INIT(&env.sessions);
     TAILQ_INIT(&env.ended);
-    env.config = &config;
+    env.config = env.policy.config = &config;
     env.clock_ms = test_clock;
     ports_init_system(&env.ports);
     env.base = event_base_new();

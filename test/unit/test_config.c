@@ -172,6 +172,15 @@ static const char *const changes[] = {
     "KdbQpFvqSWsBf4dgySOEOo1DHJTrmn2BsJK2aNmPN8Tfb826D2o9.z51}]",
     "users: [{name: \"*a: \\n\\e\\u00e9#\", password: " HASH "}, {name: 'null', password: " HASH "}]",
     "users_file: /etc/conesocks/users",
+    "rules: [{action: deny}]",
+    "rules: [{action: allow}]",
+    "rules: [{action: deny, from: [10.0.0.0/8, \"2001:db8::/32\", 0.0.0.0/0]}]",
+    "rules: [{action: deny, user: [alice, bob]}]",
+    "rules: [{action: deny, command: [udp]}]",
+    "rules: [{action: deny, command: [connect, bind]}]",
+    "rules: [{action: deny, to: [any, private, 192.0.2.1, \"fd00::/8\", Ads.Example, .x.test]}]",
+    "rules: [{action: deny, ports: [25, 6881-6999]}]",
+    "rules: [{action: deny, ports: [25]}]",
     "reach: all",
     "udp: {enabled: false}",
     "udp: {filtering: address-and-port-dependent}",
@@ -354,7 +363,7 @@ static void a_key_that_is_like_no_other_gets_them_all(void **state)
     char *errors, *warnings;
     assert_null(parse_bytes("<<: {workers: 1}", 16, &errors, &warnings));
     const char expected[] =
-        "c.yaml:1:1: found the unknown key \"<<\", expected one of listen, users, users_file, reach, ";
+        "c.yaml:1:1: found the unknown key \"<<\", expected one of listen, users, users_file, rules, ";
     assert_memory_equal(errors, expected, sizeof(expected) - 1);
     assert_string_equal(errors + strlen(errors) - 6, ", run\n");
     free(errors);
@@ -457,7 +466,8 @@ static void a_file_that_cannot_be_read_says_why(void **state)
 
 #define OPEN_PROXY(address, login)                                                                                     \
     "found " address " without a login, an open proxy; expected a login (" login "), or address: 127.0.0.1, or, to "   \
-    "serve anybody, both auth: none and open: true\n"
+    "serve anybody, both auth: none and open: true; or rules that allow some clients (from) and then deny the others " \
+    "(- action: deny)\n"
 #define ADD_USERS "add users; conesocks hash-password makes the hash"
 
 static void an_open_proxy_is_refused(void **state)
@@ -511,6 +521,127 @@ static void who_means_it_or_is_alone_is_left_in_peace(void **state)
     };
     for (size_t i = 0; i < COUNT(texts); i++)
         config_free(good(texts[i]));
+}
+
+/* A listener without a login is as closed as its rules. */
+static void rules_that_name_clients_close_a_proxy(void **state)
+{
+    (void)state;
+    static const char *const closed[] = {
+        "[{action: allow, from: [192.0.2.0/24]}, {action: deny}]",
+        "[{action: deny}]",
+        "[{action: deny, to: [10.0.0.0/8]}, {action: allow, from: [192.0.2.1], to: [any]}, {action: deny, to: [any]}]",
+    };
+    static const char *const open[] = {
+        "[]",
+        "[{action: allow}, {action: deny, to: [10.0.0.0/8]}]",
+        "[{action: allow, from: [192.0.2.0/24]}]",
+        "[{action: allow, from: [0.0.0.0/0]}, {action: deny}]",
+        "[{action: allow, from: [192.0.2.1, \"::/0\"]}, {action: deny}]",
+        "[{action: allow, from: [192.0.2.0/24]}, {action: deny, command: [udp]}]",
+        "[{action: allow, from: [192.0.2.0/24]}, {action: deny, to: [0.0.0.0/0]}]",
+        "[{action: allow, to: [192.0.2.7]}, {action: deny}]",
+    };
+    char text[256];
+    for (size_t i = 0; i < COUNT(closed); i++) {
+        snprintf(text, sizeof(text), "listen: [{address: 0.0.0.0}]\nrules: %s", closed[i]);
+        config_free(good(text));
+    }
+    for (size_t i = 0; i < COUNT(open); i++) {
+        char *errors, *warnings;
+        snprintf(text, sizeof(text), "listen: [{address: 0.0.0.0}]\nrules: %s", open[i]);
+        assert_null(config_parse("c.yaml", text, strlen(text), &errors, &warnings));
+        assert_non_null(strstr(errors, "an open proxy"));
+        free(errors);
+        free(warnings);
+    }
+}
+
+static void a_rule_in_vain_is_warned_of(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *first, *second;
+        bool in_vain;
+    } pairs[] = {
+        {"to: [10.0.0.0/8]", "to: [10.1.0.0/16]", true},
+        {"to: [10.1.0.0/16]", "to: [10.0.0.0/8]", false},
+        {"to: [10.0.0.0/8]", "to: [\"a00::/8\"]", false},
+        {"to: [10.0.0.0/8, 11.0.0.0/8]", "to: [11.1.1.1, 10.1.1.1]", true},
+        {"to: [10.0.0.0/8]", "to: [10.1.1.1, 11.1.1.1]", false},
+        {"to: [private]", "to: [192.168.7.0/24]", true},
+        {"to: [private]", "to: [192.0.0.0/8]", false},
+        {"to: [10.0.0.0/8]", "to: [private]", false},
+        {"to: [any]", "to: [x.example]", true},
+        {"to: [any]", "{}", true},
+        {"to: [.example]", "to: [x.example, example, .y.example]", true},
+        {"to: [.example]", "to: [anexample]", false},
+        {"to: [example]", "to: [.example]", false},
+        {"to: [x.example]", "to: [X.example]", true},
+        {"ports: [1-100]", "ports: [5-10, 20]", true},
+        {"ports: [1-100]", "ports: [100-101]", false},
+        {"ports: [1-100]", "{}", false},
+        {"from: [10.0.0.0/9]", "from: [10.127.0.0/16]", true},
+        {"from: [10.0.0.0/9]", "from: [10.128.0.0/16]", false},
+        {"from: [10.0.0.0/9]", "{}", false},
+        {"user: [a, b]", "user: [b]", true},
+        {"user: [a]", "user: [b]", false},
+        {"command: [udp]", "command: [udp, connect]", false},
+        {"command: [udp, connect]", "command: [connect]", true},
+        {"command: [udp], ports: [1]", "ports: [1]", false},
+    };
+    for (size_t i = 0; i < COUNT(pairs); i++) {
+        char text[256];
+        bool empty = pairs[i].second[0] == '{';
+        snprintf(text, sizeof(text), "rules:\n- {%s, action: deny}\n- {action: allow%s%s}\n", pairs[i].first,
+                 empty ? "" : ", ", empty ? "" : pairs[i].second);
+        config_free(pairs[i].in_vain
+                        ? good_with(text,
+                                    "c.yaml:3:12: warning: rules[1].action: never decides: rules[0] takes all that it "
+                                    "matches\n")
+                        : good(text));
+    }
+}
+
+static void a_bad_rule_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *key, *value, *hint;
+    } wrong[] = {
+        {"from", "10.0.0.1/8", "bits are set beyond the prefix"},
+        {"from", "10.0.0.0/33", "the prefix has 0 to 32 bits"},
+        {"from", "10.0.0.0/08", "the prefix has 0 to 32 bits"},
+        {"from", "2001:db8::/129", "the prefix has 0 to 128 bits"},
+        {"from", "fe80::1%lo", "\"2001:db8::/32\"\n"},
+        {"from", "::ffff:10.0.0.0/104", "write the IPv4 network that is inside it"},
+        {"to", "64:ff9b::/96", "write the IPv4 network that is inside it"},
+        {"to", "2002::/16", "write the IPv4 network that is inside it"},
+        {"to", "*.example", "written .example.com"},
+        {"to", "1.2", "(.example.com)\n"},
+        {"to", "", "(.example.com)\n"},
+        {"to", ".", "(.example.com)\n"},
+        {"to", "a..b", "(.example.com)\n"},
+        {"to", "a b", "(.example.com)\n"},
+        {"ports", "0", "6881-6999\n"},
+        {"ports", "65536", "6881-6999\n"},
+        {"ports", "5-", "6881-6999\n"},
+        {"ports", "-5", "6881-6999\n"},
+        {"ports", "9-5", "the first port is higher than the last"},
+        {"command", "tcp", "connect, bind or udp"},
+    };
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        char text[128], place[64], *errors, *warnings;
+        snprintf(text, sizeof(text), "rules: [{action: deny, %s: [\"%s\"]}]", wrong[i].key, wrong[i].value);
+        snprintf(place, sizeof(place), ": rules[0].%s[0]: found \"", wrong[i].key);
+        assert_null(config_parse("c.yaml", text, strlen(text), &errors, &warnings));
+        if (!strstr(errors, place) || !strstr(errors, wrong[i].hint))
+            fail_msg("%s: %s", text, errors);
+        free(errors);
+        free(warnings);
+    }
+    bad("rules: [{to: [any]}]\n",
+        "c.yaml:1:9: rules[0]: found no action, expected one: what becomes of what the rule matches\n");
 }
 
 static void a_login_is_asked_for_when_there_are_users(void **state)
@@ -594,6 +725,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(an_open_proxy_is_refused),
         cmocka_unit_test(a_proxy_for_a_network_is_warned_of),
         cmocka_unit_test(who_means_it_or_is_alone_is_left_in_peace),
+        cmocka_unit_test(rules_that_name_clients_close_a_proxy),
+        cmocka_unit_test(a_rule_in_vain_is_warned_of),
+        cmocka_unit_test(a_bad_rule_is_refused),
         cmocka_unit_test(a_login_is_asked_for_when_there_are_users),
         cmocka_unit_test(names_and_listeners_are_unique),
         cmocka_unit_test(no_password_is_quoted),

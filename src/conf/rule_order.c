@@ -1,0 +1,150 @@
+#include "conf/rule_order.h"
+
+#include <string.h>
+
+/* htonl() of a constant, as one. */
+#define BE32(n) (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? __builtin_bswap32(n) : (n))
+#define IPV4(host, bits_)                                                                                              \
+    {                                                                                                                  \
+        .address.v4 = {.sin_family = AF_INET, .sin_addr.s_addr = BE32(host)}, .bits = (bits_)                          \
+    }
+const struct config_network config_private_networks[CONFIG_PRIVATE_NETWORKS] = {
+    IPV4(0x0a000000, 8),
+    IPV4(0xac100000, 12),
+    IPV4(0xc0a80000, 16),
+    IPV4(0x64400000, 10),
+    {.address.v6 = {.sin6_family = AF_INET6, .sin6_addr.s6_addr = {0xfc}}, .bits = 7},
+};
+
+/* ---- does one value take all that another does? ---- */
+
+static bool network_covers(const struct config_network *wide, const struct config_network *narrow)
+{
+    size_t len, other_len;
+    const uint8_t *a = netaddr_host(&wide->address, &len), *b = netaddr_host(&narrow->address, &other_len);
+    if (len != other_len || wide->bits > narrow->bits)
+        return false;
+    size_t whole = wide->bits / 8;
+    unsigned rest = wide->bits % 8;
+    return memcmp(a, b, whole) == 0 && (rest == 0 || (a[whole] ^ b[whole]) >> (8 - rest) == 0);
+}
+
+static bool name_covers(const struct config_target *wide, const struct config_target *narrow)
+{
+    if (wide->kind == CONFIG_TARGET_NAME)
+        return narrow->kind == CONFIG_TARGET_NAME && strcmp(wide->name, narrow->name) == 0;
+    size_t len = strlen(wide->name), other_len = strlen(narrow->name);
+    if (narrow->kind == CONFIG_TARGET_NAME && strcmp(narrow->name, wide->name + 1) == 0)
+        return true;
+    return other_len >= len && strcmp(narrow->name + other_len - len, wide->name) == 0;
+}
+
+static bool target_covers(const void *a, const void *b)
+{
+    const struct config_target *wide = a, *narrow = b;
+    if (wide->kind == CONFIG_TARGET_ANY)
+        return true;
+    if (wide->name || narrow->name)
+        return wide->name && narrow->name && name_covers(wide, narrow);
+    if (narrow->kind != CONFIG_TARGET_NETWORK)
+        return wide->kind == narrow->kind;
+    if (wide->kind == CONFIG_TARGET_NETWORK)
+        return network_covers(&wide->network, &narrow->network);
+    for (size_t i = 0; i < CONFIG_PRIVATE_NETWORKS; i++)
+        if (network_covers(&config_private_networks[i], &narrow->network))
+            return true;
+    return false;
+}
+
+static bool from_covers(const void *wide, const void *narrow)
+{
+    return network_covers(wide, narrow);
+}
+
+static bool user_covers(const void *wide, const void *narrow)
+{
+    return strcmp(*(char *const *)wide, *(char *const *)narrow) == 0;
+}
+
+static bool command_covers(const void *wide, const void *narrow)
+{
+    return *(const enum config_command *)wide == *(const enum config_command *)narrow;
+}
+
+static bool ports_cover(const void *a, const void *b)
+{
+    const struct config_ports *wide = a, *narrow = b;
+    return wide->first <= narrow->first && narrow->last <= wide->last;
+}
+
+/* ---- and one list? ---- */
+
+struct list {
+    const void *elements;
+    size_t count, size;
+};
+#define LIST_OF(elements_, count_) ((struct list){(elements_), (count_), sizeof(*(elements_))})
+
+static bool list_covers(struct list wide, struct list narrow, bool (*covers)(const void *wide, const void *narrow))
+{
+    if (wide.count == 0)
+        return true;
+    for (size_t i = 0; i < narrow.count; i++) {
+        size_t j = 0;
+        while (j < wide.count &&
+               !covers((const char *)wide.elements + j * wide.size, (const char *)narrow.elements + i * narrow.size))
+            j++;
+        if (j == wide.count)
+            return false;
+    }
+    return narrow.count > 0;
+}
+
+static bool takes_any(const struct config_rule *rule)
+{
+    for (size_t i = 0; i < rule->to_count; i++)
+        if (rule->to[i].kind == CONFIG_TARGET_ANY)
+            return true;
+    return rule->to_count == 0;
+}
+
+static bool rule_covers(const struct config_rule *wide, const struct config_rule *narrow)
+{
+    return (takes_any(wide) ||
+            list_covers(LIST_OF(wide->to, wide->to_count), LIST_OF(narrow->to, narrow->to_count), target_covers)) &&
+           list_covers(LIST_OF(wide->ports, wide->port_count), LIST_OF(narrow->ports, narrow->port_count),
+                       ports_cover) &&
+           list_covers(LIST_OF(wide->from, wide->from_count), LIST_OF(narrow->from, narrow->from_count), from_covers) &&
+           list_covers(LIST_OF(wide->users, wide->user_count), LIST_OF(narrow->users, narrow->user_count),
+                       user_covers) &&
+           list_covers(LIST_OF(wide->commands, wide->command_count), LIST_OF(narrow->commands, narrow->command_count),
+                       command_covers);
+}
+
+size_t rule_order_shadow(const struct config_rule *rules, size_t i)
+{
+    for (size_t earlier = 0; earlier < i; earlier++)
+        if (rule_covers(&rules[earlier], &rules[i]))
+            return earlier;
+    return i;
+}
+
+static bool names_clients(const struct config_rule *rule)
+{
+    for (size_t i = 0; i < rule->from_count; i++)
+        if (rule->from[i].bits == 0)
+            return false;
+    return rule->from_count > 0;
+}
+
+bool rule_order_names_clients(const struct config_rule *rules, size_t count)
+{
+    static const struct config_rule everything = {0};
+    for (size_t i = 0; i < count; i++) {
+        if (rules[i].action == CONFIG_ACTION_DENY && rule_covers(&rules[i], &everything))
+            return true;
+        if (rules[i].action == CONFIG_ACTION_ALLOW && !names_clients(&rules[i]))
+            return false;
+    }
+    return false;
+}

@@ -1,0 +1,184 @@
+/* The values that rules are made of: networks, destinations and ports. */
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/netaddr.h"
+#include "conf/config.h"
+#include "conf/value.h"
+
+/* ---- network ---- */
+
+static bool bits_beyond(const union netaddr *address, unsigned bits)
+{
+    size_t len;
+    const uint8_t *host = netaddr_host(address, &len);
+    for (size_t i = bits / 8; i < len; i++) {
+        unsigned mask = i == bits / 8 ? 0xffU >> bits % 8 : 0xff;
+        if (host[i] & mask)
+            return true;
+    }
+    return false;
+}
+
+static const char *network_parse(const struct schema_row *row, const char *text, void *field)
+{
+    (void)row;
+    struct config_network network = {0};
+    char host[NETADDR_TEXT_MAX];
+    size_t len = strcspn(text, "/");
+    if (len >= sizeof(host) || strchr(text, '%'))
+        return "";
+    memcpy(host, text, len);
+    host[len] = '\0';
+    if (!netaddr_parse(&network.address, host, 0))
+        return "";
+    bool v4 = network.address.sa.sa_family == AF_INET;
+    const struct schema_row range = {.max = v4 ? 32 : 128};
+    uint32_t bits = (uint32_t)range.max;
+    if (text[len] == '/' && value_number.parse(&range, text + len + 1, &bits) != NULL)
+        return v4 ? "the prefix has 0 to 32 bits" : "the prefix has 0 to 128 bits";
+    network.bits = (uint8_t)bits;
+    if (bits_beyond(&network.address, bits))
+        return "bits are set beyond the prefix";
+    /* Rules see the address where a packet ends, so these would never match. */
+    if (netaddr_canonical(&network.address).sa.sa_family != network.address.sa.sa_family)
+        return "write the IPv4 network that is inside it";
+    *(struct config_network *)field = network;
+    return NULL;
+}
+
+static void network_format(const struct schema_row *row, const void *field, FILE *out)
+{
+    (void)row;
+    const struct config_network *network = field;
+    char text[NETADDR_TEXT_MAX];
+    fputs(netaddr_format_host(&network->address, text), out);
+    if (network->bits < (network->address.sa.sa_family == AF_INET ? 32 : 128))
+        fprintf(out, "/%u", network->bits);
+}
+
+const struct value_type value_network = {.name = "network",
+                                         .size = sizeof(struct config_network),
+                                         .parse = network_parse,
+                                         .format = network_format,
+                                         .what = "an address or a network, such as 10.0.0.0/8 or \"2001:db8::/32\""};
+
+/* ---- target ---- */
+
+/* A host name whose last label cannot be mistaken for a part of an address. */
+static bool is_name(const char *name)
+{
+    size_t len = strlen(name), label = 0;
+    bool digits = true;
+    if (len == 0 || len > 253)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)name[i];
+        if (c == '.') {
+            if (label == 0)
+                return false;
+            label = 0;
+            digits = true;
+        } else if (isalnum(c) || c == '-' || c == '_') {
+            digits &= isdigit(c) != 0;
+            if (++label > 63)
+                return false;
+        } else {
+            return false;
+        }
+    }
+    return label > 0 && !digits;
+}
+
+static const char *target_parse(const struct schema_row *row, const char *text, void *field)
+{
+    struct config_target target = {.kind = CONFIG_TARGET_NETWORK};
+    bool suffix = text[0] == '.';
+    if (strcmp(text, "any") == 0) {
+        target.kind = CONFIG_TARGET_ANY;
+    } else if (strcmp(text, "private") == 0) {
+        target.kind = CONFIG_TARGET_PRIVATE;
+    } else if (is_name(text + suffix)) {
+        target.kind = suffix ? CONFIG_TARGET_SUFFIX : CONFIG_TARGET_NAME;
+        target.name = strdup(text);
+        if (!target.name)
+            return "out of memory";
+        for (char *c = target.name; *c; c++)
+            *c = (char)tolower((unsigned char)*c);
+    } else {
+        const char *hint = network_parse(row, text, &target.network);
+        if (hint)
+            return strchr(text, '*') ? "a domain with all below it is written .example.com" : hint;
+    }
+    *(struct config_target *)field = target;
+    return NULL;
+}
+
+static void target_format(const struct schema_row *row, const void *field, FILE *out)
+{
+    const struct config_target *target = field;
+    switch (target->kind) {
+    case CONFIG_TARGET_NETWORK:
+        network_format(row, &target->network, out);
+        break;
+    case CONFIG_TARGET_NAME:
+    case CONFIG_TARGET_SUFFIX:
+        fputs(target->name, out);
+        break;
+    case CONFIG_TARGET_PRIVATE:
+        fputs("private", out);
+        break;
+    case CONFIG_TARGET_ANY:
+        fputs("any", out);
+        break;
+    }
+}
+
+const struct value_type value_target = {
+    .name = "destination",
+    .size = sizeof(struct config_target),
+    .owned = true,
+    .parse = target_parse,
+    .format = target_format,
+    .what =
+        "any, private, an address, a network (10.0.0.0/8), a host name, or a domain with all below it (.example.com)"};
+
+/* ---- ports ---- */
+
+static const char *ports_parse(const struct schema_row *row, const char *text, void *field)
+{
+    (void)row;
+    static const struct schema_row range = {.min = 1, .max = UINT16_MAX};
+    char first_text[8];
+    size_t len = strcspn(text, "-");
+    uint32_t first, last;
+    if (len >= sizeof(first_text))
+        return "";
+    memcpy(first_text, text, len);
+    first_text[len] = '\0';
+    if (value_number.parse(&range, first_text, &first) != NULL)
+        return "";
+    last = first;
+    if (text[len] == '-' && value_number.parse(&range, text + len + 1, &last) != NULL)
+        return "";
+    if (last < first)
+        return "the first port is higher than the last";
+    *(struct config_ports *)field = (struct config_ports){(uint16_t)first, (uint16_t)last};
+    return NULL;
+}
+
+static void ports_format(const struct schema_row *row, const void *field, FILE *out)
+{
+    (void)row;
+    const struct config_ports *ports = field;
+    fprintf(out, "%u", ports->first);
+    if (ports->last != ports->first)
+        fprintf(out, "-%u", ports->last);
+}
+
+const struct value_type value_ports = {.name = "ports",
+                                       .size = sizeof(struct config_ports),
+                                       .parse = ports_parse,
+                                       .format = ports_format,
+                                       .what = "a port from 1 to 65535, or a range such as 6881-6999"};

@@ -1,0 +1,179 @@
+#include "daemon/explain.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/config.h"
+#include "policy/verdict.h"
+
+#define EXIT_USAGE 2
+
+static const char usage_text[] =
+    "Usage: conesocks explain [-c FILE] --from ADDRESS [--user NAME] [--command connect|bind|udp] --to HOST:PORT\n"
+    "\n"
+    "Tells whether a client may do something, and what decides. HOST is an address (IPv6 in brackets) or a name; a\n"
+    "name is not resolved: give its address as well, as --at ADDRESS, to learn what becomes of the two together.\n";
+
+struct question {
+    const char *config_file, *from, *user, *command, *to, *at;
+};
+
+/* A question in the terms of the policy. */
+struct asked {
+    union netaddr from, to;
+    enum config_command command;
+    uint16_t port;
+    char name[256]; /* "": an address is asked for */
+};
+
+static int usage(const char *wrong, const char *value)
+{
+    if (wrong)
+        fprintf(stderr, "conesocks explain: %s%s%s\n\n", wrong, value ? ": " : "", value ? value : "");
+    fputs(usage_text, stderr);
+    return EXIT_USAGE;
+}
+
+/* "host:port", "[v6]:port"; the name or the address goes to `asked`. */
+static bool read_destination(const char *text, struct asked *asked)
+{
+    const char *colon = strrchr(text, ':');
+    char *end = NULL;
+    if (!colon || !isdigit((unsigned char)colon[1]))
+        return false;
+    unsigned long port = strtoul(colon + 1, &end, 10);
+    size_t len = (size_t)(colon - text);
+    if (*end || port == 0 || port > UINT16_MAX || len == 0 || len >= sizeof(asked->name))
+        return false;
+    asked->port = (uint16_t)port;
+    bool bracketed = text[0] == '[' && text[len - 1] == ']';
+    size_t skip = bracketed ? 1 : 0;
+    for (size_t i = skip; i < len - skip; i++)
+        asked->name[i - skip] = (char)tolower((unsigned char)text[i]);
+    asked->name[len - 2 * skip] = '\0';
+    if (netaddr_parse(&asked->to, asked->name, asked->port)) {
+        asked->name[0] = '\0';
+        return (asked->to.sa.sa_family == AF_INET6) == bracketed;
+    }
+    return !bracketed && !strchr(asked->name, ':');
+}
+
+static bool read_command(const char *text, enum config_command *command)
+{
+    static const char *const words[CONFIG_COMMAND_COUNT] = {
+        [CONFIG_COMMAND_CONNECT] = "connect", [CONFIG_COMMAND_BIND] = "bind", [CONFIG_COMMAND_UDP] = "udp"};
+    for (int i = 0; i < CONFIG_COMMAND_COUNT; i++) {
+        if (strcmp(text, words[i]) == 0) {
+            *command = (enum config_command)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static int say_name(const struct subject *subject, const struct asked *asked)
+{
+    uint32_t rule = rules_deny_name(subject, asked->name, asked->port);
+    if (rule != RULES_NO_MATCH) {
+        printf("denied by rules[%u], whatever the address\n", rule);
+        return EXIT_FAILURE;
+    }
+    puts("not denied by name; its address decides (--at ADDRESS)");
+    return EXIT_SUCCESS;
+}
+
+static int say_verdict(const struct policy *policy, const struct subject *subject, const struct asked *asked)
+{
+    char text[VERDICT_TEXT_MAX];
+    struct verdict verdict = verdict_find(policy, subject, asked->name[0] ? asked->name : NULL, &asked->to);
+    puts(verdict_explain(&verdict, &asked->to, text));
+    return verdict.code == VERDICT_ALLOWED ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int answer(const struct config *config, const struct question *question, const struct asked *asked)
+{
+    struct policy policy = {.config = config};
+    struct subject subject = {0};
+    struct rules *rules = rules_compile(config->rules, config->rule_count);
+    int status = EXIT_FAILURE;
+    if (rules && subject_init(&subject, rules, &asked->from, question->user, asked->command) &&
+        own_hosts_read(&policy.own))
+        status =
+            asked->to.sa.sa_family == AF_UNSPEC ? say_name(&subject, asked) : say_verdict(&policy, &subject, asked);
+    else
+        fprintf(stderr, "conesocks explain: %s\n", strerror(errno));
+    own_hosts_deinit(&policy.own);
+    subject_deinit(&subject);
+    rules_free(rules);
+    return status;
+}
+
+static int ask(const struct question *question)
+{
+    struct asked asked = {.command = CONFIG_COMMAND_CONNECT};
+    if (!question->from || !question->to)
+        return usage("--from and --to are needed", NULL);
+    if (!netaddr_parse(&asked.from, question->from, 0))
+        return usage("--from is no address", question->from);
+    if (!read_destination(question->to, &asked))
+        return usage("--to is no HOST:PORT", question->to);
+    if (question->command && !read_command(question->command, &asked.command))
+        return usage("--command is none of connect, bind and udp", question->command);
+    if (question->at && (!asked.name[0] || !netaddr_parse(&asked.to, question->at, asked.port)))
+        return usage("--at is the address of a name in --to", question->at);
+    char *errors, *warnings;
+    struct config *config = config_load(question->config_file, &errors, &warnings);
+    int status = EXIT_FAILURE;
+    if (config)
+        status = answer(config, question, &asked);
+    else
+        fputs(errors, stderr);
+    config_free(config);
+    free(errors);
+    free(warnings);
+    return status;
+}
+
+int explain(int argc, char **argv)
+{
+    enum { FROM = 256, USER, COMMAND, TO, AT };
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'}, {"from", required_argument, NULL, FROM},
+        {"user", required_argument, NULL, USER},  {"command", required_argument, NULL, COMMAND},
+        {"to", required_argument, NULL, TO},      {"at", required_argument, NULL, AT},
+        {"help", no_argument, NULL, 'h'},         {0},
+    };
+    struct question question = {0};
+    for (int option; (option = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
+        switch (option) {
+        case 'c':
+            question.config_file = optarg;
+            break;
+        case FROM:
+            question.from = optarg;
+            break;
+        case USER:
+            question.user = optarg;
+            break;
+        case COMMAND:
+            question.command = optarg;
+            break;
+        case TO:
+            question.to = optarg;
+            break;
+        case AT:
+            question.at = optarg;
+            break;
+        case 'h':
+            fputs(usage_text, stdout);
+            return EXIT_SUCCESS;
+        default:
+            return usage(NULL, NULL);
+        }
+    }
+    return optind == argc ? ask(&question) : usage("what is this?", argv[optind]);
+}

@@ -1,0 +1,116 @@
+#include "policy/own.h"
+
+#include <ifaddrs.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy/reach.h"
+
+/* ---- addresses ---- */
+
+static int by_key(const void *a, const void *b)
+{
+    struct key left, right;
+    memcpy(&left, a, sizeof(left));
+    memcpy(&right, b, sizeof(right));
+    return key_less(right, left) - key_less(left, right);
+}
+
+bool own_hosts_set(struct own_hosts *hosts, const union netaddr *addresses, size_t count)
+{
+    struct own_hosts fresh = {
+        .v4 = calloc(count + 1, sizeof(struct key)),
+        .v6 = calloc(count + 1, sizeof(struct key)),
+    };
+    if (!fresh.v4 || !fresh.v6) {
+        own_hosts_deinit(&fresh);
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        union netaddr address = netaddr_canonical(&addresses[i]);
+        if (reach_place_of(&address) == REACH_LOOPBACK)
+            continue;
+        if (address.sa.sa_family == AF_INET)
+            fresh.v4[fresh.v4_count++] = key_of(&address);
+        else
+            fresh.v6[fresh.v6_count++] = key_of(&address);
+    }
+    qsort(fresh.v4, fresh.v4_count, sizeof(struct key), by_key);
+    qsort(fresh.v6, fresh.v6_count, sizeof(struct key), by_key);
+    own_hosts_deinit(hosts);
+    *hosts = fresh;
+    return true;
+}
+
+bool own_hosts_read(struct own_hosts *hosts)
+{
+    struct ifaddrs *list;
+    if (getifaddrs(&list) < 0)
+        return false;
+    size_t count = 0;
+    for (const struct ifaddrs *each = list; each; each = each->ifa_next)
+        count++;
+    union netaddr *addresses = calloc(count + 1, sizeof(*addresses));
+    count = 0;
+    for (const struct ifaddrs *each = list; addresses && each; each = each->ifa_next) {
+        int family = each->ifa_addr ? each->ifa_addr->sa_family : AF_UNSPEC;
+        if (family == AF_INET || family == AF_INET6)
+            memcpy(&addresses[count++], each->ifa_addr,
+                   family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
+    }
+    freeifaddrs(list);
+    bool done = addresses && own_hosts_set(hosts, addresses, count);
+    free(addresses);
+    return done;
+}
+
+void own_hosts_deinit(struct own_hosts *hosts)
+{
+    free(hosts->v4);
+    free(hosts->v6);
+    *hosts = (struct own_hosts){0};
+}
+
+bool own_hosts_contain(const struct own_hosts *hosts, const union netaddr *canonical)
+{
+    bool v4 = canonical->sa.sa_family == AF_INET;
+    const struct key *keys = v4 ? hosts->v4 : hosts->v6;
+    size_t first = 0, end = v4 ? hosts->v4_count : hosts->v6_count;
+    struct key wanted = key_of(canonical);
+    while (first < end) {
+        size_t middle = first + (end - first) / 2;
+        if (key_equal(keys[middle], wanted))
+            return true;
+        if (key_less(keys[middle], wanted))
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return false;
+}
+
+/* ---- ports ---- */
+
+/* Counted, because sockets on different addresses may share a number. */
+static atomic_ushort open_ports[OWN_PORT_KINDS][2][UINT16_MAX + 1];
+
+static atomic_ushort *counter(enum own_port kind, const union netaddr *address)
+{
+    return &open_ports[kind][address->sa.sa_family == AF_INET6][netaddr_port(address)];
+}
+
+void own_port_opened(enum own_port kind, const union netaddr *local)
+{
+    atomic_fetch_add(counter(kind, local), 1);
+}
+
+void own_port_closed(enum own_port kind, const union netaddr *local)
+{
+    atomic_fetch_sub(counter(kind, local), 1);
+}
+
+bool own_port_is(enum own_port kind, const union netaddr *address)
+{
+    return atomic_load_explicit(counter(kind, address), memory_order_acquire) > 0;
+}

@@ -1,0 +1,45 @@
+/*
+ * What of the network is this host's own: its addresses, and the UDP ports of this process. Clients reach neither,
+ * except each other's external ports (hairpin).
+ */
+#ifndef CONESOCKS_POLICY_OWN_H
+#define CONESOCKS_POLICY_OWN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/netaddr.h"
+#include "policy/key.h"
+
+/* ---- addresses ---- */
+
+/* Sorted, loopback left out: that is `reach`'s. All zero: none known. */
+struct own_hosts {
+    struct key *v4, *v6;
+    size_t v4_count, v6_count;
+};
+
+/* Takes over the addresses that this host has now. false: they could not be read (errno), and nothing has changed. */
+bool own_hosts_read(struct own_hosts *hosts);
+/* The same with addresses of the caller's. false: no memory. */
+bool own_hosts_set(struct own_hosts *hosts, const union netaddr *addresses, size_t count);
+void own_hosts_deinit(struct own_hosts *hosts);
+/* Ports do not matter. */
+bool own_hosts_contain(const struct own_hosts *hosts, const union netaddr *canonical);
+
+/* ---- ports ---- */
+
+enum own_port {
+    OWN_PORT_RELAY,    /* where a client sends to */
+    OWN_PORT_EXTERNAL, /* where the internet sends to */
+    OWN_PORT_KINDS
+};
+
+/* Of the whole process; any thread may ask and tell. Each opening is taken back by one closing. */
+void own_port_opened(enum own_port kind, const union netaddr *local);
+void own_port_closed(enum own_port kind, const union netaddr *local);
+/* Whether some socket of ours holds the family and port of `address`. */
+bool own_port_is(enum own_port kind, const union netaddr *address);
+
+#endif

@@ -1,0 +1,56 @@
+/*
+ * The configuration's rules, compiled: which is the first that matches? What it decides is verdict.h's.
+ *
+ * What stays the same for a session (client, user, command) is settled once, in its subject; what remains per datagram
+ * is one search for the destination's network, whatever the number of rules.
+ */
+#ifndef CONESOCKS_POLICY_RULES_H
+#define CONESOCKS_POLICY_RULES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/netaddr.h"
+#include "conf/config.h"
+
+struct rules;
+
+/* `list` must outlive it. NULL: no memory. */
+struct rules *rules_compile(const struct config_rule *list, size_t count);
+void rules_free(struct rules *rules);
+
+/* One that asks, for one thing. */
+struct subject {
+    const struct rules *rules; /* NULL: there are none */
+    union netaddr client;      /* unmapped */
+    enum config_command command;
+    uint64_t *applies;      /* a bit for each rule that is about this client, user and command */
+    uint32_t *anywhere;     /* of these, the ones that take every destination, in order */
+    size_t anywhere_count;  /* of them */
+    uint32_t first_opening; /* of these, the first that allows some addresses; UINT32_MAX: none */
+};
+
+/* `user` is NULL without a login. `rules` must outlive the subject. false: no memory. */
+bool subject_init(struct subject *subject, const struct rules *rules, const union netaddr *client, const char *user,
+                  enum config_command command);
+/* Also of a subject that is all zero. */
+void subject_deinit(struct subject *subject);
+
+#define RULES_NO_MATCH UINT32_MAX
+
+struct rules_match {
+    uint32_t rule; /* its index, or RULES_NO_MATCH */
+    unsigned bits; /* of the network that matched; 0: another criterion did */
+};
+
+/* The first rule for a canonical address and a port; `name` is what was asked for (lower case), NULL when it was the
+ * address. */
+struct rules_match rules_find(const struct subject *subject, const char *name, const union netaddr *canonical,
+                              uint16_t port);
+
+/* The rule that denies `name` and `port` whatever the address is, so that it need not be resolved; RULES_NO_MATCH: it
+ * takes the address to tell. */
+uint32_t rules_deny_name(const struct subject *subject, const char *name, uint16_t port);
+
+#endif

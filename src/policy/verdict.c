@@ -1,0 +1,105 @@
+#include "policy/verdict.h"
+
+#include <stdio.h>
+
+/* Relay ports are no destination for anybody: what came back from there would be taken for the client's. Nor are
+ * listeners: who came by way of them would be this host itself. */
+static bool is_loop(const struct policy *policy, const struct subject *subject, const union netaddr *canonical)
+{
+    if (subject->command == CONFIG_COMMAND_UDP)
+        return own_port_is(OWN_PORT_RELAY, canonical);
+    for (size_t i = 0; i < policy->config->listen_count; i++) {
+        const union netaddr *listener = &policy->config->listen[i].address;
+        if (netaddr_port(listener) == netaddr_port(canonical) &&
+            (netaddr_is_any(listener) || netaddr_equal_host(listener, canonical)))
+            return true;
+    }
+    return false;
+}
+
+/* An external port of ours, at an address where it is bound (hairpin). */
+static bool is_mapping(const struct policy *policy, const struct subject *subject, const union netaddr *canonical)
+{
+    bool v4 = canonical->sa.sa_family == AF_INET;
+    const union netaddr *bound = v4 ? &policy->config->outbound.address_v4 : &policy->config->outbound.address_v6;
+    return subject->command == CONFIG_COMMAND_UDP && own_port_is(OWN_PORT_EXTERNAL, canonical) &&
+           (bound->sa.sa_family == AF_UNSPEC || netaddr_equal_host(bound, canonical));
+}
+
+/* A wide network that a rule allows does not open the special addresses within: 0.0.0.0/0 is no word on 127.0.0.1. */
+static bool is_meant(const struct rules_match *match, const union netaddr *canonical, bool own)
+{
+    unsigned special = !own ? reach_place_bits(canonical) : canonical->sa.sa_family == AF_INET ? 32 : 128;
+    return match->bits > 0 && match->bits >= special;
+}
+
+static enum verdict_code judge(const struct policy *policy, const struct subject *subject, const char *name,
+                               const union netaddr *canonical, struct verdict *verdict)
+{
+    bool own = own_hosts_contain(&policy->own, canonical);
+    if ((own || verdict->place == REACH_LOOPBACK) && is_loop(policy, subject, canonical))
+        return VERDICT_LOOP;
+    if (subject->rules) {
+        struct rules_match match = rules_find(subject, name, canonical, netaddr_port(canonical));
+        verdict->rule = match.rule;
+        if (match.rule != RULES_NO_MATCH) {
+            if (policy->config->rules[match.rule].action == CONFIG_ACTION_DENY)
+                return VERDICT_RULE;
+            if (is_meant(&match, canonical, own))
+                return VERDICT_ALLOWED;
+        }
+    }
+    if (own && !is_mapping(policy, subject, canonical) &&
+        reach_for(policy->config->reach, &subject->client) != CONFIG_REACH_ALL)
+        return VERDICT_OWN;
+    enum reach_place place;
+    if (own || reach_allowed(policy->config->reach, &subject->client, canonical, &place))
+        return VERDICT_ALLOWED;
+    return VERDICT_REACH;
+}
+
+struct verdict verdict_find(const struct policy *policy, const struct subject *subject, const char *name,
+                            const union netaddr *to)
+{
+    union netaddr canonical = netaddr_canonical(to);
+    struct verdict verdict = {.place = reach_place_of(&canonical), .rule = RULES_NO_MATCH};
+    verdict.code = reach_never(verdict.place) ? VERDICT_NEVER : judge(policy, subject, name, &canonical, &verdict);
+    return verdict;
+}
+
+const char *verdict_explain(const struct verdict *verdict, const union netaddr *to, char *text)
+{
+    char host[NETADDR_TEXT_MAX];
+    union netaddr canonical = netaddr_canonical(to);
+    const char *place = reach_place_name(verdict->place);
+    netaddr_format_host(&canonical, host);
+    switch (verdict->code) {
+    case VERDICT_ALLOWED:
+        if (verdict->rule == RULES_NO_MATCH)
+            snprintf(text, VERDICT_TEXT_MAX, "allowed: no rule matches, and reach allows it (%s address)", place);
+        else
+            snprintf(text, VERDICT_TEXT_MAX, "allowed: rules[%u] (%s address)", verdict->rule, place);
+        break;
+    case VERDICT_RULE:
+        snprintf(text, VERDICT_TEXT_MAX, "denied by rules[%u]; a rule that allows it would have to stand before",
+                 verdict->rule);
+        break;
+    case VERDICT_REACH:
+        snprintf(text, VERDICT_TEXT_MAX,
+                 "denied by reach (%s address); to allow it: reach: %s, or a rule {action: allow, to: [\"%s\"]}", place,
+                 verdict->place == REACH_PRIVATE ? "private" : "all", host);
+        break;
+    case VERDICT_OWN:
+        snprintf(text, VERDICT_TEXT_MAX,
+                 "denied: an address of the proxy's own host; to allow it: a rule {action: allow, to: [\"%s\"]}", host);
+        break;
+    case VERDICT_LOOP:
+        snprintf(text, VERDICT_TEXT_MAX, "denied: this proxy's own port, which would be a loop; nothing allows it");
+        break;
+    case VERDICT_NEVER:
+    case VERDICT_COUNT:
+        snprintf(text, VERDICT_TEXT_MAX, "denied: a %s address, which nothing allows", place);
+        break;
+    }
+    return text;
+}

@@ -1,0 +1,66 @@
+#include "proxy/permit.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define LOG_MODULE "policy"
+#include "base/log.h"
+#include "proxy/env.h"
+
+static void count_refusal(struct metrics *metrics, enum verdict_code code, uint32_t count)
+{
+    atomic_uint_fast64_t *const counters[VERDICT_COUNT] = {
+        [VERDICT_RULE] = &metrics->refused_by_rule_total, [VERDICT_REACH] = &metrics->refused_by_reach_total,
+        [VERDICT_OWN] = &metrics->refused_own_total,      [VERDICT_LOOP] = &metrics->refused_loop_total,
+        [VERDICT_NEVER] = &metrics->refused_never_total,
+    };
+    metrics_add(counters[code], count);
+}
+
+/* A flood of refused datagrams must cost no more than its counting: nothing is written before this says so. */
+static bool log_is_due(struct env *env, uint32_t *held_back)
+{
+    return log_enabled(LOG_LEVEL_INFO) && log_limit_pass(&env->refusals_log, env_now(env), held_back);
+}
+
+static void log_refusal(const struct subject *subject, const char *to, const char *why, uint32_t held_back)
+{
+    static const char *const commands[] = {
+        [CONFIG_COMMAND_CONNECT] = "connect", [CONFIG_COMMAND_BIND] = "bind", [CONFIG_COMMAND_UDP] = "udp"};
+    char client[NETADDR_TEXT_MAX], more[64] = "";
+    if (held_back)
+        snprintf(more, sizeof(more), " (%" PRIu32 " similar lines held back)", held_back);
+    log_info("client=%s command=%s to=%s %s%s", netaddr_format_host(&subject->client, client),
+             commands[subject->command], to, why, more);
+}
+
+bool permit(struct env *env, const struct subject *subject, const char *name, const union netaddr *to, uint32_t count)
+{
+    const struct verdict verdict = verdict_find(&env->policy, subject, name, to);
+    uint32_t held_back;
+    if (verdict.code == VERDICT_ALLOWED)
+        return true;
+    count_refusal(&env->metrics, verdict.code, count);
+    if (log_is_due(env, &held_back)) {
+        char address[NETADDR_TEXT_MAX], asked[NETADDR_TEXT_MAX + 260], why[VERDICT_TEXT_MAX];
+        snprintf(asked, sizeof(asked), "%s%s%s", netaddr_format(to, address), name ? " name=" : "", name ? name : "");
+        log_refusal(subject, asked, verdict_explain(&verdict, to, why), held_back);
+    }
+    return false;
+}
+
+bool permit_name(struct env *env, const struct subject *subject, const char *name, uint16_t port, uint32_t count)
+{
+    const struct verdict verdict = {.code = VERDICT_RULE, .rule = rules_deny_name(subject, name, port)};
+    uint32_t held_back;
+    if (verdict.rule == RULES_NO_MATCH)
+        return true;
+    count_refusal(&env->metrics, verdict.code, count);
+    if (log_is_due(env, &held_back)) {
+        const union netaddr none = {0};
+        char asked[272], why[VERDICT_TEXT_MAX];
+        snprintf(asked, sizeof(asked), "%s:%u", name, port);
+        log_refusal(subject, asked, verdict_explain(&verdict, &none, why), held_back);
+    }
+    return false;
+}

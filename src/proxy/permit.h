@@ -1,0 +1,22 @@
+/*
+ * The one question before anything leaves: may it? A "no" is counted by its kind and logged, with the key that would
+ * allow it.
+ */
+#ifndef CONESOCKS_PROXY_PERMIT_H
+#define CONESOCKS_PROXY_PERMIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/netaddr.h"
+#include "policy/verdict.h"
+
+struct env;
+
+/* For `count` datagrams, or one request, to the address `to`; `name` is what was asked for, NULL when that was the
+ * address. */
+bool permit(struct env *env, const struct subject *subject, const char *name, const union netaddr *to, uint32_t count);
+/* Before a name is resolved. true is not the last word: permit() is. */
+bool permit_name(struct env *env, const struct subject *subject, const char *name, uint16_t port, uint32_t count);
+
+#endif

@@ -1,0 +1,126 @@
+#include "test.h"
+
+#include <pthread.h>
+
+#include "base/util.h"
+#include "policy/own.h"
+
+static union netaddr at(const char *host, uint16_t port)
+{
+    union netaddr addr;
+    assert_true(netaddr_parse(&addr, host, port));
+    return addr;
+}
+
+static bool contains(const struct own_hosts *hosts, const char *host)
+{
+    const union netaddr addr = at(host, 7);
+    return own_hosts_contain(hosts, &addr);
+}
+
+static void none_is_known_at_first(void **state)
+{
+    (void)state;
+    const struct own_hosts hosts = {0};
+    assert_false(contains(&hosts, "192.0.2.1"));
+    assert_false(contains(&hosts, "2001:db8::1"));
+}
+
+static void those_given_are_known_and_no_others(void **state)
+{
+    (void)state;
+    struct own_hosts hosts = {0};
+    const union netaddr first[] = {at("192.0.2.9", 0), at("2001:db8::9", 0),         at("192.0.2.1", 80),
+                                   at("10.0.0.1", 0),  at("::ffff:198.51.100.1", 0), at("2001:db8:0:1::", 0)};
+    assert_true(own_hosts_set(&hosts, first, 6));
+    for (size_t i = 0; i < 4; i++)
+        assert_true(own_hosts_contain(&hosts, &first[i]));
+    assert_true(contains(&hosts, "198.51.100.1"));
+    assert_true(contains(&hosts, "2001:db8:0:1::"));
+    static const char *const others[] = {"192.0.2.2", "192.0.2.0", "9.255.255.255", "255.255.255.255",
+                                         "0.0.0.0",   "::",        "2001:db8::a",   "2001:db8:0:1::1",
+                                         "ffff::",    "c000:201::"};
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        assert_false(contains(&hosts, others[i]));
+    /* An address that is gone is no longer this host's. */
+    assert_true(own_hosts_set(&hosts, first, 1));
+    assert_true(contains(&hosts, "192.0.2.9"));
+    assert_false(contains(&hosts, "10.0.0.1"));
+    own_hosts_deinit(&hosts);
+    assert_false(contains(&hosts, "192.0.2.9"));
+}
+
+static void loopback_is_left_to_reach(void **state)
+{
+    (void)state;
+    struct own_hosts hosts = {0};
+    const union netaddr addresses[] = {at("127.0.0.1", 0), at("::1", 0)};
+    assert_true(own_hosts_set(&hosts, addresses, 2));
+    assert_false(contains(&hosts, "127.0.0.1"));
+    assert_false(contains(&hosts, "::1"));
+    own_hosts_deinit(&hosts);
+}
+
+static void the_system_is_asked(void **state)
+{
+    (void)state;
+    struct own_hosts hosts = {0};
+    const union netaddr made_up = at("192.0.2.77", 0);
+    assert_true(own_hosts_set(&hosts, &made_up, 1));
+    assert_true(own_hosts_read(&hosts));
+    assert_false(contains(&hosts, "192.0.2.77"));
+    own_hosts_deinit(&hosts);
+}
+
+static void a_port_is_ours_as_long_as_it_is_open(void **state)
+{
+    (void)state;
+    const union netaddr v4 = at("10.0.0.1", 40000), v4_too = at("10.0.0.2", 40000), v6 = at("2001:db8::1", 40000);
+    own_port_opened(OWN_PORT_RELAY, &v4);
+    assert_true(own_port_is(OWN_PORT_RELAY, &v4));
+    assert_true(own_port_is(OWN_PORT_RELAY, &v4_too)); /* which address is not asked */
+    assert_false(own_port_is(OWN_PORT_EXTERNAL, &v4));
+    assert_false(own_port_is(OWN_PORT_RELAY, &v6));
+    own_port_opened(OWN_PORT_RELAY, &v4_too);
+    own_port_closed(OWN_PORT_RELAY, &v4);
+    assert_true(own_port_is(OWN_PORT_RELAY, &v4)); /* the other one has it still */
+    own_port_closed(OWN_PORT_RELAY, &v4_too);
+    assert_false(own_port_is(OWN_PORT_RELAY, &v4));
+}
+
+static void *open_and_close(void *arg)
+{
+    for (int i = 0; i < 20000; i++) {
+        own_port_opened(OWN_PORT_EXTERNAL, arg);
+        own_port_closed(OWN_PORT_EXTERNAL, arg);
+    }
+    return NULL;
+}
+
+static void workers_may_do_so_at_once(void **state)
+{
+    (void)state;
+    union netaddr local = at("10.0.0.1", 40001);
+    pthread_t threads[2];
+    own_port_opened(OWN_PORT_EXTERNAL, &local);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, open_and_close, &local), 0);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    assert_true(own_port_is(OWN_PORT_EXTERNAL, &local));
+    own_port_closed(OWN_PORT_EXTERNAL, &local);
+    assert_false(own_port_is(OWN_PORT_EXTERNAL, &local));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(none_is_known_at_first),
+        cmocka_unit_test(those_given_are_known_and_no_others),
+        cmocka_unit_test(loopback_is_left_to_reach),
+        cmocka_unit_test(the_system_is_asked),
+        cmocka_unit_test(a_port_is_ours_as_long_as_it_is_open),
+        cmocka_unit_test(workers_may_do_so_at_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
