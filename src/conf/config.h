@@ -30,6 +30,9 @@ enum config_auth { CONFIG_AUTH_AUTO, CONFIG_AUTH_NONE, CONFIG_AUTH_PASSWORD };
 /* Whether the kernel joins and cuts datagrams for us (UDP_GRO, UDP_SEGMENT). */
 enum config_offload { CONFIG_OFFLOAD_AUTO, CONFIG_OFFLOAD_OFF };
 
+/* Whether files and system calls are out of reach that relaying does not take. */
+enum config_sandbox { CONFIG_SANDBOX_OFF, CONFIG_SANDBOX_ON };
+
 struct config_listener {
     union netaddr address; /* with port */
     enum config_auth auth; /* as the file says */
@@ -77,6 +80,8 @@ struct config {
         enum log_target target;
     } log;
     struct {
+        char *user, *group; /* NULL: an unprivileged one when started as root, and that user's own group */
+        enum config_sandbox sandbox;
         char *pid_file; /* NULL: none in the foreground, /run/conesocks.pid as a daemon */
     } run;
 };

@@ -151,8 +151,9 @@ static void *run(void *arg)
     return NULL;
 }
 
-int worker_start(struct worker *worker)
+int worker_start(struct worker *worker, struct auth *auth)
 {
+    worker->env.auth = auth;
     int error = pthread_create(&worker->thread, NULL, run, worker);
     worker->running = error == 0;
     return -error;
@@ -170,10 +171,9 @@ void worker_stop(struct worker *worker)
 
 /* ---- life ---- */
 
-static bool init_env(struct env *env, const struct config *config, struct auth *auth, struct worker *worker)
+static bool init_env(struct env *env, const struct config *config, struct worker *worker)
 {
     env->config = config;
-    env->auth = auth;
     env->clock_ms = env_clock_coarse;
     TAILQ_INIT(&env->sessions);
     TAILQ_INIT(&env->ended);
@@ -195,10 +195,10 @@ static bool init_env(struct env *env, const struct config *config, struct auth *
     return env->inbox && env->pumps && env->dgrams && env->resolver;
 }
 
-struct worker *worker_new(const struct config *config, struct auth *auth)
+struct worker *worker_new(const struct config *config)
 {
     struct worker *worker = calloc(1, sizeof(*worker) + config->listen_count * sizeof(struct listener));
-    if (!worker || !init_env(&worker->env, config, auth, worker)) {
+    if (!worker || !init_env(&worker->env, config, worker)) {
         log_error("cannot set up a worker: no memory, or no descriptors (ulimit -n)");
         worker_free(worker);
         return NULL;

@@ -1,0 +1,106 @@
+"""What the running daemon has given up (the whole suite runs like that), and how it says so."""
+import os
+import re
+from pathlib import Path
+
+import pytest
+import socks5
+from conftest import ALICE, LISTEN, USERS
+from daemon import PROGRAM
+from netns import INET1_V4, PROXY_V4
+from socks5 import Association
+
+SANITIZED = b"__sanitizer" in Path(PROGRAM).read_bytes()
+# Root of a user namespace that holds nobody else cannot become anybody else either.
+OTHER_USERS = int(Path("/proc/self/uid_map").read_text(encoding="ascii").split()[2]) > 1
+NOBODY = "65534"
+
+
+def threads(proxy):
+    """/proc's view of each thread: privileges belong to threads, not to processes."""
+    for task in Path(f"/proc/{proxy.pid}/task").iterdir():
+        lines = (task / "status").read_text(encoding="ascii").splitlines()
+        yield {key: value.split() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def test_row52_what_every_thread_has_given_up(net, start, lan):
+    """Workers and the password helper alike; the daemon serves on."""
+    listen = [{"address": entry["address"], "port": entry["port"]} for entry in LISTEN]
+    proxy = start({"listen": listen, "users": USERS, "workers": 3})
+    seen = list(threads(proxy))
+    assert len(seen) == 5
+    for status in seen:
+        assert status["CapEff"] == status["CapPrm"] == status["CapInh"] == status["CapAmb"] == ["0" * 16]
+        assert status["CapBnd"] == ["0" * 16]
+        assert status["NoNewPrivs"] == ["1"]
+        if OTHER_USERS:
+            assert status["Uid"] == status["Gid"] == [NOBODY] * 4
+            assert status["Groups"] == []
+        if not SANITIZED and "without libseccomp" not in proxy.log:
+            assert status["Seccomp"] == ["2"]
+    assert Association(net.client, lan, user=ALICE[0], password=ALICE[1]).alive(net.inet1.udp(INET1_V4), 5)
+
+
+@pytest.mark.skipif(SANITIZED, reason="sanitizers look into the process")
+def test_row52_its_memory_is_out_of_reach(start):
+    """Of other processes of the same user, that is; and a crash leaves no core with passwords."""
+    proxy = start()
+    assert os.stat(f"/proc/{proxy.pid}/mem").st_uid == 0
+    assert os.stat(f"/proc/{proxy.pid}").st_uid == 0  # the kernel's sign of it
+
+
+@pytest.mark.skipif(not OTHER_USERS, reason="a user namespace with a single user")
+def test_row52_user_and_group_by_name(start):
+    proxy = start({"run": {"user": "daemon", "group": "sys"}})
+    for status in threads(proxy):
+        assert status["Uid"] == ["1"] * 4 and status["Gid"] == ["3"] * 4 and status["Groups"] == []
+
+
+def test_ports_below_1024_are_open_before_that(net, start):
+    start({"listen": [{"address": PROXY_V4, "port": 80, "auth": "none", "open": True}]})
+    server = net.inet1.listen(INET1_V4)
+    assert socks5.connect(net.client, (PROXY_V4, 80), server.getsockname())[1].code == 0
+
+
+def run_with(net, tmp_path, run, *arguments):
+    path = tmp_path / "run.yaml"
+    path.write_text(f"listen: [{{port: 1089}}]\nrun: {run}\n", encoding="ascii")
+    return net.proxy.run(*arguments, PROGRAM, "-c", str(path), timeout=20)
+
+
+def test_unknown_user(net, tmp_path):
+    result = run_with(net, tmp_path, "{user: no-such-user}")
+    assert result.returncode == 1
+    assert re.search(r'run\.user: this system has no "no-such-user"', result.stdout)
+    result = run_with(net, tmp_path, "{group: no-such-group}")
+    assert result.returncode == 1 and "run.group" in result.stdout
+
+
+@pytest.mark.skipif(not OTHER_USERS, reason="a user namespace with a single user")
+def test_user_that_only_root_can_become(net, tmp_path):
+    tmp_path.chmod(0o755)
+    as_daemon = ("setpriv", "--reuid", "1", "--regid", "1", "--clear-groups")
+    folders = [path for path in (*tmp_path.parents, *Path(PROGRAM).resolve().parents) if not path.stat().st_mode & 1]
+    if folders:
+        pytest.skip(f"{folders[0]} is closed to other users")
+    result = run_with(net, tmp_path, "{user: nobody}", *as_daemon)
+    assert result.returncode == 1 and "only root" in result.stdout
+
+
+def test_off_is_worth_a_warning(net, start, lan):
+    proxy = start({"run": {"sandbox": "off"}})
+    assert re.search(r"warning: sandbox: run\.sandbox is off", proxy.log) or SANITIZED
+    assert Association(net.client, lan).alive(net.inet1.udp(INET1_V4), 5)
+    for status in threads(proxy):  # of the rest it takes nothing away
+        assert status["CapPrm"] == ["0" * 16] and status["NoNewPrivs"] == ["1"]
+        assert status["Seccomp"] == ["0"]
+
+
+def test_it_says_so_at_once(net, tmp_path):
+    """A daemon's caller is told what the sandbox could not do."""
+    path = tmp_path / "daemon.yaml"
+    path.write_text(f"listen: [{{port: 1089}}]\nrun: {{user: no-such-user, pid_file: {tmp_path}/pid}}\n",
+                    encoding="ascii")
+    result = net.proxy.run(PROGRAM, "-d", "-c", str(path), timeout=20)
+    assert result.returncode == 1 and "no-such-user" in result.stdout
+    assert not (tmp_path / "pid").exists()
