@@ -45,8 +45,8 @@ static const char *const allowed[] = {
     "stat64", "statx", "unlink", "unlinkat",
     /* memory */
     "brk", "madvise", "mremap", "munmap",
-    /* threads, signals and the end */
-    "exit", "exit_group", "restart_syscall", "rseq", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn",
+    /* threads, signals and the end; of clone3, see below */
+    "clone3", "exit", "exit_group", "restart_syscall", "rseq", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn",
     "rt_sigtimedwait", "sched_getaffinity", "sched_yield", "set_robust_list", "set_tid_address", "sigaltstack",
     "sigreturn",
     /* the time, and what the process knows about itself */
@@ -67,7 +67,7 @@ static int permit(scmp_filter_ctx filter, const char *name, unsigned count, cons
     return number == __NR_SCMP_ERROR ? 0 : seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, count, conditions);
 }
 
-/* Calls that are harmless with some arguments only; `value` stands where the rule for each is made. */
+/* Calls that are harmless with some arguments only. */
 static int permit_some(scmp_filter_ctx filter)
 {
     const struct {
@@ -75,14 +75,18 @@ static int permit_some(scmp_filter_ctx filter)
         unsigned count;
         struct scmp_arg_cmp conditions[2];
     } rules[] = {
-        {"socket", 1, {IS(0, AF_INET)}},        {"socket", 1, {IS(0, AF_INET6)}},
-        {"socket", 1, {IS(0, AF_UNIX)}},                                             /* syslog */
-        {"socket", 1, {IS(0, AF_NETLINK)}},                                          /* this host's own addresses */
-        {"ioctl", 1, {IS(1, FIONREAD)}},        {"ioctl", 1, {IS(1, SIOCGIFINDEX)}}, /* fe80::1%eth0 */
-        {"ioctl", 1, {IS(1, SIOCGIFNAME)}},     {"mmap", 1, {LACKS(2, PROT_EXEC)}},  /* no new code */
-        {"mmap2", 1, {LACKS(2, PROT_EXEC)}},    {"mprotect", 1, {LACKS(2, PROT_EXEC)}},
+        {"socket", 1, {IS(0, AF_INET)}},        /* clients, destinations, name servers */
+        {"socket", 1, {IS(0, AF_INET6)}},       /* the same */
+        {"socket", 1, {IS(0, AF_UNIX)}},        /* syslog */
+        {"socket", 1, {IS(0, AF_NETLINK)}},     /* this host's own addresses */
+        {"ioctl", 1, {IS(1, FIONREAD)}},        /* libevent's buffers */
+        {"ioctl", 1, {IS(1, SIOCGIFINDEX)}},    /* fe80::1%eth0 to its number */
+        {"ioctl", 1, {IS(1, SIOCGIFNAME)}},     /* and back */
+        {"mmap", 1, {LACKS(2, PROT_EXEC)}},     /* memory, no new code */
+        {"mmap2", 1, {LACKS(2, PROT_EXEC)}},    /* the same on 32-bit machines */
+        {"mprotect", 1, {LACKS(2, PROT_EXEC)}}, /* nor by a detour */
         {"clone", 1, {HAS(0, THREAD)}},         /* threads, no processes */
-        {"prctl", 1, {IS(0, PR_SET_NAME)}},     /* a thread's */
+        {"prctl", 1, {IS(0, PR_SET_NAME)}},     /* of a thread */
         {"prlimit64", 2, {IS(0, 0), IS(2, 0)}}, /* to ask, not to set */
         {"tgkill", 1, {IS(0, getpid())}},       /* abort(3) */
     };
@@ -99,9 +103,6 @@ static int load(scmp_filter_ctx filter)
         error = permit(filter, allowed[i], 0, NULL);
     if (!error)
         error = permit_some(filter);
-    /* Its flags lie in memory, where no filter sees them. libc then starts its threads with clone. */
-    if (!error && OTHERWISE != SCMP_ACT_ERRNO(ENOSYS))
-        error = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
     if (!error)
         error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a tree: no call is far down a list */
     if (!error)
@@ -109,11 +110,31 @@ static int load(scmp_filter_ctx filter)
     return error ? error : seccomp_load(filter);
 }
 
-bool sandbox_calls(void)
+/* Its flags lie in memory, where no filter sees them: libc then starts its threads with clone. By a filter of its own,
+ * since each refusal of the other one stands in the kernel's log, and this one is nothing to look into. */
+static int refuse_clone3(void)
+{
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+    int error = filter ? seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0) : -ENOMEM;
+    if (!error)
+        error = seccomp_load(filter);
+    seccomp_release(filter);
+    return error;
+}
+
+static int refuse_the_rest(void)
 {
     scmp_filter_ctx filter = seccomp_init(OTHERWISE);
     int error = filter ? load(filter) : -ENOMEM;
     seccomp_release(filter);
+    return error;
+}
+
+bool sandbox_calls(void)
+{
+    int error = refuse_clone3();
+    if (!error)
+        error = refuse_the_rest();
     if (error)
         log_error("cannot restrict the system calls (seccomp): %s. run.sandbox: off starts without", strerror(-error));
     return !error;

@@ -162,12 +162,16 @@ struct server *server_new(const struct config *config)
     }
     watch_signals(server);
     log_receive_buffer();
+    return server;
+}
+
+static void log_listeners(const struct config *config)
+{
     for (size_t i = 0; i < config->listen_count; i++) {
         char text[NETADDR_TEXT_MAX];
         log_info("listening on %s%s", netaddr_format(&config->listen[i].address, text),
                  config->listen[i].need_password ? " (login needed)" : "");
     }
-    return server;
 }
 
 bool server_start(struct server *server)
@@ -185,6 +189,8 @@ bool server_start(struct server *server)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error)
         log_error("cannot start a thread: %s", strerror(-error));
+    else
+        log_listeners(config);
     return !error;
 }
 

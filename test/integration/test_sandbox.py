@@ -45,8 +45,7 @@ def test_row52_what_every_thread_has_given_up(net, start, lan):
 def test_row52_its_memory_is_out_of_reach(start):
     """Of other processes of the same user, that is; and a crash leaves no core with passwords."""
     proxy = start()
-    assert os.stat(f"/proc/{proxy.pid}/mem").st_uid == 0
-    assert os.stat(f"/proc/{proxy.pid}").st_uid == 0  # the kernel's sign of it
+    assert os.stat(f"/proc/{proxy.pid}/mem").st_uid == 0  # the kernel's sign of it
 
 
 @pytest.mark.skipif(not OTHER_USERS, reason="a user namespace with a single user")
@@ -62,29 +61,12 @@ def test_ports_below_1024_are_open_before_that(net, start):
     assert socks5.connect(net.client, (PROXY_V4, 80), server.getsockname())[1].code == 0
 
 
-def run_with(net, tmp_path, run, *arguments):
+@pytest.mark.parametrize("key", ["user", "group"])
+def test_unknown_user(net, tmp_path, key):
     path = tmp_path / "run.yaml"
-    path.write_text(f"listen: [{{port: 1089}}]\nrun: {run}\n", encoding="ascii")
-    return net.proxy.run(*arguments, PROGRAM, "-c", str(path), timeout=20)
-
-
-def test_unknown_user(net, tmp_path):
-    result = run_with(net, tmp_path, "{user: no-such-user}")
-    assert result.returncode == 1
-    assert re.search(r'run\.user: this system has no "no-such-user"', result.stdout)
-    result = run_with(net, tmp_path, "{group: no-such-group}")
-    assert result.returncode == 1 and "run.group" in result.stdout
-
-
-@pytest.mark.skipif(not OTHER_USERS, reason="a user namespace with a single user")
-def test_user_that_only_root_can_become(net, tmp_path):
-    tmp_path.chmod(0o755)
-    as_daemon = ("setpriv", "--reuid", "1", "--regid", "1", "--clear-groups")
-    folders = [path for path in (*tmp_path.parents, *Path(PROGRAM).resolve().parents) if not path.stat().st_mode & 1]
-    if folders:
-        pytest.skip(f"{folders[0]} is closed to other users")
-    result = run_with(net, tmp_path, "{user: nobody}", *as_daemon)
-    assert result.returncode == 1 and "only root" in result.stdout
+    path.write_text(f"listen: [{{port: 1089}}]\nrun: {{{key}: no-such-name}}\n", encoding="ascii")
+    result = net.proxy.run(PROGRAM, "-c", str(path), timeout=20)
+    assert result.returncode == 1 and f'run.{key}: this system has no "no-such-name"' in result.stdout
 
 
 def test_off_is_worth_a_warning(net, start, lan):

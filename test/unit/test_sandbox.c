@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/capability.h>
 #include <linux/landlock.h>
 #include <pthread.h>
@@ -157,12 +158,19 @@ static void expect_nothing_left(const struct credentials *found)
 #endif
 }
 
+static void join_groups(void)
+{
+    static const gid_t groups[] = {1, 2};
+    if (setgroups(2, groups) < 0)
+        _exit(99);
+}
+
 static void row_52_root_becomes_nobody(void **state)
 {
     (void)state;
     if (!is_root())
         SKIP_TEST("needs root");
-    struct credentials found = credentials_after(as(NULL, CONFIG_SANDBOX_ON), NULL);
+    struct credentials found = credentials_after(as(NULL, CONFIG_SANDBOX_ON), join_groups);
     for (int i = 0; i < 4; i++) {
         assert_int_equal(found.uid[i], NOBODY);
         assert_int_equal(found.gid[i], NOBODY);
@@ -185,6 +193,18 @@ static void row_52_a_user_and_a_group_by_name(void **state)
         assert_int_equal(found.gid[i], 3);
     }
     assert_int_equal(found.groups, 0);
+    expect_nothing_left(&found);
+}
+
+static void row_52_who_stays_root_keeps_nothing_but_the_name(void **state)
+{
+    (void)state;
+    if (!is_root())
+        SKIP_TEST("needs root");
+    struct credentials found = credentials_after(as("root", CONFIG_SANDBOX_ON), join_groups);
+    assert_int_equal(found.uid[1], 0);
+    assert_int_equal(found.groups, 0);
+    assert_int_equal(found.bounding, 0);
     expect_nothing_left(&found);
 }
 
@@ -449,6 +469,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(row_52_root_becomes_nobody),
         cmocka_unit_test(row_52_a_user_and_a_group_by_name),
+        cmocka_unit_test(row_52_who_stays_root_keeps_nothing_but_the_name),
         cmocka_unit_test(row_52_without_root_all_the_rest_applies),
         cmocka_unit_test(a_user_that_cannot_be_had_is_an_error),
         cmocka_unit_test(root_without_its_capabilities_stays_unless_a_user_is_named),
