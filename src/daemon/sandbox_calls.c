@@ -55,7 +55,7 @@ static const char *const allowed[] = {
     "sysinfo", "time", "times", "ugetrlimit", "uname", /* qsort(3) asks how much memory there is */
 };
 
-#define IS(index, value)    SCMP_CMP64(index, SCMP_CMP_EQ, (scmp_datum_t)(value))
+#define IS(index, value)    SCMP_CMP64(index, SCMP_CMP_EQ, (scmp_datum_t)(value), 0)
 #define LACKS(index, flags) SCMP_CMP64(index, SCMP_CMP_MASKED_EQ, (scmp_datum_t)(flags), 0)
 #define HAS(index, flags)   SCMP_CMP64(index, SCMP_CMP_MASKED_EQ, (scmp_datum_t)(flags), (scmp_datum_t)(flags))
 #define THREAD              (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD)
