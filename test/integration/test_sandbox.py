@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import socks5
 from conftest import ALICE, LISTEN, USERS
-from daemon import PROGRAM
-from netns import INET1_V4, PROXY_V4
+from daemon import PROGRAM, wait_until
+from netns import INET1_OTHER_V4, INET1_V4, PROXY_V4
 from socks5 import Association
 
-SANITIZED = b"__sanitizer" in Path(PROGRAM).read_bytes()
+PROGRAM_BYTES = Path(PROGRAM).read_bytes()
+SANITIZED = b"__sanitizer" in PROGRAM_BYTES
 # Root of a user namespace that holds nobody else cannot become anybody else either.
 OTHER_USERS = int(Path("/proc/self/uid_map").read_text(encoding="ascii").split()[2]) > 1
 NOBODY = "65534"
@@ -23,6 +24,7 @@ def threads(proxy):
         yield {key: value.split() for key, _, value in (line.partition(":") for line in lines)}
 
 
+@pytest.mark.skipif(b"__tsan_init" in PROGRAM_BYTES, reason="TSan's own thread is older than the sandbox")
 def test_row52_what_every_thread_has_given_up(net, start, lan):
     """Workers and the password helper alike; the daemon serves on."""
     listen = [{"address": entry["address"], "port": entry["port"]} for entry in LISTEN]
@@ -67,6 +69,24 @@ def test_unknown_user(net, tmp_path, key):
     path.write_text(f"listen: [{{port: 1089}}]\nrun: {{{key}: no-such-name}}\n", encoding="ascii")
     result = net.proxy.run(PROGRAM, "-c", str(path), timeout=20)
     assert result.returncode == 1 and f'run.{key}: this system has no "no-such-name"' in result.stdout
+
+
+@pytest.mark.skipif(not OTHER_USERS, reason="who stays root reads the files as they were at the start")
+def test_replaced_files_are_read_again(net, start, lan, tmp_path):
+    """Editors and DHCP clients write a new file and rename it over the old one; Landlock knows files, not names."""
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    etc.chmod(0o755)
+    (etc / "resolv.conf").write_text("nameserver 127.0.0.1\n", encoding="ascii")
+    (etc / "hosts").write_text(f"{INET1_OTHER_V4} printer.lan\n", encoding="ascii")
+    start(files=[(etc, "/etc")])
+    servers = [net.inet1.listen(INET1_OTHER_V4, 80), net.inet1.listen(INET1_V4, 80)]
+    assert socks5.connect(net.client, lan, ("printer.lan", 80))[1].code == 0
+    servers[0].accept()
+    servers[0].close()
+    (etc / "hosts.new").write_text(f"{INET1_V4} printer.lan\n", encoding="ascii")
+    (etc / "hosts.new").rename(etc / "hosts")
+    wait_until(lambda: socks5.connect(net.client, lan, ("printer.lan", 80))[1].code == 0, "the new address")
 
 
 def test_off_is_worth_a_warning(net, start, lan):

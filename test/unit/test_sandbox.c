@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <ifaddrs.h>
 #include <linux/capability.h>
 #include <linux/landlock.h>
+#include <net/if.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -436,7 +438,17 @@ static void *touch(void *arg)
     return NULL;
 }
 
-/* Threads, memory and sockets, by way of libc. */
+static bool know_interfaces(void)
+{
+    char name[IF_NAMESIZE];
+    struct ifaddrs *addresses;
+    if (getifaddrs(&addresses) < 0)
+        return false;
+    freeifaddrs(addresses);
+    return if_nametoindex("lo") != 0 && if_indextoname(if_nametoindex("lo"), name);
+}
+
+/* Threads, memory, interfaces and sockets, by way of libc. */
 static int work(void)
 {
     pthread_t thread;
@@ -446,7 +458,9 @@ static int work(void)
         error = pthread_join(thread, NULL);
     free(memory);
     int fd = socket(AF_INET6, SOCK_DGRAM, 0);
-    return error ? error : fd < 0 && errno != EAFNOSUPPORT ? errno : 0;
+    if (!error && fd < 0 && errno != EAFNOSUPPORT)
+        error = errno;
+    return error ? error : know_interfaces() ? 0 : ENODEV;
 }
 
 static int give_up(void)
