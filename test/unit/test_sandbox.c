@@ -89,6 +89,7 @@ struct credentials {
     unsigned uid[4], gid[4];
     unsigned long long permitted, effective, bounding;
     unsigned groups, no_new_privs, seccomp;
+    uid_t memory_owner; /* root when others of the same user may not look into it */
 };
 
 static unsigned count_words(const char *text)
@@ -119,6 +120,10 @@ static struct credentials read_credentials(pid_t pid)
             found.groups = count_words(line + 7);
     }
     fclose(file);
+    struct stat memory;
+    snprintf(name, sizeof(name), "/proc/%d/mem", (int)pid);
+    assert_int_equal(stat(name, &memory), 0);
+    found.memory_owner = memory.st_uid;
     return found;
 }
 
@@ -214,6 +219,7 @@ static void become_nobody(void)
 {
     if (is_root() && (setresgid(NOBODY, NOBODY, NOBODY) < 0 || setresuid(NOBODY, NOBODY, NOBODY) < 0))
         _exit(99);
+    prctl(PR_SET_DUMPABLE, 1); /* as after a start by that user */
 }
 
 static void row_52_without_root_all_the_rest_applies(void **state)
@@ -221,6 +227,7 @@ static void row_52_without_root_all_the_rest_applies(void **state)
     (void)state;
     struct credentials found = credentials_after(as(NULL, CONFIG_SANDBOX_ON), become_nobody);
     assert_int_equal(found.uid[1], is_root() ? NOBODY : geteuid());
+    assert_int_equal(found.memory_owner == 0, !SANDBOX_SANITIZED);
     expect_nothing_left(&found);
 }
 
