@@ -77,6 +77,9 @@ struct config_rule {
     size_t port_count;
 };
 
+/* Whether files and system calls are out of reach that relaying does not take. */
+enum config_sandbox { CONFIG_SANDBOX_OFF, CONFIG_SANDBOX_ON };
+
 struct config_listener {
     union netaddr address; /* with port */
     enum config_auth auth; /* as the file says */
@@ -129,6 +132,8 @@ struct config {
         enum log_target target;
     } log;
     struct {
+        char *user, *group; /* NULL: an unprivileged one when started as root, and that user's own group */
+        enum config_sandbox sandbox;
         char *pid_file; /* NULL: none in the foreground, /run/conesocks.pid as a daemon */
     } run;
 };

@@ -78,6 +78,12 @@ static const char *const target_words[] = {
     NULL,
 };
 
+static const char *const sandbox_words[] = {
+    [CONFIG_SANDBOX_OFF] = "off",
+    [CONFIG_SANDBOX_ON] = "on",
+    NULL,
+};
+
 static const struct schema_row listen_rows[] = {
     /* The address first: reading it resets the port, which shares its field. */
     {"address", .type = &value_address, FIELD(struct config_listener, address), .initial = "127.0.0.1",
@@ -173,6 +179,12 @@ static const struct schema_row log_rows[] = {
 };
 
 static const struct schema_row run_rows[] = {
+    {"user", OPTION(text, run.user), RANGE(1, 255), .none = "auto", .initial = "auto",
+     .help = "user to become when started as root; auto: nobody"},
+    {"group", OPTION(text, run.group), RANGE(1, 255), .none = "auto", .initial = "auto",
+     .help = "group to become a member of when started as root; auto: the user's own"},
+    {"sandbox", OPTION(choice, run.sandbox), .words = sandbox_words, .initial = "on",
+     .help = "keep files and system calls out of reach that a proxy does not need"},
     {"pid_file", OPTION(path, run.pid_file), .none = "none", .initial = "none",
      .help = "file that holds the process id, locked; none: /run/conesocks.pid as a daemon, else no file"},
     {0},

@@ -100,6 +100,7 @@ void pidfile_remove(const char *path, int fd)
 {
     if (fd < 0)
         return;
-    unlink(path);
+    if (unlink(path) < 0)
+        (void)!ftruncate(fd, 0); /* the sandbox, or another user's folder: the descriptor may still do that */
     close(fd);
 }

@@ -18,6 +18,7 @@ void background_ready(void);
  * in the log: another process holds it, it is a symbolic link, or it cannot be written.
  */
 int pidfile_open(const char *path);
+/* Leaves an empty file where it cannot be removed. */
 void pidfile_remove(const char *path, int fd);
 
 #endif

@@ -16,6 +16,7 @@
 #include "conf/schema.h"
 #include "daemon/background.h"
 #include "daemon/explain.h"
+#include "daemon/sandbox.h"
 #include "daemon/server.h"
 #include "policy/auth.h"
 
@@ -115,9 +116,10 @@ static int serve(const struct config *config, bool daemon)
         return EXIT_FAILURE;
     struct server *server = server_new(config);
     int status = EXIT_FAILURE;
-    if (server && daemon)
+    bool confined = server && sandbox_enter(config);
+    if (confined && daemon)
         log_init(config->log.level, LOG_TARGET_SYSLOG); /* before there are threads that log */
-    if (server && server_start(server)) {
+    if (confined && server_start(server)) {
         background_ready();
         server_run(server);
         status = EXIT_SUCCESS;

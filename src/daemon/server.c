@@ -126,7 +126,7 @@ static bool open_workers(struct server *server)
     if (!server->workers)
         return false;
     for (; server->worker_count < count; server->worker_count++) {
-        struct worker *worker = worker_new(server->config, server->auth);
+        struct worker *worker = worker_new(server->config);
         if (!worker)
             return false;
         server->workers[server->worker_count] = worker;
@@ -154,23 +154,24 @@ struct server *server_new(const struct config *config)
         return NULL;
     server->config = config;
     server->base = event_base_new();
-    if (config->user_count)
-        server->auth = auth_new(config->users, config->user_count, config->timeouts.login_cache_ms);
-    bool able = server->base && (!config->user_count || server->auth);
-    if (!able)
+    if (!server->base)
         log_error("cannot start: %s", strerror(errno));
-    if (!able || !open_workers(server)) {
+    if (!server->base || !open_workers(server)) {
         server_free(server);
         return NULL;
     }
     watch_signals(server);
     log_receive_buffer();
+    return server;
+}
+
+static void log_listeners(const struct config *config)
+{
     for (size_t i = 0; i < config->listen_count; i++) {
         char text[NETADDR_TEXT_MAX];
         log_info("listening on %s%s", netaddr_format(&config->listen[i].address, text),
                  config->listen[i].need_password ? " (login needed)" : "");
     }
-    return server;
 }
 
 bool server_start(struct server *server)
@@ -179,12 +180,18 @@ bool server_start(struct server *server)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
+    const struct config *config = server->config;
     int error = 0;
+    if (config->user_count &&
+        !(server->auth = auth_new(config->users, config->user_count, config->timeouts.login_cache_ms)))
+        error = -errno;
     for (size_t i = 0; i < server->worker_count && !error; i++)
-        error = worker_start(server->workers[i]);
+        error = worker_start(server->workers[i], server->auth);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error)
         log_error("cannot start a thread: %s", strerror(-error));
+    else
+        log_listeners(config);
     return !error;
 }
 

@@ -9,7 +9,7 @@
 struct config;
 struct server;
 
-/* Opens everything that can fail. `config` outlives it. NULL after lines in the log. */
+/* Opens all that takes privileges, and starts no thread. `config` outlives it. NULL after lines in the log. */
 struct server *server_new(const struct config *config);
 /* Starts to serve. false after a line in the log: a thread cannot be started. */
 bool server_start(struct server *server);

@@ -153,8 +153,10 @@ static void *run(void *arg)
     return NULL;
 }
 
-int worker_start(struct worker *worker)
+int worker_start(struct worker *worker, struct auth *auth)
 {
+    if (auth && !(worker->env.logins = logins_new(auth, worker->env.config)))
+        return -ENOMEM;
     int error = pthread_create(&worker->thread, NULL, run, worker);
     worker->running = error == 0;
     return -error;
@@ -172,7 +174,7 @@ void worker_stop(struct worker *worker)
 
 /* ---- life ---- */
 
-static bool init_env(struct env *env, const struct config *config, struct auth *auth, struct worker *worker)
+static bool init_env(struct env *env, const struct config *config, struct worker *worker)
 {
     env->config = env->policy.config = config;
     env->clock_ms = env_clock_coarse;
@@ -193,18 +195,17 @@ static bool init_env(struct env *env, const struct config *config, struct auth *
     env->pumps = pump_pool_new(true);
     env->dgrams = dgram_io_new(config->udp.offload == CONFIG_OFFLOAD_AUTO && dgram_io_can_offload());
     env->resolver = resolver_new(env->base, &options);
-    env->logins = auth ? logins_new(auth, config) : NULL;
     if (config->rule_count && !(env->rules = rules_compile(config->rules, config->rule_count)))
         return false;
     if (!own_hosts_read(&env->policy.own))
         return false;
-    return env->inbox && env->pumps && env->dgrams && env->resolver && (!auth || env->logins);
+    return env->inbox && env->pumps && env->dgrams && env->resolver;
 }
 
-struct worker *worker_new(const struct config *config, struct auth *auth)
+struct worker *worker_new(const struct config *config)
 {
     struct worker *worker = calloc(1, sizeof(*worker) + config->listen_count * sizeof(struct listener));
-    if (!worker || !init_env(&worker->env, config, auth, worker)) {
+    if (!worker || !init_env(&worker->env, config, worker)) {
         log_error("cannot set up a worker: no memory, or no descriptors (ulimit -n)");
         worker_free(worker);
         return NULL;

@@ -12,11 +12,10 @@ struct config;
 struct metrics;
 struct worker;
 
-/* Opens its listeners, whose addresses other workers may share; `config` and `auth` outlive it. NULL after a line in
- * the log. */
-struct worker *worker_new(const struct config *config, struct auth *auth);
-/* Starts its thread. 0 or a negative errno. */
-int worker_start(struct worker *worker);
+/* Opens its listeners, whose addresses other workers may share; `config` outlives it. NULL after a line in the log. */
+struct worker *worker_new(const struct config *config);
+/* Starts its thread; `auth` outlives it. 0 or a negative errno. */
+int worker_start(struct worker *worker, struct auth *auth);
 /* Stops accepting, ends its sessions, and waits for its thread. */
 void worker_stop(struct worker *worker);
 /* After worker_stop(), and after nobody will post to its inbox any more. */

@@ -127,6 +127,7 @@ class Conesocks:
             self.process.kill()
             self.process.wait()
             raise AssertionError("SIGTERM did not end it") from None
+        assert status != -signal.SIGSYS, "a system call that is missing in src/daemon/sandbox_calls.c: see dmesg"
         assert status == 0, f"exit status {status}"
         assert not SANITIZER.search(self.log), "a sanitizer reported"
 

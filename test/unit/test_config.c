@@ -119,6 +119,9 @@ static void no_file_is_a_proxy_for_this_host(void **state)
     assert_int_equal(config->workers, 0);
     assert_int_equal(config->log.level, LOG_LEVEL_INFO);
     assert_int_equal(config->log.target, LOG_TARGET_STDERR);
+    assert_null(config->run.user);
+    assert_null(config->run.group);
+    assert_int_equal(config->run.sandbox, CONFIG_SANDBOX_ON);
     assert_null(config->run.pid_file);
     config_free(config);
     config_free(NULL);
@@ -201,6 +204,9 @@ static const char *const changes[] = {
     "workers: 5",
     "log: {level: debug}",
     "log: {target: syslog}",
+    "run: {user: somebody}",
+    "run: {group: somebody}",
+    "run: {sandbox: off}",
     "run: {pid_file: /run/x.pid}",
 };
 

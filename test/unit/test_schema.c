@@ -128,6 +128,9 @@ static void values_have_one_meaning_and_one_spelling(void **state)
         {"dns.servers", "2001:db8::1", "[2001:db8::1]:53"},
         {"dns.servers", "[2001:db8::1]", "[2001:db8::1]:53"},
         {"dns.servers", "[2001:db8::1]:5353", "[2001:db8::1]:5353"},
+        {"run.user", "auto", "auto"},
+        {"run.user", "proxy", "proxy"},
+        {"run.sandbox", "off", "off"},
         {"run.pid_file", "none", "none"},
         {"run.pid_file", "/run/x.pid", "/run/x.pid"},
         {"users.name", "none", "none"},
@@ -188,6 +191,8 @@ static void half_values_are_refused(void **state)
          {"", ":53", "192.0.2.1:", "192.0.2.1:0", "192.0.2.1:65536", "192.0.2.1:53x", "192.0.2.1: 53", "[192.0.2.1]:53",
           "[::1", "[::1]53", "[::1]:", "[]:53", "ns.example", "[::1]:53:53", "[[::1]]",
           "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}},
+        {"run.user", {""}},
+        {"run.sandbox", {"", "true", "false", "auto", "ON"}},
         {"run.pid_file", {"", "conesocks.pid", "./x", "None"}},
         {"users.name", {""}},
     };

@@ -1,0 +1,35 @@
+#include "daemon/sandbox.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+#define LOG_MODULE "sandbox"
+#include "base/log.h"
+#include "conf/config.h"
+#include "daemon/sandbox_impl.h"
+
+static bool set(int option, unsigned long value, const char *name)
+{
+    if (prctl(option, value, 0UL, 0UL, 0UL) == 0)
+        return true;
+    log_error("prctl %s: %s: the kernel is too old, or whoever started us forbids it", name, strerror(errno));
+    return false;
+}
+
+bool sandbox_enter(const struct config *config)
+{
+    tzset(); /* syslog(3) wants the time zone, whose file is out of reach afterwards */
+    if (!sandbox_user(config) || !set(PR_SET_NO_NEW_PRIVS, 1, "PR_SET_NO_NEW_PRIVS"))
+        return false;
+    if (SANDBOX_SANITIZED) {
+        log_info("built with a sanitizer: files and system calls are not restricted");
+        return set(PR_SET_DUMPABLE, 1, "PR_SET_DUMPABLE"); /* what another user id took away */
+    }
+    if (config->run.sandbox == CONFIG_SANDBOX_OFF) {
+        log_warning("run.sandbox is off: files and system calls are not restricted");
+        return true;
+    }
+    return set(PR_SET_DUMPABLE, 0, "PR_SET_DUMPABLE") && sandbox_files() && sandbox_calls();
+}

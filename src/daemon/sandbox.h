@@ -1,0 +1,18 @@
+/*
+ * What the process gives up once its listeners are open: its user, its privileges, the files and the system calls that
+ * it does not need. A slip in a parser is then worth little to whoever finds it.
+ */
+#ifndef CONESOCKS_DAEMON_SANDBOX_H
+#define CONESOCKS_DAEMON_SANDBOX_H
+
+#include <stdbool.h>
+
+struct config;
+
+/*
+ * To be called before there is a second thread: what is given up, is given up by this one and those that it starts.
+ * There is no way back. false after a line in the log: something that the configuration asks for cannot be had.
+ */
+bool sandbox_enter(const struct config *config);
+
+#endif

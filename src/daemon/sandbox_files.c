@@ -1,0 +1,107 @@
+/*
+ * Landlock: files are out of reach but for a few. Its rules hold for what a path leads to today, not for the name, so a
+ * file that others replace needs its folder.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define LOG_MODULE "sandbox"
+#include "base/log.h"
+#include "daemon/sandbox_impl.h"
+
+#if __has_include(<linux/landlock.h>)
+#include <linux/landlock.h>
+
+/* Newer than the headers of Debian 12. */
+#ifndef LANDLOCK_ACCESS_FS_TRUNCATE
+#define LANDLOCK_ACCESS_FS_TRUNCATE (1ULL << 14)
+#endif
+#ifndef LANDLOCK_ACCESS_FS_IOCTL_DEV
+#define LANDLOCK_ACCESS_FS_IOCTL_DEV (1ULL << 15)
+#endif
+
+#define READ  LANDLOCK_ACCESS_FS_READ_FILE
+#define WRITE LANDLOCK_ACCESS_FS_WRITE_FILE
+
+static const struct {
+    const char *path;
+    uint64_t access;
+} files[] = {
+    {"/dev/null", READ | WRITE}, {"/dev/urandom", READ}, /* libevent's random numbers are seeded anew now and then */
+};
+static const char *const replaced_files[] = {"/etc/hosts", "/etc/resolv.conf"};
+
+/* All that a kernel with this version can refuse: what it does not know it would not accept. */
+static uint64_t handled_access(long version)
+{
+    uint64_t first = (LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1;
+    return first | (version >= 2 ? LANDLOCK_ACCESS_FS_REFER : 0) | (version >= 3 ? LANDLOCK_ACCESS_FS_TRUNCATE : 0) |
+           (version >= 5 ? LANDLOCK_ACCESS_FS_IOCTL_DEV : 0);
+}
+
+/* A path that does not exist needs no rule. */
+static bool allow(int ruleset, const char *path, uint64_t access)
+{
+    struct landlock_path_beneath_attr rule = {.allowed_access = access, .parent_fd = open(path, O_PATH | O_CLOEXEC)};
+    if (rule.parent_fd < 0)
+        return errno == ENOENT || errno == ENOTDIR || errno == EACCES;
+    long result = syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
+    close(rule.parent_fd);
+    return result == 0;
+}
+
+/* By its folder, so that it is read again after a rename over it. Root could then read the secrets beside it: it gets
+ * the file alone, as it is now. */
+static bool allow_replaced(int ruleset, const char *path)
+{
+    char real[PATH_MAX];
+    if (geteuid() == 0)
+        return allow(ruleset, path, READ);
+    return !realpath(path, real) || allow(ruleset, dirname(real), READ);
+}
+
+static bool allow_all(int ruleset)
+{
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+        if (!allow(ruleset, files[i].path, files[i].access))
+            return false;
+    for (size_t i = 0; i < sizeof(replaced_files) / sizeof(replaced_files[0]); i++)
+        if (!allow_replaced(ruleset, replaced_files[i]))
+            return false;
+    return true;
+}
+
+bool sandbox_files(void)
+{
+    long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    if (version < 1) {
+        log_info("the kernel has no Landlock (%s): files are guarded by their permissions alone", strerror(errno));
+        return true;
+    }
+    const struct landlock_ruleset_attr attributes = {.handled_access_fs = handled_access(version)};
+    int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attributes, sizeof(attributes), 0);
+    bool done = ruleset >= 0 && allow_all(ruleset) && syscall(SYS_landlock_restrict_self, ruleset, 0) == 0;
+    if (!done)
+        log_error("cannot restrict the files that are in reach (Landlock): %s. run.sandbox: off starts without",
+                  strerror(errno));
+    if (ruleset >= 0)
+        close(ruleset);
+    return done;
+}
+
+#else
+
+bool sandbox_files(void)
+{
+    log_info("built without Landlock: files are guarded by their permissions alone");
+    return true;
+}
+
+#endif

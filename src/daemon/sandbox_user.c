@@ -1,0 +1,126 @@
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define LOG_MODULE "sandbox"
+#include "base/log.h"
+#include "conf/config.h"
+#include "daemon/sandbox_impl.h"
+
+#define UNPRIVILEGED "nobody"
+#define OVERFLOW_ID  65534 /* its number where there is no list of users, as in a small container */
+
+struct identity {
+    uid_t uid;
+    gid_t gid;
+};
+
+static bool is_found(const void *entry, const char *key, const char *name)
+{
+    if (!entry)
+        log_error("%s: this system has no \"%s\". Create it, name another, or leave the key out", key, name);
+    return entry;
+}
+
+static bool find_identity(const struct config *config, struct identity *wanted)
+{
+    *wanted = (struct identity){geteuid(), getegid()};
+    const char *user = config->run.user, *group = config->run.group;
+    if (!user && geteuid() == 0) {
+        const struct passwd *nobody = getpwnam(UNPRIVILEGED);
+        *wanted =
+            nobody ? (struct identity){nobody->pw_uid, nobody->pw_gid} : (struct identity){OVERFLOW_ID, OVERFLOW_ID};
+    }
+    if (user) {
+        const struct passwd *entry = getpwnam(user);
+        if (!is_found(entry, "run.user", user))
+            return false;
+        *wanted = (struct identity){entry->pw_uid, entry->pw_gid};
+    }
+    if (group) {
+        const struct group *entry = getgrnam(group);
+        if (!is_found(entry, "run.group", group))
+            return false;
+        wanted->gid = entry->gr_gid;
+    }
+    return true;
+}
+
+static bool is_now(const struct identity *wanted)
+{
+    uid_t real, effective, saved;
+    gid_t real_group, effective_group, saved_group;
+    return getresuid(&real, &effective, &saved) == 0 && getresgid(&real_group, &effective_group, &saved_group) == 0 &&
+           real == wanted->uid && effective == wanted->uid && saved == wanted->uid && real_group == wanted->gid &&
+           effective_group == wanted->gid && saved_group == wanted->gid;
+}
+
+/* The order matters: without root's user id the group ids can no longer be changed. */
+static bool become(const struct identity *wanted)
+{
+    int death = 0; /* the signal for the end of whoever started us; a new user id would clear it */
+    prctl(PR_GET_PDEATHSIG, &death);
+    if (setgroups(0, NULL) < 0 || setresgid(wanted->gid, wanted->gid, wanted->gid) < 0 ||
+        setresuid(wanted->uid, wanted->uid, wanted->uid) < 0)
+        return false;
+    prctl(PR_SET_PDEATHSIG, death);
+    errno = EPERM;
+    return is_now(wanted) && getgroups(0, NULL) == 0;
+}
+
+static bool change_user(const struct config *config, const struct identity *wanted)
+{
+    bool asked = config->run.user || config->run.group;
+    if (geteuid() != 0) {
+        if (asked && !is_now(wanted))
+            log_error("run.user, run.group: only root can become another user. Start as root, or leave them out");
+        return !asked || is_now(wanted);
+    }
+    if (become(wanted)) {
+        log_info("runs with user id %u, group id %u", (unsigned)wanted->uid, (unsigned)wanted->gid);
+        return true;
+    }
+    if (asked)
+        log_error("run.user, run.group: cannot become user id %u, group id %u: %s. Has the container CAP_SETUID and "
+                  "CAP_SETGID, and do these ids exist in it?",
+                  (unsigned)wanted->uid, (unsigned)wanted->gid, strerror(errno));
+    else
+        log_warning("stays root, without its capabilities: cannot become \"" UNPRIVILEGED "\" in this container: %s",
+                    strerror(errno));
+    return !asked;
+}
+
+/* What no program that we might start could get back. Without CAP_SETPCAP it stays; no_new_privs does the same. */
+static void empty_bounding_set(void)
+{
+    for (unsigned long capability = 0; prctl(PR_CAPBSET_READ, capability, 0UL, 0UL, 0UL) >= 0; capability++)
+        if (prctl(PR_CAPBSET_DROP, capability, 0UL, 0UL, 0UL) < 0)
+            return;
+}
+
+/* All of them: the ports below 1024 are open by now, and nothing else that we do takes one. */
+static bool drop_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
+    struct __user_cap_data_struct left[_LINUX_CAPABILITY_U32S_3];
+    if (syscall(SYS_capset, &header, none) == 0 && syscall(SYS_capget, &header, left) == 0 &&
+        memcmp(left, none, sizeof(none)) == 0)
+        return true;
+    log_error("cannot give up the capabilities: %s", strerror(errno));
+    return false;
+}
+
+bool sandbox_user(const struct config *config)
+{
+    struct identity wanted;
+    if (!find_identity(config, &wanted))
+        return false;
+    empty_bounding_set();
+    return change_user(config, &wanted) && drop_capabilities();
+}
