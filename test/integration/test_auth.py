@@ -196,8 +196,8 @@ def test_users_file(net, with_users, lan, costly, tmp_path):
 
 
 @pytest.mark.parametrize("name", [
-    b"a\nconesocks: info: session: client=10.0.0.1 user=forged", b"\r\x1b[2J\x07", b"%n%s%n%999999d", b"\xff\xfe\x80\xc3",
-    b'" command=udp why="', b"\\x0a", b"\xc2\x9b31m", b"x" * 255,
+    b"a\nconesocks: info: session: client=10.0.0.1 user=forged", b"\r\x1b[2J\x07", b"%n%s%n%999999d",
+    b"\xff\xfe\x80\xc3", b'" command=udp why="', b"\\x0a", b"\xc2\x9b31m", b"x" * 255,
 ], ids=["newline", "escape", "format", "bad-utf8", "quotes", "backslash", "c1", "long"])
 def test_row51_a_name_is_one_escaped_line(net, with_users, lan, name):
     proxy = with_users()
