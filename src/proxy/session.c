@@ -292,7 +292,6 @@ static void check_password(struct session *session, const struct socks5_password
         return;
     }
     session->state = SESSION_CHECKING;
-    event_del(&session->readable);
     send_output(session);
 }
 
@@ -346,12 +345,26 @@ static void ignore_input(struct session *session)
     session_end(session, n == 0 ? "client closed" : "client gone", false);
 }
 
+/* Whoever leaves while others wait for the helper thread need not be waited for. A request that is there already may be
+ * followed by a half-close, so then the answer decides. */
+static void await_login(struct session *session)
+{
+    char next;
+    ssize_t n = recv(session->fd, &next, 1, MSG_PEEK);
+    if (n > 0)
+        event_del(&session->readable);
+    else if (n == 0 || errno != EAGAIN)
+        session_end(session, "client gone while its password was checked", false);
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct session *session = arg;
     if (session->state == SESSION_NEGOTIATING)
         negotiate(session);
+    else if (session->state == SESSION_CHECKING)
+        await_login(session);
     else
         ignore_input(session);
 }

@@ -59,15 +59,24 @@ class Flood:
         self.thread.join()
 
 
-def log_in(host, source, lan, user=ALICE[0], password=ALICE[1]):
-    """What the server says after a login: its method and, where it says anything of the password, its status."""
-    with host.connect(source, lan) as sock:
-        sock.sendall(b"\5\1\2" + socks5.login_message(user, password))
+def begin_login(host, source, lan, user=ALICE[0], password=ALICE[1]):
+    sock = host.connect(source, lan)
+    sock.sendall(b"\5\1\2" + socks5.login_message(user, password))
+    return sock
+
+
+def end_login(sock):
+    """What the server has said: its method and, where it says anything of the password, its status."""
+    with sock:
         sock.settimeout(20)
-        try:
-            return socks5.recv_exact(sock, 4)
-        except EOFError as end:
-            return bytes.fromhex(str(end).rsplit(": ", 1)[1])
+        answer = b""
+        while len(answer) < 4 and (more := sock.recv(4 - len(answer))):
+            answer += more
+        return answer
+
+
+def log_in(*arguments):
+    return end_login(begin_login(*arguments))
 
 
 def test_row49_a_flood_of_wrong_passwords_moves_nobody_else(net, with_users, lan, origin):
@@ -87,7 +96,7 @@ def test_row49_a_flood_of_wrong_passwords_moves_nobody_else(net, with_users, lan
     assert 10 <= counters["auth_failed_total"] < 20
     assert counters["auth_failed_total"] + counters["auth_throttled_total"] == flood.sent + 1
     assert "auth_busy_total" not in counters
-    said = re.findall(rf"too many wrong passwords from {STRANGER_V4} ", proxy.log)
+    said = re.findall(rf"too many wrong passwords from {re.escape(STRANGER_V4)}:", proxy.log)
     assert 1 <= len(said) < 20 and len(proxy.log.splitlines()) < 500  # but not for each
 
 
@@ -95,15 +104,14 @@ def test_row49_a_full_queue_is_not_a_wrong_password(net, with_users, lan):
     """Should a flood come from everywhere: whoever is known gets in, and nobody is told what is not so."""
     proxy = with_users(limits={"failed_logins": "off"})
     assert log_in(net.client, CLIENT_V4, lan) == RIGHT
-    flood = [net.stranger.connect(STRANGER_V4, lan) for _ in range(600)]
-    for sock in flood:
-        sock.sendall(b"\5\1\2" + socks5.login_message(BOB[0], SWORDFISH))
+    flood = [begin_login(net.stranger, STRANGER_V4, lan, BOB[0], SWORDFISH) for _ in range(600)]
     wait_until(lambda: proxy.counters().get("auth_busy_total", 0) >= 200, "a full queue")
     assert log_in(net.client, CLIENT_V4, lan) == RIGHT
-    assert log_in(net.client, CLIENT_V4, lan, *BOB) in (RIGHT, UNSAID)
+    unknown = begin_login(net.client, CLIENT_V4, lan, *BOB)
     for sock in flood:
         sock.close()
     # Nobody waits for those checks any more, so they are skipped.
+    assert end_login(unknown) in (RIGHT, UNSAID)
     wait_until(lambda: log_in(net.client, CLIENT_V4, lan, *BOB) == RIGHT, "the queue to be empty")
     assert proxy.counters()["auth_failed_total"] < 300
     assert "passwords wait to be checked" in proxy.log
@@ -130,8 +138,8 @@ def test_row49_many_first_logins_at_once(net, with_users, lan):
 def test_row49_unknown_users_are_answered_alike(net, with_users, lan):
     """That they cost the same check is test_auth.c's to show."""
     with_users()
-    answers = {log_in(net.client, CLIENT_V4, lan, user, SWORDFISH) for user in ("alice", "bob", "mallory", "Alice", "x" * 255)}
-    assert answers == {REFUSED}
+    for user in "alice", "bob", "mallory", "Alice", "x" * 255:
+        assert log_in(net.client, CLIENT_V4, lan, user, SWORDFISH) == REFUSED
 
 
 def test_row50_secrets_appear_nowhere(net, with_users, lan, origin, costly, tmp_path):
@@ -188,8 +196,8 @@ def test_users_file(net, with_users, lan, costly, tmp_path):
 
 
 @pytest.mark.parametrize("name", [
-    b"a\nconesocks: info: session: client=10.0.0.1 user=forged", b"\r\x1b[2J\x07", b"%n%s%n%999999d", b"\xff\xfe\x80\xc3",
-    b'" command=udp why="', b"\\x0a", b"\xc2\x9b31m", b"x" * 255,
+    b"a\nconesocks: info: session: client=10.0.0.1 user=forged", b"\r\x1b[2J\x07", b"%n%s%n%999999d",
+    b"\xff\xfe\x80\xc3", b'" command=udp why="', b"\\x0a", b"\xc2\x9b31m", b"x" * 255,
 ], ids=["newline", "escape", "format", "bad-utf8", "quotes", "backslash", "c1", "long"])
 def test_row51_a_name_is_one_escaped_line(net, with_users, lan, name):
     proxy = with_users()

@@ -524,6 +524,38 @@ static void row_49_a_flood_leaves_the_queue(void **state)
     assert_int_equal(answered, env.metrics.auth_failed_total);
 }
 
+/* A client that leaves is noticed while others' passwords are checked, and its own is not; a half-close behind a whole
+ * request is no leaving. */
+static void leaving_takes_the_password_along(void **state)
+{
+    (void)state;
+    union netaddr where, peer;
+    int destination = listen_at("127.0.0.1", &where);
+    uint8_t bytes[300];
+    size_t len = make_request(bytes, SOCKS5_COMMAND_CONNECT, &where) - 3;
+    sem_init(&held, 0, 0);
+    sem_init(&released, 0, 0);
+    atomic_store(&hold, true);
+    int first = LOG_IN(bad_login);
+    sem_wait(&held);
+    int leaves = LOG_IN(bad_login), stays = LOG_IN(good_login);
+    say(stays, bytes + 3, len);
+    shutdown(stays, SHUT_WR);
+    close(leaves);
+    wait_until(env.metrics.sessions_ended_total == 1);
+    atomic_store(&hold, false);
+    sem_post(&released);
+    expect(first, refused, 2);
+    expect(stays, accepted, 2);
+    int remote = accept_from(destination, &peer);
+    expect_reply(stays, SOCKS5_REPLY_SUCCEEDED, &peer);
+    assert_int_equal(env.metrics.auth_failed_total, 1); /* the one who left was not checked */
+    close(first);
+    close(stays);
+    close(remote);
+    close(destination);
+}
+
 static void forget_job(struct auth_job *job)
 {
     (void)job;
@@ -589,6 +621,7 @@ int main(void)
         LOGIN(a_known_login_needs_no_helper),
         LOGIN(row_49_wrong_logins_are_throttled),
         LOGIN(row_49_a_flood_leaves_the_queue),
+        LOGIN(leaving_takes_the_password_along),
         LOGIN(a_full_queue_says_nothing_of_the_password),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
