@@ -1,0 +1,31 @@
+/*
+ * On what terms a session is served: what the rule says that lets it through, else what its user's entry says, else
+ * the configuration. Settled once, when the session's request is granted.
+ */
+#ifndef CONESOCKS_POLICY_TERMS_H
+#define CONESOCKS_POLICY_TERMS_H
+
+#include <stdint.h>
+
+#include "base/netaddr.h"
+#include "conf/config.h"
+
+/* How much may pass in each direction, in a second; 0: any amount. */
+struct rate {
+    uint64_t bytes; /* payload */
+    uint64_t datagrams;
+};
+
+struct terms {
+    enum config_filtering filtering;      /* associations: does not change during their life */
+    union netaddr address_v4, address_v6; /* to connect and send from; AF_UNSPEC: the system chooses */
+    uint32_t mark;                        /* SO_MARK of what faces the internet; 0: none */
+    struct rate session;                  /* for this session alone */
+    struct rate user;                     /* for all sessions of its user together; nothing without a login */
+};
+
+/* `user` is NULL without a login; `rule` is the one that lets the session through, or RULES_NO_MATCH. For an
+ * association that is the first rule that is about it and takes every destination. */
+struct terms terms_find(const struct config *config, const char *user, uint32_t rule);
+
+#endif
