@@ -46,6 +46,7 @@ const char *drop_reason_name(enum drop_reason reason);
     X(auth_cached_total, "logins known to be right without a check")                                                   \
     X(connects_total, "CONNECT requests granted")                                                                      \
     X(associations_total, "UDP ASSOCIATE requests granted")                                                            \
+    X(associations_without_port_total, "UDP ASSOCIATE requests refused because no port was free")                      \
     X(requests_refused_total, "requests answered with a failure")                                                      \
     X(refused_by_rule_total, "datagrams and requests that a rule denies")                                              \
     X(refused_by_reach_total, "datagrams and requests to where the client may not go")                                 \

@@ -106,6 +106,8 @@ struct config {
         enum config_filtering filtering;
         uint64_t idle_ms; /* 0 = no limit, else at least 120,000 (RFC 4787 REQ-5) */
         uint64_t rebind_after_ms;
+        struct config_ports ports, external_ports; /* 0: any, at random */
+        uint64_t port_rest_ms;                     /* 0 = none */
         enum config_offload offload;
     } udp;
     struct {

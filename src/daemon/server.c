@@ -53,8 +53,8 @@ static void log_receive_buffer(void)
 {
     struct ports ports;
     union netaddr local = netaddr_any(AF_INET);
-    ports_init_system(&ports);
-    int fd = sock_udp(&local, &ports), granted = 0;
+    ports_init_system(&ports, 0);
+    int fd = sock_udp(&local, &ports, 0), granted = 0;
     socklen_t len = sizeof(granted);
     if (fd < 0)
         return;
@@ -63,6 +63,7 @@ static void log_receive_buffer(void)
                  granted / 2 < SOCK_UDP_BUFFER ? "; for fewer losses in bursts raise net.core.rmem_max to 1048576"
                                                : "");
     close(fd);
+    ports_release(&ports, &local, 0);
 }
 
 /* Workers share their addresses, which would let a second server in as well: ask alone first. */

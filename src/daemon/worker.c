@@ -174,13 +174,22 @@ void worker_stop(struct worker *worker)
 
 /* ---- life ---- */
 
+static void init_ports(struct ports *ports, const struct config_ports *range, uint64_t rest_ms)
+{
+    if (range->first)
+        *ports = (struct ports){range->first, range->last, .must_rest = true, .rest_ms = rest_ms};
+    else
+        ports_init_system(ports, rest_ms);
+}
+
 static bool init_env(struct env *env, const struct config *config, struct worker *worker)
 {
     env->config = env->policy.config = config;
     env->clock_ms = env_clock_coarse;
     TAILQ_INIT(&env->sessions);
     TAILQ_INIT(&env->ended);
-    ports_init_system(&env->ports);
+    init_ports(&env->relay_ports, &config->udp.ports, config->udp.port_rest_ms);
+    init_ports(&env->external_ports, &config->udp.external_ports, config->udp.port_rest_ms);
     env->base = event_base_new();
     if (!env->base)
         return false;

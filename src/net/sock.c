@@ -90,7 +90,7 @@ static void allow_fragments(int fd, int family)
         set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT);
 }
 
-int sock_udp(union netaddr *local, struct ports *ports)
+int sock_udp(union netaddr *local, const struct ports *ports, uint64_t now_ms)
 {
     int family = local->sa.sa_family;
     int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -101,7 +101,7 @@ int sock_udp(union netaddr *local, struct ports *ports)
     allow_fragments(fd, family);
     set_option(fd, SOL_SOCKET, SO_RCVBUF, SOCK_UDP_BUFFER);
     set_option(fd, SOL_SOCKET, SO_SNDBUF, SOCK_UDP_BUFFER);
-    int failed = ports_bind(ports, fd, local);
+    int failed = ports_bind(ports, fd, local, now_ms);
     return failed ? close_with(fd, -failed) : fd;
 }
 

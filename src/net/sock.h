@@ -6,6 +6,7 @@
 #define CONESOCKS_NET_SOCK_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/netaddr.h"
 
@@ -31,8 +32,9 @@ void sock_keepalive(int fd);
 int sock_connect(const union netaddr *to, const union netaddr *from);
 
 /* A UDP socket on the host of `local` with a port from `ports`: exclusive, no broadcast; datagrams larger than the
- * path are fragmented, and forged "packet too big" messages change nothing. `local` gets the port. */
-int sock_udp(union netaddr *local, struct ports *ports);
+ * path are fragmented, and forged "packet too big" messages change nothing. `local` gets the port, which is to be given
+ * back by ports_release() when the socket is closed. */
+int sock_udp(union netaddr *local, const struct ports *ports, uint64_t now_ms);
 
 /* Fixes the peer of a UDP socket, or lets it go; the local port stays. 0 or a negative errno. */
 int sock_udp_connect(int fd, const union netaddr *peer);

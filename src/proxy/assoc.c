@@ -114,7 +114,7 @@ static int open_external(struct assoc *assoc, int family)
     const union netaddr *wanted = slot == FAMILY_V4 ? &config->outbound.address_v4 : &config->outbound.address_v6;
     union netaddr local = wanted->sa.sa_family == AF_UNSPEC ? netaddr_any(family) : *wanted;
     struct external *external = calloc(1, sizeof(*external));
-    int fd = external ? sock_udp(&local, &assoc->env->ports) : -ENOMEM;
+    int fd = external ? sock_udp(&local, &assoc->env->external_ports, env_now(assoc->env)) : -ENOMEM;
     if (fd < 0) {
         free(external);
         assoc->open_failed_ms[slot] = env_now(assoc->env);
@@ -393,7 +393,7 @@ int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, co
     if (!error)
         error = open_external(assoc, local->sa.sa_family);
     if (!error) {
-        int fd = sock_udp(&flow->relay, &env->ports);
+        int fd = sock_udp(&flow->relay, &env->relay_ports, env_now(env));
         if (fd >= 0) {
             assoc->client = dgram_io_adopt(env->dgrams, fd);
             own_port_opened(OWN_PORT_RELAY, &flow->relay);
@@ -416,18 +416,23 @@ void assoc_free(struct assoc *assoc)
 {
     if (!assoc)
         return;
+    const struct env *env = assoc->env;
+    const struct assoc_flow *flow = &assoc->flow;
+    uint64_t used_until = flow->last_up_ms > flow->last_down_ms ? flow->last_up_ms : flow->last_down_ms;
     if (assoc->client.fd >= 0) {
         event_del(&assoc->client_readable);
-        own_port_closed(OWN_PORT_RELAY, &assoc->flow.relay);
+        own_port_closed(OWN_PORT_RELAY, &flow->relay);
         close(assoc->client.fd);
+        ports_release(&env->relay_ports, &flow->relay, used_until);
     }
     for (int slot = 0; slot < FAMILY_COUNT; slot++) {
         struct external *external = assoc->external[slot];
         if (!external)
             continue;
         event_del(&external->readable);
-        own_port_closed(OWN_PORT_EXTERNAL, &assoc->flow.external[slot]);
+        own_port_closed(OWN_PORT_EXTERNAL, &flow->external[slot]);
         close(external->socket.fd);
+        ports_release(&env->external_ports, &flow->external[slot], used_until);
         free(external);
     }
     names_free(assoc->names);

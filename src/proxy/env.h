@@ -36,7 +36,7 @@ struct env {
     struct resolver *resolver;
     struct inbox *inbox;
     struct pump_pool *pumps;
-    struct ports ports;
+    struct ports relay_ports, external_ports;
     uint64_t (*clock_ms)(void); /* monotonic: nothing expires when the wall clock jumps */
     struct metrics metrics;
 

@@ -228,8 +228,11 @@ static void begin_assoc(struct session *session, const struct socks5_addr *hint)
         error = assoc_new(&session->assoc, env, &session->peer, session->user, &local, hint);
     while ((error == -EMFILE || error == -ENFILE || error == -EADDRINUSE) && sessions_shed(env));
     if (error) {
-        char why[96];
-        snprintf(why, sizeof(why), "no association: %s", strerror(-error));
+        char why[128];
+        bool no_port = error == -EADDRINUSE;
+        snprintf(why, sizeof(why), "no association: %s",
+                 no_port ? "no port is free (udp.ports, udp.external_ports, udp.port_rest)" : strerror(-error));
+        metrics_add(&env->metrics.associations_without_port_total, no_port);
         refuse_request(session, SOCKS5_REPLY_GENERAL_FAILURE, why);
         return;
     }

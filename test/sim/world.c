@@ -116,15 +116,20 @@ static struct fake_socket *by_fd(int fd)
     abort();
 }
 
-int sock_udp(union netaddr *local, struct ports *ports)
+int sock_udp(union netaddr *local, const struct ports *ports, uint64_t now_ms)
 {
-    (void)ports;
+    (void)ports, (void)now_ms;
     if (local->sa.sa_family == world_open_fails_family)
         return -world_open_error;
     int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     netaddr_set_port(local, next_port++);
     sockets[socket_count++] = (struct fake_socket){.fd = fd, .local = *local};
     return fd;
+}
+
+void ports_release(const struct ports *ports, const union netaddr *local, uint64_t used_until_ms)
+{
+    (void)ports, (void)local, (void)used_until_ms;
 }
 
 int sock_udp_connect(int fd, const union netaddr *peer)

@@ -104,6 +104,8 @@ static void no_file_is_a_proxy_for_this_host(void **state)
     assert_int_equal(config->udp.filtering, CONFIG_FILTERING_ENDPOINT_INDEPENDENT);
     assert_int_equal(config->udp.idle_ms, 0);
     assert_int_equal(config->udp.rebind_after_ms, 15000);
+    assert_int_equal(config->udp.ports.first, 0);
+    assert_int_equal(config->udp.port_rest_ms, 120000);
     assert_int_equal(config->outbound.address_v4.sa.sa_family, AF_UNSPEC);
     assert_int_equal(config->outbound.address_v6.sa.sa_family, AF_UNSPEC);
     assert_int_equal(config->outbound.prefer, CONFIG_PREFER_IPV6);
@@ -189,6 +191,9 @@ static const char *const changes[] = {
     "udp: {filtering: address-and-port-dependent}",
     "udp: {idle: 5m}",
     "udp: {rebind_after: 1500ms}",
+    "udp: {ports: 30000-30999}",
+    "udp: {external_ports: 1024-65535}",
+    "udp: {port_rest: 30s}",
     "udp: {offload: off}",
     "outbound: {address_v4: 192.0.2.1}",
     "outbound: {address_v6: \"2001:db8::1\"}",

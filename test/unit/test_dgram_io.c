@@ -19,7 +19,7 @@ static uint8_t payload[DGRAM_PAYLOAD_MAX + 100], received[70000];
 static struct dgram_socket open_at(const char *host, union netaddr *where)
 {
     assert_true(netaddr_parse(where, host, 0));
-    int fd = sock_udp(where, &ports);
+    int fd = sock_udp(where, &ports, 0);
     assert_true(fd >= 0);
     return dgram_io_adopt(io, fd);
 }
@@ -28,7 +28,7 @@ static struct dgram_socket open_at(const char *host, union netaddr *where)
 static struct dgram_socket open_receiver(const char *host, union netaddr *where)
 {
     assert_true(netaddr_parse(where, host, 0));
-    return (struct dgram_socket){.fd = sock_udp(where, &ports)};
+    return (struct dgram_socket){.fd = sock_udp(where, &ports, 0)};
 }
 
 static void add(const union netaddr *to, size_t len, size_t seg, const char *header)
@@ -319,7 +319,7 @@ static int end(void **state)
 int main(void)
 {
     static bool plain = false, offload = true;
-    ports_init_system(&ports);
+    ports_init_system(&ports, 0);
     for (size_t i = 0; i < sizeof(payload); i++)
         payload[i] = (uint8_t)(i * 7 + i / 251);
 #define TEST(name)                                                                                                     \

@@ -236,12 +236,14 @@ static void an_association_lives_while_its_connection_does(void **state)
     sessions_sweep(&env);
     for (int i = 0; i < 10; i++)
         turn();
-    assert_int_equal(sock_udp(&local, &(struct ports){netaddr_port(&relay), netaddr_port(&relay)}), -EADDRINUSE);
+    const struct ports same = {.first = netaddr_port(&relay), .last = netaddr_port(&relay)};
+    assert_int_equal(sock_udp(&local, &same, now_ms), -EADDRINUSE);
     close(client);
     wait_until(TAILQ_EMPTY(&env.sessions));
-    int freed = sock_udp(&local, &(struct ports){netaddr_port(&relay), netaddr_port(&relay)});
+    int freed = sock_udp(&local, &same, now_ms);
     assert_true(freed >= 0);
     close(freed);
+    ports_release(&same, &local, now_ms);
 }
 
 static void an_idle_association_may_be_ended(void **state)
