@@ -19,6 +19,7 @@
 #include "daemon/sandbox.h"
 #include "daemon/server.h"
 #include "policy/auth.h"
+#include "policy/snapshot.h"
 
 #define EXIT_USAGE       2
 #define DEFAULT_PID_FILE "/run/conesocks.pid"
@@ -104,8 +105,9 @@ static int hash_password(void)
 
 /* ---- the server ---- */
 
-static int serve(const struct config *config, bool daemon)
+static int serve(struct snapshot *snapshot, bool daemon)
 {
+    const struct config *config = snapshot->config;
     const char *pid_file = config->run.pid_file;
     if (daemon && !pid_file)
         pid_file = DEFAULT_PID_FILE;
@@ -114,7 +116,7 @@ static int serve(const struct config *config, bool daemon)
     int lock = -1;
     if (pid_file && (lock = pidfile_open(pid_file)) < 0)
         return EXIT_FAILURE;
-    struct server *server = server_new(config);
+    struct server *server = server_new(snapshot);
     int status = EXIT_FAILURE;
     bool confined = server && sandbox_enter(config);
     if (confined && daemon)
@@ -126,6 +128,21 @@ static int serve(const struct config *config, bool daemon)
     }
     server_free(server);
     pidfile_remove(pid_file, lock);
+    return status;
+}
+
+/* Takes over the configuration. */
+static int run(struct config *config, const struct arguments *arguments)
+{
+    log_init(config->log.level, config->log.target);
+    struct snapshot *snapshot = snapshot_new(config);
+    if (!snapshot) {
+        fputs("conesocks: out of memory\n", stderr);
+        config_free(config);
+        return EXIT_FAILURE;
+    }
+    int status = serve(snapshot, arguments->daemon);
+    snapshot_release(snapshot);
     return status;
 }
 
@@ -160,8 +177,8 @@ static int act(const struct arguments *arguments)
         printf("%s: the configuration is fine\n", arguments->config_file ? arguments->config_file : "built-in default");
         break;
     default:
-        log_init(config->log.level, config->log.target);
-        status = serve(config, arguments->daemon);
+        status = run(config, arguments);
+        config = NULL;
     }
     config_free(config);
     return fflush(stdout) == 0 ? status : EXIT_FAILURE;

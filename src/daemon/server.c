@@ -19,9 +19,10 @@
 #include "net/ports.h"
 #include "net/sock.h"
 #include "policy/auth.h"
+#include "policy/snapshot.h"
 
 struct server {
-    const struct config *config;
+    struct snapshot *snapshot; /* in force */
     struct event_base *base;
     struct auth *auth;
     struct event signals[4];
@@ -53,7 +54,7 @@ static void log_receive_buffer(void)
 {
     struct ports ports;
     union netaddr local = netaddr_any(AF_INET);
-    ports_init_system(&ports, 0);
+    ports_init_system(&ports);
     int fd = sock_udp(&local, &ports, 0), granted = 0;
     socklen_t len = sizeof(granted);
     if (fd < 0)
@@ -122,12 +123,13 @@ static void watch_signals(struct server *server)
 
 static bool open_workers(struct server *server)
 {
-    size_t count = server->config->workers ? server->config->workers : cpu_count();
+    const struct config *config = server->snapshot->config;
+    size_t count = config->workers ? config->workers : cpu_count();
     server->workers = calloc(count, sizeof(struct worker *));
     if (!server->workers)
         return false;
     for (; server->worker_count < count; server->worker_count++) {
-        struct worker *worker = worker_new(server->config);
+        struct worker *worker = worker_new(server->snapshot);
         if (!worker)
             return false;
         server->workers[server->worker_count] = worker;
@@ -144,16 +146,16 @@ static void on_libevent_log(int severity, const char *message)
         log_debug("libevent: %s", message);
 }
 
-struct server *server_new(const struct config *config)
+struct server *server_new(struct snapshot *snapshot)
 {
     event_set_log_callback(on_libevent_log);
     raise_descriptor_limit();
-    if (!addresses_are_free(config))
+    if (!addresses_are_free(snapshot->config))
         return NULL;
     struct server *server = calloc(1, sizeof(*server));
     if (!server)
         return NULL;
-    server->config = config;
+    server->snapshot = snapshot_hold(snapshot);
     server->base = event_base_new();
     if (!server->base)
         log_error("cannot start: %s", strerror(errno));
@@ -181,18 +183,15 @@ bool server_start(struct server *server)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    const struct config *config = server->config;
-    int error = 0;
-    if (config->user_count &&
-        !(server->auth = auth_new(config->users, config->user_count, config->timeouts.login_cache_ms)))
-        error = -errno;
+    server->auth = auth_new();
+    int error = server->auth ? 0 : -errno;
     for (size_t i = 0; i < server->worker_count && !error; i++)
         error = worker_start(server->workers[i], server->auth);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error)
         log_error("cannot start a thread: %s", strerror(-error));
     else
-        log_listeners(config);
+        log_listeners(server->snapshot->config);
     return !error;
 }
 
@@ -224,5 +223,6 @@ void server_free(struct server *server)
     if (server->base)
         event_base_free(server->base);
     free(server->workers);
+    snapshot_release(server->snapshot);
     free(server);
 }

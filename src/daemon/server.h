@@ -6,11 +6,11 @@
 
 #include <stdbool.h>
 
-struct config;
+struct snapshot;
 struct server;
 
-/* Opens all that takes privileges, and starts no thread. `config` outlives it. NULL after lines in the log. */
-struct server *server_new(const struct config *config);
+/* Opens all that takes privileges, and starts no thread. NULL after lines in the log. */
+struct server *server_new(struct snapshot *snapshot);
 /* Starts to serve. false after a line in the log: a thread cannot be started. */
 bool server_start(struct server *server);
 /* Serves on until SIGTERM or SIGINT. */

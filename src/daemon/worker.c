@@ -155,7 +155,8 @@ static void *run(void *arg)
 
 int worker_start(struct worker *worker, struct auth *auth)
 {
-    if (auth && !(worker->env.logins = logins_new(auth, worker->env.config)))
+    worker->env.logins = logins_new(auth, worker->env.config->limits.failed_logins);
+    if (!worker->env.logins)
         return -ENOMEM;
     int error = pthread_create(&worker->thread, NULL, run, worker);
     worker->running = error == 0;
@@ -174,22 +175,14 @@ void worker_stop(struct worker *worker)
 
 /* ---- life ---- */
 
-static void init_ports(struct ports *ports, const struct config_ports *range, uint64_t rest_ms)
+static bool init_env(struct env *env, struct snapshot *snapshot, struct worker *worker)
 {
-    if (range->first)
-        *ports = (struct ports){range->first, range->last, .must_rest = true, .rest_ms = rest_ms};
-    else
-        ports_init_system(ports, rest_ms);
-}
-
-static bool init_env(struct env *env, const struct config *config, struct worker *worker)
-{
-    env->config = env->policy.config = config;
+    const struct config *config = snapshot->config;
+    ports_init_system(&env->system_ports);
+    (void)env_use(env, snapshot);
     env->clock_ms = env_clock_coarse;
     TAILQ_INIT(&env->sessions);
     TAILQ_INIT(&env->ended);
-    init_ports(&env->relay_ports, &config->udp.ports, config->udp.port_rest_ms);
-    init_ports(&env->external_ports, &config->udp.external_ports, config->udp.port_rest_ms);
     env->base = event_base_new();
     if (!env->base)
         return false;
@@ -204,17 +197,16 @@ static bool init_env(struct env *env, const struct config *config, struct worker
     env->pumps = pump_pool_new(true);
     env->dgrams = dgram_io_new(config->udp.offload == CONFIG_OFFLOAD_AUTO && dgram_io_can_offload());
     env->resolver = resolver_new(env->base, &options);
-    if (config->rule_count && !(env->rules = rules_compile(config->rules, config->rule_count)))
-        return false;
     if (!own_hosts_read(&env->policy.own))
         return false;
     return env->inbox && env->pumps && env->dgrams && env->resolver;
 }
 
-struct worker *worker_new(const struct config *config)
+struct worker *worker_new(struct snapshot *snapshot)
 {
+    const struct config *config = snapshot->config;
     struct worker *worker = calloc(1, sizeof(*worker) + config->listen_count * sizeof(struct listener));
-    if (!worker || !init_env(&worker->env, config, worker)) {
+    if (!worker || !init_env(&worker->env, snapshot, worker)) {
         log_error("cannot set up a worker: no memory, or no descriptors (ulimit -n)");
         worker_free(worker);
         return NULL;
@@ -247,7 +239,7 @@ void worker_free(struct worker *worker)
     }
     logins_free(env->logins);
     own_hosts_deinit(&env->policy.own);
-    rules_free(env->rules);
+    snapshot_release(env->snapshot);
     dgram_io_free(env->dgrams);
     pump_pool_free(env->pumps);
     free(worker);

@@ -8,12 +8,12 @@
 #include <stdbool.h>
 
 struct auth;
-struct config;
 struct metrics;
+struct snapshot;
 struct worker;
 
-/* Opens its listeners, whose addresses other workers may share; `config` outlives it. NULL after a line in the log. */
-struct worker *worker_new(const struct config *config);
+/* Opens its listeners, whose addresses other workers may share. NULL after a line in the log. */
+struct worker *worker_new(struct snapshot *snapshot);
 /* Starts its thread; `auth` outlives it. 0 or a negative errno. */
 int worker_start(struct worker *worker, struct auth *auth);
 /* Stops accepting, ends its sessions, and waits for its thread. */

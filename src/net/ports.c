@@ -17,9 +17,9 @@ static atomic_uint_least32_t *slot_of(const union netaddr *local)
     return &free_from[local->sa.sa_family == AF_INET6][netaddr_port(local)];
 }
 
-void ports_init_system(struct ports *ports, uint64_t rest_ms)
+void ports_init_system(struct ports *ports)
 {
-    *ports = (struct ports){.first = 32768, .last = 60999, .rest_ms = rest_ms}; /* Linux's own default */
+    *ports = (struct ports){.first = 32768, .last = 60999}; /* Linux's own default */
     FILE *file = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
     if (!file)
         return;

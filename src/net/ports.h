@@ -18,7 +18,7 @@ struct ports {
 };
 
 /* The range that the system gives to outgoing connections (net.ipv4.ip_local_port_range). */
-void ports_init_system(struct ports *ports, uint64_t rest_ms);
+void ports_init_system(struct ports *ports);
 
 /* Binds `fd` to the host of `local` and a free port, which `local` gets. 0 or a negative errno (-EADDRINUSE: none is
  * free, which is found out without asking for each). Which ports are taken is known to the whole process; any thread

@@ -9,9 +9,6 @@
 #include <sys/random.h>
 
 struct auth {
-    const struct config_user **users; /* by name */
-    size_t user_count;
-    uint64_t remember_ms;
     uint8_t key[LOGIN_KEY_LEN]; /* of all proofs, never written anywhere */
     pthread_t helper;
     pthread_mutex_t lock; /* of all below */
@@ -24,37 +21,23 @@ struct auth {
     struct crypt_data crypt;   /* 32 KiB */
 };
 
-static int by_name(const void *a, const void *b)
-{
-    const struct config_user *const *left = a, *const *right = b;
-    return strcmp((*left)->name, (*right)->name);
-}
-
-static int is_named(const void *name, const void *user)
-{
-    return strcmp(name, (*(const struct config_user *const *)user)->name);
-}
-
 /* For somebody who does not exist: always the same user for the same name, so that it costs what a check of a user may
  * cost, however many methods there are. */
-static const struct config_user *stand_in(const struct auth *auth, const char *name)
+static const struct config_user *stand_in(const struct auth *auth, const struct users *users, const char *name)
 {
     const struct login_proof digest = login_proof_make(auth->key, name, "", "");
     uint32_t number;
     memcpy(&number, digest.mac, sizeof(number));
-    return auth->users[number % auth->user_count];
+    return users->by_name[number % users->count];
 }
 
 /* Whose hash a password is held against; `*known` tells whether there is such a user. NULL: there is none at all. */
-static const struct config_user *find_user(const struct auth *auth, const char *name, bool *known)
+static const struct config_user *find_user(const struct auth *auth, const struct users *users, const char *name,
+                                           bool *known)
 {
-    *known = false;
-    if (auth->user_count == 0)
-        return NULL;
-    const struct config_user *const *found =
-        bsearch(name, auth->users, auth->user_count, sizeof(const struct config_user *), is_named);
+    const struct config_user *found = users_find(users, name);
     *known = found != NULL;
-    return found ? *found : stand_in(auth, name);
+    return found || users->count == 0 ? found : stand_in(auth, users, name);
 }
 
 /* How long it takes must not tell how much of it fits. */
@@ -80,7 +63,7 @@ static bool check_hash(struct auth *auth, const char *password, const char *expe
 static enum auth_verdict check(struct auth *auth, struct auth_job *job)
 {
     bool known;
-    const struct config_user *user = find_user(auth, job->user, &known);
+    const struct config_user *user = find_user(auth, job->users, job->user, &known);
     if (!user)
         return AUTH_WRONG;
     const struct login_proof proof = login_proof_make(auth->key, job->user, user->password, job->password);
@@ -90,7 +73,7 @@ static enum auth_verdict check(struct auth *auth, struct auth_job *job)
     bool fits = check_hash(auth, job->password, user->password);
     if (!fits || !known)
         return AUTH_WRONG;
-    job->right_until_ms = job->now_ms + auth->remember_ms;
+    job->right_until_ms = job->now_ms + job->remember_ms;
     login_cache_add(auth->cache, &proof, job->right_until_ms);
     return AUTH_RIGHT;
 }
@@ -149,36 +132,29 @@ static void discard(struct auth *auth)
     pthread_cond_destroy(&auth->changed);
     pthread_mutex_destroy(&auth->lock);
     login_cache_free(auth->cache);
-    free(auth->users);
     explicit_bzero(auth, sizeof(*auth));
     free(auth);
 }
 
-static int set_up(struct auth *auth, const struct config_user *users, size_t count)
+static int set_up(struct auth *auth)
 {
-    auth->users = calloc(count + 1, sizeof(const struct config_user *));
     auth->cache = login_cache_new();
-    if (!auth->users || !auth->cache)
+    if (!auth->cache)
         return ENOMEM;
     if (getrandom(auth->key, sizeof(auth->key), 0) != sizeof(auth->key))
         return errno;
-    for (size_t i = 0; i < count; i++)
-        auth->users[i] = &users[i];
-    qsort(auth->users, count, sizeof(const struct config_user *), by_name);
-    auth->user_count = count;
     return start_helper(auth);
 }
 
-struct auth *auth_new(const struct config_user *users, size_t count, uint64_t remember_ms)
+struct auth *auth_new(void)
 {
     struct auth *auth = calloc(1, sizeof(*auth));
     if (!auth)
         return NULL;
-    auth->remember_ms = remember_ms;
     auth->end = &auth->first;
     pthread_mutex_init(&auth->lock, NULL);
     pthread_cond_init(&auth->changed, NULL);
-    int error = set_up(auth, users, count);
+    int error = set_up(auth);
     if (error) {
         discard(auth);
         errno = error;
@@ -199,10 +175,11 @@ void auth_free(struct auth *auth)
     discard(auth);
 }
 
-struct login_proof auth_proof(const struct auth *auth, const char *user, const char *password)
+struct login_proof auth_proof(const struct auth *auth, const struct users *users, const char *user,
+                              const char *password)
 {
     bool known;
-    const struct config_user *found = find_user(auth, user, &known);
+    const struct config_user *found = find_user(auth, users, user, &known);
     return login_proof_make(auth->key, user, found ? found->password : "", password);
 }
 

@@ -10,8 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "conf/config.h"
 #include "policy/login_cache.h"
+#include "policy/users.h"
 
 struct auth;
 
@@ -21,12 +21,13 @@ enum auth_verdict {
     AUTH_RIGHT,
 };
 
-/* One check. The owner fills in name, password, now_ms and done, and keeps the job until `done` was called. `done` runs
- * on the helper thread: it hands the job back to its owner's thread and does nothing else. The password is wiped
- * before. */
+/* One check. The owner fills in what stands before `abandoned`, and keeps the job and its users until `done` was
+ * called. `done` runs on the helper thread: it hands the job back to its owner's thread and does nothing else. The
+ * password is wiped before. */
 struct auth_job {
+    const struct users *users;     /* who may log in, when this was asked */
     char user[256], password[256]; /* ended by NUL */
-    uint64_t now_ms;
+    uint64_t now_ms, remember_ms;  /* how long it counts when it is right */
     void (*done)(struct auth_job *job);
     atomic_bool abandoned; /* the owner may set it at any time: nobody waits for the answer, so spare the check */
     enum auth_verdict verdict;
@@ -36,12 +37,13 @@ struct auth_job {
 
 #define AUTH_QUEUE_MAX 256
 
-/* `users` must outlive it; a right login counts for `remember_ms`. NULL when the thread cannot be started (errno). */
-struct auth *auth_new(const struct config_user *users, size_t count, uint64_t remember_ms);
+/* NULL when the thread cannot be started (errno). */
+struct auth *auth_new(void);
 /* Waits for the check in hand; jobs still queued are answered "unchecked". */
 void auth_free(struct auth *auth);
 /* What a login_cache knows this login by; from any thread. */
-struct login_proof auth_proof(const struct auth *auth, const char *user, const char *password);
+struct login_proof auth_proof(const struct auth *auth, const struct users *users, const char *user,
+                              const char *password);
 /* false: the queue is full, the job is as it was and `done` will not be called. */
 bool auth_submit(struct auth *auth, struct auth_job *job);
 

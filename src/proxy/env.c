@@ -8,3 +8,30 @@ uint64_t env_clock_coarse(void)
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
+
+static struct ports ports_from(const struct ports *system, const struct config_ports *range, uint64_t rest_ms)
+{
+    struct ports ports = *system;
+    if (range->first)
+        ports = (struct ports){.first = range->first, .last = range->last, .must_rest = true};
+    ports.rest_ms = rest_ms;
+    return ports;
+}
+
+static void use_ports(struct env *env)
+{
+    uint64_t rest_ms = env->config->udp.port_rest_ms;
+    env->relay_ports = ports_from(&env->system_ports, &env->config->udp.ports, rest_ms);
+    env->external_ports = ports_from(&env->system_ports, &env->config->udp.external_ports, rest_ms);
+}
+
+struct snapshot *env_use(struct env *env, struct snapshot *snapshot)
+{
+    struct snapshot *before = env->snapshot;
+    env->snapshot = snapshot ? snapshot_hold(snapshot) : NULL;
+    env->config = env->policy.config = snapshot ? snapshot->config : NULL;
+    env->rules = snapshot ? snapshot->rules : NULL;
+    if (snapshot)
+        use_ports(env);
+    return before;
+}

@@ -1,6 +1,6 @@
 /*
- * What a session needs from its worker. One per worker thread; everything in it belongs to that thread, but for
- * `config`, which is shared and does not change.
+ * What a session needs from its worker. One per worker thread; everything in it belongs to that thread, but for the
+ * snapshot, which is shared and does not change: a reload puts another in its place (review.h).
  */
 #ifndef CONESOCKS_PROXY_ENV_H
 #define CONESOCKS_PROXY_ENV_H
@@ -16,6 +16,7 @@
 #include "conf/config.h"
 #include "net/dgram_io.h"
 #include "net/ports.h"
+#include "policy/snapshot.h"
 #include "policy/verdict.h"
 
 struct event_base;
@@ -29,14 +30,15 @@ TAILQ_HEAD(session_list, session);
 
 struct env {
     struct event_base *base;
-    const struct config *config;
+    struct snapshot *snapshot;   /* in force: see env_use() */
+    const struct config *config; /* the snapshot's, like its rules: not to be kept from one event to the next */
+    const struct rules *rules;   /* NULL: there are none */
     struct policy policy;
-    struct rules *rules;   /* NULL: there are none */
-    struct logins *logins; /* NULL when there are no users */
+    struct logins *logins;
     struct resolver *resolver;
     struct inbox *inbox;
     struct pump_pool *pumps;
-    struct ports relay_ports, external_ports;
+    struct ports system_ports, relay_ports, external_ports;
     uint64_t (*clock_ms)(void); /* monotonic: nothing expires when the wall clock jumps */
     struct metrics metrics;
 
@@ -56,6 +58,10 @@ static inline uint64_t env_now(const struct env *env)
 {
     return env->clock_ms();
 }
+
+/* Puts a snapshot in force, which the env holds from now on; the caller takes over what it held before, to release it.
+ * NULL: none. What lives by the old one is the caller's to change. */
+struct snapshot *env_use(struct env *env, struct snapshot *snapshot);
 
 /* CLOCK_MONOTONIC_COARSE, in milliseconds: a few milliseconds behind, and nearly free. */
 uint64_t env_clock_coarse(void);

@@ -20,6 +20,7 @@ struct login {
     struct inbox_item item;
     TAILQ_ENTRY(login) link;
     struct env *env;
+    struct snapshot *snapshot; /* whose users it is about */
     union netaddr client;
     struct login_proof proof;
     login_done *done; /* NULL: cancelled */
@@ -34,14 +35,14 @@ struct logins {
     struct log_limit throttled_log, busy_log; /* by themselves, so that a flood of other lines does not hide them */
 };
 
-struct logins *logins_new(struct auth *auth, const struct config *config)
+struct logins *logins_new(struct auth *auth, uint32_t failed_logins)
 {
     struct logins *logins = calloc(1, sizeof(*logins));
     if (!logins)
         return NULL;
     logins->auth = auth;
     logins->cache = login_cache_new();
-    logins->throttle = throttle_new(config->limits.failed_logins);
+    logins->throttle = throttle_new(failed_logins);
     TAILQ_INIT(&logins->pending);
     if (logins->cache && logins->throttle)
         return logins;
@@ -60,6 +61,7 @@ void logins_free(struct logins *logins)
 
 static void discard(struct login *login)
 {
+    snapshot_release(login->snapshot);
     explicit_bzero(login, sizeof(*login)); /* the password */
     free(login);
 }
@@ -152,7 +154,7 @@ static enum login_outcome ask(struct login *login)
     struct env *env = login->env;
     struct logins *logins = env->logins;
     struct auth_job *job = &login->job;
-    login->proof = auth_proof(logins->auth, job->user, job->password);
+    login->proof = auth_proof(logins->auth, job->users, job->user, job->password);
     if (login_cache_find(logins->cache, &login->proof, job->now_ms)) {
         metrics_add(&env->metrics.auth_cached_total, 1);
         return LOGIN_RIGHT;
@@ -182,7 +184,10 @@ enum login_outcome login_begin(struct login **login, struct env *env, const unio
     }
     memcpy(new->job.user, given->user, given->user_len);
     memcpy(new->job.password, given->password, given->password_len);
+    new->snapshot = snapshot_hold(env->snapshot);
+    new->job.users = &new->snapshot->users;
     new->job.now_ms = env_now(env);
+    new->job.remember_ms = env->config->timeouts.login_cache_ms;
     new->job.done = hand_back;
     new->item.run = on_checked;
     new->env = env;

@@ -9,7 +9,6 @@
 #include "conesocks/socks5.h"
 
 struct auth;
-struct config;
 struct env;
 struct login;
 struct logins;
@@ -23,8 +22,9 @@ enum login_outcome {
     LOGIN_BUSY,      /* too many are waiting for the helper thread, or there is no memory */
 };
 
-/* What a worker knows about logins. `auth` and `config` outlive it. NULL: no memory. */
-struct logins *logins_new(struct auth *auth, const struct config *config);
+/* What a worker knows about logins. `auth` outlives it; so many may fail as limits.failed_logins says. NULL: no memory.
+ */
+struct logins *logins_new(struct auth *auth, uint32_t failed_logins);
 /* After the worker's inbox is empty for good. */
 void logins_free(struct logins *logins);
 

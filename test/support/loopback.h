@@ -83,8 +83,8 @@ static inline int begin(void **state)
     TAILQ_INIT(&env.ended);
     env.config = env.policy.config = &config;
     env.clock_ms = test_clock;
-    ports_init_system(&env.relay_ports, 0);
-    ports_init_system(&env.external_ports, 0);
+    ports_init_system(&env.relay_ports);
+    ports_init_system(&env.external_ports);
     env.base = event_base_new();
     event_assign(&env.reaper, env.base, -1, 0, on_reap, NULL);
     const union netaddr nowhere = at("127.0.0.1", 9);

@@ -63,6 +63,18 @@ static void free_user(struct config_user *gone)
 static struct config_user users[6];
 #define USERS (sizeof(users) / sizeof(users[0]))
 
+/* Those of the auth that was started last, and how long what they get right counts. */
+static struct users known;
+static uint64_t remember_ms;
+
+static struct auth *start_auth(const struct config_user *list, size_t count, uint64_t remembered_ms)
+{
+    users_deinit(&known);
+    assert_true(users_init(&known, list, count));
+    remember_ms = remembered_ms;
+    return auth_new();
+}
+
 static int make_users(void **state)
 {
     (void)state;
@@ -81,6 +93,7 @@ static int free_users(void **state)
     (void)state;
     for (size_t i = 0; i < USERS; i++)
         free_user(&users[i]);
+    users_deinit(&known);
     return 0;
 }
 
@@ -102,6 +115,8 @@ static void prepare(struct wish *wish, const char *user, const char *password)
 {
     memset(wish, 0, sizeof(*wish));
     sem_init(&wish->answered, 0, 0);
+    wish->job.users = &known;
+    wish->job.remember_ms = remember_ms;
     strcpy(wish->job.user, user);
     strcpy(wish->job.password, password);
     wish->job.done = on_done;
@@ -127,7 +142,7 @@ static bool accepts(struct auth *auth, const char *user, const char *password)
 static void accepts_only_the_right_password(void **state)
 {
     (void)state;
-    struct auth *auth = auth_new(users, USERS, 0);
+    struct auth *auth = start_auth(users, USERS, 0);
     assert_non_null(auth);
     assert_true(accepts(auth, "alice", "wonderland"));
     assert_false(accepts(auth, "alice", "wonderlanD"));
@@ -148,7 +163,7 @@ static void accepts_only_the_right_password(void **state)
 static void accepts_nothing_for_a_hash_that_is_none(void **state)
 {
     (void)state;
-    struct auth *auth = auth_new(users, USERS, 0);
+    struct auth *auth = start_auth(users, USERS, 0);
     for (size_t i = 4; i < USERS; i++) {
         assert_false(accepts(auth, users[i].name, ""));
         assert_false(accepts(auth, users[i].name, users[i].password));
@@ -162,7 +177,7 @@ static void accepts_nothing_for_a_hash_that_is_none(void **state)
 static void row_49_unknown_users_cost_the_same(void **state)
 {
     (void)state;
-    struct auth *auth = auth_new(users, USERS, 0);
+    struct auth *auth = start_auth(users, USERS, 0);
     size_t like[USERS] = {0};
     for (int i = 0; i < 100; i++) {
         char name[16], first[CRYPT_OUTPUT_SIZE];
@@ -189,7 +204,7 @@ static void row_49_unknown_users_cost_the_same(void **state)
 static void an_unknown_user_has_no_password(void **state)
 {
     (void)state;
-    struct auth *auth = auth_new(users, 1, 60000);
+    struct auth *auth = start_auth(users, 1, 60000);
     assert_true(accepts(auth, "alice", "wonderland"));
     assert_false(accepts(auth, "mallory", "wonderland"));
     assert_string_equal(last_setting, users[0].password);
@@ -200,7 +215,7 @@ static void an_unknown_user_has_no_password(void **state)
 static void accepts_nobody_without_users(void **state)
 {
     (void)state;
-    struct auth *auth = auth_new(NULL, 0, 0);
+    struct auth *auth = start_auth(NULL, 0, 0);
     assert_false(accepts(auth, "alice", "wonderland"));
     auth_free(auth);
 }
@@ -210,7 +225,7 @@ static void ends_with_a_full_queue(void **state)
 {
     (void)state;
     static struct wish first, queued[AUTH_QUEUE_MAX], refused;
-    struct auth *auth = auth_new(users, USERS, 0);
+    struct auth *auth = start_auth(users, USERS, 0);
     atomic_store(&hold, true);
     prepare(&first, "alice", "wonderland");
     assert_true(auth_submit(auth, &first.job));
@@ -239,7 +254,7 @@ static void answers_in_order_and_goes_on(void **state)
 {
     (void)state;
     static struct wish wishes[8];
-    struct auth *auth = auth_new(users, USERS, 0);
+    struct auth *auth = start_auth(users, USERS, 0);
     for (int round = 0; round < 3; round++) { /* the queue runs empty in between */
         for (int i = 0; i < 8; i++) {
             prepare(&wishes[i], "alice", i % 2 ? "wrong" : "wonderland");
@@ -259,7 +274,7 @@ static void abandoned_jobs_are_not_checked(void **state)
 {
     (void)state;
     static struct wish first, left[AUTH_QUEUE_MAX - 1], stays;
-    struct auth *auth = auth_new(users, USERS, 0);
+    struct auth *auth = start_auth(users, USERS, 0);
     atomic_store(&hold, true);
     prepare(&first, "alice", "wonderland");
     assert_true(auth_submit(auth, &first.job));
@@ -298,7 +313,7 @@ static struct wish ask_at(struct auth *auth, uint64_t now_ms, const char *name, 
 static void a_right_login_is_hashed_once_in_a_while(void **state)
 {
     (void)state;
-    struct auth *auth = auth_new(users, USERS, 60000);
+    struct auth *auth = start_auth(users, USERS, 60000);
     int before = atomic_load(&checks);
     struct wish wish = ask_at(auth, 1000, "alice", "wonderland");
     assert_int_equal(wish.job.right_until_ms, 61000);
@@ -317,7 +332,7 @@ static void a_right_login_is_hashed_once_in_a_while(void **state)
 static void a_wrong_login_is_hashed_each_time(void **state)
 {
     (void)state;
-    struct auth *auth = auth_new(users, USERS, 60000);
+    struct auth *auth = start_auth(users, USERS, 60000);
     assert_int_equal(ask_at(auth, 1, "alice", "wonderland").job.verdict, AUTH_RIGHT);
     int before = atomic_load(&checks);
     for (int i = 0; i < 3; i++) {
@@ -350,9 +365,9 @@ static void a_proof_is_of_user_hash_and_password(void **state)
     assert_false(same_proof(proof, login_proof_make(key, "alice", "hashp", "assword")));
     assert_false(same_proof(proof, login_proof_make(key, "alicehashpassword", "", "")));
 
-    struct auth *first = auth_new(users, USERS, 1), *second = auth_new(users, USERS, 1);
-    assert_true(same_proof(auth_proof(first, "bob", "x"), auth_proof(first, "bob", "x")));
-    assert_false(same_proof(auth_proof(first, "bob", "x"), auth_proof(second, "bob", "x")));
+    struct auth *first = start_auth(users, USERS, 1), *second = start_auth(users, USERS, 1);
+    assert_true(same_proof(auth_proof(first, &known, "bob", "x"), auth_proof(first, &known, "bob", "x")));
+    assert_false(same_proof(auth_proof(first, &known, "bob", "x"), auth_proof(second, &known, "bob", "x")));
     auth_free(first);
     auth_free(second);
 }
@@ -367,7 +382,7 @@ static void finds_each_of_many_users(void **state)
         snprintf(name, sizeof(name), "u%d", i * 7919 % 500);
         many[i] = user(name, shared);
     }
-    struct auth *auth = auth_new(many, 500, 0);
+    struct auth *auth = start_auth(many, 500, 0);
     assert_true(accepts(auth, "u0", "shared"));
     assert_true(accepts(auth, "u499", "shared"));
     assert_true(accepts(auth, "u250", "shared"));
@@ -383,7 +398,7 @@ static void frees_nothing(void **state)
 {
     (void)state;
     auth_free(NULL);
-    auth_free(auth_new(users, USERS, 0));
+    auth_free(start_auth(users, USERS, 0));
 }
 
 static void hashes_what_it_accepts(void **state)
@@ -397,7 +412,7 @@ static void hashes_what_it_accepts(void **state)
         assert_memory_equal(made, "$y$", 3);
         assert_string_not_equal(made, again); /* salted */
         struct config_user carol = user("carol", made);
-        struct auth *auth = auth_new(&carol, 1, 0);
+        struct auth *auth = start_auth(&carol, 1, 0);
         assert_true(accepts(auth, "carol", passwords[i]));
         assert_false(accepts(auth, "carol", "Secret"));
         auth_free(auth);

@@ -319,7 +319,7 @@ static int end(void **state)
 int main(void)
 {
     static bool plain = false, offload = true;
-    ports_init_system(&ports, 0);
+    ports_init_system(&ports);
     for (size_t i = 0; i < sizeof(payload); i++)
         payload[i] = (uint8_t)(i * 7 + i / 251);
 #define TEST(name)                                                                                                     \

@@ -31,7 +31,7 @@ static void the_range_is_the_systems(void **state)
 {
     (void)state;
     struct ports ports;
-    ports_init_system(&ports, 0);
+    ports_init_system(&ports);
     assert_true(ports.first >= 1 && ports.first <= ports.last);
 }
 
@@ -120,7 +120,7 @@ static void ports_are_not_in_order(void **state)
 {
     (void)state;
     struct ports ports;
-    ports_init_system(&ports, 0);
+    ports_init_system(&ports);
     int ascending = 0;
     unsigned before = 0;
     for (int i = 0; i < 20; i++) {
@@ -138,7 +138,7 @@ static void a_host_that_is_not_ours_is_an_error(void **state)
 {
     (void)state;
     struct ports ports;
-    ports_init_system(&ports, 0);
+    ports_init_system(&ports);
     union netaddr local;
     assert_true(netaddr_parse(&local, "192.0.2.1", 0));
     int fd = udp();

@@ -355,6 +355,8 @@ char *crypt_r(const char *phrase, const char *setting, struct crypt_data *data)
     return real(phrase, setting, data);
 }
 
+static struct snapshot snapshot; /* of this test's own, so never let go of for good */
+
 static int begin_with_users(void **state)
 {
     struct crypt_data data = {0};
@@ -363,8 +365,12 @@ static int begin_with_users(void **state)
     free(setting);
     begin(state);
     config.limits.failed_logins = 3;
-    auth = auth_new(&user, 1, 60000);
-    env.logins = logins_new(auth, &config);
+    config.timeouts.login_cache_ms = 60000;
+    snapshot = (struct snapshot){.config = &config, .holders = 1};
+    assert_true(users_init(&snapshot.users, &user, 1));
+    auth = auth_new();
+    env.snapshot = &snapshot;
+    env.logins = logins_new(auth, config.limits.failed_logins);
     assert_true(auth && env.logins);
     return 0;
 }
@@ -375,6 +381,7 @@ static int end_with_users(void **state)
     auth = NULL;
     end(state);
     logins_free(env.logins);
+    users_deinit(&snapshot.users);
     free(user.password);
     return 0;
 }
@@ -574,6 +581,7 @@ static void a_full_queue_says_nothing_of_the_password(void **state)
     for (size_t i = 0; i <= AUTH_QUEUE_MAX; i++) {
         jobs[i].done = forget_job;
         atomic_store(&jobs[i].abandoned, i > 0);
+        jobs[i].users = &snapshot.users;
         assert_true(auth_submit(auth, &jobs[i]));
         if (i == 0)
             sem_wait(&held); /* in the helper's hands, so that the queue is the others' */

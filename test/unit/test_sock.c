@@ -233,7 +233,7 @@ static void loopback_has_a_route(void **state)
 
 int main(void)
 {
-    ports_init_system(&ports, 0);
+    ports_init_system(&ports);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_connection_is_accepted_and_has_two_ends),
         cmocka_unit_test(a_mapped_peer_is_unmapped),
