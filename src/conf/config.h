@@ -80,6 +80,13 @@ struct config_rule {
 /* Whether files and system calls are out of reach that relaying does not take. */
 enum config_sandbox { CONFIG_SANDBOX_OFF, CONFIG_SANDBOX_ON };
 
+/* What clients are told to send their datagrams to. All zero: where their control connection has led to. */
+struct config_advertise {
+    char *name;            /* a host name, to be resolved; NULL: none */
+    bool automatic;        /* the address that this host's default route starts from */
+    union netaddr address; /* AF_UNSPEC: none */
+};
+
 struct config_listener {
     union netaddr address; /* with port */
     enum config_auth auth; /* as the file says */
@@ -100,14 +107,16 @@ struct config {
     char *users_file;          /* NULL: none */
     struct config_rule *rules; /* the first that matches decides; when none does, `reach` */
     size_t rule_count;
-    enum config_reach reach;
+    enum config_reach reach; /* as the file says */
+    enum config_reach reach_in_force;
     struct {
         bool enabled;
         enum config_filtering filtering;
         uint64_t idle_ms; /* 0 = no limit, else at least 120,000 (RFC 4787 REQ-5) */
         uint64_t rebind_after_ms;
         struct config_ports ports, external_ports; /* 0: any, at random */
-        uint64_t port_rest_ms;                     /* 0 = none */
+        struct config_advertise advertise_v4, advertise_v6;
+        uint64_t port_rest_ms; /* 0 = none */
         enum config_offload offload;
     } udp;
     struct {

@@ -160,11 +160,24 @@ static void check_rules(const struct context *context, const struct config *conf
     }
 }
 
+static bool is_set(const struct config_advertise *advertise)
+{
+    return advertise->name || advertise->automatic || advertise->address.sa.sa_family != AF_UNSPEC;
+}
+
+/* Behind a NAT or a balancer everybody may seem to come from a private network: that no longer tells who is at home. */
+static enum config_reach reach_in_force(const struct config *config)
+{
+    bool behind = is_set(&config->udp.advertise_v4) || is_set(&config->udp.advertise_v6);
+    return config->reach == CONFIG_REACH_AUTO && behind ? CONFIG_REACH_PUBLIC : config->reach;
+}
+
 bool consistent_check(struct config *config, yaml_document_t *document, struct report *report)
 {
     const struct context context = {document, report};
     unsigned before = report->error_count;
     bool any_password = false;
+    config->reach_in_force = reach_in_force(config);
     for (size_t i = 0; i < config->listen_count; i++) {
         struct config_listener *listener = &config->listen[i];
         listener->need_password =

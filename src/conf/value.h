@@ -18,6 +18,12 @@ extern const struct value_type value_port;       /* the port of a union netaddr 
 extern const struct value_type
     value_server; /* union netaddr: address, address:port, [v6]:port; port 53 when left out */
 
+/* struct config_advertise: see value_host.c. */
+extern const struct value_type value_advertise_v4, value_advertise_v6;
+
+/* A host name whose last label cannot be mistaken for a part of an address. */
+bool value_is_name(const char *name);
+
 /* Of a rule: see value_rule.c. */
 extern const struct value_type value_network; /* struct config_network: 10.0.0.0/8, 192.0.2.1, 2001:db8::/32 */
 extern const struct value_type value_target;  /* struct config_target: a network, name, .domain, private or any */

@@ -66,31 +66,6 @@ const struct value_type value_network = {.name = "network",
 
 /* ---- target ---- */
 
-/* A host name whose last label cannot be mistaken for a part of an address. */
-static bool is_name(const char *name)
-{
-    size_t len = strlen(name), label = 0;
-    bool digits = true;
-    if (len == 0 || len > 253)
-        return false;
-    for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char)name[i];
-        if (c == '.') {
-            if (label == 0)
-                return false;
-            label = 0;
-            digits = true;
-        } else if (isalnum(c) || c == '-' || c == '_') {
-            digits &= isdigit(c) != 0;
-            if (++label > 63)
-                return false;
-        } else {
-            return false;
-        }
-    }
-    return label > 0 && !digits;
-}
-
 static const char *target_parse(const struct schema_row *row, const char *text, void *field)
 {
     struct config_target target = {.kind = CONFIG_TARGET_NETWORK};
@@ -99,7 +74,7 @@ static const char *target_parse(const struct schema_row *row, const char *text, 
         target.kind = CONFIG_TARGET_ANY;
     } else if (strcmp(text, "private") == 0) {
         target.kind = CONFIG_TARGET_PRIVATE;
-    } else if (is_name(text + suffix)) {
+    } else if (value_is_name(text + suffix)) {
         target.kind = suffix ? CONFIG_TARGET_SUFFIX : CONFIG_TARGET_NAME;
         target.name = strdup(text);
         if (!target.name)

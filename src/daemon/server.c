@@ -15,6 +15,7 @@
 #include "base/metrics.h"
 #include "base/util.h"
 #include "conf/config.h"
+#include "daemon/advertise.h"
 #include "daemon/worker.h"
 #include "net/ports.h"
 #include "net/sock.h"
@@ -150,7 +151,7 @@ struct server *server_new(struct snapshot *snapshot)
 {
     event_set_log_callback(on_libevent_log);
     raise_descriptor_limit();
-    if (!addresses_are_free(snapshot->config))
+    if (!addresses_are_free(snapshot->config) || !advertise_find(snapshot))
         return NULL;
     struct server *server = calloc(1, sizeof(*server));
     if (!server)

@@ -146,14 +146,20 @@ void sock_abort(int fd)
     close(fd);
 }
 
-bool sock_has_route(const union netaddr *address)
+union netaddr sock_source_for(const union netaddr *address)
 {
+    union netaddr to = *address, source = {0};
     int fd = socket(address->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        return false;
-    union netaddr to = *address;
+        return source;
     netaddr_set_port(&to, 9); /* any port: connecting a UDP socket sends nothing */
-    bool routed = connect(fd, &to.sa, netaddr_len(&to)) == 0;
+    if (connect(fd, &to.sa, netaddr_len(&to)) == 0)
+        source = sock_local(fd);
     close(fd);
-    return routed;
+    return source;
+}
+
+bool sock_has_route(const union netaddr *address)
+{
+    return sock_source_for(address).sa.sa_family != AF_UNSPEC;
 }

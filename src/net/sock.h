@@ -49,7 +49,9 @@ bool sock_is_lost(int fd);
 /* Closes with a reset, so that the peer does not take a broken stream for a complete one. */
 void sock_abort(int fd);
 
-/* Whether a datagram to `address` would find a route. */
+/* The address that a datagram to `address` would leave from, by its route; AF_UNSPEC: there is none. */
+union netaddr sock_source_for(const union netaddr *address);
+/* Whether it would find a route. */
 bool sock_has_route(const union netaddr *address);
 
 #endif

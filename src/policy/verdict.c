@@ -33,10 +33,17 @@ static bool is_meant(const struct rules_match *match, const union netaddr *canon
     return match->bits > 0 && match->bits >= special;
 }
 
+/* What the world takes for this host, of a family. */
+static const union netaddr *advertised(const struct policy *policy, const union netaddr *canonical)
+{
+    return canonical->sa.sa_family == AF_INET ? &policy->advertised_v4 : &policy->advertised_v6;
+}
+
 static enum verdict_code judge(const struct policy *policy, const struct subject *subject, const char *name,
                                const union netaddr *canonical, struct verdict *verdict)
 {
-    bool own = own_hosts_contain(&policy->own, canonical);
+    bool own =
+        own_hosts_contain(&policy->own, canonical) || netaddr_equal_host(advertised(policy, canonical), canonical);
     if ((own || verdict->place == REACH_LOOPBACK) && is_loop(policy, subject, canonical))
         return VERDICT_LOOP;
     if (subject->rules) {
@@ -50,10 +57,10 @@ static enum verdict_code judge(const struct policy *policy, const struct subject
         }
     }
     if (own && !is_mapping(policy, subject, canonical) &&
-        reach_for(policy->config->reach, &subject->client) != CONFIG_REACH_ALL)
+        reach_for(policy->config->reach_in_force, &subject->client) != CONFIG_REACH_ALL)
         return VERDICT_OWN;
     enum reach_place place;
-    if (own || reach_allowed(policy->config->reach, &subject->client, canonical, &place))
+    if (own || reach_allowed(policy->config->reach_in_force, &subject->client, canonical, &place))
         return VERDICT_ALLOWED;
     return VERDICT_REACH;
 }

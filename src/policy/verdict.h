@@ -32,6 +32,7 @@ struct verdict {
 struct policy {
     const struct config *config;
     struct own_hosts own;
+    union netaddr advertised_v4, advertised_v6; /* AF_UNSPEC: none */
 };
 
 /* `to` is the address to be used, with its port; `name` what was asked for, NULL when that was the address. */

@@ -31,7 +31,10 @@ struct snapshot *env_use(struct env *env, struct snapshot *snapshot)
     env->snapshot = snapshot ? snapshot_hold(snapshot) : NULL;
     env->config = env->policy.config = snapshot ? snapshot->config : NULL;
     env->rules = snapshot ? snapshot->rules : NULL;
-    if (snapshot)
+    if (snapshot) {
+        env->policy.advertised_v4 = snapshot->advertised_v4;
+        env->policy.advertised_v6 = snapshot->advertised_v6;
         use_ports(env);
+    }
     return before;
 }

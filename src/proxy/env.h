@@ -50,8 +50,9 @@ struct env {
     struct session_list sessions; /* alive */
     struct session_list ended;    /* to be freed once their callbacks have returned, by `reaper` */
     struct event reaper;
-    struct log_limit strangers_log; /* lines about those who never asked for anything */
-    struct log_limit refusals_log;  /* about what policy denies */
+    struct log_limit strangers_log;     /* lines about those who never asked for anything */
+    struct log_limit refusals_log;      /* about what policy denies */
+    struct log_limit private_relay_log; /* about clients that are told what they do not reach */
 };
 
 static inline uint64_t env_now(const struct env *env)

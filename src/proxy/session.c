@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "net/sock.h"
 #include "proxy/address.h"
+#include "proxy/advertised.h"
 #include "proxy/assoc.h"
 #include "proxy/env.h"
 #include "proxy/login.h"
@@ -236,7 +237,8 @@ static void begin_assoc(struct session *session, const struct socks5_addr *hint)
         refuse_request(session, SOCKS5_REPLY_GENERAL_FAILURE, why);
         return;
     }
-    if (grant(session, &assoc_flow(session->assoc)->relay))
+    const union netaddr told = advertised_relay(env, &session->peer, &assoc_flow(session->assoc)->relay);
+    if (grant(session, &told))
         session->state = SESSION_ASSOCIATED;
 }
 

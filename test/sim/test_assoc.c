@@ -442,7 +442,7 @@ static void what_is_refused_later_is_refused(void **state)
     union netaddr private = addr("10.0.0.9", 53);
     from_client(&private, "x");
     expect_up(&private, "x");
-    world_config.reach = CONFIG_REACH_PUBLIC; /* row 26: judged per datagram */
+    world_config.reach_in_force = CONFIG_REACH_PUBLIC; /* row 26: judged per datagram */
     from_client(&private, "x");
     expect_nothing();
     assert_int_equal(flow()->dropped[DROP_REFUSED], 1);
@@ -701,7 +701,7 @@ static void it_ends_while_a_name_is_being_resolved(void **state)
 static void row_25_a_name_is_judged_by_its_address(void **state)
 {
     (void)state;
-    world_config.reach = CONFIG_REACH_PUBLIC;
+    world_config.reach_in_force = CONFIG_REACH_PUBLIC;
     open_plain();
     from_client_by_name("inside.example", 53, "x");
     world_answer("inside.example", AF_INET, RESOLVER_FOUND, "10.0.0.9");

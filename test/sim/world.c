@@ -75,7 +75,7 @@ void world_begin(void)
 {
     memset(&world_env, 0, sizeof(world_env));
     world_config = (struct config){
-        .reach = CONFIG_REACH_ALL,
+        .reach_in_force = CONFIG_REACH_ALL,
         .udp = {.enabled = true, .rebind_after_ms = 15000},
         .limits = {.lookups_per_association = 16},
     };

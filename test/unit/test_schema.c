@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/netaddr.h"
+#include "conf/config.h"
 #include "conf/schema.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -29,6 +30,7 @@ static const struct schema_row *row_of(const char *path)
 
 union field {
     union netaddr addr;
+    struct config_advertise advertise;
     uint64_t wide;
     uint32_t number;
     unsigned choice;

@@ -1,0 +1,87 @@
+/* Addresses that may also be said by a name, or be left to the system. */
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/netaddr.h"
+#include "conf/config.h"
+#include "conf/value.h"
+
+bool value_is_name(const char *name)
+{
+    size_t len = strlen(name), label = 0;
+    bool digits = true;
+    if (len == 0 || len > 253)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)name[i];
+        if (c == '.') {
+            if (label == 0)
+                return false;
+            label = 0;
+            digits = true;
+        } else if (isalnum(c) || c == '-' || c == '_') {
+            digits &= isdigit(c) != 0;
+            if (++label > 63)
+                return false;
+        } else {
+            return false;
+        }
+    }
+    return label > 0 && !digits;
+}
+
+/* ---- advertised address ---- */
+
+static const char *advertise_parse(const char *text, const struct value_type *address, void *field)
+{
+    struct config_advertise advertise = {0};
+    if (strcmp(text, "auto") == 0) {
+        advertise.automatic = true;
+    } else if (value_is_name(text)) {
+        advertise.name = strdup(text);
+        if (!advertise.name)
+            return "out of memory";
+    } else {
+        const char *hint = address->parse(NULL, text, &advertise.address);
+        if (hint)
+            return hint;
+        if (netaddr_is_any(&advertise.address))
+            return "nobody can send there";
+    }
+    *(struct config_advertise *)field = advertise;
+    return NULL;
+}
+
+static const char *advertise_v4_parse(const struct schema_row *row, const char *text, void *field)
+{
+    (void)row;
+    return advertise_parse(text, &value_address_v4, field);
+}
+
+static const char *advertise_v6_parse(const struct schema_row *row, const char *text, void *field)
+{
+    (void)row;
+    return advertise_parse(text, &value_address_v6, field);
+}
+
+static void advertise_format(const struct schema_row *row, const void *field, FILE *out)
+{
+    const struct config_advertise *advertise = field;
+    if (advertise->automatic)
+        fputs("auto", out);
+    else if (advertise->name)
+        fputs(advertise->name, out);
+    else
+        value_address.format(row, &advertise->address, out);
+}
+
+#define ADVERTISE_TYPE(parse_, what_)                                                                                  \
+    {                                                                                                                  \
+        .name = "address or name", .size = sizeof(struct config_advertise), .owned = true, .parse = (parse_),          \
+        .format = advertise_format, .what = (what_)                                                                    \
+    }
+const struct value_type value_advertise_v4 =
+    ADVERTISE_TYPE(advertise_v4_parse, "auto, an IPv4 address, such as 192.0.2.1, or a host name");
+const struct value_type value_advertise_v6 =
+    ADVERTISE_TYPE(advertise_v6_parse, "auto, an IPv6 address, such as 2001:db8::1, or a host name");

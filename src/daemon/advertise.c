@@ -1,0 +1,139 @@
+#include "daemon/advertise.h"
+
+#include <event2/event.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define LOG_MODULE "advertise"
+#include "base/log.h"
+#include "net/resolver.h"
+#include "net/sock.h"
+#include "policy/reach.h"
+#include "policy/snapshot.h"
+
+/* ---- names ---- */
+
+struct lookup {
+    struct event_base *base;
+    union netaddr *found;
+};
+
+static void on_resolved(void *arg, enum resolver_status status, const union netaddr *addresses, size_t count)
+{
+    struct lookup *lookup = arg;
+    if (status == RESOLVER_FOUND && count > 0)
+        *lookup->found = addresses[0];
+    event_base_loopbreak(lookup->base);
+}
+
+/* Waits for the answer: it is asked for when no client depends on this thread. */
+static union netaddr resolve(const struct config *config, const char *name, int family)
+{
+    const struct resolver_options options = {
+        .servers = config->dns.servers, .server_count = config->dns.server_count, .timeout_ms = config->dns.timeout_ms};
+    const union netaddr ourselves = netaddr_any(family);
+    union netaddr found = {0};
+    struct lookup lookup = {.base = event_base_new(), .found = &found};
+    struct resolver *resolver = lookup.base ? resolver_new(lookup.base, &options) : NULL;
+    if (resolver && resolver_lookup(resolver, &ourselves, name, family, on_resolved, &lookup))
+        event_base_dispatch(lookup.base);
+    if (resolver)
+        resolver_free(resolver);
+    if (lookup.base)
+        event_base_free(lookup.base);
+    return found;
+}
+
+/* ---- this host's own address ---- */
+
+static union netaddr default_route_address(int family)
+{
+    /* Connecting a UDP socket sends nothing; that this address is nobody's does not matter. */
+    union netaddr somewhere;
+    netaddr_parse(&somewhere, family == AF_INET ? "192.0.2.1" : "2001:db8::1", 9);
+    return sock_source_for(&somewhere);
+}
+
+static bool is_private(const union netaddr *address)
+{
+    union netaddr canonical = netaddr_canonical(address);
+    enum reach_place place = reach_place_of(&canonical);
+    return place == REACH_PRIVATE || place == REACH_LINK_LOCAL || place == REACH_LOOPBACK;
+}
+
+static bool in_container(void)
+{
+    return access("/.dockerenv", F_OK) == 0 || access("/run/.containerenv", F_OK) == 0 ||
+           getenv("KUBERNETES_SERVICE_HOST");
+}
+
+/* ---- one family ---- */
+
+static const char *key_of(int family)
+{
+    return family == AF_INET ? "udp.advertise_v4" : "udp.advertise_v6";
+}
+
+static bool find_one(const struct config *config, const struct config_advertise *wanted, int family,
+                     union netaddr *found)
+{
+    *found = wanted->address;
+    if (wanted->automatic) {
+        *found = default_route_address(family);
+        if (found->sa.sa_family == AF_UNSPEC)
+            log_error("%s: auto: this host has no default route for it; expected one, or an address", key_of(family));
+    } else if (wanted->name) {
+        *found = resolve(config, wanted->name, family);
+        if (found->sa.sa_family == AF_UNSPEC)
+            log_error("%s: %s does not resolve to an %s address; expected a name that does, or an address",
+                      key_of(family), wanted->name, family == AF_INET ? "IPv4" : "IPv6");
+    }
+    netaddr_set_port(found, 0);
+    if ((wanted->automatic || wanted->name) && found->sa.sa_family != AF_UNSPEC) {
+        char text[NETADDR_TEXT_MAX];
+        log_info("%s: clients are told to send to %s", key_of(family), netaddr_format_host(found, text));
+    }
+    return found->sa.sa_family != AF_UNSPEC || (!wanted->automatic && !wanted->name);
+}
+
+static bool listens_beyond_loopback(const struct config *config, int family)
+{
+    for (size_t i = 0; i < config->listen_count; i++) {
+        union netaddr canonical = netaddr_canonical(&config->listen[i].address);
+        bool dual = config->listen[i].address.sa.sa_family == AF_INET6 && netaddr_is_any(&config->listen[i].address);
+        if ((dual || canonical.sa.sa_family == family) && reach_place_of(&canonical) != REACH_LOOPBACK)
+            return true;
+    }
+    return false;
+}
+
+/* Whoever comes from the internet then has come through somebody's NAT, and is told an address behind it. */
+static void warn_one(const struct config *config, int family, const union netaddr *advertised)
+{
+    char text[NETADDR_TEXT_MAX];
+    union netaddr told = advertised->sa.sa_family == AF_UNSPEC ? default_route_address(family) : *advertised;
+    if (!config->udp.enabled || told.sa.sa_family == AF_UNSPEC || !is_private(&told) ||
+        !listens_beyond_loopback(config, family))
+        return;
+    netaddr_format_host(&told, text);
+    if (in_container())
+        log_warning("clients outside this container will be told to send their datagrams to %s, which they hardly "
+                    "reach: set %s to the address that they connect to, and udp.ports to a range that is published",
+                    text, key_of(family));
+    else
+        log_info("clients from the internet would be told to send their datagrams to %s, a private address; for them "
+                 "set %s to the address that they connect to",
+                 text, key_of(family));
+}
+
+bool advertise_find(struct snapshot *snapshot)
+{
+    const struct config *config = snapshot->config;
+    bool found = find_one(config, &config->udp.advertise_v4, AF_INET, &snapshot->advertised_v4) &&
+                 find_one(config, &config->udp.advertise_v6, AF_INET6, &snapshot->advertised_v6);
+    if (found) {
+        warn_one(config, AF_INET, &snapshot->advertised_v4);
+        warn_one(config, AF_INET6, &snapshot->advertised_v6);
+    }
+    return found;
+}

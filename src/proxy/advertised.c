@@ -1,0 +1,32 @@
+#include "proxy/advertised.h"
+
+#define LOG_MODULE "udp"
+#include "base/log.h"
+#include "policy/reach.h"
+#include "proxy/env.h"
+
+/* A client of the internet that is told a private address blames its own firewall. */
+static void warn_of_private(struct env *env, const union netaddr *client, const union netaddr *told)
+{
+    char client_text[NETADDR_TEXT_MAX], told_text[NETADDR_TEXT_MAX];
+    uint32_t held_back;
+    if (reach_place_of(client) != REACH_PUBLIC || reach_place_of(told) != REACH_PRIVATE ||
+        !log_limit_pass(&env->private_relay_log, env_now(env), &held_back))
+        return;
+    log_warning("client %s is told to send its datagrams to %s, a private address that it hardly reaches; set "
+                "udp.advertise_%s to the address that it has connected to",
+                netaddr_format_host(client, client_text), netaddr_format(told, told_text),
+                told->sa.sa_family == AF_INET ? "v4" : "v6");
+}
+
+union netaddr advertised_relay(struct env *env, const union netaddr *client, const union netaddr *relay)
+{
+    const struct policy *policy = &env->policy;
+    union netaddr told = relay->sa.sa_family == AF_INET ? policy->advertised_v4 : policy->advertised_v6;
+    /* On this very host the true address is the one that works. */
+    if (told.sa.sa_family == AF_UNSPEC || reach_place_of(relay) == REACH_LOOPBACK)
+        told = *relay;
+    netaddr_set_port(&told, netaddr_port(relay));
+    warn_of_private(env, client, &told);
+    return told;
+}
