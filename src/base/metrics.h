@@ -48,6 +48,16 @@ const char *drop_reason_name(enum drop_reason reason);
     X(associations_total, "UDP ASSOCIATE requests granted")                                                            \
     X(associations_without_port_total, "UDP ASSOCIATE requests refused because no port was free")                      \
     X(requests_refused_total, "requests answered with a failure")                                                      \
+    X(limited_sessions_total, "connections closed at limits.sessions")                                                 \
+    X(limited_sessions_per_client_total, "connections closed at limits.sessions_per_client")                           \
+    X(limited_sessions_per_user_total, "requests refused at limits.sessions_per_user")                                 \
+    X(limited_associations_total, "UDP ASSOCIATE requests refused at limits.associations")                             \
+    X(limited_associations_per_client_total, "UDP ASSOCIATE requests refused at limits.associations_per_client")       \
+    X(limited_associations_per_user_total, "UDP ASSOCIATE requests refused at limits.associations_per_user")           \
+    X(limited_handshakes_per_client_total, "connections closed at limits.handshakes_per_client")                       \
+    X(limited_lookups_per_user_total, "questions for a name not asked at limits.lookups_per_user")                     \
+    X(shed_handshakes_total, "connections that waited longest, closed to make room")                                   \
+    X(shed_associations_total, "associations that were idle longest, ended to make room")                              \
     X(refused_by_rule_total, "datagrams and requests that a rule denies")                                              \
     X(refused_by_reach_total, "datagrams and requests to where the client may not go")                                 \
     X(refused_own_total, "datagrams and requests to this host's own addresses")                                        \

@@ -154,6 +154,19 @@ void netaddr_unmap(union netaddr *addr)
         *addr = netaddr_from_bytes(addr->v6.sin6_addr.s6_addr + 12, 4, netaddr_port(addr));
 }
 
+struct netaddr_subscriber netaddr_subscriber(const union netaddr *addr)
+{
+    struct netaddr_subscriber subscriber = {0};
+    union netaddr plain = *addr;
+    size_t len, room = sizeof(subscriber.bytes) - 1;
+    netaddr_unmap(&plain);
+    const uint8_t *host = netaddr_host(&plain, &len);
+    subscriber.bytes[0] = (uint8_t)len; /* so that families do not meet */
+    if (host)
+        memcpy(&subscriber.bytes[1], host, len < room ? len : room);
+    return subscriber;
+}
+
 union netaddr netaddr_canonical(const union netaddr *addr)
 {
     static const uint8_t nat64[12] = {0x00, 0x64, 0xff, 0x9b};

@@ -51,6 +51,13 @@ bool netaddr_equal_host(const union netaddr *a, const union netaddr *b);
  */
 void netaddr_unmap(union netaddr *addr);
 
+/* Who counts as one where clients are counted: an IPv4 address, or an IPv6 /64, which is what one subscriber gets.
+ * Plain bytes, to be compared by memcmp. */
+struct netaddr_subscriber {
+    uint8_t bytes[9];
+};
+struct netaddr_subscriber netaddr_subscriber(const union netaddr *addr);
+
 /*
  * The address that a packet to `addr` reaches in the end, for policy: IPv4-mapped and -compatible (RFC 4291), 6to4
  * (RFC 3056) and NAT64 (RFC 6052, 64:ff9b::/96) become the IPv4 address inside. Not for sending to.

@@ -96,7 +96,8 @@ struct config_listener {
 
 struct config_user {
     char *name;
-    char *password; /* a crypt(3) hash */
+    char *password;                  /* a crypt(3) hash */
+    uint32_t sessions, associations; /* at once; 0 = as limits say for every user */
 };
 
 struct config {
@@ -132,6 +133,11 @@ struct config {
         uint32_t lookups_per_client;      /* names being resolved at once for one client address */
         uint32_t lookups_per_association; /* the same for one association */
         uint32_t failed_logins;           /* a minute from one client address; 0 = any number */
+        /* At once; 0 = any number. */
+        uint32_t sessions, sessions_per_client, sessions_per_user;
+        uint32_t associations, associations_per_client, associations_per_user;
+        uint32_t handshakes_per_client; /* connections that have not got as far as a request */
+        uint32_t lookups_per_user;
     } limits;
     struct {
         uint64_t handshake_ms, connect_ms;

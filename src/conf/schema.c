@@ -10,6 +10,8 @@
 #define MIN  (60 * SEC)
 #define HOUR (60 * MIN)
 
+#define LIMIT_MAX 1000000
+
 #define FIELD(structure, member) .offset = offsetof(structure, member), .size = sizeof(((structure *)NULL)->member)
 #define OPTION(type_, member)    .type = &value_##type_, FIELD(struct config, member)
 #define LIST(kind_, member, count_member)                                                                              \
@@ -101,6 +103,11 @@ static const struct schema_row user_rows[] = {
     {"name", .type = &value_text, FIELD(struct config_user, name), RANGE(1, 255), .help = "the name to log in with"},
     {"password", .type = &value_hash, FIELD(struct config_user, password),
      .help = "hash of the password; conesocks hash-password makes one"},
+    {"sessions", .type = &value_number, FIELD(struct config_user, sessions), RANGE(1, LIMIT_MAX), .none = "default",
+     .initial = "default", .help = "this user's connections at once; default: limits.sessions_per_user"},
+    {"associations", .type = &value_number, FIELD(struct config_user, associations), RANGE(1, LIMIT_MAX),
+     .none = "default", .initial = "default",
+     .help = "this user's UDP associations at once; default: limits.associations_per_user"},
     {0},
 };
 
@@ -161,9 +168,23 @@ static const struct schema_row dns_rows[] = {
     {0},
 };
 
+#define LIMIT(key_, initial_, help_)                                                                                   \
+    {                                                                                                                  \
+#key_, OPTION(number, limits.key_), RANGE(1, LIMIT_MAX), .none = "unlimited", .initial = (initial_),           \
+                                                                 .help = (help_)                                       \
+    }
 static const struct schema_row limits_rows[] = {
+    LIMIT(sessions, "unlimited", "clients' connections at once"),
+    LIMIT(sessions_per_client, "unlimited", "connections of one client address (IPv6: one /64) at once"),
+    LIMIT(sessions_per_user, "unlimited", "connections of one user at once"),
+    LIMIT(associations, "unlimited", "UDP associations at once"),
+    LIMIT(associations_per_client, "unlimited", "UDP associations of one client address (IPv6: one /64) at once"),
+    LIMIT(associations_per_user, "unlimited", "UDP associations of one user at once"),
+    LIMIT(handshakes_per_client, "256",
+          "connections of one client address (IPv6: one /64) that have not got as far as a request"),
     {"lookups_per_client", OPTION(number, limits.lookups_per_client), RANGE(1, 65535), .initial = "256",
      .help = "names being resolved at once for one client address"},
+    LIMIT(lookups_per_user, "unlimited", "names being resolved at once for one user"),
     {"lookups_per_association", OPTION(number, limits.lookups_per_association), RANGE(1, 65535), .initial = "16",
      .help = "names being resolved at once for one UDP association"},
     {"failed_logins", OPTION(number, limits.failed_logins), RANGE(1, 1000), .none = "off", .initial = "10",

@@ -20,12 +20,14 @@
 #include "net/ports.h"
 #include "net/sock.h"
 #include "policy/auth.h"
+#include "policy/quota.h"
 #include "policy/snapshot.h"
 
 struct server {
     struct snapshot *snapshot; /* in force */
     struct event_base *base;
     struct auth *auth;
+    struct quota *quota;
     struct event signals[4];
     size_t signal_count, worker_count;
     struct worker **workers;
@@ -130,7 +132,7 @@ static bool open_workers(struct server *server)
     if (!server->workers)
         return false;
     for (; server->worker_count < count; server->worker_count++) {
-        struct worker *worker = worker_new(server->snapshot);
+        struct worker *worker = worker_new(server->snapshot, server->quota);
         if (!worker)
             return false;
         server->workers[server->worker_count] = worker;
@@ -158,9 +160,10 @@ struct server *server_new(struct snapshot *snapshot)
         return NULL;
     server->snapshot = snapshot_hold(snapshot);
     server->base = event_base_new();
-    if (!server->base)
+    server->quota = quota_new();
+    if (!server->base || !server->quota)
         log_error("cannot start: %s", strerror(errno));
-    if (!server->base || !open_workers(server)) {
+    if (!server->base || !server->quota || !open_workers(server)) {
         server_free(server);
         return NULL;
     }
@@ -219,6 +222,9 @@ void server_free(struct server *server)
         auth_free(server->auth);
     for (size_t i = 0; i < server->worker_count; i++)
         worker_free(server->workers[i]);
+    if (server->quota && quota_size(server->quota) > 0)
+        log_error("a mistake in this program: %zu accounts still open at the end", quota_size(server->quota));
+    quota_free(server->quota);
     for (size_t i = 0; i < server->signal_count; i++)
         event_del(&server->signals[i]);
     if (server->base)

@@ -17,6 +17,7 @@
 #include "net/sock.h"
 #include "proxy/env.h"
 #include "proxy/login.h"
+#include "proxy/lookup.h"
 #include "proxy/session.h"
 
 #define ACCEPT_MAX 32 /* connections taken before others have their turn */
@@ -72,7 +73,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
         if (accepted == -EAGAIN)
             return;
         if (accepted == -EMFILE || accepted == -ENFILE || accepted == -ENOBUFS || accepted == -ENOMEM) {
-            if (sessions_shed(&listener->worker->env))
+            if (sessions_shed_handshake(&listener->worker->env) || sessions_shed(&listener->worker->env, NULL))
                 continue;
             rest(listener, -accepted);
             return;
@@ -175,13 +176,15 @@ void worker_stop(struct worker *worker)
 
 /* ---- life ---- */
 
-static bool init_env(struct env *env, struct snapshot *snapshot, struct worker *worker)
+static bool init_env(struct env *env, struct snapshot *snapshot, struct quota *quota, struct worker *worker)
 {
+    env->quota = quota;
     const struct config *config = snapshot->config;
     ports_init_system(&env->system_ports);
     (void)env_use(env, snapshot);
     env->clock_ms = env_clock_coarse;
     TAILQ_INIT(&env->sessions);
+    TAILQ_INIT(&env->waiting);
     TAILQ_INIT(&env->ended);
     env->base = event_base_new();
     if (!env->base)
@@ -192,6 +195,7 @@ static bool init_env(struct env *env, struct snapshot *snapshot, struct worker *
         .server_count = config->dns.server_count,
         .timeout_ms = config->dns.timeout_ms,
         .per_client = 2 * config->limits.lookups_per_client, /* a name is asked for in both families */
+        .release = lookup_release,
     };
     env->inbox = inbox_new(env->base);
     env->pumps = pump_pool_new(true);
@@ -202,11 +206,11 @@ static bool init_env(struct env *env, struct snapshot *snapshot, struct worker *
     return env->inbox && env->pumps && env->dgrams && env->resolver;
 }
 
-struct worker *worker_new(struct snapshot *snapshot)
+struct worker *worker_new(struct snapshot *snapshot, struct quota *quota)
 {
     const struct config *config = snapshot->config;
     struct worker *worker = calloc(1, sizeof(*worker) + config->listen_count * sizeof(struct listener));
-    if (!worker || !init_env(&worker->env, snapshot, worker)) {
+    if (!worker || !init_env(&worker->env, snapshot, quota, worker)) {
         log_error("cannot set up a worker: no memory, or no descriptors (ulimit -n)");
         worker_free(worker);
         return NULL;

@@ -9,11 +9,12 @@
 
 struct auth;
 struct metrics;
+struct quota;
 struct snapshot;
 struct worker;
 
-/* Opens its listeners, whose addresses other workers may share. NULL after a line in the log. */
-struct worker *worker_new(struct snapshot *snapshot);
+/* Opens its listeners, whose addresses other workers may share; `quota` outlives it. NULL after a line in the log. */
+struct worker *worker_new(struct snapshot *snapshot, struct quota *quota);
 /* Starts its thread; `auth` outlives it. 0 or a negative errno. */
 int worker_start(struct worker *worker, struct auth *auth);
 /* Stops accepting, ends its sessions, and waits for its thread. */

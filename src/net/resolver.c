@@ -21,9 +21,9 @@
 /* Queries under way in all: libunbound keeps a few KiB for each and sets no limit of its own. */
 #define QUERIES_MAX 1024
 
-/* How many queries one client has under way. IPv6 clients count per /64: that is what one of them gets to use. */
+/* How many queries one client has under way. */
 struct client {
-    uint8_t key[9]; /* the length of its address, then the address or its first 8 bytes */
+    struct netaddr_subscriber key;
     uint32_t queries;
 };
 
@@ -31,6 +31,7 @@ struct resolver_query {
     LIST_ENTRY(resolver_query) entry;
     struct resolver *resolver;
     struct client *client;
+    void *charge;        /* NULL: none */
     resolver_done *done; /* NULL: forgotten, but libunbound has yet to answer */
     void *arg;
     struct event event; /* its time is up, or it is settled */
@@ -50,6 +51,7 @@ struct resolver {
     struct ub_ctx *unbound;
     struct timeval timeout;
     uint32_t per_client;
+    void (*release)(void *charge);
     size_t server_count; /* of the options; 0: resolv.conf's are used */
     char *hosts_path, *resolv_conf_path;
     struct file_stamp hosts_stamp, resolv_conf_stamp;
@@ -135,21 +137,14 @@ static bool next_question(struct resolver_query *query)
 
 static int compare_clients(const void *a, const void *b)
 {
-    return memcmp(((const struct client *)a)->key, ((const struct client *)b)->key, sizeof(((struct client *)0)->key));
+    const struct client *left = a, *right = b;
+    return memcmp(&left->key, &right->key, sizeof(left->key));
 }
 
 /* Counts one more query for a client; NULL when it has its share under way, or no memory. */
 static struct client *client_take(struct resolver *resolver, const union netaddr *address)
 {
-    struct client wanted = {0};
-    union netaddr plain = *address;
-    netaddr_unmap(&plain);
-    size_t len = 0;
-    const uint8_t *host = netaddr_host(&plain, &len);
-    wanted.key[0] = (uint8_t)len;
-    if (host)
-        memcpy(&wanted.key[1], host, len < 8 ? len : 8);
-
+    struct client wanted = {.key = netaddr_subscriber(address)};
     struct client **found = tsearch(&wanted, &resolver->clients, compare_clients);
     if (!found)
         return NULL;
@@ -185,6 +180,8 @@ static void query_unlink(struct resolver_query *query)
     LIST_REMOVE(query, entry);
     query->resolver->query_count--;
     client_give_back(query->resolver, query->client);
+    if (query->charge)
+        query->resolver->release(query->charge);
 }
 
 static void query_delete(struct resolver_query *query)
@@ -249,6 +246,11 @@ static void query_ask(struct resolver_query *query)
         query->asked = false;
         settle(query, RESOLVER_FAILED);
     }
+}
+
+void resolver_charge(struct resolver_query *query, void *charge)
+{
+    query->charge = charge;
 }
 
 /* Only libunbound can end a query that it has, so a forgotten one keeps its client's place until then: else a client
@@ -384,6 +386,7 @@ static bool copy_options(struct resolver *resolver, const struct resolver_option
     resolver->timeout.tv_sec = (time_t)(options->timeout_ms / 1000);
     resolver->timeout.tv_usec = (suseconds_t)(options->timeout_ms % 1000 * 1000);
     resolver->per_client = options->per_client;
+    resolver->release = options->release;
     resolver->server_count = options->server_count;
     resolver->hosts_path = strdup(options->hosts_file ? options->hosts_file : "/etc/hosts");
     resolver->resolv_conf_path = strdup(options->resolv_conf ? options->resolv_conf : "/etc/resolv.conf");

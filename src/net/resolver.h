@@ -18,10 +18,11 @@ struct resolver_query;
 struct resolver_options {
     const union netaddr *servers; /* with port; none: resolv.conf's, or 127.0.0.1 when that names none, like libc */
     size_t server_count;
-    uint64_t timeout_ms;     /* an answer that takes longer is RESOLVER_TIMED_OUT */
-    uint32_t per_client;     /* queries under way at once for one IPv4 address or IPv6 /64 (0 = no limit) */
-    const char *hosts_file;  /* NULL: /etc/hosts */
-    const char *resolv_conf; /* NULL: /etc/resolv.conf */
+    uint64_t timeout_ms;           /* an answer that takes longer is RESOLVER_TIMED_OUT */
+    uint32_t per_client;           /* queries under way at once for one IPv4 address or IPv6 /64 (0 = no limit) */
+    void (*release)(void *charge); /* gives back what resolver_charge() brought; NULL: nothing will be brought */
+    const char *hosts_file;        /* NULL: /etc/hosts */
+    const char *resolv_conf;       /* NULL: /etc/resolv.conf */
 };
 
 enum resolver_status {
@@ -50,6 +51,8 @@ void resolver_free(struct resolver *resolver);
  */
 struct resolver_query *resolver_lookup(struct resolver *resolver, const union netaddr *client, const char *name,
                                        int family, resolver_done *done, void *arg);
+/* What the query costs whoever it is for (not NULL): given to `release` of the options when it no longer counts. */
+void resolver_charge(struct resolver_query *query, void *charge);
 /* Forgets a query: its `done` will not be called. It counts for its client until libunbound is done with it. */
 void resolver_cancel(struct resolver_query *query);
 

@@ -7,13 +7,8 @@
 
 #define MINUTE_MS ((uint64_t)60 * 1000)
 
-struct key {
-    uint8_t len; /* of the whole address: 4 or 16 */
-    uint8_t network[8];
-};
-
 struct entry {
-    struct key key;
+    struct netaddr_subscriber key;
     uint64_t free_at_ms; /* when its failures are forgotten, each a share of a minute after the one before */
     UT_hash_handle hh;
 };
@@ -22,19 +17,6 @@ struct throttle {
     uint64_t share_ms;   /* how long one failure counts; 0: not at all */
     struct entry *table; /* in the order of their last failures */
 };
-
-static struct key key_of(const union netaddr *client)
-{
-    union netaddr plain = *client;
-    struct key key = {0};
-    size_t len = 0;
-    netaddr_unmap(&plain);
-    const uint8_t *host = netaddr_host(&plain, &len);
-    if (host)
-        memcpy(key.network, host, len < sizeof(key.network) ? len : sizeof(key.network));
-    key.len = (uint8_t)len;
-    return key;
-}
 
 struct throttle *throttle_new(uint32_t per_minute)
 {
@@ -60,7 +42,7 @@ void throttle_free(struct throttle *throttle)
     free(throttle);
 }
 
-static struct entry *find(const struct throttle *throttle, const struct key *key)
+static struct entry *find(const struct throttle *throttle, const struct netaddr_subscriber *key)
 {
     struct entry *entry;
     HASH_FIND(hh, throttle->table, key, sizeof(*key), entry);
@@ -77,7 +59,7 @@ static void put(struct throttle *throttle, struct entry *entry)
 
 void throttle_fail(struct throttle *throttle, const union netaddr *client, uint64_t now_ms)
 {
-    const struct key key = key_of(client);
+    const struct netaddr_subscriber key = netaddr_subscriber(client);
     struct entry *entry = find(throttle, &key);
     if (!throttle->share_ms)
         return;
@@ -97,13 +79,13 @@ void throttle_fail(struct throttle *throttle, const union netaddr *client, uint6
 
 bool throttle_blocks(const struct throttle *throttle, const union netaddr *client, uint64_t now_ms)
 {
-    const struct key key = key_of(client);
+    const struct netaddr_subscriber key = netaddr_subscriber(client);
     const struct entry *entry = find(throttle, &key);
     return entry && entry->free_at_ms + throttle->share_ms > now_ms + MINUTE_MS;
 }
 
 bool throttle_same(const union netaddr *a, const union netaddr *b)
 {
-    const struct key key_a = key_of(a), key_b = key_of(b);
+    const struct netaddr_subscriber key_a = netaddr_subscriber(a), key_b = netaddr_subscriber(b);
     return memcmp(&key_a, &key_b, sizeof(key_a)) == 0;
 }

@@ -36,6 +36,7 @@ struct assoc {
     struct env *env;
     struct assoc_flow flow;
     struct subject subject;
+    const char *user; /* NULL: no login */
     struct dgram_socket client;
     bool connected; /* the client's socket takes datagrams from flow.client only */
     struct event client_readable;
@@ -211,7 +212,7 @@ static void send_up_by_name(struct assoc *assoc, const char *name, uint16_t port
     }
     if (!assoc->names) {
         const struct names_hooks hooks = {deliver_named, deliver_named_end, drop_named, assoc};
-        assoc->names = names_new(assoc->env, &assoc->flow.client_host, &hooks);
+        assoc->names = names_new(assoc->env, &assoc->flow.client_host, assoc->user, &hooks);
     }
     for (size_t i = 0; i < payloads->count; i++) {
         const struct dgram_run one = run_of_one(dgram_run_at(payloads, i), dgram_run_len(payloads, i));
@@ -377,6 +378,7 @@ int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, co
     if (!assoc)
         return -ENOMEM;
     assoc->env = env;
+    assoc->user = user;
     assoc->client.fd = -1;
     struct assoc_flow *flow = &assoc->flow;
     flow->client_host = *peer;

@@ -23,10 +23,12 @@ struct event_base;
 struct inbox;
 struct logins;
 struct pump_pool;
+struct quota;
 struct resolver;
 struct session;
 
 TAILQ_HEAD(session_list, session);
+TAILQ_HEAD(negotiation_list, negotiation);
 
 struct env {
     struct event_base *base;
@@ -35,6 +37,7 @@ struct env {
     const struct rules *rules;   /* NULL: there are none */
     struct policy policy;
     struct logins *logins;
+    struct quota *quota; /* the process's */
     struct resolver *resolver;
     struct inbox *inbox;
     struct pump_pool *pumps;
@@ -47,12 +50,15 @@ struct env {
     struct dgram_run received[DGRAM_BATCH_MAX];
     struct dgram_batch to_client, to_external[2];
 
-    struct session_list sessions; /* alive */
-    struct session_list ended;    /* to be freed once their callbacks have returned, by `reaper` */
+    struct session_list sessions;    /* alive */
+    struct negotiation_list waiting; /* for a request, the longest first */
+    struct session_list ended;       /* to be freed once their callbacks have returned, by `reaper` */
     struct event reaper;
     struct log_limit strangers_log;     /* lines about those who never asked for anything */
     struct log_limit refusals_log;      /* about what policy denies */
     struct log_limit private_relay_log; /* about clients that are told what they do not reach */
+    struct log_limit limits_log[2];     /* about limits: one client's or user's, everybody's */
+    uint64_t none_idle_before_ms;       /* until then no association is idle for long enough to be ended for another */
 };
 
 static inline uint64_t env_now(const struct env *env)

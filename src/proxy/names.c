@@ -7,6 +7,7 @@
 #include "net/resolver.h"
 #include "net/sock.h"
 #include "proxy/env.h"
+#include "proxy/lookup.h"
 
 struct waiting {
     struct waiting *next;
@@ -38,16 +39,17 @@ struct name {
 struct names {
     struct env *env;
     union netaddr client;
+    const char *user;
     struct names_hooks hooks;
     struct name *table;
     uint32_t resolving;
 };
 
-struct names *names_new(struct env *env, const union netaddr *client, const struct names_hooks *hooks)
+struct names *names_new(struct env *env, const union netaddr *client, const char *user, const struct names_hooks *hooks)
 {
     struct names *names = calloc(1, sizeof(*names));
     if (names)
-        *names = (struct names){.env = env, .client = *client, .hooks = *hooks};
+        *names = (struct names){.env = env, .client = *client, .user = user, .hooks = *hooks};
     return names;
 }
 
@@ -163,7 +165,7 @@ static bool ask(struct name *name)
         if ((prefer == CONFIG_PREFER_IPV4_ONLY && i == FAMILY_V6) ||
             (prefer == CONFIG_PREFER_IPV6_ONLY && i == FAMILY_V4))
             continue;
-        half->query = resolver_lookup(names->env->resolver, &names->client, name->text, families[i], on_answer, half);
+        half->query = lookup_begin(names->env, &names->client, names->user, name->text, families[i], on_answer, half);
         asked |= half->query != NULL;
     }
     metrics_add(&names->env->metrics.lookups_total, 1);

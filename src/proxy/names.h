@@ -30,8 +30,10 @@ struct names_hooks {
 #define NAMES_QUEUED_DATAGRAMS 16           /* waiting for one name */
 #define NAMES_QUEUED_BYTES     (128 * 1024) /* waiting for one name */
 
-/* `client` is charged for the lookups. NULL: no memory. */
-struct names *names_new(struct env *env, const union netaddr *client, const struct names_hooks *hooks);
+/* `client` and `user` are charged for the lookups; `user`, NULL without a login, outlives the names. NULL: no memory.
+ */
+struct names *names_new(struct env *env, const union netaddr *client, const char *user,
+                        const struct names_hooks *hooks);
 void names_free(struct names *names);
 
 enum names_verdict {

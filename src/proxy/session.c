@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <event2/event.h>
-#include <event2/event_struct.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,50 +12,10 @@
 #include "proxy/address.h"
 #include "proxy/advertised.h"
 #include "proxy/assoc.h"
-#include "proxy/env.h"
 #include "proxy/login.h"
 #include "proxy/record.h"
+#include "proxy/session_impl.h"
 #include "proxy/stream.h"
-#include "wire/handshake.h"
-
-/* After a refusal the client has this long to read it: closing with its bytes unread would reset the reply away. */
-#define LINGER_MS 1000
-/* No association idle for less is given up for another (RFC 4787 REQ-5). */
-#define SHED_AFTER_MS (120 * 1000)
-
-enum session_state {
-    SESSION_NEGOTIATING,
-    SESSION_CHECKING, /* the password is with the helper thread */
-    SESSION_REACHING, /* a stream is on its way to its destination */
-    SESSION_STREAMING,
-    SESSION_ASSOCIATED,
-    SESSION_LINGERING, /* refused; waits for the client to read that */
-    SESSION_ENDED,     /* on env->ended, to be freed by sessions_reap() */
-};
-
-/* What only the beginning of a session needs. */
-struct negotiation {
-    struct handshake handshake;
-    struct login *login; /* NULL: none is being checked */
-    size_t len;
-    uint8_t in[HANDSHAKE_INPUT_MAX];
-};
-
-struct session {
-    TAILQ_ENTRY(session) link;
-    struct env *env;
-    int fd;
-    enum session_state state;
-    union netaddr peer;
-    uint64_t started_ms, lingering_since_ms;
-    struct event readable;
-    struct negotiation *negotiation; /* until the request is answered */
-    char *user;                      /* NULL: no login */
-    struct stream *stream;
-    struct assoc *assoc;
-    enum socks5_reply reply;
-    bool granted;
-};
 
 /* ---- the end ---- */
 
@@ -82,10 +41,20 @@ static void log_end(const struct session *session, const char *why)
     record_log(&record);
 }
 
+static void stop_waiting(struct session *session)
+{
+    struct negotiation *negotiation = session->negotiation;
+    if (!negotiation->session)
+        return;
+    TAILQ_REMOVE(&session->env->waiting, negotiation, link);
+    negotiation->session = NULL;
+}
+
 static void drop_negotiation(struct session *session)
 {
     if (!session->negotiation)
         return;
+    stop_waiting(session);
     if (session->negotiation->login)
         login_cancel(session->negotiation->login);
     explicit_bzero(session->negotiation, sizeof(*session->negotiation)); /* a password may have been on its way */
@@ -93,7 +62,7 @@ static void drop_negotiation(struct session *session)
     session->negotiation = NULL;
 }
 
-static void session_end(struct session *session, const char *why, bool abort)
+void session_end(struct session *session, const char *why, bool abort)
 {
     struct env *env = session->env;
     if (session->state == SESSION_ENDED)
@@ -114,6 +83,7 @@ static void session_end(struct session *session, const char *why, bool abort)
         sock_abort(session->fd);
     else
         close(session->fd);
+    admission_end(&session->admission, env);
     TAILQ_REMOVE(&env->sessions, session, link);
     TAILQ_INSERT_TAIL(&env->ended, session, link);
     event_active(&env->reaper, EV_TIMEOUT, 0);
@@ -141,11 +111,12 @@ static void refuse(struct session *session, const char *why)
         return;
     log_end(session, why);
     drop_negotiation(session);
+    admission_refused(&session->admission, session->env);
     stream_free(session->stream);
     session->stream = NULL;
     shutdown(session->fd, SHUT_WR);
     session->state = SESSION_LINGERING;
-    session->lingering_since_ms = env_now(session->env);
+    session->started_ms = env_now(session->env);
     event_add(&session->readable, NULL);
 }
 
@@ -216,6 +187,15 @@ static void begin_stream(struct session *session, const struct socks5_addr *dest
         refuse_request(session, SOCKS5_REPLY_GENERAL_FAILURE, "out of memory");
 }
 
+/* Ports are what associations alone hold; any connection has a descriptor. */
+static bool make_room_for_assoc(struct env *env, int error)
+{
+    bool descriptors = error == -EMFILE || error == -ENFILE;
+    if (descriptors && sessions_shed_handshake(env))
+        return true;
+    return (descriptors || error == -EADDRINUSE) && sessions_shed(env, NULL);
+}
+
 static void begin_assoc(struct session *session, const struct socks5_addr *hint)
 {
     struct env *env = session->env;
@@ -223,11 +203,16 @@ static void begin_assoc(struct session *session, const struct socks5_addr *hint)
         refuse_request(session, SOCKS5_REPLY_COMMAND_NOT_SUPPORTED, "UDP is off (udp.enabled)");
         return;
     }
+    const char *short_of = admit_association(&session->admission, env, &session->peer, session->user);
+    if (short_of) {
+        refuse_request(session, SOCKS5_REPLY_NOT_ALLOWED, short_of);
+        return;
+    }
     union netaddr local = sock_local(session->fd);
     int error;
     do
         error = assoc_new(&session->assoc, env, &session->peer, session->user, &local, hint);
-    while ((error == -EMFILE || error == -ENFILE || error == -EADDRINUSE) && sessions_shed(env));
+    while (make_room_for_assoc(env, error));
     if (error) {
         char why[128];
         bool no_port = error == -EADDRINUSE;
@@ -244,6 +229,12 @@ static void begin_assoc(struct session *session, const struct socks5_addr *hint)
 
 static void take_request(struct session *session, const struct socks5_request *request)
 {
+    stop_waiting(session);
+    const char *short_of = admit_request(&session->admission, session->env, &session->peer, session->user);
+    if (short_of) {
+        refuse_request(session, SOCKS5_REPLY_NOT_ALLOWED, short_of);
+        return;
+    }
     switch (request->command) {
     case SOCKS5_COMMAND_CONNECT:
         begin_stream(session, &request->destination);
@@ -376,93 +367,31 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 void session_new(struct env *env, int fd, const union netaddr *peer, bool need_password)
 {
+    struct admission admission;
+    if (!admit_connection(&admission, env, peer)) { /* before anything is spent on it */
+        close(fd);
+        return;
+    }
     struct session *session = calloc(1, sizeof(*session));
     struct negotiation *negotiation = calloc(1, sizeof(*negotiation));
     if (!session || !negotiation) {
+        admission_end(&admission, env);
         free(session);
         free(negotiation);
         close(fd);
         return;
     }
+    session->admission = admission;
     handshake_init(&negotiation->handshake, need_password);
     session->env = env;
     session->fd = fd;
     session->peer = *peer;
     session->started_ms = env_now(env);
     session->negotiation = negotiation;
+    negotiation->session = session;
+    TAILQ_INSERT_TAIL(&env->waiting, negotiation, link);
     event_assign(&session->readable, env->base, fd, EV_READ | EV_PERSIST, on_readable, session);
     event_add(&session->readable, NULL);
     TAILQ_INSERT_TAIL(&env->sessions, session, link);
     metrics_add(&env->metrics.sessions_total, 1);
-}
-
-/* ---- all of a worker's ---- */
-
-static void sweep(struct session *session, uint64_t now)
-{
-    switch (session->state) {
-    case SESSION_NEGOTIATING:
-    case SESSION_CHECKING:
-        if (now - session->started_ms >= session->env->config->timeouts.handshake_ms)
-            session_end(session, "handshake took too long", false);
-        break;
-    case SESSION_LINGERING:
-        if (now - session->lingering_since_ms >= LINGER_MS)
-            session_end(session, "refused", false);
-        break;
-    case SESSION_ASSOCIATED:
-        if (assoc_sweep(session->assoc, now))
-            session_end(session, "idle", false);
-        break;
-    case SESSION_REACHING:
-        if (sock_is_lost(session->fd))
-            session_end(session, "client gone before the destination was reached", true);
-        break;
-    case SESSION_STREAMING:
-        if (stream_sweep(session->stream, now))
-            session_end(session, "connection lost after its half-close", true);
-        break;
-    case SESSION_ENDED:
-        break;
-    }
-}
-
-void sessions_sweep(struct env *env)
-{
-    uint64_t now = env_now(env);
-    for (struct session *session = TAILQ_FIRST(&env->sessions), *next; session; session = next) {
-        next = TAILQ_NEXT(session, link);
-        sweep(session, now);
-    }
-}
-
-bool sessions_shed(struct env *env)
-{
-    uint64_t now = env_now(env), longest = SHED_AFTER_MS;
-    struct session *idlest = NULL, *session;
-    TAILQ_FOREACH(session, &env->sessions, link)
-    {
-        if (session->state != SESSION_ASSOCIATED || assoc_idle_ms(session->assoc, now) < longest)
-            continue;
-        longest = assoc_idle_ms(session->assoc, now);
-        idlest = session;
-    }
-    if (idlest)
-        session_end(idlest, "idle longest when descriptors or ports ran out", false);
-    return idlest != NULL;
-}
-
-void sessions_end(struct env *env, const char *why)
-{
-    for (struct session *session; (session = TAILQ_FIRST(&env->sessions));)
-        session_end(session, why, false);
-}
-
-void sessions_reap(struct env *env)
-{
-    for (struct session *session; (session = TAILQ_FIRST(&env->ended));) {
-        TAILQ_REMOVE(&env->ended, session, link);
-        free(session->user);
-        free(session);
-    }
 }

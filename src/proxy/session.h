@@ -10,16 +10,22 @@
 #include "base/netaddr.h"
 
 struct env;
+struct quota_account;
 struct session;
 
-/* Takes over `fd`, the connection just accepted from `peer`; closes it when there is no memory. */
+/* Takes over `fd`, the connection just accepted from `peer`; closes it when a limit says so, or for want of memory.
+ */
 void session_new(struct env *env, int fd, const union netaddr *peer, bool need_password);
 
 /* Ends what is past its time and lets associations look after themselves; to be called about once a second. */
 void sessions_sweep(struct env *env);
-/* Descriptors or ports have run out: ends the association that has been idle longest, if that is past the two minutes
- * which RFC 4787 REQ-5 grants it. false: there is none. */
-bool sessions_shed(struct env *env);
+/* Descriptors, ports or what `account` may have (NULL: everybody) have run out: of those who are charged there, ends
+ * the association that has been idle longest, if that is past the two minutes which RFC 4787 REQ-5 grants it. false:
+ * there is none. */
+bool sessions_shed(struct env *env, const struct quota_account *account);
+/* Room for a connection is short: ends the one whose request has been awaited longest, if for two seconds or more.
+ * false: there is none. */
+bool sessions_shed_handshake(struct env *env);
 /* Ends every session of the worker. */
 void sessions_end(struct env *env, const char *why);
 /* Frees the sessions that have ended. Not from inside a session's callback: from the worker's loop. */

@@ -13,6 +13,7 @@
 #include "net/sock.h"
 #include "proxy/address.h"
 #include "proxy/env.h"
+#include "proxy/lookup.h"
 #include "proxy/permit.h"
 
 /* A stream that ends sooner is not worth the system calls that watch over its outgoing side. */
@@ -35,6 +36,7 @@ struct reaching {
     struct dial *dial;
     struct lookup lookups[FAMILY_COUNT];
     struct subject subject;
+    const char *user;         /* NULL: no login */
     char name[NAME_TEXT_MAX]; /* "": an address was asked for */
     uint16_t port;
     uint32_t found, refused; /* addresses of the name; those that policy denies */
@@ -156,7 +158,8 @@ static bool look_up(struct stream *stream, const char *name)
         if ((prefer == CONFIG_PREFER_IPV4_ONLY && i == FAMILY_V6) ||
             (prefer == CONFIG_PREFER_IPV6_ONLY && i == FAMILY_V4))
             continue;
-        lookup->query = resolver_lookup(stream->env->resolver, &stream->client, name, families[i], on_answer, lookup);
+        lookup->query =
+            lookup_begin(stream->env, &stream->client, stream->reaching->user, name, families[i], on_answer, lookup);
         under_way |= lookup->query != NULL;
     }
     return under_way;
@@ -215,6 +218,7 @@ struct stream *stream_new(struct env *env, const union netaddr *client, const ch
         return NULL;
     }
     reaching->dial = dial;
+    reaching->user = user;
     reaching->port = destination->port;
     if (kind == ADDRESS_NAME)
         memcpy(reaching->name, name, strlen(name) + 1);

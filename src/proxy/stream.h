@@ -24,7 +24,8 @@ struct stream_hooks {
     void *arg;
 };
 
-/* `client` is who asks, as `user` when there was a login: charged for lookups, checked by policy. NULL: no memory. */
+/* `client` is who asks, as `user` when there was a login: charged for lookups, checked by policy;
+ * `user` outlives the stream. NULL: no memory. */
 struct stream *stream_new(struct env *env, const union netaddr *client, const char *user,
                           const struct socks5_addr *destination, const struct stream_hooks *hooks);
 void stream_free(struct stream *stream);

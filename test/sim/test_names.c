@@ -40,7 +40,7 @@ static struct names *names_of(const char *client)
 {
     const struct names_hooks hooks = {on_deliver, on_delivered, on_dropped, NULL};
     const union netaddr host = addr(client, 0);
-    struct names *names = names_new(&world_env, &host, &hooks);
+    struct names *names = names_new(&world_env, &host, NULL, &hooks);
     assert_non_null(names);
     return names;
 }

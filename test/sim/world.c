@@ -272,6 +272,11 @@ struct resolver_query *resolver_lookup(struct resolver *resolver, const union ne
     return NULL;
 }
 
+void resolver_charge(struct resolver_query *query, void *charge)
+{
+    (void)query, (void)charge;
+}
+
 void resolver_cancel(struct resolver_query *query)
 {
     query->pending = false;

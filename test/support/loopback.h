@@ -20,7 +20,9 @@
 #include "net/pump.h"
 #include "net/resolver.h"
 #include "net/sock.h"
+#include "policy/quota.h"
 #include "proxy/env.h"
+#include "proxy/lookup.h"
 #include "proxy/session.h"
 
 #define PATIENCE_MS 10000 /* only a failing test waits this long */
@@ -80,7 +82,9 @@ static inline int begin(void **state)
     };
     now_ms = 1000000;
     TAILQ_INIT(&env.sessions);
+    TAILQ_INIT(&env.waiting);
     TAILQ_INIT(&env.ended);
+    env.quota = quota_new();
     env.config = env.policy.config = &config;
     env.clock_ms = test_clock;
     ports_init_system(&env.relay_ports);
@@ -88,12 +92,13 @@ static inline int begin(void **state)
     env.base = event_base_new();
     event_assign(&env.reaper, env.base, -1, 0, on_reap, NULL);
     const union netaddr nowhere = at("127.0.0.1", 9);
-    const struct resolver_options options = {.servers = &nowhere, .server_count = 1, .timeout_ms = 300};
+    const struct resolver_options options = {
+        .servers = &nowhere, .server_count = 1, .timeout_ms = 300, .release = lookup_release};
     env.inbox = inbox_new(env.base);
     env.pumps = pump_pool_new(false); /* which keeps no pipes, so that descriptors can be counted */
     env.dgrams = dgram_io_new(false);
     env.resolver = resolver_new(env.base, &options);
-    assert_true(env.inbox && env.pumps && env.dgrams && env.resolver);
+    assert_true(env.quota && env.inbox && env.pumps && env.dgrams && env.resolver);
     union netaddr where;
     listener = listen_at("127.0.0.1", &where);
     descriptors_before = count_descriptors();
@@ -128,6 +133,8 @@ static inline int end(void **state)
     event_base_free(env.base);
     dgram_io_free(env.dgrams);
     pump_pool_free(env.pumps);
+    assert_int_equal(quota_size(env.quota), 0);
+    quota_free(env.quota);
     return 0;
 }
 

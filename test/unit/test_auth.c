@@ -51,7 +51,7 @@ static char *hash(const char *password, const char *method, unsigned long cost)
 /* Takes over the hash. */
 static struct config_user user(const char *name, char *password)
 {
-    return (struct config_user){strdup(name), password};
+    return (struct config_user){.name = strdup(name), .password = password};
 }
 
 static void free_user(struct config_user *gone)

@@ -113,6 +113,14 @@ static void no_file_is_a_proxy_for_this_host(void **state)
     assert_int_equal(config->dns.timeout_ms, 5000);
     assert_int_equal(config->limits.lookups_per_client, 256);
     assert_int_equal(config->limits.lookups_per_association, 16);
+    assert_int_equal(config->limits.lookups_per_user, 0);
+    assert_int_equal(config->limits.sessions, 0);
+    assert_int_equal(config->limits.sessions_per_client, 0);
+    assert_int_equal(config->limits.sessions_per_user, 0);
+    assert_int_equal(config->limits.associations, 0);
+    assert_int_equal(config->limits.associations_per_client, 0);
+    assert_int_equal(config->limits.associations_per_user, 0);
+    assert_int_equal(config->limits.handshakes_per_client, 256);
     assert_int_equal(config->timeouts.handshake_ms, 10000);
     assert_int_equal(config->limits.failed_logins, 10);
     assert_int_equal(config->timeouts.connect_ms, 15000);
@@ -176,6 +184,8 @@ static const char *const changes[] = {
     "users: [{name: bob, password: $6$abc$K4v3HcZ8yAmpRfxML6S46NCcqy9r4/"
     "KdbQpFvqSWsBf4dgySOEOo1DHJTrmn2BsJK2aNmPN8Tfb826D2o9.z51}]",
     "users: [{name: \"*a: \\n\\e\\u00e9#\", password: " HASH "}, {name: 'null', password: " HASH "}]",
+    "users: [{name: alice, password: " HASH ", sessions: 7}]",
+    "users: [{name: alice, password: " HASH ", associations: 7}]",
     "users_file: /etc/conesocks/users",
     "rules: [{action: deny}]",
     "rules: [{action: allow}]",
@@ -206,6 +216,14 @@ static const char *const changes[] = {
     "dns: {timeout: 1s}",
     "limits: {lookups_per_client: 1}",
     "limits: {lookups_per_association: 2}",
+    "limits: {lookups_per_user: 3}",
+    "limits: {sessions: 4}",
+    "limits: {sessions_per_client: 5}",
+    "limits: {sessions_per_user: 6}",
+    "limits: {associations: 7}",
+    "limits: {associations_per_client: 8}",
+    "limits: {associations_per_user: 9}",
+    "limits: {handshakes_per_client: unlimited}",
     "limits: {failed_logins: off}",
     "timeouts: {handshake: 3s}",
     "timeouts: {connect: 4s}",

@@ -270,18 +270,44 @@ static void the_longest_idle_is_shed_first(void **state)
     now_ms += 1000;
     int second = associate(&relay), negotiating = new_client(false);
     now_ms += 118999;
-    assert_false(sessions_shed(&env));
+    assert_false(sessions_shed(&env, NULL));
     now_ms += 1;
-    assert_true(sessions_shed(&env));
+    assert_true(sessions_shed(&env, NULL));
     expect_end(first);
-    assert_false(sessions_shed(&env));
+    assert_false(sessions_shed(&env, NULL));
     now_ms += 1000;
-    assert_true(sessions_shed(&env));
+    assert_true(sessions_shed(&env, NULL));
     expect_end(second);
-    assert_false(sessions_shed(&env)); /* a handshake has its own deadline */
+    assert_false(sessions_shed(&env, NULL)); /* nor is a handshake an association */
     close(first);
     close(second);
     close(negotiating);
+}
+
+/* Row 41: of those who do not come to a request the first goes first, but nobody within two seconds. */
+static void row_41_the_longest_waiting_is_shed_first(void **state)
+{
+    (void)state;
+    union netaddr relay;
+    int associated = associate(&relay), first = new_client(false);
+    now_ms += 1000;
+    int second = new_client(true);
+    say(first, "\5\1\0", 3); /* to begin is not to come to a request */
+    expect(first, chosen_none, 2);
+    now_ms += 999;
+    assert_false(sessions_shed_handshake(&env));
+    now_ms += 1;
+    assert_true(sessions_shed_handshake(&env));
+    expect_end(first);
+    assert_false(sessions_shed_handshake(&env));
+    now_ms += 1000;
+    assert_true(sessions_shed_handshake(&env));
+    expect_end(second);
+    now_ms += 1000000;
+    assert_false(sessions_shed_handshake(&env));
+    close(first);
+    close(second);
+    close(associated);
 }
 
 /* Row 39: an association that nobody uses gives its descriptors to one that somebody asks for. */
@@ -291,10 +317,11 @@ static void row_39_descriptors_run_out(void **state)
     const union netaddr any = at("0.0.0.0", 0);
     union netaddr relay;
     struct rlimit before, none_left;
-    int idle = associate(&relay), client = new_client(false), late = new_client(false);
+    int idle = associate(&relay);
+    now_ms += 120 * 1000;
+    int client = new_client(false), late = new_client(false);
     uint8_t bytes[300], answer[12];
     size_t len = make_request(bytes, SOCKS5_COMMAND_UDP_ASSOCIATE, &any);
-    now_ms += 120 * 1000;
     int lowest_free = dup(listener);
     close(lowest_free);
     getrlimit(RLIMIT_NOFILE, &before);
@@ -623,6 +650,7 @@ int main(void)
         TEST(an_association_lives_while_its_connection_does),
         TEST(an_idle_association_may_be_ended),
         TEST(the_longest_idle_is_shed_first),
+        TEST(row_41_the_longest_waiting_is_shed_first),
         TEST(row_39_descriptors_run_out),
         TEST(all_end_when_the_server_stops),
         LOGIN(a_login),

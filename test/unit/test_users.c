@@ -4,10 +4,15 @@
 
 static char alice[] = "alice", bob[] = "bob", carol[] = "carol", one[] = "$y$one", two[] = "$y$two";
 
+#define USER(name_, password_)                                                                                         \
+    {                                                                                                                  \
+        .name = name_, .password = password_                                                                           \
+    }
+
 static void finds_by_name(void **state)
 {
     (void)state;
-    const struct config_user list[] = {{carol, one}, {alice, two}, {bob, one}};
+    const struct config_user list[] = {USER(carol, one), USER(alice, two), USER(bob, one)};
     struct users users;
     assert_true(users_init(&users, list, 3));
     for (size_t i = 0; i < 3; i++)
@@ -33,7 +38,8 @@ static void finds_nobody_among_none(void **state)
 static void agrees_on_name_and_hash(void **state)
 {
     (void)state;
-    const struct config_user before[] = {{alice, one}, {bob, one}}, after[] = {{carol, one}, {bob, two}, {alice, one}};
+    const struct config_user before[] = {USER(alice, one), USER(bob, one)},
+                             after[] = {USER(carol, one), USER(bob, two), USER(alice, one)};
     struct users a, b;
     assert_true(users_init(&a, before, 2) && users_init(&b, after, 3));
     assert_true(users_agree(&a, &b, "alice"));

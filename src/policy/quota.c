@@ -1,0 +1,149 @@
+#include "policy/quota.h"
+
+#include <pthread.h>
+#include <search.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Whose an account is begins its key, so that no name can be an address. */
+enum owner { OWNER_CLIENT, OWNER_USER };
+
+struct quota_account {
+    struct quota *quota;
+    uint32_t openings; /* under the lock */
+    atomic_uint held[QUOTA_KINDS];
+    uint8_t owner, key_len;
+    char key[];
+};
+
+/* A tree, not a hash table: strangers choose their addresses, and none of them can make it slow. */
+struct quota {
+    pthread_mutex_t lock; /* of the tree; counting takes none */
+    void *accounts;
+    size_t size;
+    struct quota_account *of_all;
+};
+
+static struct quota_account *new_account(struct quota *quota, enum owner owner, const void *key, size_t key_len)
+{
+    struct quota_account *account = calloc(1, sizeof(*account) + key_len);
+    if (!account)
+        return NULL;
+    account->quota = quota;
+    account->owner = (uint8_t)owner;
+    account->key_len = (uint8_t)key_len;
+    memcpy(account->key, key, key_len);
+    return account;
+}
+
+static int compare(const void *a, const void *b)
+{
+    const struct quota_account *left = a, *right = b;
+    if (left->owner != right->owner)
+        return left->owner < right->owner ? -1 : 1;
+    if (left->key_len != right->key_len)
+        return left->key_len < right->key_len ? -1 : 1;
+    return memcmp(left->key, right->key, left->key_len);
+}
+
+struct quota *quota_new(void)
+{
+    struct quota *quota = calloc(1, sizeof(*quota));
+    if (!quota)
+        return NULL;
+    pthread_mutex_init(&quota->lock, NULL);
+    quota->of_all = new_account(quota, OWNER_USER, "", 0);
+    if (quota->of_all)
+        return quota;
+    quota_free(quota);
+    return NULL;
+}
+
+void quota_free(struct quota *quota)
+{
+    if (!quota)
+        return;
+    tdestroy(quota->accounts, free);
+    free(quota->of_all);
+    pthread_mutex_destroy(&quota->lock);
+    free(quota);
+}
+
+static struct quota_account *open_account(struct quota *quota, enum owner owner, const void *key, size_t key_len)
+{
+    struct quota_account *new = new_account(quota, owner, key, key_len), *account = NULL;
+    if (!new)
+        return NULL;
+    pthread_mutex_lock(&quota->lock);
+    struct quota_account **found = tsearch(new, &quota->accounts, compare);
+    if (found) {
+        account = *found;
+        account->openings++;
+        quota->size += account == new;
+    }
+    pthread_mutex_unlock(&quota->lock);
+    if (account != new)
+        free(new);
+    return account;
+}
+
+struct quota_account *quota_of_all(struct quota *quota)
+{
+    return quota->of_all;
+}
+
+struct quota_account *quota_of_client(struct quota *quota, const union netaddr *client)
+{
+    const struct netaddr_subscriber key = netaddr_subscriber(client);
+    return open_account(quota, OWNER_CLIENT, &key, sizeof(key));
+}
+
+struct quota_account *quota_of_user(struct quota *quota, const char *user)
+{
+    return open_account(quota, OWNER_USER, user, strnlen(user, UINT8_MAX));
+}
+
+void quota_close(struct quota_account *account)
+{
+    if (!account)
+        return;
+    struct quota *quota = account->quota;
+    pthread_mutex_lock(&quota->lock);
+    bool last = --account->openings == 0;
+    if (last) {
+        tdelete(account, &quota->accounts, compare);
+        quota->size--;
+    }
+    pthread_mutex_unlock(&quota->lock);
+    if (last)
+        free(account);
+}
+
+bool quota_take(struct quota_account *account, enum quota_kind kind, uint32_t limit)
+{
+    unsigned held = atomic_load(&account->held[kind]);
+    do
+        if (limit && held >= limit)
+            return false;
+    while (!atomic_compare_exchange_weak(&account->held[kind], &held, held + 1));
+    return true;
+}
+
+void quota_give_back(struct quota_account *account, enum quota_kind kind)
+{
+    atomic_fetch_sub(&account->held[kind], 1);
+}
+
+uint32_t quota_held(const struct quota_account *account, enum quota_kind kind)
+{
+    return atomic_load(&account->held[kind]);
+}
+
+size_t quota_size(struct quota *quota)
+{
+    pthread_mutex_lock(&quota->lock);
+    size_t size = quota->size;
+    pthread_mutex_unlock(&quota->lock);
+    return size;
+}

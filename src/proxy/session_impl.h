@@ -1,0 +1,62 @@
+/*
+ * What a session is, to session.c, which plays one, and sessions.c, which looks after all of a worker's.
+ */
+#ifndef CONESOCKS_PROXY_SESSION_IMPL_H
+#define CONESOCKS_PROXY_SESSION_IMPL_H
+
+#include <event2/event_struct.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "base/netaddr.h"
+#include "proxy/admission.h"
+#include "proxy/env.h"
+#include "wire/handshake.h"
+
+struct assoc;
+struct login;
+struct stream;
+
+enum session_state {
+    SESSION_NEGOTIATING,
+    SESSION_CHECKING, /* the password is with the helper thread */
+    SESSION_REACHING, /* a stream is on its way to its destination */
+    SESSION_STREAMING,
+    SESSION_ASSOCIATED,
+    SESSION_LINGERING, /* refused; waits for the client to read that */
+    SESSION_ENDED,     /* on env->ended, to be freed by sessions_reap() */
+};
+
+/* What only the beginning of a session needs. */
+struct negotiation {
+    TAILQ_ENTRY(negotiation) link; /* of env->waiting */
+    struct session *session;       /* NULL: not on that list any more */
+    struct handshake handshake;
+    struct login *login; /* NULL: none is being checked */
+    size_t len;
+    uint8_t in[HANDSHAKE_INPUT_MAX];
+};
+
+struct session {
+    TAILQ_ENTRY(session) link;
+    struct env *env;
+    int fd;
+    enum session_state state;
+    union netaddr peer;
+    uint64_t started_ms; /* once it lingers: when that began */
+    struct admission admission;
+    struct event readable;
+    struct negotiation *negotiation; /* until the request is answered */
+    char *user;                      /* NULL: no login */
+    struct stream *stream;
+    struct assoc *assoc;
+    enum socks5_reply reply;
+    bool granted;
+};
+
+/* `why` is for the log; `abort` resets the connection. */
+void session_end(struct session *session, const char *why, bool abort);
+
+#endif

@@ -1,0 +1,105 @@
+#include <stdlib.h>
+
+#include "net/sock.h"
+#include "proxy/assoc.h"
+#include "proxy/session.h"
+#include "proxy/session_impl.h"
+#include "proxy/stream.h"
+
+/* After a refusal the client has this long to read it: closing with its bytes unread would reset the reply away. */
+#define LINGER_MS 1000
+/* No association idle for less is given up for another (RFC 4787 REQ-5). */
+#define SHED_AFTER_MS (120 * 1000)
+/* Round trips to the far side of the world are done by then. */
+#define SHED_HANDSHAKE_AFTER_MS 2000
+
+static void sweep(struct session *session, uint64_t now)
+{
+    switch (session->state) {
+    case SESSION_NEGOTIATING:
+    case SESSION_CHECKING:
+        if (now - session->started_ms >= session->env->config->timeouts.handshake_ms)
+            session_end(session, "handshake took too long", false);
+        break;
+    case SESSION_LINGERING:
+        if (now - session->started_ms >= LINGER_MS)
+            session_end(session, "refused", false);
+        break;
+    case SESSION_ASSOCIATED:
+        if (assoc_sweep(session->assoc, now))
+            session_end(session, "idle", false);
+        break;
+    case SESSION_REACHING:
+        if (sock_is_lost(session->fd))
+            session_end(session, "client gone before the destination was reached", true);
+        break;
+    case SESSION_STREAMING:
+        if (stream_sweep(session->stream, now))
+            session_end(session, "connection lost after its half-close", true);
+        break;
+    case SESSION_ENDED:
+        break;
+    }
+}
+
+void sessions_sweep(struct env *env)
+{
+    uint64_t now = env_now(env);
+    for (struct session *session = TAILQ_FIRST(&env->sessions), *next; session; session = next) {
+        next = TAILQ_NEXT(session, link);
+        sweep(session, now);
+    }
+}
+
+bool sessions_shed(struct env *env, const struct quota_account *account)
+{
+    uint64_t now = env_now(env), longest_of_all = 0, longest = 0;
+    struct session *idlest = NULL, *session;
+    if (now < env->none_idle_before_ms) /* else refusals would cost a look at all sessions, each */
+        return false;
+    TAILQ_FOREACH(session, &env->sessions, link)
+    {
+        if (session->state != SESSION_ASSOCIATED)
+            continue;
+        uint64_t idle = assoc_idle_ms(session->assoc, now);
+        if (idle > longest_of_all)
+            longest_of_all = idle;
+        if (idle < SHED_AFTER_MS || idle < longest ||
+            (account && !admission_charges(&session->admission, env, account)))
+            continue;
+        longest = idle;
+        idlest = session;
+    }
+    if (longest_of_all < SHED_AFTER_MS)
+        env->none_idle_before_ms = now + SHED_AFTER_MS - longest_of_all;
+    if (!idlest)
+        return false;
+    session_end(idlest, "idle longest when descriptors, ports or a limit ran out", false);
+    metrics_add(&env->metrics.shed_associations_total, 1);
+    return true;
+}
+
+bool sessions_shed_handshake(struct env *env)
+{
+    const struct negotiation *first = TAILQ_FIRST(&env->waiting);
+    if (!first || env_now(env) - first->session->started_ms < SHED_HANDSHAKE_AFTER_MS)
+        return false;
+    session_end(first->session, "waited for longest when descriptors or a limit ran out", false);
+    metrics_add(&env->metrics.shed_handshakes_total, 1);
+    return true;
+}
+
+void sessions_end(struct env *env, const char *why)
+{
+    for (struct session *session; (session = TAILQ_FIRST(&env->sessions));)
+        session_end(session, why, false);
+}
+
+void sessions_reap(struct env *env)
+{
+    for (struct session *session; (session = TAILQ_FIRST(&env->ended));) {
+        TAILQ_REMOVE(&env->ended, session, link);
+        free(session->user);
+        free(session);
+    }
+}
