@@ -2,6 +2,7 @@
 import os
 import re
 import signal
+from pathlib import Path
 
 import pytest
 import servers
@@ -55,6 +56,14 @@ def test_built_in_default(net, start):
 def test_check_only(run):
     assert run("-t").returncode == 0
     assert run("-t", config=LAN).returncode == 0
+
+
+def test_every_example_is_fine(run):
+    examples = list((Path(__file__).resolve().parents[2] / "config").glob("*.yaml"))
+    assert len(examples) >= 3
+    for example in examples:
+        result = run("-t", "-c", str(example))
+        assert result.returncode == 0 and "warning" not in result.stdout, result.stdout
 
 
 def test_open_to_the_lan_is_worth_a_warning(run):
