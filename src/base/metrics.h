@@ -71,7 +71,9 @@ const char *drop_reason_name(enum drop_reason reason);
     X(udp_down_bytes_total, "payload bytes relayed to clients")                                                        \
     X(lookups_total, "names asked for")                                                                                \
     X(lookups_failed_total, "names that did not resolve")                                                              \
-    X(accept_failed_total, "accepts that failed for want of descriptors or memory")
+    X(accept_failed_total, "accepts that failed for want of descriptors or memory")                                    \
+    X(limited_memory_total, "connections and requests refused while memory was short")                                 \
+    X(shed_streams_total, "streams that nobody read, ended because memory was short")
 
 struct metrics {
 #define X(name, help) atomic_uint_fast64_t name;

@@ -77,6 +77,9 @@ struct config_rule {
     size_t port_count;
 };
 
+/* limits.memory: any amount. */
+#define CONFIG_MEMORY_OFF UINT64_MAX
+
 /* Whether files and system calls are out of reach that relaying does not take. */
 enum config_sandbox { CONFIG_SANDBOX_OFF, CONFIG_SANDBOX_ON };
 
@@ -133,6 +136,7 @@ struct config {
         uint32_t lookups_per_client;      /* names being resolved at once for one client address */
         uint32_t lookups_per_association; /* the same for one association */
         uint32_t failed_logins;           /* a minute from one client address; 0 = any number */
+        uint64_t memory;                  /* bytes; 0 = as the system limits us, or CONFIG_MEMORY_OFF */
         /* At once; 0 = any number. */
         uint32_t sessions, sessions_per_client, sessions_per_user;
         uint32_t associations, associations_per_client, associations_per_user;

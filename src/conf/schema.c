@@ -9,6 +9,8 @@
 #define SEC  (1000 * MS)
 #define MIN  (60 * SEC)
 #define HOUR (60 * MIN)
+#define MIB  ((uint64_t)1 << 20)
+#define GIB  ((uint64_t)1 << 30)
 
 #define LIMIT_MAX 1000000
 
@@ -187,6 +189,8 @@ static const struct schema_row limits_rows[] = {
     LIMIT(lookups_per_user, "unlimited", "names being resolved at once for one user"),
     {"lookups_per_association", OPTION(number, limits.lookups_per_association), RANGE(1, 65535), .initial = "16",
      .help = "names being resolved at once for one UDP association"},
+    {"memory", OPTION(memory, limits.memory), RANGE(16 * MIB, 1024 * GIB), .none = "auto", .initial = "auto",
+     .help = "memory to stay within, by refusing and giving back; auto: the limit that the system sets us"},
     {"failed_logins", OPTION(number, limits.failed_logins), RANGE(1, 1000), .none = "off", .initial = "10",
      .help = "wrong passwords a minute from one client address (IPv6: one /64); off: any number"},
     {0},

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/netaddr.h"
+#include "conf/config.h"
 
 /* Decimal digits without sign, spaces or leading zeros; returns what follows them, NULL when there is no such number.
  * strtoul() takes " +5", "010" and "0x10", and stops silently at the x of "1080x". */
@@ -123,6 +124,61 @@ const struct value_type value_duration = {.name = "duration",
                                           .format = duration_format,
                                           .what = "a duration",
                                           .bound = duration_write};
+
+/* ---- memory ---- */
+
+/* Returns what is wrong with the text, or NULL. */
+static const char *size_parse(const char *text, uint64_t *size)
+{
+    static const struct {
+        const char *name;
+        uint64_t bytes;
+    } size_units[] = {{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}};
+    const char *rest = parse_digits(text, size);
+    if (!rest)
+        return "";
+    for (size_t i = 0; i < sizeof(size_units) / sizeof(size_units[0]); i++)
+        if (strcmp(rest, size_units[i].name) == 0)
+            return __builtin_mul_overflow(*size, size_units[i].bytes, size) ? "" : NULL;
+    return *rest ? "the units are KiB, MiB and GiB" : "the unit is missing: KiB, MiB or GiB";
+}
+
+static void size_write(uint64_t size, FILE *out)
+{
+    if (size % (1 << 30) == 0)
+        fprintf(out, "%juGiB", (uintmax_t)(size >> 30));
+    else if (size % (1 << 20) == 0)
+        fprintf(out, "%juMiB", (uintmax_t)(size >> 20));
+    else
+        fprintf(out, "%juKiB", (uintmax_t)(size >> 10));
+}
+
+static const char *memory_parse(const struct schema_row *row, const char *text, void *field)
+{
+    uint64_t size = CONFIG_MEMORY_OFF;
+    const char *hint = strcmp(text, "off") == 0 ? NULL : size_parse(text, &size);
+    if (!hint && size != CONFIG_MEMORY_OFF && (size < row->min || size > row->max))
+        hint = "";
+    if (!hint)
+        *(uint64_t *)field = size;
+    return hint;
+}
+
+static void memory_format(const struct schema_row *row, const void *field, FILE *out)
+{
+    (void)row;
+    if (*(const uint64_t *)field == CONFIG_MEMORY_OFF)
+        fputs("off", out);
+    else
+        size_write(*(const uint64_t *)field, out);
+}
+
+const struct value_type value_memory = {.name = "size",
+                                        .size = sizeof(uint64_t),
+                                        .parse = memory_parse,
+                                        .format = memory_format,
+                                        .what = "off, or a size",
+                                        .bound = size_write};
 
 /* ---- choice ---- */
 

@@ -16,6 +16,7 @@
 #include "base/util.h"
 #include "conf/config.h"
 #include "daemon/advertise.h"
+#include "daemon/watermark.h"
 #include "daemon/worker.h"
 #include "net/ports.h"
 #include "net/sock.h"
@@ -28,6 +29,7 @@ struct server {
     struct event_base *base;
     struct auth *auth;
     struct quota *quota;
+    struct watermark *watermark; /* NULL: nothing limits the memory */
     struct event signals[4];
     size_t signal_count, worker_count;
     struct worker **workers;
@@ -167,6 +169,8 @@ struct server *server_new(struct snapshot *snapshot)
         server_free(server);
         return NULL;
     }
+    server->watermark =
+        watermark_new(server->base, snapshot->config->limits.memory, server->workers, server->worker_count);
     watch_signals(server);
     log_receive_buffer();
     return server;
@@ -216,6 +220,7 @@ void server_free(struct server *server)
 {
     if (!server)
         return;
+    watermark_free(server->watermark);
     stop_workers(server);
     /* The helper before the workers: it posts to their inboxes. */
     if (server->auth)

@@ -4,6 +4,7 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -39,7 +40,10 @@ struct worker {
     pthread_t thread;
     bool running;
     struct event sweep;
-    struct inbox_item stop;
+    struct inbox_item stop, relief;
+    struct relief_order order; /* the main thread's, the worker's while `ordered` */
+    atomic_bool ordered;
+    atomic_size_t session_memory;
     uint64_t rest_said_ms; /* 0: never */
     size_t listener_count;
     struct listener listeners[];
@@ -145,6 +149,29 @@ static void on_stop(struct inbox_item *item)
     stop_listening(worker);
     sessions_end(&worker->env, "server stops");
     event_base_loopbreak(worker->env.base);
+}
+
+static void on_relief(struct inbox_item *item)
+{
+    struct worker *worker = container_of(item, struct worker, relief);
+    size_t held = relief_give(&worker->env, &worker->order);
+    atomic_store_explicit(&worker->session_memory, held, memory_order_relaxed);
+    atomic_store_explicit(&worker->ordered, false, memory_order_release);
+}
+
+void worker_relieve(struct worker *worker, const struct relief_order *order)
+{
+    if (atomic_load_explicit(&worker->ordered, memory_order_acquire))
+        return;
+    worker->order = *order;
+    worker->relief.run = on_relief;
+    atomic_store_explicit(&worker->ordered, true, memory_order_relaxed);
+    inbox_post(worker->env.inbox, &worker->relief);
+}
+
+size_t worker_session_memory(const struct worker *worker)
+{
+    return atomic_load_explicit(&worker->session_memory, memory_order_relaxed);
 }
 
 static void *run(void *arg)

@@ -6,10 +6,12 @@
 #define CONESOCKS_DAEMON_WORKER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 struct auth;
 struct metrics;
 struct quota;
+struct relief_order;
 struct snapshot;
 struct worker;
 
@@ -21,6 +23,11 @@ int worker_start(struct worker *worker, struct auth *auth);
 void worker_stop(struct worker *worker);
 /* After worker_stop(), and after nobody will post to its inbox any more. */
 void worker_free(struct worker *worker);
+/* Has it do what memory being short, or not any more, asks for. One that has not come to the last order does not get
+ * this one. From one thread only. */
+void worker_relieve(struct worker *worker, const struct relief_order *order);
+/* What its sessions held when it was last told to measure that. */
+size_t worker_session_memory(const struct worker *worker);
 const struct metrics *worker_metrics(const struct worker *worker);
 
 #endif

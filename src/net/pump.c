@@ -14,6 +14,7 @@ struct pump_pool *pump_pool_new(bool splice)
     struct pump_pool *pool = malloc(sizeof(*pool));
     if (pool) {
         pool->splice = splice;
+        pool->saves_memory = false;
         pool->pipe_count = pool->pipe_count_least = 0;
     }
     return pool;
@@ -31,6 +32,14 @@ static void close_pipes(struct pump_pool *pool, size_t count)
 void pump_pool_trim(struct pump_pool *pool)
 {
     close_pipes(pool, pool->pipe_count_least);
+    pool->pipe_count_least = pool->pipe_count;
+}
+
+void pump_pool_save_memory(struct pump_pool *pool, bool on)
+{
+    pool->saves_memory = on;
+    if (on)
+        close_pipes(pool, pool->pipe_count);
     pool->pipe_count_least = pool->pipe_count;
 }
 
@@ -55,6 +64,11 @@ void pump_deinit(struct pump *pump, struct pump_pool *pool)
         pump_return_pipe(pump, pool);
 }
 
+size_t pump_held(const struct pump *pump)
+{
+    return pump->in_pipe + (pump->rest ? pump->rest_len - pump->rest_at : 0);
+}
+
 static enum pump_state move(struct pump *pump, struct pump_pool *pool)
 {
     if (pump->rest) {
@@ -64,7 +78,7 @@ static enum pump_state move(struct pump *pump, struct pump_pool *pool)
     }
     if (pump->pipe[0] >= 0 || (pump->flows && pool->splice && pump_take_pipe(pump, pool)))
         return pump_splice(pump);
-    size_t limit = pool->splice ? SMALL : PUMP_BUFFER_SIZE;
+    size_t limit = pool->splice || pool->saves_memory ? SMALL : PUMP_BUFFER_SIZE;
     uint64_t before = pump->bytes;
     enum pump_state state = pump_copy(pump, pool, limit);
     pump->flows = pump->bytes - before == limit;

@@ -18,6 +18,9 @@ void pump_pool_free(struct pump_pool *pool);
 /* Closes the pipes that nobody has needed since the last call. */
 void pump_pool_trim(struct pump_pool *pool);
 
+/* While it is on, no pump takes a pipe and none is kept: pumps copy, and hold back less. */
+void pump_pool_save_memory(struct pump_pool *pool, bool on);
+
 enum pump_state {
     PUMP_WAITS_TO_READ,  /* run again when `from` is readable */
     PUMP_WAITS_TO_WRITE, /* run again when `to` is writable */
@@ -44,6 +47,8 @@ struct pump {
 void pump_init(struct pump *pump, int from, int to);
 /* Gives back what it holds; the sockets are the owner's. */
 void pump_deinit(struct pump *pump, struct pump_pool *pool);
+/* How many bytes it holds back. */
+size_t pump_held(const struct pump *pump);
 /* Moves what can be moved now, a bounded share of it, and returns the new state. */
 enum pump_state pump_run(struct pump *pump, struct pump_pool *pool);
 

@@ -14,6 +14,7 @@
 
 struct pump_pool {
     bool splice;
+    bool saves_memory;
     size_t pipe_count, pipe_count_least; /* now, and since the last trim */
     int pipes[PUMP_PIPES_KEPT][2];
     uint8_t buffer[PUMP_BUFFER_SIZE];

@@ -18,6 +18,8 @@ bool pump_take_pipe(struct pump *pump, struct pump_pool *pool)
         pump->pipe[1] = pipe[1];
         return true;
     }
+    if (pool->saves_memory)
+        return false;
     if (pipe2(pump->pipe, O_CLOEXEC | O_NONBLOCK) < 0) {
         pump->pipe[0] = pump->pipe[1] = -1;
         return false;
@@ -29,7 +31,7 @@ bool pump_take_pipe(struct pump *pump, struct pump_pool *pool)
 
 void pump_return_pipe(struct pump *pump, struct pump_pool *pool)
 {
-    if (pump->in_pipe == 0 && pool->pipe_count < PUMP_PIPES_KEPT) {
+    if (pump->in_pipe == 0 && pool->pipe_count < PUMP_PIPES_KEPT && !pool->saves_memory) {
         int *pipe = pool->pipes[pool->pipe_count++];
         pipe[0] = pump->pipe[0];
         pipe[1] = pump->pipe[1];

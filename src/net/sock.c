@@ -1,6 +1,7 @@
 #include "net/sock.h"
 
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <unistd.h>
@@ -105,6 +106,11 @@ int sock_udp(union netaddr *local, const struct ports *ports, uint64_t now_ms)
     return failed ? close_with(fd, -failed) : fd;
 }
 
+void sock_udp_set_room(int fd, int bytes)
+{
+    set_option(fd, SOL_SOCKET, SO_RCVBUF, bytes);
+}
+
 int sock_udp_connect(int fd, const union netaddr *peer)
 {
     return connect(fd, &peer->sa, netaddr_len(peer)) < 0 ? -errno : 0;
@@ -131,6 +137,19 @@ union netaddr sock_local(int fd)
         return (union netaddr){0};
     netaddr_unmap(&local);
     return local;
+}
+
+size_t sock_memory(int fd)
+{
+    enum { SOCKET_ITSELF = 4096 }; /* with its inode, its file and its place in epoll */
+    uint32_t parts[SK_MEMINFO_VARS] = {0};
+    socklen_t len = sizeof(parts);
+    if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, parts, &len) < 0)
+        return SOCKET_ITSELF;
+    /* UDP counts what it has to send in the latter only, TCP in the former, and some of it twice. */
+    size_t to_send = parts[SK_MEMINFO_WMEM_QUEUED] ? parts[SK_MEMINFO_WMEM_QUEUED] : parts[SK_MEMINFO_WMEM_ALLOC];
+    return SOCKET_ITSELF + parts[SK_MEMINFO_RMEM_ALLOC] + to_send + parts[SK_MEMINFO_FWD_ALLOC] +
+           parts[SK_MEMINFO_BACKLOG];
 }
 
 bool sock_is_lost(int fd)

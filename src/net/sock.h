@@ -6,6 +6,7 @@
 #define CONESOCKS_NET_SOCK_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/netaddr.h"
@@ -36,6 +37,9 @@ int sock_connect(const union netaddr *to, const union netaddr *from);
  * back by ports_release() when the socket is closed. */
 int sock_udp(union netaddr *local, const struct ports *ports, uint64_t now_ms);
 
+/* Gives a UDP socket's receive queue this much room from now on; what it holds stays. */
+void sock_udp_set_room(int fd, int bytes);
+
 /* Fixes the peer of a UDP socket, or lets it go; the local port stays. 0 or a negative errno. */
 int sock_udp_connect(int fd, const union netaddr *peer);
 int sock_udp_disconnect(int fd);
@@ -44,6 +48,9 @@ int sock_udp_disconnect(int fd);
 int sock_error(int fd);
 /* The socket's own address, unmapped; AF_UNSPEC when there is none. */
 union netaddr sock_local(int fd);
+/* The kernel's memory for a socket: what is queued both ways with its bookkeeping, and about what the socket itself
+ * takes. */
+size_t sock_memory(int fd);
 /* Whether a TCP connection is over both ways: reset, timed out, or closed by both ends. A half-close is not. */
 bool sock_is_lost(int fd);
 /* Closes with a reset, so that the peer does not take a broken stream for a complete one. */

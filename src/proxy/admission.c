@@ -145,7 +145,10 @@ static void give_back(struct admission *admission, const struct env *env, unsign
 
 bool admit_connection(struct admission *admission, struct env *env, const union netaddr *client)
 {
-    *admission = (struct admission){.client = quota_of_client(env->quota, client)};
+    *admission = (struct admission){0};
+    if (relief_refuses(env))
+        return false;
+    admission->client = quota_of_client(env->quota, client);
     /* The client's own limits first: what he may not have must make nobody else go. */
     if (admission->client && take(admission, env, LIMIT_HANDSHAKES_PER_CLIENT, client, NULL) &&
         take(admission, env, LIMIT_SESSIONS_PER_CLIENT, client, NULL) &&
@@ -158,6 +161,8 @@ bool admit_connection(struct admission *admission, struct env *env, const union 
 const char *admit_request(struct admission *admission, struct env *env, const union netaddr *client, const char *user)
 {
     give_back(admission, env, BIT(LIMIT_HANDSHAKES_PER_CLIENT));
+    if (relief_refuses(env))
+        return "memory is short (limits.memory)";
     if (user && !(admission->user = quota_of_user(env->quota, user)))
         return "out of memory";
     return take(admission, env, LIMIT_SESSIONS_PER_USER, client, user) ? NULL : limits[LIMIT_SESSIONS_PER_USER].why;

@@ -108,6 +108,14 @@ static bool is_client(struct assoc *assoc, const union netaddr *peer, uint64_t n
 
 static void on_external_readable(evutil_socket_t fd, short what, void *arg);
 
+static int open_socket(const struct env *env, const struct ports *ports, union netaddr *local)
+{
+    int fd = sock_udp(local, ports, env_now(env));
+    if (fd >= 0 && env->memory != MEMORY_AMPLE)
+        sock_udp_set_room(fd, relief_room(env->memory));
+    return fd;
+}
+
 static int open_external(struct assoc *assoc, int family)
 {
     int slot = family_index(family);
@@ -115,7 +123,7 @@ static int open_external(struct assoc *assoc, int family)
     const union netaddr *wanted = slot == FAMILY_V4 ? &config->outbound.address_v4 : &config->outbound.address_v6;
     union netaddr local = wanted->sa.sa_family == AF_UNSPEC ? netaddr_any(family) : *wanted;
     struct external *external = calloc(1, sizeof(*external));
-    int fd = external ? sock_udp(&local, &assoc->env->external_ports, env_now(assoc->env)) : -ENOMEM;
+    int fd = external ? open_socket(assoc->env, &assoc->env->external_ports, &local) : -ENOMEM;
     if (fd < 0) {
         free(external);
         assoc->open_failed_ms[slot] = env_now(assoc->env);
@@ -395,7 +403,7 @@ int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, co
     if (!error)
         error = open_external(assoc, local->sa.sa_family);
     if (!error) {
-        int fd = sock_udp(&flow->relay, &env->relay_ports, env_now(env));
+        int fd = open_socket(env, &env->relay_ports, &flow->relay);
         if (fd >= 0) {
             assoc->client = dgram_io_adopt(env->dgrams, fd);
             own_port_opened(OWN_PORT_RELAY, &flow->relay);
@@ -452,6 +460,23 @@ uint64_t assoc_idle_ms(const struct assoc *assoc, uint64_t now_ms)
 {
     const struct assoc_flow *flow = &assoc->flow;
     return now_ms - (flow->last_up_ms > flow->last_down_ms ? flow->last_up_ms : flow->last_down_ms);
+}
+
+void assoc_set_room(struct assoc *assoc, int bytes)
+{
+    sock_udp_set_room(assoc->client.fd, bytes);
+    for (int slot = 0; slot < FAMILY_COUNT; slot++)
+        if (assoc->external[slot])
+            sock_udp_set_room(assoc->external[slot]->socket.fd, bytes);
+}
+
+size_t assoc_memory(const struct assoc *assoc)
+{
+    size_t held = sizeof(*assoc) + sock_memory(assoc->client.fd);
+    for (int slot = 0; slot < FAMILY_COUNT; slot++)
+        if (assoc->external[slot])
+            held += sock_memory(assoc->external[slot]->socket.fd);
+    return held;
 }
 
 bool assoc_sweep(struct assoc *assoc, uint64_t now_ms)

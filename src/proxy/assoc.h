@@ -45,6 +45,11 @@ const struct assoc_flow *assoc_flow(const struct assoc *assoc);
 /* To be called about once a second. true: idle for longer than `udp.idle` allows. */
 bool assoc_sweep(struct assoc *assoc, uint64_t now_ms);
 
+/* Gives each of its sockets this much room for datagrams that have not been read yet. */
+void assoc_set_room(struct assoc *assoc, int bytes);
+/* Memory that it holds, ours and the kernel's. */
+size_t assoc_memory(const struct assoc *assoc);
+
 /* How long ago the last datagram passed, either way. */
 uint64_t assoc_idle_ms(const struct assoc *assoc, uint64_t now_ms);
 

@@ -18,6 +18,7 @@
 #include "net/ports.h"
 #include "policy/snapshot.h"
 #include "policy/verdict.h"
+#include "proxy/relief.h"
 
 struct event_base;
 struct inbox;
@@ -49,6 +50,9 @@ struct env {
     struct dgram_io *dgrams;
     struct dgram_run received[DGRAM_BATCH_MAX];
     struct dgram_batch to_client, to_external[2];
+
+    enum memory_level memory; /* how much there is left: see relief.h */
+    size_t names_waiting;     /* bytes of all datagrams that wait for a name */
 
     struct session_list sessions;    /* alive */
     struct negotiation_list waiting; /* for a request, the longest first */

@@ -43,6 +43,7 @@ struct names {
     struct names_hooks hooks;
     struct name *table;
     uint32_t resolving;
+    size_t waiting_bytes; /* of all its names; counted in env->names_waiting too */
 };
 
 struct names *names_new(struct env *env, const union netaddr *client, const char *user, const struct names_hooks *hooks)
@@ -59,6 +60,8 @@ static void clear_queue(struct name *name)
         next = waiting->next;
         free(waiting);
     }
+    name->names->waiting_bytes -= name->waiting_bytes;
+    name->names->env->names_waiting -= name->waiting_bytes;
     name->first = NULL;
     name->last = &name->first;
     name->waiting_count = 0;
@@ -209,9 +212,17 @@ static bool is_fresh(const struct name *name, uint64_t now)
     return name->state == RESOLVING || (name->used_ms != 0 && now - name->used_ms < kept);
 }
 
+static bool has_room(const struct name *name, size_t len)
+{
+    const struct env *env = name->names->env;
+    return env->memory == MEMORY_AMPLE && name->waiting_count < NAMES_QUEUED_DATAGRAMS &&
+           name->waiting_bytes + len <= NAMES_QUEUED_BYTES &&
+           name->names->waiting_bytes + env->names_waiting + len <= NAMES_WAITING_BYTES;
+}
+
 static bool enqueue(struct name *name, uint16_t port, const uint8_t *payload, size_t len)
 {
-    if (name->waiting_count >= NAMES_QUEUED_DATAGRAMS || name->waiting_bytes + len > NAMES_QUEUED_BYTES)
+    if (!has_room(name, len))
         return false;
     struct waiting *waiting = malloc(sizeof(*waiting) + len);
     if (!waiting)
@@ -224,6 +235,8 @@ static bool enqueue(struct name *name, uint16_t port, const uint8_t *payload, si
     name->last = &waiting->next;
     name->waiting_count++;
     name->waiting_bytes += len;
+    name->names->waiting_bytes += len;
+    name->names->env->names_waiting += len;
     return true;
 }
 

@@ -29,6 +29,9 @@ struct names_hooks {
 #define NAMES_FAILURE_KEPT_MS  2000         /* and a failure this long, so that a burst asks once */
 #define NAMES_QUEUED_DATAGRAMS 16           /* waiting for one name */
 #define NAMES_QUEUED_BYTES     (128 * 1024) /* waiting for one name */
+/* Waiting in all of a worker's associations. Each may have as much as it leaves to the others: one alone half of it, n
+ * of them all but 1/(n+1), so that there is always room for the next. */
+#define NAMES_WAITING_BYTES (4 * 1024 * 1024)
 
 /* `client` and `user` are charged for the lookups; `user`, NULL without a login, outlives the names. NULL: no memory.
  */

@@ -74,7 +74,7 @@ bool sessions_shed(struct env *env, const struct quota_account *account)
         env->none_idle_before_ms = now + SHED_AFTER_MS - longest_of_all;
     if (!idlest)
         return false;
-    session_end(idlest, "idle longest when descriptors, ports or a limit ran out", false);
+    session_end(idlest, "idle longest when descriptors, ports, memory or a limit ran out", false);
     metrics_add(&env->metrics.shed_associations_total, 1);
     return true;
 }
@@ -84,9 +84,17 @@ bool sessions_shed_handshake(struct env *env)
     const struct negotiation *first = TAILQ_FIRST(&env->waiting);
     if (!first || env_now(env) - first->session->started_ms < SHED_HANDSHAKE_AFTER_MS)
         return false;
-    session_end(first->session, "waited for longest when descriptors or a limit ran out", false);
+    session_end(first->session, "waited for longest when descriptors, memory or a limit ran out", false);
     metrics_add(&env->metrics.shed_handshakes_total, 1);
     return true;
+}
+
+void sessions_visit(struct env *env, void (*visit)(void *arg, struct stream *stream, struct assoc *assoc), void *arg)
+{
+    for (struct session *session = TAILQ_FIRST(&env->sessions), *next; session; session = next) {
+        next = TAILQ_NEXT(session, link);
+        visit(arg, session->stream, session->assoc);
+    }
 }
 
 void sessions_end(struct env *env, const char *why)

@@ -23,6 +23,7 @@ struct direction {
     struct stream *stream;
     struct pump pump;
     struct event event;
+    uint64_t stuck_since_ms; /* while it waits to write */
 };
 
 struct lookup {
@@ -270,6 +271,7 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
         wait_for(direction, direction->pump.from, EV_READ);
         break;
     case PUMP_WAITS_TO_WRITE:
+        direction->stuck_since_ms = env_now(stream->env);
         wait_for(direction, direction->pump.to, EV_WRITE);
         break;
     case PUMP_DONE:
@@ -302,6 +304,29 @@ bool stream_sweep(struct stream *stream, uint64_t now_ms)
         stream->keeps_alive = true;
     }
     return (up->state == PUMP_DONE && sock_is_lost(up->from)) || (down->state == PUMP_DONE && sock_is_lost(down->from));
+}
+
+uint64_t stream_stuck_since(const struct stream *stream)
+{
+    uint64_t since = UINT64_MAX;
+    const struct direction *both[] = {&stream->up, &stream->down};
+    for (int i = 0; i < 2; i++)
+        if (both[i]->pump.state == PUMP_WAITS_TO_WRITE && both[i]->stuck_since_ms < since)
+            since = both[i]->stuck_since_ms;
+    return since;
+}
+
+size_t stream_memory(const struct stream *stream)
+{
+    size_t held = sizeof(*stream);
+    if (stream->up.stream)
+        held += pump_held(&stream->up.pump) + pump_held(&stream->down.pump) + sock_memory(stream->up.pump.from);
+    return held + (stream->remote_fd >= 0 ? sock_memory(stream->remote_fd) : 0);
+}
+
+void stream_give_up(struct stream *stream, const char *why)
+{
+    stream->hooks.ended(stream->hooks.arg, why, true);
 }
 
 static void stop(struct direction *direction)

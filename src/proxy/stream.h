@@ -37,6 +37,13 @@ void stream_relay(struct stream *stream, int client_fd);
  * loop would tell its end for ever), and now it is gone altogether, while the other may never say another word. */
 bool stream_sweep(struct stream *stream, uint64_t now_ms);
 
+/* Since when a direction has had bytes that its reader does not take (env_now); UINT64_MAX: none. */
+uint64_t stream_stuck_since(const struct stream *stream);
+/* Memory that it holds, ours and the kernel's. */
+size_t stream_memory(const struct stream *stream);
+/* Ends it, as broken: the stream is freed by its owner. */
+void stream_give_up(struct stream *stream, const char *why);
+
 const char *stream_destination(const struct stream *stream); /* as asked for, "name:port" */
 union netaddr stream_local(const struct stream *stream);     /* our end of the outgoing connection, once reached */
 union netaddr stream_remote(const struct stream *stream);    /* the address that was reached */

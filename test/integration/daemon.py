@@ -28,9 +28,11 @@ def wait_until(condition, what, timeout=PATIENCE):
 
 
 class Conesocks:
-    def __init__(self, host, folder, config, arguments=(), nofile=None, leaves_lookups=False, killed=False, files=()):
+    def __init__(self, host, folder, config, arguments=(), nofile=None, leaves_lookups=False, killed=False, files=(),
+                 group=None):
         """`config`: a dict, YAML text, or None for the built-in default. `leaves_lookups`: name servers that do not answer
-        are part of the test; libunbound goes on asking them for minutes, with a socket each."""
+        are part of the test; libunbound goes on asking them for minutes, with a socket each. `group`: the folder of the
+        control group to run in."""
         self.leaves_lookups = leaves_lookups
         self.killed = killed  # by the test itself
         # Files of the system that this process sees in place of the real ones: (content, path).
@@ -42,9 +44,15 @@ class Conesocks:
         if config is not None:
             self.configure(config)
             command += ["-c", str(self.config_path)]
-        limit = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))) if nofile else None
+
+        def prepare():
+            if nofile:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))
+            if group:
+                (group / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
+
         with open(self.log_path, "wb") as log:
-            self.process = host.start(*command, stdout=log, stderr=log, preexec_fn=limit)
+            self.process = host.start(*command, stdout=log, stderr=log, preexec_fn=prepare)
         wait_until(lambda: self.listening() or self.process.poll() is not None, "the listener")
         assert self.process.poll() is None, f"conesocks did not start:\n{self.log}"
         self.baseline = len(self.descriptors())

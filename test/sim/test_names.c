@@ -132,6 +132,47 @@ static void what_waits_is_bounded_in_bytes(void **state)
     names_free(names);
 }
 
+/* Row 45: all associations of a worker share what may wait; one that takes all it can leaves as much to the others. */
+static void what_waits_is_bounded_in_all(void **state)
+{
+    (void)state;
+    enum { LEN = 16 * 1024, FIT = NAMES_WAITING_BYTES / LEN };
+    struct names *names[3];
+    size_t waits[3] = {0};
+    world_config.limits.lookups_per_association = NAMES_MAX;
+    for (int i = 0; i < 3; i++) {
+        names[i] = names_of("10.0.0.2");
+        for (int k = 0; k < 32; k++) {
+            union netaddr to;
+            char name[] = "nXX.example";
+            name[1] = (char)('a' + k / 10);
+            name[2] = (char)('a' + k % 10);
+            for (int n = 0; n < NAMES_QUEUED_BYTES / LEN; n++)
+                waits[i] += route(names[i], name, LEN, &to) == NAMES_WAITS;
+        }
+    }
+    assert_int_equal(waits[0], FIT / 2);
+    assert_int_equal(waits[1], FIT / 4);
+    assert_int_equal(waits[2], FIT / 8);
+    for (int i = 0; i < 3; i++)
+        names_free(names[i]);
+    assert_int_equal(world_env.names_waiting, 0);
+}
+
+static void nothing_waits_while_memory_is_short(void **state)
+{
+    (void)state;
+    union netaddr to;
+    struct names *names = names_of("10.0.0.2");
+    world_env.memory = MEMORY_SHORT;
+    assert_int_equal(route(names, "slow.example", 1, &to), NAMES_DROPPED);
+    world_answer("slow.example", AF_INET, RESOLVER_FOUND, "192.0.2.10");
+    world_answer("slow.example", AF_INET6, RESOLVER_NOT_FOUND, NULL);
+    assert_int_equal(route(names, "slow.example", 1, &to), NAMES_KNOWN);
+    names_free(names);
+    world_env.memory = MEMORY_AMPLE;
+}
+
 /* Room for a new name is made by the one that is longest unused, even if it is still being resolved. */
 static void the_longest_unused_goes_first(void **state)
 {
@@ -161,8 +202,10 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
     const struct CMUnitTest tests[] = {
-        TEST(the_clients_family_first),     TEST(but_only_where_a_route_leads),   TEST(or_ipv4_when_that_is_preferred),
-        TEST(a_mapped_address_is_unmapped), TEST(what_waits_is_bounded_in_bytes), TEST(the_longest_unused_goes_first),
+        TEST(the_clients_family_first),       TEST(but_only_where_a_route_leads),
+        TEST(or_ipv4_when_that_is_preferred), TEST(a_mapped_address_is_unmapped),
+        TEST(what_waits_is_bounded_in_bytes), TEST(the_longest_unused_goes_first),
+        TEST(what_waits_is_bounded_in_all),   TEST(nothing_waits_while_memory_is_short),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

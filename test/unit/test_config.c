@@ -225,6 +225,8 @@ static const char *const changes[] = {
     "limits: {associations_per_user: 9}",
     "limits: {handshakes_per_client: unlimited}",
     "limits: {failed_logins: off}",
+    "limits: {memory: off}",
+    "limits: {memory: 65537KiB}",
     "timeouts: {handshake: 3s}",
     "timeouts: {connect: 4s}",
     "timeouts: {login_cache: off}",

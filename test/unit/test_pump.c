@@ -198,6 +198,36 @@ static void an_idle_pump_holds_nothing(void **state)
     assert_int_equal(open_descriptors(), before);
 }
 
+/* Row 45: while memory is to be saved a stream that flows is copied, in small pieces, and no pipe is kept. */
+static void without_pipes_while_memory_is_short(void **state)
+{
+    struct path *path = *state;
+    static uint8_t block[65536];
+    size_t before = open_descriptors();
+    for (int saves = 1; saves >= 0; saves--) {
+        enum pump_state now = PUMP_WAITS_TO_READ;
+        pump_pool_save_memory(pool, saves);
+        for (int i = 0; i < 2000 && now != PUMP_WAITS_TO_WRITE; i++) {
+            (void)send(path->source, block, sizeof(block), MSG_DONTWAIT);
+            now = pump_run(&path->pump, pool);
+        }
+        assert_int_equal(now, PUMP_WAITS_TO_WRITE);
+        assert_in_range(pump_held(&path->pump), 1, saves ? 16 * 1024 : 256 * 1024);
+        if (saves)
+            assert_int_equal(open_descriptors(), before);
+        for (int i = 0; i < 100000 && now != PUMP_WAITS_TO_READ; i++) {
+            while (recv(path->sink, block, sizeof(block), MSG_DONTWAIT) > 0)
+                ;
+            now = pump_run(&path->pump, pool);
+        }
+        assert_int_equal(now, PUMP_WAITS_TO_READ);
+        assert_int_equal(pump_held(&path->pump), 0);
+    }
+    assert_in_range(open_descriptors(), before, before + 2);
+    pump_pool_save_memory(pool, true);
+    assert_int_equal(open_descriptors(), before);
+}
+
 int main(void)
 {
     static bool copy = false, splice = true;
@@ -211,6 +241,7 @@ int main(void)
         TEST(a_reset_breaks_it),
         TEST(no_pipe_no_harm),
         TEST(an_idle_pump_holds_nothing),
+        TEST(without_pipes_while_memory_is_short),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,21 @@
+/*
+ * Watches how much memory is in use, in the main thread, and tells the workers when it is short: limits.memory.
+ */
+#ifndef CONESOCKS_DAEMON_WATERMARK_H
+#define CONESOCKS_DAEMON_WATERMARK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct event_base;
+struct watermark;
+struct worker;
+
+/* `limit` is limits.memory. Opens files: before the sandbox is entered. `workers` outlive it. NULL: nothing limits the
+ * memory. */
+struct watermark *watermark_new(struct event_base *base, uint64_t limit, struct worker *const *workers,
+                                size_t worker_count);
+/* Before the workers are freed. */
+void watermark_free(struct watermark *watermark);
+
+#endif

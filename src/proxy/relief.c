@@ -1,0 +1,83 @@
+#include "proxy/relief.h"
+
+#include <stdint.h>
+
+#include "net/pump.h"
+#include "proxy/assoc.h"
+#include "proxy/env.h"
+#include "proxy/session.h"
+#include "proxy/stream.h"
+
+/* One call's share; the next call is not far. */
+#define SHED_MAX    16
+#define GIVE_UP_MAX 64
+
+static void set_room(void *arg, struct stream *stream, struct assoc *assoc)
+{
+    const struct env *env = arg;
+    (void)stream;
+    if (assoc)
+        assoc_set_room(assoc, relief_room(env->memory));
+}
+
+static void add_memory(void *arg, struct stream *stream, struct assoc *assoc)
+{
+    size_t *sum = arg;
+    *sum += stream ? stream_memory(stream) : 0;
+    *sum += assoc ? assoc_memory(assoc) : 0;
+}
+
+struct stuck {
+    struct stream *stream;
+    uint64_t since_ms;
+};
+
+static void find_stuck_longest(void *arg, struct stream *stream, struct assoc *assoc)
+{
+    struct stuck *longest = arg;
+    (void)assoc;
+    if (!stream || stream_stuck_since(stream) >= longest->since_ms)
+        return;
+    longest->stream = stream;
+    longest->since_ms = stream_stuck_since(stream);
+}
+
+static void give_up_stuck(struct env *env, size_t excess)
+{
+    size_t won = 0;
+    for (int i = 0; i < GIVE_UP_MAX && won < excess; i++) {
+        struct stuck longest = {NULL, UINT64_MAX};
+        sessions_visit(env, find_stuck_longest, &longest);
+        if (!longest.stream)
+            return;
+        won += stream_memory(longest.stream);
+        metrics_add(&env->metrics.shed_streams_total, 1);
+        stream_give_up(longest.stream, "its reader did not read when memory ran out (limits.memory)");
+    }
+}
+
+bool relief_refuses(struct env *env)
+{
+    if (env->memory == MEMORY_AMPLE)
+        return false;
+    metrics_add(&env->metrics.limited_memory_total, 1);
+    return true;
+}
+
+size_t relief_give(struct env *env, const struct relief_order *order)
+{
+    if (order->level != env->memory) {
+        env->memory = order->level;
+        pump_pool_save_memory(env->pumps, order->level != MEMORY_AMPLE);
+        sessions_visit(env, set_room, env);
+    }
+    for (int i = 0; order->level != MEMORY_AMPLE && i < SHED_MAX; i++)
+        if (!sessions_shed_handshake(env) && !sessions_shed(env, NULL))
+            break;
+    if (order->level == MEMORY_CRITICAL)
+        give_up_stuck(env, order->excess);
+    size_t held = 0;
+    if (order->measure)
+        sessions_visit(env, add_memory, &held);
+    return held;
+}
