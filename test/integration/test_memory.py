@@ -197,7 +197,7 @@ NAMES = [f"unanswered{number}.test" for number in range(16)]
 def row45(net, start, lan, peer, dns, limits, **options):
     """A proxy under the load of a thousand clients; afterwards all must be as it was before."""
     proxy = start({"dns": {"servers": [dns.address], "timeout": "1s"},
-                   "limits": {"lookups_per_client": 4096, **limits}}, leaves_lookups=True, **options)
+                   "limits": {"lookups_per_client": 4096, "handshakes_per_client": 4096, **limits}}, leaves_lookups=True, **options)
     before = Association(net.client, lan)
     with Flood() as flood:
         server = net.inet1.listen(INET1_V4)
