@@ -91,6 +91,16 @@ void config_free(struct config *config)
     free(config);
 }
 
+bool config_has_mark(const struct config *config)
+{
+    bool has = config->outbound.mark != 0;
+    for (size_t i = 0; i < config->user_count && !has; i++)
+        has = config->users[i].terms.mark != 0;
+    for (size_t i = 0; i < config->rule_count && !has; i++)
+        has = config->rules[i].terms.mark != 0;
+    return has;
+}
+
 void config_dump(const struct config *config, FILE *out, bool secrets)
 {
     char *text = raw_save(config, secrets);

@@ -15,6 +15,7 @@
 
 /* Who may send to an association's external port (RFC 4787 section 5). */
 enum config_filtering {
+    CONFIG_FILTERING_INHERITED, /* in struct config_terms only */
     CONFIG_FILTERING_ENDPOINT_INDEPENDENT,
     CONFIG_FILTERING_ADDRESS_DEPENDENT,
     CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT,
@@ -62,6 +63,14 @@ struct config_ports {
     uint16_t first, last; /* both included */
 };
 
+/* How those are served whom a rule or a user's entry is about. Zero: as the next wider one says, which is the user's
+ * entry for a rule, and the configuration for that. */
+struct config_terms {
+    enum config_filtering filtering;
+    union netaddr address_v4, address_v6;
+    uint32_t mark;
+};
+
 /* Each list that is empty takes everything. */
 struct config_rule {
     enum config_action action;
@@ -75,6 +84,7 @@ struct config_rule {
     size_t to_count;
     struct config_ports *ports;
     size_t port_count;
+    struct config_terms terms; /* of one that allows */
 };
 
 /* limits.memory: any amount. */
@@ -101,6 +111,7 @@ struct config_user {
     char *name;
     char *password;                  /* a crypt(3) hash */
     uint32_t sessions, associations; /* at once; 0 = as limits say for every user */
+    struct config_terms terms;
 };
 
 struct config {
@@ -125,6 +136,7 @@ struct config {
     } udp;
     struct {
         union netaddr address_v4, address_v6; /* AF_UNSPEC: the system chooses */
+        uint32_t mark;                        /* SO_MARK of what faces the internet; 0: none */
         enum config_prefer prefer;
     } outbound;
     struct {
@@ -169,6 +181,9 @@ struct config *config_load(const char *path, char **errors, char **warnings);
 /* The same for the text of a file, which the messages call `name`, and for that alone: users_file is not read. */
 struct config *config_parse(const char *name, const char *text, size_t size, char **errors, char **warnings);
 void config_free(struct config *config);
+
+/* Whether anything in it sets a mark, which takes a capability. */
+bool config_has_mark(const struct config *config);
 
 /* Writes the configuration in force as a file that config_load reads back as equal; passwords are left out as "***"
  * unless `secrets` is set. */

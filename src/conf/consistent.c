@@ -160,6 +160,46 @@ static void check_rules(const struct context *context, const struct config *conf
     }
 }
 
+static bool is_about_udp(const struct config_rule *rule)
+{
+    for (size_t i = 0; i < rule->command_count; i++)
+        if (rule->commands[i] == CONFIG_COMMAND_UDP)
+            return true;
+    return rule->command_count == 0;
+}
+
+/* The first key of its terms that a rule has; NULL: none. */
+static const char *first_term(const struct config_terms *terms)
+{
+    if (terms->filtering != CONFIG_FILTERING_INHERITED)
+        return "filtering";
+    if (terms->address_v4.sa.sa_family != AF_UNSPEC)
+        return "address_v4";
+    if (terms->address_v6.sa.sa_family != AF_UNSPEC)
+        return "address_v6";
+    return terms->mark != 0 ? "mark" : NULL;
+}
+
+/* Whoever writes a term means it: where it would never hold, it is a mistake. */
+static void check_terms(const struct context *context, const struct config_rule *rule, size_t i)
+{
+    const char *key = first_term(&rule->terms);
+    if (!key)
+        return;
+    bool filters = rule->terms.filtering != CONFIG_FILTERING_INHERITED;
+    struct spot spot = spot_in_list(context, "rules", i, key);
+    if (rule->action == CONFIG_ACTION_DENY)
+        report_error(context->report, spot.place, spot.key, "found where action is deny, expected with allow only");
+    else if (filters && !is_about_udp(rule))
+        report_error(context->report, spot.place, spot.key,
+                     "found where command leaves udp out, expected with udp: only datagrams are filtered");
+    else if (is_about_udp(rule) && !rule_order_takes_everywhere(rule))
+        report_error(context->report, spot.place, spot.key,
+                     "found together with to or ports, but a UDP association has one external port for all "
+                     "destinations; leave out to and ports%s",
+                     filters ? "" : ", or say command: [connect]");
+}
+
 static bool is_set(const struct config_advertise *advertise)
 {
     return advertise->name || advertise->automatic || advertise->address.sa.sa_family != AF_UNSPEC;
@@ -187,6 +227,8 @@ bool consistent_check(struct config *config, yaml_document_t *document, struct r
     }
     check_users(&context, config);
     check_rules(&context, config);
+    for (size_t i = 0; i < config->rule_count; i++)
+        check_terms(&context, &config->rules[i], i);
     if (config->inline_user_count > 0 && !any_password)
         report_warning(report, place_in_list(&context, "users", 0, "name"), "users",
                        "no listener asks for a login, so these are never asked for");

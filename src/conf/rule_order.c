@@ -129,6 +129,11 @@ size_t rule_order_shadow(const struct config_rule *rules, size_t i)
     return i;
 }
 
+bool rule_order_takes_everywhere(const struct config_rule *rule)
+{
+    return takes_any(rule) && rule->port_count == 0;
+}
+
 static bool names_clients(const struct config_rule *rule)
 {
     for (size_t i = 0; i < rule->from_count; i++)

@@ -14,4 +14,7 @@ size_t rule_order_shadow(const struct config_rule *rules, size_t i);
  * allows something says from where. */
 bool rule_order_names_clients(const struct config_rule *rules, size_t count);
 
+/* Does a rule take every destination and port? */
+bool rule_order_takes_everywhere(const struct config_rule *rule);
+
 #endif

@@ -23,8 +23,9 @@
     .kind = SCHEMA_VALUES, FIELD(struct config_rule, member),                                                          \
     .count_offset = offsetof(struct config_rule, count_member),                                                        \
     .element_size = sizeof(*((struct config_rule *)NULL)->member), .initial = "[]"
-#define GROUP(rows_)    .kind = SCHEMA_GROUP, .rows = (rows_)
-#define RANGE(from, to) .min = (from), .max = (to)
+#define TERM(structure, type_, member) .type = &value_##type_, FIELD(structure, terms.member), .initial = "default"
+#define GROUP(rows_)                   .kind = SCHEMA_GROUP, .rows = (rows_)
+#define RANGE(from, to)                .min = (from), .max = (to)
 
 /* Of each enum, in its order. */
 static const char *const auth_words[] = {
@@ -52,6 +53,7 @@ static const char *const reach_words[] = {
     NULL,
 };
 static const char *const filtering_words[] = {
+    [CONFIG_FILTERING_INHERITED] = "default",
     [CONFIG_FILTERING_ENDPOINT_INDEPENDENT] = "endpoint-independent",
     [CONFIG_FILTERING_ADDRESS_DEPENDENT] = "address-dependent",
     [CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT] = "address-and-port-dependent",
@@ -110,6 +112,15 @@ static const struct schema_row user_rows[] = {
     {"associations", .type = &value_number, FIELD(struct config_user, associations), RANGE(1, LIMIT_MAX),
      .none = "default", .initial = "default",
      .help = "this user's UDP associations at once; default: limits.associations_per_user"},
+    {"address_v4", TERM(struct config_user, address_v4, address_v4), .none = "default",
+     .help = "IPv4 address to connect and send from, for this user"},
+    {"address_v6", TERM(struct config_user, address_v6, address_v6), .none = "default",
+     .help = "IPv6 address to connect and send from, for this user"},
+    {"mark", TERM(struct config_user, mark, mark), .none = "default",
+     .help = "mark for the system's routing and firewall rules"},
+    {"filtering", TERM(struct config_user, choice, filtering), .words = filtering_words,
+     RANGE(CONFIG_FILTERING_INHERITED, CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT),
+     .help = "who on the internet may send to an external port"},
     {0},
 };
 
@@ -126,13 +137,23 @@ static const struct schema_row rule_rows[] = {
      .help = "the destinations it is about; none: all"},
     {"ports", RULE_LIST(ports, port_count), .type = &value_ports, RANGE(0, 1024),
      .help = "the destinations' ports it is about; none: all"},
+    {"address_v4", TERM(struct config_rule, address_v4, address_v4), .none = "default",
+     .help = "IPv4 address to connect and send from, for what the rule lets through"},
+    {"address_v6", TERM(struct config_rule, address_v6, address_v6), .none = "default",
+     .help = "IPv6 address to connect and send from, for what the rule lets through"},
+    {"mark", TERM(struct config_rule, mark, mark), .none = "default",
+     .help = "mark for the system's routing and firewall rules"},
+    {"filtering", TERM(struct config_rule, choice, filtering), .words = filtering_words,
+     RANGE(CONFIG_FILTERING_INHERITED, CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT),
+     .help = "who on the internet may send to an external port"},
     {0},
 };
 
 static const struct schema_row udp_rows[] = {
     {"enabled", OPTION(bool, udp.enabled), .initial = "true", .help = "relay datagrams (UDP ASSOCIATE)"},
-    {"filtering", OPTION(choice, udp.filtering), .words = filtering_words, .initial = "endpoint-independent",
-     .help = "who on the internet may send to a client's external port"},
+    {"filtering", OPTION(choice, udp.filtering), .words = filtering_words,
+     RANGE(CONFIG_FILTERING_ENDPOINT_INDEPENDENT, CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT),
+     .initial = "endpoint-independent", .help = "who on the internet may send to a client's external port"},
     {"idle", OPTION(duration, udp.idle_ms), RANGE(2 * MIN, 720 * HOUR), .none = "off", .initial = "off",
      .help = "end an association after this long without a datagram either way"},
     {"rebind_after", OPTION(duration, udp.rebind_after_ms), RANGE(SEC, HOUR), .initial = "15s",
@@ -157,6 +178,8 @@ static const struct schema_row outbound_rows[] = {
      .help = "IPv4 address to connect and send from; auto: the system chooses"},
     {"address_v6", OPTION(address_v6, outbound.address_v6), .none = "auto", .initial = "auto",
      .help = "IPv6 address to connect and send from; auto: the system chooses"},
+    {"mark", OPTION(mark, outbound.mark), .none = "none", .initial = "none",
+     .help = "mark for the system's routing and firewall rules"},
     {"prefer", OPTION(choice, outbound.prefer), .words = prefer_words, .initial = "ipv6",
      .help = "which addresses of a name are tried first, or at all"},
     {0},
@@ -277,8 +300,8 @@ void schema_expect(const struct schema_row *row, FILE *out)
 {
     if (row->none)
         fprintf(out, "%s, or ", row->none);
-    for (size_t i = 0; row->words && row->words[i]; i++)
-        fprintf(out, "%s%s", i == 0 ? "" : row->words[i + 1] ? ", " : " or ", row->words[i]);
+    for (size_t i = row->min; row->words && row->words[i]; i++)
+        fprintf(out, "%s%s", i == row->min ? "" : row->words[i + 1] ? ", " : " or ", row->words[i]);
     if (row->type->what)
         fputs(row->type->what, out);
     if (row->type->bound) {

@@ -44,7 +44,8 @@ struct schema_row {
     size_t element_size;           /* lists */
     uint64_t min, max;             /* numbers, durations (ms), lengths; lists: how many. A list that is left out has
                                       `min` elements of defaults */
-    const char *const *words;      /* of a choice, ended by NULL, in the order of its enum */
+    const char *const *words;      /* of a choice, ended by NULL, in the order of its enum; those before `min` are not
+                                      for here */
     const char *none;              /* the word for a field of zeros */
     const char *initial;           /* the default; NULL: must be given. Lists: for display only */
     const char *help;

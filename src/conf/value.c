@@ -76,6 +76,34 @@ const struct value_type value_number = {.name = "number",
                                         .what = "a number",
                                         .bound = number_bound};
 
+/* ---- mark ---- */
+
+static const char *mark_parse(const struct schema_row *row, const char *text, void *field)
+{
+    (void)row;
+    static const struct schema_row range = {.min = 1, .max = UINT32_MAX};
+    if (strncmp(text, "0x", 2) != 0)
+        return number_parse(&range, text, field);
+    size_t digits = strspn(text + 2, "0123456789abcdefABCDEF");
+    unsigned long mark = strtoul(text + 2, NULL, 16);
+    if (digits > 8 || text[2 + digits] != '\0' || mark == 0)
+        return "";
+    *(uint32_t *)field = (uint32_t)mark;
+    return NULL;
+}
+
+static void mark_format(const struct schema_row *row, const void *field, FILE *out)
+{
+    (void)row;
+    fprintf(out, "0x%x", *(const uint32_t *)field);
+}
+
+const struct value_type value_mark = {.name = "mark",
+                                      .size = sizeof(uint32_t),
+                                      .parse = mark_parse,
+                                      .format = mark_format,
+                                      .what = "a number from 1 to 0xffffffff, such as 16 or 0x10"};
+
 /* ---- duration ---- */
 
 static const struct {
@@ -184,7 +212,7 @@ const struct value_type value_memory = {.name = "size",
 
 static const char *choice_parse(const struct schema_row *row, const char *text, void *field)
 {
-    for (unsigned i = 0; row->words[i]; i++) {
+    for (unsigned i = (unsigned)row->min; row->words[i]; i++) {
         if (strcmp(text, row->words[i]) == 0) {
             *(unsigned *)field = i;
             return NULL;

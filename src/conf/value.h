@@ -6,6 +6,7 @@
 
 extern const struct value_type value_bool;       /* bool: true, false */
 extern const struct value_type value_number;     /* uint32_t */
+extern const struct value_type value_mark;       /* uint32_t, from 1 on: 16, 0x10 */
 extern const struct value_type value_duration;   /* uint64_t, milliseconds: 500ms, 15s, 5m, 1h */
 extern const struct value_type value_memory;     /* uint64_t, bytes: 64MiB; CONFIG_MEMORY_OFF */
 extern const struct value_type value_choice;     /* an enum: one of the row's words */

@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "conf/config.h"
+#include "policy/snapshot.h"
+#include "policy/terms.h"
 #include "policy/verdict.h"
 
 #define EXIT_USAGE 2
@@ -16,7 +18,8 @@ static const char usage_text[] =
     "Usage: conesocks explain [-c FILE] --from ADDRESS [--user NAME] [--command connect|bind|udp] --to HOST:PORT\n"
     "\n"
     "Tells whether a client may do something, and what decides. HOST is an address (IPv6 in brackets) or a name; a\n"
-    "name is not resolved: give its address as well, as --at ADDRESS, to learn what becomes of the two together.\n";
+    "name is not resolved: give its address as well, as --at ADDRESS, to learn what becomes of the two together.\n"
+    "A second line tells on what terms, where a rule or the user's entry has some of its own.\n";
 
 struct question {
     const char *config_file, *from, *user, *command, *to, *at;
@@ -86,29 +89,33 @@ static int say_name(const struct subject *subject, const struct asked *asked)
     return EXIT_SUCCESS;
 }
 
-static int say_verdict(const struct policy *policy, const struct subject *subject, const struct asked *asked)
+static int say_verdict(const struct policy *policy, const struct subject *subject, const struct config_user *user,
+                       const struct asked *asked)
 {
     char text[VERDICT_TEXT_MAX];
     struct verdict verdict = verdict_find(policy, subject, asked->name[0] ? asked->name : NULL, &asked->to);
     puts(verdict_explain(&verdict, &asked->to, text));
-    return verdict.code == VERDICT_ALLOWED ? EXIT_SUCCESS : EXIT_FAILURE;
+    if (verdict.code != VERDICT_ALLOWED)
+        return EXIT_FAILURE;
+    bool udp = asked->command == CONFIG_COMMAND_UDP;
+    terms_explain(policy->config, user, udp ? rules_find_everywhere(subject) : verdict.rule, stdout);
+    return EXIT_SUCCESS;
 }
 
-static int answer(const struct config *config, const struct question *question, const struct asked *asked)
+static int answer(const struct snapshot *snapshot, const struct question *question, const struct asked *asked)
 {
-    struct policy policy = {.config = config};
+    struct policy policy = {.config = snapshot->config};
     struct subject subject = {0};
-    struct rules *rules = rules_compile(config->rules, config->rule_count);
+    const struct config_user *user = question->user ? users_find(&snapshot->users, question->user) : NULL;
     int status = EXIT_FAILURE;
-    if (rules && subject_init(&subject, rules, &asked->from, question->user, asked->command) &&
+    if (subject_init(&subject, snapshot->rules, &asked->from, question->user, asked->command) &&
         own_hosts_read(&policy.own))
-        status =
-            asked->to.sa.sa_family == AF_UNSPEC ? say_name(&subject, asked) : say_verdict(&policy, &subject, asked);
+        status = asked->to.sa.sa_family == AF_UNSPEC ? say_name(&subject, asked)
+                                                     : say_verdict(&policy, &subject, user, asked);
     else
         fprintf(stderr, "conesocks explain: %s\n", strerror(errno));
     own_hosts_deinit(&policy.own);
     subject_deinit(&subject);
-    rules_free(rules);
     return status;
 }
 
@@ -127,12 +134,15 @@ static int ask(const struct question *question)
         return usage("--at is the address of a name in --to", question->at);
     char *errors, *warnings;
     struct config *config = config_load(question->config_file, &errors, &warnings);
+    struct snapshot *snapshot = config ? snapshot_new(config) : NULL;
     int status = EXIT_FAILURE;
-    if (config)
-        status = answer(config, question, &asked);
+    if (snapshot)
+        status = answer(snapshot, question, &asked);
     else
-        fputs(errors, stderr);
-    config_free(config);
+        fputs(config ? "conesocks explain: out of memory\n" : errors, stderr);
+    if (!snapshot)
+        config_free(config);
+    snapshot_release(snapshot);
     free(errors);
     free(warnings);
     return status;

@@ -14,6 +14,11 @@
 
 enum { V4, V6, FAMILIES };
 
+struct candidate {
+    union netaddr to;
+    struct sock_way way;
+};
+
 struct attempt {
     struct dial *dial;
     struct event writable;
@@ -27,7 +32,7 @@ struct dial {
     dial_done *done;
     void *arg;
     struct event step_timer, deadline;
-    union netaddr candidates[FAMILIES][CANDIDATES_MAX];
+    struct candidate candidates[FAMILIES][CANDIDATES_MAX];
     size_t added[FAMILIES], tried[FAMILIES];
     int next_family;
     bool all_added, waited_for_preferred;
@@ -99,11 +104,15 @@ static void finish(struct dial *dial, int fd, int error, const union netaddr *to
     done(arg, fd, error, &reached);
 }
 
-void dial_add(struct dial *dial, int family, const union netaddr *addresses, size_t count)
+void dial_add(struct dial *dial, int family, const union netaddr *addresses, size_t count, const struct sock_way *way)
 {
     int slot = family == AF_INET ? V4 : V6;
-    for (size_t i = 0; i < count && dial->added[slot] < CANDIDATES_MAX; i++)
-        dial->candidates[slot][dial->added[slot]++] = addresses[i];
+    for (size_t i = 0; i < count && dial->added[slot] < CANDIDATES_MAX; i++) {
+        struct candidate *candidate = &dial->candidates[slot][dial->added[slot]++];
+        candidate->to = addresses[i];
+        if (way)
+            candidate->way = *way;
+    }
     if (dial->running == 0 || !event_pending(&dial->step_timer, EV_TIMEOUT, NULL))
         step_after(dial, 0);
 }
@@ -158,13 +167,13 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 }
 
 /* 0, or the errno of an attempt that failed at once. */
-static int start(struct dial *dial, const union netaddr *to)
+static int start(struct dial *dial, const struct candidate *candidate)
 {
-    int fd = sock_connect(to, to->sa.sa_family == AF_INET ? &dial->options.from_v4 : &dial->options.from_v6);
+    int fd = sock_connect(&candidate->to, &candidate->way);
     if (fd < 0)
         return -fd;
     struct attempt *attempt = &dial->attempts[dial->started++];
-    *attempt = (struct attempt){.dial = dial, .to = *to, .fd = fd};
+    *attempt = (struct attempt){.dial = dial, .to = candidate->to, .fd = fd};
     dial->running++;
     event_assign(&attempt->writable, dial->base, fd, EV_WRITE, on_writable, attempt);
     event_add(&attempt->writable, NULL);
@@ -177,7 +186,7 @@ static bool left(const struct dial *dial, int family)
 }
 
 /* The next candidate, families alternating; NULL when none is left for now. */
-static const union netaddr *next_candidate(struct dial *dial)
+static const struct candidate *next_candidate(struct dial *dial)
 {
     int family = left(dial, dial->next_family) ? dial->next_family : 1 - dial->next_family;
     if (!left(dial, family))
@@ -203,8 +212,8 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
         step_after(dial, RESOLUTION_DELAY_MS);
         return;
     }
-    for (const union netaddr *to; (to = next_candidate(dial));) {
-        int error = start(dial, to);
+    for (const struct candidate *next; (next = next_candidate(dial));) {
+        int error = start(dial, next);
         if (error == 0) {
             step_after(dial, ATTEMPT_DELAY_MS);
             return;

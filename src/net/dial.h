@@ -14,11 +14,11 @@
 
 struct dial;
 struct event_base;
+struct sock_way;
 
 struct dial_options {
-    uint64_t timeout_ms;            /* for everything together, from dial_new() on */
-    bool ipv4_first;                /* else IPv6 is tried first */
-    union netaddr from_v4, from_v6; /* where to connect from; AF_UNSPEC = the system's choice */
+    uint64_t timeout_ms; /* for everything together, from dial_new() on */
+    bool ipv4_first;     /* else IPv6 is tried first */
 };
 
 /*
@@ -29,8 +29,8 @@ typedef void dial_done(void *arg, int fd, int error, const union netaddr *to);
 
 /* `done` comes from the event loop, never from inside one of these calls. NULL: no memory. */
 struct dial *dial_new(struct event_base *base, const struct dial_options *options, dial_done *done, void *arg);
-/* Adds the addresses (with port) of one family, preferred first. */
-void dial_add(struct dial *dial, int family, const union netaddr *addresses, size_t count);
+/* Adds the addresses (with port) of one family, preferred first; `way` as for sock_connect(). */
+void dial_add(struct dial *dial, int family, const union netaddr *addresses, size_t count, const struct sock_way *way);
 /* No more addresses will come. */
 void dial_all_added(struct dial *dial);
 /* Gives up without calling `done`. */

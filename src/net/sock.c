@@ -4,8 +4,11 @@
 #include <linux/sock_diag.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <string.h>
 #include <unistd.h>
 
+#define LOG_MODULE "sock"
+#include "base/log.h"
 #include "net/ports.h"
 
 /* A dead peer is found after a minute of silence and five unanswered probes: about two minutes. */
@@ -62,12 +65,28 @@ int sock_accept(int listener, union netaddr *peer)
     return fd;
 }
 
-int sock_connect(const union netaddr *to, const union netaddr *from)
+int sock_mark(int fd, uint32_t mark)
 {
+    if (mark == 0 || setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) == 0)
+        return 0;
+    int error = errno;
+    log_error("cannot set mark 0x%x: %s; it takes CAP_NET_ADMIN", mark, strerror(error));
+    return -error;
+}
+
+int sock_connect(const union netaddr *to, const struct sock_way *way)
+{
+    static const struct sock_way any_way;
+    if (!way)
+        way = &any_way;
+    const union netaddr *from = &way->from;
     int fd = socket(to->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    int failed = sock_mark(fd, way->mark);
+    if (failed)
+        return close_with(fd, -failed);
     if (from->sa.sa_family == to->sa.sa_family) {
         /* The port is chosen at connect, when the peer is known: ports in TIME_WAIT towards others don't count. */
         set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);

@@ -92,25 +92,61 @@ bool own_hosts_contain(const struct own_hosts *hosts, const union netaddr *canon
 
 /* ---- ports ---- */
 
-/* Counted, because sockets on different addresses may share a number. */
-static atomic_ushort open_ports[OWN_PORT_KINDS][2][UINT16_MAX + 1];
+/* Counted, because with one port for all associations their relay sockets share a number. */
+static atomic_ushort relays[2][UINT16_MAX + 1];
 
-static atomic_ushort *counter(enum own_port kind, const union netaddr *address)
+enum { NOWHERE, EVERYWHERE, AT_ONE };
+static atomic_uchar externals[2][UINT16_MAX + 1];
+/* Which address, of those AT_ONE. Only then is it touched, so that it takes memory only where an outbound address is
+ * configured. */
+static struct {
+    atomic_uint_least64_t high, low;
+} hosts[2][UINT16_MAX + 1];
+
+static bool is_v6(const union netaddr *address)
 {
-    return &open_ports[kind][address->sa.sa_family == AF_INET6][netaddr_port(address)];
+    return address->sa.sa_family == AF_INET6;
 }
 
 void own_port_opened(enum own_port kind, const union netaddr *local)
 {
-    atomic_fetch_add(counter(kind, local), 1);
+    uint16_t port = netaddr_port(local);
+    if (kind == OWN_PORT_RELAY) {
+        atomic_fetch_add(&relays[is_v6(local)][port], 1);
+        return;
+    }
+    if (!netaddr_is_any(local)) {
+        const struct key host = key_of(local);
+        atomic_store_explicit(&hosts[is_v6(local)][port].high, host.high, memory_order_relaxed);
+        atomic_store_explicit(&hosts[is_v6(local)][port].low, host.low, memory_order_relaxed);
+    }
+    atomic_store_explicit(&externals[is_v6(local)][port], netaddr_is_any(local) ? EVERYWHERE : AT_ONE,
+                          memory_order_release);
 }
 
 void own_port_closed(enum own_port kind, const union netaddr *local)
 {
-    atomic_fetch_sub(counter(kind, local), 1);
+    uint16_t port = netaddr_port(local);
+    if (kind == OWN_PORT_RELAY)
+        atomic_fetch_sub(&relays[is_v6(local)][port], 1);
+    else
+        atomic_store_explicit(&externals[is_v6(local)][port], NOWHERE, memory_order_release);
+}
+
+static bool is_at(const union netaddr *address)
+{
+    const struct key host = {
+        atomic_load_explicit(&hosts[is_v6(address)][netaddr_port(address)].high, memory_order_relaxed),
+        atomic_load_explicit(&hosts[is_v6(address)][netaddr_port(address)].low, memory_order_relaxed),
+    };
+    return key_equal(host, key_of(address));
 }
 
 bool own_port_is(enum own_port kind, const union netaddr *address)
 {
-    return atomic_load_explicit(counter(kind, address), memory_order_acquire) > 0;
+    uint16_t port = netaddr_port(address);
+    if (kind == OWN_PORT_RELAY)
+        return atomic_load_explicit(&relays[is_v6(address)][port], memory_order_acquire) > 0;
+    int where = atomic_load_explicit(&externals[is_v6(address)][port], memory_order_acquire);
+    return where == EVERYWHERE || (where == AT_ONE && is_at(address));
 }

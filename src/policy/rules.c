@@ -407,6 +407,14 @@ struct rules_match rules_find(const struct subject *subject, const char *name, c
     return best;
 }
 
+uint32_t rules_find_everywhere(const struct subject *subject)
+{
+    for (size_t i = 0; i < subject->anywhere_count; i++)
+        if (subject->rules->list[subject->anywhere[i]].port_count == 0)
+            return subject->anywhere[i];
+    return RULES_NO_MATCH;
+}
+
 uint32_t rules_deny_name(const struct subject *subject, const char *name, uint16_t port)
 {
     struct rules_match best = {RULES_NO_MATCH, 0};

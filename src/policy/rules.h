@@ -49,6 +49,10 @@ struct rules_match {
 struct rules_match rules_find(const struct subject *subject, const char *name, const union netaddr *canonical,
                               uint16_t port);
 
+/* The first rule that takes every destination and port. Wherever an association sends to, it is served on that one's
+ * terms: its mapping and filtering must not depend on the destination (RFC 4787). */
+uint32_t rules_find_everywhere(const struct subject *subject);
+
 /* The rule that denies `name` and `port` whatever the address is, so that it need not be resolved; RULES_NO_MATCH: it
  * takes the address to tell. */
 uint32_t rules_deny_name(const struct subject *subject, const char *name, uint16_t port);

@@ -1,11 +1,91 @@
 #include "policy/terms.h"
 
-struct terms terms_find(const struct config *config, const char *user, uint32_t rule)
+#include <stdarg.h>
+
+#include "policy/rules.h"
+
+/* From the narrowest to the widest: what the first says holds. */
+enum { OF_RULE, OF_USER, LEVELS };
+
+static const struct config_terms silent;
+
+static void find_levels(const struct config *config, const struct config_user *user, uint32_t rule,
+                        const struct config_terms *levels[LEVELS])
 {
-    (void)user, (void)rule; /* no entry and no rule has a word on terms yet */
-    return (struct terms){
+    levels[OF_RULE] = rule == RULES_NO_MATCH ? &silent : &config->rules[rule].terms;
+    levels[OF_USER] = user ? &user->terms : &silent;
+}
+
+struct terms terms_find(const struct config *config, const struct config_user *user, uint32_t rule)
+{
+    const struct config_terms *levels[LEVELS];
+    struct terms terms = {
         .filtering = config->udp.filtering,
         .address_v4 = config->outbound.address_v4,
         .address_v6 = config->outbound.address_v6,
+        .mark = config->outbound.mark,
     };
+    find_levels(config, user, rule, levels);
+    for (int i = LEVELS - 1; i >= 0; i--) {
+        const struct config_terms *said = levels[i];
+        if (said->filtering != CONFIG_FILTERING_INHERITED)
+            terms.filtering = said->filtering;
+        if (said->address_v4.sa.sa_family != AF_UNSPEC)
+            terms.address_v4 = said->address_v4;
+        if (said->address_v6.sa.sa_family != AF_UNSPEC)
+            terms.address_v6 = said->address_v6;
+        if (said->mark != 0)
+            terms.mark = said->mark;
+    }
+    return terms;
+}
+
+/* ---- in words ---- */
+
+struct line {
+    FILE *out;
+    bool begun;
+};
+
+__attribute__((format(printf, 2, 3))) static void say(struct line *line, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fputs(line->begun ? ", " : "terms: ", line->out);
+    vfprintf(line->out, format, args);
+    line->begun = true;
+    va_end(args);
+}
+
+static void say_level(struct line *line, const struct config_terms *said, const struct config_terms *over,
+                      const char *who)
+{
+    static const char *const modes[] = {
+        [CONFIG_FILTERING_ENDPOINT_INDEPENDENT] = "endpoint-independent",
+        [CONFIG_FILTERING_ADDRESS_DEPENDENT] = "address-dependent",
+        [CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT] = "address-and-port-dependent",
+    };
+    char text[NETADDR_TEXT_MAX];
+    if (said->address_v4.sa.sa_family && !over->address_v4.sa.sa_family)
+        say(line, "address_v4 %s (%s)", netaddr_format_host(&said->address_v4, text), who);
+    if (said->address_v6.sa.sa_family && !over->address_v6.sa.sa_family)
+        say(line, "address_v6 %s (%s)", netaddr_format_host(&said->address_v6, text), who);
+    if (said->mark && !over->mark)
+        say(line, "mark 0x%x (%s)", said->mark, who);
+    if (said->filtering && !over->filtering)
+        say(line, "filtering %s (%s)", modes[said->filtering], who);
+}
+
+void terms_explain(const struct config *config, const struct config_user *user, uint32_t rule, FILE *out)
+{
+    const struct config_terms *levels[LEVELS];
+    struct line line = {.out = out};
+    char who[32];
+    find_levels(config, user, rule, levels);
+    snprintf(who, sizeof(who), "rules[%u]", rule);
+    say_level(&line, levels[OF_RULE], &silent, who);
+    snprintf(who, sizeof(who), "users[%td]", user ? user - config->users : 0);
+    say_level(&line, levels[OF_USER], levels[OF_RULE], who);
+    if (line.begun)
+        fputc('\n', out);
 }

@@ -6,6 +6,7 @@
 #define CONESOCKS_POLICY_TERMS_H
 
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/netaddr.h"
 #include "conf/config.h"
@@ -24,8 +25,11 @@ struct terms {
     struct rate user;                     /* for all sessions of its user together; nothing without a login */
 };
 
-/* `user` is NULL without a login; `rule` is the one that lets the session through, or RULES_NO_MATCH. For an
- * association that is the first rule that is about it and takes every destination. */
-struct terms terms_find(const struct config *config, const char *user, uint32_t rule);
+/* `user` is NULL without a login; `rule` (its index) is the one that lets the session through, or RULES_NO_MATCH. For
+ * an association that is rules_find_everywhere(). */
+struct terms terms_find(const struct config *config, const struct config_user *user, uint32_t rule);
+
+/* Writes one line that tells which terms are not those of the configuration, and who says so; nothing when all are. */
+void terms_explain(const struct config *config, const struct config_user *user, uint32_t rule, FILE *out);
 
 #endif

@@ -18,12 +18,9 @@ static bool is_loop(const struct policy *policy, const struct subject *subject, 
 }
 
 /* An external port of ours, at an address where it is bound (hairpin). */
-static bool is_mapping(const struct policy *policy, const struct subject *subject, const union netaddr *canonical)
+static bool is_mapping(const struct subject *subject, const union netaddr *canonical)
 {
-    bool v4 = canonical->sa.sa_family == AF_INET;
-    const union netaddr *bound = v4 ? &policy->config->outbound.address_v4 : &policy->config->outbound.address_v6;
-    return subject->command == CONFIG_COMMAND_UDP && own_port_is(OWN_PORT_EXTERNAL, canonical) &&
-           (bound->sa.sa_family == AF_UNSPEC || netaddr_equal_host(bound, canonical));
+    return subject->command == CONFIG_COMMAND_UDP && own_port_is(OWN_PORT_EXTERNAL, canonical);
 }
 
 /* A wide network that a rule allows does not open the special addresses within: 0.0.0.0/0 is no word on 127.0.0.1. */
@@ -56,7 +53,7 @@ static enum verdict_code judge(const struct policy *policy, const struct subject
                 return VERDICT_ALLOWED;
         }
     }
-    if (own && !is_mapping(policy, subject, canonical) &&
+    if (own && !is_mapping(subject, canonical) &&
         reach_for(policy->config->reach_in_force, &subject->client) != CONFIG_REACH_ALL)
         return VERDICT_OWN;
     enum reach_place place;

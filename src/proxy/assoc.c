@@ -39,6 +39,7 @@ struct assoc {
     const char *user; /* NULL: no login */
     struct dgram_socket client;
     bool connected; /* the client's socket takes datagrams from flow.client only */
+    uint32_t mark;  /* of the external sockets */
     struct event client_readable;
     struct external *external[FAMILY_COUNT]; /* NULL: not opened yet */
     uint64_t open_failed_ms[FAMILY_COUNT];
@@ -116,14 +117,28 @@ static int open_socket(const struct env *env, const struct ports *ports, union n
     return fd;
 }
 
+/* A socket on an external address, known as this process's own; `local` gets the port. */
+static int open_marked(const struct env *env, union netaddr *local, uint32_t mark)
+{
+    int fd = open_socket(env, &env->external_ports, local);
+    if (fd < 0)
+        return fd;
+    int error = sock_mark(fd, mark);
+    if (error) {
+        close(fd);
+        ports_release(&env->external_ports, local, 0);
+        return error;
+    }
+    own_port_opened(OWN_PORT_EXTERNAL, local);
+    return fd;
+}
+
 static int open_external(struct assoc *assoc, int family)
 {
     int slot = family_index(family);
-    const struct config *config = assoc->env->config;
-    const union netaddr *wanted = slot == FAMILY_V4 ? &config->outbound.address_v4 : &config->outbound.address_v6;
-    union netaddr local = wanted->sa.sa_family == AF_UNSPEC ? netaddr_any(family) : *wanted;
+    union netaddr local = assoc->flow.external[slot];
     struct external *external = calloc(1, sizeof(*external));
-    int fd = external ? open_socket(assoc->env, &assoc->env->external_ports, &local) : -ENOMEM;
+    int fd = external ? open_marked(assoc->env, &local, assoc->mark) : -ENOMEM;
     if (fd < 0) {
         free(external);
         assoc->open_failed_ms[slot] = env_now(assoc->env);
@@ -135,7 +150,6 @@ static int open_external(struct assoc *assoc, int family)
     event_add(&external->readable, NULL);
     assoc->external[slot] = external;
     assoc->flow.external[slot] = local;
-    own_port_opened(OWN_PORT_EXTERNAL, &local);
     return 0;
 }
 
@@ -172,7 +186,7 @@ static void send_up(struct assoc *assoc, const char *name, const union netaddr *
         drop(assoc, DROP_BAD_DESTINATION, payloads->count);
         return;
     }
-    if (!permit(env, &assoc->subject, name, to, payloads->count)) {
+    if (!permit(env, &assoc->subject, name, to, payloads->count, NULL)) {
         drop(assoc, DROP_REFUSED, payloads->count);
         return;
     }
@@ -379,6 +393,19 @@ static uint16_t trusted_hint(const struct socks5_addr *hint, const union netaddr
     return netaddr_is_any(&addr) || netaddr_equal_host(&addr, client_host) ? hint->port : 0;
 }
 
+static int take_terms(struct assoc *assoc, const char *user)
+{
+    const struct terms terms = env_terms(assoc->env, user, rules_find_everywhere(&assoc->subject));
+    const union netaddr *v4 = &terms.address_v4, *v6 = &terms.address_v6;
+    assoc->flow.external[FAMILY_V4] = v4->sa.sa_family == AF_UNSPEC ? netaddr_any(AF_INET) : *v4;
+    assoc->flow.external[FAMILY_V6] = v6->sa.sa_family == AF_UNSPEC ? netaddr_any(AF_INET6) : *v6;
+    assoc->mark = terms.mark;
+    if (terms.filtering <= CONFIG_FILTERING_ENDPOINT_INDEPENDENT)
+        return 0;
+    assoc->filter = filter_new(terms.filtering);
+    return assoc->filter ? 0 : -ENOMEM;
+}
+
 int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
               const union netaddr *local, const struct socks5_addr *hint)
 {
@@ -396,10 +423,8 @@ int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, co
     flow->relay = *local;
 
     int error = subject_init(&assoc->subject, env->rules, peer, user, CONFIG_COMMAND_UDP) ? 0 : -ENOMEM;
-    if (!error && env->config->udp.filtering != CONFIG_FILTERING_ENDPOINT_INDEPENDENT) {
-        assoc->filter = filter_new(env->config->udp.filtering);
-        error = assoc->filter ? 0 : -ENOMEM;
-    }
+    if (!error)
+        error = take_terms(assoc, user);
     if (!error)
         error = open_external(assoc, local->sa.sa_family);
     if (!error) {

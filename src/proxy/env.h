@@ -17,6 +17,7 @@
 #include "net/dgram_io.h"
 #include "net/ports.h"
 #include "policy/snapshot.h"
+#include "policy/terms.h"
 #include "policy/verdict.h"
 #include "proxy/relief.h"
 
@@ -73,6 +74,9 @@ static inline uint64_t env_now(const struct env *env)
 /* Puts a snapshot in force, which the env holds from now on; the caller takes over what it held before, to release it.
  * NULL: none. What lives by the old one is the caller's to change. */
 struct snapshot *env_use(struct env *env, struct snapshot *snapshot);
+
+/* `user` is the name of a login, or NULL; `rule` as for terms_find(). */
+struct terms env_terms(const struct env *env, const char *user, uint32_t rule);
 
 /* CLOCK_MONOTONIC_COARSE, in milliseconds: a few milliseconds behind, and nearly free. */
 uint64_t env_clock_coarse(void);

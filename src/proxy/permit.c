@@ -34,10 +34,13 @@ static void log_refusal(const struct subject *subject, const char *to, const cha
              commands[subject->command], to, why, more);
 }
 
-bool permit(struct env *env, const struct subject *subject, const char *name, const union netaddr *to, uint32_t count)
+bool permit(struct env *env, const struct subject *subject, const char *name, const union netaddr *to, uint32_t count,
+            uint32_t *rule)
 {
     const struct verdict verdict = verdict_find(&env->policy, subject, name, to);
     uint32_t held_back;
+    if (rule)
+        *rule = verdict.rule;
     if (verdict.code == VERDICT_ALLOWED)
         return true;
     count_refusal(&env->metrics, verdict.code, count);

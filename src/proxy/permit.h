@@ -14,8 +14,9 @@
 struct env;
 
 /* For `count` datagrams, or one request, to the address `to`; `name` is what was asked for, NULL when that was the
- * address. */
-bool permit(struct env *env, const struct subject *subject, const char *name, const union netaddr *to, uint32_t count);
+ * address. `rule` (may be NULL) gets the rule that lets it through, or RULES_NO_MATCH. */
+bool permit(struct env *env, const struct subject *subject, const char *name, const union netaddr *to, uint32_t count,
+            uint32_t *rule);
 /* Before a name is resolved. true is not the last word: permit() is. */
 bool permit_name(struct env *env, const struct subject *subject, const char *name, uint16_t port, uint32_t count);
 

@@ -40,12 +40,18 @@ static void say_chosen(struct text *text, const char *key, const char *value)
     say(text, "\"");
 }
 
+static const char *format_opened(const union netaddr *external, char *text)
+{
+    static const union netaddr none;
+    return netaddr_format(netaddr_port(external) ? external : &none, text);
+}
+
 static void say_flow(struct text *text, const struct assoc_flow *flow)
 {
     char relay[NETADDR_TEXT_MAX], v4[NETADDR_TEXT_MAX], v6[NETADDR_TEXT_MAX], from[NETADDR_TEXT_MAX];
     say(text, " command=udp relay=%s client_udp=%s external_v4=%s external_v6=%s", netaddr_format(&flow->relay, relay),
-        netaddr_format(&flow->client, from), netaddr_format(&flow->external[FAMILY_V4], v4),
-        netaddr_format(&flow->external[FAMILY_V6], v6));
+        netaddr_format(&flow->client, from), format_opened(&flow->external[FAMILY_V4], v4),
+        format_opened(&flow->external[FAMILY_V6], v6));
     say(text, " up_datagrams=%" PRIu64 " up_bytes=%" PRIu64 " down_datagrams=%" PRIu64 " down_bytes=%" PRIu64,
         flow->up_datagrams, flow->up_bytes, flow->down_datagrams, flow->down_bytes);
     for (int i = 0; i < DROP_REASON_COUNT; i++)

@@ -110,24 +110,30 @@ static void on_dialed(void *arg, int fd, int error, const union netaddr *to)
     stream->hooks.reached(stream->hooks.arg, verdict);
 }
 
+static void dial_by_rule(struct stream *stream, const union netaddr *to, uint32_t rule)
+{
+    struct reaching *reaching = stream->reaching;
+    const struct terms terms = env_terms(stream->env, reaching->user, rule);
+    const bool v4 = to->sa.sa_family == AF_INET;
+    const struct sock_way way = {.from = v4 ? terms.address_v4 : terms.address_v6, .mark = terms.mark};
+    dial_add(reaching->dial, to->sa.sa_family, to, 1, &way);
+}
+
 /* Keeps the addresses that policy allows: the address that is dialed is the address that was checked. */
 static void dial_allowed(struct stream *stream, int family, const union netaddr *addresses, size_t count)
 {
     struct reaching *reaching = stream->reaching;
-    union netaddr allowed[RESOLVER_ADDRESSES_MAX];
-    size_t n = 0;
-    for (size_t i = 0; i < count && i < RESOLVER_ADDRESSES_MAX; i++) {
+    for (size_t i = 0; i < count; i++) {
         union netaddr to = addresses[i];
+        uint32_t rule;
         netaddr_unmap(&to);
         netaddr_set_port(&to, reaching->port);
         reaching->found++;
-        if (to.sa.sa_family == family && permit(stream->env, &reaching->subject, reaching->name, &to, 1))
-            allowed[n++] = to;
+        if (to.sa.sa_family == family && permit(stream->env, &reaching->subject, reaching->name, &to, 1, &rule))
+            dial_by_rule(stream, &to, rule);
         else
             reaching->refused++;
     }
-    if (n)
-        dial_add(reaching->dial, family, allowed, n);
 }
 
 static void on_answer(void *arg, enum resolver_status status, const union netaddr *addresses, size_t count)
@@ -169,6 +175,7 @@ static bool look_up(struct stream *stream, const char *name)
 static void reach(struct stream *stream, enum address_kind kind, const union netaddr *addr)
 {
     struct reaching *reaching = stream->reaching;
+    uint32_t rule;
     if (kind == ADDRESS_BAD) {
         settle_soon(stream, SOCKS5_REPLY_HOST_UNREACHABLE);
     } else if (reaching->port == 0) {
@@ -178,10 +185,10 @@ static void reach(struct stream *stream, enum address_kind kind, const union net
             settle_soon(stream, SOCKS5_REPLY_NOT_ALLOWED);
         else if (!look_up(stream, reaching->name))
             settle_soon(stream, SOCKS5_REPLY_GENERAL_FAILURE);
-    } else if (!permit(stream->env, &reaching->subject, NULL, addr, 1)) {
+    } else if (!permit(stream->env, &reaching->subject, NULL, addr, 1, &rule)) {
         settle_soon(stream, SOCKS5_REPLY_NOT_ALLOWED);
     } else {
-        dial_add(reaching->dial, addr->sa.sa_family, addr, 1);
+        dial_by_rule(stream, addr, rule);
         dial_all_added(reaching->dial);
     }
 }
@@ -205,8 +212,6 @@ struct stream *stream_new(struct env *env, const union netaddr *client, const ch
     const struct dial_options options = {
         .timeout_ms = env->config->timeouts.connect_ms,
         .ipv4_first = env->config->outbound.prefer == CONFIG_PREFER_IPV4,
-        .from_v4 = env->config->outbound.address_v4,
-        .from_v6 = env->config->outbound.address_v6,
     };
     bool able =
         stream && reaching && subject_init(&reaching->subject, env->rules, client, user, CONFIG_COMMAND_CONNECT);

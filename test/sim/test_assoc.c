@@ -175,7 +175,7 @@ static void the_other_family_opens_at_first_use_and_stays(void **state)
 {
     (void)state;
     open_plain();
-    assert_int_equal(flow()->external[FAMILY_V6].sa.sa_family, AF_UNSPEC);
+    assert_int_equal(netaddr_port(&flow()->external[FAMILY_V6]), 0);
     from_client(&server6, "six");
     expect_up(&server6, "six");
     union netaddr mapping = flow()->external[FAMILY_V6];
@@ -322,6 +322,61 @@ static void it_sends_from_the_configured_address(void **state)
     from_client(&server6, "x");
     expect_up(&server6, "x");
     assert_true(netaddr_equal_host(&flow()->external[FAMILY_V6], &world_config.outbound.address_v6));
+}
+
+/* Row 29: whatever the destination is, one rule says how an association leaves, also its second family, later. */
+static void a_rule_says_how_it_leaves_and_who_may_answer(void **state)
+{
+    (void)state;
+    struct config_target somewhere = {.kind = CONFIG_TARGET_NETWORK, .network = {addr("192.0.2.0", 0), 24}};
+    struct config_rule rules[] = {
+        {.action = CONFIG_ACTION_ALLOW, .to = &somewhere, .to_count = 1},
+        {.action = CONFIG_ACTION_ALLOW,
+         .terms = {CONFIG_FILTERING_ADDRESS_DEPENDENT, addr("10.9.8.6", 0), addr("fd00::66", 0), 7}},
+    };
+    world_config.rules = rules;
+    world_config.rule_count = 2;
+    world_config.outbound.address_v4 = addr("10.9.8.7", 0);
+    struct rules *compiled = rules_compile(rules, 2);
+    world_env.rules = compiled;
+    open_plain();
+    from_client(&server, "x"); /* which the first rule lets through */
+    expect_up(&server, "x");
+    from_client(&server6, "y");
+    expect_up(&server6, "y");
+    for (int slot = 0; slot < FAMILY_COUNT; slot++) {
+        const union netaddr *wanted = slot == FAMILY_V4 ? &rules[1].terms.address_v4 : &rules[1].terms.address_v6;
+        assert_true(netaddr_equal_host(&flow()->external[slot], wanted));
+        assert_int_equal(world_mark_of(&flow()->external[slot]), 7);
+        assert_true(own_port_is(OWN_PORT_EXTERNAL, &flow()->external[slot]));
+    }
+    assert_int_equal(world_mark_of(&flow()->relay), 0);
+    from_internet(&server2, "other host");
+    expect_nothing();
+    assert_int_equal(flow()->dropped[DROP_FILTERED], 1);
+    const union netaddr gone = flow()->external[FAMILY_V4];
+    assoc_free(assoc);
+    assoc = NULL;
+    assert_false(own_port_is(OWN_PORT_EXTERNAL, &gone));
+    rules_free(compiled);
+    world_env.rules = NULL;
+}
+
+static void a_mark_that_cannot_be_set_is_no_association(void **state)
+{
+    (void)state;
+    world_config.outbound.mark = 7;
+    world_mark_error = EPERM;
+    const struct socks5_addr hint = {.atyp = SOCKS5_ATYP_NAME};
+    assert_int_equal(assoc_new(&assoc, &world_env, &control_peer, NULL, &control_local, &hint), -EPERM);
+    assert_int_equal(world_open_sockets(), 0);
+    world_mark_error = 0;
+    open_plain();
+    world_mark_error = EPERM;
+    from_client(&server6, "x"); /* the second family's socket */
+    expect_nothing();
+    assert_int_equal(flow()->dropped[DROP_NO_SOCKET], 1);
+    expect_alive();
 }
 
 static void rows_7_and_8_a_stranger_in_the_same_batch(void **state)
@@ -793,6 +848,8 @@ int main(void)
         TEST(rows_4_and_5_a_hint_at_somebody_else),
         TEST(a_hint_that_is_not_the_clients_counts_for_nothing),
         TEST(it_sends_from_the_configured_address),
+        TEST(a_rule_says_how_it_leaves_and_who_may_answer),
+        TEST(a_mark_that_cannot_be_set_is_no_association),
         TEST(rows_7_and_8_a_stranger_in_the_same_batch),
         TEST(row_9_another_port_waits_for_silence),
         TEST(a_client_that_comes_back_is_held_again),

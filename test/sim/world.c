@@ -25,6 +25,7 @@ struct arrival {
 struct fake_socket {
     int fd; /* an eventfd: readable while something is queued */
     union netaddr local, peer;
+    uint32_t mark;
     size_t count;
     struct arrival queue[QUEUE_MAX];
 };
@@ -40,7 +41,7 @@ struct resolver_query {
 struct env world_env;
 struct config world_config;
 uint64_t world_now_ms;
-int world_send_loss, world_open_fails_family, world_open_error;
+int world_send_loss, world_open_fails_family, world_open_error, world_mark_error;
 bool world_ipv6_has_route;
 
 static struct fake_socket sockets[SOCKETS_MAX];
@@ -82,6 +83,7 @@ void world_begin(void)
     world_now_ms = 1000000;
     world_send_loss = -1;
     world_open_fails_family = AF_UNSPEC;
+    world_mark_error = 0;
     world_ipv6_has_route = true;
     next_port = 40000;
     socket_count = sent_count = sent_read = 0;
@@ -132,6 +134,14 @@ void ports_release(const struct ports *ports, const union netaddr *local, uint64
     (void)ports, (void)local, (void)used_until_ms;
 }
 
+int sock_mark(int fd, uint32_t mark)
+{
+    if (mark && world_mark_error)
+        return -world_mark_error;
+    by_fd(fd)->mark = mark;
+    return 0;
+}
+
 int sock_udp_connect(int fd, const union netaddr *peer)
 {
     by_fd(fd)->peer = *peer; /* what is queued stays queued, as in the kernel */
@@ -158,6 +168,14 @@ size_t sock_memory(int fd)
 bool sock_has_route(const union netaddr *address)
 {
     return address->sa.sa_family == AF_INET || world_ipv6_has_route;
+}
+
+uint32_t world_mark_of(const union netaddr *local)
+{
+    for (size_t i = socket_count; i-- > 0;)
+        if (netaddr_equal(&sockets[i].local, local))
+            return sockets[i].mark;
+    abort();
 }
 
 size_t world_open_sockets(void)

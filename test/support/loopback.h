@@ -148,9 +148,9 @@ static inline int accept_from(int listening, union netaddr *peer)
 /* A client's connection to the proxy, which has a session for it. */
 static inline int new_client(bool need_password)
 {
-    const union netaddr where = sock_local(listener), anywhere = {0};
+    const union netaddr where = sock_local(listener);
     union netaddr peer;
-    int fd = sock_connect(&where, &anywhere);
+    int fd = sock_connect(&where, NULL);
     assert_true(fd >= 0);
     session_new(&env, accept_from(listener, &peer), &peer, need_password);
     return fd;

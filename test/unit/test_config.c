@@ -186,9 +186,17 @@ static const char *const changes[] = {
     "users: [{name: \"*a: \\n\\e\\u00e9#\", password: " HASH "}, {name: 'null', password: " HASH "}]",
     "users: [{name: alice, password: " HASH ", sessions: 7}]",
     "users: [{name: alice, password: " HASH ", associations: 7}]",
+    "users: [{name: bob, password: " HASH ", address_v4: 192.0.2.2}]",
+    "users: [{name: bob, password: " HASH ", address_v6: \"2001:db8::2\"}]",
+    "users: [{name: bob, password: " HASH ", mark: 0x10}]",
+    "users: [{name: bob, password: " HASH ", filtering: endpoint-independent}]",
     "users_file: /etc/conesocks/users",
     "rules: [{action: deny}]",
     "rules: [{action: allow}]",
+    "rules: [{action: allow, address_v4: 192.0.2.3}]",
+    "rules: [{action: allow, address_v6: \"2001:db8::3\"}]",
+    "rules: [{action: allow, mark: 4294967295}]",
+    "rules: [{action: allow, filtering: address-dependent}]",
     "rules: [{action: deny, from: [10.0.0.0/8, \"2001:db8::/32\", 0.0.0.0/0]}]",
     "rules: [{action: deny, user: [alice, bob]}]",
     "rules: [{action: deny, command: [udp]}]",
@@ -211,6 +219,7 @@ static const char *const changes[] = {
     "udp: {offload: off}",
     "outbound: {address_v4: 192.0.2.1}",
     "outbound: {address_v6: \"2001:db8::1\"}",
+    "outbound: {mark: 1}",
     "outbound: {prefer: ipv4-only}",
     "dns: {servers: [192.0.2.53, \"[2001:db8::53]:5353\"]}",
     "dns: {timeout: 1s}",
@@ -679,6 +688,69 @@ static void a_bad_rule_is_refused(void **state)
         "c.yaml:1:9: rules[0]: found no action, expected one: what becomes of what the rule matches\n");
 }
 
+/* Where a term would never hold, or hold for some datagrams of an association only. */
+static void terms_of_a_rule_are_for_all_that_it_lets_through(void **state)
+{
+    (void)state;
+    static const char everywhere[] = "found together with to or ports, but a UDP association has one external port for "
+                                     "all destinations; leave out to "
+                                     "and ports";
+    static const struct {
+        const char *rule, *key, *hint;
+    } wrong[] = {
+        {"action: deny, mark: 1", "mark", "found where action is deny, expected with allow only"},
+        {"action: allow, command: [connect, bind], filtering: address-dependent", "filtering",
+         "found where command leaves udp out, expected with udp: only datagrams are filtered"},
+        {"action: allow, filtering: address-dependent, to: [10.0.0.0/8]", "filtering", everywhere},
+        {"mark: 1, action: allow, ports: [53]", "mark", everywhere},
+        {"address_v4: 192.0.2.1, action: allow, command: [udp], to: [.x.test]", "address_v4", everywhere},
+        {"address_v6: \"::1\", action: allow, command: [connect, udp], to: [private]", "address_v6", everywhere},
+    };
+    static const char *const right[] = {
+        "action: allow, mark: 1, filtering: address-dependent, address_v4: 192.0.2.1, address_v6: \"::1\"",
+        "action: allow, mark: 1, from: [10.0.0.0/8], user: [bob], command: [udp], to: [any, 192.0.2.1]",
+        "action: allow, mark: 1, address_v4: 192.0.2.1, command: [connect], to: [.x.test], ports: [443]",
+        "action: allow, to: [.x.test], ports: [443]",
+    };
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        char text[256], expected[512];
+        bool may_be_connect = wrong[i].hint == everywhere && !strstr(wrong[i].rule, "filtering");
+        snprintf(text, sizeof(text), "rules: [{%s}]", wrong[i].rule);
+        size_t column = (size_t)(strstr(text, wrong[i].key) - text) + strlen(wrong[i].key) + strlen(": ") + 1;
+        snprintf(expected, sizeof(expected), "c.yaml:1:%zu: rules[0].%s: %s%s\n", column, wrong[i].key, wrong[i].hint,
+                 may_be_connect ? ", or say command: [connect]" : "");
+        bad(text, expected);
+    }
+    for (size_t i = 0; i < COUNT(right); i++) {
+        char text[256];
+        snprintf(text, sizeof(text), "rules: [{%s}]", right[i]);
+        config_free(good(text));
+    }
+}
+
+static void a_mark_anywhere_is_a_mark(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool has;
+    } rows[] = {
+        {"{}", false},
+        {"outbound: {mark: 1}", true},
+        {"users: [{name: bob, password: " HASH "}, {name: al, password: " HASH ", mark: 1}]", true},
+        {"rules: [{action: allow, address_v4: 192.0.2.1}]", false},
+        {"rules: [{action: deny}, {action: allow, mark: 1}]", true},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char *errors, *warnings;
+        struct config *config = config_parse("c.yaml", rows[i].text, strlen(rows[i].text), &errors, &warnings);
+        assert_non_null(config);
+        assert_int_equal(config_has_mark(config), rows[i].has);
+        config_free(config);
+        free(warnings);
+    }
+}
+
 static void a_login_is_asked_for_when_there_are_users(void **state)
 {
     (void)state;
@@ -763,6 +835,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(rules_that_name_clients_close_a_proxy),
         cmocka_unit_test(a_rule_in_vain_is_warned_of),
         cmocka_unit_test(a_bad_rule_is_refused),
+        cmocka_unit_test(terms_of_a_rule_are_for_all_that_it_lets_through),
+        cmocka_unit_test(a_mark_anywhere_is_a_mark),
         cmocka_unit_test(a_login_is_asked_for_when_there_are_users),
         cmocka_unit_test(names_and_listeners_are_unique),
         cmocka_unit_test(no_password_is_quoted),

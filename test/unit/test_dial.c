@@ -49,11 +49,10 @@ struct silent {
 
 static void be_silent(struct silent *silent, const char *host)
 {
-    union netaddr none = {0};
     silent->listener = listen_at(host, &silent->where);
     assert_int_equal(listen(silent->listener, 0), 0);
     for (size_t i = 0; i < 8; i++)
-        silent->fillers[i] = sock_connect(&silent->where, &none);
+        silent->fillers[i] = sock_connect(&silent->where, NULL);
 }
 
 static void stop_being_silent(struct silent *silent)
@@ -88,7 +87,7 @@ static void one_address_is_reached(void **state)
     union netaddr where;
     int listener = listen_at("127.0.0.1", &where);
     struct dial *dial = start(5000, false);
-    dial_add(dial, AF_INET, &where, 1);
+    dial_add(dial, AF_INET, &where, 1, NULL);
     dial_all_added(dial);
     run();
     assert_true(outcome.fd >= 0);
@@ -102,7 +101,7 @@ static void a_refusal_is_told(void **state)
     union netaddr where;
     close(listen_at("127.0.0.1", &where));
     struct dial *dial = start(5000, false);
-    dial_add(dial, AF_INET, &where, 1);
+    dial_add(dial, AF_INET, &where, 1, NULL);
     dial_all_added(dial);
     run();
     assert_int_equal(outcome.fd, -1);
@@ -124,7 +123,7 @@ static void silence_times_out(void **state)
     struct silent silent;
     be_silent(&silent, "127.0.0.1");
     struct dial *dial = start(400, false);
-    dial_add(dial, AF_INET, &silent.where, 1);
+    dial_add(dial, AF_INET, &silent.where, 1, NULL);
     dial_all_added(dial);
     run();
     assert_int_equal(outcome.error, ETIMEDOUT);
@@ -147,8 +146,8 @@ static void a_silent_ipv6_does_not_keep_ipv4_waiting(void **state)
     be_silent(&silent, "::1");
     int listener = listen_at("127.0.0.1", &where);
     struct dial *dial = start(5000, false);
-    dial_add(dial, AF_INET, &where, 1);
-    dial_add(dial, AF_INET6, &silent.where, 1);
+    dial_add(dial, AF_INET, &where, 1, NULL);
+    dial_add(dial, AF_INET6, &silent.where, 1, NULL);
     dial_all_added(dial);
     run();
     assert_true(netaddr_equal(&outcome.to, &where));
@@ -163,8 +162,8 @@ static void the_preferred_family_goes_first(void **state)
     int listener4 = listen_at("127.0.0.1", &v4), listener6 = listen_at("::1", &v6);
     for (int ipv4_first = 0; ipv4_first <= 1; ipv4_first++) {
         struct dial *dial = start(5000, ipv4_first);
-        dial_add(dial, AF_INET, &v4, 1);
-        dial_add(dial, AF_INET6, &v6, 1);
+        dial_add(dial, AF_INET, &v4, 1, NULL);
+        dial_add(dial, AF_INET6, &v6, 1, NULL);
         dial_all_added(dial);
         run();
         assert_int_equal(outcome.to.sa.sa_family, ipv4_first ? AF_INET : AF_INET6);
@@ -182,8 +181,8 @@ static void families_alternate(void **state)
     close(listen_at("127.0.0.1", &none));
     int listener = listen_at("127.0.0.1", &v4[0]);
     struct dial *dial = start(5000, false);
-    dial_add(dial, AF_INET6, refusing6, 4);
-    dial_add(dial, AF_INET, v4, 1);
+    dial_add(dial, AF_INET6, refusing6, 4, NULL);
+    dial_add(dial, AF_INET, v4, 1, NULL);
     dial_all_added(dial);
     run();
     assert_true(netaddr_equal(&outcome.to, &v4[0]));
@@ -200,7 +199,7 @@ static void a_failure_starts_the_next_at_once(void **state)
         addresses[i] = addresses[0];
     int listener = listen_at("127.0.0.1", &addresses[9]);
     struct dial *dial = start(1500, false);
-    dial_add(dial, AF_INET, addresses, 10);
+    dial_add(dial, AF_INET, addresses, 10, NULL);
     dial_all_added(dial);
     run();
     assert_true(netaddr_equal(&outcome.to, &addresses[9]));
@@ -218,8 +217,8 @@ static void silent_addresses_of_one_family_do_not_go_first(void **state)
         silent6[i] = silent.where;
     int listener = listen_at("127.0.0.1", &where);
     struct dial *dial = start(1500, false);
-    dial_add(dial, AF_INET6, silent6, 8);
-    dial_add(dial, AF_INET, &where, 1);
+    dial_add(dial, AF_INET6, silent6, 8, NULL);
+    dial_add(dial, AF_INET, &where, 1, NULL);
     dial_all_added(dial);
     run();
     assert_true(netaddr_equal(&outcome.to, &where));
@@ -236,7 +235,7 @@ static void add_later(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct later *later = arg;
-    dial_add(later->dial, later->where.sa.sa_family, &later->where, 1);
+    dial_add(later->dial, later->where.sa.sa_family, &later->where, 1, NULL);
     dial_all_added(later->dial);
 }
 
@@ -250,7 +249,7 @@ static void addresses_may_come_late(void **state)
     int listener = listen_at("127.0.0.1", &later.where);
     for (int delay_ms = 10; delay_ms <= 600; delay_ms += 590) {
         later.dial = start(5000, false);
-        dial_add(later.dial, AF_INET6, &silent.where, 1);
+        dial_add(later.dial, AF_INET6, &silent.where, 1, NULL);
         const struct timeval delay = {.tv_usec = delay_ms * 1000};
         event_base_once(base, -1, EV_TIMEOUT, add_later, &later, &delay);
         run();
@@ -268,7 +267,7 @@ static void what_failed_before_all_were_added_is_not_the_end(void **state)
     close(listen_at("::1", &refusing));
     int listener = listen_at("127.0.0.1", &later.where);
     later.dial = start(5000, false);
-    dial_add(later.dial, AF_INET6, &refusing, 1);
+    dial_add(later.dial, AF_INET6, &refusing, 1, NULL);
     for (int i = 0; i < 20; i++)
         event_base_loop(base, EVLOOP_NONBLOCK);
     const struct timeval next = {.tv_usec = 1};
@@ -286,7 +285,7 @@ static void the_preferred_family_may_come_second(void **state)
     int listener4 = listen_at("127.0.0.1", &v4), listener6 = listen_at("::1", &v6);
     for (int ipv4_first = 0; ipv4_first <= 1; ipv4_first++) {
         struct later later = {start(5000, ipv4_first), ipv4_first ? v4 : v6};
-        dial_add(later.dial, ipv4_first ? AF_INET6 : AF_INET, ipv4_first ? &v6 : &v4, 1);
+        dial_add(later.dial, ipv4_first ? AF_INET6 : AF_INET, ipv4_first ? &v6 : &v4, 1, NULL);
         const struct timeval next = {.tv_usec = 1};
         event_base_once(base, -1, EV_TIMEOUT, add_later, &later, &next);
         run();
@@ -303,7 +302,7 @@ static void refused_is_more_telling_than_unroutable(void **state)
     close(listen_at("127.0.0.1", &refusing));
     const union netaddr addresses[] = {broadcast, refusing, broadcast};
     struct dial *dial = start(5000, true);
-    dial_add(dial, AF_INET, addresses, 3);
+    dial_add(dial, AF_INET, addresses, 3, NULL);
     dial_all_added(dial);
     run();
     assert_int_equal(outcome.error, ECONNREFUSED);
@@ -315,7 +314,7 @@ static void a_cancelled_dial_says_nothing(void **state)
     struct silent silent;
     be_silent(&silent, "127.0.0.1");
     struct dial *dial = start(200, false);
-    dial_add(dial, AF_INET, &silent.where, 1);
+    dial_add(dial, AF_INET, &silent.where, 1, NULL);
     event_base_loop(base, EVLOOP_NONBLOCK);
     dial_cancel(dial);
     event_base_dispatch(base); /* nothing is left to wait for */
@@ -331,8 +330,8 @@ static void too_many_addresses_are_cut(void **state)
     for (size_t i = 1; i < 100; i++)
         many[i] = many[0];
     struct dial *dial = start(5000, false);
-    dial_add(dial, AF_INET, many, 100);
-    dial_add(dial, AF_INET, many, 100);
+    dial_add(dial, AF_INET, many, 100, NULL);
+    dial_add(dial, AF_INET, many, 100, NULL);
     dial_all_added(dial);
     run();
     assert_int_equal(outcome.error, ECONNREFUSED);

@@ -21,11 +21,11 @@ struct path {
 
 static void connect_pair(int *a, int *b)
 {
-    union netaddr where, peer, none = {0};
+    union netaddr where, peer;
     assert_true(netaddr_parse(&where, "127.0.0.1", 0));
     int listener = sock_listen(&where, false);
     where = sock_local(listener);
-    *a = sock_connect(&where, &none);
+    *a = sock_connect(&where, NULL);
     struct pollfd poll_fd = {.fd = listener, .events = POLLIN};
     assert_int_equal(poll(&poll_fd, 1, 5000), 1);
     *b = sock_accept(listener, &peer);

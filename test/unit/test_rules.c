@@ -46,6 +46,20 @@ static uint32_t find(const char *text, const char *name, const char *to, uint16_
     return find_as(text, "10.0.0.2", NULL, CONFIG_COMMAND_UDP, name, to, port);
 }
 
+static uint32_t find_everywhere(const char *text, const char *client, const char *user, enum config_command command)
+{
+    struct config *config = parse(text);
+    struct rules *rules = rules_compile(config->rules, config->rule_count);
+    struct subject subject;
+    const union netaddr from = at(client);
+    assert_true(subject_init(&subject, rules, &from, user, command));
+    uint32_t found = rules_find_everywhere(&subject);
+    subject_deinit(&subject);
+    rules_free(rules);
+    config_free(config);
+    return found;
+}
+
 /* ---- what each list means ---- */
 
 static void without_rules_none_matches(void **state)
@@ -58,6 +72,25 @@ static void without_rules_none_matches(void **state)
     assert_int_equal(rules_deny_name(&subject, "x", 1), RULES_NO_MATCH);
     subject_deinit(&subject);
     assert_int_equal(find("rules: []", NULL, "192.0.2.1", 1), RULES_NO_MATCH);
+}
+
+/* Row 29: what an association is served on cannot hang on where its datagrams go. */
+static void the_first_that_takes_every_destination_is_found(void **state)
+{
+    (void)state;
+    static const char text[] = "rules:\n"
+                               "- {action: deny, to: [private]}\n"
+                               "- {action: allow, ports: [53]}\n"
+                               "- {action: allow, to: [any], command: [connect]}\n"
+                               "- {action: allow, from: [10.0.0.0/8], to: [192.0.2.1, any]}\n"
+                               "- {action: allow, user: [bob]}\n"
+                               "- {action: deny, from: [192.0.2.0/24]}\n";
+    assert_int_equal(find_everywhere(text, "10.0.0.2", "bob", CONFIG_COMMAND_UDP), 3);
+    assert_int_equal(find_everywhere(text, "10.0.0.2", NULL, CONFIG_COMMAND_CONNECT), 2);
+    assert_int_equal(find_everywhere(text, "192.0.2.9", "bob", CONFIG_COMMAND_UDP), 4);
+    assert_int_equal(find_everywhere(text, "192.0.2.9", NULL, CONFIG_COMMAND_UDP), 5);
+    assert_int_equal(find_everywhere(text, "198.51.100.9", "al", CONFIG_COMMAND_UDP), RULES_NO_MATCH);
+    assert_int_equal(find_everywhere("rules: []", "10.0.0.2", NULL, CONFIG_COMMAND_UDP), RULES_NO_MATCH);
 }
 
 static void the_first_that_matches_counts(void **state)
@@ -377,6 +410,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_rules_none_matches),
+        cmocka_unit_test(the_first_that_takes_every_destination_is_found),
         cmocka_unit_test(the_first_that_matches_counts),
         cmocka_unit_test(a_family_is_not_the_other),
         cmocka_unit_test(who_asks_for_what_counts),

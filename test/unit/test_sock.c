@@ -37,9 +37,9 @@ static int listen_somewhere(const char *host, union netaddr *where)
 static void a_connection_is_accepted_and_has_two_ends(void **state)
 {
     (void)state;
-    union netaddr where, peer, none = {0};
+    union netaddr where, peer;
     int listener = listen_somewhere("127.0.0.1", &where);
-    int out = sock_connect(&where, &none);
+    int out = sock_connect(&where, NULL);
     assert_true(out >= 0);
     assert_true(wait_for(out, POLLOUT));
     assert_int_equal(sock_error(out), 0);
@@ -58,10 +58,10 @@ static void a_connection_is_accepted_and_has_two_ends(void **state)
 static void a_mapped_peer_is_unmapped(void **state)
 {
     (void)state;
-    union netaddr where, peer, none = {0};
+    union netaddr where, peer;
     int listener = listen_somewhere("::", &where);
     union netaddr to = at("127.0.0.1", netaddr_port(&where));
-    int out = sock_connect(&to, &none);
+    int out = sock_connect(&to, NULL);
     assert_true(wait_for(listener, POLLIN));
     int in = sock_accept(listener, &peer);
     assert_true(in >= 0);
@@ -91,8 +91,8 @@ static void a_second_listener_is_refused_unless_shared(void **state)
 static void dead_peers_are_looked_for(void **state)
 {
     (void)state;
-    union netaddr where, peer, none = {0};
-    int listener = listen_somewhere("127.0.0.1", &where), ends[2] = {sock_connect(&where, &none)};
+    union netaddr where, peer;
+    int listener = listen_somewhere("127.0.0.1", &where), ends[2] = {sock_connect(&where, NULL)};
     assert_true(wait_for(listener, POLLIN));
     ends[1] = sock_accept(listener, &peer); /* has it from its listener */
     sock_keepalive(ends[0]);
@@ -112,8 +112,8 @@ static void dead_peers_are_looked_for(void **state)
 static void a_port_is_free_at_once(void **state)
 {
     (void)state;
-    union netaddr where, peer, none = {0};
-    int listener = listen_somewhere("127.0.0.1", &where), out = sock_connect(&where, &none);
+    union netaddr where, peer;
+    int listener = listen_somewhere("127.0.0.1", &where), out = sock_connect(&where, NULL);
     assert_true(wait_for(listener, POLLIN));
     close(sock_accept(listener, &peer)); /* the side that closes first waits */
     assert_true(wait_for(out, POLLIN));
@@ -127,9 +127,9 @@ static void a_port_is_free_at_once(void **state)
 static void nobody_listens(void **state)
 {
     (void)state;
-    union netaddr where, none = {0};
+    union netaddr where;
     close(listen_somewhere("127.0.0.1", &where));
-    int fd = sock_connect(&where, &none);
+    int fd = sock_connect(&where, NULL);
     if (fd >= 0) {
         assert_true(wait_for(fd, POLLOUT));
         assert_int_equal(sock_error(fd), ECONNREFUSED);
@@ -142,15 +142,47 @@ static void nobody_listens(void **state)
 static void a_connection_comes_from_the_wanted_address(void **state)
 {
     (void)state;
-    union netaddr where, from = at("127.0.0.77", 0), peer;
+    union netaddr where, peer;
+    const struct sock_way way = {.from = at("127.0.0.77", 0)};
     int listener = listen_somewhere("127.0.0.1", &where);
-    int out = sock_connect(&where, &from);
+    int out = sock_connect(&where, &way);
     assert_true(out >= 0);
     assert_true(wait_for(listener, POLLIN));
     int in = sock_accept(listener, &peer);
-    assert_true(netaddr_equal_host(&peer, &from));
+    assert_true(netaddr_equal_host(&peer, &way.from));
     close(in);
     close(out);
+    close(listener);
+}
+
+static uint32_t mark_of(int fd)
+{
+    uint32_t mark = 0;
+    socklen_t len = sizeof(mark);
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_MARK, &mark, &len), 0);
+    return mark;
+}
+
+static void a_mark_is_set_or_the_socket_is_not_had(void **state)
+{
+    (void)state;
+    union netaddr where;
+    const struct sock_way way = {.mark = 0x80000001};
+    int listener = listen_somewhere("127.0.0.1", &where), udp = socket(AF_INET, SOCK_DGRAM, 0);
+    int out = sock_connect(&where, &way), error = sock_mark(udp, way.mark);
+    if (out >= 0) {
+        assert_int_equal(mark_of(out), way.mark);
+        assert_int_equal(error, 0);
+        assert_int_equal(mark_of(udp), way.mark);
+        assert_int_equal(sock_mark(udp, 0), 0); /* nothing is said, nothing is changed */
+        assert_int_equal(mark_of(udp), way.mark);
+        close(out);
+    } else {
+        assert_int_equal(out, -EPERM);
+        assert_int_equal(error, -EPERM);
+        assert_int_equal(sock_mark(udp, 0), 0);
+    }
+    close(udp);
     close(listener);
 }
 
@@ -210,9 +242,9 @@ static void udp_ports_are_exclusive(void **state)
 static void an_abort_is_a_reset(void **state)
 {
     (void)state;
-    union netaddr where, peer, none = {0};
+    union netaddr where, peer;
     int listener = listen_somewhere("127.0.0.1", &where);
-    int out = sock_connect(&where, &none);
+    int out = sock_connect(&where, NULL);
     assert_true(wait_for(listener, POLLIN));
     int in = sock_accept(listener, &peer);
     sock_abort(in);
@@ -242,6 +274,7 @@ int main(void)
         cmocka_unit_test(a_port_is_free_at_once),
         cmocka_unit_test(nobody_listens),
         cmocka_unit_test(a_connection_comes_from_the_wanted_address),
+        cmocka_unit_test(a_mark_is_set_or_the_socket_is_not_had),
         cmocka_unit_test(a_udp_socket_may_be_fragmented),
         cmocka_unit_test(a_udp_socket_lets_its_peer_go_and_keeps_its_port),
         cmocka_unit_test(udp_ports_are_exclusive),

@@ -283,6 +283,34 @@ static void it_comes_from_the_configured_address(void **state)
     hang_up();
 }
 
+static void it_comes_from_where_its_rule_says(void **state)
+{
+    (void)state;
+    struct config_target here = {.kind = CONFIG_TARGET_NETWORK, .network = {at("127.0.0.1", 0), 32}};
+    struct config_rule rules[] = {
+        {.action = CONFIG_ACTION_ALLOW, .terms.address_v4 = at("127.0.0.79", 0), .to = &here, .to_count = 1},
+    };
+    config.rules = rules;
+    config.rule_count = 1;
+    config.outbound.address_v4 = at("127.0.0.77", 0);
+    struct rules *compiled = rules_compile(rules, 1);
+    env.rules = compiled;
+    union netaddr seen = {0};
+    socklen_t len = sizeof(seen);
+    connect_through();
+    assert_int_equal(getpeername(remote, &seen.sa, &len), 0);
+    assert_true(netaddr_equal_host(&seen, &rules[0].terms.address_v4));
+    hang_up();
+    client = ask_for_name("localhost", netaddr_port(&where));
+    remote = accept_from(destination, &seen);
+    assert_true(netaddr_equal_host(&seen, &rules[0].terms.address_v4));
+    hang_up();
+    rules_free(compiled);
+    env.rules = NULL;
+    config.rules = NULL;
+    config.rule_count = 0;
+}
+
 static void the_preferred_family_goes_first(void **state)
 {
     (void)state;
@@ -328,10 +356,9 @@ static void bound_is_ipv4_for_a_client_over_ipv4(void **state)
 /* A listener whose queue is full: it answers nobody any more. */
 static void be_silent(int fillers[8])
 {
-    const union netaddr anywhere = {0};
     assert_int_equal(listen(destination, 0), 0);
     for (size_t i = 0; i < 8; i++)
-        fillers[i] = sock_connect(&where, &anywhere);
+        fillers[i] = sock_connect(&where, NULL);
 }
 
 static void silence_is_told_as_such(void **state)
@@ -396,6 +423,7 @@ int main(void)
         TEST(row_25_a_name_is_judged_by_its_address),
         TEST(one_family_only),
         TEST(it_comes_from_the_configured_address),
+        TEST(it_comes_from_where_its_rule_says),
         TEST(the_preferred_family_goes_first),
         TEST(a_dead_resolver_is_told_as_such),
         TEST(bound_is_ipv4_for_a_client_over_ipv4),

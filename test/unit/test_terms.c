@@ -1,22 +1,145 @@
 #include "policy/terms.h"
 
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
 #include "policy/rules.h"
 #include "test.h"
 
-static void the_configuration_has_the_last_word(void **state)
+#define HASH "$y$j9T$abcdefgh$9WNEpu8Mx2S4KNGvbVWKM6clOSoY6.YEl7AYF4DGV04"
+
+static struct config *config;
+
+static void configure(const char *text)
+{
+    char *errors, *warnings;
+    config_free(config);
+    config = config_parse("terms", text, strlen(text), &errors, &warnings);
+    if (!config)
+        fail_msg("%s", errors);
+    free(warnings);
+}
+
+static int tear_down(void **state)
 {
     (void)state;
-    struct config config = {.udp.filtering = CONFIG_FILTERING_ADDRESS_DEPENDENT};
-    struct terms terms = terms_find(&config, NULL, RULES_NO_MATCH);
-    assert_int_equal(terms.filtering, CONFIG_FILTERING_ADDRESS_DEPENDENT);
-    assert_int_equal(terms.address_v4.sa.sa_family, AF_UNSPEC);
-    assert_int_equal(terms.mark, 0);
+    config_free(config);
+    config = NULL;
+    return 0;
+}
+
+/* Everything is said on each level by somebody, and something by nobody. */
+static void configure_all_levels(void)
+{
+    configure("udp: {filtering: address-dependent}\n"
+              "outbound: {address_v4: 192.0.2.1, address_v6: \"2001:db8::1\", mark: 1}\n"
+              "users:\n"
+              "- {name: silent, password: " HASH "}\n"
+              "- {name: alice, password: " HASH ", address_v4: 192.0.2.2, address_v6: \"2001:db8::2\", mark: 2,\n"
+              "   filtering: address-and-port-dependent}\n"
+              "- {name: bob, password: " HASH ", address_v4: 192.0.2.3}\n"
+              "rules:\n"
+              "- {action: allow}\n"
+              "- {action: allow, address_v4: 192.0.2.4, address_v6: \"2001:db8::4\", mark: 4,\n"
+              "   filtering: endpoint-independent}\n"
+              "- {action: allow, address_v6: \"2001:db8::5\"}\n");
+}
+
+static const struct config_user *entry_of(const char *user)
+{
+    for (size_t i = 0; user && i < config->user_count; i++)
+        if (strcmp(config->users[i].name, user) == 0)
+            return &config->users[i];
+    return NULL;
+}
+
+/* "192.0.2.1 2001:db8::1 mark filtering" */
+static const char *terms_as_text(const char *user, uint32_t rule)
+{
+    static char text[2 * NETADDR_TEXT_MAX + 32];
+    char v4[NETADDR_TEXT_MAX], v6[NETADDR_TEXT_MAX];
+    const struct terms terms = terms_find(config, entry_of(user), rule);
+    snprintf(text, sizeof(text), "%s %s %u %d", netaddr_format_host(&terms.address_v4, v4),
+             netaddr_format_host(&terms.address_v6, v6), terms.mark, (int)terms.filtering);
+    return text;
+}
+
+static void the_rule_is_asked_before_the_user_and_the_user_before_the_configuration(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *user;
+        uint32_t rule;
+        const char *expected;
+    } rows[] = {
+        {NULL, RULES_NO_MATCH, "192.0.2.1 2001:db8::1 1 2"},
+        {"nobody", RULES_NO_MATCH, "192.0.2.1 2001:db8::1 1 2"},
+        {"silent", 0, "192.0.2.1 2001:db8::1 1 2"},
+        {"alice", RULES_NO_MATCH, "192.0.2.2 2001:db8::2 2 3"},
+        {"alice", 0, "192.0.2.2 2001:db8::2 2 3"},
+        {"alice", 1, "192.0.2.4 2001:db8::4 4 1"},
+        {"alice", 2, "192.0.2.2 2001:db8::5 2 3"},
+        {"bob", RULES_NO_MATCH, "192.0.2.3 2001:db8::1 1 2"},
+        {"bob", 2, "192.0.2.3 2001:db8::5 1 2"},
+        {NULL, 1, "192.0.2.4 2001:db8::4 4 1"},
+    };
+    configure_all_levels();
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        assert_string_equal(terms_as_text(rows[i].user, rows[i].rule), rows[i].expected);
+}
+
+static void without_a_word_the_system_chooses(void **state)
+{
+    (void)state;
+    configure("{}");
+    assert_string_equal(terms_as_text(NULL, RULES_NO_MATCH), "none none 0 1");
+}
+
+static char *explained(const char *user, uint32_t rule)
+{
+    char *text;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    assert_non_null(out);
+    terms_explain(config, entry_of(user), rule, out);
+    fclose(out);
+    return text;
+}
+
+static void each_term_is_told_with_whose_it_is(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *user;
+        uint32_t rule;
+        const char *expected;
+    } rows[] = {
+        {NULL, RULES_NO_MATCH, ""},
+        {"silent", 0, ""},
+        {"bob", 0, "terms: address_v4 192.0.2.3 (users[2])\n"},
+        {"bob", 2, "terms: address_v6 2001:db8::5 (rules[2]), address_v4 192.0.2.3 (users[2])\n"},
+        {"alice", 1,
+         "terms: address_v4 192.0.2.4 (rules[1]), address_v6 2001:db8::4 (rules[1]), mark 0x4 (rules[1]), filtering "
+         "endpoint-independent (rules[1])\n"},
+        {"alice", 2,
+         "terms: address_v6 2001:db8::5 (rules[2]), address_v4 192.0.2.2 (users[1]), mark 0x2 (users[1]), filtering "
+         "address-and-port-dependent (users[1])\n"},
+    };
+    configure_all_levels();
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char *text = explained(rows[i].user, rows[i].rule);
+        assert_string_equal(text, rows[i].expected);
+        free(text);
+    }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_configuration_has_the_last_word),
+        cmocka_unit_test(the_rule_is_asked_before_the_user_and_the_user_before_the_configuration),
+        cmocka_unit_test(without_a_word_the_system_chooses),
+        cmocka_unit_test(each_term_is_told_with_whose_it_is),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, tear_down);
 }

@@ -103,14 +103,34 @@ static void an_external_port_of_ours_is_open_to_all(void **state)
     assert_int_equal(udp(LAN, "203.0.114.1", 40001), VERDICT_OWN);
     assert_int_equal(udp(LAN, "127.0.0.1", 40000), VERDICT_REACH);
     assert_int_equal(tcp(LAN, "203.0.114.1", 40000), VERDICT_OWN);
-    configure("{outbound: {address_v4: 203.0.114.1}, rules: [{action: deny, to: [203.0.114.1], ports: [1-100]}]}");
+    configure("rules: [{action: deny, to: [203.0.114.1], ports: [1-100]}]");
     assert_int_equal(udp(LAN, "203.0.114.1", 40000), VERDICT_ALLOWED);
-    assert_int_equal(udp(LAN, "10.77.0.1", 40000), VERDICT_OWN);
     configure("rules: [{action: deny, to: [203.0.114.1]}]");
     assert_int_equal(udp(LAN, "203.0.114.1", 40000), VERDICT_RULE);
     own_port_closed(OWN_PORT_EXTERNAL, &external);
     configure("{}");
     assert_int_equal(udp(LAN, "203.0.114.1", 40000), VERDICT_OWN);
+}
+
+/* Row 30, with an outbound address for each user. */
+static void an_external_port_is_open_where_it_is_bound(void **state)
+{
+    (void)state;
+    const union netaddr v4 = at("203.0.114.1", 40000), v6 = at("2001:db9::1", 40000);
+    configure("{}");
+    own_port_opened(OWN_PORT_EXTERNAL, &v4);
+    assert_int_equal(udp(LAN, "203.0.114.1", 40000), VERDICT_ALLOWED);
+    assert_int_equal(udp(LAN, "64:ff9b::203.0.114.1", 40000), VERDICT_ALLOWED);
+    assert_int_equal(udp(LAN, "10.77.0.1", 40000), VERDICT_OWN);
+    assert_int_equal(udp(LAN, "203.0.114.1", 40001), VERDICT_OWN);
+    assert_int_equal(udp(LAN, "2001:db9::1", 40000), VERDICT_OWN);
+    assert_int_equal(tcp(LAN, "203.0.114.1", 40000), VERDICT_OWN);
+    own_port_opened(OWN_PORT_EXTERNAL, &v6);
+    assert_int_equal(udp(LAN, "2001:db9::1", 40000), VERDICT_ALLOWED);
+    own_port_closed(OWN_PORT_EXTERNAL, &v6);
+    own_port_closed(OWN_PORT_EXTERNAL, &v4);
+    assert_int_equal(udp(LAN, "203.0.114.1", 40000), VERDICT_OWN);
+    assert_int_equal(udp(LAN, "2001:db9::1", 40000), VERDICT_OWN);
 }
 
 /* Row 24: under every setting, for everybody. */
@@ -239,6 +259,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(this_host_is_out_of_reach),
         cmocka_unit_test(an_external_port_of_ours_is_open_to_all),
+        cmocka_unit_test(an_external_port_is_open_where_it_is_bound),
         cmocka_unit_test(nothing_leads_back_into_the_proxy),
         cmocka_unit_test(some_addresses_are_nobodys),
         cmocka_unit_test(an_allow_opens_what_it_names),
