@@ -15,4 +15,8 @@ struct config;
  */
 bool sandbox_enter(const struct config *config);
 
+/* Has the process the capabilities that `config` takes? To be asked again before a reload: what was given up is gone.
+ * false after a line in the log that says what to do. */
+bool sandbox_permits(const struct config *config);
+
 #endif

@@ -21,7 +21,7 @@
 
 struct config;
 
-/* Another user where we are root, no supplementary group, no capability. */
+/* Another user where we are root, no supplementary group, no capability but the one that a mark takes. */
 bool sandbox_user(const struct config *config);
 /* No file but those that are read while it runs. Needs no_new_privs, like the next. */
 bool sandbox_files(void);

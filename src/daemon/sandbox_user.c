@@ -4,12 +4,14 @@
 #include <pwd.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define LOG_MODULE "sandbox"
 #include "base/log.h"
 #include "conf/config.h"
+#include "daemon/sandbox.h"
 #include "daemon/sandbox_impl.h"
 
 #define UNPRIVILEGED "nobody"
@@ -103,24 +105,47 @@ static void empty_bounding_set(void)
             return;
 }
 
-/* All of them: the ports below 1024 are open by now, and nothing else that we do takes one. */
-static bool drop_capabilities(void)
+/* All of them: the ports below 1024 are open by now. Only sockets that are still to come may need a mark. */
+static bool drop_capabilities(bool mark)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
-    struct __user_cap_data_struct left[_LINUX_CAPABILITY_U32S_3];
-    if (syscall(SYS_capset, &header, none) == 0 && syscall(SYS_capget, &header, left) == 0 &&
-        memcmp(left, none, sizeof(none)) == 0)
+    struct __user_cap_data_struct had[_LINUX_CAPABILITY_U32S_3], left[_LINUX_CAPABILITY_U32S_3];
+    struct __user_cap_data_struct kept[_LINUX_CAPABILITY_U32S_3] = {0};
+    if (mark && syscall(SYS_capget, &header, had) == 0)
+        kept[0].effective = kept[0].permitted = had[0].permitted & (uint32_t)1 << CAP_NET_ADMIN;
+    if (syscall(SYS_capset, &header, kept) == 0 && syscall(SYS_capget, &header, left) == 0 &&
+        memcmp(left, kept, sizeof(kept)) == 0)
         return true;
     log_error("cannot give up the capabilities: %s", strerror(errno));
     return false;
 }
 
+bool sandbox_permits(const struct config *config)
+{
+    const int mark = 1;
+    if (!config_has_mark(config))
+        return true;
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool able = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) == 0;
+    if (!able)
+        log_error(
+            "a mark (outbound.mark, or one of a user or a rule) cannot be set: %s. It takes CAP_NET_ADMIN: start "
+            "as root, or give the capability in the systemd unit. A running process gains none: restart it to add "
+            "the first mark",
+            strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return able;
+}
+
 bool sandbox_user(const struct config *config)
 {
     struct identity wanted;
+    bool mark = config_has_mark(config);
     if (!find_identity(config, &wanted))
         return false;
     empty_bounding_set();
-    return change_user(config, &wanted) && drop_capabilities();
+    if (mark)
+        prctl(PR_SET_KEEPCAPS, 1UL, 0UL, 0UL, 0UL); /* else a new user id takes them all */
+    return change_user(config, &wanted) && drop_capabilities(mark) && sandbox_permits(config);
 }

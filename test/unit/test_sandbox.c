@@ -261,6 +261,64 @@ static void root_without_its_capabilities_stays_unless_a_user_is_named(void **st
     expect_exit(enter(as("nobody", CONFIG_SANDBOX_ON), give_up_other_users, nothing), REFUSED);
 }
 
+/* ---- the capability that a mark takes ---- */
+
+static struct config marked(const char *user)
+{
+    struct config config = as(user, CONFIG_SANDBOX_ON);
+    config.outbound.mark = 7;
+    return config;
+}
+
+#define NET_ADMIN (1ULL << CAP_NET_ADMIN)
+
+static int set_mark(void)
+{
+    const int mark = 7;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    return setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) == 0 ? 0 : errno;
+}
+
+static void row_52_a_mark_keeps_one_capability_and_no_more(void **state)
+{
+    (void)state;
+    if (set_mark() != 0)
+        SKIP_TEST("needs CAP_NET_ADMIN");
+    static const char *const users[] = {NULL, "root"};
+    for (int i = 0; i < 2; i++) {
+        struct credentials found = credentials_after(marked(users[i]), join_groups);
+        assert_int_equal(found.uid[1], users[i] ? 0 : NOBODY);
+        assert_int_equal(found.permitted, NET_ADMIN);
+        assert_int_equal(found.effective, NET_ADMIN);
+        assert_int_equal(found.bounding, 0);
+        assert_int_equal(found.no_new_privs, 1);
+    }
+}
+
+/* What a reload asks. */
+static int permit_mark(void)
+{
+    const struct config config = marked(NULL), plain = as(NULL, CONFIG_SANDBOX_ON);
+    return !sandbox_permits(&plain) ? ENOTRECOVERABLE : sandbox_permits(&config) ? 0 : EPERM;
+}
+
+static void a_mark_can_be_set_where_one_is_configured_and_nowhere_else(void **state)
+{
+    (void)state;
+    if (set_mark() != 0)
+        SKIP_TEST("needs CAP_NET_ADMIN");
+    expect_exit(enter(marked(NULL), NULL, set_mark), 0);
+    expect_exit(enter(marked(NULL), NULL, permit_mark), 0);
+    expect_exit(enter(as(NULL, CONFIG_SANDBOX_ON), NULL, set_mark), EPERM);
+    expect_exit(enter(as(NULL, CONFIG_SANDBOX_ON), NULL, permit_mark), EPERM);
+}
+
+static void a_mark_that_cannot_be_set_is_an_error(void **state)
+{
+    (void)state;
+    expect_exit(enter(marked(NULL), become_nobody, nothing), REFUSED);
+}
+
 static void ask_for_a_signal(void)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -497,6 +555,9 @@ int main(void)
         cmocka_unit_test(row_52_without_root_all_the_rest_applies),
         cmocka_unit_test(a_user_that_cannot_be_had_is_an_error),
         cmocka_unit_test(root_without_its_capabilities_stays_unless_a_user_is_named),
+        cmocka_unit_test(row_52_a_mark_keeps_one_capability_and_no_more),
+        cmocka_unit_test(a_mark_can_be_set_where_one_is_configured_and_nowhere_else),
+        cmocka_unit_test(a_mark_that_cannot_be_set_is_an_error),
         cmocka_unit_test(it_still_dies_with_whoever_started_it),
         cmocka_unit_test(other_files_are_out_of_reach),
         cmocka_unit_test(files_that_are_read_again_stay),
