@@ -81,3 +81,12 @@ enum socks5_reply address_reply_of(int error)
         return SOCKS5_REPLY_GENERAL_FAILURE;
     }
 }
+
+uint16_t address_hint(const struct socks5_addr *hint, const union netaddr *client_host)
+{
+    if (hint->atyp == SOCKS5_ATYP_NAME)
+        return 0;
+    union netaddr addr = netaddr_from_bytes(hint->host, hint->host_len, 0);
+    netaddr_unmap(&addr);
+    return netaddr_is_any(&addr) || netaddr_equal_host(&addr, client_host) ? hint->port : 0;
+}

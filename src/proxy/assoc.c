@@ -109,28 +109,18 @@ static bool is_client(struct assoc *assoc, const union netaddr *peer, uint64_t n
 
 static void on_external_readable(evutil_socket_t fd, short what, void *arg);
 
-static int open_socket(const struct env *env, const struct ports *ports, union netaddr *local)
+/* `local` gets the port. */
+static int open_socket(const struct env *env, const struct ports *ports, union netaddr *local, uint32_t mark)
 {
     int fd = sock_udp(local, ports, env_now(env));
-    if (fd >= 0 && env->memory != MEMORY_AMPLE)
-        sock_udp_set_room(fd, relief_room(env->memory));
-    return fd;
-}
-
-/* A socket on an external address, known as this process's own; `local` gets the port. */
-static int open_marked(const struct env *env, union netaddr *local, uint32_t mark)
-{
-    int fd = open_socket(env, &env->external_ports, local);
-    if (fd < 0)
-        return fd;
-    int error = sock_mark(fd, mark);
-    if (error) {
+    int error = fd < 0 ? fd : sock_mark(fd, mark);
+    if (fd >= 0 && error) {
         close(fd);
-        ports_release(&env->external_ports, local, 0);
-        return error;
+        ports_release(ports, local, 0);
+    } else if (fd >= 0 && env->memory != MEMORY_AMPLE) {
+        sock_udp_set_room(fd, relief_room(env->memory));
     }
-    own_port_opened(OWN_PORT_EXTERNAL, local);
-    return fd;
+    return error ? error : fd;
 }
 
 static int open_external(struct assoc *assoc, int family)
@@ -138,7 +128,7 @@ static int open_external(struct assoc *assoc, int family)
     int slot = family_index(family);
     union netaddr local = assoc->flow.external[slot];
     struct external *external = calloc(1, sizeof(*external));
-    int fd = external ? open_marked(assoc->env, &local, assoc->mark) : -ENOMEM;
+    int fd = external ? open_socket(assoc->env, &assoc->env->external_ports, &local, assoc->mark) : -ENOMEM;
     if (fd < 0) {
         free(external);
         assoc->open_failed_ms[slot] = env_now(assoc->env);
@@ -150,6 +140,7 @@ static int open_external(struct assoc *assoc, int family)
     event_add(&external->readable, NULL);
     assoc->external[slot] = external;
     assoc->flow.external[slot] = local;
+    own_port_opened(OWN_PORT_EXTERNAL, &local);
     return 0;
 }
 
@@ -382,23 +373,12 @@ static void on_external_readable(evutil_socket_t fd, short what, void *arg)
 
 /* ---- life ---- */
 
-/* The hint's port counts only when its address is the client's own, or none (RFC 1928 section 6; clients send all
- * sorts of other things there). */
-static uint16_t trusted_hint(const struct socks5_addr *hint, const union netaddr *client_host)
-{
-    if (hint->atyp == SOCKS5_ATYP_NAME)
-        return 0;
-    union netaddr addr = netaddr_from_bytes(hint->host, hint->host_len, 0);
-    netaddr_unmap(&addr);
-    return netaddr_is_any(&addr) || netaddr_equal_host(&addr, client_host) ? hint->port : 0;
-}
-
 static int take_terms(struct assoc *assoc, const char *user)
 {
     const struct terms terms = env_terms(assoc->env, user, rules_find_everywhere(&assoc->subject));
-    const union netaddr *v4 = &terms.address_v4, *v6 = &terms.address_v6;
-    assoc->flow.external[FAMILY_V4] = v4->sa.sa_family == AF_UNSPEC ? netaddr_any(AF_INET) : *v4;
-    assoc->flow.external[FAMILY_V6] = v6->sa.sa_family == AF_UNSPEC ? netaddr_any(AF_INET6) : *v6;
+    union netaddr *external = assoc->flow.external;
+    external[FAMILY_V4] = terms.address_v4.sa.sa_family ? terms.address_v4 : netaddr_any(AF_INET);
+    external[FAMILY_V6] = terms.address_v6.sa.sa_family ? terms.address_v6 : netaddr_any(AF_INET6);
     assoc->mark = terms.mark;
     if (terms.filtering <= CONFIG_FILTERING_ENDPOINT_INDEPENDENT)
         return 0;
@@ -418,7 +398,7 @@ int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, co
     struct assoc_flow *flow = &assoc->flow;
     flow->client_host = *peer;
     netaddr_set_port(&flow->client_host, 0);
-    flow->hint_port = trusted_hint(hint, peer);
+    flow->hint_port = address_hint(hint, peer);
     flow->started_ms = flow->last_up_ms = flow->last_down_ms = env_now(env);
     flow->relay = *local;
 
@@ -428,7 +408,7 @@ int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, co
     if (!error)
         error = open_external(assoc, local->sa.sa_family);
     if (!error) {
-        int fd = open_socket(env, &env->relay_ports, &flow->relay);
+        int fd = open_socket(env, &env->relay_ports, &flow->relay, 0);
         if (fd >= 0) {
             assoc->client = dgram_io_adopt(env->dgrams, fd);
             own_port_opened(OWN_PORT_RELAY, &flow->relay);
