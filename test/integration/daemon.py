@@ -29,7 +29,7 @@ def wait_until(condition, what, timeout=PATIENCE):
 
 class Conesocks:
     def __init__(self, host, folder, config, arguments=(), nofile=None, leaves_lookups=False, killed=False, files=(),
-                 group=None):
+                 group=None, environment=None):
         """`config`: a dict, YAML text, or None for the built-in default. `leaves_lookups`: name servers that do not answer
         are part of the test; libunbound goes on asking them for minutes, with a socket each. `group`: the folder of the
         control group to run in."""
@@ -52,7 +52,8 @@ class Conesocks:
                 (group / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
 
         with open(self.log_path, "wb") as log:
-            self.process = host.start(*command, stdout=log, stderr=log, preexec_fn=prepare)
+            self.process = host.start(*command, stdout=log, stderr=log, preexec_fn=prepare,
+                                      env=os.environ | (environment or {}))
         wait_until(lambda: self.listening() or self.process.poll() is not None, "the listener")
         assert self.process.poll() is None, f"conesocks did not start:\n{self.log}"
         self.baseline = len(self.descriptors())
