@@ -5,6 +5,7 @@
 
 #include "base/netaddr.h"
 #include "conf/rule_order.h"
+#include "conf/user_names.h"
 
 struct context {
     yaml_document_t *document;
@@ -111,28 +112,13 @@ static void check_listener(const struct context *context, const struct config *c
 
 /* ---- users ---- */
 
-struct named {
-    const char *name;
-    size_t index;
-};
-
-static int by_name(const void *a, const void *b)
-{
-    const struct named *left = a, *right = b;
-    int order = strcmp(left->name, right->name);
-    return order ? order : (left->index > right->index) - (left->index < right->index);
-}
-
 static void check_users(const struct context *context, const struct config *config)
 {
-    struct named *names = calloc(config->inline_user_count + 1, sizeof(*names));
+    struct user_name *names = user_names_sorted(config, config->inline_user_count);
     if (!names) {
         report_error(context->report, (struct place){0}, NULL, "out of memory");
         return;
     }
-    for (size_t i = 0; i < config->inline_user_count; i++)
-        names[i] = (struct named){config->users[i].name, i};
-    qsort(names, config->inline_user_count, sizeof(*names), by_name);
     for (size_t i = 1; i < config->inline_user_count; i++) {
         if (strcmp(names[i - 1].name, names[i].name) != 0)
             continue;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "conf/schema.h"
+#include "conf/user_names.h"
 
 struct reader {
     struct config *config;
@@ -80,31 +81,16 @@ static void read_lines(struct reader *reader, char *text, size_t size)
 
 /* ---- duplicates ---- */
 
-struct named {
-    const char *name;
-    size_t index;
-};
-
-static int by_name(const void *a, const void *b)
-{
-    const struct named *left = a, *right = b;
-    int order = strcmp(left->name, right->name);
-    return order ? order : (left->index > right->index) - (left->index < right->index);
-}
-
 /* Those among the inline users alone have been told (consistent.c). */
 static void check_duplicates(const struct reader *reader)
 {
     const struct config *config = reader->config;
     size_t own = config->inline_user_count;
-    struct named *names = calloc(config->user_count + 1, sizeof(*names));
+    struct user_name *names = user_names_sorted(config, config->user_count);
     if (!names) {
         report_error(reader->report, (struct place){0}, NULL, "out of memory");
         return;
     }
-    for (size_t i = 0; i < config->user_count; i++)
-        names[i] = (struct named){config->users[i].name, i};
-    qsort(names, config->user_count, sizeof(*names), by_name);
     for (size_t i = 1; i < config->user_count; i++) {
         size_t first = names[i - 1].index, second = names[i].index;
         if (second < own || strcmp(names[i - 1].name, names[i].name) != 0)

@@ -1,11 +1,11 @@
 #include "conf/value.h"
 
-#include <crypt.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/netaddr.h"
 #include "conf/config.h"
+#include "conf/password_hash.h"
 
 /* Decimal digits without sign, spaces or leading zeros; returns what follows them, NULL when there is no such number.
  * strtoul() takes " +5", "010" and "0x10", and stops silently at the x of "1080x". */
@@ -271,33 +271,11 @@ const struct value_type value_path = {.name = "path",
                                       .format = text_format,
                                       .what = "an absolute path, such as /run/conesocks.pid"};
 
-/* ---- hash ---- */
-
-/* The methods that hold against a stolen file, and how long the last field of a whole hash is (crypt(5)):
- * crypt_checksalt() looks at the salt only, and a hash cut short would lock its user out without a word. */
-static const struct {
-    const char *prefix;
-    size_t tail;
-} strong_methods[] = {{"$y$", 43}, {"$gy$", 43}, {"$7$", 43}, {"$6$", 86}, {"$2b$", 53}, {"$2y$", 53}, {"$2a$", 53}};
-
-static const char hash_letters[] = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-
 static const char *hash_parse(const struct schema_row *row, const char *text, void *field)
 {
     (void)row;
-    if (text[0] != '$')
-        return "plain text, or a DES hash";
-    for (size_t i = 0; i < sizeof(strong_methods) / sizeof(strong_methods[0]); i++) {
-        if (strncmp(text, strong_methods[i].prefix, strlen(strong_methods[i].prefix)) != 0)
-            continue;
-        const char *tail = strrchr(text, '$') + 1;
-        if (strlen(tail) != strong_methods[i].tail)
-            return "a hash of the wrong length (cut short?)";
-        if (strspn(tail, hash_letters) != strlen(tail) || crypt_checksalt(text) != CRYPT_SALT_OK)
-            return "a malformed hash";
-        return text_copy(text, field);
-    }
-    return "a hash of a weak or unknown method";
+    const char *fault = password_hash_fault(text);
+    return fault ? fault : text_copy(text, field);
 }
 
 const struct value_type value_hash = {.name = "hash",
