@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 
 #define LOG_MODULE "main"
 #include "base/log.h"
+#include "base/util.h"
 #include "conf/config.h"
 #include "conf/schema.h"
 #include "daemon/background.h"
@@ -51,22 +53,40 @@ static const char usage_text[] =
 
 /* ---- hash-password ---- */
 
+static struct termios echoing;
+
+/* The terminal outlives us. The signal then does what it always does: SA_RESETHAND. */
+static void on_signal_while_quiet(int number)
+{
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &echoing);
+    raise(number);
+}
+
+static void on_deadly_signals(void (*handler)(int))
+{
+    static const int deadly[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+    struct sigaction action = {.sa_handler = handler, .sa_flags = (int)SA_RESETHAND};
+    for (size_t i = 0; i < ARRAY_LEN(deadly); i++)
+        sigaction(deadly[i], &action, NULL);
+}
+
 /* A line without its end, or NULL. From a terminal: with a prompt, without echo. */
 static char *read_password(const char *prompt)
 {
-    struct termios before, quiet;
-    bool terminal = tcgetattr(STDIN_FILENO, &before) == 0;
+    bool terminal = tcgetattr(STDIN_FILENO, &echoing) == 0;
     if (terminal) {
-        fputs(prompt, stderr);
-        quiet = before;
+        struct termios quiet = echoing;
         quiet.c_lflag &= ~(tcflag_t)ECHO;
+        on_deadly_signals(on_signal_while_quiet);
         tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
+        fputs(prompt, stderr);
     }
     char *line = NULL;
     size_t size = 0;
     ssize_t len = getline(&line, &size, stdin);
     if (terminal) {
-        tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+        tcsetattr(STDIN_FILENO, TCSAFLUSH, &echoing);
+        on_deadly_signals(SIG_DFL);
         fputs("\n", stderr);
     }
     if (len > 0 && line[len - 1] == '\n')

@@ -2,6 +2,8 @@
 import os
 import re
 import signal
+import subprocess
+import termios
 from pathlib import Path
 
 import pytest
@@ -115,6 +117,21 @@ def test_hash_password(net, run, start, lan):
 @pytest.mark.parametrize("text", ["", "\n", "x" * 256 + "\n", "a\0b\n"])
 def test_hash_password_refuses(run, text):
     assert run("hash-password", input=text).returncode == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_hash_password_interrupted(net, number):
+    """The terminal shows again what is typed."""
+    ours, theirs = os.openpty()
+    with net.proxy.enter():
+        process = subprocess.Popen([PROGRAM, "hash-password"], stdin=theirs, stderr=theirs)
+    assert os.read(ours, 100) == b"Password: "
+    assert not termios.tcgetattr(theirs)[3] & termios.ECHO
+    process.send_signal(number)
+    assert process.wait(10) == -number
+    assert termios.tcgetattr(theirs)[3] & termios.ECHO
+    os.close(ours)
+    os.close(theirs)
 
 
 def test_row50_no_secret_in_the_most_talkative_log(net, start, lan):
