@@ -1,5 +1,6 @@
 """The servers that compare drives: how each is configured, started on one core and stopped."""
 import getpass
+import json
 import os
 import shlex
 import shutil
@@ -156,6 +157,19 @@ def conesocks(build):
     options = subprocess.run([program, "--dump"], capture_output=True, text=True, check=True).stdout
     if "offload:" in options:
         yield Server("conesocks, offload off", [program, "-c", "{config}"], CONESOCKS + "udp: {offload: off}\n",
+                     kind="ours")
+
+
+def with_rules(build):
+    """Ours without rules, with 10 and with 10,000: networks that the load's addresses do not lie in, then one that they
+    do, whose port is another's. So each datagram is looked for, found, and not decided by any."""
+    program = str(build / "src/daemon/conesocks")
+    for count in (0, 10, 10_000):
+        networks = [f"{1 + i // 4096}.{i // 16 % 256}.{i % 16 * 16}.0/{20 + i % 8}" for i in range(count - 1)]
+        rules = [{"action": "deny", "to": [network]} for network in networks]
+        if count:
+            rules.append({"action": "deny", "to": ["127.0.0.0/8"], "ports": [1]})
+        yield Server(f"{count:,} rules", [program, "-c", "{config}"], CONESOCKS + f"rules: {json.dumps(rules)}\n",
                      kind="ours")
 
 

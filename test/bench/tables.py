@@ -18,9 +18,9 @@ def middle(runs, *path):
     return median(found) if found else None
 
 
-def ratio(ours, theirs):
-    """Our cost divided by theirs, round by round: neighbours in time share the machine's moods."""
-    pairs = [(a.get("cost"), b.get("cost")) for a, b in zip(ours, theirs)]
+def ratio(one, other):
+    """One's cost divided by the other's, round by round: neighbours in time share the machine's moods."""
+    pairs = [(a.get("cost"), b.get("cost")) for a, b in zip(one, other)]
     found = [a / b for a, b in pairs if a and b]
     return median(found) if found else None
 
@@ -113,6 +113,14 @@ class Results:
             threads = f", {tasks:.2f} threads" if tasks and tasks > 0.005 else ""
             return f"{number(kib)} KiB, {descriptors:.1f} descriptors{threads}"
         return self.per_cell("each idle one holds", cell)
+
+    def shares(self):
+        """The others' cost divided by the first one's."""
+        base = self.servers[0].name
+        head = ["CPU of the server"] + [f"{server.name} ÷ {base}" for server in self.servers[1:]]
+        rows = [[load] + [number(ratio(self.runs[load].get(server.name, []), self.runs[load].get(base, [])))
+                          for server in self.servers[1:]] for load in self.loads]
+        return table(head, rows)
 
     def failures(self):
         for load in self.loads:
