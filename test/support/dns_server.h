@@ -26,6 +26,7 @@ enum dns_fault {
     DNS_SERVFAIL,
     DNS_WRONG_ID,     /* the only answer carries another query's number */
     DNS_WRONG_PORT,   /* the only answer comes from another port */
+    DNS_WRONG_HOST,   /* the only answer comes from another address (127.0.0.2) with the right port */
     DNS_FORGED_FIRST, /* DNS_WRONG_ID with a false address, then the true answer */
     DNS_WRONG_CASE,   /* the name comes back in lower case */
 };
@@ -194,6 +195,23 @@ static inline const struct dns_name *dns_answer(struct dns_server *server, const
     return name;
 }
 
+/* A socket that is not the one that was asked. */
+static inline int dns_impostor(const struct dns_server *server, enum dns_fault fault)
+{
+    union netaddr address;
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    netaddr_parse(&address, fault == DNS_WRONG_HOST ? "127.0.0.2" : "127.0.0.1",
+                  fault == DNS_WRONG_HOST ? netaddr_port(&server->address) : 0);
+    if (fd < 0 || bind(fd, &address.sa, netaddr_len(&address)) < 0)
+        dns_fail("an impostor's socket");
+    return fd;
+}
+
+static inline bool dns_is_forged_only(enum dns_fault fault)
+{
+    return fault == DNS_WRONG_ID || fault == DNS_WRONG_PORT || fault == DNS_WRONG_HOST;
+}
+
 static inline void dns_send_forged(const struct dns_server *server, const struct dns_name *name,
                                    const struct dns_answer *answer, const union netaddr *to)
 {
@@ -201,8 +219,8 @@ static inline void dns_send_forged(const struct dns_server *server, const struct
     uint32_t address = inet_addr(DNS_FORGED);
     memcpy(forged.bytes + forged.len - 4, &address, 4);
     int fd = server->udp;
-    if (name->fault == DNS_WRONG_PORT)
-        fd = socket(to->sa.sa_family, SOCK_DGRAM, 0);
+    if (name->fault == DNS_WRONG_PORT || name->fault == DNS_WRONG_HOST)
+        fd = dns_impostor(server, name->fault);
     else
         forged.bytes[1] ^= 1;
     sendto(fd, forged.bytes, forged.len, 0, &to->sa, netaddr_len(to));
@@ -225,9 +243,9 @@ static inline void dns_on_udp(evutil_socket_t fd, short what, void *arg)
     const struct dns_name *name = dns_answer(server, query, (size_t)len, 1232, &answer);
     if (server->silent || name->fault == DNS_SILENT)
         return;
-    if (name->fault == DNS_WRONG_ID || name->fault == DNS_WRONG_PORT || name->fault == DNS_FORGED_FIRST)
+    if (dns_is_forged_only(name->fault) || name->fault == DNS_FORGED_FIRST)
         dns_send_forged(server, name, &answer, &from);
-    if (name->fault != DNS_WRONG_ID && name->fault != DNS_WRONG_PORT)
+    if (!dns_is_forged_only(name->fault))
         sendto(fd, answer.bytes, answer.len, 0, &from.sa, from_len);
 }
 

@@ -22,6 +22,7 @@ static const struct dns_name names[] = {
     {"silent.test", "192.0.2.6", NULL, 0, NULL, DNS_SILENT},
     {"silent2.test", "192.0.2.6", NULL, 0, NULL, DNS_SILENT},
     {"wrong-id.test", "192.0.2.7", NULL, 0, NULL, DNS_WRONG_ID},
+    {"wrong-host.test", "192.0.2.11", NULL, 0, NULL, DNS_WRONG_HOST},
     {"wrong-port.test", "192.0.2.8", NULL, 0, NULL, DNS_WRONG_PORT},
     {"forged.test", "192.0.2.9", NULL, 0, NULL, DNS_FORGED_FIRST},
     {"wrong-case.test", "192.0.2.10", NULL, 0, NULL, DNS_WRONG_CASE},

@@ -79,13 +79,14 @@ static void takes_a_long_answer_over_tcp(void **state)
     }
 }
 
-/* Row 37: answers with the wrong number, from the wrong port. */
+/* Row 37: answers with the wrong number, from the wrong port, from the wrong address. */
 static void believes_no_forged_answer(void **state)
 {
     (void)state;
     reopen(300, 0);
     expect_status("wrong-id.test", AF_INET, RESOLVER_TIMED_OUT);
     expect_status("wrong-port.test", AF_INET, RESOLVER_TIMED_OUT);
+    expect_status("wrong-host.test", AF_INET, RESOLVER_TIMED_OUT);
     expect_address("forged.test", "192.0.2.9");
 }
 
