@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 PROGRAM = os.environ.get("CONESOCKS") or str(Path(__file__).resolve().parents[2] / "build/src/daemon/conesocks")
+SANITIZED = b"__sanitizer" in Path(PROGRAM).read_bytes() if os.path.exists(PROGRAM) else False
 SANITIZER = re.compile(r"(ERROR|WARNING): \w+Sanitizer|runtime error:")
 # Sanitizers slow everything down, and take descriptors and memory of their own.
 PATIENCE = 10.0
@@ -89,6 +90,11 @@ class Conesocks:
     def cpu_seconds(self):
         fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rsplit(") ", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory(self):
+        """KiB of its own: neither files nor what it shares."""
+        lines = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
 
     def sessions(self, **wanted):
         """The session lines of the log as dicts, those that hold `wanted`."""

@@ -5,7 +5,7 @@ import time
 
 import pytest
 import socks5
-from daemon import wait_until
+from daemon import SANITIZED, wait_until
 from netns import CLIENT_V4, INET1_V4
 from socks5 import Association
 
@@ -24,7 +24,7 @@ def test_row39_descriptors_run_out(net, start, lan, peer):
     assert association.alive(peer)
     before = proxy.cpu_seconds()
     time.sleep(2)
-    assert proxy.cpu_seconds() - before < 0.2
+    assert proxy.cpu_seconds() - before < (0.2 if SANITIZED else 0.1)  # of 2 s: 5 %
     assert association.alive(peer)
     for sock in idle:
         sock.close()
@@ -46,6 +46,37 @@ def test_row39_no_descriptor_for_the_external_socket(net, start, lan, peer):
         sock.close()
     wait_until(proxy.is_idle, "the descriptors to come back")
     assert Association(net.client, lan).alive(peer)
+
+
+def churn(net, lan, peer, server, count):
+    """Sessions of each kind that come, do a little and go, each in another way."""
+    for number in range(count):
+        association = Association(net.client, lan)
+        association.send(peer.getsockname(), b"%d" % number)
+        sock, reply = socks5.connect(net.client, lan, server.getsockname())
+        assert reply.code == 0
+        remote, _ = server.accept()
+        sock.sendall(b"request")
+        (remote if number % 2 else sock).close()
+        for end in (sock, remote, association.udp):
+            end.close()
+        refused, reply = socks5.connect(net.client, lan, ("127.0.0.1", 1))
+        assert reply.code == 2
+        refused.close()
+        association.close()
+
+
+def test_row47_churn_leaves_nothing_behind(net, start, lan):
+    """A short one; test/bench/check_server's is longer."""
+    proxy = start({"workers": 1})
+    peer, server = net.inet1.udp(INET1_V4), net.inet1.listen(INET1_V4)
+    churn(net, lan, peer, server, 300)
+    wait_until(proxy.is_idle, "the descriptors to come back")
+    before = proxy.memory()
+    churn(net, lan, peer, server, 900)
+    wait_until(proxy.is_idle, "the descriptors to come back")
+    # 2,700 sessions later: less than 100 bytes for each.
+    assert SANITIZED or proxy.memory() - before < 256
 
 
 def test_signal_usr1_sums_over_all_threads(net, start, lan):

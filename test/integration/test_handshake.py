@@ -1,5 +1,6 @@
 """The negotiation, as clients and strangers really send it."""
 import re
+import socket
 import time
 
 import pytest
@@ -109,6 +110,25 @@ def test_client_leaves_while_its_password_is_checked(net, with_users, lan, targe
         say(net, lan, b"\5\1\2" + LOGIN).close()
     sock, reply = socks5.connect(net.client, lan, target.getsockname(), user=ALICE[0], password=ALICE[1])
     assert reply.code == 0
+
+
+def test_row35_never_more_out_than_in(net, with_users, lan):
+    """Cut at every byte, who has not logged in gets no more bytes than it sent; neither do its datagrams get any."""
+    wrong = socks5.login_message("alice", "x")
+    request = socks5.request_message(socks5.ASSOCIATE, socks5.ANY_V4)
+    for said in (b"\5\2\0\2" + wrong + request, GREETING + request, b"\5\0" + request, b"\5\1\2" + LOGIN[:-1]):
+        for cut in range(1, len(said) + 1):
+            sock = net.client.connect(CLIENT_V4, lan)
+            sock.sendall(said[:cut])
+            sock.shutdown(socket.SHUT_WR)
+            answer = socks5.recv_all(sock)
+            assert len(answer) <= cut, f"{len(answer)} bytes for {said[:cut]!r}"
+            sock.close()
+    stranger = net.client.udp(CLIENT_V4, timeout=0.2)
+    for datagram in (b"", b"\5\1\0", socks5.wrap((INET1_V4, 53), b"x" * 100), bytes(1400)):
+        stranger.sendto(datagram, lan)
+    with pytest.raises((TimeoutError, ConnectionError)):
+        stranger.recv(100)
 
 
 FOREIGN = {"SOCKS4": b"\4\1\0\x50\x0a\x58\0\x0buser\0", "HTTP": b"CONNECT example.com:443 HTTP/1.1\r\n\r\n",

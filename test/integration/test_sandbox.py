@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 import socks5
 from conftest import ALICE, LISTEN, USERS
-from daemon import PROGRAM, wait_until
+from daemon import PROGRAM, SANITIZED, wait_until
 from netns import INET1_OTHER_V4, INET1_V4, PROXY_V4
 from socks5 import Association
 
 PROGRAM_BYTES = Path(PROGRAM).read_bytes()
-SANITIZED = b"__sanitizer" in PROGRAM_BYTES
 # Root of a user namespace that holds nobody else cannot become anybody else either.
 OTHER_USERS = int(Path("/proc/self/uid_map").read_text(encoding="ascii").split()[2]) > 1
 NOBODY = "65534"
