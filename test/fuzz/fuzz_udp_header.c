@@ -1,4 +1,4 @@
-/* The header of a datagram: against the model, and there and back. attacks.md row 20 is this, for as long as one likes.
+/* The header of a datagram: against the model, and there and back. Row 20 is this, for as long as one likes.
  */
 #include "fuzz.h"
 

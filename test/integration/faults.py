@@ -1,4 +1,4 @@
-"""System calls and allocations of the daemon that fail as a test wants it: test/support/faults.c does it from within."""
+"""System calls, allocations and the clock of the daemon fail as a test wants it: test/support/faults.c does it from within."""
 import mmap
 import struct
 from pathlib import Path
@@ -14,7 +14,7 @@ FAULT = struct.Struct("=4i")  # errno, calls to let pass, calls to fail, calls f
 class Faults:
     def __init__(self, folder):
         path = folder / "faults"
-        path.write_bytes(bytes(FAULT.size * len(CALLS)))
+        path.write_bytes(bytes(FAULT.size * len(CALLS) + 4))
         with open(path, "r+b") as file:
             self.shared = mmap.mmap(file.fileno(), 0)
         self.environment = {"LD_PRELOAD": str(LIBRARY), "FAULTS": str(path)}
@@ -31,6 +31,10 @@ class Faults:
         hits = {call: self.hits(call) for call in CALLS}
         self.shared[:] = bytes(len(self.shared))
         return hits
+
+    def set_clock_ahead(self, seconds):
+        """The wall clock, by so much ahead of the true one."""
+        self.shared[-4:] = struct.pack("=i", seconds)
 
     def hits(self, call):
         return FAULT.unpack_from(self.shared, FAULT.size * CALLS.index(call))[3]

@@ -1,4 +1,4 @@
-"""Logins: what floods of wrong ones cost, and what of them shows. Rows 49 to 51 of the list of attacks."""
+"""Logins: what floods of wrong ones cost, and what of them shows. Rows of ATTACKS.md: 49 to 51."""
 import re
 import subprocess
 import threading

@@ -87,7 +87,7 @@ def test_row18_password_wrong(net, with_users, lan, login):
     request = socks5.request_message(socks5.ASSOCIATE, socks5.ANY_V4)
     answer = socks5.recv_all(say(net, lan, b"\5\1\2" + login + request))
     assert answer[:3] == b"\5\2\1" and len(answer) == 4 and answer[3] != 0
-    assert ALICE[1] not in with_users.log  # row 50: no secret in the log, not even a nearly right one
+    assert ALICE[1] not in with_users.log  # Row 50: no secret in the log, not even a nearly right one
     assert ALICE[1].capitalize() not in with_users.log
 
 

@@ -1,4 +1,4 @@
-"""Row 48: a path that loses, doubles and reorders. What arrives is exactly what was sent, and nothing is added."""
+"""A path that loses, doubles and reorders. What arrives is exactly what was sent, and nothing is added."""
 import collections
 import contextlib
 import hashlib

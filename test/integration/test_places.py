@@ -1,5 +1,5 @@
-"""Row 21, address by address: nothing leads into a denied range, in whichever form and by whichever way it is asked for.
-Row 25 with a name server that changes its mind at every question."""
+"""Where nobody may go, address by address: nothing leads there, in whichever form and by whichever way it is asked for. And
+a name server that changes its mind at every question."""
 import ipaddress
 import itertools
 

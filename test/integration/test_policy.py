@@ -50,7 +50,7 @@ def written(address):
     return [address, f"::ffff:{address}", f"::{address}", f"2002:{high}:{low}::", f"64:ff9b::{address}"]
 
 
-# Rows 21 to 23.
+# Places.
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.9.10", "169.254.1.1", "169.254.169.254", "100.100.100.200",
                                      "168.63.129.16", "192.0.2.1", "198.18.0.1", "240.0.0.1", "0.0.0.0",
@@ -124,7 +124,7 @@ def test_row22_an_own_address_that_a_rule_names(net, start, lan):
     assert code(net, lan, (PROXY_V4, 8081)) == 2
 
 
-# Row 24: loops.
+# Loops.
 
 def relayed(proxy):
     counters = proxy.counters()
@@ -167,7 +167,7 @@ def test_row24_no_loop_for_a_client_on_this_host(net, start, rebound):
 
 
 def test_row24_one_delivery_per_send(net, proxy, lan, peer):
-    """To one's own external port, and two aimed at each other (row 30 is the same for two clients)."""
+    """To one's own external port, and two aimed at each other (row 30, test_nat.py, is the same for two clients)."""
     one, two = Association(net.client, lan), Association(net.client, lan)
     first, second = one.external(peer), two.external(peer)
     for sender, target, receiver in ((one, first, one), (one, second, two), (two, first, one)):
@@ -189,7 +189,7 @@ def test_row24_hairpin_ends_with_the_association(net, proxy, lan, peer):
     assert silent(inside)
 
 
-# Rows 25 and 26.
+# Names, and each datagram.
 
 def test_row25_rebinding(net, start, lan, dns):
     """The second answer leads inside: neither a new connection nor a datagram follows it."""

@@ -1,8 +1,8 @@
 """What the system refuses: each call that may fail, each errno, and each n-th of them. A clean failure with the truth for
 a reply, nothing left behind, and the next client served as if nothing had been."""
 import errno
-import hashlib
 import os
+import time
 
 import pytest
 import servers
@@ -197,7 +197,30 @@ def test_row40_a_stream_that_cannot_go_on_is_reset(net, faults, proxy, lan, orig
     well_again(net, lan, proxy, faults)
 
 
-# Row 46: each n-th call fails, once, whichever it is.
+@pytest.mark.parametrize("seconds", [86_400, -86_400])
+def test_row34_the_wall_clock_jumps(net, start, faults, lan, peer, origin, seconds):
+    """By a day: what there is lives on, idle limit or not, and what is new comes to be."""
+    with servers.Dns(net.inet2, INET2_V4, {"one.test": [INET1_V4]}) as dns:
+        proxy = start({"workers": 1, "udp": {"idle": "2m"}, "dns": {"servers": [dns.address]}}, environment=faults.environment)
+        association = Association(net.client, lan)
+        sock, _ = socks5.connect(net.client, lan, ("one.test", origin.getsockname()[1]))
+        remote, _ = origin.accept()
+        remote.settimeout(5)
+        association.send(("one.test", peer.getsockname()[1]), b"before")
+        assert peer.recv(100) == b"before"
+        faults.set_clock_ahead(seconds)
+        time.sleep(2.5)  # longer than it takes the daemon to look for what is idle
+        assert association.alive(peer)
+        association.send(("one.test", peer.getsockname()[1]), b"after")
+        assert peer.recv(100) == b"after"
+        sock.sendall(b"after")
+        assert socks5.recv_exact(remote, 5) == b"after"
+        remote.close()
+        assert proxy.sessions(command="udp") == []
+        well_again(net, lan, proxy, faults)
+
+
+# Each n-th call fails, once, whichever it is.
 
 
 def serve_once(net, lan, peer, origin):

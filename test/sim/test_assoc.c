@@ -286,7 +286,7 @@ static void rows_4_and_5_a_hint_at_somebody_else(void **state)
     (void)state;
     open_with_hint("192.0.2.10", 53);
     from_internet(&server, "before");
-    expect_nothing(); /* row 6, too: dropped, not queued */
+    expect_nothing(); /* Row 6, too: dropped, not queued */
     assert_int_equal(flow()->dropped[DROP_NO_CLIENT], 1);
     union netaddr third_party = addr("192.0.2.10", 53);
     from_client_at(&third_party, &server2, "spoof");
@@ -497,7 +497,7 @@ static void what_is_refused_later_is_refused(void **state)
     union netaddr private = addr("10.0.0.9", 53);
     from_client(&private, "x");
     expect_up(&private, "x");
-    world_config.reach_in_force = CONFIG_REACH_PUBLIC; /* row 26: judged per datagram */
+    world_config.reach_in_force = CONFIG_REACH_PUBLIC; /* Row 26: judged per datagram */
     from_client(&private, "x");
     expect_nothing();
     assert_int_equal(flow()->dropped[DROP_REFUSED], 1);

@@ -93,7 +93,7 @@ static inline void conversation_say(struct conversation *c)
     conversation_note_bytes(c, h->out, h->out_len);
     c->said += h->out_len;
     h->out_len = 0;
-    /* attacks.md row 35: a stranger gets no more than he gave. */
+    /* ATTACKS.md, row 35: a stranger gets no more than he gave. */
     conversation_must(c->known || c->said <= c->heard, "nothing is amplified");
 }
 

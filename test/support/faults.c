@@ -1,7 +1,6 @@
 /*
- * Makes system calls and allocations of the daemon fail: the tests preload it (LD_PRELOAD), and set what fails, while
- * it runs, in a file that both map (FAULTS=path, an array of struct fault in the order of enum call; faults.py has the
- * same).
+ * Makes system calls and allocations of the daemon fail, or its clock jump: the tests preload it (LD_PRELOAD), and set
+ * what happens, while it runs, in a file that both map (FAULTS=path, a struct faults; faults.py has the same).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +13,8 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 enum call {
@@ -39,8 +40,13 @@ struct fault {
     atomic_int hits;  /* so many have failed */
 };
 
-static struct fault idle[CALLS];
-static struct fault *faults = idle;
+struct faults {
+    struct fault calls[CALLS];
+    atomic_int clock_ahead; /* seconds by which the wall clock is set forward */
+};
+
+static struct faults idle;
+static struct faults *faults = &idle;
 
 /*
  * Whose allocations fail: the program's own, and those of the libraries that bear it. libunbound 1.17 does not: where
@@ -93,7 +99,7 @@ static bool strikes(struct fault *fault)
 
 static bool fails(enum call call)
 {
-    return strikes(&faults[call]) || strikes(&faults[ANY]);
+    return strikes(&faults->calls[call]) || strikes(&faults->calls[ANY]);
 }
 
 #define UNLESS_FAILING(call, ...) (fails(call) ? -1 : (int)syscall(__VA_ARGS__))
@@ -121,7 +127,7 @@ int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t len)
 /* Before it fails it sends what it may and says so, as the kernel does. */
 int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 {
-    unsigned part = count > 1 && atomic_load(&faults[SENDMMSG].error) ? count / 2 : count;
+    unsigned part = count > 1 && atomic_load(&faults->calls[SENDMMSG].error) ? count / 2 : count;
     return UNLESS_FAILING(SENDMMSG, SYS_sendmmsg, fd, messages, part, flags);
 }
 
@@ -150,13 +156,40 @@ int pipe2(int ends[2], int flags)
     return UNLESS_FAILING(PIPE2, SYS_pipe2, ends, flags);
 }
 
+/* Nobody may set the clock of a host that others share. */
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    int failed = (int)syscall(SYS_clock_gettime, clock, now);
+    if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)
+        now->tv_sec += atomic_load(&faults->clock_ahead);
+    return failed;
+}
+
+int gettimeofday(struct timeval *restrict now, void *restrict zone)
+{
+    (void)zone;
+    struct timespec precise;
+    clock_gettime(CLOCK_REALTIME, &precise);
+    *now = (struct timeval){precise.tv_sec, precise.tv_nsec / 1000};
+    return 0;
+}
+
+time_t time(time_t *out)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (out)
+        *out = now.tv_sec;
+    return now.tv_sec;
+}
+
 static bool allocation_fails(const void *caller)
 {
-    if (atomic_load(&faults[ALLOCATION].error) == 0)
+    if (atomic_load(&faults->calls[ALLOCATION].error) == 0)
         return false;
     for (size_t i = 0; i < sizeof(hit_ranges) / sizeof(hit_ranges[0]); i++)
         if (hit_ranges[i].first <= (uintptr_t)caller && (uintptr_t)caller < hit_ranges[i].last)
-            return strikes(&faults[ALLOCATION]);
+            return strikes(&faults->calls[ALLOCATION]);
     return false;
 }
 

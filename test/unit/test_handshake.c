@@ -114,7 +114,8 @@ static void expect(const struct conversation_row *row, size_t cut, const char *g
         fail_msg("client \"%s\" cut at %zu:\n  happened: %s\n  expected: %s", row->client, cut, got, expected);
 }
 
-/* Row 17, all in one piece. HANDSHAKE_INPUT_MAX bytes of room are enough for all of it. */
+/* Row 17, all in one piece; and at every step what conversation.h requires (Row 35). HANDSHAKE_INPUT_MAX bytes of room
+ * are enough for all of it. */
 static void every_conversation_in_one_piece(void **state)
 {
     (void)state;

@@ -210,7 +210,7 @@ static void equality(void **state)
         {"2001:db8::1", 80, "2001:db8::1", 81, true, false},
         {"2001:db8::1", 80, "2001:db8::2", 80, false, false},
         {"2001:db9::1", 80, "2001:db8::1", 80, false, false},
-        {"::ffff:192.0.2.1", 80, "192.0.2.1", 80, false, false}, /* row 12: unmap first */
+        {"::ffff:192.0.2.1", 80, "192.0.2.1", 80, false, false}, /* Row 12: unmap first */
         {"0.0.0.0", 0, "::", 0, false, false},
         {"fe80::1%lo", 80, "fe80::1%lo", 80, true, true},
         {"fe80::1%lo", 80, "fe80::1", 80, true, true},

@@ -190,13 +190,13 @@ static void an_allow_opens_what_it_names(void **state)
         {"126.0.0.0/7", "127.0.0.1", VERDICT_REACH},
         {"0.0.0.0/0", "127.0.0.1", VERDICT_REACH},
         {"any", "127.0.0.1", VERDICT_REACH},
-        {"x.example", "127.0.0.1", VERDICT_REACH}, /* row 25: whoever owns the name sets the address */
+        {"x.example", "127.0.0.1", VERDICT_REACH}, /* Row 25: whoever owns the name sets the address */
         {"10.0.0.0/8", "10.1.1.1", VERDICT_ALLOWED},
         {"private", "10.1.1.1", VERDICT_ALLOWED},
         {"private", "fd00::1", VERDICT_ALLOWED},
         {"private", "10.77.0.1", VERDICT_OWN},
         {"10.77.0.1", "10.77.0.1", VERDICT_ALLOWED},
-        {"private", "100.100.100.200", VERDICT_REACH}, /* row 23 */
+        {"private", "100.100.100.200", VERDICT_REACH}, /* Row 23 */
         {"169.254.0.0/16", "169.254.169.254", VERDICT_REACH},
         {"169.254.0.0/16", "169.254.1.1", VERDICT_ALLOWED},
         {"169.254.169.254", "169.254.169.254", VERDICT_ALLOWED},
