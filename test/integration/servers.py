@@ -14,12 +14,14 @@ def serving(loop, *sockets):
     """Runs loop() in a thread until the block ends; the sockets are shut to wake it."""
     thread = threading.Thread(target=loop, daemon=True)
     thread.start()
-    yield
-    for sock in sockets:
-        with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)  # wakes a blocked thread, which close() would not
-        sock.close()
-    thread.join(5)
+    try:
+        yield
+    finally:
+        for sock in sockets:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)  # wakes a blocked thread, which close() would not
+            sock.close()
+        thread.join(5)
 
 
 class Dns:
