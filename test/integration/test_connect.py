@@ -108,7 +108,7 @@ def test_literal_sent_as_name(net, named, dns, lan, text, address):
 
 
 def test_prefer_ipv4(net, start, dns, lan):
-    start({"dns": {"servers": [dns.address]}, "outbound": {"prefer": "ipv4"}})
+    start({"dns": {"servers": [dns.address]}, "outbound": {"prefer": "ipv4"}}, leaves_lookups=True)
     server = net.inet1.listen(INET1_V4, 80)
     _, reply = socks5.connect(net.client, lan, ("both.test", 80))
     assert reply.code == 0

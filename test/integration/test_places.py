@@ -2,6 +2,7 @@
 a name server that changes its mind at every question."""
 import ipaddress
 import itertools
+import random
 
 import pytest
 import servers
@@ -121,14 +122,14 @@ def received(sock):
 
 
 class Turncoat(servers.Dns):
-    """A name server that answers in turn with a public address and with ones that lead inside."""
+    """A name server that says something else each time: a public address, or ones that lead inside."""
 
     def __init__(self, host, address, answers):
         super().__init__(host, address, {})
-        self.answers = itertools.cycle(answers)
+        self.answers, self.random = answers, random.Random(25)
 
     def answer(self, query):
-        self.records["turn.test"] = next(self.answers)
+        self.records["turn.test"] = self.random.choice(self.answers)
         return super().answer(query)
 
 
