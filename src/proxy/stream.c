@@ -267,7 +267,7 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
     struct direction *other = direction == &stream->up ? &stream->down : &stream->up;
     struct metrics *metrics = &stream->env->metrics;
     uint64_t before = direction->pump.bytes;
-    enum pump_state state = pump_run(&direction->pump, stream->env->pumps);
+    enum pump_state state = pump_run(&direction->pump, stream->env->pumps, PUMP_NO_LIMIT);
     metrics_add(direction == &stream->up ? &metrics->stream_up_bytes_total : &metrics->stream_down_bytes_total,
                 direction->pump.bytes - before);
     switch (state) {
