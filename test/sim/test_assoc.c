@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "net/dgram_io.h"
+#include "policy/snapshot.h"
 #include "proxy/assoc.h"
 #include "world.h"
 
@@ -332,7 +333,10 @@ static void a_rule_says_how_it_leaves_and_who_may_answer(void **state)
     struct config_rule rules[] = {
         {.action = CONFIG_ACTION_ALLOW, .to = &somewhere, .to_count = 1},
         {.action = CONFIG_ACTION_ALLOW,
-         .terms = {CONFIG_FILTERING_ADDRESS_DEPENDENT, addr("10.9.8.6", 0), addr("fd00::66", 0), 7}},
+         .terms = {.filtering = CONFIG_FILTERING_ADDRESS_DEPENDENT,
+                   .address_v4 = addr("10.9.8.6", 0),
+                   .address_v6 = addr("fd00::66", 0),
+                   .mark = 7}},
     };
     world_config.rules = rules;
     world_config.rule_count = 2;
@@ -810,6 +814,157 @@ static void row_33_without_a_limit_it_stays(void **state)
     expect_alive();
 }
 
+/* ---- rates ---- */
+
+/* `count` of the client's datagrams to the server, as one run. */
+static void run_from_client(const union netaddr *to, size_t count)
+{
+    uint8_t bytes[2048];
+    size_t seg = wrap(bytes, to, "up");
+    assert_true(count * seg <= sizeof(bytes));
+    for (size_t i = 1; i < count; i++)
+        wrap(bytes + i * seg, to, "up");
+    assert_true(world_arrive_run(&client, &flow()->relay, bytes, count * seg, seg));
+    world_run();
+}
+
+static void run_from_internet(size_t count)
+{
+    static const uint8_t bytes[1024];
+    assert_true(world_arrive_run(&server, &flow()->external[FAMILY_V4], bytes, count * 3, 3));
+    world_run();
+}
+
+static size_t count_sent(void)
+{
+    size_t count = 0;
+    while (world_next_sent())
+        count++;
+    return count;
+}
+
+/* Whole runs are cut where the rate ends; the ways do not share. */
+static void beyond_the_rate_of_datagrams(void **state)
+{
+    (void)state;
+    world_config.limits.datagrams_per_association = 10; /* and 64 at once */
+    open_plain();
+    run_from_client(&server, 50);
+    assert_int_equal(count_sent(), 50);
+    run_from_client(&server2, 50);
+    assert_int_equal(count_sent(), 14);
+    assert_int_equal(flow()->dropped[DROP_RATE], 36);
+    run_from_internet(60);
+    run_from_internet(60);
+    assert_int_equal(count_sent(), 64);
+    assert_int_equal(flow()->dropped[DROP_RATE], 36 + 56);
+    assert_int_equal(flow()->up_datagrams, 64);
+    assert_int_equal(flow()->down_datagrams, 64);
+    from_client(&server, "");
+    expect_nothing(); /* an empty one is one */
+    pass(200);
+    assert_true(world_arrive_run(&server, &flow()->external[FAMILY_V4], "aaabbbc", 7, 3));
+    world_run();
+    expect_down(&client, &server, "aaa");
+    expect_down(&client, &server, "bbb");
+    expect_nothing();
+    pass(100);
+    from_client(&server, "1");
+    from_client(&server, "2");
+    from_client(&server, "3");
+    assert_int_equal(count_sent(), 3);
+    pass(99);
+    from_client(&server, "early");
+    expect_nothing();
+    pass(1);
+    expect_alive();
+}
+
+static void beyond_the_rate_of_bytes(void **state)
+{
+    (void)state;
+    static uint8_t bytes[10 + 2000];
+    world_config.limits.bandwidth_per_session = 10000; /* and 65536 at once */
+    open_plain();
+    size_t header = wrap(bytes, &server, "");
+    for (int i = 0; i < 40; i++)
+        assert_true(world_arrive(&client, &flow()->relay, bytes, header + 2000));
+    world_run();
+    assert_int_equal(count_sent(), 32); /* 1536 are left */
+    assert_int_equal(flow()->dropped[DROP_RATE], 8);
+    expect_alive();
+    from_client(&server, ""); /* which holds no bytes */
+    expect_up(&server, "");
+}
+
+static void beyond_the_rate_nothing_is_resolved(void **state)
+{
+    (void)state;
+    world_config.limits.datagrams_per_association = 10;
+    open_plain();
+    run_from_client(&server, 64);
+    from_client_by_name("host.example", 53, "x");
+    assert_int_equal(world_pending_queries(), 0);
+    assert_int_equal(flow()->dropped[DROP_RATE], 1);
+}
+
+/* What the filter keeps out costs the client nothing of its rate. */
+static void strangers_do_not_use_the_rate(void **state)
+{
+    (void)state;
+    world_config.udp.filtering = CONFIG_FILTERING_ADDRESS_DEPENDENT;
+    world_config.limits.datagrams_per_association = 10;
+    open_plain();
+    from_client(&server2, "x");
+    assert_int_equal(count_sent(), 1);
+    run_from_internet(60);
+    run_from_internet(60);
+    assert_int_equal(flow()->dropped[DROP_FILTERED], 120);
+    expect_alive();
+}
+
+static void associations_of_a_user_share_a_rate(void **state)
+{
+    (void)state;
+    const struct socks5_addr hint = {.atyp = SOCKS5_ATYP_IPV4, .host_len = 4, .host = no_hint};
+    struct snapshot without_entries = {0};
+    struct assoc *one;
+    world_env.snapshot = &without_entries;
+    world_config.limits.datagrams_per_user = 10;
+    assert_int_equal(assoc_new(&assoc, &world_env, &control_peer, "alice", &control_local, &hint), 0);
+    run_from_client(&server, 50);
+    one = assoc;
+    assert_int_equal(assoc_new(&assoc, &world_env, &control_peer, "alice", &control_local, &hint), 0);
+    run_from_client(&server, 50);
+    assert_int_equal(count_sent(), 64);
+    assert_int_equal(flow()->dropped[DROP_RATE], 36);
+    assoc_free(one);
+    one = assoc;
+    assert_int_equal(assoc_new(&assoc, &world_env, &control_peer, "bob", &control_local, &hint), 0);
+    run_from_client(&server, 50);
+    assert_int_equal(count_sent(), 50);
+    assoc_free(one);
+}
+
+static void a_rule_sets_the_rate(void **state)
+{
+    (void)state;
+    struct config_target any = {.kind = CONFIG_TARGET_ANY};
+    struct config_rule rules[] = {{.action = CONFIG_ACTION_ALLOW, .to = &any, .to_count = 1, .terms.datagrams = 1}};
+    world_config.limits.datagrams_per_association = CONFIG_UNLIMITED;
+    world_config.rules = rules;
+    world_config.rule_count = 1;
+    struct rules *compiled = rules_compile(rules, 1);
+    world_env.rules = compiled;
+    open_plain();
+    run_from_client(&server, 50);
+    run_from_client(&server, 50);
+    assert_int_equal(count_sent(), 64);
+    assoc_free(assoc);
+    assoc = NULL;
+    rules_free(compiled);
+}
+
 static void no_socket_no_association(void **state)
 {
     (void)state;
@@ -874,6 +1029,12 @@ int main(void)
         TEST(row_33_the_idle_limit),
         TEST(what_is_dropped_does_not_keep_it),
         TEST(row_33_without_a_limit_it_stays),
+        TEST(beyond_the_rate_of_datagrams),
+        TEST(beyond_the_rate_of_bytes),
+        TEST(beyond_the_rate_nothing_is_resolved),
+        TEST(strangers_do_not_use_the_rate),
+        TEST(associations_of_a_user_share_a_rate),
+        TEST(a_rule_sets_the_rate),
         TEST(no_socket_no_association),
         TEST(over_ipv6),
     };
