@@ -18,6 +18,7 @@
     X(FRAGMENT, fragment, "from a client, with FRAG not 0")                                                            \
     X(BAD_DESTINATION, bad_destination, "to port 0 or to a name that is no host name")                                 \
     X(REFUSED, refused, "to a destination that the policy denies")                                                     \
+    X(RATE, rate, "beyond the rate of the association or its user")                                                    \
     X(UNRESOLVED, unresolved, "to a name that could not be resolved")                                                  \
     X(QUEUE_FULL, queue_full, "to a name still being resolved, with too many waiting")                                 \
     X(NO_SOCKET, no_socket, "to an address family that has no external socket")                                        \

@@ -63,12 +63,18 @@ struct config_ports {
     uint16_t first, last; /* both included */
 };
 
+/* A rate of any amount. */
+#define CONFIG_UNLIMITED UINT64_MAX
+
 /* How those are served whom a rule or a user's entry is about. Zero: as the next wider one says, which is the user's
  * entry for a rule, and the configuration for that. */
 struct config_terms {
     enum config_filtering filtering;
     union netaddr address_v4, address_v6;
     uint32_t mark;
+    /* A second, each way; or CONFIG_UNLIMITED. A rule's are each session's, a user's entry has all sessions' together.
+     */
+    uint64_t bandwidth, datagrams;
 };
 
 /* Each list that is empty takes everything. */
@@ -154,6 +160,9 @@ struct config {
         uint32_t associations, associations_per_client, associations_per_user;
         uint32_t handshakes_per_client; /* connections that have not got as far as a request */
         uint32_t lookups_per_user;
+        /* A second, each way; or CONFIG_UNLIMITED. */
+        uint64_t bandwidth_per_session, bandwidth_per_user;
+        uint64_t datagrams_per_association, datagrams_per_user;
     } limits;
     struct {
         uint64_t handshake_ms, connect_ms;

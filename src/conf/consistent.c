@@ -163,7 +163,9 @@ static const char *first_term(const struct config_terms *terms)
         return "address_v4";
     if (terms->address_v6.sa.sa_family != AF_UNSPEC)
         return "address_v6";
-    return terms->mark != 0 ? "mark" : NULL;
+    if (terms->mark != 0)
+        return "mark";
+    return terms->datagrams != 0 ? "datagrams" : terms->bandwidth != 0 ? "bandwidth" : NULL;
 }
 
 /* Whoever writes a term means it: where it would never hold, it is a mistake. */
@@ -172,18 +174,18 @@ static void check_terms(const struct context *context, const struct config_rule 
     const char *key = first_term(&rule->terms);
     if (!key)
         return;
-    bool filters = rule->terms.filtering != CONFIG_FILTERING_INHERITED;
+    bool for_udp = rule->terms.filtering != CONFIG_FILTERING_INHERITED || rule->terms.datagrams != 0;
     struct spot spot = spot_in_list(context, "rules", i, key);
     if (rule->action == CONFIG_ACTION_DENY)
         report_error(context->report, spot.place, spot.key, "found where action is deny, expected with allow only");
-    else if (filters && !is_about_udp(rule))
+    else if (for_udp && !is_about_udp(rule))
         report_error(context->report, spot.place, spot.key,
-                     "found where command leaves udp out, expected with udp: only datagrams are filtered");
+                     "found where command leaves udp out, expected with udp: only datagrams have that");
     else if (is_about_udp(rule) && !rule_order_takes_everywhere(rule))
         report_error(context->report, spot.place, spot.key,
-                     "found together with to or ports, but a UDP association has one external port for all "
+                     "found together with to or ports, but a UDP association has the same for all "
                      "destinations; leave out to and ports%s",
-                     filters ? "" : ", or say command: [connect]");
+                     for_udp ? "" : ", or say command: [connect]");
 }
 
 static bool is_set(const struct config_advertise *advertise)

@@ -26,6 +26,8 @@
 #define TERM(structure, type_, member) .type = &value_##type_, FIELD(structure, terms.member), .initial = "default"
 #define GROUP(rows_)                   .kind = SCHEMA_GROUP, .rows = (rows_)
 #define RANGE(from, to)                .min = (from), .max = (to)
+#define BANDWIDTHS                     RANGE(1024, UINT64_C(12500000000))
+#define DATAGRAM_RATES                 RANGE(1, 100000000)
 
 /* Of each enum, in its order. */
 static const char *const auth_words[] = {
@@ -121,6 +123,10 @@ static const struct schema_row user_rows[] = {
     {"filtering", TERM(struct config_user, choice, filtering), .words = filtering_words,
      RANGE(CONFIG_FILTERING_INHERITED, CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT),
      .help = "who on the internet may send to an external port"},
+    {"bandwidth", TERM(struct config_user, bandwidth, bandwidth), BANDWIDTHS, .none = "default",
+     .help = "payload that all sessions of this user relay in a second, each way"},
+    {"datagrams", TERM(struct config_user, datagrams, datagrams), DATAGRAM_RATES, .none = "default",
+     .help = "datagrams that all associations of this user relay in a second, each way"},
     {0},
 };
 
@@ -146,6 +152,10 @@ static const struct schema_row rule_rows[] = {
     {"filtering", TERM(struct config_rule, choice, filtering), .words = filtering_words,
      RANGE(CONFIG_FILTERING_INHERITED, CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT),
      .help = "who on the internet may send to an external port"},
+    {"bandwidth", TERM(struct config_rule, bandwidth, bandwidth), BANDWIDTHS, .none = "default",
+     .help = "payload that each session relays in a second, each way"},
+    {"datagrams", TERM(struct config_rule, datagrams, datagrams), DATAGRAM_RATES, .none = "default",
+     .help = "datagrams that each association relays in a second, each way"},
     {0},
 };
 
@@ -216,6 +226,14 @@ static const struct schema_row limits_rows[] = {
      .help = "memory to stay within, by refusing and giving back; auto: the limit that the system sets us"},
     {"failed_logins", OPTION(number, limits.failed_logins), RANGE(1, 1000), .none = "off", .initial = "10",
      .help = "wrong passwords a minute from one client address (IPv6: one /64); off: any number"},
+    {"bandwidth_per_session", OPTION(bandwidth, limits.bandwidth_per_session), BANDWIDTHS, .initial = "unlimited",
+     .help = "payload that one CONNECT or association relays in a second, each way"},
+    {"bandwidth_per_user", OPTION(bandwidth, limits.bandwidth_per_user), BANDWIDTHS, .initial = "unlimited",
+     .help = "the same for all sessions of one user together"},
+    {"datagrams_per_association", OPTION(datagrams, limits.datagrams_per_association), DATAGRAM_RATES,
+     .initial = "unlimited", .help = "datagrams that one association relays in a second, each way"},
+    {"datagrams_per_user", OPTION(datagrams, limits.datagrams_per_user), DATAGRAM_RATES, .initial = "unlimited",
+     .help = "the same for all associations of one user together"},
     {0},
 };
 

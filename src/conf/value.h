@@ -31,4 +31,8 @@ extern const struct value_type value_network; /* struct config_network: 10.0.0.0
 extern const struct value_type value_target;  /* struct config_target: a network, name, .domain, private or any */
 extern const struct value_type value_ports;   /* struct config_ports: 53 or 6881-6999 */
 
+/* Of rates: see value_rate.c. uint64_t, or CONFIG_UNLIMITED. */
+extern const struct value_type value_bandwidth; /* bytes a second: 80Mbit/s, 10MiB/s */
+extern const struct value_type value_datagrams; /* datagrams a second: 500/s */
+
 #endif

@@ -69,27 +69,30 @@ size_t pump_held(const struct pump *pump)
     return pump->in_pipe + (pump->rest ? pump->rest_len - pump->rest_at : 0);
 }
 
-static enum pump_state move(struct pump *pump, struct pump_pool *pool)
+static enum pump_state write_rest(struct pump *pump)
 {
-    if (pump->rest) {
-        enum pump_state state = pump_copy_rest(pump);
-        if (state != PUMP_GOES_ON)
-            return state;
-    }
+    if (pump->rest)
+        return pump_copy_rest(pump);
+    return pump->in_pipe ? pump_splice_rest(pump) : PUMP_GOES_ON;
+}
+
+static enum pump_state move(struct pump *pump, struct pump_pool *pool, uint64_t limit)
+{
     if (pump->pipe[0] >= 0 || (pump->flows && pool->splice && pump_take_pipe(pump, pool)))
-        return pump_splice(pump);
-    size_t limit = pool->splice || pool->saves_memory ? SMALL : PUMP_BUFFER_SIZE;
+        return pump_splice(pump, limit < PUMP_BUFFER_SIZE ? (size_t)limit : PUMP_BUFFER_SIZE);
+    size_t large = pool->splice || pool->saves_memory ? SMALL : PUMP_BUFFER_SIZE;
     uint64_t before = pump->bytes;
-    enum pump_state state = pump_copy(pump, pool, limit);
-    pump->flows = pump->bytes - before == limit;
+    enum pump_state state = pump_copy(pump, pool, limit < large ? (size_t)limit : large);
+    pump->flows = pump->bytes - before == large;
     return state;
 }
 
-enum pump_state pump_run(struct pump *pump, struct pump_pool *pool)
+enum pump_state pump_run(struct pump *pump, struct pump_pool *pool, uint64_t limit)
 {
-    pump->state = PUMP_GOES_ON;
-    for (int i = 0; i < ROUNDS && pump->state == PUMP_GOES_ON; i++)
-        pump->state = move(pump, pool);
+    uint64_t before = pump->taken;
+    pump->state = write_rest(pump);
+    for (int i = 0; i < ROUNDS && pump->state == PUMP_GOES_ON && pump->taken - before < limit; i++)
+        pump->state = move(pump, pool, limit - (pump->taken - before));
     if (pump->pipe[0] >= 0 && pump->in_pipe == 0)
         pump_return_pipe(pump, pool);
     return pump->state;

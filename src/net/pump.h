@@ -24,7 +24,7 @@ void pump_pool_save_memory(struct pump_pool *pool, bool on);
 enum pump_state {
     PUMP_WAITS_TO_READ,  /* run again when `from` is readable */
     PUMP_WAITS_TO_WRITE, /* run again when `to` is writable */
-    PUMP_GOES_ON,        /* had its fair share: run again when `from` is readable, which it probably is */
+    PUMP_GOES_ON,        /* had its share, or its limit: run again when `from` is readable, which it probably is */
     PUMP_DONE,           /* the end was handed on */
     PUMP_BROKEN,         /* `error` says how */
 };
@@ -33,6 +33,7 @@ struct pump {
     int from, to;
     enum pump_state state;
     int error;      /* positive errno, when broken */
+    uint64_t taken; /* bytes read so far */
     uint64_t bytes; /* written so far */
 
     /* Bytes that were read but not yet written, in one of two places; neither is held while there are none. */
@@ -49,7 +50,9 @@ void pump_init(struct pump *pump, int from, int to);
 void pump_deinit(struct pump *pump, struct pump_pool *pool);
 /* How many bytes it holds back. */
 size_t pump_held(const struct pump *pump);
-/* Moves what can be moved now, a bounded share of it, and returns the new state. */
-enum pump_state pump_run(struct pump *pump, struct pump_pool *pool);
+/* Moves what can be moved now, a bounded share of it, and returns the new state. No more than `limit` bytes are read;
+ * what was read before may be written with any. */
+enum pump_state pump_run(struct pump *pump, struct pump_pool *pool, uint64_t limit);
+#define PUMP_NO_LIMIT UINT64_MAX
 
 #endif

@@ -41,6 +41,7 @@ enum pump_state pump_copy(struct pump *pump, struct pump_pool *pool, size_t limi
         return errno == EAGAIN ? PUMP_WAITS_TO_READ : pump_broken(pump, errno);
     if (n == 0)
         return pump_hand_on_end(pump);
+    pump->taken += (uint64_t)n;
     ssize_t sent = send(pump->to, pool->buffer, (size_t)n, MSG_NOSIGNAL);
     if (sent < 0) {
         if (errno != EAGAIN)

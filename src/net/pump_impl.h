@@ -20,7 +20,7 @@ struct pump_pool {
     uint8_t buffer[PUMP_BUFFER_SIZE];
 };
 
-/* One round: reads what is there, writes it. Only when nothing is held back. */
+/* One round: reads what is there, writes it. Only when nothing is held back; `limit` is not 0. */
 enum pump_state pump_copy(struct pump *pump, struct pump_pool *pool, size_t limit);
 /* Writes what an earlier round held back. PUMP_GOES_ON: all of it. */
 enum pump_state pump_copy_rest(struct pump *pump);
@@ -29,8 +29,10 @@ enum pump_state pump_copy_rest(struct pump *pump);
 bool pump_take_pipe(struct pump *pump, struct pump_pool *pool);
 /* Gives the pump's pipe back; one that still holds bytes is closed. */
 void pump_return_pipe(struct pump *pump, struct pump_pool *pool);
-/* One round through the pump's pipe. */
-enum pump_state pump_splice(struct pump *pump);
+/* One round through the pump's pipe, with the same conditions. */
+enum pump_state pump_splice(struct pump *pump, size_t limit);
+/* Writes what is in the pipe. PUMP_GOES_ON: all of it. */
+enum pump_state pump_splice_rest(struct pump *pump);
 
 static inline enum pump_state pump_broken(struct pump *pump, int error)
 {

@@ -43,7 +43,7 @@ void pump_return_pipe(struct pump *pump, struct pump_pool *pool)
     pump->in_pipe = 0;
 }
 
-static enum pump_state drain(struct pump *pump)
+enum pump_state pump_splice_rest(struct pump *pump)
 {
     while (pump->in_pipe) {
         ssize_t n = splice(pump->pipe[0], NULL, pump->to, NULL, pump->in_pipe, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
@@ -55,18 +55,16 @@ static enum pump_state drain(struct pump *pump)
     return PUMP_GOES_ON;
 }
 
-enum pump_state pump_splice(struct pump *pump)
+enum pump_state pump_splice(struct pump *pump, size_t limit)
 {
-    enum pump_state state = drain(pump);
-    if (state != PUMP_GOES_ON)
-        return state;
-    ssize_t n = splice(pump->from, NULL, pump->pipe[1], NULL, PUMP_BUFFER_SIZE, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    ssize_t n = splice(pump->from, NULL, pump->pipe[1], NULL, limit, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (n < 0) {
         pump->flows = false;
         return errno == EAGAIN ? PUMP_WAITS_TO_READ : pump_broken(pump, errno);
     }
     if (n == 0)
         return pump_hand_on_end(pump);
+    pump->taken += (uint64_t)n;
     pump->in_pipe = (size_t)n;
-    return drain(pump);
+    return pump_splice_rest(pump);
 }

@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 
+#include "conf/value.h"
 #include "policy/rules.h"
 
 /* From the narrowest to the widest: what the first says holds. */
@@ -16,6 +17,13 @@ static void find_levels(const struct config *config, const struct config_user *u
     levels[OF_USER] = user ? &user->terms : &silent;
 }
 
+/* The narrower one, if it says anything; any amount is 0. */
+static uint64_t rate_of(uint64_t narrow, uint64_t wide)
+{
+    uint64_t rate = narrow ? narrow : wide;
+    return rate == CONFIG_UNLIMITED ? 0 : rate;
+}
+
 struct terms terms_find(const struct config *config, const struct config_user *user, uint32_t rule)
 {
     const struct config_terms *levels[LEVELS];
@@ -26,6 +34,10 @@ struct terms terms_find(const struct config *config, const struct config_user *u
         .mark = config->outbound.mark,
     };
     find_levels(config, user, rule, levels);
+    terms.session.bytes = rate_of(levels[OF_RULE]->bandwidth, config->limits.bandwidth_per_session);
+    terms.session.datagrams = rate_of(levels[OF_RULE]->datagrams, config->limits.datagrams_per_association);
+    terms.user.bytes = rate_of(levels[OF_USER]->bandwidth, config->limits.bandwidth_per_user);
+    terms.user.datagrams = rate_of(levels[OF_USER]->datagrams, config->limits.datagrams_per_user);
     for (int i = LEVELS - 1; i >= 0; i--) {
         const struct config_terms *said = levels[i];
         if (said->filtering != CONFIG_FILTERING_INHERITED)
@@ -57,6 +69,16 @@ __attribute__((format(printf, 2, 3))) static void say(struct line *line, const c
     va_end(args);
 }
 
+/* Rates do not override each other: one is each session's, the other is all sessions' together. */
+static void say_rate(struct line *line, const struct value_type *type, const char *key, uint64_t rate, const char *who)
+{
+    if (!rate)
+        return;
+    say(line, "%s ", key);
+    type->format(NULL, &rate, line->out);
+    fprintf(line->out, " (%s)", who);
+}
+
 static void say_level(struct line *line, const struct config_terms *said, const struct config_terms *over,
                       const char *who)
 {
@@ -74,6 +96,8 @@ static void say_level(struct line *line, const struct config_terms *said, const 
         say(line, "mark 0x%x (%s)", said->mark, who);
     if (said->filtering && !over->filtering)
         say(line, "filtering %s (%s)", modes[said->filtering], who);
+    say_rate(line, &value_bandwidth, "bandwidth", said->bandwidth, who);
+    say_rate(line, &value_datagrams, "datagrams", said->datagrams, who);
 }
 
 void terms_explain(const struct config *config, const struct config_user *user, uint32_t rule, FILE *out)

@@ -11,7 +11,8 @@
 #include "base/netaddr.h"
 #include "conf/config.h"
 
-/* How much may pass in each direction, in a second; 0: any amount. */
+/* How much may pass in each direction, in a second; 0: any amount. A rule's is for each session, a user's entry has the
+ * user's. */
 struct rate {
     uint64_t bytes; /* payload */
     uint64_t datagrams;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "net/sock.h"
+#include "policy/rates.h"
 #include "proxy/address.h"
 #include "proxy/filter.h"
 #include "proxy/names.h"
@@ -45,6 +46,7 @@ struct assoc {
     uint64_t open_failed_ms[FAMILY_COUNT];
     struct names *names;   /* NULL until the first name */
     struct filter *filter; /* NULL: endpoint-independent */
+    struct rates *rates;   /* NULL: no limit */
 };
 
 static void drop(struct assoc *assoc, enum drop_reason reason, uint32_t count)
@@ -63,6 +65,20 @@ static void count_losses(struct assoc *assoc, const struct dgram_tally *tally)
     for (int i = 0; i < DGRAM_LOSS_COUNT; i++)
         if (tally->lost[i])
             drop(assoc, reasons[i], tally->lost[i]);
+}
+
+/* Cuts a run to what may pass now. false: nothing is left of it. */
+static bool within_rates(struct assoc *assoc, enum rates_way way, struct dgram_run *run)
+{
+    if (!assoc->rates)
+        return true;
+    uint16_t passes = rates_admit(assoc->rates, way, run->count, run->seg, run->last, env_now(assoc->env));
+    if (passes < run->count) {
+        drop(assoc, DROP_RATE, (uint32_t)run->count - passes);
+        run->count = passes;
+        run->last = run->seg;
+    }
+    return passes > 0;
 }
 
 /* ---- the client ---- */
@@ -286,14 +302,15 @@ static uint16_t take_from_client(struct assoc *assoc, const struct dgram_run *ru
     }
     assoc->flow.last_up_ms = now;
     uint16_t last = (uint16_t)(dgram_run_len(run, first + same - 1u) - header_len);
-    const struct dgram_run payloads = {
+    struct dgram_run payloads = {
         .data = data + header_len,
         .count = same,
         .seg = same == 1 ? last : (uint16_t)(run->seg - header_len),
         .last = last,
         .stride = run->stride,
     };
-    route_up(assoc, &header.destination, &payloads);
+    if (within_rates(assoc, RATES_UP, &payloads))
+        route_up(assoc, &header.destination, &payloads);
     return same;
 }
 
@@ -346,10 +363,12 @@ static void take_from_external(struct assoc *assoc, const struct dgram_run *run)
         flush_down(assoc);
     struct dgram_run *out = &batch->runs[batch->count];
     *out = *run;
+    if (!within_rates(assoc, RATES_DOWN, out))
+        return;
     const struct socks5_udp_header header = {.destination = address_to_wire(&run->peer)};
     out->header_len = (uint8_t)socks5_udp_header_encode(out->header, sizeof(out->header), &header);
     if (run->seg + out->header_len > DGRAM_PAYLOAD_MAX) {
-        drop(assoc, DROP_OVERSIZE, run->count);
+        drop(assoc, DROP_OVERSIZE, out->count);
         return;
     }
     out->peer = assoc->connected ? (union netaddr){0} : assoc->flow.client;
@@ -380,6 +399,8 @@ static int take_terms(struct assoc *assoc, const char *user)
     external[FAMILY_V4] = terms.address_v4.sa.sa_family ? terms.address_v4 : netaddr_any(AF_INET);
     external[FAMILY_V6] = terms.address_v6.sa.sa_family ? terms.address_v6 : netaddr_any(AF_INET6);
     assoc->mark = terms.mark;
+    if (!rates_new(&assoc->rates, &terms, user))
+        return -ENOMEM;
     if (terms.filtering <= CONFIG_FILTERING_ENDPOINT_INDEPENDENT)
         return 0;
     assoc->filter = filter_new(terms.filtering);
@@ -453,6 +474,7 @@ void assoc_free(struct assoc *assoc)
     names_free(assoc->names);
     filter_free(assoc->filter);
     subject_deinit(&assoc->subject);
+    rates_free(assoc->rates);
     free(assoc);
 }
 

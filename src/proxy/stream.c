@@ -11,6 +11,7 @@
 #include "net/pump.h"
 #include "net/resolver.h"
 #include "net/sock.h"
+#include "policy/rates.h"
 #include "proxy/address.h"
 #include "proxy/env.h"
 #include "proxy/lookup.h"
@@ -52,7 +53,8 @@ struct stream {
     union netaddr client, remote;
     struct reaching *reaching;
     int remote_fd;
-    bool keeps_alive; /* TCP keepalive is on, on the outgoing side */
+    struct rates *rates; /* NULL: no limit */
+    bool keeps_alive;    /* TCP keepalive is on, on the outgoing side */
     uint64_t relaying_since_ms;
     struct direction up, down;
     char destination[];
@@ -91,6 +93,16 @@ static void settle_soon(struct stream *stream, enum socks5_reply verdict)
     event_active(&stream->reaching->settle, EV_TIMEOUT, 0);
 }
 
+/* On the terms of the rule that lets it through to the address it has reached. */
+static bool set_rates(struct stream *stream, const union netaddr *to)
+{
+    const struct reaching *reaching = stream->reaching;
+    const char *name = reaching->name[0] ? reaching->name : NULL;
+    const struct verdict verdict = verdict_find(&stream->env->policy, &reaching->subject, name, to);
+    const struct terms terms = env_terms(stream->env, reaching->user, verdict.rule);
+    return rates_new(&stream->rates, &terms, reaching->user);
+}
+
 static void on_dialed(void *arg, int fd, int error, const union netaddr *to)
 {
     struct stream *stream = arg;
@@ -103,6 +115,8 @@ static void on_dialed(void *arg, int fd, int error, const union netaddr *to)
             verdict = SOCKS5_REPLY_NOT_ALLOWED;
         else if (error == 0 && reaching->timed_out)
             verdict = SOCKS5_REPLY_TTL_EXPIRED;
+    } else if (!set_rates(stream, to)) {
+        verdict = SOCKS5_REPLY_GENERAL_FAILURE;
     }
     stream->remote_fd = fd;
     stream->remote = *to;
@@ -254,9 +268,35 @@ static void wait_for(struct direction *direction, int fd, short what)
     event_add(&direction->event, NULL);
 }
 
+/* Neither end is watched meanwhile: what is there to read would wake it for nothing. */
+static void rest(struct direction *direction, uint32_t ms)
+{
+    const struct timeval pause = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
+    event_del(&direction->event);
+    event_assign(&direction->event, direction->stream->env->base, -1, 0, on_ready, direction);
+    event_add(&direction->event, &pause);
+}
+
 static const char *broken_text(const struct stream *stream, const struct direction *direction)
 {
     return direction == &stream->up ? "broken on the way from the client" : "broken on the way from the destination";
+}
+
+/* Moves what may be moved. Returns how long to rest, 0: not at all. */
+static uint32_t take_turn(struct direction *direction)
+{
+    struct stream *stream = direction->stream;
+    struct pump *pump = &direction->pump;
+    if (!stream->rates) {
+        pump_run(pump, stream->env->pumps, PUMP_NO_LIMIT);
+        return 0;
+    }
+    enum rates_way way = direction == &stream->up ? RATES_UP : RATES_DOWN;
+    uint64_t now = env_now(stream->env), before = pump->taken;
+    uint64_t limit = rates_allow(stream->rates, way, now);
+    pump_run(pump, stream->env->pumps, limit);
+    rates_charge(stream->rates, way, pump->taken - before, now);
+    return pump->state == PUMP_GOES_ON && pump->taken - before == limit ? rates_rest(stream->rates, way, now) : 0;
 }
 
 static void on_ready(evutil_socket_t fd, short what, void *arg)
@@ -267,13 +307,16 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
     struct direction *other = direction == &stream->up ? &stream->down : &stream->up;
     struct metrics *metrics = &stream->env->metrics;
     uint64_t before = direction->pump.bytes;
-    enum pump_state state = pump_run(&direction->pump, stream->env->pumps);
+    uint32_t rest_ms = take_turn(direction);
     metrics_add(direction == &stream->up ? &metrics->stream_up_bytes_total : &metrics->stream_down_bytes_total,
                 direction->pump.bytes - before);
-    switch (state) {
+    switch (direction->pump.state) {
     case PUMP_WAITS_TO_READ:
     case PUMP_GOES_ON:
-        wait_for(direction, direction->pump.from, EV_READ);
+        if (rest_ms)
+            rest(direction, rest_ms);
+        else
+            wait_for(direction, direction->pump.from, EV_READ);
         break;
     case PUMP_WAITS_TO_WRITE:
         direction->stuck_since_ms = env_now(stream->env);
@@ -356,6 +399,7 @@ void stream_free(struct stream *stream)
         else
             sock_abort(stream->remote_fd);
     }
+    rates_free(stream->rates);
     free(stream);
 }
 

@@ -188,7 +188,10 @@ static void a_rule_says_how_it_leaves_and_who_may_answer(void **state)
     struct config_rule rules[] = {
         {.action = CONFIG_ACTION_ALLOW, .to = &somewhere, .to_count = 1},
         {.action = CONFIG_ACTION_ALLOW,
-         .terms = {CONFIG_FILTERING_ADDRESS_DEPENDENT, addr("10.9.8.6", 0), addr("fd00::66", 0), 7}},
+         .terms = {.filtering = CONFIG_FILTERING_ADDRESS_DEPENDENT,
+                   .address_v4 = addr("10.9.8.6", 0),
+                   .address_v6 = addr("fd00::66", 0),
+                   .mark = 7}},
     };
     world_config.rules = rules;
     world_config.rule_count = 2;

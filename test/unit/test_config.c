@@ -123,6 +123,10 @@ static void no_file_is_a_proxy_for_this_host(void **state)
     assert_int_equal(config->limits.handshakes_per_client, 256);
     assert_int_equal(config->timeouts.handshake_ms, 10000);
     assert_int_equal(config->limits.failed_logins, 10);
+    assert_true(config->limits.bandwidth_per_session == CONFIG_UNLIMITED);
+    assert_true(config->limits.bandwidth_per_user == CONFIG_UNLIMITED);
+    assert_true(config->limits.datagrams_per_association == CONFIG_UNLIMITED);
+    assert_true(config->limits.datagrams_per_user == CONFIG_UNLIMITED);
     assert_int_equal(config->timeouts.connect_ms, 15000);
     assert_int_equal(config->timeouts.login_cache_ms, 60000);
     assert_null(config->users_file);
@@ -181,6 +185,8 @@ static const char *const changes[] = {
     "listen: [{}, {port: 1081}]",
     "users: [{name: alice, password: " HASH "}]",
     "users: [{name: bob, password: " HASH "}]",
+    "users: [{name: alice, password: " HASH ", bandwidth: 10MiB/s, datagrams: 500/s}]",
+    "users: [{name: alice, password: " HASH ", bandwidth: unlimited, datagrams: unlimited}]",
     "users: [{name: bob, password: $6$abc$K4v3HcZ8yAmpRfxML6S46NCcqy9r4/"
     "KdbQpFvqSWsBf4dgySOEOo1DHJTrmn2BsJK2aNmPN8Tfb826D2o9.z51}]",
     "users: [{name: \"*a: \\n\\e\\u00e9#\", password: " HASH "}, {name: 'null', password: " HASH "}]",
@@ -204,6 +210,8 @@ static const char *const changes[] = {
     "rules: [{action: deny, to: [any, private, 192.0.2.1, \"fd00::/8\", Ads.Example, .x.test]}]",
     "rules: [{action: deny, ports: [25, 6881-6999]}]",
     "rules: [{action: deny, ports: [25]}]",
+    "rules: [{action: allow, bandwidth: 80Mbit/s}]",
+    "rules: [{action: allow, datagrams: 1/s}]",
     "reach: all",
     "udp: {enabled: false}",
     "udp: {filtering: address-and-port-dependent}",
@@ -236,6 +244,10 @@ static const char *const changes[] = {
     "limits: {failed_logins: off}",
     "limits: {memory: off}",
     "limits: {memory: 65537KiB}",
+    "limits: {bandwidth_per_session: 1Gbit/s}",
+    "limits: {bandwidth_per_user: 999kbit/s}",
+    "limits: {datagrams_per_association: 100000000/s}",
+    "limits: {datagrams_per_user: 64/s}",
     "timeouts: {handshake: 3s}",
     "timeouts: {connect: 4s}",
     "timeouts: {login_cache: off}",
@@ -692,7 +704,7 @@ static void a_bad_rule_is_refused(void **state)
 static void terms_of_a_rule_are_for_all_that_it_lets_through(void **state)
 {
     (void)state;
-    static const char everywhere[] = "found together with to or ports, but a UDP association has one external port for "
+    static const char everywhere[] = "found together with to or ports, but a UDP association has the same for "
                                      "all destinations; leave out to "
                                      "and ports";
     static const struct {
@@ -700,11 +712,15 @@ static void terms_of_a_rule_are_for_all_that_it_lets_through(void **state)
     } wrong[] = {
         {"action: deny, mark: 1", "mark", "found where action is deny, expected with allow only"},
         {"action: allow, command: [connect, bind], filtering: address-dependent", "filtering",
-         "found where command leaves udp out, expected with udp: only datagrams are filtered"},
+         "found where command leaves udp out, expected with udp: only datagrams have that"},
         {"action: allow, filtering: address-dependent, to: [10.0.0.0/8]", "filtering", everywhere},
         {"mark: 1, action: allow, ports: [53]", "mark", everywhere},
         {"address_v4: 192.0.2.1, action: allow, command: [udp], to: [.x.test]", "address_v4", everywhere},
         {"address_v6: \"::1\", action: allow, command: [connect, udp], to: [private]", "address_v6", everywhere},
+        {"bandwidth: 1MiB/s, action: allow, to: [private]", "bandwidth", everywhere},
+        {"action: deny, bandwidth: 1MiB/s", "bandwidth", "found where action is deny, expected with allow only"},
+        {"action: allow, command: [connect], datagrams: 1/s", "datagrams",
+         "found where command leaves udp out, expected with udp: only datagrams have that"},
     };
     static const char *const right[] = {
         "action: allow, mark: 1, filtering: address-dependent, address_v4: 192.0.2.1, address_v6: \"::1\"",

@@ -67,10 +67,10 @@ static void wait_readable(int fd)
 static void bytes_pass_and_it_waits_for_more(void **state)
 {
     struct path *path = *state;
-    assert_int_equal(pump_run(&path->pump, pool), PUMP_WAITS_TO_READ);
+    assert_int_equal(pump_run(&path->pump, pool, PUMP_NO_LIMIT), PUMP_WAITS_TO_READ);
     assert_int_equal(write(path->source, "hello", 5), 5);
     wait_readable(path->from);
-    assert_int_equal(pump_run(&path->pump, pool), PUMP_WAITS_TO_READ);
+    assert_int_equal(pump_run(&path->pump, pool, PUMP_NO_LIMIT), PUMP_WAITS_TO_READ);
     assert_int_equal(path->pump.bytes, 5);
     char text[8];
     wait_readable(path->sink);
@@ -85,7 +85,7 @@ static void an_end_is_a_half_close(void **state)
     enum pump_state reached = PUMP_WAITS_TO_READ;
     for (int i = 0; i < 10 && reached != PUMP_DONE; i++) {
         wait_readable(path->from);
-        reached = pump_run(&path->pump, pool);
+        reached = pump_run(&path->pump, pool, PUMP_NO_LIMIT);
     }
     assert_int_equal(reached, PUMP_DONE);
     char text[8];
@@ -109,10 +109,10 @@ static void a_slow_reader_gets_everything(void **state)
             block[k] = (uint8_t)((written + k) * 31 / 7);
         ssize_t n = send(path->source, block, sizeof(block), MSG_DONTWAIT);
         written += n > 0 ? (uint64_t)n : 0;
-        now = pump_run(&path->pump, pool);
+        now = pump_run(&path->pump, pool, PUMP_NO_LIMIT);
     }
     assert_int_equal(now, PUMP_WAITS_TO_WRITE);
-    assert_int_equal(pump_run(&path->pump, pool), PUMP_WAITS_TO_WRITE);
+    assert_int_equal(pump_run(&path->pump, pool, PUMP_NO_LIMIT), PUMP_WAITS_TO_WRITE);
     shutdown(path->source, SHUT_WR);
     for (int i = 0; i < 100000 && read_back < written; i++) {
         ssize_t n = recv(path->sink, block, sizeof(block), MSG_DONTWAIT);
@@ -120,11 +120,11 @@ static void a_slow_reader_gets_everything(void **state)
             assert_int_equal(block[k], (uint8_t)((read_back + (uint64_t)k) * 31 / 7));
         read_back += n > 0 ? (uint64_t)n : 0;
         if (now != PUMP_DONE)
-            now = pump_run(&path->pump, pool);
+            now = pump_run(&path->pump, pool, PUMP_NO_LIMIT);
     }
     assert_int_equal(read_back, written);
     for (int i = 0; i < 10 && now != PUMP_DONE; i++)
-        now = pump_run(&path->pump, pool);
+        now = pump_run(&path->pump, pool, PUMP_NO_LIMIT);
     assert_int_equal(now, PUMP_DONE);
     assert_int_equal(path->pump.bytes, written);
 }
@@ -137,7 +137,7 @@ static void a_reset_breaks_it(void **state)
     close(path->source);
     path->source = dup(path->from);
     wait_readable(path->from);
-    assert_int_equal(pump_run(&path->pump, pool), PUMP_BROKEN);
+    assert_int_equal(pump_run(&path->pump, pool, PUMP_NO_LIMIT), PUMP_BROKEN);
     assert_int_equal(path->pump.error, ECONNRESET);
 }
 
@@ -155,12 +155,12 @@ static void no_pipe_no_harm(void **state)
     for (int i = 0; i < 50; i++) {
         ssize_t n = send(path->source, block, sizeof(block), MSG_DONTWAIT);
         moved += n > 0 ? (uint64_t)n : 0;
-        assert_int_not_equal(pump_run(&path->pump, pool), PUMP_BROKEN);
+        assert_int_not_equal(pump_run(&path->pump, pool, PUMP_NO_LIMIT), PUMP_BROKEN);
         while (recv(path->sink, block, sizeof(block), MSG_DONTWAIT) > 0)
             ;
     }
     for (int i = 0; i < 10000 && path->pump.bytes < moved; i++) {
-        assert_int_not_equal(pump_run(&path->pump, pool), PUMP_BROKEN);
+        assert_int_not_equal(pump_run(&path->pump, pool, PUMP_NO_LIMIT), PUMP_BROKEN);
         while (recv(path->sink, block, sizeof(block), MSG_DONTWAIT) > 0)
             ;
     }
@@ -184,7 +184,7 @@ static void an_idle_pump_holds_nothing(void **state)
     for (int i = 0; i < 20; i++) {
         assert_true(send(path->source, block, sizeof(block), MSG_DONTWAIT) > 0);
         wait_readable(path->from);
-        while (pump_run(&path->pump, pool) != PUMP_WAITS_TO_READ)
+        while (pump_run(&path->pump, pool, PUMP_NO_LIMIT) != PUMP_WAITS_TO_READ)
             while (recv(path->sink, block, sizeof(block), MSG_DONTWAIT) > 0)
                 ;
         assert_null(path->pump.rest);
@@ -209,7 +209,7 @@ static void without_pipes_while_memory_is_short(void **state)
         pump_pool_save_memory(pool, saves);
         for (int i = 0; i < 2000 && now != PUMP_WAITS_TO_WRITE; i++) {
             (void)send(path->source, block, sizeof(block), MSG_DONTWAIT);
-            now = pump_run(&path->pump, pool);
+            now = pump_run(&path->pump, pool, PUMP_NO_LIMIT);
         }
         assert_int_equal(now, PUMP_WAITS_TO_WRITE);
         assert_in_range(pump_held(&path->pump), 1, saves ? 16 * 1024 : 256 * 1024);
@@ -218,7 +218,7 @@ static void without_pipes_while_memory_is_short(void **state)
         for (int i = 0; i < 100000 && now != PUMP_WAITS_TO_READ; i++) {
             while (recv(path->sink, block, sizeof(block), MSG_DONTWAIT) > 0)
                 ;
-            now = pump_run(&path->pump, pool);
+            now = pump_run(&path->pump, pool, PUMP_NO_LIMIT);
         }
         assert_int_equal(now, PUMP_WAITS_TO_READ);
         assert_int_equal(pump_held(&path->pump), 0);
@@ -226,6 +226,70 @@ static void without_pipes_while_memory_is_short(void **state)
     assert_in_range(open_descriptors(), before, before + 2);
     pump_pool_save_memory(pool, true);
     assert_int_equal(open_descriptors(), before);
+}
+
+static size_t hear(int fd, uint64_t heard)
+{
+    uint8_t block[4096];
+    ssize_t n = recv(fd, block, sizeof(block), MSG_DONTWAIT);
+    for (ssize_t k = 0; k < n; k++)
+        assert_int_equal(block[k], (uint8_t)((heard + (uint64_t)k) * 31 / 7));
+    return n > 0 ? (size_t)n : 0;
+}
+
+/* No turn takes more than its limit; all arrives in the end, and the end does, too. */
+static void it_keeps_to_a_limit(void **state)
+{
+    struct path *path = *state;
+    enum { TOTAL = 700000 };
+    static uint8_t bytes[TOTAL];
+    static const uint64_t limits[] = {1, 0, 100, 16 * 1024, 0, 16 * 1024 + 1, 100000, 3};
+    uint64_t heard = 0;
+    size_t sent = 0;
+    enum pump_state now = PUMP_GOES_ON;
+    for (size_t k = 0; k < TOTAL; k++)
+        bytes[k] = (uint8_t)(k * 31 / 7);
+    for (size_t i = 0; i < 100000 && now != PUMP_DONE; i++) {
+        ssize_t n = sent < TOTAL ? send(path->source, bytes + sent, TOTAL - sent, MSG_DONTWAIT) : 0;
+        sent += n > 0 ? (size_t)n : 0;
+        if (n > 0 && sent == TOTAL)
+            shutdown(path->source, SHUT_WR);
+        uint64_t limit = limits[i % (sizeof(limits) / sizeof(limits[0]))], before = path->pump.taken;
+        now = pump_run(&path->pump, pool, limit);
+        assert_int_not_equal(now, PUMP_BROKEN);
+        assert_in_range(path->pump.taken - before, 0, limit);
+        if (path->pump.taken - before == limit && now != PUMP_DONE)
+            assert_true(now == PUMP_GOES_ON || now == PUMP_WAITS_TO_WRITE);
+        heard += hear(path->sink, heard);
+    }
+    assert_int_equal(now, PUMP_DONE);
+    for (int i = 0; i < 100000 && heard < TOTAL; i++)
+        heard += hear(path->sink, heard);
+    assert_int_equal(heard, TOTAL);
+    assert_int_equal(path->pump.taken, TOTAL);
+    assert_int_equal(path->pump.bytes, TOTAL);
+}
+
+/* What was read before the limit was reached goes out without one. */
+static void a_limit_of_nothing_still_writes(void **state)
+{
+    struct path *path = *state;
+    static uint8_t block[65536];
+    enum pump_state now = PUMP_GOES_ON;
+    for (int i = 0; i < 2000 && now != PUMP_WAITS_TO_WRITE; i++) {
+        (void)!send(path->source, block, sizeof(block), MSG_DONTWAIT);
+        now = pump_run(&path->pump, pool, PUMP_NO_LIMIT);
+    }
+    assert_int_equal(now, PUMP_WAITS_TO_WRITE);
+    uint64_t taken = path->pump.taken;
+    assert_true(path->pump.bytes < taken);
+    for (int i = 0; i < 100000 && now != PUMP_GOES_ON; i++) {
+        (void)recv(path->sink, block, sizeof(block), MSG_DONTWAIT);
+        now = pump_run(&path->pump, pool, 0);
+    }
+    assert_int_equal(now, PUMP_GOES_ON);
+    assert_int_equal(path->pump.bytes, taken);
+    assert_int_equal(path->pump.taken, taken);
 }
 
 int main(void)
@@ -242,6 +306,8 @@ int main(void)
         TEST(no_pipe_no_harm),
         TEST(an_idle_pump_holds_nothing),
         TEST(without_pipes_while_memory_is_short),
+        TEST(it_keeps_to_a_limit),
+        TEST(a_limit_of_nothing_still_writes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -207,6 +207,73 @@ static void row_44_a_slow_reader(void **state)
     hang_up();
 }
 
+/* ---- rates: the first 200 ms' worth at once, then as the test's clock goes ---- */
+
+enum { RATE = 1024 * 1024, AT_ONCE = RATE / 5 };
+
+/* What arrives while the loop turns for longer than a rest. */
+static size_t count_heard(int fd)
+{
+    static uint8_t heard[65536];
+    size_t count = 0;
+    for (int quiet = 0; quiet < 150;) {
+        ssize_t n = recv(fd, heard, sizeof(heard), MSG_DONTWAIT);
+        if (n <= 0)
+            quiet++;
+        else
+            count += (size_t)n;
+        turn();
+    }
+    return count;
+}
+
+static void send_much(int fd, size_t count)
+{
+    static const uint8_t piece[16384];
+    while (count) {
+        ssize_t n = send(fd, piece, count < sizeof(piece) ? count : sizeof(piece), MSG_NOSIGNAL | MSG_DONTWAIT);
+        assert_true(n > 0);
+        count -= (size_t)n;
+    }
+}
+
+static void a_stream_keeps_to_its_rate(void **state)
+{
+    (void)state;
+    config.limits.bandwidth_per_session = RATE;
+    connect_through();
+    send_much(client, AT_ONCE + 100000);
+    assert_int_equal(count_heard(remote), AT_ONCE);
+    now_ms += 50;
+    assert_int_equal(count_heard(remote), RATE / 20);
+    say(remote, "pong", 4); /* the other way has a rate of its own */
+    expect(client, "pong", 4);
+    shutdown(client, SHUT_WR);
+    now_ms += 1000;
+    assert_int_equal(count_heard(remote), 100000 - RATE / 20);
+    expect_end(remote);
+    hang_up();
+}
+
+static void a_reset_goes_through_a_stream_that_rests(void **state)
+{
+    (void)state;
+    config.limits.bandwidth_per_session = RATE;
+    connect_through();
+    send_much(client, AT_ONCE + 100000);
+    assert_int_equal(count_heard(remote), AT_ONCE);
+    sock_abort(client);
+    now_ms += 1000;
+    wait_until(sock_is_lost(remote));
+    close(remote);
+    connect_through();
+    send_much(client, AT_ONCE + 100000);
+    assert_int_equal(count_heard(remote), AT_ONCE);
+    sock_abort(remote);
+    expect_reset(client);
+    close(client);
+}
+
 static void a_name_with_two_families(void **state)
 {
     (void)state;
@@ -418,6 +485,8 @@ int main(void)
         TEST(row_44_a_half_closed_side_vanishes),
         TEST(a_stream_that_lasts_is_kept_alive),
         TEST(row_44_a_slow_reader),
+        TEST(a_stream_keeps_to_its_rate),
+        TEST(a_reset_goes_through_a_stream_that_rests),
         TEST(a_name_with_two_families),
         TEST(names_that_lead_nowhere),
         TEST(row_25_a_name_is_judged_by_its_address),

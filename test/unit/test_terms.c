@@ -134,12 +134,46 @@ static void each_term_is_told_with_whose_it_is(void **state)
     }
 }
 
+/* A rule's rates are each session's, a user's entry has those of all the user's sessions together. */
+static void the_nearest_rate_counts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *user;
+        uint32_t rule;
+        struct rate session, of_user;
+    } rows[] = {
+        {NULL, RULES_NO_MATCH, {2048, 0}, {4096, 40}},
+        {"alice", RULES_NO_MATCH, {2048, 0}, {3072, 0}},
+        {"bob", 0, {1024, 0}, {4096, 40}},
+        {"alice", 1, {0, 10}, {3072, 0}},
+        {"nobody", 1, {0, 10}, {4096, 40}},
+    };
+    configure("limits: {bandwidth_per_session: 2KiB/s, bandwidth_per_user: 4KiB/s, datagrams_per_user: 40/s}\n"
+              "users:\n"
+              "- {name: alice, password: " HASH ", bandwidth: 3KiB/s, datagrams: unlimited}\n"
+              "- {name: bob, password: " HASH "}\n"
+              "rules:\n"
+              "- {action: allow, bandwidth: 1KiB/s}\n"
+              "- {action: allow, bandwidth: unlimited, datagrams: 10/s}\n");
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct terms terms = terms_find(config, entry_of(rows[i].user), rows[i].rule);
+        assert_memory_equal(&terms.session, &rows[i].session, sizeof(struct rate));
+        assert_memory_equal(&terms.user, &rows[i].of_user, sizeof(struct rate));
+    }
+    char *text = explained("alice", 1);
+    assert_string_equal(text, "terms: bandwidth unlimited (rules[1]), datagrams 10/s (rules[1]), "
+                              "bandwidth 3KiB/s (users[0]), datagrams unlimited (users[0])\n");
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_rule_is_asked_before_the_user_and_the_user_before_the_configuration),
         cmocka_unit_test(without_a_word_the_system_chooses),
         cmocka_unit_test(each_term_is_told_with_whose_it_is),
+        cmocka_unit_test(the_nearest_rate_counts),
     };
     return cmocka_run_group_tests(tests, NULL, tear_down);
 }

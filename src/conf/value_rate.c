@@ -1,0 +1,125 @@
+/* The values that rates are made of: bytes or datagrams a second. */
+#include <string.h>
+
+#include "conf/config.h"
+#include "conf/value.h"
+
+/* The number that a text begins with; the rest of it is a unit. NULL: there is none. */
+static const char *split(const char *text, uint32_t *number)
+{
+    static const struct schema_row range = {.max = UINT32_MAX};
+    char digits[12];
+    size_t len = strspn(text, "0123456789");
+    if (len >= sizeof(digits))
+        return NULL;
+    memcpy(digits, text, len);
+    digits[len] = '\0';
+    return value_number.parse(&range, digits, number) ? NULL : text + len;
+}
+
+static const char unlimited[] = "unlimited";
+
+static const char *take(const struct schema_row *row, uint64_t rate, void *field)
+{
+    if (rate < row->min || rate > row->max)
+        return "";
+    *(uint64_t *)field = rate;
+    return NULL;
+}
+
+static bool take_unlimited(const char *text, void *field)
+{
+    if (strcmp(text, unlimited) != 0)
+        return false;
+    *(uint64_t *)field = CONFIG_UNLIMITED;
+    return true;
+}
+
+static void format_with(void (*write)(uint64_t rate, FILE *out), const void *field, FILE *out)
+{
+    uint64_t rate = *(const uint64_t *)field;
+    if (rate == CONFIG_UNLIMITED)
+        fputs(unlimited, out);
+    else
+        write(rate, out);
+}
+
+/* ---- bandwidth ---- */
+
+/* A rate is written with the first of these that leaves no rest: the largest comes first. */
+static const struct {
+    const char *name;
+    uint64_t bytes;
+} units[] = {{"GiB/s", 1024 * 1024 * 1024},
+             {"Gbit/s", 125000000},
+             {"MiB/s", 1024 * 1024},
+             {"Mbit/s", 125000},
+             {"KiB/s", 1024},
+             {"kbit/s", 125}};
+#define UNIT_COUNT (sizeof(units) / sizeof(units[0]))
+
+static const char *bandwidth_parse(const struct schema_row *row, const char *text, void *field)
+{
+    uint32_t number;
+    if (take_unlimited(text, field))
+        return NULL;
+    const char *unit = split(text, &number);
+    if (!unit)
+        return "";
+    for (size_t i = 0; i < UNIT_COUNT; i++)
+        if (strcmp(unit, units[i].name) == 0)
+            return take(row, number * units[i].bytes, field);
+    return "the units are kbit/s, Mbit/s and Gbit/s (bits), KiB/s, MiB/s and GiB/s (bytes)";
+}
+
+static void bandwidth_write(uint64_t rate, FILE *out)
+{
+    size_t i = 0;
+    while (i < UNIT_COUNT - 1 && rate % units[i].bytes != 0)
+        i++;
+    fprintf(out, "%ju%s", (uintmax_t)(rate / units[i].bytes), units[i].name);
+}
+
+static void bandwidth_format(const struct schema_row *row, const void *field, FILE *out)
+{
+    (void)row;
+    format_with(bandwidth_write, field, out);
+}
+
+const struct value_type value_bandwidth = {.name = "bandwidth",
+                                           .size = sizeof(uint64_t),
+                                           .parse = bandwidth_parse,
+                                           .format = bandwidth_format,
+                                           .what = "unlimited, or a bandwidth",
+                                           .bound = bandwidth_write};
+
+/* ---- datagrams ---- */
+
+static const char *datagrams_parse(const struct schema_row *row, const char *text, void *field)
+{
+    uint32_t number;
+    if (take_unlimited(text, field))
+        return NULL;
+    const char *unit = split(text, &number);
+    if (!unit)
+        return "";
+    return strcmp(unit, "/s") == 0 ? take(row, number, field) : "the unit is /s";
+}
+
+static void datagrams_write(uint64_t rate, FILE *out)
+{
+    fprintf(out, "%ju/s", (uintmax_t)rate);
+}
+
+static void datagrams_format(const struct schema_row *row, const void *field, FILE *out)
+{
+    (void)row;
+    format_with(datagrams_write, field, out);
+}
+
+const struct value_type value_datagrams = {.name = "datagram rate",
+                                           .size = sizeof(uint64_t),
+                                           .parse = datagrams_parse,
+                                           .format = datagrams_format,
+                                           .what = "unlimited, or a number of datagrams",
+                                           .bound = datagrams_write};
