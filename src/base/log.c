@@ -1,12 +1,13 @@
 #include "base/log.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <syslog.h>
 #include <unistd.h>
 
-static enum log_level threshold = LOG_LEVEL_WARNING;
+static atomic_uint threshold = LOG_LEVEL_WARNING;
 static enum log_target where = LOG_TARGET_STDERR;
 
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
@@ -16,15 +17,20 @@ _Static_assert(sizeof(level_priorities) / sizeof(level_priorities[0]) == LOG_LEV
 
 void log_init(enum log_level level, enum log_target target)
 {
-    threshold = level;
+    log_set_level(level);
     where = target;
     if (target == LOG_TARGET_SYSLOG)
         openlog("conesocks", LOG_PID | LOG_NDELAY, LOG_DAEMON);
 }
 
+void log_set_level(enum log_level level)
+{
+    atomic_store_explicit(&threshold, level, memory_order_relaxed);
+}
+
 bool log_enabled(enum log_level level)
 {
-    return level <= threshold;
+    return level <= atomic_load_explicit(&threshold, memory_order_relaxed);
 }
 
 /* Length of the well-formed UTF-8 sequence at `in` (RFC 3629), or 0. */

@@ -16,6 +16,8 @@ enum log_target { LOG_TARGET_STDERR, LOG_TARGET_SYSLOG };
 
 /* Set once at start, before other threads exist. Before that: warnings and errors to stderr. */
 void log_init(enum log_level level, enum log_target target);
+/* From any thread, at any time. */
+void log_set_level(enum log_level level);
 bool log_enabled(enum log_level level);
 void log_line(enum log_level level, const char *module, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

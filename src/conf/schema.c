@@ -178,7 +178,7 @@ static const struct schema_row udp_rows[] = {
      .help = "ports that the internet sees, one per association and family"},
     {"port_rest", OPTION(duration, udp.port_rest_ms), RANGE(SEC, HOUR), .none = "off", .initial = "2m",
      .help = "how long a port is left alone before another association gets it"},
-    {"offload", OPTION(choice, udp.offload), .words = offload_words, .initial = "auto",
+    {"offload", OPTION(choice, udp.offload), .words = offload_words, .initial = "auto", .at_start = true,
      .help = "let the kernel join and cut datagrams (GRO, GSO) where it can"},
     {0},
 };
@@ -223,6 +223,7 @@ static const struct schema_row limits_rows[] = {
     {"lookups_per_association", OPTION(number, limits.lookups_per_association), RANGE(1, 65535), .initial = "16",
      .help = "names being resolved at once for one UDP association"},
     {"memory", OPTION(memory, limits.memory), RANGE(16 * MIB, 1024 * GIB), .none = "auto", .initial = "auto",
+     .at_start = true,
      .help = "memory to stay within, by refusing and giving back; auto: the limit that the system sets us"},
     {"failed_logins", OPTION(number, limits.failed_logins), RANGE(1, 1000), .none = "off", .initial = "10",
      .help = "wrong passwords a minute from one client address (IPv6: one /64); off: any number"},
@@ -250,18 +251,19 @@ static const struct schema_row timeouts_rows[] = {
 static const struct schema_row log_rows[] = {
     {"level", OPTION(choice, log.level), .words = level_words, .initial = "info",
      .help = "the least urgent lines to log"},
-    {"target", OPTION(choice, log.target), .words = target_words, .initial = "stderr", .help = "where log lines go"},
+    {"target", OPTION(choice, log.target), .words = target_words, .initial = "stderr", .at_start = true,
+     .help = "where log lines go"},
     {0},
 };
 
 static const struct schema_row run_rows[] = {
-    {"user", OPTION(text, run.user), RANGE(1, 255), .none = "auto", .initial = "auto",
+    {"user", OPTION(text, run.user), RANGE(1, 255), .none = "auto", .initial = "auto", .at_start = true,
      .help = "user to become when started as root; auto: nobody"},
-    {"group", OPTION(text, run.group), RANGE(1, 255), .none = "auto", .initial = "auto",
+    {"group", OPTION(text, run.group), RANGE(1, 255), .none = "auto", .initial = "auto", .at_start = true,
      .help = "group to become a member of when started as root; auto: the user's own"},
-    {"sandbox", OPTION(choice, run.sandbox), .words = sandbox_words, .initial = "on",
+    {"sandbox", OPTION(choice, run.sandbox), .words = sandbox_words, .initial = "on", .at_start = true,
      .help = "keep files and system calls out of reach that a proxy does not need"},
-    {"pid_file", OPTION(path, run.pid_file), .none = "none", .initial = "none",
+    {"pid_file", OPTION(path, run.pid_file), .none = "none", .initial = "none", .at_start = true,
      .help = "file that holds the process id, locked; none: /run/conesocks.pid as a daemon, else no file"},
     {0},
 };
@@ -282,7 +284,8 @@ const struct schema_row schema[] = {
     {"dns", GROUP(dns_rows), .help = "how names are resolved"},
     {"limits", GROUP(limits_rows), .help = "what one client may take"},
     {"timeouts", GROUP(timeouts_rows), .help = "how long things may take"},
-    {"workers", OPTION(number, workers), RANGE(0, 256), .initial = "0", .help = "threads; 0: one per CPU"},
+    {"workers", OPTION(number, workers), RANGE(0, 256), .initial = "0", .at_start = true,
+     .help = "threads; 0: one per CPU"},
     {"log", GROUP(log_rows), .help = "what is logged, and where"},
     {"run", GROUP(run_rows), .help = "the process"},
     {0},

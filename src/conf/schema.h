@@ -49,6 +49,7 @@ struct schema_row {
     const char *none;              /* the word for a field of zeros */
     const char *initial;           /* the default; NULL: must be given. Lists: for display only */
     const char *help;
+    bool at_start; /* of a value: a reload does not change it */
 };
 
 /* No value's field is larger. */

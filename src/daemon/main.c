@@ -125,7 +125,7 @@ static int hash_password(void)
 
 /* ---- the server ---- */
 
-static int serve(struct snapshot *snapshot, bool daemon)
+static int serve(struct snapshot *snapshot, const char *path, bool daemon)
 {
     const struct config *config = snapshot->config;
     const char *pid_file = config->run.pid_file;
@@ -136,9 +136,9 @@ static int serve(struct snapshot *snapshot, bool daemon)
     int lock = -1;
     if (pid_file && (lock = pidfile_open(pid_file)) < 0)
         return EXIT_FAILURE;
-    struct server *server = server_new(snapshot);
+    struct server *server = server_new(snapshot, path);
     int status = EXIT_FAILURE;
-    bool confined = server && sandbox_enter(config);
+    bool confined = server && sandbox_enter(config, path);
     if (confined && daemon)
         log_init(config->log.level, LOG_TARGET_SYSLOG); /* before there are threads that log */
     if (confined && server_start(server)) {
@@ -151,6 +151,16 @@ static int serve(struct snapshot *snapshot, bool daemon)
     return status;
 }
 
+/* For a reload, since a daemon leaves the working directory. NULL: there is no file. */
+static char *absolute(const char *path)
+{
+    char *folder = path && *path != '/' ? getcwd(NULL, 0) : NULL, *whole = NULL;
+    if (folder && asprintf(&whole, "%s/%s", folder, path) < 0)
+        whole = NULL;
+    free(folder);
+    return whole || !path ? whole : strdup(path);
+}
+
 /* Takes over the configuration. */
 static int run(struct config *config, const struct arguments *arguments)
 {
@@ -161,7 +171,9 @@ static int run(struct config *config, const struct arguments *arguments)
         config_free(config);
         return EXIT_FAILURE;
     }
-    int status = serve(snapshot, arguments->daemon);
+    char *path = absolute(arguments->config_file);
+    int status = serve(snapshot, path, arguments->daemon);
+    free(path);
     snapshot_release(snapshot);
     return status;
 }

@@ -18,8 +18,9 @@ static bool set(int option, unsigned long value, const char *name)
     return false;
 }
 
-bool sandbox_enter(const struct config *config)
+bool sandbox_enter(const struct config *config, const char *config_path)
 {
+    const char *const reread[] = {config_path, config->users_file};
     tzset(); /* syslog(3) wants the time zone, whose file is out of reach afterwards */
     if (!sandbox_user(config) || !set(PR_SET_NO_NEW_PRIVS, 1, "PR_SET_NO_NEW_PRIVS"))
         return false;
@@ -31,5 +32,5 @@ bool sandbox_enter(const struct config *config)
         log_warning("run.sandbox is off: files and system calls are not restricted");
         return true;
     }
-    return set(PR_SET_DUMPABLE, 0, "PR_SET_DUMPABLE") && sandbox_files() && sandbox_calls();
+    return set(PR_SET_DUMPABLE, 0, "PR_SET_DUMPABLE") && sandbox_files(reread, 2) && sandbox_calls();
 }

@@ -11,9 +11,10 @@ struct config;
 
 /*
  * To be called before there is a second thread: what is given up, is given up by this one and those that it starts.
- * There is no way back. false after a line in the log: something that the configuration asks for cannot be had.
+ * There is no way back. What a reload reads (`config_path`, absolute, or NULL; the users_file) stays in reach. false
+ * after a line in the log: something that the configuration asks for cannot be had.
  */
-bool sandbox_enter(const struct config *config);
+bool sandbox_enter(const struct config *config, const char *config_path);
 
 /* Has the process the capabilities that `config` takes? To be asked again before a reload: what was given up is gone.
  * false after a line in the log that says what to do. */

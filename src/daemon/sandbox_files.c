@@ -7,6 +7,7 @@
 #include <libgen.h>
 #include <limits.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -61,13 +62,15 @@ static bool allow(int ruleset, const char *path, uint64_t access)
  * the file alone, as it is now. */
 static bool allow_replaced(int ruleset, const char *path)
 {
-    char real[PATH_MAX];
+    char real[PATH_MAX], named[PATH_MAX];
     if (geteuid() == 0)
         return allow(ruleset, path, READ);
-    return !realpath(path, real) || allow(ruleset, dirname(real), READ);
+    /* A name may lead elsewhere tomorrow, within its folder: so does Kubernetes change a file. */
+    snprintf(named, sizeof(named), "%s", path);
+    return allow(ruleset, dirname(named), READ) && (!realpath(path, real) || allow(ruleset, dirname(real), READ));
 }
 
-static bool allow_all(int ruleset)
+static bool allow_all(int ruleset, const char *const *paths, size_t count)
 {
     for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
         if (!allow(ruleset, files[i].path, files[i].access))
@@ -75,10 +78,13 @@ static bool allow_all(int ruleset)
     for (size_t i = 0; i < sizeof(replaced_files) / sizeof(replaced_files[0]); i++)
         if (!allow_replaced(ruleset, replaced_files[i]))
             return false;
+    for (size_t i = 0; i < count; i++)
+        if (paths[i] && !allow_replaced(ruleset, paths[i]))
+            return false;
     return true;
 }
 
-bool sandbox_files(void)
+bool sandbox_files(const char *const *paths, size_t count)
 {
     long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
     if (version < 1) {
@@ -87,7 +93,8 @@ bool sandbox_files(void)
     }
     const struct landlock_ruleset_attr attributes = {.handled_access_fs = handled_access(version)};
     int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attributes, sizeof(attributes), 0);
-    bool done = ruleset >= 0 && allow_all(ruleset) && syscall(SYS_landlock_restrict_self, ruleset, 0) == 0;
+    bool done =
+        ruleset >= 0 && allow_all(ruleset, paths, count) && syscall(SYS_landlock_restrict_self, ruleset, 0) == 0;
     if (!done)
         log_error("cannot restrict the files that are in reach (Landlock): %s. run.sandbox: off starts without",
                   strerror(errno));
@@ -98,8 +105,9 @@ bool sandbox_files(void)
 
 #else
 
-bool sandbox_files(void)
+bool sandbox_files(const char *const *paths, size_t count)
 {
+    (void)paths, (void)count;
     log_info("built without Landlock: files are guarded by their permissions alone");
     return true;
 }

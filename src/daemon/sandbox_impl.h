@@ -6,6 +6,7 @@
 #define CONESOCKS_DAEMON_SANDBOX_IMPL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* Sanitizers look into the process from outside, read its files and start programs to name what they find. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -23,8 +24,9 @@ struct config;
 
 /* Another user where we are root, no supplementary group, no capability but the one that a mark takes. */
 bool sandbox_user(const struct config *config);
-/* No file but those that are read while it runs. Needs no_new_privs, like the next. */
-bool sandbox_files(void);
+/* No file but those that are read while it runs, and `paths`, of which some may be NULL. Needs no_new_privs, like
+ * the next. */
+bool sandbox_files(const char *const *paths, size_t count);
 /* No system call but those that relaying takes. */
 bool sandbox_calls(void);
 

@@ -16,6 +16,7 @@
 #include "base/util.h"
 #include "conf/config.h"
 #include "daemon/advertise.h"
+#include "daemon/reload.h"
 #include "daemon/watermark.h"
 #include "daemon/worker.h"
 #include "net/ports.h"
@@ -25,10 +26,12 @@
 #include "policy/snapshot.h"
 
 struct server {
-    struct snapshot *snapshot; /* in force */
+    struct snapshot *snapshot; /* of the start */
+    const char *path;
     struct event_base *base;
     struct auth *auth;
     struct quota *quota;
+    struct reload *reload;
     struct watermark *watermark; /* NULL: nothing limits the memory */
     struct event signals[4];
     size_t signal_count, worker_count;
@@ -106,7 +109,7 @@ static void on_signal(evutil_socket_t signal, short what, void *arg)
         log_counters(server);
         break;
     case SIGHUP:
-        log_warning("SIGHUP: the configuration is read at start only; restart to change it");
+        reload_begin(server->reload);
         break;
     default:
         log_info("%s: stopping", signal == SIGTERM ? "SIGTERM" : "SIGINT");
@@ -151,7 +154,7 @@ static void on_libevent_log(int severity, const char *message)
         log_debug("libevent: %s", message);
 }
 
-struct server *server_new(struct snapshot *snapshot)
+struct server *server_new(struct snapshot *snapshot, const char *path)
 {
     event_set_log_callback(on_libevent_log);
     raise_descriptor_limit();
@@ -161,6 +164,7 @@ struct server *server_new(struct snapshot *snapshot)
     if (!server)
         return NULL;
     server->snapshot = snapshot_hold(snapshot);
+    server->path = path;
     server->base = event_base_new();
     server->quota = quota_new();
     if (!server->base || !server->quota)
@@ -191,7 +195,8 @@ bool server_start(struct server *server)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    server->auth = auth_new();
+    server->reload = reload_new(server->base, server->path, server->snapshot, server->workers, server->worker_count);
+    server->auth = server->reload ? auth_new() : NULL;
     int error = server->auth ? 0 : -errno;
     for (size_t i = 0; i < server->worker_count && !error; i++)
         error = worker_start(server->workers[i], server->auth);
@@ -222,6 +227,7 @@ void server_free(struct server *server)
         return;
     watermark_free(server->watermark);
     stop_workers(server);
+    reload_free(server->reload);
     /* The helper before the workers: it posts to their inboxes. */
     if (server->auth)
         auth_free(server->auth);

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <unistd.h>
 
 #define LOG_MODULE "worker"
@@ -29,7 +30,9 @@ static const struct timeval sweep_period = {.tv_sec = 1};
 #define REST_SAID_MS (60 * 1000) /* it can happen four times a second, for hours */
 
 struct listener {
+    SLIST_ENTRY(listener) link;
     struct worker *worker;
+    union netaddr address;
     int fd;
     bool need_password;
     struct event acceptable, rested;
@@ -45,8 +48,7 @@ struct worker {
     atomic_bool ordered;
     atomic_size_t session_memory;
     uint64_t rest_said_ms; /* 0: never */
-    size_t listener_count;
-    struct listener listeners[];
+    SLIST_HEAD(, listener) listeners;
 };
 
 /* ---- accepting ---- */
@@ -96,33 +98,56 @@ static void on_rested(evutil_socket_t fd, short what, void *arg)
     on_acceptable(listener->fd, EV_READ, listener);
 }
 
-/* Shared even when this worker is the only one: 0.0.0.0 and :: with one port may then stand side by side. */
-static bool listen_on(struct worker *worker, const struct config_listener *wanted)
+/* Takes over the socket. false: no memory. */
+static bool listen_on(struct worker *worker, const struct config_listener *wanted, int fd)
 {
-    struct listener *listener = &worker->listeners[worker->listener_count];
-    char text[NETADDR_TEXT_MAX];
-    int fd = sock_listen(&wanted->address, true);
-    if (fd < 0) {
-        log_error("cannot listen on %s: %s", netaddr_format(&wanted->address, text), strerror(-fd));
+    struct listener *listener = calloc(1, sizeof(*listener));
+    if (!listener) {
+        close(fd);
         return false;
     }
-    *listener = (struct listener){.worker = worker, .fd = fd, .need_password = wanted->need_password};
+    *listener = (struct listener){
+        .worker = worker, .address = wanted->address, .fd = fd, .need_password = wanted->need_password};
     event_assign(&listener->acceptable, worker->env.base, fd, EV_READ | EV_PERSIST, on_acceptable, listener);
     event_assign(&listener->rested, worker->env.base, -1, 0, on_rested, listener);
     event_add(&listener->acceptable, NULL);
-    worker->listener_count++;
+    SLIST_INSERT_HEAD(&worker->listeners, listener, link);
     return true;
 }
 
-static void stop_listening(struct worker *worker)
+static bool listen_on_all(struct worker *worker, const struct config *config)
 {
-    for (size_t i = 0; i < worker->listener_count; i++) {
-        struct listener *listener = &worker->listeners[i];
-        event_del(&listener->acceptable);
-        event_del(&listener->rested);
-        close(listener->fd);
+    for (size_t i = 0; i < config->listen_count; i++) {
+        int fd = worker_listen(&config->listen[i]);
+        if (fd < 0 || !listen_on(worker, &config->listen[i], fd))
+            return false;
     }
-    worker->listener_count = 0;
+    return true;
+}
+
+static void stop_listening(struct worker *worker, struct listener *listener)
+{
+    SLIST_REMOVE(&worker->listeners, listener, listener, link);
+    event_del(&listener->acceptable);
+    event_del(&listener->rested);
+    close(listener->fd);
+    free(listener);
+}
+
+static void stop_all_listening(struct worker *worker)
+{
+    while (!SLIST_EMPTY(&worker->listeners))
+        stop_listening(worker, SLIST_FIRST(&worker->listeners));
+}
+
+/* Shared even when this worker is the only one: 0.0.0.0 and :: with one port may then stand side by side. */
+int worker_listen(const struct config_listener *wanted)
+{
+    char text[NETADDR_TEXT_MAX];
+    int fd = sock_listen(&wanted->address, true);
+    if (fd < 0)
+        log_error("cannot listen on %s: %s", netaddr_format(&wanted->address, text), strerror(-fd));
+    return fd;
 }
 
 /* ---- the loop ---- */
@@ -146,7 +171,7 @@ static void on_reap(evutil_socket_t fd, short what, void *arg)
 static void on_stop(struct inbox_item *item)
 {
     struct worker *worker = container_of(item, struct worker, stop);
-    stop_listening(worker);
+    stop_all_listening(worker);
     sessions_end(&worker->env, "server stops");
     event_base_loopbreak(worker->env.base);
 }
@@ -203,10 +228,22 @@ void worker_stop(struct worker *worker)
 
 /* ---- life ---- */
 
+static struct resolver_options resolver_options(const struct config *config)
+{
+    return (struct resolver_options){
+        .servers = config->dns.servers,
+        .server_count = config->dns.server_count,
+        .timeout_ms = config->dns.timeout_ms,
+        .per_client = 2 * config->limits.lookups_per_client, /* a name is asked for in both families */
+        .release = lookup_release,
+    };
+}
+
 static bool init_env(struct env *env, struct snapshot *snapshot, struct quota *quota, struct worker *worker)
 {
     env->quota = quota;
     const struct config *config = snapshot->config;
+    const struct resolver_options options = resolver_options(config);
     ports_init_system(&env->system_ports);
     (void)env_use(env, snapshot);
     env->clock_ms = env_clock_coarse;
@@ -217,13 +254,6 @@ static bool init_env(struct env *env, struct snapshot *snapshot, struct quota *q
     if (!env->base)
         return false;
     event_assign(&env->reaper, env->base, -1, 0, on_reap, worker);
-    const struct resolver_options options = {
-        .servers = config->dns.servers,
-        .server_count = config->dns.server_count,
-        .timeout_ms = config->dns.timeout_ms,
-        .per_client = 2 * config->limits.lookups_per_client, /* a name is asked for in both families */
-        .release = lookup_release,
-    };
     env->inbox = inbox_new(env->base);
     env->pumps = pump_pool_new(true);
     env->dgrams = dgram_io_new(config->udp.offload == CONFIG_OFFLOAD_AUTO && dgram_io_can_offload());
@@ -235,22 +265,67 @@ static bool init_env(struct env *env, struct snapshot *snapshot, struct quota *q
 
 struct worker *worker_new(struct snapshot *snapshot, struct quota *quota)
 {
-    const struct config *config = snapshot->config;
-    struct worker *worker = calloc(1, sizeof(*worker) + config->listen_count * sizeof(struct listener));
+    struct worker *worker = calloc(1, sizeof(*worker));
     if (!worker || !init_env(&worker->env, snapshot, quota, worker)) {
         log_error("cannot set up a worker: no memory, or no descriptors (ulimit -n)");
         worker_free(worker);
         return NULL;
     }
-    for (size_t i = 0; i < config->listen_count; i++) {
-        if (!listen_on(worker, &config->listen[i])) {
-            worker_free(worker);
-            return NULL;
-        }
+    if (!listen_on_all(worker, snapshot->config)) {
+        worker_free(worker);
+        return NULL;
     }
     event_assign(&worker->sweep, worker->env.base, -1, EV_PERSIST, on_sweep, worker);
     event_add(&worker->sweep, &sweep_period);
     return worker;
+}
+
+/* ---- reload ---- */
+
+static const struct config_listener *find_listener(const struct config *config, const union netaddr *address)
+{
+    for (size_t i = 0; i < config->listen_count; i++)
+        if (netaddr_equal(&config->listen[i].address, address))
+            return &config->listen[i];
+    return NULL;
+}
+
+static void change_listeners(struct worker *worker, const struct config *config, const int *opened)
+{
+    struct listener *next;
+    for (struct listener *listener = SLIST_FIRST(&worker->listeners); listener; listener = next) {
+        const struct config_listener *wanted = find_listener(config, &listener->address);
+        next = SLIST_NEXT(listener, link);
+        if (wanted)
+            listener->need_password = wanted->need_password;
+        else
+            stop_listening(worker, listener);
+    }
+    for (size_t i = 0; i < config->listen_count; i++)
+        if (opened[i] >= 0 && !listen_on(worker, &config->listen[i], opened[i]))
+            log_error("a worker cannot accept connections: no memory");
+}
+
+static void on_change(struct inbox_item *item)
+{
+    struct worker_change *change = container_of(item, struct worker_change, item);
+    struct env *env = &change->worker->env;
+    const struct config *config = change->snapshot->config;
+    const struct resolver_options options = resolver_options(config);
+    struct snapshot *before = env_use(env, change->snapshot);
+    logins_change(env->logins, config->limits.failed_logins);
+    if (!resolver_change(env->resolver, &options))
+        log_error("dns.servers: the ones of before go on being asked: no memory, or no descriptors");
+    change_listeners(change->worker, config, change->opened);
+    sessions_review(env, before);
+    snapshot_release(before);
+    change->done(change);
+}
+
+void worker_change(struct worker_change *change)
+{
+    change->item.run = on_change;
+    inbox_post(change->worker->env.inbox, &change->item);
 }
 
 void worker_free(struct worker *worker)
@@ -259,7 +334,7 @@ void worker_free(struct worker *worker)
         return;
     struct env *env = &worker->env;
     if (env->base) {
-        stop_listening(worker);
+        stop_all_listening(worker);
         sessions_end(env, "server stops");
         sessions_reap(env);
         if (env->inbox)

@@ -8,17 +8,34 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "net/inbox.h"
+
 struct auth;
+struct config_listener;
 struct metrics;
 struct quota;
 struct relief_order;
 struct snapshot;
 struct worker;
 
+/* A listening socket, whose address others may share; or a negative errno after a line in the log. */
+int worker_listen(const struct config_listener *wanted);
+
 /* Opens its listeners, whose addresses other workers may share; `quota` outlives it. NULL after a line in the log. */
 struct worker *worker_new(struct snapshot *snapshot, struct quota *quota);
 /* Starts its thread; `auth` outlives it. 0 or a negative errno. */
 int worker_start(struct worker *worker, struct auth *auth);
+/* A reload, as it is for one worker; kept until `done` was called, on the worker's thread. */
+struct worker_change {
+    struct inbox_item item;
+    struct worker *worker;
+    struct snapshot *snapshot; /* to be put in force */
+    int *opened;               /* its listeners' new sockets, the worker's from now on; -1: it listens there already */
+    void (*done)(struct worker_change *change);
+};
+
+/* Puts another snapshot in force, after worker_start(). Sessions that it does not allow end, all others go on. */
+void worker_change(struct worker_change *change);
 /* Stops accepting, ends its sessions, and waits for its thread. */
 void worker_stop(struct worker *worker);
 /* After worker_stop(), and after nobody will post to its inbox any more. */

@@ -52,7 +52,8 @@ struct resolver {
     struct timeval timeout;
     uint32_t per_client;
     void (*release)(void *charge);
-    size_t server_count; /* of the options; 0: resolv.conf's are used */
+    union netaddr *servers; /* of the options */
+    size_t server_count;    /* 0: resolv.conf's are used */
     char *hosts_path, *resolv_conf_path;
     struct file_stamp hosts_stamp, resolv_conf_stamp;
     struct hosts hosts;
@@ -308,12 +309,12 @@ static bool answer_locally(struct resolver_query *query)
 
 /* The resolver. */
 
-static bool same_servers(const struct resolv_conf *a, const struct resolv_conf *b)
+static bool same_servers(const union netaddr *a, size_t a_count, const union netaddr *b, size_t b_count)
 {
-    if (a->server_count != b->server_count)
+    if (a_count != b_count)
         return false;
-    for (size_t i = 0; i < a->server_count; i++)
-        if (!netaddr_equal(&a->servers[i], &b->servers[i]))
+    for (size_t i = 0; i < a_count; i++)
+        if (!netaddr_equal(&a[i], &b[i]))
             return false;
     return true;
 }
@@ -364,7 +365,9 @@ static bool read_resolv_conf(struct resolver *resolver)
         log_debug("%s: %s", resolver->resolv_conf_path, strerror(errno));
     resolv_conf_parse(&conf, text);
     free(text);
-    bool move = resolver->server_count == 0 && !same_servers(&conf, &resolver->resolv_conf);
+    const struct resolv_conf *before = &resolver->resolv_conf;
+    bool move = resolver->server_count == 0 &&
+                !same_servers(conf.servers, conf.server_count, before->servers, before->server_count);
     if (move && !use_servers(resolver, conf.servers, conf.server_count))
         return false;
     if (move)
@@ -381,13 +384,43 @@ static bool follow_files(struct resolver *resolver)
     return !file_changed(resolver->resolv_conf_path, &resolver->resolv_conf_stamp) || read_resolv_conf(resolver);
 }
 
-static bool copy_options(struct resolver *resolver, const struct resolver_options *options)
+/* None: those of resolv.conf, which at the start is yet to be read. On failure all stays as it is. */
+static bool take_servers(struct resolver *resolver, const union netaddr *servers, size_t count)
+{
+    const struct resolv_conf *conf = &resolver->resolv_conf;
+    union netaddr *copy = calloc(count + 1, sizeof(*copy));
+    if (!copy)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        copy[i] = servers[i];
+    bool later = count == 0 && !resolver->unbound;
+    if (!later && !use_servers(resolver, count ? copy : conf->servers, count ? count : conf->server_count)) {
+        free(copy);
+        return false;
+    }
+    free(resolver->servers);
+    resolver->servers = copy;
+    resolver->server_count = count;
+    return true;
+}
+
+static void take_limits(struct resolver *resolver, const struct resolver_options *options)
 {
     resolver->timeout.tv_sec = (time_t)(options->timeout_ms / 1000);
     resolver->timeout.tv_usec = (suseconds_t)(options->timeout_ms % 1000 * 1000);
     resolver->per_client = options->per_client;
+}
+
+bool resolver_change(struct resolver *resolver, const struct resolver_options *options)
+{
+    take_limits(resolver, options); /* first, for what is asked again */
+    return same_servers(options->servers, options->server_count, resolver->servers, resolver->server_count) ||
+           take_servers(resolver, options->servers, options->server_count);
+}
+
+static bool copy_files(struct resolver *resolver, const struct resolver_options *options)
+{
     resolver->release = options->release;
-    resolver->server_count = options->server_count;
     resolver->hosts_path = strdup(options->hosts_file ? options->hosts_file : "/etc/hosts");
     resolver->resolv_conf_path = strdup(options->resolv_conf ? options->resolv_conf : "/etc/resolv.conf");
     return resolver->hosts_path && resolver->resolv_conf_path;
@@ -400,10 +433,9 @@ struct resolver *resolver_new(struct event_base *base, const struct resolver_opt
         return NULL;
     resolver->base = base;
     LIST_INIT(&resolver->queries);
-    bool ready = copy_options(resolver, options);
-    if (ready && options->server_count > 0)
-        ready = use_servers(resolver, options->servers, options->server_count);
-    if (!ready || !follow_files(resolver)) {
+    take_limits(resolver, options);
+    if (!copy_files(resolver, options) || !take_servers(resolver, options->servers, options->server_count) ||
+        !follow_files(resolver)) {
         resolver_free(resolver);
         return NULL;
     }
@@ -418,6 +450,7 @@ void resolver_free(struct resolver *resolver)
     while (!LIST_EMPTY(&resolver->queries))
         query_delete(LIST_FIRST(&resolver->queries));
     hosts_clear(&resolver->hosts);
+    free(resolver->servers);
     free(resolver->hosts_path);
     free(resolver->resolv_conf_path);
     free(resolver);

@@ -39,6 +39,9 @@ typedef void resolver_done(void *arg, enum resolver_status status, const union n
 
 /* NULL with a line in the log when libunbound cannot be set up. The base must outlive it. */
 struct resolver *resolver_new(struct event_base *base, const struct resolver_options *options);
+/* Other servers, timeout and share from now on; the files stay. Lookups under way are asked again where the servers
+ * have changed, and lost nowhere. false: the servers stay as they were, after a line in the log. */
+bool resolver_change(struct resolver *resolver, const struct resolver_options *options);
 /* Cancels what is under way: no `done` is called. */
 void resolver_free(struct resolver *resolver);
 

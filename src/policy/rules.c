@@ -425,3 +425,14 @@ uint32_t rules_deny_name(const struct subject *subject, const char *name, uint16
     bool denies = best.rule < subject->first_opening && subject->rules->list[best.rule].action == CONFIG_ACTION_DENY;
     return denies ? best.rule : RULES_NO_MATCH;
 }
+
+bool rules_deny_all(const struct subject *subject)
+{
+    if (subject->anywhere_count == 0)
+        return false;
+    uint32_t rule = subject->anywhere[0];
+    for (uint32_t i = 0; i < rule; i++)
+        if (has_bit(subject->applies, i))
+            return false;
+    return subject->rules->list[rule].action == CONFIG_ACTION_DENY && subject->rules->list[rule].port_count == 0;
+}

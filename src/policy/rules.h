@@ -57,4 +57,7 @@ uint32_t rules_find_everywhere(const struct subject *subject);
  * takes the address to tell. */
 uint32_t rules_deny_name(const struct subject *subject, const char *name, uint16_t port);
 
+/* Whether no destination whatsoever is left: the first rule about the subject denies them all. */
+bool rules_deny_all(const struct subject *subject);
+
 #endif

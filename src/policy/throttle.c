@@ -21,9 +21,14 @@ struct throttle {
 struct throttle *throttle_new(uint32_t per_minute)
 {
     struct throttle *throttle = calloc(1, sizeof(*throttle));
-    if (throttle && per_minute)
-        throttle->share_ms = MINUTE_MS / per_minute;
+    if (throttle)
+        throttle_set(throttle, per_minute);
     return throttle;
+}
+
+void throttle_set(struct throttle *throttle, uint32_t per_minute)
+{
+    throttle->share_ms = per_minute ? MINUTE_MS / per_minute : 0;
 }
 
 static void forget(struct throttle *throttle, struct entry *entry)
@@ -81,7 +86,7 @@ bool throttle_blocks(const struct throttle *throttle, const union netaddr *clien
 {
     const struct netaddr_subscriber key = netaddr_subscriber(client);
     const struct entry *entry = find(throttle, &key);
-    return entry && entry->free_at_ms + throttle->share_ms > now_ms + MINUTE_MS;
+    return throttle->share_ms && entry && entry->free_at_ms + throttle->share_ms > now_ms + MINUTE_MS;
 }
 
 bool throttle_same(const union netaddr *a, const union netaddr *b)

@@ -18,6 +18,8 @@ struct throttle;
 /* So many failures a minute are free, all at once or spread; 0: any number. NULL: no memory. */
 struct throttle *throttle_new(uint32_t per_minute);
 void throttle_free(struct throttle *throttle);
+/* Another number from now on; failures of before go on counting. */
+void throttle_set(struct throttle *throttle, uint32_t per_minute);
 /* Takes note of a failure. */
 void throttle_fail(struct throttle *throttle, const union netaddr *client, uint64_t now_ms);
 /* Has the address used up what is free? */

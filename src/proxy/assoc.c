@@ -478,6 +478,13 @@ void assoc_free(struct assoc *assoc)
     free(assoc);
 }
 
+bool assoc_review(struct assoc *assoc, const char *user)
+{
+    subject_deinit(&assoc->subject);
+    return subject_init(&assoc->subject, assoc->env->rules, &assoc->flow.client_host, user, CONFIG_COMMAND_UDP) &&
+           !rules_deny_all(&assoc->subject);
+}
+
 const struct assoc_flow *assoc_flow(const struct assoc *assoc)
 {
     return &assoc->flow;

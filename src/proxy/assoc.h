@@ -42,6 +42,10 @@ void assoc_free(struct assoc *assoc);
 
 const struct assoc_flow *assoc_flow(const struct assoc *assoc);
 
+/* The env has another snapshot: from the next datagram on its rules hold. `user` is the one of assoc_new(). false: they
+ * leave it no destination at all, or there is no memory; then it has to end at once. */
+bool assoc_review(struct assoc *assoc, const char *user);
+
 /* To be called about once a second. true: idle for longer than `udp.idle` allows. */
 bool assoc_sweep(struct assoc *assoc, uint64_t now_ms);
 

@@ -59,6 +59,11 @@ void logins_free(struct logins *logins)
     free(logins);
 }
 
+void logins_change(struct logins *logins, uint32_t failed_logins)
+{
+    throttle_set(logins->throttle, failed_logins);
+}
+
 static void discard(struct login *login)
 {
     snapshot_release(login->snapshot);

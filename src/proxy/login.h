@@ -25,6 +25,8 @@ enum login_outcome {
 /* What a worker knows about logins. `auth` outlives it; so many may fail as limits.failed_logins says. NULL: no memory.
  */
 struct logins *logins_new(struct auth *auth, uint32_t failed_logins);
+/* Another limit from now on. */
+void logins_change(struct logins *logins, uint32_t failed_logins);
 /* After the worker's inbox is empty for good. */
 void logins_free(struct logins *logins);
 

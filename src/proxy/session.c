@@ -120,7 +120,7 @@ static void refuse(struct session *session, const char *why)
     event_add(&session->readable, NULL);
 }
 
-static void refuse_request(struct session *session, enum socks5_reply code, const char *why)
+void session_refuse(struct session *session, enum socks5_reply code, const char *why)
 {
     session->reply = code;
     metrics_add(&session->env->metrics.requests_refused_total, 1);
@@ -160,7 +160,7 @@ static void on_stream_reached(void *arg, enum socks5_reply code)
     };
     struct session *session = arg;
     if (code != SOCKS5_REPLY_SUCCEEDED) {
-        refuse_request(session, code, texts[code]);
+        session_refuse(session, code, texts[code]);
         return;
     }
     union netaddr local = stream_local(session->stream);
@@ -184,7 +184,7 @@ static void begin_stream(struct session *session, const struct socks5_addr *dest
     if (session->stream)
         session->state = SESSION_REACHING;
     else
-        refuse_request(session, SOCKS5_REPLY_GENERAL_FAILURE, "out of memory");
+        session_refuse(session, SOCKS5_REPLY_GENERAL_FAILURE, "out of memory");
 }
 
 /* Ports are what associations alone hold; any connection has a descriptor. */
@@ -200,12 +200,12 @@ static void begin_assoc(struct session *session, const struct socks5_addr *hint)
 {
     struct env *env = session->env;
     if (!env->config->udp.enabled) {
-        refuse_request(session, SOCKS5_REPLY_COMMAND_NOT_SUPPORTED, "UDP is off (udp.enabled)");
+        session_refuse(session, SOCKS5_REPLY_COMMAND_NOT_SUPPORTED, "UDP is off (udp.enabled)");
         return;
     }
     const char *short_of = admit_association(&session->admission, env, &session->peer, session->user);
     if (short_of) {
-        refuse_request(session, SOCKS5_REPLY_NOT_ALLOWED, short_of);
+        session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, short_of);
         return;
     }
     union netaddr local = sock_local(session->fd);
@@ -219,7 +219,7 @@ static void begin_assoc(struct session *session, const struct socks5_addr *hint)
         snprintf(why, sizeof(why), "no association: %s",
                  no_port ? "no port is free (udp.ports, udp.external_ports, udp.port_rest)" : strerror(-error));
         metrics_add(&env->metrics.associations_without_port_total, no_port);
-        refuse_request(session, SOCKS5_REPLY_GENERAL_FAILURE, why);
+        session_refuse(session, SOCKS5_REPLY_GENERAL_FAILURE, why);
         return;
     }
     const union netaddr told = advertised_relay(env, &session->peer, &assoc_flow(session->assoc)->relay);
@@ -232,7 +232,7 @@ static void take_request(struct session *session, const struct socks5_request *r
     stop_waiting(session);
     const char *short_of = admit_request(&session->admission, session->env, &session->peer, session->user);
     if (short_of) {
-        refuse_request(session, SOCKS5_REPLY_NOT_ALLOWED, short_of);
+        session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, short_of);
         return;
     }
     switch (request->command) {
@@ -243,7 +243,7 @@ static void take_request(struct session *session, const struct socks5_request *r
         begin_assoc(session, &request->destination);
         break;
     default:
-        refuse_request(session, SOCKS5_REPLY_COMMAND_NOT_SUPPORTED, "command not supported");
+        session_refuse(session, SOCKS5_REPLY_COMMAND_NOT_SUPPORTED, "command not supported");
     }
 }
 

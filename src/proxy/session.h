@@ -13,6 +13,7 @@ struct assoc;
 struct env;
 struct quota_account;
 struct session;
+struct snapshot;
 struct stream;
 
 /* Takes over `fd`, the connection just accepted from `peer`; closes it when a limit says so, or for want of memory.
@@ -28,6 +29,8 @@ bool sessions_shed(struct env *env, const struct quota_account *account);
 /* Room for a connection is short: ends the one whose request has been awaited longest, if for two seconds or more.
  * false: there is none. */
 bool sessions_shed_handshake(struct env *env);
+/* The env has another snapshot than `before`: ends the sessions that it no longer allows. */
+void sessions_review(struct env *env, const struct snapshot *before);
 /* Shows each session's stream or association; the one not asked for is NULL. `visit` may end the one it is shown. */
 void sessions_visit(struct env *env, void (*visit)(void *arg, struct stream *stream, struct assoc *assoc), void *arg);
 /* Ends every session of the worker. */

@@ -58,5 +58,7 @@ struct session {
 
 /* `why` is for the log; `abort` resets the connection. */
 void session_end(struct session *session, const char *why, bool abort);
+/* Answers its request with `code`; ends once the client has had the time to read that. */
+void session_refuse(struct session *session, enum socks5_reply code, const char *why);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "net/sock.h"
 #include "proxy/assoc.h"
+#include "proxy/review.h"
 #include "proxy/session.h"
 #include "proxy/session_impl.h"
 #include "proxy/stream.h"
@@ -94,6 +95,26 @@ void sessions_visit(struct env *env, void (*visit)(void *arg, struct stream *str
     for (struct session *session = TAILQ_FIRST(&env->sessions), *next; session; session = next) {
         next = TAILQ_NEXT(session, link);
         visit(arg, session->stream, session->assoc);
+    }
+}
+
+void sessions_review(struct env *env, const struct snapshot *before)
+{
+    for (struct session *session = TAILQ_FIRST(&env->sessions), *next; session; session = next) {
+        next = TAILQ_NEXT(session, link);
+        const struct negotiation *negotiation = session->negotiation;
+        const struct reviewed reviewed = {
+            .user = session->user,
+            .logs_in = negotiation && negotiation->handshake.need_password,
+            .fd = session->fd,
+            .stream = session->stream,
+            .assoc = session->assoc,
+        };
+        const char *why = session->state == SESSION_LINGERING ? NULL : review(env, before, &reviewed);
+        if (why && session->state == SESSION_REACHING)
+            session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, why);
+        else if (why)
+            session_end(session, why, session->stream != NULL);
     }
 }
 

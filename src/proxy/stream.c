@@ -41,8 +41,10 @@ struct reaching {
     const char *user;         /* NULL: no login */
     char name[NAME_TEXT_MAX]; /* "": an address was asked for */
     uint16_t port;
+    union netaddr address;   /* what was asked for, unless it was a name */
     uint32_t found, refused; /* addresses of the name; those that policy denies */
     bool timed_out;          /* a lookup got no answer in time */
+    bool reviewed;           /* other rules hold now than when it began */
     struct event settle;     /* tells the outcome from the loop, when there is nothing to dial */
     enum socks5_reply verdict;
 };
@@ -55,6 +57,7 @@ struct stream {
     int remote_fd;
     struct rates *rates; /* NULL: no limit */
     bool keeps_alive;    /* TCP keepalive is on, on the outgoing side */
+    bool by_name;        /* `destination` is a name and its port, not an address */
     uint64_t relaying_since_ms;
     struct direction up, down;
     char destination[];
@@ -109,7 +112,12 @@ static void on_dialed(void *arg, int fd, int error, const union netaddr *to)
     struct reaching *reaching = stream->reaching;
     reaching->dial = NULL;
     enum socks5_reply verdict = SOCKS5_REPLY_SUCCEEDED;
-    if (fd < 0) {
+    const char *name = stream->by_name ? reaching->name : NULL;
+    if (fd >= 0 && reaching->reviewed && !permit(stream->env, &reaching->subject, name, to, 1, NULL)) {
+        close(fd);
+        fd = -1;
+        verdict = SOCKS5_REPLY_NOT_ALLOWED;
+    } else if (fd < 0) {
         verdict = address_reply_of(error);
         if (error == 0 && reaching->refused)
             verdict = SOCKS5_REPLY_NOT_ALLOWED;
@@ -242,15 +250,53 @@ struct stream *stream_new(struct env *env, const union netaddr *client, const ch
     reaching->port = destination->port;
     if (kind == ADDRESS_NAME)
         memcpy(reaching->name, name, strlen(name) + 1);
+    else if (kind == ADDRESS_IP)
+        reaching->address = addr;
     event_assign(&reaching->settle, env->base, -1, 0, on_settle, stream);
     stream->env = env;
     stream->hooks = *hooks;
     stream->client = *client;
     stream->reaching = reaching;
     stream->remote_fd = -1;
+    stream->by_name = kind == ADDRESS_NAME;
     memcpy(stream->destination, text, strlen(text) + 1);
     reach(stream, kind, &addr);
     return stream;
+}
+
+/* ---- other rules ---- */
+
+static bool may_go_on_reaching(struct stream *stream)
+{
+    struct reaching *reaching = stream->reaching;
+    reaching->reviewed = true;
+    if (stream->by_name)
+        return permit_name(stream->env, &reaching->subject, reaching->name, reaching->port, 1);
+    return reaching->address.sa.sa_family == AF_UNSPEC ||
+           permit(stream->env, &reaching->subject, NULL, &reaching->address, 1, NULL);
+}
+
+static bool may_go_on_relaying(const struct stream *stream, const struct subject *subject)
+{
+    char name[NAME_TEXT_MAX + 8];
+    const char *port = strrchr(stream->destination, ':');
+    snprintf(name, sizeof(name), "%.*s", (int)(port - stream->destination), stream->destination);
+    return permit(stream->env, subject, stream->by_name ? name : NULL, &stream->remote, 1, NULL);
+}
+
+bool stream_review(struct stream *stream, const char *user)
+{
+    struct subject subject;
+    if (!subject_init(&subject, stream->env->rules, &stream->client, user, CONFIG_COMMAND_CONNECT))
+        return false;
+    if (stream->reaching) {
+        subject_deinit(&stream->reaching->subject);
+        stream->reaching->subject = subject;
+        return may_go_on_reaching(stream);
+    }
+    bool may = may_go_on_relaying(stream, &subject);
+    subject_deinit(&subject);
+    return may;
 }
 
 /* ---- relaying ---- */

@@ -33,6 +33,10 @@ void stream_free(struct stream *stream);
 /* Starts to relay between `client_fd`, which stays the caller's, and the destination. */
 void stream_relay(struct stream *stream, int client_fd);
 
+/* The env has another snapshot: may `user`, the one of stream_new(), go on to that destination? On the way there, what
+ * is still to be found out is judged by the new rules. false: no, or there is no memory; then it has to end at once. */
+bool stream_review(struct stream *stream, const char *user);
+
 /* To be called about once a second while it relays. true: after one side's half-close nothing listens to that side (the
  * loop would tell its end for ever), and now it is gone altogether, while the other may never say another word. */
 bool stream_sweep(struct stream *stream, uint64_t now_ms);

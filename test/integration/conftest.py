@@ -17,6 +17,12 @@ USERS = [{"name": "alice", "password": "$6$rounds=1000$conesocks$vl8hNS3U5BdcaYg
                                        "tjFbpLERk8CdlhglZUj5uGeBjcaGJnyODPBYb.."}]
 
 
+def lan_config(config=()):
+    """A dict without "listen" gets the LAN's listener."""
+    config = {"listen": LISTEN, "workers": 2, **dict(config)}
+    return config | {"udp": {"offload": OFFLOAD, **config.get("udp", {})}}
+
+
 def pytest_configure():
     if not os.access(daemon.PROGRAM, os.X_OK):
         raise pytest.UsageError(f"no conesocks at {daemon.PROGRAM}: build it, or say where by CONESOCKS=")
@@ -53,9 +59,8 @@ def start(net, tmp_path, request):
         if options.get("files") and net.proxy.run("unshare", "--mount", "true").returncode != 0:
             pytest.skip("cannot put files in place of the system's here (a chroot?)")
         if not isinstance(config, (str, type(None))):
-            config = {"listen": LISTEN, "workers": 2, **dict(config)}
-            config["udp"] = {"offload": OFFLOAD, **config.get("udp", {})}
-        started.append(daemon.Conesocks(net.proxy, tmp_path, config, **options))
+            config = lan_config(config)
+        started.append(daemon.Conesocks(net.proxy, options.pop("folder", tmp_path), config, **options))
         return started[-1]
 
     yield run

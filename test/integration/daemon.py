@@ -121,6 +121,17 @@ class Conesocks:
     def dropped(self, reason):
         return self.counters().get(f"udp_dropped_{reason}", 0)
 
+    def reload(self, config=None):
+        """SIGHUP, after `config` was written to its file; True when that is in force, False when the old one stays."""
+        if config is not None:
+            self.configure(config)
+        with open(self.log_path, encoding="utf-8", errors="backslashreplace") as log:
+            log.seek(0, os.SEEK_END)
+            said = []
+            self.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: said.append(log.read()) or "reload: configuration " in "".join(said), "the reload")
+        return "reload: configuration reloaded" in "".join(said)
+
     @contextlib.contextmanager
     def stopped(self):
         """The process stands still meanwhile, so that what is sent waits in its sockets."""

@@ -63,6 +63,47 @@ static void what_is_refused_later_is_refused(void **state)
     assert_int_equal(flow()->dropped[DROP_REFUSED], 1);
 }
 
+/* Row 27. */
+static void other_rules_hold_from_the_next_datagram_on(void **state)
+{
+    (void)state;
+    static const char text[] = "rules: [{action: deny, to: [192.0.2.10], user: [alice]}]",
+                      all[] = "rules: [{action: deny}]";
+    char *errors, *warnings;
+    struct config *denying = config_parse("", text, strlen(text), &errors, &warnings),
+                  *closed = config_parse("", all, strlen(all), &errors, &warnings);
+    struct rules *rules = rules_compile(denying->rules, denying->rule_count),
+                 *none = rules_compile(closed->rules, closed->rule_count);
+    open_plain();
+    union netaddr external = flow()->external[FAMILY_V4];
+    from_client(&server, "x");
+    expect_up(&server, "x");
+    denying->reach_in_force = closed->reach_in_force = CONFIG_REACH_ALL;
+    world_env.config = world_env.policy.config = denying;
+    world_env.rules = rules;
+    assert_true(assoc_review(assoc, "bob")); /* of somebody else the rule says nothing */
+    from_client(&server, "x");
+    expect_up(&server, "x");
+    assert_true(assoc_review(assoc, "alice"));
+    from_client(&server, "x");
+    expect_nothing();
+    from_client(&server2, "y");
+    expect_up(&server2, "y");
+    assert_int_equal(flow()->dropped[DROP_REFUSED], 1);
+    assert_true(netaddr_equal(&external, &flow()->external[FAMILY_V4]));
+    world_env.config = world_env.policy.config = closed;
+    world_env.rules = none;
+    rules_free(rules); /* nothing of the old ones is looked at any more */
+    config_free(denying);
+    assert_false(assoc_review(assoc, "alice"));
+    world_env.config = world_env.policy.config = &world_config;
+    world_env.rules = NULL;
+    rules_free(none);
+    config_free(closed);
+    assert_true(assoc_review(assoc, NULL));
+    expect_alive();
+}
+
 static void too_large_with_its_header(void **state)
 {
     (void)state;
@@ -332,6 +373,7 @@ int main(void)
         TEST(rows_13_and_14_bad_then_good),
         TEST(row_28_port_0_and_refused_destinations),
         TEST(what_is_refused_later_is_refused),
+        TEST(other_rules_hold_from_the_next_datagram_on),
         TEST(too_large_with_its_header),
         TEST(a_full_send_buffer_loses_and_counts),
         TEST(a_joined_run_is_its_datagrams),

@@ -372,6 +372,28 @@ static void a_proof_is_of_user_hash_and_password(void **state)
     auth_free(second);
 }
 
+/* Another name for the same user: the old one is nobody's, although his hash is still there to stand in. */
+static void a_cache_does_not_know_who_is_gone(void **state)
+{
+    (void)state;
+    struct config_user after = user("alicia", strdup(users[0].password));
+    struct users renamed;
+    assert_true(users_init(&renamed, &after, 1));
+    struct auth *auth = start_auth(users, 1, 60000);
+    struct login_proof proof = auth_proof(auth, &known, "alice", "wonderland");
+    assert_true(accepts(auth, "alice", "wonderland"));
+    assert_false(same_proof(proof, auth_proof(auth, &renamed, "alice", "wonderland")));
+    struct wish wish;
+    prepare(&wish, "alice", "wonderland");
+    wish.job.users = &renamed;
+    assert_true(auth_submit(auth, &wish.job));
+    sem_wait(&wish.answered);
+    assert_int_equal(wish.job.verdict, AUTH_WRONG);
+    auth_free(auth);
+    users_deinit(&renamed);
+    free_user(&after);
+}
+
 static void finds_each_of_many_users(void **state)
 {
     (void)state;
@@ -437,6 +459,7 @@ int main(void)
         cmocka_unit_test(a_right_login_is_hashed_once_in_a_while),
         cmocka_unit_test(a_wrong_login_is_hashed_each_time),
         cmocka_unit_test(a_proof_is_of_user_hash_and_password),
+        cmocka_unit_test(a_cache_does_not_know_who_is_gone),
         cmocka_unit_test(finds_each_of_many_users),
         cmocka_unit_test(frees_nothing),
         cmocka_unit_test(hashes_what_it_accepts),

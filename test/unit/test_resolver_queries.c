@@ -161,6 +161,45 @@ static void moves_when_resolv_conf_changes(void **state)
     dns_server_close(&second);
 }
 
+/* At a reload: what is under way is asked again, what is known stays when only limits change. */
+static void changes_servers_and_limits(void **state)
+{
+    (void)state;
+    static struct dns_server second;
+    assert_true(dns_server_open(&second, base, names, "127.0.0.1", 0));
+    struct resolver_options options = {.servers = &server.address, .server_count = 1, .timeout_ms = 5000};
+    expect_address("one.test", "192.0.2.1");
+    options.per_client = 1;
+    assert_true(resolver_change(resolver, &options));
+    expect_address("one.test", "192.0.2.1");
+    assert_int_equal(dns_server_asked(&server), 1);
+    struct wish waiting, refused;
+    start(&waiting, "silent.test", AF_INET);
+    assert_false(start_as("198.51.100.7", &refused, "one.test", AF_INET));
+
+    resolver_cancel(waiting.query);
+    options.per_client = 0;
+    assert_true(resolver_change(resolver, &options));
+    server.silent = true;
+    start(&waiting, "two.test", AF_INET);
+    settle_down();
+    options.servers = &second.address;
+    assert_true(resolver_change(resolver, &options));
+    wait_for(&waiting);
+    assert_int_equal(waiting.status, RESOLVER_FOUND);
+    expect_address("one.test", "192.0.2.1"); /* what another server said is forgotten */
+    assert_int_equal(dns_server_asked(&second), 2);
+
+    options.server_count = 0; /* resolv.conf's, which names none that would answer here */
+    options.timeout_ms = 100;
+    assert_true(resolver_change(resolver, &options));
+    start(&waiting, "silent2.test", AF_INET);
+    wait_for(&waiting);
+    assert_int_not_equal(waiting.status, RESOLVER_FOUND);
+    assert_int_equal(dns_server_asked(&second), 2);
+    dns_server_close(&second);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -170,6 +209,7 @@ int main(void)
         LOOKUP_TEST(counts_what_a_client_gave_up),
         LOOKUP_TEST(bounds_all_queries),
         LOOKUP_TEST(moves_when_resolv_conf_changes),
+        LOOKUP_TEST(changes_servers_and_limits),
     };
     return cmocka_run_group_tests(tests, make_files, remove_files);
 }

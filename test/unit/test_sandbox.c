@@ -30,6 +30,8 @@
 
 static char folder[] = "/tmp/test_sandbox.XXXXXX", path[64];
 
+static const char *config_path; /* NULL: there is none */
+
 static int make_file(void **state)
 {
     (void)state;
@@ -55,7 +57,7 @@ static int enter(struct config config, void (*before)(void), int (*act)(void))
     if (child == 0) {
         if (before)
             before();
-        _exit(sandbox_enter(&config) ? act() : REFUSED);
+        _exit(sandbox_enter(&config, config_path) ? act() : REFUSED);
     }
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
@@ -138,7 +140,7 @@ static struct credentials credentials_after(struct config config, void (*before)
     if (child == 0) {
         if (before)
             before();
-        if (sandbox_enter(&config)) {
+        if (sandbox_enter(&config, NULL)) {
             (void)!write(ready[1], "", 1);
             (void)!read(go[0], &byte, 1);
         }
@@ -395,6 +397,36 @@ static void files_that_are_read_again_stay(void **state)
     expect_exit(enter(as(NULL, CONFIG_SANDBOX_ON), NULL, write_null), 0);
 }
 
+/* A reload reads the configuration and the users, also when another file was put in their place. */
+static int read_replaced_file(void)
+{
+    static char fresh[sizeof(path) + 8];
+    snprintf(fresh, sizeof(fresh), "%s.new", path);
+    return open_error(fresh, O_RDONLY);
+}
+
+static void what_a_reload_reads_stays(void **state)
+{
+    (void)state;
+    static char fresh[sizeof(path) + 8];
+    snprintf(fresh, sizeof(fresh), "%s.new", path);
+    int fd = open(fresh, O_CREAT | O_WRONLY, 0644);
+    assert_true(fd >= 0 && close(fd) == 0);
+    config_path = path;
+    expect_exit(enter(as(NULL, CONFIG_SANDBOX_ON), become_nobody, read_other_file), 0);
+    expect_exit(enter(as(NULL, CONFIG_SANDBOX_ON), become_nobody, read_replaced_file), 0);
+    config_path = NULL;
+    struct config config = as(NULL, CONFIG_SANDBOX_ON);
+    config.users_file = path;
+    expect_exit(enter(config, become_nobody, read_replaced_file), 0);
+    if (is_root() && have_landlock()) { /* to whom the folder would give too much */
+        config.run.user = (char *)(uintptr_t) "root";
+        expect_exit(enter(config, NULL, read_other_file), 0);
+        expect_exit(enter(config, NULL, read_replaced_file), EACCES);
+    }
+    unlink(fresh);
+}
+
 static void row_52_not_even_root_reads_the_passwords(void **state)
 {
     (void)state;
@@ -560,6 +592,7 @@ int main(void)
         cmocka_unit_test(a_mark_that_cannot_be_set_is_an_error),
         cmocka_unit_test(it_still_dies_with_whoever_started_it),
         cmocka_unit_test(other_files_are_out_of_reach),
+        cmocka_unit_test(what_a_reload_reads_stays),
         cmocka_unit_test(files_that_are_read_again_stay),
         cmocka_unit_test(row_52_not_even_root_reads_the_passwords),
 #ifdef SANDBOX_HAS_CALLS

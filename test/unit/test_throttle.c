@@ -53,6 +53,23 @@ static void time_makes_up_for_failures(void **state)
     throttle_free(throttle);
 }
 
+static void another_limit_counts_from_then_on(void **state)
+{
+    (void)state;
+    struct throttle *throttle = throttle_new(1);
+    fails(throttle, "192.0.2.1", 1000, 3);
+    assert_true(blocks(throttle, "192.0.2.1", 1000));
+    throttle_set(throttle, 0);
+    assert_false(blocks(throttle, "192.0.2.1", 1000));
+    throttle_set(throttle, 2);
+    assert_true(blocks(throttle, "192.0.2.1", 1000)); /* what has failed stays so */
+    fails(throttle, "192.0.2.2", 1000, 1);
+    assert_false(blocks(throttle, "192.0.2.2", 1000));
+    fails(throttle, "192.0.2.2", 1000, 1);
+    assert_true(blocks(throttle, "192.0.2.2", 1000));
+    throttle_free(throttle);
+}
+
 static void a_subscriber_is_one(void **state)
 {
     (void)state;
@@ -105,8 +122,11 @@ static void the_table_is_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(so_many_are_free),     cmocka_unit_test(time_makes_up_for_failures),
-        cmocka_unit_test(a_subscriber_is_one),  cmocka_unit_test(off_is_off),
+        cmocka_unit_test(so_many_are_free),
+        cmocka_unit_test(time_makes_up_for_failures),
+        cmocka_unit_test(another_limit_counts_from_then_on),
+        cmocka_unit_test(a_subscriber_is_one),
+        cmocka_unit_test(off_is_off),
         cmocka_unit_test(the_table_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,53 @@
+#include "conf/changes.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/schema.h"
+
+static char *text_of(const struct schema_row *row, const struct config *config)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    if (!out)
+        return NULL;
+    schema_format(row, (const char *)config + row->offset, out);
+    fclose(out);
+    return text;
+}
+
+static bool differs(const struct schema_row *row, const struct config *a, const struct config *b)
+{
+    char *text_a = text_of(row, a), *text_b = text_of(row, b);
+    bool differ = !text_a || !text_b || strcmp(text_a, text_b) != 0;
+    free(text_a);
+    free(text_b);
+    return differ;
+}
+
+static void name_rows(const struct schema_row *rows, const char *group, const struct config *a, const struct config *b,
+                      FILE *out)
+{
+    for (; rows->key; rows++) {
+        if (rows->kind == SCHEMA_GROUP)
+            name_rows(rows->rows, rows->key, a, b, out);
+        else if (rows->at_start && differs(rows, a, b))
+            fprintf(out, "%s%s%s%s", ftell(out) > 0 ? ", " : "", group, *group ? "." : "", rows->key);
+    }
+}
+
+char *changes_at_start(const struct config *running, const struct config *fresh)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    if (!out)
+        return NULL;
+    name_rows(schema, "", running, fresh, out);
+    fclose(out);
+    if (size > 0)
+        return text;
+    free(text);
+    return NULL;
+}

@@ -1,0 +1,251 @@
+#include "daemon/reload.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LOG_MODULE "reload"
+#include "base/log.h"
+#include "base/util.h"
+#include "conf/changes.h"
+#include "daemon/advertise.h"
+#include "daemon/sandbox.h"
+#include "daemon/worker.h"
+#include "policy/snapshot.h"
+
+struct reload {
+    const char *path;
+    struct inbox *inbox;
+    struct snapshot *started, *in_force;
+    struct snapshot *fresh; /* NULL: no reload is under way */
+    bool again;             /* another one was asked for meanwhile */
+    size_t worker_count, left;
+    int *opened; /* for each worker, one for each listener: see struct worker_change */
+    struct change {
+        struct worker_change change;
+        struct reload *reload;
+    } changes[];
+};
+
+/* ---- reading ---- */
+
+/* Line by line; frees the text. */
+static void log_text(enum log_level level, char *text)
+{
+    char *rest = text, *line;
+    while (rest && (line = strsep(&rest, "\n")))
+        if (*line)
+            LOG_AT(level, "%s", line);
+    free(text);
+}
+
+/* What was read as root at the start may be out of reach for who this process is by now. */
+static bool is_readable(const char *path)
+{
+    return !path || access(path, R_OK) == 0;
+}
+
+static void warn_unreadable(const char *path)
+{
+    int error = errno;
+    log_warning("%s cannot be read again as user id %u, group id %u: %s. For SIGHUP to work, give it and its folder to "
+                "that group (chgrp, chmod g+rX; see run.group)",
+                path, (unsigned)geteuid(), (unsigned)getegid(), strerror(error));
+}
+
+/* A pipe, as of a shell's <(...), could be read once, and would be waited for now. */
+static bool is_pipe(const char *path)
+{
+    struct stat status;
+    bool pipe = stat(path, &status) == 0 && !S_ISREG(status.st_mode);
+    if (pipe)
+        log_error("%s is not a regular file: it cannot be read again", path);
+    return pipe;
+}
+
+static struct config *load(const char *path)
+{
+    char *errors, *warnings;
+    if (is_pipe(path))
+        return NULL;
+    struct config *config = config_load(path, &errors, &warnings);
+    log_text(LOG_LEVEL_WARNING, warnings);
+    log_text(LOG_LEVEL_ERROR, errors);
+    if (!config && !is_readable(path))
+        warn_unreadable(path);
+    return config;
+}
+
+/* ---- listeners ---- */
+
+static bool listens_on(const struct config *config, const union netaddr *address)
+{
+    for (size_t i = 0; i < config->listen_count; i++)
+        if (netaddr_equal(&config->listen[i].address, address))
+            return true;
+    return false;
+}
+
+static void close_listeners(struct reload *reload, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (reload->opened[i] >= 0)
+            close(reload->opened[i]);
+    free(reload->opened);
+    reload->opened = NULL;
+}
+
+/* Opens what is new, for every worker, while nothing has changed yet. */
+static bool open_listeners(struct reload *reload, const struct config *config)
+{
+    size_t opened = 0;
+    reload->opened = calloc(reload->worker_count * config->listen_count, sizeof(int));
+    if (!reload->opened)
+        return false;
+    for (size_t worker = 0; worker < reload->worker_count; worker++) {
+        for (size_t i = 0; i < config->listen_count; i++) {
+            const struct config_listener *listener = &config->listen[i];
+            int fd = -1;
+            if (!listens_on(reload->in_force->config, &listener->address) && (fd = worker_listen(listener)) < 0) {
+                close_listeners(reload, opened);
+                return false;
+            }
+            reload->opened[opened++] = fd;
+        }
+    }
+    return true;
+}
+
+static void log_listeners(const char *what, const struct config *config, const struct config *other)
+{
+    for (size_t i = 0; i < config->listen_count; i++) {
+        char text[NETADDR_TEXT_MAX];
+        if (!listens_on(other, &config->listen[i].address))
+            log_info("%s %s", what, netaddr_format(&config->listen[i].address, text));
+    }
+}
+
+/* ---- the change ---- */
+
+static void finish(struct reload *reload)
+{
+    const struct config *before = reload->in_force->config, *now = reload->fresh->config;
+    log_listeners("listening on", now, before);
+    log_listeners("no longer listening on", before, now);
+    char *waiting = changes_at_start(reload->started->config, now);
+    log_info("configuration reloaded%s%s", waiting ? "; these changes take effect at the next start: " : "",
+             waiting ? waiting : "");
+    free(waiting);
+    free(reload->opened);
+    reload->opened = NULL;
+    snapshot_release(reload->in_force);
+    reload->in_force = reload->fresh;
+    reload->fresh = NULL;
+}
+
+static void on_changed(struct inbox_item *item)
+{
+    struct reload *reload = container_of(item, struct change, change.item)->reload;
+    if (--reload->left > 0)
+        return;
+    finish(reload);
+    if (!reload->again)
+        return;
+    reload->again = false;
+    reload_begin(reload);
+}
+
+/* On the worker's thread. */
+static void hand_back(struct worker_change *change)
+{
+    struct reload *reload = container_of(change, struct change, change)->reload;
+    change->item.run = on_changed;
+    inbox_post(reload->inbox, &change->item);
+}
+
+static void change_workers(struct reload *reload)
+{
+    const struct config *config = reload->fresh->config;
+    log_set_level(config->log.level);
+    reload->left = reload->worker_count;
+    for (size_t i = 0; i < reload->worker_count; i++) {
+        struct worker_change *change = &reload->changes[i].change;
+        change->snapshot = reload->fresh;
+        change->opened = &reload->opened[i * config->listen_count];
+        worker_change(change);
+    }
+}
+
+static bool prepare(struct reload *reload)
+{
+    struct config *config = load(reload->path);
+    if (!config)
+        return false;
+    reload->fresh = snapshot_new(config);
+    if (!reload->fresh) {
+        log_error("out of memory");
+        config_free(config);
+        return false;
+    }
+    if (sandbox_permits(config) && advertise_find(reload->fresh) && open_listeners(reload, config))
+        return true;
+    snapshot_release(reload->fresh);
+    reload->fresh = NULL;
+    return false;
+}
+
+void reload_begin(struct reload *reload)
+{
+    if (!reload->path)
+        log_warning("SIGHUP: there is no configuration file to read (-c)");
+    else if (reload->fresh)
+        reload->again = true;
+    else if (prepare(reload))
+        change_workers(reload);
+    else
+        log_error("configuration not reloaded: the one of before stays in force");
+}
+
+/* ---- life ---- */
+
+static void check_readable(const struct reload *reload)
+{
+    const char *const paths[] = {reload->path, reload->started->config->users_file};
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++)
+        if (!is_readable(paths[i]))
+            warn_unreadable(paths[i]);
+}
+
+struct reload *reload_new(struct event_base *base, const char *path, struct snapshot *snapshot, struct worker **workers,
+                          size_t worker_count)
+{
+    struct reload *reload = calloc(1, sizeof(*reload) + worker_count * sizeof(struct change));
+    struct inbox *inbox = reload ? inbox_new(base) : NULL;
+    if (!inbox) {
+        free(reload);
+        return NULL;
+    }
+    reload->path = path;
+    reload->inbox = inbox;
+    reload->started = snapshot_hold(snapshot);
+    reload->in_force = snapshot_hold(snapshot);
+    reload->worker_count = worker_count;
+    for (size_t i = 0; i < worker_count; i++)
+        reload->changes[i] = (struct change){.change = {.worker = workers[i], .done = hand_back}, .reload = reload};
+    check_readable(reload);
+    return reload;
+}
+
+void reload_free(struct reload *reload)
+{
+    if (!reload)
+        return;
+    reload->path = NULL; /* nothing begins any more */
+    reload->again = false;
+    inbox_free(reload->inbox);
+    snapshot_release(reload->started);
+    snapshot_release(reload->in_force);
+    free(reload);
+}

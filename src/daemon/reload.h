@@ -1,0 +1,26 @@
+/*
+ * Reads the configuration again while the server runs. A file that is wrong changes nothing; one that is fine becomes
+ * the snapshot in force for each worker in turn. On the main thread.
+ */
+#ifndef CONESOCKS_DAEMON_RELOAD_H
+#define CONESOCKS_DAEMON_RELOAD_H
+
+#include <stddef.h>
+
+struct event_base;
+struct reload;
+struct snapshot;
+struct worker;
+
+/* `path` is absolute, or NULL when there is no file; the workers have begun with `snapshot`. They, the path and the
+ * base outlive it, but for worker_stop(). What cannot be read again, as the user that this process is by now, is said
+ * in the log. NULL: no memory or descriptors (errno). */
+struct reload *reload_new(struct event_base *base, const char *path, struct snapshot *snapshot, struct worker **workers,
+                          size_t worker_count);
+/* Tells its outcome in the log, once it is in force for every worker. While another one is under way: right after it.
+ */
+void reload_begin(struct reload *reload);
+/* After the workers were stopped. NULL is fine. */
+void reload_free(struct reload *reload);
+
+#endif

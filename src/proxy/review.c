@@ -1,0 +1,48 @@
+#include "proxy/review.h"
+
+#include "net/sock.h"
+#include "proxy/assoc.h"
+#include "proxy/stream.h"
+
+#define NO_LONGER "no longer allowed by the configuration: "
+
+/* How closely a listener fits the address that a connection came to; 0: not at all. "::" takes IPv4 as well. */
+static int fits(const union netaddr *listener, const union netaddr *local)
+{
+    if (netaddr_equal(listener, local))
+        return 3;
+    if (!netaddr_is_any(listener) || netaddr_port(listener) != netaddr_port(local))
+        return 0;
+    return listener->sa.sa_family == local->sa.sa_family ? 2 : listener->sa.sa_family == AF_INET6;
+}
+
+/* Whether who comes to `local` now has to log in. A listener that is gone asks for nothing. */
+static bool needs_login(const struct config *config, const union netaddr *local)
+{
+    int closest = 0;
+    bool needed = false;
+    for (size_t i = 0; i < config->listen_count; i++) {
+        int fit = fits(&config->listen[i].address, local);
+        if (fit <= closest)
+            continue;
+        closest = fit;
+        needed = config->listen[i].need_password;
+    }
+    return needed;
+}
+
+const char *review(struct env *env, const struct snapshot *before, const struct reviewed *session)
+{
+    const union netaddr local = sock_local(session->fd);
+    if (session->user && !users_agree(&before->users, &env->snapshot->users, session->user))
+        return NO_LONGER "its user is gone, or has another password";
+    if (!session->user && !session->logs_in && needs_login(env->config, &local))
+        return NO_LONGER "this listener asks for a login";
+    if (session->assoc && !env->config->udp.enabled)
+        return NO_LONGER "UDP is off (udp.enabled)";
+    if (session->assoc && !assoc_review(session->assoc, session->user))
+        return NO_LONGER "the rules leave this association no destination";
+    if (session->stream && !stream_review(session->stream, session->user))
+        return NO_LONGER "its destination is denied";
+    return NULL;
+}

@@ -1,0 +1,474 @@
+"""SIGHUP: another configuration while clients are served. Those that it forbids end, all others notice nothing."""
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+import servers
+import socks5
+from conftest import ALICE, LISTEN, USERS, lan_config
+from daemon import PROGRAM, wait_until
+from netns import INET1_OTHER_V4, INET1_V4, INET2_V4, PROXY_V4
+from socks5 import Association
+
+PROGRAM_BYTES = Path(PROGRAM).read_bytes()
+SANITIZED = b"__sanitizer" in PROGRAM_BYTES or b"__tsan_init" in PROGRAM_BYTES
+OTHER_USERS = int(Path("/proc/self/uid_map").read_text(encoding="ascii").split()[2]) > 1
+NO_INET2 = {"rules": [{"action": "deny", "to": [f"{INET2_V4}/32"]}]}
+BROKEN = "listen: [{port: 1080}]\nrules:\n  - {action: perhaps}\nworkers: 2x\n"
+WITH_LOGIN = [{"address": entry["address"], "port": entry["port"]} for entry in LISTEN]
+BOB = {"name": "bob", "password": USERS[0]["password"]}
+MORE = {"address": PROXY_V4, "port": 1090, "auth": "none", "open": True}  # another listener
+OTHER_HASH = "$6$rounds=1000$othersalt$" + "x" * 86
+
+
+@pytest.fixture
+def folder():
+    """One that the user whom root becomes can read, unlike pytest's."""
+    path = Path(tempfile.mkdtemp(prefix="conesocks-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def serve(folder, start):
+    """start(), with its files in that folder."""
+    return lambda config=(), **options: start(config, folder=folder, **options)
+
+
+@pytest.fixture
+def echo(net):
+    """A TCP server that gives back what comes."""
+    def serve(sock):
+        with sock:
+            while data := sock.recv(65536):
+                sock.sendall(data)
+
+    def loop():
+        while True:
+            try:
+                sock = listener.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=contextless(serve), args=(sock,), daemon=True).start()
+
+    listener = net.inet1.listen(INET1_V4, timeout=None)
+    with servers.serving(loop, listener):
+        yield listener.getsockname()
+
+
+def contextless(serve):
+    """A connection that is reset is no failure of the server's."""
+    def run(sock):
+        try:
+            serve(sock)
+        except OSError:
+            pass
+    return run
+
+
+def talk(sock, data=b"hello"):
+    sock.sendall(data)
+    return socks5.recv_exact(sock, len(data)) == data
+
+
+def ended(sock):
+    """Reset, or closed; what the test sends before it notices is lost."""
+    sock.settimeout(5)
+    return socks5.recv_all(sock) == b""
+
+
+# ---- rules ----
+
+def test_row27_datagrams_obey_from_the_next_one_on(net, serve, lan):
+    """One association, two destinations: the denied one is dropped at once, the other keeps every datagram and its port."""
+    proxy = serve()
+    allowed, denied = net.inet1.udp(INET1_V4), net.inet2.udp(INET2_V4)
+    association = Association(net.client, lan)
+    external = association.external(denied)
+    assert association.alive(allowed, 20) and association.alive(denied, 20)
+    assert proxy.reload(lan_config(NO_INET2))
+    for _ in range(10):
+        association.send(denied.getsockname(), b"no more")
+    assert association.alive(allowed, 20)  # so those before have been looked at
+    assert proxy.dropped("refused") == 10
+    denied.settimeout(0.1)
+    with pytest.raises(socket.timeout):
+        denied.recvfrom(1)
+    assert proxy.reload(lan_config())
+    denied.settimeout(5)
+    assert association.alive(denied, 20) and association.external(denied) == external
+
+
+def test_row27_associations_without_any_destination_end(net, serve, lan):
+    proxy = serve()
+    association, other = Association(net.client, lan), Association(net.neighbour, lan, source="10.77.0.3")
+    assert proxy.reload(lan_config({"rules": [{"action": "deny", "from": ["10.77.0.2"], "command": ["udp"]}]}))
+    assert ended(association.control)
+    assert "no longer allowed by the configuration" in proxy.session(command="udp")["why"]
+    assert other.alive(net.inet1.udp(INET1_V4), 20)
+    assert proxy.reload(lan_config({"udp": {"enabled": False}}))
+    assert ended(other.control)
+    wait_until(lambda: any("udp.enabled" in row["why"] for row in proxy.sessions(command="udp")), "its record")
+
+
+def test_row27_streams_to_what_is_now_denied_end(net, serve, lan, echo):
+    """By the address in use and by the name asked for; a stream elsewhere keeps every byte."""
+    listener = net.inet2.listen(INET2_V4)
+    with servers.Dns(net.inet1, INET1_V4, {"a.test": [INET1_V4], "b.test": [INET1_V4]}) as dns:
+        config = {"dns": {"servers": [dns.address]}}
+        proxy = serve(config, leaves_lookups=True)
+        by_address, _ = socks5.connect(net.client, lan, listener.getsockname())
+        remote = listener.accept()[0]
+        by_name, _ = socks5.connect(net.client, lan, ("a.test", echo[1]))
+        other, _ = socks5.connect(net.client, lan, ("b.test", echo[1]))
+        assert talk(by_name) and talk(other)
+        assert proxy.reload(lan_config({**config, "rules": [{"action": "deny", "to": [f"{INET2_V4}/32", "a.test"]}]}))
+        assert ended(by_address) and ended(remote) and ended(by_name)
+        assert talk(other, servers.pattern(100000))
+        for destination in (f"{INET2_V4}:{listener.getsockname()[1]}", f"a.test:{echo[1]}"):
+            why = proxy.session(destination=destination)["why"]
+            assert why == "no longer allowed by the configuration: its destination is denied"
+        other.close()
+
+
+@pytest.fixture
+def hole(net):
+    """Nothing arrives at INET2 until it is filled."""
+    net.inet2.nft("table inet hole { chain input { type filter hook input priority 0; meta l4proto tcp drop; }; }")
+    filled = []
+
+    def fill():
+        net.inet2.nft("delete table inet hole")
+        filled.append(True)
+    yield fill
+    if not filled:
+        fill()
+
+
+@pytest.mark.parametrize("name", [None, "slow.test"])
+def test_row27_streams_on_their_way(net, serve, lan, hole, name):
+    """An address is refused at once; of a name, whatever address answers is looked at again."""
+    with servers.Dns(net.inet1, INET1_V4, {"slow.test": [INET2_V4]}) as dns:
+        config = {"dns": {"servers": [dns.address]}}
+        proxy = serve(config, leaves_lookups=True)
+        listener = net.inet2.listen(INET2_V4, 80)
+        sock = net.client.connect(None, lan, timeout=15)
+        socks5.negotiate(sock)
+        sock.sendall(socks5.request_message(socks5.CONNECT, (name or INET2_V4, 80)))
+        wait_until(lambda: net.proxy.run("ss", "-tnH", "state", "syn-sent").stdout, "the attempt")
+        assert proxy.reload(lan_config({**config, **NO_INET2}))
+        if name:
+            hole()
+        assert socks5.recv_reply(sock).code == 2
+        assert proxy.session(command="connect")["reply"] == "2"
+        if name:
+            assert ended(listener.accept()[0])
+
+
+# ---- users ----
+
+def log_in(net, lan, user="alice"):
+    return Association(net.client, lan, user=user, password=ALICE[1])
+
+
+def test_users_come_and_go(net, serve, lan):
+    """Who is gone, or has another password, is out; the others stay, and a newcomer comes in."""
+    peer = net.inet1.udp(INET1_V4)
+    proxy = serve({"listen": WITH_LOGIN, "users": [*USERS, BOB]})
+    alice, bob = log_in(net, lan), log_in(net, lan, "bob")
+    carol = {"name": "carol", "password": USERS[0]["password"]}
+    assert proxy.reload(lan_config({"listen": WITH_LOGIN, "users": [carol, *USERS]}))
+    assert ended(bob.control) and alice.alive(peer, 10)
+    assert proxy.session(user="bob")["why"].startswith("no longer allowed by the configuration: its user is gone")
+    with pytest.raises(AssertionError, match="login refused"):
+        log_in(net, lan, "bob")
+    assert log_in(net, lan, "carol").alive(peer, 5)
+    changed = {"name": "alice", "password": OTHER_HASH}
+    assert proxy.reload(lan_config({"listen": WITH_LOGIN, "users": [changed, carol]}))
+    assert ended(alice.control)
+    with pytest.raises(AssertionError, match="login refused"):
+        log_in(net, lan)  # not by a cache's leave either
+
+
+def test_users_file_is_read_again(net, serve, lan, folder):
+    users = folder / "users"
+    users.write_text(f"alice:{USERS[0]['password']}\n", encoding="ascii")
+    users.chmod(0o640)
+    if OTHER_USERS:
+        os.chown(users, 0, 65534)
+    config = {"listen": WITH_LOGIN, "users_file": str(users)}
+    proxy = serve(config)
+    alice = log_in(net, lan)
+    users.write_text(f"bob:{USERS[0]['password']}\n", encoding="ascii")
+    assert proxy.reload()
+    assert ended(alice.control)
+    log_in(net, lan, "bob").close()
+
+
+def test_a_handshake_goes_on(net, serve, lan):
+    """Half a login before the reload, the other half after; the password is checked against the new users."""
+    proxy = serve({"listen": WITH_LOGIN, "users": [*USERS, BOB]})
+    logins = {name: socks5.login_message(name, ALICE[1]) for name in ("alice", "bob")}
+    socks = {name: net.client.connect(None, lan) for name in logins}
+    for name, sock in socks.items():
+        sock.sendall(b"\5\1\2" + logins[name][:4])
+        assert socks5.recv_exact(sock, 2) == b"\5\2"
+    assert proxy.reload(lan_config({"listen": WITH_LOGIN, "users": USERS}))
+    for name, sock in socks.items():
+        sock.sendall(logins[name][4:])
+        assert socks5.recv_exact(sock, 2) == (b"\1\0" if name == "alice" else b"\1\1")
+        sock.close()
+
+
+def test_a_login_becomes_necessary(net, serve, lan):
+    proxy = serve({"users": [BOB]})
+    association = Association(net.client, lan)
+    assert proxy.reload(lan_config({"listen": WITH_LOGIN, "users": [BOB]}))
+    assert ended(association.control)
+    assert "asks for a login" in proxy.session(command="udp")["why"]
+    log_in(net, lan, "bob").close()
+
+
+# ---- what is wrong, and what has to wait ----
+
+def test_row55_a_broken_file_changes_nothing(net, serve, lan):
+    proxy = serve(NO_INET2)
+    association, peer = Association(net.client, lan), net.inet1.udp(INET1_V4)
+    assert not proxy.reload(BROKEN)
+    for where in ("3:14: rules[0].action: ", "4:10: workers: "):
+        proxy.wait_log(f"error: reload: {proxy.config_path}:{where}".replace("[", r"\[").replace("]", r"\]"))
+    proxy.wait_log("configuration not reloaded: the one of before stays in force")
+    assert association.alive(peer, 10)
+    assert socks5.connect(net.client, lan, (INET2_V4, 80))[1].code == 2
+    proxy.config_path.unlink()
+    assert not proxy.reload()
+    proxy.wait_log("No such file")
+    os.mkfifo(proxy.config_path)
+    assert not proxy.reload()
+    proxy.wait_log("is not a regular file")
+    assert association.alive(peer, 10)
+
+
+def test_without_a_file_there_is_nothing_to_reload(start, net):
+    proxy = start(None)
+    proxy.process.send_signal(signal.SIGHUP)
+    proxy.wait_log("SIGHUP: there is no configuration file")
+
+
+def test_what_waits_for_the_next_start_is_named(serve):
+    proxy = serve()
+    assert proxy.reload(lan_config({"workers": 3, "run": {"sandbox": "off"}, "timeouts": {"connect": "3s"}}))
+    proxy.wait_log("configuration reloaded; these changes take effect at the next start: workers, run.sandbox$")
+    assert proxy.reload(lan_config())
+    proxy.wait_log("configuration reloaded$")
+
+
+def connects(net, port):
+    try:
+        return net.client.connect(None, (PROXY_V4, port))
+    except ConnectionRefusedError:
+        return None
+
+
+def test_log_level(net, serve):
+    """What is said of a reload is as loud as the new file wants it."""
+    proxy = serve()
+    proxy.configure(lan_config({"listen": [*LISTEN, MORE], "log": {"level": "error"}}))
+    proxy.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: connects(net, 1090), "the new listener")
+    assert not proxy.reload(BROKEN)
+    assert "1090" not in proxy.log and "configuration reloaded" not in proxy.log
+    assert proxy.reload(lan_config())
+
+
+# ---- listeners and the resolver ----
+
+def test_listeners_come_and_go(net, serve, lan):
+    """Sessions outlive the listener that they came by."""
+    peer = net.inet1.udp(INET1_V4)
+    proxy = serve()
+    first = Association(net.client, lan)
+    assert proxy.reload(lan_config({"listen": [MORE]}))
+    proxy.wait_log(r"reload: listening on 10\.77\.0\.1:1090")
+    proxy.wait_log(r"reload: no longer listening on 10\.77\.0\.1:1080")
+    for _ in range(20):  # whichever worker gets it
+        Association(net.client, (PROXY_V4, 1090)).close()
+    with pytest.raises(ConnectionRefusedError):
+        net.client.connect(None, lan)
+    assert first.alive(peer, 10)
+    assert proxy.reload(lan_config({"listen": [*LISTEN, MORE]}))
+    for port in (1080, 1090):
+        assert Association(net.client, (PROXY_V4, port)).alive(peer, 2)
+    assert proxy.reload(lan_config())
+
+
+@pytest.mark.parametrize("port, why", [(2000, "Address already in use"), (81, "Permission denied")])
+def test_a_listener_that_cannot_be_opened_changes_nothing(net, serve, lan, port, why):
+    taken = net.proxy.listen(PROXY_V4, 2000)
+    proxy = serve()
+    association = Association(net.client, lan)
+    assert not proxy.reload(lan_config({"listen": [MORE, {**MORE, "port": port}], **NO_INET2}))
+    proxy.wait_log(f"cannot listen on {PROXY_V4}:{port}: {why}")
+    assert association.alive(net.inet2.udp(INET2_V4), 10)
+    with pytest.raises(ConnectionRefusedError):
+        net.client.connect(None, (PROXY_V4, 1090))
+    taken.close()
+
+
+def test_a_capability_that_was_given_up_changes_nothing(net, serve, lan):
+    proxy = serve()
+    assert not proxy.reload(lan_config({"outbound": {"mark": 7}, **NO_INET2}))
+    assert Association(net.client, lan).alive(net.inet2.udp(INET2_V4), 5)
+
+
+def test_other_name_servers_answer_what_is_under_way(net, serve, lan, echo):
+    """The lookup waits for one that never answers; the next one does."""
+    with servers.Dns(net.inet1, INET1_OTHER_V4, {"name.test": None}) as mute, \
+            servers.Dns(net.inet2, INET2_V4, {"name.test": [INET1_V4]}) as able:
+        config = {"dns": {"servers": [mute.address], "timeout": "30s"}, "workers": 1}
+        proxy = serve(config, leaves_lookups=True)
+        sock = net.client.connect(None, lan, timeout=10)
+        socks5.negotiate(sock)
+        sock.sendall(socks5.request_message(socks5.CONNECT, ("name.test", echo[1])))
+        wait_until(lambda: mute.asked, "the question")
+        assert proxy.reload(lan_config({**config, "dns": {"servers": [able.address], "timeout": "30s"}}))
+        assert socks5.recv_reply(sock).code == 0 and talk(sock)
+        sock.close()
+
+
+# ---- the sandbox ----
+
+@pytest.mark.skipif(not OTHER_USERS, reason="who stays root reads the file as it was at the start")
+def test_a_replaced_file_is_read_by_the_unprivileged_user(net, serve, lan, folder):
+    """Editors rename a new file over the old one. It has begun as root and is nobody by now."""
+    proxy = serve()
+    assert "cannot be read again" not in proxy.log
+    fresh = folder / "fresh"
+    for number in range(3):
+        fresh.write_text('{"listen": [{"address": "%s", "auth": "none", "open": true}], "rules": [%s]}' %
+                         (PROXY_V4, '{"action": "deny", "to": ["%s/32"]}' % INET2_V4 if number % 2 == 0 else ""),
+                         encoding="ascii")
+        fresh.rename(proxy.config_path)
+        assert proxy.reload()
+        code = socks5.connect(net.client, lan, (INET2_V4, 80))[1].code
+        assert code == (2 if number % 2 == 0 else 5)
+
+
+@pytest.mark.skipif(not OTHER_USERS, reason="root of this user namespace becomes nobody else")
+def test_what_the_unprivileged_user_cannot_read_is_said_early(net, serve, lan, folder):
+    folder.chmod(0o700)
+    proxy = serve()
+    proxy.wait_log(f"warning: reload: {proxy.config_path} cannot be read again as user id 65534.*chgrp")
+    assert not proxy.reload()
+    proxy.wait_log(f"error: reload: {proxy.config_path}: .*Permission denied")
+    assert Association(net.client, lan).alive(net.inet1.udp(INET1_V4), 5)
+
+
+def test_a_daemon_finds_its_file_again(net, folder):
+    """It was named from the working directory, which a daemon leaves."""
+    path, pid_file = folder / "lan.yaml", folder / "pid"
+    text = "listen: [{address: %s, port: %d, auth: none, open: true}]\nrun: {pid_file: %s}\n"
+    path.write_text(text % (PROXY_V4, 1080, pid_file), encoding="ascii")
+    assert net.proxy.run(PROGRAM, "-d", "-c", path.name, cwd=folder).returncode == 0
+    pid = int(pid_file.read_text(encoding="ascii"))
+    path.write_text(text % (PROXY_V4, 1090, pid_file), encoding="ascii")
+    os.kill(pid, signal.SIGHUP)
+    try:
+        wait_until(lambda: connects(net, 1090), "the new listener")
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not pid_file.exists() or not pid_file.read_text(encoding="ascii"), "its end")
+
+
+# ---- under load ----
+
+class Load:
+    """Runs step() in a thread until the block ends; what it raises fails the test."""
+
+    def __init__(self, step):
+        self.step, self.steps, self.failure, self.over = step, 0, None, threading.Event()
+        self.thread = threading.Thread(target=self.loop)
+
+    def loop(self):
+        try:
+            while not self.over.is_set():
+                assert self.step()
+                self.steps += 1
+        except BaseException as failure:  # pylint: disable=broad-except
+            self.failure = failure
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+        assert self.failure is None, repr(self.failure)
+
+
+def resident_kib(proxy):
+    lines = Path(f"/proc/{proxy.pid}/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+
+
+def test_logins_while_users_change(net, serve, lan):
+    """A password is checked against the users of the moment: who stays always comes in, who comes and goes may not."""
+    staying, coming = ({"listen": WITH_LOGIN, "users": users, "timeouts": {"login_cache": "off"}}
+                       for users in (USERS, [BOB, *USERS]))
+    proxy = serve(staying)
+    outcomes = set()
+
+    def try_bob():
+        with net.neighbour.connect(None, lan) as sock:
+            sock.sendall(b"\5\1\2" + socks5.login_message("bob", ALICE[1]))
+            sock.shutdown(socket.SHUT_WR)
+            outcomes.add(socks5.recv_all(sock))
+        return True
+
+    def try_alice():
+        with net.client.connect(None, lan) as sock:
+            socks5.negotiate(sock, *ALICE)
+        return True
+
+    with Load(try_alice) as alice, Load(try_bob) as bob:
+        for number in range(40):
+            assert proxy.reload(lan_config(coming if number % 2 == 0 else staying))
+        wait_until(lambda: alice.steps > 20 and bob.steps > 20, "logins")
+    assert outcomes <= {b"\5\2\1\0", b"\5\2\1\1", b"\5\2"}
+
+
+def test_row27_row55_a_thousand_reloads_under_load(net, serve, lan, echo):
+    """Every other file is broken. Nobody loses a datagram, a byte or a connection, and nothing is left behind."""
+    reloads = 150 if SANITIZED else 1000
+    users = [{"name": f"user{number}", "password": USERS[0]["password"]} for number in range(50)]
+    rules = [{"action": "deny", "to": [f"192.0.{number // 250}.{number % 250}/32"]} for number in range(300)]
+    configs = [lan_config({"users": users, "rules": rules, "log": {"level": "info"}}),
+               lan_config({"users": users[:40], "rules": rules[::2], "timeouts": {"connect": "9s"}})]
+    proxy = serve(configs[0])
+    peer = net.inet1.udp(INET1_V4)
+    associations = [Association(net.client, lan) for _ in range(4)]
+    streams = [socks5.connect(net.client, lan, echo)[0] for _ in range(2)]
+    data = servers.pattern(200000)
+    failed = []
+    with Load(lambda: all(each.alive(peer, 1) for each in associations)) as datagrams, \
+            Load(lambda: all(talk(sock, data[:20000]) for sock in streams)) as bytes_:
+        for number in range(reloads):
+            good = number % 2 == 0
+            if proxy.reload(configs[number // 2 % 2] if good else BROKEN) != good:
+                failed.append(number)
+            if number == reloads // 5:
+                resident, descriptors = resident_kib(proxy), len(proxy.descriptors())
+        assert datagrams.steps > 0 and bytes_.steps > 0
+        assert failed == []
+        assert len(proxy.descriptors()) == descriptors
+        assert SANITIZED or resident_kib(proxy) <= resident + 1024
+    for each in associations:
+        assert each.alive(peer, 5)
+    assert not proxy.sessions(command="udp") and not proxy.sessions(command="connect")
