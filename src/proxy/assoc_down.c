@@ -1,0 +1,59 @@
+/* From the internet to the client. */
+#include "proxy/address.h"
+#include "proxy/assoc_impl.h"
+#include "proxy/filter.h"
+
+static void flush_down(struct assoc *assoc)
+{
+    struct env *env = assoc->env;
+    struct dgram_tally tally = {0};
+    if (env->to_client.count)
+        dgram_io_send(env->dgrams, &assoc->client, &env->to_client, &tally);
+    assoc->flow.down_datagrams += tally.datagrams;
+    assoc->flow.down_bytes += tally.bytes;
+    metrics_add(&env->metrics.udp_down_datagrams_total, tally.datagrams);
+    metrics_add(&env->metrics.udp_down_bytes_total, tally.bytes);
+    assoc_count_losses(assoc, &tally);
+}
+
+static void take_from_external(struct assoc *assoc, const struct dgram_run *run)
+{
+    struct dgram_batch *batch = &assoc->env->to_client;
+    if (assoc->flow.client.sa.sa_family == AF_UNSPEC) {
+        assoc_drop(assoc, DROP_NO_CLIENT, run->count);
+        return;
+    }
+    if (assoc->filter && !filter_admits(assoc->filter, &run->peer)) {
+        assoc_drop(assoc, DROP_FILTERED, run->count);
+        return;
+    }
+    if (batch->count == DGRAM_BATCH_MAX)
+        flush_down(assoc);
+    struct dgram_run *out = &batch->runs[batch->count];
+    *out = *run;
+    if (!assoc_within_rates(assoc, RATES_DOWN, out))
+        return;
+    const struct socks5_udp_header header = {.destination = address_to_wire(&run->peer)};
+    out->header_len = (uint8_t)socks5_udp_header_encode(out->header, sizeof(out->header), &header);
+    if (run->seg + out->header_len > DGRAM_PAYLOAD_MAX) {
+        assoc_drop(assoc, DROP_OVERSIZE, out->count);
+        return;
+    }
+    out->peer = assoc->connected ? (union netaddr){0} : assoc->flow.client;
+    batch->count++;
+}
+
+void assoc_on_external(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct external *external = arg;
+    struct assoc *assoc = external->assoc;
+    struct env *env = assoc->env;
+    size_t count = dgram_io_recv(env->dgrams, &external->socket, env->received, RECEIVE_MAX);
+    for (size_t i = 0; i < count; i++)
+        take_from_external(assoc, &env->received[i]);
+    /* What was dropped is no traffic: strangers could keep an association that nobody uses. */
+    if (env->to_client.count)
+        assoc->flow.last_down_ms = env_now(env);
+    flush_down(assoc);
+}

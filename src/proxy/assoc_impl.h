@@ -1,0 +1,68 @@
+/*
+ * What an association is, to assoc.c, which begins and ends one, and to the two ways that datagrams take through it:
+ *
+ * up:   the client's datagram -> is it the client's? -> strip the SOCKS5 header -> may it go there? -> external socket
+ * down: anybody's datagram -> may he answer? -> put the sender's address in front -> relay socket
+ *
+ * Both take runs as they come: what the kernel has joined stays joined, cut only where the destination changes. Buffers
+ * are the worker's; a datagram is neither copied nor allocated for, but for those that wait for a name.
+ */
+#ifndef CONESOCKS_PROXY_ASSOC_IMPL_H
+#define CONESOCKS_PROXY_ASSOC_IMPL_H
+
+#include <event2/event_struct.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "net/dgram_io.h"
+#include "policy/rates.h"
+#include "policy/rules.h"
+#include "proxy/assoc.h"
+#include "proxy/env.h"
+
+/* One event's share: a flood on one association waits its turn after this many datagrams. */
+#define RECEIVE_MAX 32
+
+struct filter;
+struct names;
+
+/* The socket that the internet sees, of one family. */
+struct external {
+    struct assoc *assoc;
+    struct dgram_socket socket;
+    struct event readable;
+};
+
+struct assoc {
+    struct env *env;
+    struct assoc_flow flow;
+    struct subject subject;
+    const char *user; /* NULL: no login */
+    struct dgram_socket client;
+    bool connected; /* the client's socket takes datagrams from flow.client only */
+    uint32_t mark;  /* of the external sockets */
+    struct event client_readable;
+    struct external *external[FAMILY_COUNT]; /* NULL: not opened yet */
+    uint64_t open_failed_ms[FAMILY_COUNT];
+    struct names *names;   /* NULL until the first name */
+    struct filter *filter; /* NULL: endpoint-independent */
+    struct rates *rates;   /* NULL: no limit */
+};
+
+/* ---- assoc.c ---- */
+
+/* Opens the external socket of a family. 0 or a negative errno. */
+int assoc_open_external(struct assoc *assoc, int family);
+/* Counts datagrams that go nowhere. */
+void assoc_drop(struct assoc *assoc, enum drop_reason reason, uint32_t count);
+/* Of a batch that was sent: what was not. */
+void assoc_count_losses(struct assoc *assoc, const struct dgram_tally *tally);
+/* Cuts a run to what may pass now. false: nothing is left of it. */
+bool assoc_within_rates(struct assoc *assoc, enum rates_way way, struct dgram_run *run);
+
+/* ---- the two ways: event callbacks of the sockets ---- */
+
+void assoc_on_client(evutil_socket_t fd, short what, void *assoc);
+void assoc_on_external(evutil_socket_t fd, short what, void *external);
+
+#endif

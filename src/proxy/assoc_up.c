@@ -1,0 +1,229 @@
+/* From the client to the internet. */
+#include <string.h>
+
+#include "net/sock.h"
+#include "proxy/address.h"
+#include "proxy/assoc_impl.h"
+#include "proxy/filter.h"
+#include "proxy/names.h"
+#include "proxy/permit.h"
+
+/* How soon an external socket that could not be opened is tried again. */
+#define REOPEN_AFTER_MS 1000
+
+/* ---- the client ---- */
+
+static void hold_client(struct assoc *assoc)
+{
+    assoc->connected = sock_udp_connect(assoc->client.fd, &assoc->flow.client) == 0;
+}
+
+static void learn_client(struct assoc *assoc, const union netaddr *peer, uint64_t now)
+{
+    assoc->flow.client = *peer;
+    assoc->flow.learned_ms = now;
+    assoc->connected = false;
+    /* While a hint names another port, that one may still speak up: see is_client(). */
+    if (assoc->flow.hint_port == 0 || assoc->flow.hint_port == netaddr_port(peer))
+        hold_client(assoc);
+    else
+        (void)sock_udp_disconnect(assoc->client.fd);
+}
+
+/* Whether a valid datagram from the client's host is the client's own. Its port is learned from the first and held;
+ * another port takes over when the hint named it, or when the client has been silent (its NAT may have rebound it). */
+static bool is_client(struct assoc *assoc, const union netaddr *peer, uint64_t now)
+{
+    const struct assoc_flow *flow = &assoc->flow;
+    uint64_t rebind_after = assoc->env->config->udp.rebind_after_ms;
+    uint16_t port = netaddr_port(peer);
+    bool known = flow->client.sa.sa_family != AF_UNSPEC;
+    if (known && port == netaddr_port(&flow->client)) {
+        bool hint_is_settled =
+            flow->hint_port == 0 || flow->hint_port == port || now - flow->learned_ms >= rebind_after;
+        if (!assoc->connected && hint_is_settled)
+            hold_client(assoc);
+        return true;
+    }
+    if (known && port != flow->hint_port && now - flow->last_up_ms < rebind_after)
+        return false;
+    learn_client(assoc, peer, now);
+    return true;
+}
+
+/* ---- to a destination ---- */
+
+static bool has_external(struct assoc *assoc, int family)
+{
+    int slot = family_index(family);
+    uint64_t failed_ms = assoc->open_failed_ms[slot];
+    if (assoc->external[slot])
+        return true;
+    if (failed_ms && env_now(assoc->env) - failed_ms < REOPEN_AFTER_MS)
+        return false;
+    return assoc_open_external(assoc, family) == 0;
+}
+
+static void flush_up(struct assoc *assoc)
+{
+    struct env *env = assoc->env;
+    struct dgram_tally tally = {0};
+    for (int slot = 0; slot < FAMILY_COUNT; slot++)
+        if (env->to_external[slot].count)
+            dgram_io_send(env->dgrams, &assoc->external[slot]->socket, &env->to_external[slot], &tally);
+    assoc->flow.up_datagrams += tally.datagrams;
+    assoc->flow.up_bytes += tally.bytes;
+    metrics_add(&env->metrics.udp_up_datagrams_total, tally.datagrams);
+    metrics_add(&env->metrics.udp_up_bytes_total, tally.bytes);
+    assoc_count_losses(assoc, &tally);
+}
+
+/* `name` is what the client asked for, NULL when that was the address. */
+static void send_up(struct assoc *assoc, const char *name, const union netaddr *to, const struct dgram_run *payloads)
+{
+    struct env *env = assoc->env;
+    if (netaddr_port(to) == 0) {
+        assoc_drop(assoc, DROP_BAD_DESTINATION, payloads->count);
+        return;
+    }
+    if (!permit(env, &assoc->subject, name, to, payloads->count, NULL)) {
+        assoc_drop(assoc, DROP_REFUSED, payloads->count);
+        return;
+    }
+    if (!has_external(assoc, to->sa.sa_family)) {
+        assoc_drop(assoc, DROP_NO_SOCKET, payloads->count);
+        return;
+    }
+    if (assoc->filter)
+        filter_permit(assoc->filter, to);
+    struct dgram_batch *batch = &env->to_external[family_index(to->sa.sa_family)];
+    if (batch->count == DGRAM_BATCH_MAX)
+        flush_up(assoc);
+    struct dgram_run *run = &batch->runs[batch->count++];
+    *run = *payloads;
+    run->peer = *to;
+}
+
+/* One datagram. */
+static struct dgram_run run_of_one(const uint8_t *payload, size_t len)
+{
+    return (struct dgram_run){.data = payload, .count = 1, .seg = (uint16_t)len, .last = (uint16_t)len};
+}
+
+static void deliver_named(void *arg, const char *name, const union netaddr *to, const uint8_t *payload, size_t len)
+{
+    const struct dgram_run run = run_of_one(payload, len);
+    send_up(arg, name, to, &run);
+}
+
+static void deliver_named_end(void *arg)
+{
+    flush_up(arg);
+}
+
+static void drop_named(void *arg, enum drop_reason reason, uint32_t count)
+{
+    assoc_drop(arg, reason, count);
+}
+
+static void send_up_by_name(struct assoc *assoc, const char *name, uint16_t port, const struct dgram_run *payloads)
+{
+    if (!permit_name(assoc->env, &assoc->subject, name, port, payloads->count)) {
+        assoc_drop(assoc, DROP_REFUSED, payloads->count);
+        return;
+    }
+    if (!assoc->names) {
+        const struct names_hooks hooks = {deliver_named, deliver_named_end, drop_named, assoc};
+        assoc->names = names_new(assoc->env, &assoc->flow.client_host, assoc->user, &hooks);
+    }
+    for (size_t i = 0; i < payloads->count; i++) {
+        const struct dgram_run one = run_of_one(dgram_run_at(payloads, i), dgram_run_len(payloads, i));
+        union netaddr to;
+        enum drop_reason reason = DROP_QUEUE_FULL;
+        enum names_verdict verdict = NAMES_DROPPED;
+        if (assoc->names)
+            verdict = names_route(assoc->names, name, port, one.data, one.seg, &to, &reason);
+        if (verdict == NAMES_KNOWN)
+            send_up(assoc, name, &to, &one);
+        else if (verdict == NAMES_DROPPED)
+            assoc_drop(assoc, reason, 1);
+    }
+}
+
+static void route_up(struct assoc *assoc, const struct socks5_addr *destination, const struct dgram_run *payloads)
+{
+    union netaddr to;
+    char name[NAME_TEXT_MAX];
+    switch (address_read(destination, &to, name)) {
+    case ADDRESS_IP:
+        send_up(assoc, NULL, &to, payloads);
+        break;
+    case ADDRESS_NAME:
+        send_up_by_name(assoc, name, destination->port, payloads);
+        break;
+    case ADDRESS_BAD:
+        assoc_drop(assoc, DROP_BAD_DESTINATION, payloads->count);
+        break;
+    }
+}
+
+/* ---- from the relay socket ---- */
+
+/* How many datagrams of a run, from the `first` on, start with the same `header_len` bytes. */
+static uint16_t count_same_header(const struct dgram_run *run, size_t first, size_t header_len)
+{
+    uint16_t same = 1;
+    while (first + same < run->count && dgram_run_len(run, first + same) >= header_len &&
+           memcmp(dgram_run_at(run, first + same), dgram_run_at(run, first), header_len) == 0)
+        same++;
+    return same;
+}
+
+/* Takes the `first` datagram of a run, and those after it that go to the same destination. Returns how many. */
+static uint16_t take_from_client(struct assoc *assoc, const struct dgram_run *run, size_t first, uint64_t now)
+{
+    const uint8_t *data = dgram_run_at(run, first);
+    struct socks5_udp_header header;
+    int decoded = socks5_udp_header_decode(data, dgram_run_len(run, first), &header);
+    if (decoded < 0 || header.fragment != 0) {
+        assoc_drop(assoc, decoded < 0 ? DROP_BAD_HEADER : DROP_FRAGMENT, 1);
+        return 1;
+    }
+    uint16_t header_len = (uint16_t)decoded;
+    uint16_t same = run->count == 1 ? 1 : count_same_header(run, first, header_len);
+    if (!is_client(assoc, &run->peer, now)) {
+        assoc_drop(assoc, DROP_OTHER_PORT, same);
+        return same;
+    }
+    assoc->flow.last_up_ms = now;
+    uint16_t last = (uint16_t)(dgram_run_len(run, first + same - 1u) - header_len);
+    struct dgram_run payloads = {
+        .data = data + header_len,
+        .count = same,
+        .seg = same == 1 ? last : (uint16_t)(run->seg - header_len),
+        .last = last,
+        .stride = run->stride,
+    };
+    if (assoc_within_rates(assoc, RATES_UP, &payloads))
+        route_up(assoc, &header.destination, &payloads);
+    return same;
+}
+
+void assoc_on_client(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct assoc *assoc = arg;
+    struct env *env = assoc->env;
+    uint64_t now = env_now(env);
+    size_t count = dgram_io_recv(env->dgrams, &assoc->client, env->received, RECEIVE_MAX);
+    for (size_t i = 0; i < count; i++) {
+        const struct dgram_run *run = &env->received[i];
+        if (!netaddr_equal_host(&run->peer, &assoc->flow.client_host)) {
+            assoc_drop(assoc, DROP_STRANGER, run->count);
+            continue;
+        }
+        for (size_t first = 0; first < run->count;)
+            first += take_from_client(assoc, run, first, now);
+    }
+    flush_up(assoc);
+}
