@@ -189,6 +189,7 @@ def test_row38_unresolvable_names(net, named, lan, peer):
     for _ in range(500):
         association.send(("silent.test", 9), b"x" * 1000)
     assert association.alive(peer)
+    wait_until(lambda: named.dropped("unresolved") >= 3, "the answer that there is no such name")
     association.close()
     row = named.session(command="udp")
     assert int(row.get("dropped_unresolved", 0)) >= 3
