@@ -46,14 +46,6 @@ static union netaddr resolve(const struct config *config, const char *name, int 
 
 /* ---- this host's own address ---- */
 
-static union netaddr default_route_address(int family)
-{
-    /* Connecting a UDP socket sends nothing; that this address is nobody's does not matter. */
-    union netaddr somewhere;
-    netaddr_parse(&somewhere, family == AF_INET ? "192.0.2.1" : "2001:db8::1", 9);
-    return sock_source_for(&somewhere);
-}
-
 static bool is_private(const union netaddr *address)
 {
     union netaddr canonical = netaddr_canonical(address);
@@ -79,7 +71,7 @@ static bool find_one(const struct config *config, const struct config_advertise 
 {
     *found = wanted->address;
     if (wanted->automatic) {
-        *found = default_route_address(family);
+        *found = sock_default_source(family);
         if (found->sa.sa_family == AF_UNSPEC)
             log_error("%s: auto: this host has no default route for it; expected one, or an address", key_of(family));
     } else if (wanted->name) {
@@ -111,7 +103,7 @@ static bool listens_beyond_loopback(const struct config *config, int family)
 static void warn_one(const struct config *config, int family, const union netaddr *advertised)
 {
     char text[NETADDR_TEXT_MAX];
-    union netaddr told = advertised->sa.sa_family == AF_UNSPEC ? default_route_address(family) : *advertised;
+    union netaddr told = advertised->sa.sa_family == AF_UNSPEC ? sock_default_source(family) : *advertised;
     if (!config->udp.enabled || told.sa.sa_family == AF_UNSPEC || !is_private(&told) ||
         !listens_beyond_loopback(config, family))
         return;

@@ -1,6 +1,7 @@
 #include "net/sock.h"
 
 #include <errno.h>
+#include <event2/util.h>
 #include <linux/sock_diag.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -52,6 +53,21 @@ int sock_listen(const union netaddr *address, bool shared)
         set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, !netaddr_is_any(address));
     if (bind(fd, &address->sa, netaddr_len(address)) < 0 || listen(fd, LISTEN_BACKLOG) < 0)
         return close_with(fd, errno);
+    return fd;
+}
+
+int sock_listen_within(union netaddr *address, uint16_t first, uint16_t last)
+{
+    const uint32_t count = (uint32_t)last - first + 1;
+    uint32_t pick;
+    evutil_secure_rng_get_bytes(&pick, sizeof(pick));
+    int fd = -EADDRINUSE;
+    for (uint32_t i = 0; i < count && fd == -EADDRINUSE; i++) {
+        netaddr_set_port(address, (uint16_t)(first + (pick % count + i) % count));
+        fd = sock_listen(address, false);
+    }
+    if (fd >= 0)
+        *address = sock_local(fd);
     return fd;
 }
 
@@ -195,6 +211,14 @@ union netaddr sock_source_for(const union netaddr *address)
         source = sock_local(fd);
     close(fd);
     return source;
+}
+
+union netaddr sock_default_source(int family)
+{
+    /* That this address is nobody's does not matter. */
+    union netaddr somewhere;
+    netaddr_parse(&somewhere, family == AF_INET ? "192.0.2.1" : "2001:db8::1", 9);
+    return sock_source_for(&somewhere);
 }
 
 bool sock_has_route(const union netaddr *address)

@@ -20,6 +20,9 @@ struct ports;
 /* A TCP listener. `shared`: one of several that split the connections to this address between them (SO_REUSEPORT).
  * The wildcard :: also takes IPv4. */
 int sock_listen(const union netaddr *address, bool shared);
+/* A TCP listener of our own at one of these ports (both included, from a random one on; 0: any that the system has).
+ * `address` gets the port. -EADDRINUSE: none is free. */
+int sock_listen_within(union netaddr *address, uint16_t first, uint16_t last);
 
 /* Accepts one connection; `peer` is unmapped. */
 int sock_accept(int listener, union netaddr *peer);
@@ -68,6 +71,8 @@ void sock_abort(int fd);
 
 /* The address that a datagram to `address` would leave from, by its route; AF_UNSPEC: there is none. */
 union netaddr sock_source_for(const union netaddr *address);
+/* The same for where the default route leads. */
+union netaddr sock_default_source(int family);
 /* Whether it would find a route. */
 bool sock_has_route(const union netaddr *address);
 

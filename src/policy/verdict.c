@@ -36,11 +36,15 @@ static const union netaddr *advertised(const struct policy *policy, const union 
     return canonical->sa.sa_family == AF_INET ? &policy->advertised_v4 : &policy->advertised_v6;
 }
 
+bool policy_is_own(const struct policy *policy, const union netaddr *canonical)
+{
+    return own_hosts_contain(&policy->own, canonical) || netaddr_equal_host(advertised(policy, canonical), canonical);
+}
+
 static enum verdict_code judge(const struct policy *policy, const struct subject *subject, const char *name,
                                const union netaddr *canonical, struct verdict *verdict)
 {
-    bool own =
-        own_hosts_contain(&policy->own, canonical) || netaddr_equal_host(advertised(policy, canonical), canonical);
+    bool own = policy_is_own(policy, canonical);
     if ((own || verdict->place == REACH_LOOPBACK) && is_loop(policy, subject, canonical))
         return VERDICT_LOOP;
     if (subject->rules) {

@@ -19,14 +19,18 @@ static void warn_of_private(struct env *env, const union netaddr *client, const 
                 told->sa.sa_family == AF_INET ? "v4" : "v6");
 }
 
+union netaddr advertised_address(const struct policy *policy, const union netaddr *local)
+{
+    union netaddr told = local->sa.sa_family == AF_INET ? policy->advertised_v4 : policy->advertised_v6;
+    if (told.sa.sa_family == AF_UNSPEC || reach_place_of(local) == REACH_LOOPBACK)
+        told = *local;
+    netaddr_set_port(&told, netaddr_port(local));
+    return told;
+}
+
 union netaddr advertised_relay(struct env *env, const union netaddr *client, const union netaddr *relay)
 {
-    const struct policy *policy = &env->policy;
-    union netaddr told = relay->sa.sa_family == AF_INET ? policy->advertised_v4 : policy->advertised_v6;
-    /* On this very host the true address is the one that works. */
-    if (told.sa.sa_family == AF_UNSPEC || reach_place_of(relay) == REACH_LOOPBACK)
-        told = *relay;
-    netaddr_set_port(&told, netaddr_port(relay));
+    const union netaddr told = advertised_address(&env->policy, relay);
     warn_of_private(env, client, &told);
     return told;
 }

@@ -1,5 +1,6 @@
 /*
- * What a client is told to send its datagrams to (BND of UDP ASSOCIATE).
+ * What is told of this host's addresses where others are reached by another one: to a client that is to send its
+ * datagrams (BND of UDP ASSOCIATE), and to whoever is to connect (BND of BIND).
  */
 #ifndef CONESOCKS_PROXY_ADVERTISED_H
 #define CONESOCKS_PROXY_ADVERTISED_H
@@ -7,8 +8,13 @@
 #include "base/netaddr.h"
 
 struct env;
+struct policy;
 
-/* The relay's own address, or the configured one in its place, with the relay's port. A client that will hardly reach
+/* The configured address in place of `local`, with its port. On this very host the true address is the one that works.
+ */
+union netaddr advertised_address(const struct policy *policy, const union netaddr *local);
+
+/* The same for a relay. A client that will hardly reach
  * it is worth a line in the log. */
 union netaddr advertised_relay(struct env *env, const union netaddr *client, const union netaddr *relay);
 
