@@ -46,6 +46,9 @@ const char *drop_reason_name(enum drop_reason reason);
     X(auth_busy_total, "logins not checked because too many were waiting")                                             \
     X(auth_cached_total, "logins known to be right without a check")                                                   \
     X(connects_total, "CONNECT requests granted")                                                                      \
+    X(binds_total, "BIND requests that a connection has come for")                                                     \
+    X(binds_without_port_total, "BIND requests refused because no port was free")                                      \
+    X(bind_strangers_total, "connections to a port of BIND that were not asked for, or not allowed")                   \
     X(associations_total, "UDP ASSOCIATE requests granted")                                                            \
     X(associations_without_port_total, "UDP ASSOCIATE requests refused because no port was free")                      \
     X(requests_refused_total, "requests answered with a failure")                                                      \
@@ -64,8 +67,8 @@ const char *drop_reason_name(enum drop_reason reason);
     X(refused_own_total, "datagrams and requests to this host's own addresses")                                        \
     X(refused_loop_total, "datagrams and requests to this proxy's own listeners and relay ports")                      \
     X(refused_never_total, "datagrams and requests to multicast, broadcast and unspecified addresses")                 \
-    X(stream_up_bytes_total, "CONNECT bytes from clients")                                                             \
-    X(stream_down_bytes_total, "CONNECT bytes to clients")                                                             \
+    X(stream_up_bytes_total, "CONNECT and BIND bytes from clients")                                                    \
+    X(stream_down_bytes_total, "CONNECT and BIND bytes to clients")                                                    \
     X(udp_up_datagrams_total, "datagrams relayed from clients")                                                        \
     X(udp_up_bytes_total, "payload bytes relayed from clients")                                                        \
     X(udp_down_datagrams_total, "datagrams relayed to clients")                                                        \

@@ -141,6 +141,11 @@ struct config {
         enum config_offload offload;
     } udp;
     struct {
+        bool enabled;
+        struct config_ports ports; /* 0: any, at random */
+        uint64_t timeout_ms;
+    } bind;
+    struct {
         union netaddr address_v4, address_v6; /* AF_UNSPEC: the system chooses */
         uint32_t mark;                        /* SO_MARK of what faces the internet; 0: none */
         enum config_prefer prefer;

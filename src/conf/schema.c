@@ -183,6 +183,15 @@ static const struct schema_row udp_rows[] = {
     {0},
 };
 
+static const struct schema_row bind_rows[] = {
+    {"enabled", OPTION(bool, bind.enabled), .initial = "true", .help = "let clients ask for a connection to come in"},
+    {"ports", OPTION(ports, bind.ports), .none = "random", .initial = "random",
+     .help = "ports that these connections come to, one per request"},
+    {"timeout", OPTION(duration, bind.timeout_ms), RANGE(SEC, HOUR), .initial = "2m",
+     .help = "how long a port waits for its one connection"},
+    {0},
+};
+
 static const struct schema_row outbound_rows[] = {
     {"address_v4", OPTION(address_v4, outbound.address_v4), .none = "auto", .initial = "auto",
      .help = "IPv4 address to connect and send from; auto: the system chooses"},
@@ -280,6 +289,7 @@ const struct schema_row schema[] = {
     {"reach", OPTION(choice, reach), .words = reach_words, .initial = "auto",
      .help = "where clients may go; auto: where they could go without this proxy"},
     {"udp", GROUP(udp_rows), .help = "the datagram relay"},
+    {"bind", GROUP(bind_rows), .help = "connections that come in for a client"},
     {"outbound", GROUP(outbound_rows), .help = "the side that faces the internet"},
     {"dns", GROUP(dns_rows), .help = "how names are resolved"},
     {"limits", GROUP(limits_rows), .help = "what one client may take"},

@@ -69,7 +69,8 @@ bool sock_is_lost(int fd);
 /* Closes with a reset, so that the peer does not take a broken stream for a complete one. */
 void sock_abort(int fd);
 
-/* The address that a datagram to `address` would leave from, by its route; AF_UNSPEC: there is none. */
+/* The address that a datagram to `address` would leave from, by its route; AF_UNSPEC: there is none, or what else errno
+ * says. */
 union netaddr sock_source_for(const union netaddr *address);
 /* The same for where the default route leads. */
 union netaddr sock_default_source(int family);

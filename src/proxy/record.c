@@ -63,10 +63,31 @@ static void say_stream(struct text *text, const struct stream *stream, enum sock
 {
     char via[NETADDR_TEXT_MAX];
     union netaddr remote = stream_remote(stream);
-    say(text, " command=connect");
+    say(text, " command=%s", stream_command(stream) == CONFIG_COMMAND_BIND ? "bind" : "connect");
     say_chosen(text, "destination", stream_destination(stream));
     say(text, " via=%s reply=%d up_bytes=%" PRIu64 " down_bytes=%" PRIu64, netaddr_format(&remote, via), reply,
         stream_up_bytes(stream), stream_down_bytes(stream));
+}
+
+const char *record_refusal(const struct stream *stream, enum socks5_reply code)
+{
+    static const char *const connect_texts[] = {
+        [SOCKS5_REPLY_GENERAL_FAILURE] = "could not try",
+        [SOCKS5_REPLY_NOT_ALLOWED] = "destination refused by policy",
+        [SOCKS5_REPLY_NETWORK_UNREACHABLE] = "network unreachable",
+        [SOCKS5_REPLY_HOST_UNREACHABLE] = "host unreachable or name not found",
+        [SOCKS5_REPLY_CONNECTION_REFUSED] = "connection refused by destination",
+        [SOCKS5_REPLY_TTL_EXPIRED] = "destination did not answer in time",
+    };
+    static const char *const bind_texts[] = {
+        [SOCKS5_REPLY_GENERAL_FAILURE] = "no port could be opened (bind.ports), or descriptors ran out",
+        [SOCKS5_REPLY_NOT_ALLOWED] = "peer refused by policy",
+        [SOCKS5_REPLY_NETWORK_UNREACHABLE] = "no address of this host leads there",
+        [SOCKS5_REPLY_HOST_UNREACHABLE] = "no address of this host leads there",
+        [SOCKS5_REPLY_TTL_EXPIRED] = "nobody connected in time (bind.timeout)",
+        [SOCKS5_REPLY_ADDRESS_TYPE_NOT_SUPPORTED] = "BIND takes the peer's address, not a name",
+    };
+    return stream_command(stream) == CONFIG_COMMAND_BIND ? bind_texts[code] : connect_texts[code];
 }
 
 void record_log(const struct record *record)

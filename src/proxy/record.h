@@ -23,6 +23,9 @@ struct record {
     uint32_t held_back; /* lines like this one that were not said before it */
 };
 
+/* Why a stream did not come about, in words. */
+const char *record_refusal(const struct stream *stream, enum socks5_reply code);
+
 void record_log(const struct record *record);
 
 #endif

@@ -42,6 +42,8 @@ const char *review(struct env *env, const struct snapshot *before, const struct 
         return NO_LONGER "UDP is off (udp.enabled)";
     if (session->assoc && !assoc_review(session->assoc, session->user))
         return NO_LONGER "the rules leave this association no destination";
+    if (session->stream && stream_command(session->stream) == CONFIG_COMMAND_BIND && !env->config->bind.enabled)
+        return NO_LONGER "BIND is off (bind.enabled)";
     if (session->stream && !stream_review(session->stream, session->user))
         return NO_LONGER "its destination is denied";
     return NULL;

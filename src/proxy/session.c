@@ -131,13 +131,7 @@ void session_refuse(struct session *session, enum socks5_reply code, const char 
 /* Answers "succeeded"; from here on the session is what it was asked to be. */
 static bool grant(struct session *session, const union netaddr *bound)
 {
-    union netaddr readable = *bound;
-    /* Some clients read ten bytes whatever is said: over IPv4 an address is IPv4, or only a port. */
-    if (session->peer.sa.sa_family == AF_INET && bound->sa.sa_family == AF_INET6) {
-        readable = netaddr_any(AF_INET);
-        netaddr_set_port(&readable, netaddr_port(bound));
-    }
-    struct socks5_addr wire = address_to_wire(&readable);
+    struct socks5_addr wire = address_to_wire(bound);
     handshake_reply(&session->negotiation->handshake, SOCKS5_REPLY_SUCCEEDED, &wire);
     session->granted = true;
     if (!send_output(session))
@@ -148,25 +142,41 @@ static bool grant(struct session *session, const union netaddr *bound)
 
 /* ---- requests ---- */
 
+/* Some clients read ten bytes whatever is said: over IPv4 an address is IPv4, or only a port. */
+static union netaddr readable(const struct session *session, const union netaddr *bound)
+{
+    if (session->peer.sa.sa_family != AF_INET || bound->sa.sa_family == AF_INET)
+        return *bound;
+    union netaddr port_only = netaddr_any(AF_INET);
+    netaddr_set_port(&port_only, netaddr_port(bound));
+    return port_only;
+}
+
+/* BIND's first answer. Until the second only the client's end counts; what it says meanwhile is for its peer. */
+static void on_stream_listening(void *arg, const union netaddr *told)
+{
+    struct session *session = arg;
+    struct socks5_addr wire = address_to_wire(told);
+    handshake_listening(&session->negotiation->handshake, &wire);
+    if (send_output(session))
+        event_add(&session->readable, NULL);
+}
+
 static void on_stream_reached(void *arg, enum socks5_reply code)
 {
-    static const char *const texts[] = {
-        [SOCKS5_REPLY_GENERAL_FAILURE] = "could not try",
-        [SOCKS5_REPLY_NOT_ALLOWED] = "destination refused by policy",
-        [SOCKS5_REPLY_NETWORK_UNREACHABLE] = "network unreachable",
-        [SOCKS5_REPLY_HOST_UNREACHABLE] = "host unreachable or name not found",
-        [SOCKS5_REPLY_CONNECTION_REFUSED] = "connection refused by destination",
-        [SOCKS5_REPLY_TTL_EXPIRED] = "destination did not answer in time",
-    };
     struct session *session = arg;
+    struct metrics *metrics = &session->env->metrics;
+    bool bind = stream_command(session->stream) == CONFIG_COMMAND_BIND;
+    event_del(&session->readable);
     if (code != SOCKS5_REPLY_SUCCEEDED) {
-        session_refuse(session, code, texts[code]);
+        session_refuse(session, code, record_refusal(session->stream, code));
         return;
     }
-    union netaddr local = stream_local(session->stream);
-    if (!grant(session, &local))
+    union netaddr local = stream_local(session->stream), remote = stream_remote(session->stream);
+    const union netaddr told = bind ? remote : readable(session, &local);
+    if (!grant(session, &told))
         return;
-    metrics_add(&session->env->metrics.connects_total, 1);
+    metrics_add(bind ? &metrics->binds_total : &metrics->connects_total, 1);
     session->state = SESSION_STREAMING;
     stream_relay(session->stream, session->fd);
 }
@@ -176,11 +186,15 @@ static void on_stream_ended(void *arg, const char *why, bool broken)
     session_end(arg, why, broken);
 }
 
-static void begin_stream(struct session *session, const struct socks5_addr *destination)
+static void begin_stream(struct session *session, enum config_command command, const struct socks5_addr *destination)
 {
-    const struct stream_hooks hooks = {on_stream_reached, on_stream_ended, session};
+    const struct stream_hooks hooks = {on_stream_listening, on_stream_reached, on_stream_ended, session};
+    if (command == CONFIG_COMMAND_BIND && !session->env->config->bind.enabled) {
+        session_refuse(session, SOCKS5_REPLY_COMMAND_NOT_SUPPORTED, "BIND is off (bind.enabled)");
+        return;
+    }
     event_del(&session->readable);
-    session->stream = stream_new(session->env, &session->peer, session->user, destination, &hooks);
+    session->stream = stream_new(session->env, command, &session->peer, session->user, destination, &hooks);
     if (session->stream)
         session->state = SESSION_REACHING;
     else
@@ -237,7 +251,10 @@ static void take_request(struct session *session, const struct socks5_request *r
     }
     switch (request->command) {
     case SOCKS5_COMMAND_CONNECT:
-        begin_stream(session, &request->destination);
+        begin_stream(session, CONFIG_COMMAND_CONNECT, &request->destination);
+        break;
+    case SOCKS5_COMMAND_BIND:
+        begin_stream(session, CONFIG_COMMAND_BIND, &request->destination);
         break;
     case SOCKS5_COMMAND_UDP_ASSOCIATE:
         begin_assoc(session, &request->destination);
@@ -341,16 +358,16 @@ static void ignore_input(struct session *session)
     session_end(session, n == 0 ? "client closed" : "client gone", false);
 }
 
-/* Whoever leaves while others wait for the helper thread need not be waited for. A request that is there already may be
- * followed by a half-close, so then the answer decides. */
-static void await_login(struct session *session)
+/* Whoever leaves while we wait for something need not be waited for. What is there already may be followed by a
+ * half-close, so then the answer decides. */
+static void watch(struct session *session, const char *why_gone)
 {
     char next;
     ssize_t n = recv(session->fd, &next, 1, MSG_PEEK);
     if (n > 0)
         event_del(&session->readable);
     else if (n == 0 || errno != EAGAIN)
-        session_end(session, "client gone while its password was checked", false);
+        session_end(session, why_gone, false);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
@@ -360,7 +377,9 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     if (session->state == SESSION_NEGOTIATING)
         negotiate(session);
     else if (session->state == SESSION_CHECKING)
-        await_login(session);
+        watch(session, "client gone while its password was checked");
+    else if (session->state == SESSION_REACHING)
+        watch(session, "client gone before its peer came");
     else
         ignore_input(session);
 }

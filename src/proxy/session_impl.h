@@ -22,7 +22,7 @@ struct stream;
 enum session_state {
     SESSION_NEGOTIATING,
     SESSION_CHECKING, /* the password is with the helper thread */
-    SESSION_REACHING, /* a stream is on its way to its destination */
+    SESSION_REACHING, /* a stream is on its way to its destination, or waits for it to come */
     SESSION_STREAMING,
     SESSION_ASSOCIATED,
     SESSION_LINGERING, /* refused; waits for the client to read that */

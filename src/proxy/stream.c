@@ -13,6 +13,7 @@
 #include "net/sock.h"
 #include "policy/rates.h"
 #include "proxy/address.h"
+#include "proxy/bind.h"
 #include "proxy/env.h"
 #include "proxy/lookup.h"
 #include "proxy/permit.h"
@@ -35,23 +36,25 @@ struct lookup {
 
 /* Needed only until the destination is reached. */
 struct reaching {
-    struct dial *dial;
+    struct dial *dial; /* of CONNECT */
+    struct bind *bind; /* of BIND, once its port is open */
     struct lookup lookups[FAMILY_COUNT];
     struct subject subject;
-    const char *user;         /* NULL: no login */
+    const char *user;         /* the session's; NULL: no login */
     char name[NAME_TEXT_MAX]; /* "": an address was asked for */
     uint16_t port;
     union netaddr address;   /* what was asked for, unless it was a name */
     uint32_t found, refused; /* addresses of the name; those that policy denies */
     bool timed_out;          /* a lookup got no answer in time */
     bool reviewed;           /* other rules hold now than when it began */
-    struct event settle;     /* tells the outcome from the loop, when there is nothing to dial */
+    struct event settle;     /* tells the outcome from the loop, when there is nothing to wait for */
     enum socks5_reply verdict;
 };
 
 struct stream {
     struct env *env;
     struct stream_hooks hooks;
+    enum config_command command;
     union netaddr client, remote;
     struct reaching *reaching;
     int remote_fd;
@@ -75,6 +78,7 @@ static void stop_reaching(struct stream *stream)
             resolver_cancel(reaching->lookups[i].query);
     if (reaching->dial)
         dial_cancel(reaching->dial);
+    bind_free(reaching->bind);
     event_del(&reaching->settle);
     subject_deinit(&reaching->subject);
     free(reaching);
@@ -86,6 +90,11 @@ static void on_settle(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct stream *stream = arg;
     enum socks5_reply verdict = stream->reaching->verdict;
+    if (stream->reaching->bind) {
+        const union netaddr told = bind_told(stream->reaching->bind);
+        stream->hooks.listening(stream->hooks.arg, &told);
+        return;
+    }
     stop_reaching(stream);
     stream->hooks.reached(stream->hooks.arg, verdict);
 }
@@ -141,6 +150,17 @@ static void dial_by_rule(struct stream *stream, const union netaddr *to, uint32_
     dial_add(reaching->dial, to->sa.sa_family, to, 1, &way);
 }
 
+static void on_came(void *arg, int fd, const union netaddr *peer, enum socks5_reply code)
+{
+    struct stream *stream = arg;
+    if (fd >= 0) {
+        stream->remote_fd = fd;
+        stream->remote = *peer;
+    }
+    stop_reaching(stream);
+    stream->hooks.reached(stream->hooks.arg, code);
+}
+
 /* Keeps the addresses that policy allows: the address that is dialed is the address that was checked. */
 static void dial_allowed(struct stream *stream, int family, const union netaddr *addresses, size_t count)
 {
@@ -194,11 +214,22 @@ static bool look_up(struct stream *stream, const char *name)
     return under_way;
 }
 
+/* The connection is compared with an address: names have too many, and none for whoever connects from behind them. */
+static enum socks5_reply listen_for(struct stream *stream, enum address_kind kind, const union netaddr *addr)
+{
+    struct reaching *reaching = stream->reaching;
+    if (kind != ADDRESS_IP)
+        return SOCKS5_REPLY_ADDRESS_TYPE_NOT_SUPPORTED;
+    return bind_new(&reaching->bind, stream->env, &reaching->subject, reaching->user, addr, on_came, stream);
+}
+
 static void reach(struct stream *stream, enum address_kind kind, const union netaddr *addr)
 {
     struct reaching *reaching = stream->reaching;
     uint32_t rule;
-    if (kind == ADDRESS_BAD) {
+    if (stream->command == CONFIG_COMMAND_BIND) {
+        settle_soon(stream, listen_for(stream, kind, addr));
+    } else if (kind == ADDRESS_BAD) {
         settle_soon(stream, SOCKS5_REPLY_HOST_UNREACHABLE);
     } else if (reaching->port == 0) {
         settle_soon(stream, SOCKS5_REPLY_GENERAL_FAILURE);
@@ -215,7 +246,7 @@ static void reach(struct stream *stream, enum address_kind kind, const union net
     }
 }
 
-struct stream *stream_new(struct env *env, const union netaddr *client, const char *user,
+struct stream *stream_new(struct env *env, enum config_command command, const union netaddr *client, const char *user,
                           const struct socks5_addr *destination, const struct stream_hooks *hooks)
 {
     union netaddr addr;
@@ -235,10 +266,10 @@ struct stream *stream_new(struct env *env, const union netaddr *client, const ch
         .timeout_ms = env->config->timeouts.connect_ms,
         .ipv4_first = env->config->outbound.prefer == CONFIG_PREFER_IPV4,
     };
-    bool able =
-        stream && reaching && subject_init(&reaching->subject, env->rules, client, user, CONFIG_COMMAND_CONNECT);
-    struct dial *dial = able ? dial_new(env->base, &options, on_dialed, stream) : NULL;
-    if (!dial) {
+    bool able = stream && reaching && subject_init(&reaching->subject, env->rules, client, user, command);
+    bool dials = command == CONFIG_COMMAND_CONNECT;
+    struct dial *dial = able && dials ? dial_new(env->base, &options, on_dialed, stream) : NULL;
+    if (!able || (dials && !dial)) {
         if (able)
             subject_deinit(&reaching->subject);
         free(stream);
@@ -255,6 +286,7 @@ struct stream *stream_new(struct env *env, const union netaddr *client, const ch
     event_assign(&reaching->settle, env->base, -1, 0, on_settle, stream);
     stream->env = env;
     stream->hooks = *hooks;
+    stream->command = command;
     stream->client = *client;
     stream->reaching = reaching;
     stream->remote_fd = -1;
@@ -270,6 +302,8 @@ static bool may_go_on_reaching(struct stream *stream)
 {
     struct reaching *reaching = stream->reaching;
     reaching->reviewed = true;
+    if (reaching->bind)
+        return bind_review(reaching->bind);
     if (stream->by_name)
         return permit_name(stream->env, &reaching->subject, reaching->name, reaching->port, 1);
     return reaching->address.sa.sa_family == AF_UNSPEC ||
@@ -287,7 +321,7 @@ static bool may_go_on_relaying(const struct stream *stream, const struct subject
 bool stream_review(struct stream *stream, const char *user)
 {
     struct subject subject;
-    if (!subject_init(&subject, stream->env->rules, &stream->client, user, CONFIG_COMMAND_CONNECT))
+    if (!subject_init(&subject, stream->env->rules, &stream->client, user, stream->command))
         return false;
     if (stream->reaching) {
         subject_deinit(&stream->reaching->subject);
@@ -447,6 +481,11 @@ void stream_free(struct stream *stream)
     }
     rates_free(stream->rates);
     free(stream);
+}
+
+enum config_command stream_command(const struct stream *stream)
+{
+    return stream->command;
 }
 
 const char *stream_destination(const struct stream *stream)

@@ -1,6 +1,7 @@
 /*
- * CONNECT (RFC 1928 section 4): finds the destination's addresses, reaches one of them, relays both directions until
- * both have ended. A half-close goes through; an error resets both sides.
+ * CONNECT and BIND (RFC 1928 section 4): finds the destination's addresses and reaches one of them, or waits for the
+ * connection that comes from there (bind.h); then relays both directions until both have ended. A half-close goes
+ * through; an error resets both sides.
  */
 #ifndef CONESOCKS_PROXY_STREAM_H
 #define CONESOCKS_PROXY_STREAM_H
@@ -10,23 +11,26 @@
 
 #include "base/netaddr.h"
 #include "conesocks/socks5.h"
+#include "conf/config.h"
 
 struct env;
 struct stream;
 
-/* Both are called from the event loop, never from inside stream_new() or stream_relay(); the stream may be freed in
+/* All are called from the event loop, never from inside stream_new() or stream_relay(); the stream may be freed in
  * them. */
 struct stream_hooks {
-    /* Whether the destination was reached. On success answer the client, then call stream_relay(). */
+    /* BIND only, before `reached`: its peer may connect to `told` now. */
+    void (*listening)(void *arg, const union netaddr *told);
+    /* Whether the destination was reached, or has come. On success answer the client, then call stream_relay(). */
     void (*reached)(void *arg, enum socks5_reply code);
     /* Both directions are over, or one broke: then the client's connection is to be reset, too. */
     void (*ended)(void *arg, const char *why, bool broken);
     void *arg;
 };
 
-/* `client` is who asks, as `user` when there was a login: charged for lookups, checked by policy;
- * `user` outlives the stream. NULL: no memory. */
-struct stream *stream_new(struct env *env, const union netaddr *client, const char *user,
+/* `client` is who asks, as `user` (which must outlive the stream) when there was a login: charged for lookups, checked
+ * by policy. `command` is CONNECT or BIND. NULL: no memory. */
+struct stream *stream_new(struct env *env, enum config_command command, const union netaddr *client, const char *user,
                           const struct socks5_addr *destination, const struct stream_hooks *hooks);
 void stream_free(struct stream *stream);
 
@@ -48,9 +52,10 @@ size_t stream_memory(const struct stream *stream);
 /* Ends it, as broken: the stream is freed by its owner. */
 void stream_give_up(struct stream *stream, const char *why);
 
+enum config_command stream_command(const struct stream *stream);
 const char *stream_destination(const struct stream *stream); /* as asked for, "name:port" */
-union netaddr stream_local(const struct stream *stream);     /* our end of the outgoing connection, once reached */
-union netaddr stream_remote(const struct stream *stream);    /* the address that was reached */
+union netaddr stream_local(const struct stream *stream);     /* our end of the other connection, once reached */
+union netaddr stream_remote(const struct stream *stream);    /* the address that was reached, or has come */
 uint64_t stream_up_bytes(const struct stream *stream);
 uint64_t stream_down_bytes(const struct stream *stream);
 

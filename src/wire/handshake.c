@@ -164,3 +164,9 @@ void handshake_reply(struct handshake *h, uint8_t code, const struct socks5_addr
     say_reply(h, code, bound);
     h->state = HANDSHAKE_OVER;
 }
+
+void handshake_listening(struct handshake *h, const struct socks5_addr *bound)
+{
+    if (h->state == HANDSHAKE_AT_REPLY)
+        say_reply(h, SOCKS5_REPLY_SUCCEEDED, bound);
+}

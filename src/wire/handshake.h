@@ -58,5 +58,7 @@ void handshake_password_checked(struct handshake *h, bool accepted);
 
 /* Answers HANDSHAKE_REQUEST with a code and the bound address (IPv4 or IPv6; NULL = 0.0.0.0:0). */
 void handshake_reply(struct handshake *h, uint8_t code, const struct socks5_addr *bound);
+/* The first of BIND's two replies, when it has succeeded; handshake_reply() is the other. */
+void handshake_listening(struct handshake *h, const struct socks5_addr *bound);
 
 #endif

@@ -214,7 +214,8 @@ def test_code_6_timed_out(net, start, lan, black_hole):
     assert refused(net, lan, (INET1_OTHER_V4, 80)) == 6
 
 
-def test_code_7_bind(net, proxy, lan):
+def test_code_7_bind_is_off(net, start, lan):
+    start({"bind": {"enabled": False}})
     sock = net.client.connect(CLIENT_V4, lan)
     socks5.negotiate(sock)
     assert socks5.request(sock, socks5.BIND, (INET1_V4, 80)).code == 7

@@ -173,6 +173,28 @@ def test_row27_streams_on_their_way(net, serve, lan, hole, name):
 
 # ---- users ----
 
+def test_row27_who_waits_for_a_connection_and_who_has_one(net, serve, lan):
+    proxy = serve(lan_config())
+    asked = {}
+    for peer in (INET1_V4, INET2_V4):
+        for number in range(2):
+            sock = net.client.connect("10.77.0.2", lan)
+            socks5.negotiate(sock)
+            asked[peer, number] = sock, socks5.request(sock, socks5.BIND, (peer, 0)).address
+    served = [(host.connect(peer, asked[peer, 0][1]), asked[peer, 0][0])
+              for host, peer in ((net.inet1, INET1_V4), (net.inet2, INET2_V4))]
+    assert [socks5.recv_reply(control).code for _, control in served] == [0, 0]
+    assert proxy.reload(lan_config(NO_INET2))
+    assert socks5.recv_reply(asked[INET2_V4, 1][0]).code == 2
+    assert ended(served[1][0])
+    served[0][0].sendall(b"still here")
+    assert socks5.recv_exact(served[0][1], 10) == b"still here"
+    net.inet1.connect(INET1_V4, asked[INET1_V4, 1][1])
+    assert socks5.recv_reply(asked[INET1_V4, 1][0]).code == 0
+    assert proxy.reload(lan_config({"bind": {"enabled": False}}))
+    assert ended(served[0][0])
+
+
 def log_in(net, lan, user="alice"):
     return Association(net.client, lan, user=user, password=ALICE[1])
 

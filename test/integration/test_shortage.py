@@ -107,6 +107,30 @@ def test_row40_connect(net, faults, proxy, lan, origin, call, error):
 
 
 @pytest.mark.parametrize("error", SHORTAGES)
+@pytest.mark.parametrize("call, skip", [("socket", 0), ("socket", 1), ("bind", 0)])
+def test_row40_bind(net, faults, proxy, lan, call, skip, error):
+    """The socket that finds the way first, then the port's."""
+    faults.set(call, getattr(errno, error), skip)
+    assert ask(net, lan, socks5.BIND, (INET1_V4, 0)) == 1
+    assert faults.hits(call) == 1
+    well_again(net, lan, proxy, faults)
+
+
+@pytest.mark.parametrize("error", SHORTAGES)
+def test_row40_bind_cannot_accept(net, faults, proxy, lan, error):
+    """The second reply says so, and the peer is not left waiting."""
+    sock = net.client.connect(CLIENT_V4, lan)
+    socks5.negotiate(sock)
+    first = socks5.request(sock, socks5.BIND, (INET1_V4, 0))
+    faults.set("accept4", getattr(errno, error))
+    with pytest.raises(ConnectionResetError):  # maybe before connect() has returned
+        net.inet1.connect(INET1_V4, first.address).recv(1)
+    assert socks5.recv_reply(sock).code == 1
+    assert socks5.recv_all(sock) == b""
+    well_again(net, lan, proxy, faults)
+
+
+@pytest.mark.parametrize("error", SHORTAGES)
 def test_row40_the_client_cannot_be_held(net, faults, proxy, lan, peer, error):
     """connect() keeps strangers out in the kernel; where it fails, the program still does."""
     association, stranger = Association(net.client, lan), net.stranger.udp("10.77.0.66")

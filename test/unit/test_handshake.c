@@ -265,6 +265,30 @@ static void input_is_left_alone_until_the_owner_has_answered(void **state)
     assert_int_equal(used, 0);
 }
 
+/* BIND: where its peer may connect to, and then who has. */
+static void a_request_may_have_two_replies(void **state)
+{
+    (void)state;
+    struct handshake h;
+    size_t used;
+    const uint8_t host[] = {192, 0, 2, 1};
+    const struct socks5_addr told = {.atyp = SOCKS5_ATYP_IPV4, .host_len = 4, .port = 0x1234, .host = host};
+    const uint8_t bytes[] = "\5\1\0\5\2\0\1\177\0\0\1\0\25";
+    handshake_init(&h, false);
+    handshake_listening(&h, &told); /* out of turn */
+    assert_int_equal(h.out_len, 0);
+    assert_int_equal(handshake_advance(&h, bytes, sizeof(bytes) - 1, &used), HANDSHAKE_REQUEST);
+    h.out_len = 0;
+    handshake_listening(&h, &told);
+    assert_int_equal(h.out_len, 10);
+    assert_memory_equal(h.out, "\5\0\0\1\300\0\2\1\x12\x34", 10);
+    h.out_len = 0;
+    handshake_reply(&h, SOCKS5_REPLY_TTL_EXPIRED, NULL);
+    handshake_listening(&h, &told); /* nothing comes after that */
+    assert_int_equal(h.out_len, 10);
+    assert_memory_equal(h.out, "\5\6\0\1\0\0\0\0\0\0", 10);
+}
+
 /* Answers nobody asked for change nothing: no login is accepted before it was read, no reply is sent twice. */
 static void answers_out_of_turn_are_ignored(void **state)
 {
@@ -306,6 +330,7 @@ int main(void)
         cmocka_unit_test(the_method_is_chosen_by_the_listener),
         cmocka_unit_test(unsent_output_adds_up),
         cmocka_unit_test(input_is_left_alone_until_the_owner_has_answered),
+        cmocka_unit_test(a_request_may_have_two_replies),
         cmocka_unit_test(answers_out_of_turn_are_ignored),
         cmocka_unit_test(no_input_at_all_is_a_beginning),
     };

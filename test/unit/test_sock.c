@@ -124,6 +124,31 @@ static void a_port_is_free_at_once(void **state)
     close(listener);
 }
 
+static void a_listener_within_a_range(void **state)
+{
+    (void)state;
+    /* Where the system takes no ports for others from; and several of us may run at once. */
+    const uint16_t low = (uint16_t)(10000 + getpid() % 2000 * 4), high = (uint16_t)(low + 3);
+    int fds[4], sum = 0;
+    union netaddr address = at("127.0.0.1", 0);
+    for (size_t i = 0; i < 4; i++) {
+        fds[i] = sock_listen_within(&address, low, high);
+        assert_true(fds[i] >= 0);
+        const union netaddr local = sock_local(fds[i]);
+        assert_true(netaddr_equal(&local, &address));
+        sum += netaddr_port(&address) - low;
+    }
+    assert_int_equal(sum, 0 + 1 + 2 + 3);
+    assert_int_equal(sock_listen_within(&address, low, high), -EADDRINUSE);
+    for (size_t i = 0; i < 4; i++)
+        close(fds[i]);
+    address = at("127.0.0.1", 0);
+    int any = sock_listen_within(&address, 0, 0);
+    assert_true(any >= 0);
+    assert_int_not_equal(netaddr_port(&address), 0);
+    close(any);
+}
+
 static void nobody_listens(void **state)
 {
     (void)state;
@@ -272,6 +297,7 @@ int main(void)
         cmocka_unit_test(a_second_listener_is_refused_unless_shared),
         cmocka_unit_test(dead_peers_are_looked_for),
         cmocka_unit_test(a_port_is_free_at_once),
+        cmocka_unit_test(a_listener_within_a_range),
         cmocka_unit_test(nobody_listens),
         cmocka_unit_test(a_connection_comes_from_the_wanted_address),
         cmocka_unit_test(a_mark_is_set_or_the_socket_is_not_had),
