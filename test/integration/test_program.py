@@ -240,7 +240,7 @@ def test_hangup_does_not_end_it(net, proxy, lan):
     peer = net.inet1.udp(INET1_V4)
     association = Association(net.client, lan)
     proxy.process.send_signal(signal.SIGHUP)
-    proxy.wait_log("SIGHUP")
+    proxy.wait_log("reload: ")
     assert association.alive(peer, 5)
 
 
