@@ -98,8 +98,9 @@ static int take_terms(struct assoc *assoc, const char *user)
     return assoc->filter ? 0 : -ENOMEM;
 }
 
-int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
-              const union netaddr *local, const struct socks5_addr *hint)
+/* All but the client's side. */
+static int begin(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
+                 const union netaddr *local)
 {
     struct assoc *assoc = calloc(1, sizeof(*assoc));
     if (!assoc)
@@ -110,7 +111,6 @@ int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, co
     struct assoc_flow *flow = &assoc->flow;
     flow->client_host = *peer;
     netaddr_set_port(&flow->client_host, 0);
-    flow->hint_port = address_hint(hint, peer);
     flow->started_ms = flow->last_up_ms = flow->last_down_ms = env_now(env);
     flow->relay = *local;
 
@@ -119,24 +119,46 @@ int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, co
         error = take_terms(assoc, user);
     if (!error)
         error = assoc_open_external(assoc, local->sa.sa_family);
-    if (!error) {
-        int fd = open_socket(env, &env->relay_ports, &flow->relay, 0);
-        if (fd >= 0) {
-            assoc->client = dgram_io_adopt(env->dgrams, fd);
-            own_port_opened(OWN_PORT_RELAY, &flow->relay);
-        } else {
-            error = fd;
-        }
-    }
+    if (error)
+        assoc_free(assoc);
+    else
+        *out = assoc;
+    return error;
+}
+
+static int open_relay(struct assoc *assoc)
+{
+    struct env *env = assoc->env;
+    int fd = open_socket(env, &env->relay_ports, &assoc->flow.relay, 0);
+    if (fd < 0)
+        return fd;
+    assoc->client = dgram_io_adopt(env->dgrams, fd);
+    own_port_opened(OWN_PORT_RELAY, &assoc->flow.relay);
+    event_assign(&assoc->client_readable, env->base, fd, EV_READ | EV_PERSIST, assoc_on_client, assoc);
+    event_add(&assoc->client_readable, NULL);
+    return 0;
+}
+
+static int finish(struct assoc **out, struct assoc *assoc, int error)
+{
     if (error) {
         assoc_free(assoc);
         return error;
     }
-    event_assign(&assoc->client_readable, env->base, assoc->client.fd, EV_READ | EV_PERSIST, assoc_on_client, assoc);
-    event_add(&assoc->client_readable, NULL);
-    metrics_add(&env->metrics.associations_total, 1);
+    metrics_add(&assoc->env->metrics.associations_total, 1);
     *out = assoc;
     return 0;
+}
+
+int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
+              const union netaddr *local, const struct socks5_addr *hint)
+{
+    struct assoc *assoc;
+    int error = begin(&assoc, env, peer, user, local);
+    if (error)
+        return error;
+    assoc->flow.hint_port = address_hint(hint, peer);
+    return finish(out, assoc, open_relay(assoc));
 }
 
 void assoc_free(struct assoc *assoc)

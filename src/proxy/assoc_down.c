@@ -16,6 +16,19 @@ static void flush_down(struct assoc *assoc)
     assoc_count_losses(assoc, &tally);
 }
 
+/* Makes a run one of the relay socket's: with a header that names the origin. */
+static bool address_to_client(struct assoc *assoc, struct dgram_run *run)
+{
+    const struct socks5_udp_header header = {.destination = address_to_wire(&run->peer)};
+    run->header_len = (uint8_t)socks5_udp_header_encode(run->header, sizeof(run->header), &header);
+    if (run->seg + run->header_len > DGRAM_PAYLOAD_MAX) {
+        assoc_drop(assoc, DROP_OVERSIZE, run->count);
+        return false;
+    }
+    run->peer = assoc->connected ? (union netaddr){0} : assoc->flow.client;
+    return true;
+}
+
 static void take_from_external(struct assoc *assoc, const struct dgram_run *run)
 {
     struct dgram_batch *batch = &assoc->env->to_client;
@@ -31,16 +44,8 @@ static void take_from_external(struct assoc *assoc, const struct dgram_run *run)
         flush_down(assoc);
     struct dgram_run *out = &batch->runs[batch->count];
     *out = *run;
-    if (!assoc_within_rates(assoc, RATES_DOWN, out))
-        return;
-    const struct socks5_udp_header header = {.destination = address_to_wire(&run->peer)};
-    out->header_len = (uint8_t)socks5_udp_header_encode(out->header, sizeof(out->header), &header);
-    if (run->seg + out->header_len > DGRAM_PAYLOAD_MAX) {
-        assoc_drop(assoc, DROP_OVERSIZE, out->count);
-        return;
-    }
-    out->peer = assoc->connected ? (union netaddr){0} : assoc->flow.client;
-    batch->count++;
+    if (assoc_within_rates(assoc, RATES_DOWN, out) && address_to_client(assoc, out))
+        batch->count++;
 }
 
 void assoc_on_external(evutil_socket_t fd, short what, void *arg)

@@ -60,6 +60,13 @@ void assoc_count_losses(struct assoc *assoc, const struct dgram_tally *tally);
 /* Cuts a run to what may pass now. false: nothing is left of it. */
 bool assoc_within_rates(struct assoc *assoc, enum rates_way way, struct dgram_run *run);
 
+/* ---- assoc_up.c ---- */
+
+/* Takes the client's datagrams for one destination. Their bytes have to stay where they are until the flush. */
+void assoc_take_up(struct assoc *assoc, const struct socks5_addr *destination, struct dgram_run *payloads,
+                   uint64_t now);
+void assoc_flush_up(struct assoc *assoc);
+
 /* ---- the two ways: event callbacks of the sockets ---- */
 
 void assoc_on_client(evutil_socket_t fd, short what, void *assoc);

@@ -64,7 +64,7 @@ static bool has_external(struct assoc *assoc, int family)
     return assoc_open_external(assoc, family) == 0;
 }
 
-static void flush_up(struct assoc *assoc)
+void assoc_flush_up(struct assoc *assoc)
 {
     struct env *env = assoc->env;
     struct dgram_tally tally = {0};
@@ -98,7 +98,7 @@ static void send_up(struct assoc *assoc, const char *name, const union netaddr *
         filter_permit(assoc->filter, to);
     struct dgram_batch *batch = &env->to_external[family_index(to->sa.sa_family)];
     if (batch->count == DGRAM_BATCH_MAX)
-        flush_up(assoc);
+        assoc_flush_up(assoc);
     struct dgram_run *run = &batch->runs[batch->count++];
     *run = *payloads;
     run->peer = *to;
@@ -118,7 +118,7 @@ static void deliver_named(void *arg, const char *name, const union netaddr *to, 
 
 static void deliver_named_end(void *arg)
 {
-    flush_up(arg);
+    assoc_flush_up(arg);
 }
 
 static void drop_named(void *arg, enum drop_reason reason, uint32_t count)
@@ -167,6 +167,13 @@ static void route_up(struct assoc *assoc, const struct socks5_addr *destination,
     }
 }
 
+void assoc_take_up(struct assoc *assoc, const struct socks5_addr *destination, struct dgram_run *payloads, uint64_t now)
+{
+    assoc->flow.last_up_ms = now;
+    if (assoc_within_rates(assoc, RATES_UP, payloads))
+        route_up(assoc, destination, payloads);
+}
+
 /* ---- from the relay socket ---- */
 
 /* How many datagrams of a run, from the `first` on, start with the same `header_len` bytes. */
@@ -195,7 +202,6 @@ static uint16_t take_from_client(struct assoc *assoc, const struct dgram_run *ru
         assoc_drop(assoc, DROP_OTHER_PORT, same);
         return same;
     }
-    assoc->flow.last_up_ms = now;
     uint16_t last = (uint16_t)(dgram_run_len(run, first + same - 1u) - header_len);
     struct dgram_run payloads = {
         .data = data + header_len,
@@ -204,8 +210,7 @@ static uint16_t take_from_client(struct assoc *assoc, const struct dgram_run *ru
         .last = last,
         .stride = run->stride,
     };
-    if (assoc_within_rates(assoc, RATES_UP, &payloads))
-        route_up(assoc, &header.destination, &payloads);
+    assoc_take_up(assoc, &header.destination, &payloads, now);
     return same;
 }
 
@@ -225,5 +230,5 @@ void assoc_on_client(evutil_socket_t fd, short what, void *arg)
         for (size_t first = 0; first < run->count;)
             first += take_from_client(assoc, run, first, now);
     }
-    flush_up(assoc);
+    assoc_flush_up(assoc);
 }
