@@ -28,6 +28,9 @@ enum config_prefer { CONFIG_PREFER_IPV6, CONFIG_PREFER_IPV4, CONFIG_PREFER_IPV6_
 /* How clients of a listener log in. Auto: with a password when there are users, else not at all. */
 enum config_auth { CONFIG_AUTH_AUTO, CONFIG_AUTH_NONE, CONFIG_AUTH_PASSWORD };
 
+/* Whether connections to a listener come from a balancer that says first for whom (the PROXY protocol). */
+enum config_proxy_protocol { CONFIG_PROXY_PROTOCOL_OFF, CONFIG_PROXY_PROTOCOL_REQUIRED };
+
 /* Whether the kernel joins and cuts datagrams for us (UDP_GRO, UDP_SEGMENT). */
 enum config_offload { CONFIG_OFFLOAD_AUTO, CONFIG_OFFLOAD_OFF };
 
@@ -51,6 +54,8 @@ enum config_target_kind {
 /* What a rule means by "private": the same as `reach` does. */
 #define CONFIG_PRIVATE_NETWORKS 5
 extern const struct config_network config_private_networks[CONFIG_PRIVATE_NETWORKS];
+
+bool config_network_contains(const struct config_network *network, const union netaddr *host);
 
 /* Where a rule's requests go. */
 struct config_target {
@@ -111,6 +116,9 @@ struct config_listener {
     enum config_auth auth; /* as the file says */
     bool need_password;    /* what follows from it */
     bool open;             /* without a login, although strangers may reach it */
+    enum config_proxy_protocol proxy_protocol;
+    struct config_network *proxy_from; /* the balancers that are believed */
+    size_t proxy_from_count;
 };
 
 struct config_user {

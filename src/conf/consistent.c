@@ -46,6 +46,23 @@ static bool has_users(const struct config *config)
 
 /* ---- listeners ---- */
 
+static bool has_balancer(const struct config_listener *listener)
+{
+    return listener->proxy_protocol == CONFIG_PROXY_PROTOCOL_REQUIRED;
+}
+
+static void check_balancers(const struct context *context, const struct config_listener *listener, size_t i)
+{
+    struct spot protocol = spot_in_list(context, "listen", i, "proxy_protocol");
+    struct spot from = spot_in_list(context, "listen", i, "proxy_from");
+    if (has_balancer(listener) && listener->proxy_from_count == 0)
+        report_error(context->report, protocol.place, from.key,
+                     "found no balancer that would be believed; expected the addresses or networks of those that send "
+                     "the PROXY protocol, such as proxy_from: [10.0.0.5]");
+    else if (!has_balancer(listener) && listener->proxy_from_count > 0)
+        report_warning(context->report, from.place, from.key, "changes nothing without proxy_protocol: required");
+}
+
 /* Who can reach an address, as far as it shows. */
 enum exposure { EXPOSURE_HOST, EXPOSURE_NETWORK, EXPOSURE_WORLD };
 
@@ -74,17 +91,24 @@ static void check_exposure(const struct context *context, const struct config *c
 {
     const struct config_listener *listener = &config->listen[i];
     struct spot spot = spot_in_list(context, "listen", i, "address");
+    const char *login = has_users(config) ? "auth: password" : "add users; conesocks hash-password makes the hash";
     char address[NETADDR_TEXT_MAX];
     enum exposure exposure = exposure_of(&listener->address);
     netaddr_format_host(&listener->address, address);
     bool said_open = listener->open && listener->auth == CONFIG_AUTH_NONE;
-    if (exposure == EXPOSURE_WORLD && !said_open)
+    if (has_balancer(listener) && !said_open)
+        report_error(context->report, spot.place, spot.key,
+                     "found %s without a login behind a balancer, which may bring anybody; expected a login (%s), or, "
+                     "to serve anybody, both auth: none and open: true; or rules that allow some clients (from) and "
+                     "then deny the others (- action: deny)",
+                     address, login);
+    else if (exposure == EXPOSURE_WORLD && !said_open)
         report_error(
             context->report, spot.place, spot.key,
             "found %s without a login, an open proxy; expected a login (%s), or address: 127.0.0.1, or, to "
             "serve anybody, both auth: none and open: true; or rules that allow some clients (from) and then deny "
             "the others (- action: deny)",
-            address, has_users(config) ? "auth: password" : "add users; conesocks hash-password makes the hash");
+            address, login);
     else if (exposure == EXPOSURE_NETWORK && !listener->open)
         report_warning(context->report, spot.place, spot.key,
                        "everybody who can reach %s may use this proxy; add users, or say open: true if that is meant",
@@ -97,6 +121,7 @@ static void check_listener(const struct context *context, const struct config *c
     struct spot address = spot_in_list(context, "listen", i, "address");
     struct spot auth = spot_in_list(context, "listen", i, "auth");
     struct spot open = spot_in_list(context, "listen", i, "open");
+    check_balancers(context, listener, i);
     if (!listener->need_password && !rule_order_names_clients(config->rules, config->rule_count))
         check_exposure(context, config, i);
     else if (listener->need_password && !has_users(config))
@@ -197,6 +222,8 @@ static bool is_set(const struct config_advertise *advertise)
 static enum config_reach reach_in_force(const struct config *config)
 {
     bool behind = is_set(&config->udp.advertise_v4) || is_set(&config->udp.advertise_v6);
+    for (size_t i = 0; i < config->listen_count; i++)
+        behind |= has_balancer(&config->listen[i]);
     return config->reach == CONFIG_REACH_AUTO && behind ? CONFIG_REACH_PUBLIC : config->reach;
 }
 

@@ -18,15 +18,20 @@ const struct config_network config_private_networks[CONFIG_PRIVATE_NETWORKS] = {
 
 /* ---- does one value take all that another does? ---- */
 
-static bool network_covers(const struct config_network *wide, const struct config_network *narrow)
+bool config_network_contains(const struct config_network *network, const union netaddr *host)
 {
     size_t len, other_len;
-    const uint8_t *a = netaddr_host(&wide->address, &len), *b = netaddr_host(&narrow->address, &other_len);
-    if (len != other_len || wide->bits > narrow->bits)
+    const uint8_t *a = netaddr_host(&network->address, &len), *b = netaddr_host(host, &other_len);
+    if (len != other_len)
         return false;
-    size_t whole = wide->bits / 8;
-    unsigned rest = wide->bits % 8;
+    size_t whole = network->bits / 8;
+    unsigned rest = network->bits % 8;
     return memcmp(a, b, whole) == 0 && (rest == 0 || (a[whole] ^ b[whole]) >> (8 - rest) == 0);
+}
+
+static bool network_covers(const struct config_network *wide, const struct config_network *narrow)
+{
+    return wide->bits <= narrow->bits && config_network_contains(wide, &narrow->address);
 }
 
 static bool name_covers(const struct config_target *wide, const struct config_target *narrow)

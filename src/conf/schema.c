@@ -19,21 +19,26 @@
 #define LIST(kind_, member, count_member)                                                                              \
     .kind = (kind_), FIELD(struct config, member), .count_offset = offsetof(struct config, count_member),              \
     .element_size = sizeof(*((struct config *)NULL)->member)
-#define RULE_LIST(member, count_member)                                                                                \
-    .kind = SCHEMA_VALUES, FIELD(struct config_rule, member),                                                          \
-    .count_offset = offsetof(struct config_rule, count_member),                                                        \
-    .element_size = sizeof(*((struct config_rule *)NULL)->member), .initial = "[]"
-#define TERM(structure, type_, member) .type = &value_##type_, FIELD(structure, terms.member), .initial = "default"
-#define GROUP(rows_)                   .kind = SCHEMA_GROUP, .rows = (rows_)
-#define RANGE(from, to)                .min = (from), .max = (to)
-#define BANDWIDTHS                     RANGE(1024, UINT64_C(12500000000))
-#define DATAGRAM_RATES                 RANGE(1, 100000000)
+#define VALUES(structure, member, count_member)                                                                        \
+    .kind = SCHEMA_VALUES, FIELD(structure, member), .count_offset = offsetof(structure, count_member),                \
+    .element_size = sizeof(*((structure *)NULL)->member), .initial = "[]"
+#define RULE_LIST(member, count_member) VALUES(struct config_rule, member, count_member)
+#define TERM(structure, type_, member)  .type = &value_##type_, FIELD(structure, terms.member), .initial = "default"
+#define GROUP(rows_)                    .kind = SCHEMA_GROUP, .rows = (rows_)
+#define RANGE(from, to)                 .min = (from), .max = (to)
+#define BANDWIDTHS                      RANGE(1024, UINT64_C(12500000000))
+#define DATAGRAM_RATES                  RANGE(1, 100000000)
 
 /* Of each enum, in its order. */
 static const char *const auth_words[] = {
     [CONFIG_AUTH_AUTO] = "auto",
     [CONFIG_AUTH_NONE] = "none",
     [CONFIG_AUTH_PASSWORD] = "password",
+    NULL,
+};
+static const char *const proxy_protocol_words[] = {
+    [CONFIG_PROXY_PROTOCOL_OFF] = "off",
+    [CONFIG_PROXY_PROTOCOL_REQUIRED] = "required",
     NULL,
 };
 static const char *const action_words[] = {
@@ -102,6 +107,11 @@ static const struct schema_row listen_rows[] = {
      .help = "how clients log in; auto: password when there are users, else none"},
     {"open", .type = &value_bool, FIELD(struct config_listener, open), .initial = "false",
      .help = "serve anybody who can reach this address, without a login"},
+    {"proxy_protocol", .type = &value_choice, FIELD(struct config_listener, proxy_protocol),
+     .words = proxy_protocol_words, .initial = "off",
+     .help = "whether each connection begins with a balancer's word on whose it is (PROXY protocol 1 or 2)"},
+    {"proxy_from", VALUES(struct config_listener, proxy_from, proxy_from_count), .type = &value_network, RANGE(0, 1024),
+     .help = "the balancers that are believed, and whom alone this listener serves"},
     {0},
 };
 

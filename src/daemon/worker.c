@@ -32,9 +32,8 @@ static const struct timeval sweep_period = {.tv_sec = 1};
 struct listener {
     SLIST_ENTRY(listener) link;
     struct worker *worker;
-    union netaddr address;
     int fd;
-    bool need_password;
+    const struct config_listener *config; /* of the snapshot in force */
     struct event acceptable, rested;
 };
 
@@ -85,7 +84,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
             return;
         }
         if (accepted >= 0)
-            session_new(&listener->worker->env, accepted, &peer, listener->need_password);
+            session_new(&listener->worker->env, accepted, &peer, listener->config);
         /* Any other error is that connection's own (accept(2)): the next one may be fine. */
     }
 }
@@ -106,8 +105,7 @@ static bool listen_on(struct worker *worker, const struct config_listener *wante
         close(fd);
         return false;
     }
-    *listener = (struct listener){
-        .worker = worker, .address = wanted->address, .fd = fd, .need_password = wanted->need_password};
+    *listener = (struct listener){.worker = worker, .fd = fd, .config = wanted};
     event_assign(&listener->acceptable, worker->env.base, fd, EV_READ | EV_PERSIST, on_acceptable, listener);
     event_assign(&listener->rested, worker->env.base, -1, 0, on_rested, listener);
     event_add(&listener->acceptable, NULL);
@@ -294,10 +292,10 @@ static void change_listeners(struct worker *worker, const struct config *config,
 {
     struct listener *next;
     for (struct listener *listener = SLIST_FIRST(&worker->listeners); listener; listener = next) {
-        const struct config_listener *wanted = find_listener(config, &listener->address);
+        const struct config_listener *wanted = find_listener(config, &listener->config->address);
         next = SLIST_NEXT(listener, link);
         if (wanted)
-            listener->need_password = wanted->need_password;
+            listener->config = wanted;
         else
             stop_listening(worker, listener);
     }

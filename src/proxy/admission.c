@@ -158,6 +158,12 @@ bool admit_connection(struct admission *admission, struct env *env, const union 
     return false;
 }
 
+bool admit_balancer(struct admission *admission, struct env *env, const union netaddr *balancer)
+{
+    *admission = (struct admission){0};
+    return take(admission, env, LIMIT_SESSIONS, balancer, NULL);
+}
+
 const char *admit_request(struct admission *admission, struct env *env, const union netaddr *client, const char *user)
 {
     give_back(admission, env, BIT(LIMIT_HANDSHAKES_PER_CLIENT));

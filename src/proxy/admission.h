@@ -22,6 +22,9 @@ struct admission {
 
 /* A connection is accepted: it counts as a session, and as a handshake. false: close it; nothing is charged. */
 bool admit_connection(struct admission *admission, struct env *env, const union netaddr *client);
+/* The same for a balancer's connection whose client is still to be announced: it counts in all, and for no client yet;
+ * one balancer brings everybody's. */
+bool admit_balancer(struct admission *admission, struct env *env, const union netaddr *balancer);
 /* Its handshake is over: `user`, NULL without a login, asks for something. NULL, or why not. */
 const char *admit_request(struct admission *admission, struct env *env, const union netaddr *client, const char *user);
 /* That is an association. NULL, or why not. */

@@ -11,6 +11,7 @@
 #include "net/sock.h"
 #include "proxy/address.h"
 #include "proxy/advertised.h"
+#include "proxy/announced.h"
 #include "proxy/assoc.h"
 #include "proxy/login.h"
 #include "proxy/record.h"
@@ -57,7 +58,7 @@ static void drop_negotiation(struct session *session)
     stop_waiting(session);
     if (session->negotiation->login)
         login_cancel(session->negotiation->login);
-    explicit_bzero(session->negotiation, sizeof(*session->negotiation)); /* a password may have been on its way */
+    explicit_bzero(session->negotiation->in, session->negotiation->size); /* a password may have been on its way */
     free(session->negotiation);
     session->negotiation = NULL;
 }
@@ -67,7 +68,7 @@ void session_end(struct session *session, const char *why, bool abort)
     struct env *env = session->env;
     if (session->state == SESSION_ENDED)
         return;
-    if (session->state != SESSION_LINGERING) /* which was logged when it was refused */
+    if (why && session->state != SESSION_LINGERING) /* which was logged when it was refused */
         log_end(session, why);
     metrics_add(&env->metrics.sessions_ended_total, 1);
     if (!session->granted)
@@ -222,7 +223,13 @@ static void begin_assoc(struct session *session, const struct socks5_addr *hint)
         session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, short_of);
         return;
     }
-    union netaddr local = sock_local(session->fd);
+    bool announced = session->negotiation->origin == ORIGIN_ANNOUNCED;
+    union netaddr local = announced ? announced_relay(env, &session->peer) : sock_local(session->fd);
+    if (local.sa.sa_family == AF_UNSPEC) {
+        refuse_request(session, SOCKS5_REPLY_NETWORK_UNREACHABLE,
+                       "no association: no route leads from here to the client, whom a balancer announced");
+        return;
+    }
     int error;
     do
         error = assoc_new(&session->assoc, env, &session->peer, session->user, &local, hint);
@@ -299,7 +306,7 @@ static void check_password(struct session *session, const struct socks5_password
     enum login_outcome outcome = LOGIN_BUSY;
     if (session->user)
         outcome = login_begin(&negotiation->login, session->env, &session->peer, given, on_login_checked, session);
-    explicit_bzero(negotiation->in, sizeof(negotiation->in));
+    explicit_bzero(negotiation->in, negotiation->size);
     if (outcome != LOGIN_PENDING) {
         finish_login(session, outcome);
         return;
@@ -310,26 +317,15 @@ static void check_password(struct session *session, const struct socks5_password
 
 /* ---- input ---- */
 
-/*
- * Looks at what has arrived without taking it, and takes only what the negotiation has used: the early data of a
- * CONNECT stays in the socket for the stream.
- */
 static void negotiate(struct session *session)
 {
     struct negotiation *negotiation = session->negotiation;
     struct handshake *handshake = &negotiation->handshake;
-    size_t had = negotiation->len;
-    ssize_t n = recv(session->fd, negotiation->in + had, sizeof(negotiation->in) - had, MSG_PEEK);
-    if (n <= 0) {
-        if (n == 0 || errno != EAGAIN)
-            session_end(session, n == 0 ? "client closed during the handshake" : "client gone", false);
+    size_t len = negotiation_peek(session), used;
+    if (len == 0)
         return;
-    }
-    size_t len = had + (size_t)n, used;
     enum handshake_step step = handshake_advance(handshake, negotiation->in, len, &used);
-    size_t take = step == HANDSHAKE_MORE ? (size_t)n : used > had ? used - had : 0;
-    (void)recv(session->fd, negotiation->in + had, take, 0); /* the same bytes, now for good */
-    negotiation->len = 0;
+    negotiation_take(session, step == HANDSHAKE_MORE ? len : used);
     switch (step) {
     case HANDSHAKE_MORE:
         negotiation->len = len - used;
@@ -374,7 +370,9 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct session *session = arg;
-    if (session->state == SESSION_NEGOTIATING)
+    if (session->state == SESSION_ANNOUNCING)
+        announced_hear(session);
+    else if (session->state == SESSION_NEGOTIATING)
         negotiate(session);
     else if (session->state == SESSION_CHECKING)
         watch(session, "client gone while its password was checked");
@@ -384,15 +382,23 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         ignore_input(session);
 }
 
-void session_new(struct env *env, int fd, const union netaddr *peer, bool need_password)
+static bool admit(struct admission *admission, struct env *env, const union netaddr *peer,
+                  const struct config_listener *listener)
+{
+    if (listener->proxy_protocol == CONFIG_PROXY_PROTOCOL_OFF)
+        return admit_connection(admission, env, peer);
+    return announced_trusts(env, listener, peer) && admit_balancer(admission, env, peer);
+}
+
+void session_new(struct env *env, int fd, const union netaddr *peer, const struct config_listener *listener)
 {
     struct admission admission;
-    if (!admit_connection(&admission, env, peer)) { /* before anything is spent on it */
+    if (!admit(&admission, env, peer, listener)) { /* before anything is spent on it */
         close(fd);
         return;
     }
     struct session *session = calloc(1, sizeof(*session));
-    struct negotiation *negotiation = calloc(1, sizeof(*negotiation));
+    struct negotiation *negotiation = negotiation_new(listener);
     if (!session || !negotiation) {
         admission_end(&admission, env);
         free(session);
@@ -401,9 +407,9 @@ void session_new(struct env *env, int fd, const union netaddr *peer, bool need_p
         return;
     }
     session->admission = admission;
-    handshake_init(&negotiation->handshake, need_password);
     session->env = env;
     session->fd = fd;
+    session->state = negotiation->origin == ORIGIN_BALANCER ? SESSION_ANNOUNCING : SESSION_NEGOTIATING;
     session->peer = *peer;
     session->started_ms = env_now(env);
     session->negotiation = negotiation;

@@ -10,15 +10,16 @@
 #include "base/netaddr.h"
 
 struct assoc;
+struct config_listener;
 struct env;
 struct quota_account;
 struct session;
 struct snapshot;
 struct stream;
 
-/* Takes over `fd`, the connection just accepted from `peer`; closes it when a limit says so, or for want of memory.
- */
-void session_new(struct env *env, int fd, const union netaddr *peer, bool need_password);
+/* Takes over `fd`, the connection just accepted from `peer` by a listener; closes it when a limit or the listener says
+ * so, or for want of memory. */
+void session_new(struct env *env, int fd, const union netaddr *peer, const struct config_listener *listener);
 
 /* Ends what is past its time and lets associations look after themselves; to be called about once a second. */
 void sessions_sweep(struct env *env);

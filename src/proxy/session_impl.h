@@ -20,6 +20,7 @@ struct login;
 struct stream;
 
 enum session_state {
+    SESSION_ANNOUNCING, /* a balancer has yet to say whose it is */
     SESSION_NEGOTIATING,
     SESSION_CHECKING, /* the password is with the helper thread */
     SESSION_REACHING, /* a stream is on its way to its destination, or waits for it to come */
@@ -29,14 +30,22 @@ enum session_state {
     SESSION_ENDED,     /* on env->ended, to be freed by sessions_reap() */
 };
 
+/* Whom a session's peer is known from. */
+enum session_origin {
+    ORIGIN_CLIENT,    /* its own connection */
+    ORIGIN_BALANCER,  /* a balancer's, which speaks for itself, or has not said yet for whom */
+    ORIGIN_ANNOUNCED, /* what a balancer says */
+};
+
 /* What only the beginning of a session needs. */
 struct negotiation {
     TAILQ_ENTRY(negotiation) link; /* of env->waiting */
     struct session *session;       /* NULL: not on that list any more */
     struct handshake handshake;
     struct login *login; /* NULL: none is being checked */
-    size_t len;
-    uint8_t in[HANDSHAKE_INPUT_MAX];
+    enum session_origin origin;
+    size_t len, size; /* of `in`: used, and in all */
+    uint8_t in[];
 };
 
 struct session {
@@ -56,7 +65,18 @@ struct session {
     bool granted;
 };
 
-/* `why` is for the log; `abort` resets the connection. */
+/* NULL: no memory. */
+struct negotiation *negotiation_new(const struct config_listener *listener);
+/*
+ * Looks at what has arrived without taking it. Returns how many bytes there are in all, with those of before; 0:
+ * nothing new, or the end. Only what the negotiation has used is then taken: the early data of a CONNECT stays in the
+ * socket for the stream.
+ */
+size_t negotiation_peek(struct session *session);
+/* The first `count` of the bytes that were looked at leave the socket. */
+void negotiation_take(struct session *session, size_t count);
+
+/* `why` is for the log, NULL: not worth a line; `abort` resets the connection. */
 void session_end(struct session *session, const char *why, bool abort);
 /* Answers its request with `code`; ends once the client has had the time to read that. */
 void session_refuse(struct session *session, enum socks5_reply code, const char *why);

@@ -1,6 +1,7 @@
 #include <stdlib.h>
 
 #include "net/sock.h"
+#include "proxy/announced.h"
 #include "proxy/assoc.h"
 #include "proxy/review.h"
 #include "proxy/session.h"
@@ -17,6 +18,9 @@
 static void sweep(struct session *session, uint64_t now)
 {
     switch (session->state) {
+    case SESSION_ANNOUNCING:
+        announced_sweep(session, now);
+        break;
     case SESSION_NEGOTIATING:
     case SESSION_CHECKING:
         if (now - session->started_ms >= session->env->config->timeouts.handshake_ms)

@@ -145,15 +145,21 @@ static inline int accept_from(int listening, union netaddr *peer)
     return fd;
 }
 
-/* A client's connection to the proxy, which has a session for it. */
-static inline int new_client(bool need_password)
+/* A client's connection to the proxy, which takes it as that listener. */
+static inline int new_client_of(const struct config_listener *as)
 {
     const union netaddr where = sock_local(listener);
     union netaddr peer;
     int fd = sock_connect(&where, NULL);
     assert_true(fd >= 0);
-    session_new(&env, accept_from(listener, &peer), &peer, need_password);
+    session_new(&env, accept_from(listener, &peer), &peer, as);
     return fd;
+}
+
+static inline int new_client(bool need_password)
+{
+    const struct config_listener as = {.need_password = need_password};
+    return new_client_of(&as);
 }
 
 static inline void say(int fd, const void *bytes, size_t len)

@@ -183,6 +183,8 @@ static const char *const changes[] = {
     "listen: [{auth: none}]",
     "listen: [{open: true}]",
     "listen: [{}, {port: 1081}]",
+    "listen: [{auth: none, open: true, proxy_protocol: required, proxy_from: [10.0.0.5]}]",
+    "listen: [{auth: none, open: true, proxy_protocol: required, proxy_from: [10.0.0.0/8, \"fd00::5\"]}]",
     "users: [{name: alice, password: " HASH "}]",
     "users: [{name: bob, password: " HASH "}]",
     "users: [{name: alice, password: " HASH ", bandwidth: 10MiB/s, datagrams: 500/s}]",
@@ -616,6 +618,45 @@ static void rules_that_name_clients_close_a_proxy(void **state)
     }
 }
 
+#define BALANCER "{proxy_protocol: required, proxy_from: [10.0.0.5]"
+
+/* Row 53: nobody is believed by default, and a balancer's clients are not those of its address. */
+static void a_balancer_is_named(void **state)
+{
+    (void)state;
+    bad(USERS "listen: [{proxy_protocol: required}]\n",
+        "c.yaml:2:27: listen[0].proxy_from: found no balancer that would be believed; expected the addresses or "
+        "networks of those that send the PROXY protocol, such as proxy_from: [10.0.0.5]\n");
+    bad("listen: [" BALANCER "}]\n",
+        "c.yaml:1:10: listen[0].address: found 127.0.0.1 without a login behind a balancer, which may bring anybody; "
+        "expected a login (" ADD_USERS "), or, to serve anybody, both auth: none and open: true; or rules that allow "
+        "some clients (from) and then deny the others (- action: deny)\n");
+    config_free(good_with("listen: [{proxy_from: [10.0.0.5]}]",
+                          "c.yaml:1:23: warning: listen[0].proxy_from: changes nothing without proxy_protocol: "
+                          "required\n"));
+    config_free(good("listen: [" BALANCER ", auth: none, open: true}]"));
+    config_free(good("listen: [" BALANCER "}]\nrules: [{action: allow, from: [192.0.2.1]}, {action: deny}]"));
+}
+
+/* Row 21 */
+static void behind_a_balancer_reach_is_public(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        enum config_reach reach;
+    } cases[] = {
+        {USERS "listen: [{}, {port: 1081, proxy_protocol: required, proxy_from: [10.0.0.5]}]", CONFIG_REACH_PUBLIC},
+        {USERS "listen: [" BALANCER "}]\nreach: private", CONFIG_REACH_PRIVATE},
+        {USERS "listen: [{}, {port: 1081}]", CONFIG_REACH_AUTO},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct config *config = good(cases[i].text);
+        assert_int_equal(config->reach_in_force, cases[i].reach);
+        config_free(config);
+    }
+}
+
 static void a_rule_in_vain_is_warned_of(void **state)
 {
     (void)state;
@@ -849,6 +890,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_long_list_of_mistakes_ends),
         cmocka_unit_test(a_file_that_cannot_be_read_says_why),
         cmocka_unit_test(an_open_proxy_is_refused),
+        cmocka_unit_test(a_balancer_is_named),
+        cmocka_unit_test(behind_a_balancer_reach_is_public),
         cmocka_unit_test(a_proxy_for_a_network_is_warned_of),
         cmocka_unit_test(who_means_it_or_is_alone_is_left_in_peace),
         cmocka_unit_test(rules_that_name_clients_close_a_proxy),

@@ -1,0 +1,32 @@
+/*
+ * The PROXY protocol on a listener: whom it is believed from, whom it announces, and where that client's datagrams
+ * arrive. A "no" is counted, and says why in words.
+ */
+#ifndef CONESOCKS_PROXY_ANNOUNCED_H
+#define CONESOCKS_PROXY_ANNOUNCED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/netaddr.h"
+
+struct config_listener;
+struct env;
+struct session;
+
+/* Is the peer one of the listener's balancers? If not, the log says so. */
+bool announced_trusts(struct env *env, const struct config_listener *listener, const union netaddr *peer);
+
+/* Something has arrived at a session that is SESSION_ANNOUNCING. */
+void announced_hear(struct session *session);
+/* To be called about once a second meanwhile. */
+void announced_sweep(struct session *session, uint64_t now_ms);
+
+/*
+ * Where a client that was announced sends its datagrams, of this host's addresses and of the client's family; port 0.
+ * Its connection ends at the balancer, so where that led to here says nothing: this may be another network, another
+ * family, or loopback. AF_UNSPEC: there is none.
+ */
+union netaddr announced_relay(const struct env *env, const union netaddr *client);
+
+#endif
