@@ -74,7 +74,8 @@ static void refuse(struct session *session, const char *why)
 static void begin_announced(struct session *session, const union netaddr *client)
 {
     admission_end(&session->admission, session->env);
-    if (client->sa.sa_family != AF_UNSPEC) {
+    /* Version 1 has no better word for "it is only me" than that very address and port. */
+    if (client->sa.sa_family != AF_UNSPEC && !netaddr_equal(client, &session->peer)) {
         session->peer = *client;
         session->negotiation->origin = ORIGIN_ANNOUNCED;
     }

@@ -51,8 +51,8 @@ def pytest_runtest_makereport(item):
 
 @pytest.fixture
 def start(net, tmp_path, request):
-    """start(config, ...) runs a conesocks on the proxy host; a dict without "listen" gets the LAN's listener. Each must
-    end well after the test. When the test failed, its log is shown."""
+    """start(config, ...) runs a conesocks on the proxy host, or on `host`; a dict without "listen" gets the LAN's
+    listener. Each must end well after the test. When the test failed, its log is shown."""
     started = []
 
     def run(config=(), **options):
@@ -60,7 +60,8 @@ def start(net, tmp_path, request):
             pytest.skip("cannot put files in place of the system's here (a chroot?)")
         if not isinstance(config, (str, type(None))):
             config = lan_config(config)
-        started.append(daemon.Conesocks(net.proxy, options.pop("folder", tmp_path), config, **options))
+        host, folder = options.pop("host", net.proxy), options.pop("folder", tmp_path)
+        started.append(daemon.Conesocks(host, folder, config, **options))
         return started[-1]
 
     yield run

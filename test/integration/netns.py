@@ -3,6 +3,8 @@
     client     10.77.0.2   fd77::2      |                        | inet1  10.88.0.11  10.88.0.12  fd88::11
     neighbour  10.77.0.3   fd77::3      +-- lan -- proxy -- wan --+
     stranger   10.77.0.66  fd77::66     |  .1  ::1    .1  ::1    | inet2  10.88.0.21  10.88.0.22  fd88::21
+    balancer   10.77.0.8   fd77::8      +-- lan -- second -- wan -+
+                                           .9  ::9    .9  ::9
 
 Nothing forwards between the two sides but the proxy under test. The namespaces have no names in the file system, so runs
 side by side do not meet, and nothing stays behind, even after a kill. A socket keeps the namespace that it was made in:
@@ -20,6 +22,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 PROXY_V4, PROXY_V6 = "10.77.0.1", "fd77::1"
 PROXY_WAN_V4, PROXY_WAN_V6 = "10.88.0.1", "fd88::1"
 CLIENT_V4, CLIENT_V6 = "10.77.0.2", "fd77::2"
+BALANCER_V4 = "10.77.0.8"
+SECOND_V4, SECOND_WAN_V4 = "10.77.0.9", "10.88.0.9"
 NEIGHBOUR_V4, STRANGER_V4 = "10.77.0.3", "10.77.0.66"
 INET1_V4, INET1_OTHER_V4, INET1_V6 = "10.88.0.11", "10.88.0.12", "fd88::11"
 INET2_V4, INET2_OTHER_V4, INET2_V6 = "10.88.0.21", "10.88.0.22", "fd88::21"
@@ -132,7 +136,11 @@ class Network:
         self.inet2 = self.host("inet2", self.wan, INET2_V4, INET2_OTHER_V4, INET2_V6)
         self.proxy = self.host("proxy", self.lan, PROXY_V4, PROXY_V6)
         self.plug(self.proxy, "eth1", self.wan, PROXY_WAN_V4, PROXY_WAN_V6)
-        self.hosts = (self.client, self.neighbour, self.stranger, self.inet1, self.inet2, self.proxy)
+        self.balancer = self.host("balancer", self.lan, BALANCER_V4, "fd77::8")
+        self.second = self.host("second", self.lan, SECOND_V4, "fd77::9")  # another proxy
+        self.plug(self.second, "eth1", self.wan, SECOND_WAN_V4, "fd88::9")
+        self.hosts = (self.client, self.neighbour, self.stranger, self.inet1, self.inet2, self.proxy, self.balancer,
+                      self.second)
 
     def host(self, name, switch, *addresses):
         host = Host(name)

@@ -113,14 +113,16 @@ def connect(host, proxy, destination, source=None, user=None, password=None, aty
 class Association:
     """A UDP ASSOCIATE: the control connection, the relay's address, and a socket to talk to it."""
 
-    def __init__(self, host, proxy, source=None, port=0, hint=ANY_V4, user=None, password=None, atyp=None, bind=True):
-        """`source`: the client's address. `hint` is what goes into DST; "own" stands for the true address and port."""
+    def __init__(self, host, proxy, source=None, port=0, hint=ANY_V4, user=None, password=None, atyp=None, bind=True,
+                 control=None):
+        """`source`: the client's address. `hint` is what goes into DST; "own" stands for the true address and port.
+        `control`: the control connection, where somebody else has made it."""
         source = source or ("fd77::2" if ":" in proxy[0] else "10.77.0.2")
         self.host, self.source = host, source
         self.udp = host.udp(source, port) if bind else None
         if hint == "own":
             hint = self.udp.getsockname()[:2]
-        self.control = host.connect(source, proxy)
+        self.control = control or host.connect(source, proxy)
         negotiate(self.control, user, password)
         self.reply = request(self.control, ASSOCIATE, hint, atyp)
         assert self.reply.code == 0, f"ASSOCIATE refused: {self.reply}"

@@ -185,6 +185,19 @@ static void the_client_is_who_is_announced(void **state)
     }
 }
 
+static void who_announces_itself_is_itself(void **state)
+{
+    (void)state;
+    char header[128];
+    int client = new_balanced("127.0.0.1");
+    const union netaddr own = sock_local(client);
+    int len = snprintf(header, sizeof(header), "PROXY TCP4 127.0.0.1 127.0.0.1 %u 1080\r\n", netaddr_port(&own));
+    say(client, header, (size_t)len);
+    wait_until(only_session()->state == SESSION_NEGOTIATING);
+    assert_int_equal(only_session()->negotiation->origin, ORIGIN_BALANCER);
+    close(client);
+}
+
 /* ---- limits ---- */
 
 /* Before its header a connection is nobody's yet; after it, its client's. */
@@ -308,6 +321,7 @@ int main(void)
         TEST(row_17_no_byte_is_lost),
         TEST(the_longest_header_is_taken),
         TEST(the_client_is_who_is_announced),
+        TEST(who_announces_itself_is_itself),
         TEST(limits_are_the_clients_own),
         TEST(all_together_have_a_limit_before_their_headers),
         TEST(a_relay_is_of_the_clients_family),
