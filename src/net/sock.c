@@ -187,6 +187,16 @@ size_t sock_memory(int fd)
            parts[SK_MEMINFO_BACKLOG];
 }
 
+union netaddr sock_peer(int fd)
+{
+    union netaddr peer = {0};
+    socklen_t len = sizeof(peer);
+    if (getpeername(fd, &peer.sa, &len) < 0)
+        return (union netaddr){0};
+    netaddr_unmap(&peer);
+    return peer;
+}
+
 bool sock_is_lost(int fd)
 {
     struct pollfd polled = {.fd = fd};

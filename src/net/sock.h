@@ -59,8 +59,9 @@ int sock_udp_disconnect(int fd);
 
 /* The pending error of a socket (positive errno), 0 when there is none. */
 int sock_error(int fd);
-/* The socket's own address, unmapped; AF_UNSPEC when there is none. */
+/* The socket's own address and the other side's, unmapped; AF_UNSPEC when there is none. */
 union netaddr sock_local(int fd);
+union netaddr sock_peer(int fd);
 /* The kernel's memory for a socket: what is queued both ways with its bookkeeping, and about what the socket itself
  * takes. */
 size_t sock_memory(int fd);

@@ -161,7 +161,7 @@ bool admit_connection(struct admission *admission, struct env *env, const union 
 bool admit_balancer(struct admission *admission, struct env *env, const union netaddr *balancer)
 {
     *admission = (struct admission){0};
-    return take(admission, env, LIMIT_SESSIONS, balancer, NULL);
+    return !relief_refuses(env) && take(admission, env, LIMIT_SESSIONS, balancer, NULL);
 }
 
 const char *admit_request(struct admission *admission, struct env *env, const union netaddr *client, const char *user)

@@ -28,11 +28,18 @@ static void say_untrusted(struct env *env, const union netaddr *peer)
              netaddr_format_host(peer, host), more);
 }
 
-bool announced_trusts(struct env *env, const struct config_listener *listener, const union netaddr *peer)
+bool announced_is_balancer(const struct config_listener *listener, const union netaddr *peer)
 {
     for (size_t i = 0; i < listener->proxy_from_count; i++)
         if (config_network_contains(&listener->proxy_from[i], peer))
             return true;
+    return false;
+}
+
+bool announced_trusts(struct env *env, const struct config_listener *listener, const union netaddr *peer)
+{
+    if (announced_is_balancer(listener, peer))
+        return true;
     count(env);
     say_untrusted(env, peer);
     return false;

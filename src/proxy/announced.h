@@ -14,7 +14,8 @@ struct config_listener;
 struct env;
 struct session;
 
-/* Is the peer one of the listener's balancers? If not, the log says so. */
+bool announced_is_balancer(const struct config_listener *listener, const union netaddr *peer);
+/* The same for a connection that begins: if not, the log says so. */
 bool announced_trusts(struct env *env, const struct config_listener *listener, const union netaddr *peer);
 
 /* Something has arrived at a session that is SESSION_ANNOUNCING. */

@@ -1,6 +1,7 @@
 #include "proxy/review.h"
 
 #include "net/sock.h"
+#include "proxy/announced.h"
 #include "proxy/assoc.h"
 #include "proxy/stream.h"
 
@@ -16,28 +17,42 @@ static int fits(const union netaddr *listener, const union netaddr *local)
     return listener->sa.sa_family == local->sa.sa_family ? 2 : listener->sa.sa_family == AF_INET6;
 }
 
-/* Whether who comes to `local` now has to log in. A listener that is gone asks for nothing. */
-static bool needs_login(const struct config *config, const union netaddr *local)
+/* Which listener takes what comes to `local`; NULL: it is gone. */
+static const struct config_listener *find_listener(const struct config *config, const union netaddr *local)
 {
     int closest = 0;
-    bool needed = false;
+    const struct config_listener *found = NULL;
     for (size_t i = 0; i < config->listen_count; i++) {
         int fit = fits(&config->listen[i].address, local);
         if (fit <= closest)
             continue;
         closest = fit;
-        needed = config->listen[i].need_password;
+        found = &config->listen[i];
     }
-    return needed;
+    return found;
+}
+
+/* What the listener asks of every connection. One that is gone asks for nothing. */
+static const char *review_listener(const struct config *config, const struct reviewed *session)
+{
+    const union netaddr local = sock_local(session->fd), peer = sock_peer(session->fd);
+    const struct config_listener *listener = find_listener(config, &local);
+    if (!listener)
+        return NULL;
+    if (!session->user && !session->logs_in && listener->need_password)
+        return NO_LONGER "this listener asks for a login";
+    if (listener->proxy_protocol == CONFIG_PROXY_PROTOCOL_REQUIRED && !announced_is_balancer(listener, &peer))
+        return NO_LONGER "this listener serves its balancers only (listen[].proxy_from)";
+    return NULL;
 }
 
 const char *review(struct env *env, const struct snapshot *before, const struct reviewed *session)
 {
-    const union netaddr local = sock_local(session->fd);
+    const char *why = review_listener(env->config, session);
+    if (why)
+        return why;
     if (session->user && !users_agree(&before->users, &env->snapshot->users, session->user))
         return NO_LONGER "its user is gone, or has another password";
-    if (!session->user && !session->logs_in && needs_login(env->config, &local))
-        return NO_LONGER "this listener asks for a login";
     if (session->assoc && !env->config->udp.enabled)
         return NO_LONGER "UDP is off (udp.enabled)";
     if (session->assoc && !assoc_review(session->assoc, session->user))

@@ -211,6 +211,13 @@ static bool make_room_for_assoc(struct env *env, int error)
     return (descriptors || error == -EADDRINUSE) && sessions_shed(env, NULL);
 }
 
+/* Which of this host's addresses the client sends its datagrams to. */
+static union netaddr relay_host(const struct session *session)
+{
+    bool announced = session->negotiation->origin == ORIGIN_ANNOUNCED;
+    return announced ? announced_relay(session->env, &session->peer) : sock_local(session->fd);
+}
+
 static void begin_assoc(struct session *session, const struct socks5_addr *hint)
 {
     struct env *env = session->env;
@@ -223,10 +230,9 @@ static void begin_assoc(struct session *session, const struct socks5_addr *hint)
         session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, short_of);
         return;
     }
-    bool announced = session->negotiation->origin == ORIGIN_ANNOUNCED;
-    union netaddr local = announced ? announced_relay(env, &session->peer) : sock_local(session->fd);
+    union netaddr local = relay_host(session);
     if (local.sa.sa_family == AF_UNSPEC) {
-        refuse_request(session, SOCKS5_REPLY_NETWORK_UNREACHABLE,
+        session_refuse(session, SOCKS5_REPLY_NETWORK_UNREACHABLE,
                        "no association: no route leads from here to the client, whom a balancer announced");
         return;
     }

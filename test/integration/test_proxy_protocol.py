@@ -10,7 +10,7 @@ import servers
 import socks5
 import yaml
 from conftest import ALICE, USERS
-from daemon import wait_until
+from daemon import PROGRAM, wait_until
 from netns import (BALANCER_V4, CLIENT_V4, CLIENT_V6, INET1_V4, INET1_V6, NEIGHBOUR_V4, PROXY_V4, PROXY_V6,
                    PROXY_WAN_V4, SECOND_V4, STRANGER_V4)
 from socks5 import ANY_V4, ASSOCIATE, CONNECT, Association
@@ -380,7 +380,6 @@ def test_haproxy_goes_on_with_the_node_that_is_left(net, nodes, haproxy, peer):
 
 def test_the_example_for_kubernetes_agrees_with_itself(net, tmp_path):
     """All that can be said without a cluster."""
-    from daemon import PROGRAM
     text = (CONFIG / "kubernetes" / "daemonset.yaml").read_text(encoding="utf-8")
     secret, daemonset, service = yaml.safe_load_all(text)
     path = tmp_path / "conesocks.yaml"

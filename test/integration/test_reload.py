@@ -12,7 +12,7 @@ import servers
 import socks5
 from conftest import ALICE, LISTEN, USERS, lan_config
 from daemon import PROGRAM, wait_until
-from netns import INET1_OTHER_V4, INET1_V4, INET2_V4, PROXY_V4
+from netns import BALANCER_V4, CLIENT_V4, INET1_OTHER_V4, INET1_V4, INET2_V4, PROXY_V4
 from socks5 import Association
 
 PROGRAM_BYTES = Path(PROGRAM).read_bytes()
@@ -494,3 +494,23 @@ def test_row27_row55_a_thousand_reloads_under_load(net, serve, lan, echo):
     for each in associations:
         assert each.alive(peer, 5)
     assert not proxy.sessions(command="udp") and not proxy.sessions(command="connect")
+
+
+def test_a_listener_that_gets_balancers_serves_them_only(net, serve):
+    """Whoever has come past them, or by way of one that is no longer believed, has to go."""
+    def behind(balancer):
+        return {"listen": [{**MORE, "proxy_protocol": "required", "proxy_from": [balancer]}], "reach": "private"}
+
+    proxy = serve({"listen": [MORE]})
+    peer, address = net.inet1.udp(INET1_V4), (PROXY_V4, MORE["port"])
+    direct = Association(net.client, address)
+    assert proxy.reload(lan_config(behind(BALANCER_V4)))
+    assert direct.control.recv(1) == b""
+    control = net.balancer.connect(BALANCER_V4, address)
+    control.sendall(f"PROXY TCP4 {CLIENT_V4} {BALANCER_V4} 40000 1080\r\n".encode())
+    announced = Association(net.client, address, control=control)
+    assert proxy.reload() and announced.alive(peer, 5)
+    assert proxy.reload(lan_config(behind(INET1_V4)))
+    assert announced.control.recv(1) == b""
+    why = [row["why"] for row in proxy.sessions()]
+    assert len(why) == 2 and all("serves its balancers only" in text for text in why), why
