@@ -113,7 +113,7 @@ def test_a_source_that_is_no_balancer_is_refused(net, start, source):
 
 
 def test_refusals_do_not_flood_the_log(net, start, announce):
-    """Row 53, row 51's like: the counter knows them all."""
+    """Row 53: the counter knows them all."""
     proxy = start({**BALANCED, "workers": 1})
     for _ in range(200):
         assert ended(net.client.connect(CLIENT_V4, HERE))
