@@ -101,14 +101,17 @@ static void on_rested(evutil_socket_t fd, short what, void *arg)
 static bool listen_on(struct worker *worker, const struct config_listener *wanted, int fd)
 {
     struct listener *listener = calloc(1, sizeof(*listener));
-    if (!listener) {
+    if (listener) {
+        *listener = (struct listener){.worker = worker, .fd = fd, .config = wanted};
+        event_assign(&listener->acceptable, worker->env.base, fd, EV_READ | EV_PERSIST, on_acceptable, listener);
+        event_assign(&listener->rested, worker->env.base, -1, 0, on_rested, listener);
+    }
+    if (!listener || event_add(&listener->acceptable, NULL) < 0) {
+        log_error("a worker cannot accept connections: no memory");
         close(fd);
+        free(listener);
         return false;
     }
-    *listener = (struct listener){.worker = worker, .fd = fd, .config = wanted};
-    event_assign(&listener->acceptable, worker->env.base, fd, EV_READ | EV_PERSIST, on_acceptable, listener);
-    event_assign(&listener->rested, worker->env.base, -1, 0, on_rested, listener);
-    event_add(&listener->acceptable, NULL);
     SLIST_INSERT_HEAD(&worker->listeners, listener, link);
     return true;
 }
@@ -269,13 +272,11 @@ struct worker *worker_new(struct snapshot *snapshot, struct quota *quota)
         worker_free(worker);
         return NULL;
     }
-    if (!listen_on_all(worker, snapshot->config)) {
-        worker_free(worker);
-        return NULL;
-    }
     event_assign(&worker->sweep, worker->env.base, -1, EV_PERSIST, on_sweep, worker);
-    event_add(&worker->sweep, &sweep_period);
-    return worker;
+    if (event_add(&worker->sweep, &sweep_period) == 0 && listen_on_all(worker, snapshot->config))
+        return worker;
+    worker_free(worker);
+    return NULL;
 }
 
 /* ---- reload ---- */
@@ -300,8 +301,8 @@ static void change_listeners(struct worker *worker, const struct config *config,
             stop_listening(worker, listener);
     }
     for (size_t i = 0; i < config->listen_count; i++)
-        if (opened[i] >= 0 && !listen_on(worker, &config->listen[i], opened[i]))
-            log_error("a worker cannot accept connections: no memory");
+        if (opened[i] >= 0)
+            (void)listen_on(worker, &config->listen[i], opened[i]); /* which has said why not */
 }
 
 static void on_change(struct inbox_item *item)

@@ -50,7 +50,10 @@ struct inbox *inbox_new(struct event_base *base)
     pthread_mutex_init(&inbox->lock, NULL);
     inbox->last = &inbox->first;
     event_assign(&inbox->wake, base, inbox->fd, EV_READ | EV_PERSIST, on_wake, inbox);
-    event_add(&inbox->wake, NULL);
+    if (event_add(&inbox->wake, NULL) < 0) { /* no memory: nobody would ever hear what is posted */
+        inbox_free(inbox);
+        return NULL;
+    }
     return inbox;
 }
 
