@@ -117,6 +117,32 @@ def test_row22_address_added_later(net, proxy, lan):
     daemon.wait_until(lambda: code(net, lan, (later, 8080)) != 2, "the address to be gone")
 
 
+@pytest.fixture
+def local_routes(net):
+    """Whole networks that are the proxy host's own, and as a router it has each IPv6 network's first address, too."""
+    routes = ["local 1.2.3.0/24 dev lo", "local 2a00:1:2::/64 dev lo"]
+    net.proxy.ip(*[f"route add {route}" for route in routes], "address add 2a00:3:4::1/64 dev eth1 nodad")
+    net.proxy.sysctl("ipv6/conf/all/forwarding", 1)
+    yield ["1.2.3.4", "2a00:1:2::5", "2a00:3:4::"]
+    net.proxy.sysctl("ipv6/conf/all/forwarding", 0)
+    net.proxy.ip(*[f"route del {route}" for route in routes], "address del 2a00:3:4::1/64 dev eth1")
+
+
+def test_row22_own_by_a_local_route(net, local_routes, proxy, lan, peer):
+    """No interface has these addresses, and still they lead to this host's services and to the proxy itself."""
+    udp = net.proxy.udp("::", 8080)
+    net.proxy.listen("::", 8080)
+    association = Association(net.client, lan)
+    for address in local_routes:
+        association.send((address, 8080), b"x")
+        for port in 8080, lan[1]:
+            assert code(net, lan, (address, port)) == 2
+    assert association.alive(peer)
+    assert silent(udp)
+    assert proxy.counters()["refused_own_total"] == 3 * len(local_routes)
+    assert code(net, lan, ("1.2.4.1", 8080)) != 2  # the next network is not its own
+
+
 def test_row22_an_own_address_that_a_rule_names(net, start, lan):
     start({"rules": [{"action": "allow", "to": [PROXY_V4], "ports": [8080]}]})
     listener = net.proxy.listen(PROXY_V4, 8080)
