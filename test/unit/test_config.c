@@ -547,6 +547,24 @@ static void an_open_proxy_is_refused(void **state)
     }
 }
 
+/* As behind a cloud's NAT, or a router that forwards a port. */
+static void a_private_address_that_the_world_is_led_to_is_public(void **state)
+{
+    (void)state;
+    static const char *const advertised[] = {"advertise_v4: 198.51.100.1", "advertise_v6: \"2001:db8::1\""};
+    for (size_t i = 0; i < COUNT(advertised); i++) {
+        char text[128], *errors, *warnings;
+        snprintf(text, sizeof(text), "listen: [{address: 10.0.0.1}]\nudp: {%s}", advertised[i]);
+        assert_null(config_parse("c.yaml", text, strlen(text), &errors, &warnings));
+        assert_non_null(strstr(errors, "without a login and a public address advertised (udp), an open proxy"));
+        free(errors);
+        free(warnings);
+    }
+    config_free(good("listen: [{address: 10.0.0.1, auth: none, open: true}]\nudp: {advertise_v4: 198.51.100.1}"));
+    config_free(good("listen: [{address: 127.0.0.1}]\nudp: {advertise_v4: 198.51.100.1}"));
+    config_free(good(USERS "listen: [{address: 10.0.0.1}]\nudp: {advertise_v4: 198.51.100.1}"));
+}
+
 static void a_proxy_for_a_network_is_warned_of(void **state)
 {
     (void)state;
@@ -586,6 +604,7 @@ static void rules_that_name_clients_close_a_proxy(void **state)
     static const char *const closed[] = {
         "[{action: allow, from: [192.0.2.0/24]}, {action: deny}]",
         "[{action: deny}]",
+        "[{action: allow, from: [10.0.0.0/8, \"fc00::/7\"]}, {action: deny}]",
         "[{action: deny, to: [10.0.0.0/8]}, {action: allow, from: [192.0.2.1], to: [any]}, {action: deny, to: [any]}]",
     };
     static const char *const open[] = {
@@ -594,6 +613,8 @@ static void rules_that_name_clients_close_a_proxy(void **state)
         "[{action: allow, from: [192.0.2.0/24]}]",
         "[{action: allow, from: [0.0.0.0/0]}, {action: deny}]",
         "[{action: allow, from: [192.0.2.1, \"::/0\"]}, {action: deny}]",
+        "[{action: allow, from: [0.0.0.0/1, 128.0.0.0/1]}, {action: deny}]",
+        "[{action: allow, from: [\"2000::/3\"]}, {action: deny}]",
         "[{action: allow, from: [192.0.2.0/24]}, {action: deny, command: [udp]}]",
         "[{action: allow, from: [192.0.2.0/24]}, {action: deny, to: [0.0.0.0/0]}]",
         "[{action: allow, to: [192.0.2.7]}, {action: deny}]",
@@ -846,6 +867,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_long_list_of_mistakes_ends),
         cmocka_unit_test(a_file_that_cannot_be_read_says_why),
         cmocka_unit_test(an_open_proxy_is_refused),
+        cmocka_unit_test(a_private_address_that_the_world_is_led_to_is_public),
         cmocka_unit_test(a_proxy_for_a_network_is_warned_of),
         cmocka_unit_test(who_means_it_or_is_alone_is_left_in_peace),
         cmocka_unit_test(rules_that_name_clients_close_a_proxy),
