@@ -117,16 +117,19 @@ static void on_signal(evutil_socket_t signal, short what, void *arg)
     }
 }
 
-static void watch_signals(struct server *server)
+/* false: no memory, and SIGTERM would not end it. */
+static bool watch_signals(struct server *server)
 {
     static const int watched[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
     _Static_assert(ARRAY_LEN(watched) == ARRAY_LEN(server->signals), "one event per signal");
     for (size_t i = 0; i < ARRAY_LEN(watched); i++) {
         evsignal_assign(&server->signals[i], server->base, watched[i], on_signal, server);
-        event_add(&server->signals[i], NULL);
         server->signal_count++;
+        if (event_add(&server->signals[i], NULL) < 0)
+            return false;
     }
     signal(SIGPIPE, SIG_IGN);
+    return true;
 }
 
 static bool open_workers(struct server *server)
@@ -175,7 +178,11 @@ struct server *server_new(struct snapshot *snapshot, const char *path)
     }
     server->watermark =
         watermark_new(server->base, snapshot->config->limits.memory, server->workers, server->worker_count);
-    watch_signals(server);
+    if (!watch_signals(server)) {
+        log_error("cannot start: out of memory");
+        server_free(server);
+        return NULL;
+    }
     log_receive_buffer();
     return server;
 }

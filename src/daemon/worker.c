@@ -110,7 +110,11 @@ static bool listen_on(struct worker *worker, const struct config_listener *wante
         .worker = worker, .address = wanted->address, .fd = fd, .need_password = wanted->need_password};
     event_assign(&listener->acceptable, worker->env.base, fd, EV_READ | EV_PERSIST, on_acceptable, listener);
     event_assign(&listener->rested, worker->env.base, -1, 0, on_rested, listener);
-    event_add(&listener->acceptable, NULL);
+    if (event_add(&listener->acceptable, NULL) < 0) {
+        close(fd);
+        free(listener);
+        return false;
+    }
     SLIST_INSERT_HEAD(&worker->listeners, listener, link);
     return true;
 }
@@ -276,8 +280,10 @@ struct worker *worker_new(struct snapshot *snapshot, struct quota *quota)
         return NULL;
     }
     event_assign(&worker->sweep, worker->env.base, -1, EV_PERSIST, on_sweep, worker);
-    event_add(&worker->sweep, &sweep_period);
-    return worker;
+    if (event_add(&worker->sweep, &sweep_period) == 0)
+        return worker;
+    worker_free(worker);
+    return NULL;
 }
 
 /* ---- reload ---- */

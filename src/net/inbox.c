@@ -50,8 +50,10 @@ struct inbox *inbox_new(struct event_base *base)
     pthread_mutex_init(&inbox->lock, NULL);
     inbox->last = &inbox->first;
     event_assign(&inbox->wake, base, inbox->fd, EV_READ | EV_PERSIST, on_wake, inbox);
-    event_add(&inbox->wake, NULL);
-    return inbox;
+    if (event_add(&inbox->wake, NULL) == 0)
+        return inbox;
+    inbox_free(inbox);
+    return NULL;
 }
 
 void inbox_free(struct inbox *inbox)
