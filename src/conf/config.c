@@ -68,10 +68,14 @@ struct config *config_load(const char *path, char **errors, char **warnings)
         return no_memory(errors, warnings);
     if (path) {
         size_t size;
-        char *text = document_read(path, &size, &report);
+        bool exposed;
+        char *text = document_read(path, &size, &exposed, &report);
         if (text)
             config = parse(text, size, true, &report);
         free(text);
+        if (config && exposed && config->inline_user_count > 0)
+            report_warning(&report, (struct place){0}, NULL,
+                           "everybody may read it, and the hashes of its users with it; run: chmod o-r %s", path);
     } else {
         config = build(NULL, NULL, 0, false, &report);
     }

@@ -86,6 +86,15 @@ static enum exposure exposure_of(const union netaddr *address)
     return private || link_local ? EXPOSURE_NETWORK : EXPOSURE_WORLD;
 }
 
+/* Whoever tells clients to send to a public address has clients on the internet: something leads them to his private
+ * one. */
+static bool invites_the_world(const struct config *config)
+{
+    const union netaddr *v4 = &config->udp.advertise_v4.address, *v6 = &config->udp.advertise_v6.address;
+    return (v4->sa.sa_family != AF_UNSPEC && exposure_of(v4) == EXPOSURE_WORLD) ||
+           (v6->sa.sa_family != AF_UNSPEC && exposure_of(v6) == EXPOSURE_WORLD);
+}
+
 /* An open proxy is found and abused within hours, so nobody runs one without having said so. */
 static void check_exposure(const struct context *context, const struct config *config, size_t i)
 {
@@ -96,6 +105,9 @@ static void check_exposure(const struct context *context, const struct config *c
     enum exposure exposure = exposure_of(&listener->address);
     netaddr_format_host(&listener->address, address);
     bool said_open = listener->open && listener->auth == CONFIG_AUTH_NONE;
+    bool invited = exposure == EXPOSURE_NETWORK && invites_the_world(config);
+    if (invited)
+        exposure = EXPOSURE_WORLD;
     if (has_balancer(listener) && !said_open)
         report_error(context->report, spot.place, spot.key,
                      "found %s without a login behind a balancer, which may bring anybody; expected a login (%s), or, "
@@ -105,10 +117,10 @@ static void check_exposure(const struct context *context, const struct config *c
     else if (exposure == EXPOSURE_WORLD && !said_open)
         report_error(
             context->report, spot.place, spot.key,
-            "found %s without a login, an open proxy; expected a login (%s), or address: 127.0.0.1, or, to "
+            "found %s without a login%s, an open proxy; expected a login (%s), or address: 127.0.0.1, or, to "
             "serve anybody, both auth: none and open: true; or rules that allow some clients (from) and then deny "
             "the others (- action: deny)",
-            address, login);
+            address, invited ? " and a public address advertised (udp)" : "", login);
     else if (exposure == EXPOSURE_NETWORK && !listener->open)
         report_warning(context->report, spot.place, spot.key,
                        "everybody who can reach %s may use this proxy; add users, or say open: true if that is meant",

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const struct place whole_file = {0};
@@ -32,10 +33,28 @@ char *document_read_all(int fd, size_t *size)
     return text;
 }
 
-char *document_read(const char *path, size_t *size, struct report *report)
+/* Who writes it says which file root truncates for its process id, and who gets in. A pipe is its maker's matter. */
+static bool is_everybodys(const char *path, const struct stat *status, struct report *report)
 {
+    if (!S_ISREG(status->st_mode) || !(status->st_mode & S_IWOTH))
+        return false;
+    report_error(report, whole_file, NULL,
+                 "everybody may write to it (mode %04o), expected its owner and group alone; run: chmod o-w %s",
+                 (unsigned)(status->st_mode & 07777), path);
+    return true;
+}
+
+char *document_read(const char *path, size_t *size, bool *exposed, struct report *report)
+{
+    struct stat status;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    char *text = fd < 0 ? NULL : document_read_all(fd, size);
+    bool known = fd >= 0 && fstat(fd, &status) == 0;
+    if (known && is_everybodys(path, &status, report)) {
+        close(fd);
+        return NULL;
+    }
+    *exposed = known && S_ISREG(status.st_mode) && (status.st_mode & S_IROTH);
+    char *text = known ? document_read_all(fd, size) : NULL;
     if (!text)
         report_error(report, whole_file, NULL, "cannot be read: %s", strerror(errno));
     if (fd >= 0)

@@ -14,8 +14,9 @@
 /* No honest configuration is longer. */
 #define DOCUMENT_SIZE_MAX ((size_t)1 << 20)
 
-/* Reads a whole file (free), or says in the report why not. */
-char *document_read(const char *path, size_t *size, struct report *report);
+/* Reads a whole file (free), or says in the report why not, as where everybody may write to it. `*exposed`: everybody
+ * may read it. */
+char *document_read(const char *path, size_t *size, bool *exposed, struct report *report);
 
 /* The same for an open file, cut after DOCUMENT_SIZE_MAX + 1 bytes, with room for one more. NULL: errno. */
 char *document_read_all(int fd, size_t *size);

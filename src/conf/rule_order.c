@@ -139,10 +139,17 @@ bool rule_order_takes_everywhere(const struct config_rule *rule)
     return takes_any(rule) && rule->port_count == 0;
 }
 
+/* A network that nobody has as a whole is as good as everybody: 0.0.0.0/1, or 2000::/3, the internet. */
+static bool is_everybody(const struct config_network *network)
+{
+    unsigned widest = network->address.sa.sa_family == AF_INET ? 8 : 7; /* 10.0.0.0/8 and fc00::/7 */
+    return network->bits < widest;
+}
+
 static bool names_clients(const struct config_rule *rule)
 {
     for (size_t i = 0; i < rule->from_count; i++)
-        if (rule->from[i].bits == 0)
+        if (is_everybody(&rule->from[i]))
             return false;
     return rule->from_count > 0;
 }

@@ -3,9 +3,12 @@
  * machine; libseccomp knows their numbers.
  */
 #include <errno.h>
+#include <linux/netlink.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -58,7 +61,10 @@ static const char *const allowed[] = {
 #define IS(index, value)    SCMP_CMP64(index, SCMP_CMP_EQ, (scmp_datum_t)(value), 0)
 #define LACKS(index, flags) SCMP_CMP64(index, SCMP_CMP_MASKED_EQ, (scmp_datum_t)(flags), 0)
 #define HAS(index, flags)   SCMP_CMP64(index, SCMP_CMP_MASKED_EQ, (scmp_datum_t)(flags), (scmp_datum_t)(flags))
-#define THREAD              (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD)
+/* Of a socket, whatever else is said with it (SOCK_NONBLOCK, SOCK_CLOEXEC). */
+#define IS_TYPE(type)         SCMP_CMP64(1, SCMP_CMP_MASKED_EQ, (scmp_datum_t)0xf, (scmp_datum_t)(type))
+#define IS_PROTOCOL(protocol) SCMP_CMP64(2, SCMP_CMP_MASKED_EQ, (scmp_datum_t)UINT32_MAX, (scmp_datum_t)(protocol))
+#define THREAD                (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD)
 
 /* Adds one rule; a call that this machine, or this libseccomp, does not know needs none. */
 static int permit(scmp_filter_ctx filter, const char *name, unsigned count, const struct scmp_arg_cmp *conditions)
@@ -73,22 +79,29 @@ static int permit_some(scmp_filter_ctx filter)
     const struct {
         const char *name;
         unsigned count;
-        struct scmp_arg_cmp conditions[2];
+        struct scmp_arg_cmp conditions[3];
     } rules[] = {
-        {"socket", 1, {IS(0, AF_INET)}},        /* clients, destinations, name servers */
-        {"socket", 1, {IS(0, AF_INET6)}},       /* the same */
-        {"socket", 1, {IS(0, AF_UNIX)}},        /* syslog */
-        {"socket", 1, {IS(0, AF_NETLINK)}},     /* this host's own addresses */
-        {"ioctl", 1, {IS(1, FIONREAD)}},        /* libevent's buffers */
-        {"ioctl", 1, {IS(1, SIOCGIFINDEX)}},    /* fe80::1%eth0 to its number */
-        {"ioctl", 1, {IS(1, SIOCGIFNAME)}},     /* and back */
-        {"mmap", 1, {LACKS(2, PROT_EXEC)}},     /* memory, no new code */
-        {"mmap2", 1, {LACKS(2, PROT_EXEC)}},    /* the same on 32-bit machines */
-        {"mprotect", 1, {LACKS(2, PROT_EXEC)}}, /* nor by a detour */
-        {"clone", 1, {HAS(0, THREAD)}},         /* threads, no processes */
-        {"prctl", 1, {IS(0, PR_SET_NAME)}},     /* of a thread */
-        {"prlimit64", 2, {IS(0, 0), IS(2, 0)}}, /* to ask, not to set */
-        {"tgkill", 1, {IS(0, getpid())}},       /* abort(3) */
+        /* clients, destinations, name servers: TCP and UDP, and none of the kernel's many rarer protocols */
+        {"socket", 3, {IS(0, AF_INET), IS_TYPE(SOCK_STREAM), IS_PROTOCOL(0)}},
+        {"socket", 3, {IS(0, AF_INET), IS_TYPE(SOCK_STREAM), IS_PROTOCOL(IPPROTO_TCP)}},
+        {"socket", 3, {IS(0, AF_INET), IS_TYPE(SOCK_DGRAM), IS_PROTOCOL(0)}},
+        {"socket", 3, {IS(0, AF_INET), IS_TYPE(SOCK_DGRAM), IS_PROTOCOL(IPPROTO_UDP)}},
+        {"socket", 3, {IS(0, AF_INET6), IS_TYPE(SOCK_STREAM), IS_PROTOCOL(0)}},
+        {"socket", 3, {IS(0, AF_INET6), IS_TYPE(SOCK_STREAM), IS_PROTOCOL(IPPROTO_TCP)}},
+        {"socket", 3, {IS(0, AF_INET6), IS_TYPE(SOCK_DGRAM), IS_PROTOCOL(0)}},
+        {"socket", 3, {IS(0, AF_INET6), IS_TYPE(SOCK_DGRAM), IS_PROTOCOL(IPPROTO_UDP)}},
+        {"socket", 1, {IS(0, AF_UNIX)}},                                /* syslog */
+        {"socket", 2, {IS(0, AF_NETLINK), IS_PROTOCOL(NETLINK_ROUTE)}}, /* this host's own addresses */
+        {"ioctl", 1, {IS(1, FIONREAD)}},                                /* libevent's buffers */
+        {"ioctl", 1, {IS(1, SIOCGIFINDEX)}},                            /* fe80::1%eth0 to its number */
+        {"ioctl", 1, {IS(1, SIOCGIFNAME)}},                             /* and back */
+        {"mmap", 1, {LACKS(2, PROT_EXEC)}},                             /* memory, no new code */
+        {"mmap2", 1, {LACKS(2, PROT_EXEC)}},                            /* the same on 32-bit machines */
+        {"mprotect", 1, {LACKS(2, PROT_EXEC)}},                         /* nor by a detour */
+        {"clone", 1, {HAS(0, THREAD)}},                                 /* threads, no processes */
+        {"prctl", 1, {IS(0, PR_SET_NAME)}},                             /* of a thread */
+        {"prlimit64", 2, {IS(0, 0), IS(2, 0)}},                         /* to ask, not to set */
+        {"tgkill", 1, {IS(0, getpid())}},                               /* abort(3) */
     };
     int error = 0;
     for (size_t i = 0; i < ARRAY_LEN(rules) && !error; i++)

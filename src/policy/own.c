@@ -5,63 +5,100 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "policy/own_routes.h"
 #include "policy/reach.h"
 
 /* ---- addresses ---- */
 
-static int by_key(const void *a, const void *b)
+static int by_first(const void *a, const void *b)
 {
-    struct key left, right;
-    memcpy(&left, a, sizeof(left));
-    memcpy(&right, b, sizeof(right));
-    return key_less(right, left) - key_less(left, right);
+    const struct own_range *left = a, *right = b;
+    return key_less(right->first, left->first) - key_less(left->first, right->first);
 }
 
-bool own_hosts_set(struct own_hosts *hosts, const union netaddr *addresses, size_t count)
+/* Sorts them, and makes one of those that overlap. Returns how many are left. */
+static size_t settle(struct own_range *ranges, size_t count)
+{
+    size_t kept = 0;
+    qsort(ranges, count, sizeof(ranges[0]), by_first);
+    for (size_t i = 0; i < count; i++) {
+        struct own_range *before = kept ? &ranges[kept - 1] : NULL;
+        if (!before || key_less(before->last, ranges[i].first))
+            ranges[kept++] = ranges[i];
+        else if (key_less(before->last, ranges[i].last))
+            before->last = ranges[i].last;
+    }
+    return kept;
+}
+
+bool own_hosts_set_networks(struct own_hosts *hosts, const struct own_networks *networks)
 {
     struct own_hosts fresh = {
-        .v4 = calloc(count + 1, sizeof(struct key)),
-        .v6 = calloc(count + 1, sizeof(struct key)),
+        .v4 = calloc(networks->count + 1, sizeof(struct own_range)),
+        .v6 = calloc(networks->count + 1, sizeof(struct own_range)),
     };
     if (!fresh.v4 || !fresh.v6) {
         own_hosts_deinit(&fresh);
         return false;
     }
-    for (size_t i = 0; i < count; i++) {
-        union netaddr address = netaddr_canonical(&addresses[i]);
-        if (reach_place_of(&address) == REACH_LOOPBACK)
+    for (size_t i = 0; i < networks->count; i++) {
+        const union netaddr *address = &networks->list[i].address;
+        const struct key first = key_of(address);
+        const struct own_range range = {first, key_last(first, networks->list[i].bits)};
+        if (reach_place_of(address) == REACH_LOOPBACK)
             continue;
-        if (address.sa.sa_family == AF_INET)
-            fresh.v4[fresh.v4_count++] = key_of(&address);
+        if (address->sa.sa_family == AF_INET)
+            fresh.v4[fresh.v4_count++] = range;
         else
-            fresh.v6[fresh.v6_count++] = key_of(&address);
+            fresh.v6[fresh.v6_count++] = range;
     }
-    qsort(fresh.v4, fresh.v4_count, sizeof(struct key), by_key);
-    qsort(fresh.v6, fresh.v6_count, sizeof(struct key), by_key);
+    fresh.v4_count = settle(fresh.v4, fresh.v4_count);
+    fresh.v6_count = settle(fresh.v6, fresh.v6_count);
     own_hosts_deinit(hosts);
     *hosts = fresh;
     return true;
 }
 
-bool own_hosts_read(struct own_hosts *hosts)
+static bool add_host(struct own_networks *networks, const union netaddr *address)
+{
+    const union netaddr canonical = netaddr_canonical(address);
+    return own_networks_add(networks, &canonical, canonical.sa.sa_family == AF_INET ? 32 : 128);
+}
+
+bool own_hosts_set(struct own_hosts *hosts, const union netaddr *addresses, size_t count)
+{
+    struct own_networks networks = {0};
+    bool done = true;
+    for (size_t i = 0; i < count && done; i++)
+        done = add_host(&networks, &addresses[i]);
+    done = done && own_hosts_set_networks(hosts, &networks);
+    free(networks.list);
+    return done;
+}
+
+static bool read_interfaces(struct own_networks *networks)
 {
     struct ifaddrs *list;
+    bool done = true;
     if (getifaddrs(&list) < 0)
         return false;
-    size_t count = 0;
-    for (const struct ifaddrs *each = list; each; each = each->ifa_next)
-        count++;
-    union netaddr *addresses = calloc(count + 1, sizeof(*addresses));
-    count = 0;
-    for (const struct ifaddrs *each = list; addresses && each; each = each->ifa_next) {
+    for (const struct ifaddrs *each = list; each && done; each = each->ifa_next) {
+        union netaddr address = {0};
         int family = each->ifa_addr ? each->ifa_addr->sa_family : AF_UNSPEC;
-        if (family == AF_INET || family == AF_INET6)
-            memcpy(&addresses[count++], each->ifa_addr,
-                   family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
+        if (family != AF_INET && family != AF_INET6)
+            continue;
+        memcpy(&address, each->ifa_addr, family == AF_INET ? sizeof(address.v4) : sizeof(address.v6));
+        done = add_host(networks, &address);
     }
     freeifaddrs(list);
-    bool done = addresses && own_hosts_set(hosts, addresses, count);
-    free(addresses);
+    return done;
+}
+
+bool own_hosts_read(struct own_hosts *hosts)
+{
+    struct own_networks networks = {0};
+    bool done = read_interfaces(&networks) && own_routes_read(&networks) && own_hosts_set_networks(hosts, &networks);
+    free(networks.list);
     return done;
 }
 
@@ -75,19 +112,17 @@ void own_hosts_deinit(struct own_hosts *hosts)
 bool own_hosts_contain(const struct own_hosts *hosts, const union netaddr *canonical)
 {
     bool v4 = canonical->sa.sa_family == AF_INET;
-    const struct key *keys = v4 ? hosts->v4 : hosts->v6;
+    const struct own_range *ranges = v4 ? hosts->v4 : hosts->v6;
     size_t first = 0, end = v4 ? hosts->v4_count : hosts->v6_count;
     struct key wanted = key_of(canonical);
-    while (first < end) {
+    while (first < end) { /* the first that does not end before it */
         size_t middle = first + (end - first) / 2;
-        if (key_equal(keys[middle], wanted))
-            return true;
-        if (key_less(keys[middle], wanted))
+        if (key_less(ranges[middle].last, wanted))
             first = middle + 1;
         else
             end = middle;
     }
-    return false;
+    return first < (v4 ? hosts->v4_count : hosts->v6_count) && !key_less(wanted, ranges[first].first);
 }
 
 /* ---- ports ---- */

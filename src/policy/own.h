@@ -11,19 +11,26 @@
 
 #include "base/netaddr.h"
 #include "policy/key.h"
+#include "policy/own_routes.h"
 
 /* ---- addresses ---- */
 
-/* Sorted, loopback left out: that is `reach`'s. All zero: none known. */
+struct own_range {
+    struct key first, last;
+};
+
+/* Sorted and apart, loopback left out: that is `reach`'s. All zero: none known. */
 struct own_hosts {
-    struct key *v4, *v6;
+    struct own_range *v4, *v6;
     size_t v4_count, v6_count;
 };
 
-/* Takes over the addresses that this host has now. false: they could not be read (errno), and nothing has changed. */
+/* Takes over the addresses that this host has now, and those that local routes make its own. false: they could not be
+ * read (errno), and nothing has changed. */
 bool own_hosts_read(struct own_hosts *hosts);
-/* The same with addresses of the caller's. false: no memory. */
+/* The same with addresses, or networks, of the caller's. false: no memory. */
 bool own_hosts_set(struct own_hosts *hosts, const union netaddr *addresses, size_t count);
+bool own_hosts_set_networks(struct own_hosts *hosts, const struct own_networks *networks);
 void own_hosts_deinit(struct own_hosts *hosts);
 /* Ports do not matter. */
 bool own_hosts_contain(const struct own_hosts *hosts, const union netaddr *canonical);

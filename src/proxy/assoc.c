@@ -115,6 +115,8 @@ static int begin(struct assoc **out, struct env *env, const union netaddr *peer,
     flow->relay = *local;
 
     int error = subject_init(&assoc->subject, env->rules, peer, user, CONFIG_COMMAND_UDP) ? 0 : -ENOMEM;
+    if (!error && rules_deny_all(&assoc->subject)) /* who may send nowhere would still be sent to */
+        error = -EACCES;
     if (!error)
         error = take_terms(assoc, user);
     if (!error)

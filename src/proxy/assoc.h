@@ -34,7 +34,7 @@ struct assoc;
 /*
  * Opens an association for the client of a control connection: `peer` and `local` are that connection's two ends,
  * unmapped; `user` is NULL without a login, and outlives the association; `hint` is the request's DST. Its relay socket
- * is armed on return. 0 or a negative errno.
+ * is armed on return. 0 or a negative errno: -EACCES when the rules leave it no destination at all.
  */
 int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
               const union netaddr *local, const struct socks5_addr *hint);

@@ -25,8 +25,10 @@ static void log_end(const struct session *session, const char *why)
     struct env *env = session->env;
     uint64_t now = env_now(env);
     uint32_t held_back = 0;
-    bool asked = session->stream || session->assoc;
-    /* Whoever did not get as far as a request may be anybody, as often as he likes. */
+    bool stranger = !session->user && session->reply == SOCKS5_REPLY_NOT_ALLOWED;
+    bool asked = (session->stream || session->assoc) && !stranger;
+    /* Whoever did not get as far as a request, or has none granted without a login, may be anybody, as often as he
+     * likes. */
     if (!log_enabled(LOG_LEVEL_INFO) || (!asked && !log_limit_pass(&env->strangers_log, now, &held_back)))
         return;
     const struct record record = {
@@ -240,6 +242,10 @@ static void begin_assoc(struct session *session, const struct socks5_addr *hint)
     do
         error = assoc_new(&session->assoc, env, &session->peer, session->user, &local, hint);
     while (make_room_for_assoc(env, error));
+    if (error == -EACCES) {
+        session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, "the rules leave this client no destination");
+        return;
+    }
     if (error) {
         char why[128];
         bool no_port = error == -EADDRINUSE;

@@ -11,9 +11,10 @@ import daemon
 import servers
 import socks5
 from netns import (CLIENT_V4, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_V4, PROXY_V4, PROXY_V6, PROXY_WAN_V4,
-                   PROXY_WAN_V6)
+                   PROXY_WAN_V6, STRANGER_V4)
 from socks5 import Association
 
+LOG_BURST = 5  # src/base/log.h
 OWN = [PROXY_V4, PROXY_V6, PROXY_WAN_V4, PROXY_WAN_V6]
 LOCAL = [{"address": "127.0.0.1", "port": 1080}]
 
@@ -114,6 +115,32 @@ def test_row22_address_added_later(net, proxy, lan):
     finally:
         net.proxy.ip(f"address del {later}/24 dev eth0")
     daemon.wait_until(lambda: code(net, lan, (later, 8080)) != 2, "the address to be gone")
+
+
+@pytest.fixture
+def local_routes(net):
+    """Whole networks that are the proxy host's own, and as a router it has each IPv6 network's first address, too."""
+    routes = ["local 1.2.3.0/24 dev lo", "local 2a00:1:2::/64 dev lo"]
+    net.proxy.ip(*[f"route add {route}" for route in routes], "address add 2a00:3:4::1/64 dev eth1 nodad")
+    net.proxy.sysctl("ipv6/conf/all/forwarding", 1)
+    yield ["1.2.3.4", "2a00:1:2::5", "2a00:3:4::"]
+    net.proxy.sysctl("ipv6/conf/all/forwarding", 0)
+    net.proxy.ip(*[f"route del {route}" for route in routes], "address del 2a00:3:4::1/64 dev eth1")
+
+
+def test_row22_own_by_a_local_route(net, local_routes, proxy, lan, peer):
+    """No interface has these addresses, and still they lead to this host's services and to the proxy itself."""
+    udp = net.proxy.udp("::", 8080)
+    net.proxy.listen("::", 8080)
+    association = Association(net.client, lan)
+    for address in local_routes:
+        association.send((address, 8080), b"x")
+        for port in 8080, lan[1]:
+            assert code(net, lan, (address, port)) == 2
+    assert association.alive(peer)
+    assert silent(udp)
+    assert proxy.counters()["refused_own_total"] == 3 * len(local_routes)
+    assert code(net, lan, ("1.2.4.1", 8080)) != 2  # the next network is not its own
 
 
 def test_row22_an_own_address_that_a_rule_names(net, start, lan):
@@ -287,18 +314,32 @@ def test_rules_open_what_reach_refuses(net, start, lan):
     assert code(net, lan, (PROXY_WAN_V4, 80)) == 2
 
 
-def test_rules_close_an_open_listener(net, start, peer):
-    """Without a login on every address: who is not named gets nothing."""
-    start({"listen": [{"address": "0.0.0.0", "port": 1080}],
-           "rules": [{"action": "allow", "from": [CLIENT_V4]}, {"action": "deny"}]})
-    lan = (PROXY_V4, 1080)
+FOR_THE_CLIENT_ALONE = {"listen": [{"address": "0.0.0.0"}],
+                        "rules": [{"action": "allow", "from": [CLIENT_V4]}, {"action": "deny"}]}
+
+
+def test_rules_close_an_open_listener(net, start, lan, peer):
+    """Without a login on every address: who is not named gets nothing, not even a port that the internet may send to."""
+    proxy = start(FOR_THE_CLIENT_ALONE)
     net.inet1.listen(INET1_V4, 80)
     assert code(net, lan, (INET1_V4, 80)) == 0
     assert Association(net.client, lan).alive(peer)
-    assert code(net, lan, (INET1_V4, 80), host=net.stranger, source="10.77.0.66") == 2
-    stranger = Association(net.stranger, lan, source="10.77.0.66")
-    stranger.send(peer.getsockname(), b"x")
-    assert silent(peer)
+    assert code(net, lan, (INET1_V4, 80), host=net.stranger, source=STRANGER_V4) == 2
+    stranger = net.stranger.connect(STRANGER_V4, lan)
+    socks5.negotiate(stranger)
+    assert socks5.request(stranger, socks5.ASSOCIATE, socks5.ANY_V4).code == 2
+    proxy.wait_log(rf'client={STRANGER_V4}\S+ user=- command=none .* why="the rules leave this client no destination"')
+    assert proxy.counters()["associations_total"] == 1
+
+
+def test_who_is_refused_does_not_flood_the_log(net, start, lan):
+    """Without a login a refused request costs nothing, so anybody could fill a disk by them."""
+    proxy = start(FOR_THE_CLIENT_ALONE)
+    begun = time.monotonic()
+    for _ in range(100):
+        assert code(net, lan, (INET1_V4, 80), host=net.stranger, source=STRANGER_V4) == 2
+    seconds = 2 + int(time.monotonic() - begun)
+    assert len(proxy.sessions(user="-")) <= LOG_BURST * seconds
 
 
 def test_row28_nobodys_addresses_whatever_a_rule_says(net, start, lan, peer):

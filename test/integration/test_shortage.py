@@ -293,7 +293,7 @@ def test_row46_each_nth_allocation_of_the_start(net, faults, tmp_path):
     config = tmp_path / "start.yaml"
     config.write_text(f"listen: [{{address: {PROXY_V4}, port: 1080, auth: none, open: true}}]\nworkers: 1\n")
     refused = 0
-    for skip in [*range(60), *range(60, 10_000, 97)]:
+    for skip in [*range(300), *range(300, 10_000, 97)]:
         faults.set("allocation", errno.ENOMEM, skip)
         with open(tmp_path / "log", "w+b") as log:
             process = net.proxy.start(PROGRAM, "-c", str(config), stdout=log, stderr=log, env=os.environ | faults.environment)

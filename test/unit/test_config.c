@@ -6,6 +6,7 @@
 #include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "conf/config.h"
@@ -148,8 +149,10 @@ static struct config *load_sample(const char *name)
     struct config *config = config_load(path, &errors, &warnings);
     if (!config)
         fail_msg("%s", errors);
-    if (warnings)
+    /* Of these everybody may know the hashes, and does. */
+    if (warnings && !strstr(warnings, ": warning: everybody may read it"))
         fail_msg("%s", warnings);
+    free(warnings);
     return config;
 }
 
@@ -523,6 +526,47 @@ static void a_file_that_cannot_be_read_says_why(void **state)
     }
 }
 
+/* A configuration that all may write to makes everybody root's master, one that all may read gives the hashes away. */
+static void who_may_touch_the_file(void **state)
+{
+    (void)state;
+    static const struct {
+        mode_t mode;
+        const char *text, *said;
+        bool refused;
+    } rows[] = {
+        {0666, "workers: 0\n",
+         ": everybody may write to it (mode 0666), expected its owner and group alone; run: ", true},
+        {0602, "workers: 0\n",
+         ": everybody may write to it (mode 0602), expected its owner and group alone; run: ", true},
+        {0644, USERS, ": warning: everybody may read it, and the hashes of its users with it; run: chmod o-r ", false},
+        {0644, "workers: 0\n", NULL, false},
+        {0640, USERS, NULL, false},
+    };
+    char path[] = "/tmp/test_config_XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char *errors, *warnings;
+        ssize_t len = (ssize_t)strlen(rows[i].text);
+        assert_int_equal(ftruncate(fd, 0), 0);
+        assert_int_equal(pwrite(fd, rows[i].text, (size_t)len, 0), len);
+        assert_int_equal(fchmod(fd, rows[i].mode), 0);
+        struct config *config = config_load(path, &errors, &warnings);
+        assert_int_equal(config == NULL, rows[i].refused);
+        const char *said = rows[i].refused ? errors : warnings;
+        if (rows[i].said)
+            assert_non_null(strstr(said, rows[i].said));
+        else
+            assert_null(said);
+        free(errors);
+        free(warnings);
+        config_free(config);
+    }
+    close(fd);
+    unlink(path);
+}
+
 /* ---- what must make sense together ---- */
 
 #define OPEN_PROXY(address, login)                                                                                     \
@@ -550,6 +594,24 @@ static void an_open_proxy_is_refused(void **state)
         snprintf(expected, sizeof(expected), "c.yaml:1:20: listen[0].address: " OPEN_PROXY("%s", ADD_USERS), public[i]);
         bad(text, expected);
     }
+}
+
+/* As behind a cloud's NAT, or a router that forwards a port. */
+static void a_private_address_that_the_world_is_led_to_is_public(void **state)
+{
+    (void)state;
+    static const char *const advertised[] = {"advertise_v4: 198.51.100.1", "advertise_v6: \"2001:db8::1\""};
+    for (size_t i = 0; i < COUNT(advertised); i++) {
+        char text[128], *errors, *warnings;
+        snprintf(text, sizeof(text), "listen: [{address: 10.0.0.1}]\nudp: {%s}", advertised[i]);
+        assert_null(config_parse("c.yaml", text, strlen(text), &errors, &warnings));
+        assert_non_null(strstr(errors, "without a login and a public address advertised (udp), an open proxy"));
+        free(errors);
+        free(warnings);
+    }
+    config_free(good("listen: [{address: 10.0.0.1, auth: none, open: true}]\nudp: {advertise_v4: 198.51.100.1}"));
+    config_free(good("listen: [{address: 127.0.0.1}]\nudp: {advertise_v4: 198.51.100.1}"));
+    config_free(good(USERS "listen: [{address: 10.0.0.1}]\nudp: {advertise_v4: 198.51.100.1}"));
 }
 
 static void a_proxy_for_a_network_is_warned_of(void **state)
@@ -591,6 +653,7 @@ static void rules_that_name_clients_close_a_proxy(void **state)
     static const char *const closed[] = {
         "[{action: allow, from: [192.0.2.0/24]}, {action: deny}]",
         "[{action: deny}]",
+        "[{action: allow, from: [10.0.0.0/8, \"fc00::/7\"]}, {action: deny}]",
         "[{action: deny, to: [10.0.0.0/8]}, {action: allow, from: [192.0.2.1], to: [any]}, {action: deny, to: [any]}]",
     };
     static const char *const open[] = {
@@ -599,6 +662,8 @@ static void rules_that_name_clients_close_a_proxy(void **state)
         "[{action: allow, from: [192.0.2.0/24]}]",
         "[{action: allow, from: [0.0.0.0/0]}, {action: deny}]",
         "[{action: allow, from: [192.0.2.1, \"::/0\"]}, {action: deny}]",
+        "[{action: allow, from: [0.0.0.0/1, 128.0.0.0/1]}, {action: deny}]",
+        "[{action: allow, from: [\"2000::/3\"]}, {action: deny}]",
         "[{action: allow, from: [192.0.2.0/24]}, {action: deny, command: [udp]}]",
         "[{action: allow, from: [192.0.2.0/24]}, {action: deny, to: [0.0.0.0/0]}]",
         "[{action: allow, to: [192.0.2.7]}, {action: deny}]",
@@ -892,6 +957,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(an_open_proxy_is_refused),
         cmocka_unit_test(a_balancer_is_named),
         cmocka_unit_test(behind_a_balancer_reach_is_public),
+        cmocka_unit_test(who_may_touch_the_file),
+        cmocka_unit_test(a_private_address_that_the_world_is_led_to_is_public),
         cmocka_unit_test(a_proxy_for_a_network_is_warned_of),
         cmocka_unit_test(who_means_it_or_is_alone_is_left_in_peace),
         cmocka_unit_test(rules_that_name_clients_close_a_proxy),

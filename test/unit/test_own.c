@@ -1,6 +1,7 @@
 #include "test.h"
 
 #include <pthread.h>
+#include <stdlib.h>
 
 #include "base/util.h"
 #include "policy/own.h"
@@ -69,6 +70,39 @@ static void the_system_is_asked(void **state)
     assert_true(own_hosts_set(&hosts, &made_up, 1));
     assert_true(own_hosts_read(&hosts));
     assert_false(contains(&hosts, "192.0.2.77"));
+    own_hosts_deinit(&hosts);
+}
+
+static void networks_are_taken_whole(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *host;
+        unsigned bits;
+    } given[] = {{"203.0.113.0", 24}, {"203.0.113.7", 32}, {"203.0.112.0", 21}, {"198.18.5.0", 25},
+                 {"127.0.0.0", 8},    {"2001:db8::", 64},  {"2001:db8::1", 128}};
+    struct own_hosts hosts = {0};
+    struct own_networks networks = {0};
+    for (size_t i = 0; i < ARRAY_LEN(given); i++) {
+        const union netaddr address = at(given[i].host, 0);
+        assert_true(own_networks_add(&networks, &address, given[i].bits));
+    }
+    assert_true(own_hosts_set_networks(&hosts, &networks));
+    static const char *const own[] = {"203.0.112.0",
+                                      "203.0.113.7",
+                                      "203.0.119.255",
+                                      "198.18.5.0",
+                                      "198.18.5.127",
+                                      "2001:db8::1",
+                                      "2001:db8::ffff:ffff:ffff:ffff"};
+    static const char *const others[] = {"203.0.111.255", "203.0.120.0", "198.18.4.255",
+                                         "198.18.5.128",  "127.0.0.1",   "2001:db7:ffff:ffff:ffff:ffff:ffff:ffff",
+                                         "2001:db8:0:1::"};
+    for (size_t i = 0; i < ARRAY_LEN(own); i++)
+        assert_true(contains(&hosts, own[i]));
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        assert_false(contains(&hosts, others[i]));
+    free(networks.list);
     own_hosts_deinit(&hosts);
 }
 
@@ -150,6 +184,7 @@ int main(void)
         cmocka_unit_test(those_given_are_known_and_no_others),
         cmocka_unit_test(loopback_is_left_to_reach),
         cmocka_unit_test(the_system_is_asked),
+        cmocka_unit_test(networks_are_taken_whole),
         cmocka_unit_test(a_port_is_ours_as_long_as_it_is_open),
         cmocka_unit_test(an_external_port_is_ours_where_it_is_bound),
         cmocka_unit_test(workers_may_do_so_at_once),

@@ -6,7 +6,9 @@
 #include <ifaddrs.h>
 #include <linux/capability.h>
 #include <linux/landlock.h>
+#include <linux/netlink.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -475,6 +477,26 @@ static int tap_the_network(void)
     return error_of(socket(AF_PACKET, SOCK_DGRAM, 0)); /* EPERM or EAFNOSUPPORT would be others' refusal */
 }
 
+static int speak_sctp(void)
+{
+    return error_of(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_SCTP));
+}
+
+static int speak_icmp(void)
+{
+    return error_of(socket(AF_INET6, SOCK_DGRAM, IPPROTO_ICMPV6));
+}
+
+static int write_packets(void)
+{
+    return error_of(socket(AF_INET, SOCK_RAW, IPPROTO_UDP));
+}
+
+static int ask_generic_netlink(void)
+{
+    return error_of(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC));
+}
+
 static int map_code(void)
 {
     return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED ? errno : 0;
@@ -516,6 +538,10 @@ static void row_52_other_system_calls_are_refused(void **state)
         {"fork", make_process},
         {"kill", signal_others},
         {"socket(AF_PACKET)", tap_the_network},
+        {"socket(IPPROTO_SCTP)", speak_sctp},
+        {"socket(IPPROTO_ICMPV6)", speak_icmp},
+        {"socket(SOCK_RAW)", write_packets},
+        {"socket(NETLINK_GENERIC)", ask_generic_netlink},
         {"mmap(PROT_EXEC)", map_code},
         {"mprotect(PROT_EXEC)", turn_data_into_code},
         {"setrlimit", raise_limit},
