@@ -384,6 +384,7 @@ def test_the_example_for_kubernetes_agrees_with_itself(net, tmp_path):
     secret, daemonset, service = yaml.safe_load_all(text)
     path = tmp_path / "conesocks.yaml"
     path.write_text(secret["stringData"]["conesocks.yaml"], encoding="utf-8")
+    path.chmod(0o440)
     checked = net.proxy.run(PROGRAM, "-t", "-c", str(path))
     assert checked.returncode == 0 and "warning" not in checked.stdout, checked.stdout
     pod = daemonset["spec"]["template"]
