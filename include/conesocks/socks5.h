@@ -1,5 +1,6 @@
 /*
- * SOCKS5 on the wire: RFC 1928 (requests, replies, the UDP header) and RFC 1929 (user name and password).
+ * SOCKS5 on the wire: RFC 1928 (requests, replies, the UDP header), RFC 1929 (user name and password), and the frames
+ * of "UDP in TCP", an extension that hev-socks5-tunnel and hev-socks5-tproxy speak.
  *
  * Pure: bytes in, structs out, and back. No allocation, no descriptor, no clock. Needs <stdint.h> and <stddef.h> only.
  *
@@ -26,6 +27,7 @@
 #define SOCKS5_PASSWORD_MAX   513
 #define SOCKS5_REQUEST_MAX    262
 #define SOCKS5_UDP_HEADER_MAX 262
+#define SOCKS5_FRAME_MAX      65790
 /* The headers that an IP address makes. */
 #define SOCKS5_UDP_HEADER_V4 10
 #define SOCKS5_UDP_HEADER_V6 22
@@ -36,6 +38,7 @@ enum socks5_error {
     SOCKS5_E_ATYP = -3,     /* an address type that RFC 1928 section 5 does not define */
     SOCKS5_E_EMPTY = -4,    /* a name, a user name or a list of methods of length 0 */
     SOCKS5_E_SHORT = -5,    /* a datagram that ends inside its header */
+    SOCKS5_E_LENGTH = -6,   /* a frame's HDRLEN is not the length of its header */
 };
 
 enum socks5_method { /* RFC 1928 section 3 */
@@ -49,6 +52,7 @@ enum socks5_command { /* RFC 1928 section 4; any other byte decodes too, for the
                       SOCKS5_COMMAND_CONNECT = 0x01,
                       SOCKS5_COMMAND_BIND = 0x02,
                       SOCKS5_COMMAND_UDP_ASSOCIATE = 0x03,
+                      SOCKS5_COMMAND_UDP_IN_TCP = 0x05, /* the extension: datagrams as frames, see below */
 };
 
 enum socks5_reply { /* RFC 1928 section 6 */
@@ -103,6 +107,21 @@ struct socks5_udp_header { /* RFC 1928 section 7 */
     struct socks5_addr destination; /* from a client; towards a client: where the datagram came from */
 };
 
+/*
+ * A datagram on the control connection, both ways, once a request with SOCKS5_COMMAND_UDP_IN_TCP is granted:
+ *
+ *   MSGLEN (2), HDRLEN (1), ATYP (1), address, port (2), payload
+ *
+ * HDRLEN counts what stands before the payload, itself and MSGLEN included. MSGLEN counts the payload alone: the
+ * description in hev-socks5-core's README can be read as the whole frame, but that is what its programs say and expect.
+ * HDRLEN is one byte, so names longer than 248 bytes cannot be said.
+ */
+struct socks5_frame {
+    struct socks5_addr destination; /* from a client; towards a client: where the datagram came from */
+    uint16_t payload_len;
+    const uint8_t *payload;
+};
+
 int socks5_greeting_decode(const uint8_t *in, size_t len, struct socks5_greeting *out);
 int socks5_choice_decode(const uint8_t *in, size_t len, uint8_t *method);
 int socks5_password_decode(const uint8_t *in, size_t len, struct socks5_password *out);
@@ -111,6 +130,10 @@ int socks5_request_decode(const uint8_t *in, size_t len, struct socks5_request *
 int socks5_reply_decode(const uint8_t *in, size_t len, struct socks5_reply_message *out);
 /* Returns the header's length: the payload follows it and may be empty. Any FRAG decodes; the caller drops it. */
 int socks5_udp_header_decode(const uint8_t *in, size_t len, struct socks5_udp_header *out);
+/* Tells a bad header before the payload is there. */
+int socks5_frame_decode(const uint8_t *in, size_t len, struct socks5_frame *out);
+/* How long a frame with this beginning says it is; 0: that takes more bytes. */
+size_t socks5_frame_length(const uint8_t *in, size_t len);
 
 size_t socks5_greeting_encode(uint8_t *out, size_t size, const struct socks5_greeting *in);
 size_t socks5_choice_encode(uint8_t *out, size_t size, uint8_t method);
@@ -119,5 +142,7 @@ size_t socks5_password_status_encode(uint8_t *out, size_t size, uint8_t status);
 size_t socks5_request_encode(uint8_t *out, size_t size, const struct socks5_request *in);
 size_t socks5_reply_encode(uint8_t *out, size_t size, const struct socks5_reply_message *in);
 size_t socks5_udp_header_encode(uint8_t *out, size_t size, const struct socks5_udp_header *in);
+/* All but the payload, which is to follow. */
+size_t socks5_frame_header_encode(uint8_t *out, size_t size, const struct socks5_frame *in);
 
 #endif

@@ -139,7 +139,7 @@ struct config {
     enum config_reach reach; /* as the file says */
     enum config_reach reach_in_force;
     struct {
-        bool enabled;
+        bool enabled, over_tcp;
         enum config_filtering filtering;
         uint64_t idle_ms; /* 0 = no limit, else at least 120,000 (RFC 4787 REQ-5) */
         uint64_t rebind_after_ms;

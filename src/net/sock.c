@@ -146,6 +146,11 @@ void sock_udp_set_room(int fd, int bytes)
     set_option(fd, SOL_SOCKET, SO_RCVBUF, bytes);
 }
 
+void sock_tcp_set_room(int fd, int bytes)
+{
+    set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, bytes);
+}
+
 int sock_udp_connect(int fd, const union netaddr *peer)
 {
     return connect(fd, &peer->sa, netaddr_len(peer)) < 0 ? -errno : 0;

@@ -53,6 +53,10 @@ int sock_udp(union netaddr *local, const struct ports *ports, uint64_t now_ms);
 /* Gives a UDP socket's receive queue this much room from now on; what it holds stays. */
 void sock_udp_set_room(int fd, int bytes);
 
+/* From now on a TCP connection takes nothing more to send while this many bytes have not been sent yet: what is new
+ * should not wait behind all that its buffer could hold. */
+void sock_tcp_set_room(int fd, int bytes);
+
 /* Fixes the peer of a UDP socket, or lets it go; the local port stays. 0 or a negative errno. */
 int sock_udp_connect(int fd, const union netaddr *peer);
 int sock_udp_disconnect(int fd);

@@ -7,6 +7,7 @@
 
 #include "net/sock.h"
 #include "proxy/address.h"
+#include "proxy/assoc_frames.h"
 #include "proxy/assoc_impl.h"
 #include "proxy/filter.h"
 #include "proxy/names.h"
@@ -163,6 +164,18 @@ int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, co
     return finish(out, assoc, open_relay(assoc));
 }
 
+int assoc_new_over_tcp(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
+                       const union netaddr *local, int fd, const struct assoc_hooks *hooks)
+{
+    struct assoc *assoc;
+    int error = begin(&assoc, env, peer, user, local);
+    if (error)
+        return error;
+    assoc->flow.client = *peer;
+    assoc->frames = frames_new(assoc, fd, hooks);
+    return finish(out, assoc, assoc->frames ? 0 : -ENOMEM);
+}
+
 void assoc_free(struct assoc *assoc)
 {
     if (!assoc)
@@ -186,6 +199,7 @@ void assoc_free(struct assoc *assoc)
         ports_release(&env->external_ports, &flow->external[slot], used_until);
         free(external);
     }
+    frames_free(assoc->frames);
     names_free(assoc->names);
     filter_free(assoc->filter);
     subject_deinit(&assoc->subject);
@@ -205,6 +219,11 @@ const struct assoc_flow *assoc_flow(const struct assoc *assoc)
     return &assoc->flow;
 }
 
+bool assoc_is_over_tcp(const struct assoc *assoc)
+{
+    return assoc->frames != NULL;
+}
+
 uint64_t assoc_idle_ms(const struct assoc *assoc, uint64_t now_ms)
 {
     const struct assoc_flow *flow = &assoc->flow;
@@ -213,7 +232,10 @@ uint64_t assoc_idle_ms(const struct assoc *assoc, uint64_t now_ms)
 
 void assoc_set_room(struct assoc *assoc, int bytes)
 {
-    sock_udp_set_room(assoc->client.fd, bytes);
+    if (assoc->frames)
+        frames_set_room(assoc->frames, bytes);
+    else
+        sock_udp_set_room(assoc->client.fd, bytes);
     for (int slot = 0; slot < FAMILY_COUNT; slot++)
         if (assoc->external[slot])
             sock_udp_set_room(assoc->external[slot]->socket.fd, bytes);
@@ -221,7 +243,7 @@ void assoc_set_room(struct assoc *assoc, int bytes)
 
 size_t assoc_memory(const struct assoc *assoc)
 {
-    size_t held = sizeof(*assoc) + sock_memory(assoc->client.fd);
+    size_t held = sizeof(*assoc) + (assoc->frames ? frames_memory(assoc->frames) : sock_memory(assoc->client.fd));
     for (int slot = 0; slot < FAMILY_COUNT; slot++)
         if (assoc->external[slot])
             held += sock_memory(assoc->external[slot]->socket.fd);

@@ -3,6 +3,9 @@
  * the same for every destination (endpoint-independent mapping), open to whom the filtering mode says (by default to
  * everybody).
  *
+ * The client's datagrams come to a socket of their own or, over TCP, as frames on its control connection: the rest is
+ * the same.
+ *
  * Nothing that arrives on its sockets ends an association. Its owner does: when the control connection ends, or when
  * assoc_sweep() says that the idle limit has passed.
  */
@@ -19,7 +22,7 @@
 
 /* Whose datagrams go where, and how many went: plain values, together. */
 struct assoc_flow {
-    union netaddr relay;                  /* where the client sends to, on this host */
+    union netaddr relay;                  /* where the client sends to, on this host; over TCP: the connection's end */
     union netaddr client_host;            /* the control connection's peer: only it may send; port 0 */
     union netaddr client;                 /* where the client sends from; AF_UNSPEC until its first valid datagram */
     union netaddr external[FAMILY_COUNT]; /* where the internet sees the client; port 0 until opened */
@@ -38,7 +41,18 @@ struct assoc;
  */
 int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
               const union netaddr *local, const struct socks5_addr *hint);
+/* The client's side of one over TCP has ended, `why` is for the log: free it. */
+struct assoc_hooks {
+    void (*ended)(void *arg, const char *why);
+    void *arg;
+};
+/* The same over TCP: the datagrams are frames (struct socks5_frame) on the control connection `fd`, which stays its
+ * owner's, but is the association's to read and write as soon as the loop runs again. */
+int assoc_new_over_tcp(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
+                       const union netaddr *local, int fd, const struct assoc_hooks *hooks);
 void assoc_free(struct assoc *assoc);
+
+bool assoc_is_over_tcp(const struct assoc *assoc);
 
 const struct assoc_flow *assoc_flow(const struct assoc *assoc);
 

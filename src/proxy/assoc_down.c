@@ -1,5 +1,6 @@
 /* From the internet to the client. */
 #include "proxy/address.h"
+#include "proxy/assoc_frames.h"
 #include "proxy/assoc_impl.h"
 #include "proxy/filter.h"
 
@@ -7,7 +8,9 @@ static void flush_down(struct assoc *assoc)
 {
     struct env *env = assoc->env;
     struct dgram_tally tally = {0};
-    if (env->to_client.count)
+    if (assoc->frames)
+        frames_send(assoc->frames, &env->to_client, &tally);
+    else if (env->to_client.count)
         dgram_io_send(env->dgrams, &assoc->client, &env->to_client, &tally);
     assoc->flow.down_datagrams += tally.datagrams;
     assoc->flow.down_bytes += tally.bytes;
@@ -44,7 +47,7 @@ static void take_from_external(struct assoc *assoc, const struct dgram_run *run)
         flush_down(assoc);
     struct dgram_run *out = &batch->runs[batch->count];
     *out = *run;
-    if (assoc_within_rates(assoc, RATES_DOWN, out) && address_to_client(assoc, out))
+    if (assoc_within_rates(assoc, RATES_DOWN, out) && (assoc->frames || address_to_client(assoc, out)))
         batch->count++;
 }
 

@@ -4,6 +4,8 @@
  * up:   the client's datagram -> is it the client's? -> strip the SOCKS5 header -> may it go there? -> external socket
  * down: anybody's datagram -> may he answer? -> put the sender's address in front -> relay socket
  *
+ * Over TCP both of the client's ends are assoc_frames.c.
+ *
  * Both take runs as they come: what the kernel has joined stays joined, cut only where the destination changes. Buffers
  * are the worker's; a datagram is neither copied nor allocated for, but for those that wait for a name.
  */
@@ -24,6 +26,7 @@
 #define RECEIVE_MAX 32
 
 struct filter;
+struct frames;
 struct names;
 
 /* The socket that the internet sees, of one family. */
@@ -42,6 +45,7 @@ struct assoc {
     bool connected; /* the client's socket takes datagrams from flow.client only */
     uint32_t mark;  /* of the external sockets */
     struct event client_readable;
+    struct frames *frames;                   /* over TCP: in place of `client`; else NULL */
     struct external *external[FAMILY_COUNT]; /* NULL: not opened yet */
     uint64_t open_failed_ms[FAMILY_COUNT];
     struct names *names;   /* NULL until the first name */

@@ -46,10 +46,12 @@ static const char *format_opened(const union netaddr *external, char *text)
     return netaddr_format(netaddr_port(external) ? external : &none, text);
 }
 
-static void say_flow(struct text *text, const struct assoc_flow *flow)
+static void say_assoc(struct text *text, const struct assoc *assoc)
 {
+    const struct assoc_flow *flow = assoc_flow(assoc);
     char relay[NETADDR_TEXT_MAX], v4[NETADDR_TEXT_MAX], v6[NETADDR_TEXT_MAX], from[NETADDR_TEXT_MAX];
-    say(text, " command=udp relay=%s client_udp=%s external_v4=%s external_v6=%s", netaddr_format(&flow->relay, relay),
+    say(text, " command=%s relay=%s client_udp=%s external_v4=%s external_v6=%s",
+        assoc_is_over_tcp(assoc) ? "udp-over-tcp" : "udp", netaddr_format(&flow->relay, relay),
         netaddr_format(&flow->client, from), format_opened(&flow->external[FAMILY_V4], v4),
         format_opened(&flow->external[FAMILY_V6], v6));
     say(text, " up_datagrams=%" PRIu64 " up_bytes=%" PRIu64 " down_datagrams=%" PRIu64 " down_bytes=%" PRIu64,
@@ -97,7 +99,7 @@ void record_log(const struct record *record)
     say(&text, "client=%s", netaddr_format(record->client, client));
     say_chosen(&text, "user", record->user ? record->user : "-");
     if (record->assoc)
-        say_flow(&text, assoc_flow(record->assoc));
+        say_assoc(&text, record->assoc);
     else if (record->stream)
         say_stream(&text, record->stream, record->reply);
     else

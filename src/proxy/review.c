@@ -55,6 +55,8 @@ const char *review(struct env *env, const struct snapshot *before, const struct 
         return NO_LONGER "its user is gone, or has another password";
     if (session->assoc && !env->config->udp.enabled)
         return NO_LONGER "UDP is off (udp.enabled)";
+    if (session->assoc && assoc_is_over_tcp(session->assoc) && !env->config->udp.over_tcp)
+        return NO_LONGER "UDP over TCP is off (udp.over_tcp)";
     if (session->assoc && !assoc_review(session->assoc, session->user))
         return NO_LONGER "the rules leave this association no destination";
     if (session->stream && stream_command(session->stream) == CONFIG_COMMAND_BIND && !env->config->bind.enabled)

@@ -220,11 +220,26 @@ static union netaddr relay_host(const struct session *session)
     return announced ? announced_relay(session->env, &session->peer) : sock_local(session->fd);
 }
 
-static void begin_assoc(struct session *session, const struct socks5_addr *hint)
+static void on_assoc_ended(void *arg, const char *why)
+{
+    session_end(arg, why, false);
+}
+
+static int open_assoc(struct session *session, const struct socks5_request *request, const union netaddr *local)
+{
+    if (request->command != SOCKS5_COMMAND_UDP_IN_TCP)
+        return assoc_new(&session->assoc, session->env, &session->peer, session->user, local, &request->destination);
+    const struct assoc_hooks hooks = {on_assoc_ended, session};
+    return assoc_new_over_tcp(&session->assoc, session->env, &session->peer, session->user, local, session->fd, &hooks);
+}
+
+static void begin_assoc(struct session *session, const struct socks5_request *request)
 {
     struct env *env = session->env;
-    if (!env->config->udp.enabled) {
-        session_refuse(session, SOCKS5_REPLY_COMMAND_NOT_SUPPORTED, "UDP is off (udp.enabled)");
+    const bool over_tcp = request->command == SOCKS5_COMMAND_UDP_IN_TCP;
+    if (!env->config->udp.enabled || (over_tcp && !env->config->udp.over_tcp)) {
+        session_refuse(session, SOCKS5_REPLY_COMMAND_NOT_SUPPORTED,
+                       env->config->udp.enabled ? "UDP over TCP is off (udp.over_tcp)" : "UDP is off (udp.enabled)");
         return;
     }
     const char *short_of = admit_association(&session->admission, env, &session->peer, session->user);
@@ -232,7 +247,7 @@ static void begin_assoc(struct session *session, const struct socks5_addr *hint)
         session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, short_of);
         return;
     }
-    union netaddr local = relay_host(session);
+    const union netaddr local = over_tcp ? sock_local(session->fd) : relay_host(session);
     if (local.sa.sa_family == AF_UNSPEC) {
         session_refuse(session, SOCKS5_REPLY_NETWORK_UNREACHABLE,
                        "no association: no route leads from here to the client, whom a balancer announced");
@@ -240,7 +255,7 @@ static void begin_assoc(struct session *session, const struct socks5_addr *hint)
     }
     int error;
     do
-        error = assoc_new(&session->assoc, env, &session->peer, session->user, &local, hint);
+        error = open_assoc(session, request, &local);
     while (make_room_for_assoc(env, error));
     if (error == -EACCES) {
         session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, "the rules leave this client no destination");
@@ -255,9 +270,13 @@ static void begin_assoc(struct session *session, const struct socks5_addr *hint)
         session_refuse(session, SOCKS5_REPLY_GENERAL_FAILURE, why);
         return;
     }
-    const union netaddr told = advertised_relay(env, &session->peer, &assoc_flow(session->assoc)->relay);
-    if (grant(session, &told))
-        session->state = SESSION_ASSOCIATED;
+    const union netaddr *relay = &assoc_flow(session->assoc)->relay;
+    const union netaddr told = over_tcp ? *relay : advertised_relay(env, &session->peer, relay);
+    if (!grant(session, &told))
+        return;
+    session->state = SESSION_ASSOCIATED;
+    if (over_tcp)
+        event_del(&session->readable);
 }
 
 static void take_request(struct session *session, const struct socks5_request *request)
@@ -276,7 +295,8 @@ static void take_request(struct session *session, const struct socks5_request *r
         begin_stream(session, CONFIG_COMMAND_BIND, &request->destination);
         break;
     case SOCKS5_COMMAND_UDP_ASSOCIATE:
-        begin_assoc(session, &request->destination);
+    case SOCKS5_COMMAND_UDP_IN_TCP:
+        begin_assoc(session, request);
         break;
     default:
         session_refuse(session, SOCKS5_REPLY_COMMAND_NOT_SUPPORTED, "command not supported");

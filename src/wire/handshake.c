@@ -89,6 +89,11 @@ static size_t take_password(struct handshake *h, const uint8_t *in, size_t len)
     return (size_t)n;
 }
 
+static bool has_hint_only(uint8_t command)
+{
+    return command == SOCKS5_COMMAND_UDP_ASSOCIATE || command == SOCKS5_COMMAND_UDP_IN_TCP;
+}
+
 /*
  * A UDP ASSOCIATE to an empty name: its address is only a hint, so the client is served as if it had said 0.0.0.0.
  * The length is known, whatever the decoder thinks of it.
@@ -100,7 +105,7 @@ static size_t take_associate_without_name(struct handshake *h, const uint8_t *in
     if (len < LENGTH)
         return 0;
     uint16_t port = (uint16_t)(in[5] << 8 | in[6]);
-    h->request.command = SOCKS5_COMMAND_UDP_ASSOCIATE;
+    h->request.command = in[1];
     h->request.destination =
         (struct socks5_addr){.atyp = SOCKS5_ATYP_IPV4, .host_len = sizeof(zero), .host = zero, .port = port};
     h->state = HANDSHAKE_AT_REPLY;
@@ -110,7 +115,7 @@ static size_t take_associate_without_name(struct handshake *h, const uint8_t *in
 static size_t take_request(struct handshake *h, const uint8_t *in, size_t len)
 {
     int n = socks5_request_decode(in, len, &h->request);
-    if (n == SOCKS5_E_EMPTY && in[1] == SOCKS5_COMMAND_UDP_ASSOCIATE)
+    if (n == SOCKS5_E_EMPTY && has_hint_only(in[1]))
         return take_associate_without_name(h, in, len);
     if (n < 0) {
         say_reply(h, n == SOCKS5_E_ATYP ? SOCKS5_REPLY_ADDRESS_TYPE_NOT_SUPPORTED : SOCKS5_REPLY_GENERAL_FAILURE, NULL);

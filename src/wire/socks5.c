@@ -252,3 +252,48 @@ size_t socks5_udp_header_encode(uint8_t *out, size_t size, const struct socks5_u
     out[2] = in->fragment;
     return 3 + n;
 }
+
+/* ---- UDP in TCP ---- */
+
+#define FRAME_LENGTHS 3 /* MSGLEN and HDRLEN */
+
+size_t socks5_frame_length(const uint8_t *in, size_t len)
+{
+    return len < FRAME_LENGTHS ? 0 : (size_t)(in[0] << 8 | in[1]) + in[2];
+}
+
+int socks5_frame_decode(const uint8_t *in, size_t len, struct socks5_frame *out)
+{
+    if (len < FRAME_LENGTHS)
+        return 0;
+    size_t header_len = in[2], frame_len = socks5_frame_length(in, len);
+    if (header_len < FRAME_LENGTHS)
+        return SOCKS5_E_LENGTH;
+    size_t at_hand = len < header_len ? len : header_len;
+    int n = addr_decode(in + FRAME_LENGTHS, at_hand - FRAME_LENGTHS, &out->destination);
+    if (n < 0)
+        return n;
+    if (n == 0 && at_hand < header_len)
+        return 0;
+    if (n == 0 || FRAME_LENGTHS + (size_t)n != header_len)
+        return SOCKS5_E_LENGTH;
+    if (len < frame_len)
+        return 0;
+    out->payload = in + header_len;
+    out->payload_len = (uint16_t)(frame_len - header_len);
+    return (int)frame_len;
+}
+
+size_t socks5_frame_header_encode(uint8_t *out, size_t size, const struct socks5_frame *in)
+{
+    if (size < FRAME_LENGTHS)
+        return 0;
+    size_t n = addr_encode(out + FRAME_LENGTHS, size - FRAME_LENGTHS, &in->destination);
+    size_t header_len = FRAME_LENGTHS + n;
+    if (n == 0 || header_len > UINT8_MAX)
+        return 0;
+    out[0] = (uint8_t)(in->payload_len >> 8);
+    out[1] = (uint8_t)in->payload_len;
+    out[2] = (uint8_t)header_len;
+    return header_len;
+}

@@ -159,6 +159,11 @@ void sock_udp_set_room(int fd, int bytes)
     (void)fd, (void)bytes;
 }
 
+void sock_tcp_set_room(int fd, int bytes)
+{
+    (void)fd, (void)bytes;
+}
+
 size_t sock_memory(int fd)
 {
     (void)fd;

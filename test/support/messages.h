@@ -4,12 +4,15 @@
 #ifndef TEST_SUPPORT_MESSAGES_H
 #define TEST_SUPPORT_MESSAGES_H
 
+#include <string.h>
+
 #include "conesocks/socks5.h"
 
-enum message_kind { GREETING, CHOICE, PASSWORD, STATUS, REQUEST, REPLY, UDP_HEADER, MESSAGE_KINDS };
+enum message_kind { GREETING, CHOICE, PASSWORD, STATUS, REQUEST, REPLY, UDP_HEADER, FRAME, MESSAGE_KINDS };
 
 static const size_t message_max[MESSAGE_KINDS] = {
-    SOCKS5_GREETING_MAX, 2, SOCKS5_PASSWORD_MAX, 2, SOCKS5_REQUEST_MAX, SOCKS5_REQUEST_MAX, SOCKS5_UDP_HEADER_MAX};
+    SOCKS5_GREETING_MAX, 2, SOCKS5_PASSWORD_MAX, 2, SOCKS5_REQUEST_MAX, SOCKS5_REQUEST_MAX, SOCKS5_UDP_HEADER_MAX,
+    SOCKS5_FRAME_MAX};
 
 union message {
     struct socks5_greeting greeting;
@@ -18,6 +21,7 @@ union message {
     struct socks5_request request;
     struct socks5_reply_message reply;
     struct socks5_udp_header udp;
+    struct socks5_frame frame;
 };
 
 static inline int message_decode(enum message_kind kind, const uint8_t *in, size_t len, union message *out)
@@ -35,9 +39,20 @@ static inline int message_decode(enum message_kind kind, const uint8_t *in, size
         return socks5_request_decode(in, len, &out->request);
     case REPLY:
         return socks5_reply_decode(in, len, &out->reply);
+    case FRAME:
+        return socks5_frame_decode(in, len, &out->frame);
     default:
         return socks5_udp_header_decode(in, len, &out->udp);
     }
+}
+
+static inline size_t message_encode_frame(uint8_t *out, size_t size, const struct socks5_frame *in)
+{
+    size_t n = socks5_frame_header_encode(out, size, in);
+    if (n == 0 || size - n < in->payload_len)
+        return 0;
+    memcpy(out + n, in->payload, in->payload_len);
+    return n + in->payload_len;
 }
 
 static inline size_t message_encode(enum message_kind kind, uint8_t *out, size_t size, const union message *in)
@@ -55,6 +70,8 @@ static inline size_t message_encode(enum message_kind kind, uint8_t *out, size_t
         return socks5_request_encode(out, size, &in->request);
     case REPLY:
         return socks5_reply_encode(out, size, &in->reply);
+    case FRAME:
+        return message_encode_frame(out, size, &in->frame);
     default:
         return socks5_udp_header_encode(out, size, &in->udp);
     }

@@ -102,6 +102,7 @@ static void no_file_is_a_proxy_for_this_host(void **state)
     assert_int_equal(config->user_count, 0);
     assert_int_equal(config->reach, CONFIG_REACH_AUTO);
     assert_true(config->udp.enabled);
+    assert_true(config->udp.over_tcp);
     assert_int_equal(config->udp.filtering, CONFIG_FILTERING_ENDPOINT_INDEPENDENT);
     assert_int_equal(config->udp.idle_ms, 0);
     assert_int_equal(config->udp.rebind_after_ms, 15000);
@@ -219,6 +220,7 @@ static const char *const changes[] = {
     "rules: [{action: allow, datagrams: 1/s}]",
     "reach: all",
     "udp: {enabled: false}",
+    "udp: {over_tcp: false}",
     "udp: {filtering: address-and-port-dependent}",
     "udp: {idle: 5m}",
     "udp: {rebind_after: 1500ms}",

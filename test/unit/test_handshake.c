@@ -96,6 +96,7 @@ static const struct conversation_row {
     /* clients.md: whatever a UDP ASSOCIATE names, it is only a hint. */
     {OPEN, "05 01 00  05 03 00 03 01 '0' c000", "0500 request 3 03:30@49152 " BOUND_V4 " over, 0 bytes left"},
     {OPEN, "05 01 00  05 03 00 03 00 c000", "0500 request 3 01:00000000@49152 " BOUND_V4 " over, 0 bytes left"},
+    {OPEN, "05 01 00  05 05 00 03 00 c000", "0500 request 5 01:00000000@49152 05070001000000000000 over, 0 bytes left"},
     {OPEN, "05 01 00  05 03 00 03 01 00 0000", "0500 request 3 03:00@0 " BOUND_V4 " over, 0 bytes left"},
     {OPEN, "05 01 00  05 03 00 04 00*16 0000",
      "0500 request 3 04:00000000000000000000000000000000@0 " BOUND_V6 " over, 0 bytes left"},

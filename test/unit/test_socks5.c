@@ -7,6 +7,7 @@
 
 #include "conesocks/socks5.h"
 #include "support/bytes.h"
+#include "support/frame_model.h"
 #include "support/messages.h"
 #include "support/udp_header_model.h"
 
@@ -43,6 +44,12 @@ static const struct {
     {UDP_HEADER, "0000 00 03 0b 'example.org' 0035"},
     {UDP_HEADER, "0000 00 03 ff 'x'*255 0035"},
     {UDP_HEADER, "0000 ff 01 c0000201 0000"}, /* a fragment, and port 0: for the caller to drop */
+    {FRAME, "0000 0a 01 c0000201 0035"},
+    {FRAME, "0007 0a 01 c0000201 0035 'payload'"},
+    {FRAME, "0005 16 04 20010db8 00*11 01 0035 'hello'"},
+    {FRAME, "0001 12 03 0b 'example.org' 0035 'x'"},
+    {FRAME, "0102 ff 03 f8 'x'*248 0035 ff*258"},
+    {FRAME, "0000 0a 01 c0000201 0000"}, /* port 0: for the caller to drop */
 };
 
 /* Bytes that can never become a message, and the first byte at which that shows. */
@@ -73,6 +80,18 @@ static const struct {
     {UDP_HEADER, "0000 00 00 c0000201 0035", 4, SOCKS5_E_ATYP},
     {UDP_HEADER, "0000 00 05 c0000201 0035", 4, SOCKS5_E_ATYP},
     {UDP_HEADER, "0000 00 03 00 0035", 5, SOCKS5_E_EMPTY},
+    {FRAME, "0007 00 01 c0000201 0035 'payload'", 3, SOCKS5_E_LENGTH},
+    {FRAME, "0007 02 01 c0000201 0035 'payload'", 3, SOCKS5_E_LENGTH},
+    {FRAME, "0007 03 01 c0000201 0035 'payload'", 3, SOCKS5_E_LENGTH},
+    {FRAME, "0007 04 01 c0000201 0035 'payload'", 4, SOCKS5_E_LENGTH},
+    {FRAME, "0007 09 01 c0000201 0035 'payload'", 9, SOCKS5_E_LENGTH},
+    {FRAME, "0007 0b 01 c0000201 0035 'payload'", 10, SOCKS5_E_LENGTH},
+    {FRAME, "0007 0a 04 20010db8 00*11 01 0035 'payload'", 10, SOCKS5_E_LENGTH},
+    {FRAME, "0007 11 03 0b 'example.org' 0035 'payload'", 17, SOCKS5_E_LENGTH},
+    {FRAME, "0011 0a 01 c0000201 0035 'payload'", 17, 0}, /* none yet: the whole frame's length counted as MSGLEN */
+    {FRAME, "0007 0a 00 c0000201 0035 'payload'", 4, SOCKS5_E_ATYP},
+    {FRAME, "ffff 0a 05 c0000201 0035 'payload'", 4, SOCKS5_E_ATYP},
+    {FRAME, "0007 07 03 00 0035 'payload'", 5, SOCKS5_E_EMPTY},
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -149,6 +168,7 @@ static void the_longest_of_each_message_is_as_long_as_the_header_says(void **sta
     assert_int_equal(longest[PASSWORD], SOCKS5_PASSWORD_MAX);
     assert_int_equal(longest[REQUEST], SOCKS5_REQUEST_MAX);
     assert_int_equal(longest[UDP_HEADER], SOCKS5_UDP_HEADER_MAX);
+    assert_int_equal(UINT8_MAX + UINT16_MAX, SOCKS5_FRAME_MAX); /* HDRLEN and MSGLEN */
 }
 
 /* Rows 13, 14, 18, 19: refused as soon as it shows, with the same error however much follows. */
@@ -267,6 +287,24 @@ static void the_fields_of_addresses_are_where_the_rfc_puts_them(void **state)
     assert_int_equal(header.destination.host_len, 16);
     assert_int_equal(header.destination.port, 53);
     assert_ptr_equal(header.destination.host, bytes + 4);
+
+    struct socks5_frame frame;
+    bytes_from_text("0007 0a 01 c0000201 1234 'payload'", bytes, sizeof(bytes));
+    assert_int_equal(socks5_frame_decode(bytes, 17, &frame), 17);
+    assert_int_equal(frame.destination.atyp, SOCKS5_ATYP_IPV4);
+    assert_int_equal(frame.destination.port, 0x1234);
+    assert_ptr_equal(frame.destination.host, bytes + 4);
+    assert_int_equal(frame.payload_len, 7);
+    assert_ptr_equal(frame.payload, bytes + 10);
+}
+
+static void a_frame_says_its_length_by_the_third_byte(void **state)
+{
+    (void)state;
+    const uint8_t bytes[] = {0x12, 0x34, 10};
+    for (size_t len = 0; len < 3; len++)
+        assert_int_equal(socks5_frame_length(edge_copy(&input, bytes, len), len), 0);
+    assert_int_equal(socks5_frame_length(edge_copy(&input, bytes, 3), 3), 0x1234 + 10);
 }
 
 static void what_cannot_be_said_is_not_encoded(void **state)
@@ -290,6 +328,8 @@ static void what_cannot_be_said_is_not_encoded(void **state)
                              expected);
             assert_int_equal(
                 socks5_udp_header_encode(out, sizeof(out), &(struct socks5_udp_header){.destination = addr}), expected);
+            assert_int_equal(socks5_frame_header_encode(out, sizeof(out), &(struct socks5_frame){.destination = addr}),
+                             expected <= 255 ? expected : 0);
         }
     }
 }
@@ -357,6 +397,42 @@ static void the_udp_header_is_read_as_the_model_reads_it(void **state)
     assert_true(seen[-SOCKS5_E_EMPTY] > 1000 && seen[-SOCKS5_E_SHORT] > 10000);
 }
 
+/* Random bytes that look like a frame, as above. */
+static size_t random_frame(uint64_t *seed, uint8_t *out)
+{
+    size_t len = random_header(seed, out);
+    if (len >= 5 && next_random(seed) % 8) {
+        static const uint8_t header_lens[] = {10, 22, 9, 11};
+        unsigned kind = next_random(seed) % 8;
+        out[0] = 0;
+        out[1] = (uint8_t)(next_random(seed) % 24);
+        out[2] = kind < 4 ? header_lens[kind] : (uint8_t)(7 + out[4] - kind % 2);
+    }
+    return len;
+}
+
+/* Row 20, for the frames of UDP in TCP. */
+static void frames_are_read_as_the_model_reads_them(void **state)
+{
+    (void)state;
+    uint64_t seed = 0xf4a3e;
+    unsigned seen[7] = {0}, incomplete = 0; /* valid, and each error */
+    for (int round = 0; round < 10000000; round++) {
+        uint8_t bytes[300];
+        size_t len = random_frame(&seed, bytes);
+        const uint8_t *in = edge_copy(&input, bytes, len);
+        struct socks5_frame frame;
+        int result = socks5_frame_decode(in, len, &frame);
+        struct frame_model model = frame_model(in, len);
+        if (!frame_model_agrees(&model, in, result, &frame))
+            fail_msg("round %d: the decoder returns %d, the model %d", round, result, model.result);
+        incomplete += result == 0;
+        seen[result > 0 ? 0 : -result]++;
+    }
+    assert_true(seen[0] - incomplete > 10000 && incomplete > 10000);
+    assert_true(seen[-SOCKS5_E_LENGTH] > 10000 && seen[-SOCKS5_E_ATYP] > 10000 && seen[-SOCKS5_E_EMPTY] > 1000);
+}
+
 int main(void)
 {
     input = edge_open();
@@ -372,9 +448,11 @@ int main(void)
         cmocka_unit_test(reserved_bytes_of_requests_and_replies_are_not_looked_at),
         cmocka_unit_test(the_fields_are_where_the_rfc_puts_them),
         cmocka_unit_test(the_fields_of_addresses_are_where_the_rfc_puts_them),
+        cmocka_unit_test(a_frame_says_its_length_by_the_third_byte),
         cmocka_unit_test(what_cannot_be_said_is_not_encoded),
         cmocka_unit_test(an_empty_password_needs_no_pointer),
         cmocka_unit_test(the_udp_header_is_read_as_the_model_reads_it),
+        cmocka_unit_test(frames_are_read_as_the_model_reads_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

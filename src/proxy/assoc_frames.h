@@ -1,0 +1,28 @@
+/*
+ * The client's side of an association over TCP: its datagrams are frames (struct socks5_frame) on the control
+ * connection. A byte stream waits where a datagram would be dropped, so this drops: what the connection does not take
+ * at once is lost and counted, but for the rest of a frame that has begun, which goes out first.
+ */
+#ifndef CONESOCKS_PROXY_ASSOC_FRAMES_H
+#define CONESOCKS_PROXY_ASSOC_FRAMES_H
+
+#include <stddef.h>
+
+#include "net/dgram_io.h"
+#include "proxy/assoc.h"
+
+struct frames;
+
+/* `fd` is the connection. What comes goes up by assoc_take_up(). NULL: no memory. */
+struct frames *frames_new(struct assoc *assoc, int fd, const struct assoc_hooks *hooks);
+void frames_free(struct frames *frames);
+
+/* Sends every run, framed with its `peer` as the origin, counts what became of each datagram, and empties the batch. */
+void frames_send(struct frames *frames, struct dgram_batch *batch, struct dgram_tally *tally);
+
+/* How much may wait in the connection to be sent, besides a frame that has begun. */
+void frames_set_room(struct frames *frames, int bytes);
+/* Memory that it holds, ours and the kernel's. */
+size_t frames_memory(const struct frames *frames);
+
+#endif
