@@ -1,4 +1,7 @@
 import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +78,21 @@ def start(net, tmp_path, request):
             proxy.kill()
             lines = proxy.log.splitlines()
             print(f"--- log of {proxy.log_path.name}, {len(lines)} lines", *lines[-60:], sep="\n")
+
+
+@pytest.fixture
+def folder():
+    """One that the user whom root becomes can read, unlike pytest's."""
+    path = Path(tempfile.mkdtemp(prefix="conesocks-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def serve(folder, start):
+    """start(), with its files in that folder."""
+    return lambda config=(), **options: start(config, folder=folder, **options)
 
 
 @pytest.fixture

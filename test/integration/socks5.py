@@ -1,10 +1,11 @@
-"""A SOCKS5 client in plain bytes, written from RFC 1928 and 1929 alone: it shares nothing with the code under test."""
+"""A SOCKS5 client in plain bytes, written from RFC 1928 and 1929 alone, and for UDP in TCP from hev-socks5-core's
+description and what its server does: it shares nothing with the code under test."""
 import ipaddress
 import socket
 import struct
 from typing import NamedTuple
 
-CONNECT, BIND, ASSOCIATE = 1, 2, 3
+CONNECT, BIND, ASSOCIATE, UDP_IN_TCP = 1, 2, 3, 5
 V4, NAME, V6 = 1, 3, 4
 ANY_V4 = ("0.0.0.0", 0)
 
@@ -47,6 +48,22 @@ def unwrap(datagram):
     assert datagram[:3] == b"\0\0\0", f"RSV or FRAG not 0: {datagram[:3].hex()}"
     origin, _, payload = decode_address(datagram[3:])
     return origin, payload
+
+
+def frame(destination, payload, atyp=None, msglen=None, hdrlen=None):
+    """A datagram in a byte stream. MSGLEN is the payload's length: hev-socks5-server takes no other."""
+    address = encode_address(*destination, atyp)
+    msglen = len(payload) if msglen is None else msglen
+    hdrlen = 3 + len(address) if hdrlen is None else hdrlen
+    return struct.pack("!HB", msglen, hdrlen) + address + payload
+
+
+def recv_frame(sock):
+    """(origin, payload) of the next datagram in a byte stream."""
+    msglen, hdrlen = struct.unpack("!HB", recv_exact(sock, 3))
+    origin, _, rest = decode_address(recv_exact(sock, hdrlen - 3))
+    assert rest == b"", f"HDRLEN {hdrlen} for {origin}"
+    return origin, recv_exact(sock, msglen)
 
 
 def recv_exact(sock, size):
@@ -171,3 +188,24 @@ class Association:
 
     def close(self):
         self.control.close()
+
+
+class OverTcp(Association):
+    """An association whose datagrams are frames on its control connection."""
+
+    def __init__(self, host, proxy, source=None, hint=ANY_V4, user=None, password=None, atyp=None):
+        source = source or ("fd77::2" if ":" in proxy[0] else "10.77.0.2")
+        self.control = host.connect(source, proxy)
+        negotiate(self.control, user, password)
+        self.reply = request(self.control, UDP_IN_TCP, hint, atyp)
+        assert self.reply.code == 0, f"command 5 refused: {self.reply}"
+
+    def send(self, destination, payload, **options):
+        self.send_raw(frame(destination, payload, **options))
+
+    def send_raw(self, datagram):
+        self.control.sendall(datagram)
+
+    def recv(self, timeout=5.0):
+        self.control.settimeout(timeout)
+        return recv_frame(self.control)

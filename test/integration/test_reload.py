@@ -1,9 +1,7 @@
 """SIGHUP: another configuration while clients are served. Those that it forbids end, all others notice nothing."""
 import os
-import shutil
 import signal
 import socket
-import tempfile
 import threading
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import socks5
 from conftest import ALICE, LISTEN, USERS, lan_config
 from daemon import PROGRAM, wait_until
 from netns import BALANCER_V4, CLIENT_V4, INET1_OTHER_V4, INET1_V4, INET2_V4, PROXY_V4
-from socks5 import Association
+from socks5 import Association, OverTcp
 
 PROGRAM_BYTES = Path(PROGRAM).read_bytes()
 SANITIZED = b"__sanitizer" in PROGRAM_BYTES or b"__tsan_init" in PROGRAM_BYTES
@@ -24,21 +22,6 @@ WITH_LOGIN = [{"address": entry["address"], "port": entry["port"]} for entry in 
 BOB = {"name": "bob", "password": USERS[0]["password"]}
 MORE = {"address": PROXY_V4, "port": 1090, "auth": "none", "open": True}  # another listener
 OTHER_HASH = "$6$rounds=1000$othersalt$" + "x" * 86
-
-
-@pytest.fixture
-def folder():
-    """One that the user whom root becomes can read, unlike pytest's."""
-    path = Path(tempfile.mkdtemp(prefix="conesocks-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
-
-
-@pytest.fixture
-def serve(folder, start):
-    """start(), with its files in that folder."""
-    return lambda config=(), **options: start(config, folder=folder, **options)
 
 
 @pytest.fixture
@@ -85,11 +68,12 @@ def ended(sock):
 
 # ---- rules ----
 
-def test_row27_datagrams_obey_from_the_next_one_on(net, serve, lan):
+@pytest.mark.parametrize("kind", [Association, OverTcp])
+def test_row27_datagrams_obey_from_the_next_one_on(net, serve, lan, kind):
     """One association, two destinations: the denied one is dropped at once, the other keeps every datagram and its port."""
     proxy = serve()
     allowed, denied = net.inet1.udp(INET1_V4), net.inet2.udp(INET2_V4)
-    association = Association(net.client, lan)
+    association = kind(net.client, lan)
     external = association.external(denied)
     assert association.alive(allowed, 20) and association.alive(denied, 20)
     assert proxy.reload(lan_config(NO_INET2))
