@@ -140,6 +140,7 @@ struct config {
     enum config_reach reach_in_force;
     struct {
         bool enabled, over_tcp;
+        uint32_t over_tcp_max; /* payload bytes of a datagram towards a client */
         enum config_filtering filtering;
         uint64_t idle_ms; /* 0 = no limit, else at least 120,000 (RFC 4787 REQ-5) */
         uint64_t rebind_after_ms;

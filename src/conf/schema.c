@@ -173,6 +173,8 @@ static const struct schema_row udp_rows[] = {
     {"enabled", OPTION(bool, udp.enabled), .initial = "true", .help = "relay datagrams (UDP ASSOCIATE)"},
     {"over_tcp", OPTION(bool, udp.over_tcp), .initial = "true",
      .help = "relay datagrams inside the control connection, too (command 5 of hev-socks5-tunnel)"},
+    {"over_tcp_max", OPTION(number, udp.over_tcp_max), RANGE(1, 65535), .initial = "1472",
+     .help = "bytes of payload that such a client is sent at most; larger datagrams are dropped"},
     {"filtering", OPTION(choice, udp.filtering), .words = filtering_words,
      RANGE(CONFIG_FILTERING_ENDPOINT_INDEPENDENT, CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT),
      .initial = "endpoint-independent", .help = "who on the internet may send to a client's external port"},

@@ -32,6 +32,20 @@ static bool address_to_client(struct assoc *assoc, struct dgram_run *run)
     return true;
 }
 
+/* Leaves of a run what a client over TCP is sent. Only its last may be smaller than the others. */
+static bool fits_over_tcp(struct assoc *assoc, struct dgram_run *run)
+{
+    uint32_t most = assoc->env->config->udp.over_tcp_max;
+    if (run->seg <= most)
+        return true;
+    bool last_fits = run->last <= most;
+    assoc_drop(assoc, DROP_OVERSIZE, (uint32_t)run->count - last_fits);
+    run->data = dgram_run_at(run, run->count - 1u);
+    run->count = 1;
+    run->seg = run->last;
+    return last_fits;
+}
+
 static void take_from_external(struct assoc *assoc, const struct dgram_run *run)
 {
     struct dgram_batch *batch = &assoc->env->to_client;
@@ -47,7 +61,8 @@ static void take_from_external(struct assoc *assoc, const struct dgram_run *run)
         flush_down(assoc);
     struct dgram_run *out = &batch->runs[batch->count];
     *out = *run;
-    if (assoc_within_rates(assoc, RATES_DOWN, out) && (assoc->frames || address_to_client(assoc, out)))
+    if (assoc_within_rates(assoc, RATES_DOWN, out) &&
+        (assoc->frames ? fits_over_tcp(assoc, out) : address_to_client(assoc, out)))
         batch->count++;
 }
 

@@ -95,8 +95,9 @@ def test_frames_right_behind_the_request(net, proxy, lan, peer):
 @pytest.mark.parametrize("listener", [(PROXY_V4, 1080), V6_LISTENER], ids=["v4", "v6"])
 @pytest.mark.parametrize("target", [INET1_V4, INET1_V6])
 @pytest.mark.parametrize("size", [0, 1, 1400, 1473, 8192, 32_758, 65_507])
-def test_row16_payloads_exact(net, proxy, listener, target, size):
-    """MSGLEN holds more than UDP does: the largest datagrams come back, too."""
+def test_row16_payloads_exact(net, start, listener, target, size):
+    """MSGLEN holds more than UDP does: the largest datagrams come back, too, to whom wants them."""
+    start({"udp": {"over_tcp_max": 65_507}})
     association = OverTcp(net.client, listener)
     peer = net.inet1.udp(target)
     payload = servers.pattern(size, size)
@@ -113,6 +114,19 @@ def test_more_than_a_datagram_holds(net, association, proxy, peer, size):
     association.send(peer.getsockname(), servers.pattern(size))
     assert association.alive(peer)
     assert proxy.dropped("oversize") == 1
+
+
+@pytest.mark.parametrize("offload", ["auto", "off"])
+def test_what_real_clients_have_no_room_for(net, start, lan, peer, offload):
+    """By default they are sent no more than a packet carries: a longer one would silence them for good."""
+    proxy = start({"udp": {"offload": offload}})
+    association = OverTcp(net.client, lan)
+    external = association.external(peer)
+    for size in (1473, 1472, 60_000, 65_507, 0):
+        peer.sendto(bytes(size), external)
+    assert [len(association.recv()[1]) for _ in range(2)] == [1472, 0]
+    assert proxy.dropped("oversize") == 3
+    assert association.alive(peer)
 
 
 @pytest.mark.parametrize("step", [1, 2, 7])
@@ -305,9 +319,10 @@ def test_ends_of_the_connection(net, association, proxy, begun, how):
     wait_until(proxy.is_idle, "descriptors to be given back")
 
 
-def test_row44_a_reader_that_never_reads(net, proxy, lan, peer):
+def test_row44_a_reader_that_never_reads(net, start, lan, peer):
     """Little waits for it, the rest is dropped and counted; its own datagrams go up meanwhile, nobody else notices, and
     when it reads at last each frame is whole."""
+    proxy = start({"udp": {"over_tcp_max": 65_507}})
     association, other = OverTcp(net.client, lan), OverTcp(net.client, lan)
     external = association.external(peer)
     before, sent, payload = proxy.memory(), 0, servers.pattern(60_000)

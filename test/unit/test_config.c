@@ -103,6 +103,7 @@ static void no_file_is_a_proxy_for_this_host(void **state)
     assert_int_equal(config->reach, CONFIG_REACH_AUTO);
     assert_true(config->udp.enabled);
     assert_true(config->udp.over_tcp);
+    assert_int_equal(config->udp.over_tcp_max, 1472);
     assert_int_equal(config->udp.filtering, CONFIG_FILTERING_ENDPOINT_INDEPENDENT);
     assert_int_equal(config->udp.idle_ms, 0);
     assert_int_equal(config->udp.rebind_after_ms, 15000);
@@ -221,6 +222,7 @@ static const char *const changes[] = {
     "reach: all",
     "udp: {enabled: false}",
     "udp: {over_tcp: false}",
+    "udp: {over_tcp_max: 65535}",
     "udp: {filtering: address-and-port-dependent}",
     "udp: {idle: 5m}",
     "udp: {rebind_after: 1500ms}",
