@@ -211,13 +211,15 @@ static void who_does_not_read_loses_whole_datagrams(void **state)
         assert_true(world_arrive(&server, &flow()->external[FAMILY_V4], payload, SIZE));
         world_run();
     }
-    const uint64_t before = flow()->down_datagrams, lost = flow()->dropped[DROP_SEND_FULL];
-    assert_true(before >= 1 && lost >= 1 && before + lost == 200);
+    assert_true(flow()->down_datagrams >= 1 && flow()->dropped[DROP_SEND_FULL] >= 1);
     assert_true(assoc_memory(assoc) < 2 * SIZE);
 
     uint8_t bytes[FRAME];
     size_t filled = 0, whole = 0;
+    unsigned more = 0;
     for (ssize_t n; world_run(), (n = read(far_end, bytes + filled, FRAME - filled)) > 0;) {
+        if (more++ < 100) /* as the connection has room again for a moment */
+            assert_true(world_arrive(&server, &flow()->external[FAMILY_V4], payload, SIZE));
         if ((filled += (size_t)n) < FRAME)
             continue;
         filled = 0;
@@ -227,7 +229,8 @@ static void who_does_not_read_loses_whole_datagrams(void **state)
         assert_memory_equal(bytes + SOCKS5_UDP_HEADER_V4, payload, SIZE);
     }
     assert_int_equal(filled, 0);
-    assert_int_equal(whole, before);
+    assert_int_equal(whole, flow()->down_datagrams);
+    assert_int_equal(whole + flow()->dropped[DROP_SEND_FULL], 200 + 100);
     from_internet(&server, "again");
     expect_frame("0005" TO_SERVER "'again'");
 }
