@@ -50,7 +50,7 @@ const char *drop_reason_name(enum drop_reason reason);
     X(binds_total, "BIND requests that a connection has come for")                                                     \
     X(binds_without_port_total, "BIND requests refused because no port was free")                                      \
     X(bind_strangers_total, "connections to a port of BIND that were not asked for, or not allowed")                   \
-    X(associations_total, "UDP ASSOCIATE requests granted")                                                            \
+    X(associations_total, "UDP associations granted")                                                                  \
     X(associations_without_port_total, "UDP ASSOCIATE requests refused because no port was free")                      \
     X(requests_refused_total, "requests answered with a failure")                                                      \
     X(limited_sessions_total, "connections closed at limits.sessions")                                                 \

@@ -1,9 +1,11 @@
 #include "test.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "net/ports.h"
@@ -105,6 +107,28 @@ static void dead_peers_are_looked_for(void **state)
         assert_in_range(idle, 1, 300);
         close(ends[i]);
     }
+    close(listener);
+}
+
+/* Row 44: of what a reader that never reads is sent. */
+static void little_waits_where_there_is_little_room(void **state)
+{
+    (void)state;
+    enum { ROOM = 32 * 1024, MOST = ROOM + 64 * 1024 }; /* the kernel looks when it needs another buffer: 64 KiB */
+    static const char bytes[16 * 1024];
+    union netaddr where, peer;
+    int listener = listen_somewhere("127.0.0.1", &where), reader = sock_connect(&where, NULL), unsent = 0;
+    assert_true(wait_for(listener, POLLIN));
+    int writer = sock_accept(listener, &peer);
+    sock_tcp_set_room(writer, ROOM);
+    struct pollfd writable = {.fd = writer, .events = POLLOUT};
+    while (poll(&writable, 1, 200) == 1)
+        while (send(writer, bytes, sizeof(bytes), 0) > 0)
+            ;
+    assert_int_equal(ioctl(writer, SIOCOUTQNSD, &unsent), 0);
+    assert_in_range(unsent, 1, MOST);
+    close(reader);
+    close(writer);
     close(listener);
 }
 
@@ -296,6 +320,7 @@ int main(void)
         cmocka_unit_test(a_mapped_peer_is_unmapped),
         cmocka_unit_test(a_second_listener_is_refused_unless_shared),
         cmocka_unit_test(dead_peers_are_looked_for),
+        cmocka_unit_test(little_waits_where_there_is_little_room),
         cmocka_unit_test(a_port_is_free_at_once),
         cmocka_unit_test(a_listener_within_a_range),
         cmocka_unit_test(nobody_listens),
