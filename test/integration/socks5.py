@@ -193,9 +193,11 @@ class Association:
 class OverTcp(Association):
     """An association whose datagrams are frames on its control connection."""
 
-    def __init__(self, host, proxy, source=None, hint=ANY_V4, user=None, password=None, atyp=None):
+    def __init__(self, host, proxy, source=None, hint=ANY_V4, user=None, password=None, atyp=None, header=b""):
+        """`header`: what a balancer says first."""
         source = source or ("fd77::2" if ":" in proxy[0] else "10.77.0.2")
         self.control = host.connect(source, proxy)
+        self.control.sendall(header)
         negotiate(self.control, user, password)
         self.reply = request(self.control, UDP_IN_TCP, hint, atyp)
         assert self.reply.code == 0, f"command 5 refused: {self.reply}"

@@ -8,8 +8,10 @@ import servers
 import socks5
 from conftest import ALICE, LISTEN, USERS, lan_config
 from daemon import wait_until
-from netns import (CLIENT_V4, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_V4, NEIGHBOUR_V4, PROXY_V4, PROXY_V6, PROXY_WAN_V4)
+from netns import (BALANCER_V4, CLIENT_V4, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_V4, NEIGHBOUR_V4, PROXY_V4, PROXY_V6,
+                   PROXY_WAN_V4)
 from socks5 import Association, OverTcp, frame
+from test_proxy_protocol import BALANCED, v1
 
 V6_LISTENER = (PROXY_V6, 1080)
 
@@ -274,6 +276,16 @@ def test_session_line(net, proxy, lan, peer):
     assert row["dropped_bad_destination"] == "1"
     assert row["why"] == "client closed"
     net.proxy.udp(*external).close()  # could not be bound if it were still in use
+
+
+def test_behind_a_balancer(net, start, lan, peer):
+    """Also where no route leads to the client that a balancer has announced: nothing has to go there but by it."""
+    proxy = start(BALANCED)
+    association = OverTcp(net.balancer, lan, source=BALANCER_V4, header=v1("198.51.100.7", 4000))
+    assert association.reply.address == lan
+    assert association.alive(peer)
+    association.close()
+    assert proxy.session(command="udp-over-tcp")["client"] == "198.51.100.7:4000"
 
 
 # ---- ends ----
