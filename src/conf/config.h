@@ -71,11 +71,17 @@ struct config_ports {
 /* A rate of any amount. */
 #define CONFIG_UNLIMITED UINT64_MAX
 
+/* Addresses of which each client has one; none: as the next wider one says, or the system chooses. */
+struct config_pool {
+    union netaddr *addresses;
+    size_t count;
+};
+
 /* How those are served whom a rule or a user's entry is about. Zero: as the next wider one says, which is the user's
  * entry for a rule, and the configuration for that. */
 struct config_terms {
     enum config_filtering filtering;
-    union netaddr address_v4, address_v6;
+    struct config_pool address_v4, address_v6;
     uint32_t mark;
     /* A second, each way; or CONFIG_UNLIMITED. A rule's are each session's, a user's entry has all sessions' together.
      */
@@ -154,8 +160,8 @@ struct config {
         uint64_t timeout_ms;
     } bind;
     struct {
-        union netaddr address_v4, address_v6; /* AF_UNSPEC: the system chooses */
-        uint32_t mark;                        /* SO_MARK of what faces the internet; 0: none */
+        struct config_pool address_v4, address_v6;
+        uint32_t mark; /* SO_MARK of what faces the internet; 0: none */
         enum config_prefer prefer;
     } outbound;
     struct {

@@ -23,6 +23,9 @@ extern const struct value_type
 /* struct config_advertise: see value_host.c. */
 extern const struct value_type value_advertise_v4, value_advertise_v6;
 
+/* struct config_pool: see value_pool.c. */
+extern const struct value_type value_pool_v4, value_pool_v6;
+
 /* A host name whose last label cannot be mistaken for a part of an address. */
 bool value_is_name(const char *name);
 

@@ -85,7 +85,8 @@ int assoc_open_external(struct assoc *assoc, int family)
 
 static int take_terms(struct assoc *assoc, const char *user)
 {
-    const struct terms terms = env_terms(assoc->env, user, rules_find_everywhere(&assoc->subject));
+    const uint32_t rule = rules_find_everywhere(&assoc->subject);
+    const struct terms terms = env_terms(assoc->env, user, rule, &assoc->flow.client_host);
     union netaddr *external = assoc->flow.external;
     external[FAMILY_V4] = terms.address_v4.sa.sa_family ? terms.address_v4 : netaddr_any(AF_INET);
     external[FAMILY_V6] = terms.address_v6.sa.sa_family ? terms.address_v6 : netaddr_any(AF_INET6);

@@ -39,7 +39,7 @@ struct snapshot *env_use(struct env *env, struct snapshot *snapshot)
     return before;
 }
 
-struct terms env_terms(const struct env *env, const char *user, uint32_t rule)
+struct terms env_terms(const struct env *env, const char *user, uint32_t rule, const union netaddr *client)
 {
-    return terms_find(env->config, user ? users_find(&env->snapshot->users, user) : NULL, rule);
+    return terms_find(env->config, user ? users_find(&env->snapshot->users, user) : NULL, rule, client);
 }

@@ -171,31 +171,33 @@ static void a_hint_that_is_not_the_clients_counts_for_nothing(void **state)
 static void it_sends_from_the_configured_address(void **state)
 {
     (void)state;
-    world_config.outbound.address_v4 = addr("10.9.8.7", 0);
-    world_config.outbound.address_v6 = addr("fd00::77", 0);
+    union netaddr v4 = addr("10.9.8.7", 0), v6 = addr("fd00::77", 0);
+    world_config.outbound.address_v4 = (struct config_pool){&v4, 1};
+    world_config.outbound.address_v6 = (struct config_pool){&v6, 1};
     open_plain();
-    assert_true(netaddr_equal_host(&flow()->external[FAMILY_V4], &world_config.outbound.address_v4));
+    assert_true(netaddr_equal_host(&flow()->external[FAMILY_V4], &v4));
     from_client(&server6, "x");
     expect_up(&server6, "x");
-    assert_true(netaddr_equal_host(&flow()->external[FAMILY_V6], &world_config.outbound.address_v6));
+    assert_true(netaddr_equal_host(&flow()->external[FAMILY_V6], &v6));
 }
 
 /* Row 29: whatever the destination is, one rule says how an association leaves, also its second family, later. */
 static void a_rule_says_how_it_leaves_and_who_may_answer(void **state)
 {
     (void)state;
+    union netaddr from[] = {addr("10.9.8.6", 0), addr("fd00::66", 0), addr("10.9.8.7", 0)};
     struct config_target somewhere = {.kind = CONFIG_TARGET_NETWORK, .network = {addr("192.0.2.0", 0), 24}};
     struct config_rule rules[] = {
         {.action = CONFIG_ACTION_ALLOW, .to = &somewhere, .to_count = 1},
         {.action = CONFIG_ACTION_ALLOW,
          .terms = {.filtering = CONFIG_FILTERING_ADDRESS_DEPENDENT,
-                   .address_v4 = addr("10.9.8.6", 0),
-                   .address_v6 = addr("fd00::66", 0),
+                   .address_v4 = {&from[FAMILY_V4], 1},
+                   .address_v6 = {&from[FAMILY_V6], 1},
                    .mark = 7}},
     };
     world_config.rules = rules;
     world_config.rule_count = 2;
-    world_config.outbound.address_v4 = addr("10.9.8.7", 0);
+    world_config.outbound.address_v4 = (struct config_pool){&from[2], 1};
     struct rules *compiled = rules_compile(rules, 2);
     world_env.rules = compiled;
     open_plain();
@@ -204,8 +206,7 @@ static void a_rule_says_how_it_leaves_and_who_may_answer(void **state)
     from_client(&server6, "y");
     expect_up(&server6, "y");
     for (int slot = 0; slot < FAMILY_COUNT; slot++) {
-        const union netaddr *wanted = slot == FAMILY_V4 ? &rules[1].terms.address_v4 : &rules[1].terms.address_v6;
-        assert_true(netaddr_equal_host(&flow()->external[slot], wanted));
+        assert_true(netaddr_equal_host(&flow()->external[slot], &from[slot]));
         assert_int_equal(world_mark_of(&flow()->external[slot]), 7);
         assert_true(own_port_is(OWN_PORT_EXTERNAL, &flow()->external[slot]));
     }

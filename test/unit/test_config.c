@@ -107,8 +107,8 @@ static void no_file_is_a_proxy_for_this_host(void **state)
     assert_int_equal(config->udp.rebind_after_ms, 15000);
     assert_int_equal(config->udp.ports.first, 0);
     assert_int_equal(config->udp.port_rest_ms, 120000);
-    assert_int_equal(config->outbound.address_v4.sa.sa_family, AF_UNSPEC);
-    assert_int_equal(config->outbound.address_v6.sa.sa_family, AF_UNSPEC);
+    assert_int_equal(config->outbound.address_v4.count, 0);
+    assert_int_equal(config->outbound.address_v6.count, 0);
     assert_int_equal(config->outbound.prefer, CONFIG_PREFER_IPV6);
     assert_int_equal(config->dns.server_count, 0);
     assert_int_equal(config->dns.timeout_ms, 5000);
@@ -234,7 +234,9 @@ static const char *const changes[] = {
     "bind: {ports: 30000-30999}",
     "bind: {timeout: 30s}",
     "outbound: {address_v4: 192.0.2.1}",
+    "outbound: {address_v4: 192.0.2.1 192.0.2.2}",
     "outbound: {address_v6: \"2001:db8::1\"}",
+    "outbound: {address_v6: \"2001:db8::2 2001:db8::1\"}",
     "outbound: {mark: 1}",
     "outbound: {prefer: ipv4-only}",
     "dns: {servers: [192.0.2.53, \"[2001:db8::53]:5353\"]}",

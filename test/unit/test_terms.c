@@ -46,6 +46,8 @@ static void configure_all_levels(void)
               "- {action: allow, address_v6: \"2001:db8::5\"}\n");
 }
 
+static const union netaddr client = {.v4 = {.sin_family = AF_INET, .sin_addr.s_addr = 1}};
+
 static const struct config_user *entry_of(const char *user)
 {
     for (size_t i = 0; user && i < config->user_count; i++)
@@ -59,7 +61,7 @@ static const char *terms_as_text(const char *user, uint32_t rule)
 {
     static char text[2 * NETADDR_TEXT_MAX + 32];
     char v4[NETADDR_TEXT_MAX], v6[NETADDR_TEXT_MAX];
-    const struct terms terms = terms_find(config, entry_of(user), rule);
+    const struct terms terms = terms_find(config, entry_of(user), rule, &client);
     snprintf(text, sizeof(text), "%s %s %u %d", netaddr_format_host(&terms.address_v4, v4),
              netaddr_format_host(&terms.address_v6, v6), terms.mark, (int)terms.filtering);
     return text;
@@ -157,7 +159,7 @@ static void the_nearest_rate_counts(void **state)
               "- {action: allow, bandwidth: 1KiB/s}\n"
               "- {action: allow, bandwidth: unlimited, datagrams: 10/s}\n");
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        const struct terms terms = terms_find(config, entry_of(rows[i].user), rows[i].rule);
+        const struct terms terms = terms_find(config, entry_of(rows[i].user), rows[i].rule, &client);
         assert_memory_equal(&terms.session, &rows[i].session, sizeof(struct rate));
         assert_memory_equal(&terms.user, &rows[i].of_user, sizeof(struct rate));
     }
@@ -167,6 +169,62 @@ static void the_nearest_rate_counts(void **state)
     free(text);
 }
 
+/* ---- several addresses ---- */
+
+static union netaddr source_of(const char *host, bool v6)
+{
+    union netaddr from;
+    assert_true(netaddr_parse(&from, host, 0));
+    const struct terms terms = terms_find(config, NULL, RULES_NO_MATCH, &from);
+    return v6 ? terms.address_v6 : terms.address_v4;
+}
+
+static void assert_same_source(const char *a, const char *b)
+{
+    const union netaddr of_a = source_of(a, false), of_b = source_of(b, false);
+    assert_true(netaddr_equal(&of_a, &of_b));
+}
+
+/* Clients 10.0.0.0 to 10.0.1.143; where[i] becomes the last byte of client i's source. */
+#define CLIENTS 400
+static void spread(bool v6, uint8_t where[CLIENTS], unsigned counts[256])
+{
+    memset(counts, 0, 256 * sizeof(*counts));
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        char host[32];
+        size_t len;
+        snprintf(host, sizeof(host), "10.0.%u.%u", i / 256, i % 256);
+        const union netaddr source = source_of(host, v6);
+        where[i] = netaddr_host(&source, &len)[(v6 ? 16 : 4) - 1];
+        counts[where[i]]++;
+    }
+}
+
+/* RFC 4787 REQ-2: "paired" pooling. */
+static void a_client_has_one_of_several_addresses_and_clients_are_spread_over_all(void **state)
+{
+    (void)state;
+    uint8_t before[CLIENTS], after[CLIENTS];
+    unsigned counts[256];
+    configure("outbound: {address_v4: 192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.4,\n"
+              "           address_v6: \"2001:db8::1 2001:db8::2\"}\n");
+    spread(false, before, counts);
+    for (unsigned i = 1; i <= 4; i++)
+        assert_in_range(counts[i], CLIENTS / 8, CLIENTS / 2);
+    spread(true, after, counts);
+    for (unsigned i = 1; i <= 2; i++)
+        assert_in_range(counts[i], CLIENTS / 3, CLIENTS * 2 / 3);
+    assert_same_source("2001:db8:1:2::1", "2001:db8:1:2:ffff::9"); /* one subscriber's */
+    assert_same_source("::ffff:10.0.0.7", "10.0.0.7");
+
+    /* In another order, and without one of them: only its own clients move. */
+    configure("outbound: {address_v4: 192.0.2.4 192.0.2.1 192.0.2.2}\n");
+    spread(false, after, counts);
+    assert_int_equal(counts[3], 0);
+    for (unsigned i = 0; i < CLIENTS; i++)
+        assert_true(before[i] == 3 || before[i] == after[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +232,7 @@ int main(void)
         cmocka_unit_test(without_a_word_the_system_chooses),
         cmocka_unit_test(each_term_is_told_with_whose_it_is),
         cmocka_unit_test(the_nearest_rate_counts),
+        cmocka_unit_test(a_client_has_one_of_several_addresses_and_clients_are_spread_over_all),
     };
     return cmocka_run_group_tests(tests, NULL, tear_down);
 }
