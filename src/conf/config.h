@@ -71,6 +71,11 @@ struct config_ports {
 /* A rate of any amount. */
 #define CONFIG_UNLIMITED UINT64_MAX
 
+/* The longest name of an interface, as for the kernel. */
+#define CONFIG_INTERFACE_MAX 15
+/* So that code point 0 is not silence. */
+#define CONFIG_DSCP_SAID 0x40U
+
 /* Addresses of which each client has one; none: as the next wider one says, or the system chooses. */
 struct config_pool {
     union netaddr *addresses;
@@ -83,6 +88,8 @@ struct config_terms {
     enum config_filtering filtering;
     struct config_pool address_v4, address_v6;
     uint32_t mark;
+    char *interface; /* NULL: not said */
+    uint32_t dscp;   /* CONFIG_DSCP_SAID and the code point */
     /* A second, each way; or CONFIG_UNLIMITED. A rule's are each session's, a user's entry has all sessions' together.
      */
     uint64_t bandwidth, datagrams;
@@ -161,7 +168,9 @@ struct config {
     } bind;
     struct {
         struct config_pool address_v4, address_v6;
-        uint32_t mark; /* SO_MARK of what faces the internet; 0: none */
+        uint32_t mark;   /* SO_MARK of what faces the internet; 0: none */
+        char *interface; /* NULL: that of the route */
+        uint32_t dscp;   /* CONFIG_DSCP_SAID and the code point; 0: the system's, which is 0 */
         enum config_prefer prefer;
     } outbound;
     struct {
@@ -210,8 +219,9 @@ struct config *config_load(const char *path, char **errors, char **warnings);
 struct config *config_parse(const char *name, const char *text, size_t size, char **errors, char **warnings);
 void config_free(struct config *config);
 
-/* Whether anything in it sets a mark, which takes a capability. */
+/* Whether anything in it sets a mark, or an interface: that may take a capability. */
 bool config_has_mark(const struct config *config);
+bool config_has_interface(const struct config *config);
 
 /* Writes the configuration in force as a file that config_load reads back as equal; passwords are left out as "***"
  * unless `secrets` is set. */

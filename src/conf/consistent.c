@@ -202,6 +202,10 @@ static const char *first_term(const struct config_terms *terms)
         return "address_v6";
     if (terms->mark != 0)
         return "mark";
+    if (terms->interface)
+        return "interface";
+    if (terms->dscp != 0)
+        return "dscp";
     return terms->datagrams != 0 ? "datagrams" : terms->bandwidth != 0 ? "bandwidth" : NULL;
 }
 

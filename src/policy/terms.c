@@ -55,11 +55,13 @@ static union netaddr pick(const struct config_pool *pool, const union netaddr *c
 struct terms terms_find(const struct config *config, const struct config_user *user, uint32_t rule,
                         const union netaddr *client)
 {
+    uint32_t dscp = config->outbound.dscp;
     const struct config_pool *v4 = &config->outbound.address_v4, *v6 = &config->outbound.address_v6;
     const struct config_terms *levels[LEVELS];
     struct terms terms = {
         .filtering = config->udp.filtering,
         .mark = config->outbound.mark,
+        .interface = config->outbound.interface,
     };
     find_levels(config, user, rule, levels);
     terms.session.bytes = rate_of(levels[OF_RULE]->bandwidth, config->limits.bandwidth_per_session);
@@ -76,9 +78,14 @@ struct terms terms_find(const struct config *config, const struct config_user *u
             v6 = &said->address_v6;
         if (said->mark != 0)
             terms.mark = said->mark;
+        if (said->interface)
+            terms.interface = said->interface;
+        if (said->dscp != 0)
+            dscp = said->dscp;
     }
     terms.address_v4 = pick(v4, client);
     terms.address_v6 = pick(v6, client);
+    terms.dscp = (uint8_t)(dscp & ~CONFIG_DSCP_SAID);
     return terms;
 }
 
@@ -128,6 +135,10 @@ static void say_level(struct line *line, const struct config_terms *said, const 
         say_value(line, &value_pool_v6, "address_v6", &said->address_v6, who);
     if (said->mark && !over->mark)
         say(line, "mark 0x%x (%s)", said->mark, who);
+    if (said->interface && !over->interface)
+        say(line, "interface %s (%s)", said->interface, who);
+    if (said->dscp && !over->dscp)
+        say_value(line, &value_dscp, "dscp", &said->dscp, who);
     if (said->filtering && !over->filtering)
         say(line, "filtering %s (%s)", modes[said->filtering], who);
     say_rate(line, &value_bandwidth, "bandwidth", said->bandwidth, who);

@@ -23,8 +23,10 @@ struct terms {
     union netaddr address_v4, address_v6; /* to connect and send from, the client's own of several (RFC 4787's paired
                                              pooling); AF_UNSPEC: the system chooses */
     uint32_t mark;                        /* SO_MARK of what faces the internet; 0: none */
-    struct rate session;                  /* for this session alone */
-    struct rate user;                     /* for all sessions of its user together; nothing without a login */
+    const char *interface;                /* the configuration's; NULL: that of the route */
+    uint8_t dscp;
+    struct rate session; /* for this session alone */
+    struct rate user;    /* for all sessions of its user together; nothing without a login */
 };
 
 /* `user` is NULL without a login; `rule` (its index) is the one that lets the session through, or RULES_NO_MATCH. For

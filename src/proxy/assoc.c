@@ -8,6 +8,7 @@
 #include "net/sock.h"
 #include "proxy/address.h"
 #include "proxy/assoc_impl.h"
+#include "proxy/egress.h"
 #include "proxy/filter.h"
 #include "proxy/names.h"
 
@@ -47,10 +48,11 @@ bool assoc_within_rates(struct assoc *assoc, enum rates_way way, struct dgram_ru
 /* ---- sockets ---- */
 
 /* `local` gets the port. */
-static int open_socket(const struct env *env, const struct ports *ports, union netaddr *local, uint32_t mark)
+static int open_socket(const struct env *env, const struct ports *ports, union netaddr *local,
+                       const struct sock_egress *egress)
 {
     int fd = sock_udp(local, ports, env_now(env));
-    int error = fd < 0 ? fd : sock_mark(fd, mark);
+    int error = fd < 0 ? fd : egress ? sock_set_egress(fd, local->sa.sa_family, egress) : 0;
     if (fd >= 0 && error) {
         close(fd);
         ports_release(ports, local, 0);
@@ -65,7 +67,7 @@ int assoc_open_external(struct assoc *assoc, int family)
     int slot = family_index(family);
     union netaddr local = assoc->flow.external[slot];
     struct external *external = calloc(1, sizeof(*external));
-    int fd = external ? open_socket(assoc->env, &assoc->env->external_ports, &local, assoc->mark) : -ENOMEM;
+    int fd = external ? open_socket(assoc->env, &assoc->env->external_ports, &local, assoc->egress) : -ENOMEM;
     if (fd < 0) {
         free(external);
         assoc->open_failed_ms[slot] = env_now(assoc->env);
@@ -90,7 +92,12 @@ static int take_terms(struct assoc *assoc, const char *user)
     union netaddr *external = assoc->flow.external;
     external[FAMILY_V4] = terms.address_v4.sa.sa_family ? terms.address_v4 : netaddr_any(AF_INET);
     external[FAMILY_V6] = terms.address_v6.sa.sa_family ? terms.address_v6 : netaddr_any(AF_INET6);
-    assoc->mark = terms.mark;
+    if (!egress_is_default(&terms)) {
+        assoc->egress = malloc(sizeof(*assoc->egress));
+        if (!assoc->egress)
+            return -ENOMEM;
+        *assoc->egress = egress_of(&terms);
+    }
     if (!rates_new(&assoc->rates, &terms, user))
         return -ENOMEM;
     if (terms.filtering <= CONFIG_FILTERING_ENDPOINT_INDEPENDENT)
@@ -132,7 +139,7 @@ static int begin(struct assoc **out, struct env *env, const union netaddr *peer,
 static int open_relay(struct assoc *assoc)
 {
     struct env *env = assoc->env;
-    int fd = open_socket(env, &env->relay_ports, &assoc->flow.relay, 0);
+    int fd = open_socket(env, &env->relay_ports, &assoc->flow.relay, NULL);
     if (fd < 0)
         return fd;
     assoc->client = dgram_io_adopt(env->dgrams, fd);
@@ -191,6 +198,7 @@ void assoc_free(struct assoc *assoc)
     filter_free(assoc->filter);
     subject_deinit(&assoc->subject);
     rates_free(assoc->rates);
+    free(assoc->egress);
     free(assoc);
 }
 

@@ -14,6 +14,7 @@
 #include "policy/rates.h"
 #include "proxy/address.h"
 #include "proxy/bind.h"
+#include "proxy/egress.h"
 #include "proxy/env.h"
 #include "proxy/lookup.h"
 #include "proxy/permit.h"
@@ -146,7 +147,7 @@ static void dial_by_rule(struct stream *stream, const union netaddr *to, uint32_
     struct reaching *reaching = stream->reaching;
     const struct terms terms = env_terms(stream->env, reaching->user, rule, &stream->client);
     const bool v4 = to->sa.sa_family == AF_INET;
-    const struct sock_way way = {.from = v4 ? terms.address_v4 : terms.address_v6, .mark = terms.mark};
+    const struct sock_way way = {.from = v4 ? terms.address_v4 : terms.address_v6, .egress = egress_of(&terms)};
     dial_add(reaching->dial, to->sa.sa_family, to, 1, &way);
 }
 

@@ -1,8 +1,12 @@
 """How what clients send leaves this host: from which of several addresses, by which interface, with which bits in the IP
 header. Addresses and marks of users and rules are in test_terms."""
-import socks5
+import json
+import socket
+
+import daemon
 import pytest
-from netns import INET1_V4, INET1_V6, PROXY_V6, PROXY_WAN_V4, PROXY_WAN_V6
+import socks5
+from netns import INET1_OTHER_V4, INET1_V4, INET1_V6, PROXY_V6, PROXY_WAN_V4, PROXY_WAN_V6, Host
 from socks5 import Association
 
 POOL_V4 = [PROXY_WAN_V4, "10.88.0.2", "10.88.0.3"]
@@ -65,3 +69,125 @@ def test_associations_of_several_addresses_share_no_port(net, pool, start, lan):
     assert {association.external(peer)[1] for association in alive} == {30000, 30001}
     with pytest.raises(AssertionError, match="ASSOCIATE refused: .*code=1"):
         Association(net.client, lan, CLIENTS_V4[2])
+
+
+# ---- interface ----
+
+ANYCAST_V4, ANYCAST_V6 = "10.66.0.1", "fd66::1"
+
+
+@pytest.fixture
+def uplinks(net):
+    """Two ways to one address, to inet1 by eth1, which is preferred, and to this other host by eth2."""
+    other = Host("other")
+    net.proxy.ip(f"link add eth2 type veth peer name eth0 netns {other.path}", "address add 10.99.0.1/24 dev eth2",
+                 "address add fd99::1/64 dev eth2 nodad", "link set eth2 up")
+    other.ip("address add 10.99.0.2/24 dev eth0", "address add fd99::2/64 dev eth0 nodad", "link set eth0 up")
+    for host in net.inet1, other:
+        host.ip(f"address add {ANYCAST_V4}/32 dev lo", f"address add {ANYCAST_V6}/128 dev lo nodad")
+    net.proxy.ip(f"route add {ANYCAST_V4} via {INET1_V4} metric 10", f"route add {ANYCAST_V4} via 10.99.0.2 metric 20",
+                 f"route add {ANYCAST_V6} via {INET1_V6} metric 10", f"route add {ANYCAST_V6} via fd99::2 metric 20")
+    yield net.inet1, other
+    other.close_sockets()
+    net.inet1.ip(f"address del {ANYCAST_V4}/32 dev lo", f"address del {ANYCAST_V6}/128 dev lo")
+    net.proxy.ip(f"route del {ANYCAST_V4} metric 10", f"route del {ANYCAST_V6} metric 10")
+    if "eth2" in net.proxy.run("ip", "-o", "link").stdout:
+        net.proxy.ip("link del eth2")
+
+
+def reaches(net, lan, host, target, login=(None, None)):
+    """Whether what a client sends to `target` by TCP and by UDP is what comes to this host."""
+    listener, peer = host.listen(target), host.udp(target, timeout=0.5)
+    sock, reply = socks5.connect(net.client, lan, listener.getsockname()[:2], None, *login)
+    association = Association(net.client, lan, user=login[0], password=login[1])
+    association.send(peer.getsockname()[:2], b"who is there?")
+    try:
+        _, external = peer.recvfrom(100)
+        peer.sendto(b"I am", external)
+        return reply.code == 0 and association.recv()[1] == b"I am"
+    except TimeoutError:
+        assert reply.code == 5
+        return False
+    finally:
+        for each in sock, association, listener, peer:
+            each.close()
+
+
+@pytest.mark.parametrize("target", [ANYCAST_V4, ANYCAST_V6])
+@pytest.mark.parametrize("config, expected", [
+    ({}, 0),
+    ({"outbound": {"interface": "eth2"}}, 1),
+    ({"outbound": {"interface": "eth2"}, "rules": [{"action": "allow", "interface": "eth1"}]}, 0),
+    ({"rules": [{"action": "allow", "interface": "eth2"}]}, 1)])
+def test_it_leaves_by_its_interface(net, uplinks, start, lan, target, config, expected):
+    proxy = start(config)
+    assert reaches(net, lan, uplinks[expected], target)
+    assert not reaches(net, lan, uplinks[1 - expected], target)
+    with open(f"/proc/{proxy.process.pid}/status", encoding="ascii") as status:
+        assert "CapPrm:\t0000000000000000" in status.read()
+
+
+def test_an_interface_that_is_not_there_is_no_start(net, tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text(json.dumps({"rules": [{"action": "deny"}, {"action": "allow", "interface": "nowhere0"}]}))
+    done = net.proxy.run(daemon.PROGRAM, "-c", str(config))
+    assert done.returncode == 1
+    assert 'rules[1].interface: this system has no interface "nowhere0" (now)' in done.stdout
+    assert net.proxy.run(daemon.PROGRAM, "-t", "-c", str(config)).returncode == 0
+
+
+def test_an_interface_that_goes_and_comes_back(net, uplinks, start, lan):
+    proxy = start({"outbound": {"interface": "eth2"}})
+    net.proxy.ip("link del eth2")
+    sock, reply = socks5.connect(net.client, lan, (INET1_V4, 1), None)
+    assert reply.code == 3
+    sock.close()
+    with pytest.raises(AssertionError, match="ASSOCIATE refused: .*code=1"):
+        Association(net.client, lan)
+    assert proxy.session(command="none")["why"] == "no association: No such device"
+    net.proxy.ip(f"link add eth2 type veth peer name eth0 netns {uplinks[1].path}", "address add 10.99.0.1/24 dev eth2", "link set eth2 up")
+    Association(net.client, lan).close()
+
+
+# ---- DSCP and ECN ----
+
+def tos_of(sock):
+    """Receives one datagram: the TOS byte that it came with, its sender, itself."""
+    data, ancillary, _, sender = sock.recvmsg(65536, 64)
+    values = [value[0] for level, kind, value in ancillary
+              if (level, kind) in ((socket.IPPROTO_IP, socket.IP_TOS), (socket.IPPROTO_IPV6, socket.IPV6_TCLASS))]
+    return values[0], sender[:2], data
+
+
+def hearing_tos(sock):
+    if sock.family == socket.AF_INET:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
+    return sock
+
+
+@pytest.mark.parametrize("target", [INET1_V4, INET1_V6])
+def test_what_goes_to_destinations_bears_its_dscp(net, start, lan, target):
+    start({"outbound": {"dscp": "ef"}, "rules": [{"action": "allow", "command": ["connect"], "to": [INET1_OTHER_V4],
+                                                  "dscp": 8}]})
+    association = Association(net.client, lan)
+    hearing_tos(association.udp)
+    peer = hearing_tos(net.inet1.udp(target))
+    association.send(peer.getsockname()[:2], b"up")
+    tos, external, _ = tos_of(peer)
+    assert tos == 46 << 2
+    peer.sendto(b"down", external)
+    assert tos_of(association.udp)[0] == 0  # the client's side is another network
+    for to, family, dscp in (target, "ip6" if ":" in target else "ip", "ef"), (INET1_OTHER_V4, "ip", "cs1"):
+        listener = net.inet1.listen(to)
+        port = listener.getsockname()[1]
+        net.inet1.nft(f"""table inet dscp {{
+            chain input {{ type filter hook input priority 0; tcp dport {port} {family} dscp != {dscp} reject; }}
+        }}""")
+        try:
+            sock, reply = socks5.connect(net.client, lan, (to, port), None)
+            assert reply.code == 0
+            sock.close()
+        finally:
+            net.inet1.nft("delete table inet dscp")

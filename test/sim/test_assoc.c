@@ -185,6 +185,7 @@ static void it_sends_from_the_configured_address(void **state)
 static void a_rule_says_how_it_leaves_and_who_may_answer(void **state)
 {
     (void)state;
+    char interface[] = "eth1";
     union netaddr from[] = {addr("10.9.8.6", 0), addr("fd00::66", 0), addr("10.9.8.7", 0)};
     struct config_target somewhere = {.kind = CONFIG_TARGET_NETWORK, .network = {addr("192.0.2.0", 0), 24}};
     struct config_rule rules[] = {
@@ -193,7 +194,9 @@ static void a_rule_says_how_it_leaves_and_who_may_answer(void **state)
          .terms = {.filtering = CONFIG_FILTERING_ADDRESS_DEPENDENT,
                    .address_v4 = {&from[FAMILY_V4], 1},
                    .address_v6 = {&from[FAMILY_V6], 1},
-                   .mark = 7}},
+                   .mark = 7,
+                   .interface = interface,
+                   .dscp = CONFIG_DSCP_SAID | 46}},
     };
     world_config.rules = rules;
     world_config.rule_count = 2;
@@ -203,14 +206,19 @@ static void a_rule_says_how_it_leaves_and_who_may_answer(void **state)
     open_plain();
     from_client(&server, "x"); /* which the first rule lets through */
     expect_up(&server, "x");
+    interface[0] = '\0'; /* a reload takes the configuration away */
     from_client(&server6, "y");
     expect_up(&server6, "y");
     for (int slot = 0; slot < FAMILY_COUNT; slot++) {
         assert_true(netaddr_equal_host(&flow()->external[slot], &from[slot]));
-        assert_int_equal(world_mark_of(&flow()->external[slot]), 7);
+        const struct sock_egress *egress = world_egress_of(&flow()->external[slot]);
+        assert_int_equal(egress->mark, 7);
+        assert_string_equal(egress->interface, "eth1");
+        assert_int_equal(egress->dscp, 46);
         assert_true(own_port_is(OWN_PORT_EXTERNAL, &flow()->external[slot]));
     }
-    assert_int_equal(world_mark_of(&flow()->relay), 0);
+    assert_int_equal(world_egress_of(&flow()->relay)->mark, 0);
+    assert_string_equal(world_egress_of(&flow()->relay)->interface, "");
     from_internet(&server2, "other host");
     expect_nothing();
     assert_int_equal(flow()->dropped[DROP_FILTERED], 1);
@@ -226,13 +234,13 @@ static void a_mark_that_cannot_be_set_is_no_association(void **state)
 {
     (void)state;
     world_config.outbound.mark = 7;
-    world_mark_error = EPERM;
+    world_egress_error = EPERM;
     const struct socks5_addr hint = {.atyp = SOCKS5_ATYP_NAME};
     assert_int_equal(assoc_new(&assoc, &world_env, &control_peer, NULL, &control_local, &hint), -EPERM);
     assert_int_equal(world_open_sockets(), 0);
-    world_mark_error = 0;
+    world_egress_error = 0;
     open_plain();
-    world_mark_error = EPERM;
+    world_egress_error = EPERM;
     from_client(&server6, "x"); /* the second family's socket */
     expect_nothing();
     assert_int_equal(flow()->dropped[DROP_NO_SOCKET], 1);

@@ -25,7 +25,7 @@ struct arrival {
 struct fake_socket {
     int fd; /* an eventfd: readable while something is queued */
     union netaddr local, peer;
-    uint32_t mark;
+    struct sock_egress egress;
     size_t count;
     struct arrival queue[QUEUE_MAX];
 };
@@ -41,7 +41,7 @@ struct resolver_query {
 struct env world_env;
 struct config world_config;
 uint64_t world_now_ms;
-int world_send_loss, world_open_fails_family, world_open_error, world_mark_error;
+int world_send_loss, world_open_fails_family, world_open_error, world_egress_error;
 bool world_ipv6_has_route;
 
 static struct fake_socket sockets[SOCKETS_MAX];
@@ -83,7 +83,7 @@ void world_begin(void)
     world_now_ms = 1000000;
     world_send_loss = -1;
     world_open_fails_family = AF_UNSPEC;
-    world_mark_error = 0;
+    world_egress_error = 0;
     world_ipv6_has_route = true;
     next_port = 40000;
     socket_count = sent_count = sent_read = 0;
@@ -134,11 +134,14 @@ void ports_release(const struct ports *ports, const union netaddr *local, uint64
     (void)ports, (void)local, (void)used_until_ms;
 }
 
-int sock_mark(int fd, uint32_t mark)
+int sock_set_egress(int fd, int family, const struct sock_egress *egress)
 {
-    if (mark && world_mark_error)
-        return -world_mark_error;
-    by_fd(fd)->mark = mark;
+    struct fake_socket *fake = by_fd(fd);
+    if (family != fake->local.sa.sa_family)
+        abort();
+    if (world_egress_error)
+        return -world_egress_error;
+    fake->egress = *egress;
     return 0;
 }
 
@@ -170,11 +173,11 @@ bool sock_has_route(const union netaddr *address)
     return address->sa.sa_family == AF_INET || world_ipv6_has_route;
 }
 
-uint32_t world_mark_of(const union netaddr *local)
+const struct sock_egress *world_egress_of(const union netaddr *local)
 {
     for (size_t i = socket_count; i-- > 0;)
         if (netaddr_equal(&sockets[i].local, local))
-            return sockets[i].mark;
+            return &sockets[i].egress;
     abort();
 }
 

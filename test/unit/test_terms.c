@@ -33,15 +33,17 @@ static int tear_down(void **state)
 static void configure_all_levels(void)
 {
     configure("udp: {filtering: address-dependent}\n"
-              "outbound: {address_v4: 192.0.2.1, address_v6: \"2001:db8::1\", mark: 1}\n"
+              "outbound: {address_v4: 192.0.2.1, address_v6: \"2001:db8::1\", mark: 1, interface: wan1, dscp: 1}\n"
               "users:\n"
               "- {name: silent, password: " HASH "}\n"
               "- {name: alice, password: " HASH ", address_v4: 192.0.2.2, address_v6: \"2001:db8::2\", mark: 2,\n"
+              "   interface: wan2, dscp: 2,\n"
               "   filtering: address-and-port-dependent}\n"
               "- {name: bob, password: " HASH ", address_v4: 192.0.2.3}\n"
               "rules:\n"
               "- {action: allow}\n"
               "- {action: allow, address_v4: 192.0.2.4, address_v6: \"2001:db8::4\", mark: 4,\n"
+              "   interface: wan4, dscp: 0,\n"
               "   filtering: endpoint-independent}\n"
               "- {action: allow, address_v6: \"2001:db8::5\"}\n");
 }
@@ -56,14 +58,15 @@ static const struct config_user *entry_of(const char *user)
     return NULL;
 }
 
-/* "192.0.2.1 2001:db8::1 mark filtering" */
+/* "192.0.2.1 2001:db8::1 mark filtering interface dscp" */
 static const char *terms_as_text(const char *user, uint32_t rule)
 {
     static char text[2 * NETADDR_TEXT_MAX + 32];
     char v4[NETADDR_TEXT_MAX], v6[NETADDR_TEXT_MAX];
     const struct terms terms = terms_find(config, entry_of(user), rule, &client);
-    snprintf(text, sizeof(text), "%s %s %u %d", netaddr_format_host(&terms.address_v4, v4),
-             netaddr_format_host(&terms.address_v6, v6), terms.mark, (int)terms.filtering);
+    snprintf(text, sizeof(text), "%s %s %u %d %s %u", netaddr_format_host(&terms.address_v4, v4),
+             netaddr_format_host(&terms.address_v6, v6), terms.mark, (int)terms.filtering,
+             terms.interface ? terms.interface : "-", terms.dscp);
     return text;
 }
 
@@ -75,16 +78,16 @@ static void the_rule_is_asked_before_the_user_and_the_user_before_the_configurat
         uint32_t rule;
         const char *expected;
     } rows[] = {
-        {NULL, RULES_NO_MATCH, "192.0.2.1 2001:db8::1 1 2"},
-        {"nobody", RULES_NO_MATCH, "192.0.2.1 2001:db8::1 1 2"},
-        {"silent", 0, "192.0.2.1 2001:db8::1 1 2"},
-        {"alice", RULES_NO_MATCH, "192.0.2.2 2001:db8::2 2 3"},
-        {"alice", 0, "192.0.2.2 2001:db8::2 2 3"},
-        {"alice", 1, "192.0.2.4 2001:db8::4 4 1"},
-        {"alice", 2, "192.0.2.2 2001:db8::5 2 3"},
-        {"bob", RULES_NO_MATCH, "192.0.2.3 2001:db8::1 1 2"},
-        {"bob", 2, "192.0.2.3 2001:db8::5 1 2"},
-        {NULL, 1, "192.0.2.4 2001:db8::4 4 1"},
+        {NULL, RULES_NO_MATCH, "192.0.2.1 2001:db8::1 1 2 wan1 1"},
+        {"nobody", RULES_NO_MATCH, "192.0.2.1 2001:db8::1 1 2 wan1 1"},
+        {"silent", 0, "192.0.2.1 2001:db8::1 1 2 wan1 1"},
+        {"alice", RULES_NO_MATCH, "192.0.2.2 2001:db8::2 2 3 wan2 2"},
+        {"alice", 0, "192.0.2.2 2001:db8::2 2 3 wan2 2"},
+        {"alice", 1, "192.0.2.4 2001:db8::4 4 1 wan4 0"},
+        {"alice", 2, "192.0.2.2 2001:db8::5 2 3 wan2 2"},
+        {"bob", RULES_NO_MATCH, "192.0.2.3 2001:db8::1 1 2 wan1 1"},
+        {"bob", 2, "192.0.2.3 2001:db8::5 1 2 wan1 1"},
+        {NULL, 1, "192.0.2.4 2001:db8::4 4 1 wan4 0"},
     };
     configure_all_levels();
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
@@ -95,7 +98,7 @@ static void without_a_word_the_system_chooses(void **state)
 {
     (void)state;
     configure("{}");
-    assert_string_equal(terms_as_text(NULL, RULES_NO_MATCH), "none none 0 1");
+    assert_string_equal(terms_as_text(NULL, RULES_NO_MATCH), "none none 0 1 - 0");
 }
 
 static char *explained(const char *user, uint32_t rule)
@@ -122,10 +125,12 @@ static void each_term_is_told_with_whose_it_is(void **state)
         {"bob", 0, "terms: address_v4 192.0.2.3 (users[2])\n"},
         {"bob", 2, "terms: address_v6 2001:db8::5 (rules[2]), address_v4 192.0.2.3 (users[2])\n"},
         {"alice", 1,
-         "terms: address_v4 192.0.2.4 (rules[1]), address_v6 2001:db8::4 (rules[1]), mark 0x4 (rules[1]), filtering "
+         "terms: address_v4 192.0.2.4 (rules[1]), address_v6 2001:db8::4 (rules[1]), mark 0x4 (rules[1]), interface "
+         "wan4 (rules[1]), dscp cs0 (rules[1]), filtering "
          "endpoint-independent (rules[1])\n"},
         {"alice", 2,
-         "terms: address_v6 2001:db8::5 (rules[2]), address_v4 192.0.2.2 (users[1]), mark 0x2 (users[1]), filtering "
+         "terms: address_v6 2001:db8::5 (rules[2]), address_v4 192.0.2.2 (users[1]), mark 0x2 (users[1]), interface "
+         "wan2 (users[1]), dscp 2 (users[1]), filtering "
          "address-and-port-dependent (users[1])\n"},
     };
     configure_all_levels();
