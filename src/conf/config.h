@@ -34,6 +34,9 @@ enum config_proxy_protocol { CONFIG_PROXY_PROTOCOL_OFF, CONFIG_PROXY_PROTOCOL_RE
 /* Whether the kernel joins and cuts datagrams for us (UDP_GRO, UDP_SEGMENT). */
 enum config_offload { CONFIG_OFFLOAD_AUTO, CONFIG_OFFLOAD_OFF };
 
+/* Which bits of a datagram's IP header go along with it through the relay. */
+enum config_carry { CONFIG_CARRY_NONE, CONFIG_CARRY_ECN, CONFIG_CARRY_ECN_AND_DSCP };
+
 /* What a rule says about what it matches, and what clients may ask for. */
 enum config_action { CONFIG_ACTION_ALLOW, CONFIG_ACTION_DENY };
 enum config_command { CONFIG_COMMAND_CONNECT, CONFIG_COMMAND_BIND, CONFIG_COMMAND_UDP, CONFIG_COMMAND_COUNT };
@@ -160,6 +163,7 @@ struct config {
         struct config_advertise advertise_v4, advertise_v6;
         uint64_t port_rest_ms; /* 0 = none */
         enum config_offload offload;
+        enum config_carry carry;
     } udp;
     struct {
         bool enabled;

@@ -71,6 +71,12 @@ static const char *const offload_words[] = {
     [CONFIG_OFFLOAD_OFF] = "off",
     NULL,
 };
+static const char *const carry_words[] = {
+    [CONFIG_CARRY_NONE] = "none",
+    [CONFIG_CARRY_ECN] = "ecn",
+    [CONFIG_CARRY_ECN_AND_DSCP] = "ecn-and-dscp",
+    NULL,
+};
 static const char *const prefer_words[] = {
     [CONFIG_PREFER_IPV6] = "ipv6",
     [CONFIG_PREFER_IPV4] = "ipv4",
@@ -196,6 +202,8 @@ static const struct schema_row udp_rows[] = {
      .help = "how long a port is left alone before another association gets it"},
     {"offload", OPTION(choice, udp.offload), .words = offload_words, .initial = "auto", .at_start = true,
      .help = "let the kernel join and cut datagrams (GRO, GSO) where it can"},
+    {"carry", OPTION(choice, udp.carry), .words = carry_words, .initial = "ecn",
+     .help = "what of the IP header goes through with each datagram"},
     {0},
 };
 

@@ -75,6 +75,7 @@ int assoc_open_external(struct assoc *assoc, int family)
     }
     external->assoc = assoc;
     external->socket = dgram_io_adopt(assoc->env->dgrams, fd);
+    external->socket.tos = assoc->egress ? (uint8_t)(assoc->egress->dscp << 2) : 0;
     event_assign(&external->readable, assoc->env->base, fd, EV_READ | EV_PERSIST, assoc_on_external, external);
     event_add(&external->readable, NULL);
     assoc->external[slot] = external;

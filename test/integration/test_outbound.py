@@ -6,7 +6,7 @@ import socket
 import daemon
 import pytest
 import socks5
-from netns import INET1_OTHER_V4, INET1_V4, INET1_V6, PROXY_V6, PROXY_WAN_V4, PROXY_WAN_V6, Host
+from netns import INET1_OTHER_V4, INET1_V4, INET1_V6, PROXY_V4, PROXY_V6, PROXY_WAN_V4, PROXY_WAN_V6, Host
 from socks5 import Association
 
 POOL_V4 = [PROXY_WAN_V4, "10.88.0.2", "10.88.0.3"]
@@ -191,3 +191,69 @@ def test_what_goes_to_destinations_bears_its_dscp(net, start, lan, target):
             sock.close()
         finally:
             net.inet1.nft("delete table inet dscp")
+
+
+def send_tos(sock, tos):
+    if sock.family == socket.AF_INET:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)
+    else:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tos)
+
+
+AF41 = 34 << 2
+UDP_SEGMENT = 103
+
+
+@pytest.mark.parametrize("offload", ["auto", "off"])
+@pytest.mark.parametrize("carry, carried", [(None, 0x03), ("none", 0), ("ecn-and-dscp", 0xff)])
+@pytest.mark.parametrize("lan, target", [((PROXY_V4, 1080), INET1_V4), ((PROXY_V4, 1080), INET1_V6),
+                                         ((PROXY_V6, 1080), INET1_V4), ((PROXY_V6, 1080), INET1_V6)])
+def test_ecn_goes_through_both_ways(net, start, offload, carry, carried, lan, target):
+    """Datagrams that could be joined but for these bits; `outbound.dscp` is what the others bear. One by one and in
+    bursts of segments."""
+    start({"udp": {"offload": offload, **({"carry": carry} if carry else {})}, "outbound": {"dscp": "cs1"}})
+    association = Association(net.client, lan)
+    client, peer = hearing_tos(association.udp), hearing_tos(net.inet1.udp(target))
+    association.external(peer)
+    association.external(peer)  # from now on the relay's socket is connected
+    up, down = 8 << 2, 0
+    for segments in 1, 3:
+        for sock in client, peer:
+            sock.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 0)
+        for number, tos in enumerate((0, 1, 1, 3, 2, AF41 | 1, 0)):
+            payload = b"%d" % number * 100
+            wire = socks5.wrap(peer.getsockname()[:2], payload)
+            if segments > 1:
+                client.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, len(wire))
+                peer.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, len(payload))
+            send_tos(client, tos)
+            client.sendto(wire * segments, association.relay)
+            for _ in range(segments):
+                seen, external, data = tos_of(peer)
+                assert (seen, data) == (up & ~carried & 0xff | tos & carried, payload)
+            send_tos(peer, tos)
+            peer.sendto(payload * segments, external)
+            for _ in range(segments):
+                seen, _, data = tos_of(client)
+                assert (seen, data) == (down & ~carried & 0xff | tos & carried, wire)
+
+
+def test_a_routers_congestion_mark_arrives(net, start, lan):
+    """On both sides of the proxy a packet filter plays the router that marks; what may not be marked is left alone."""
+    start()
+    association = Association(net.client, lan)
+    client, peer = hearing_tos(association.udp), hearing_tos(net.inet1.udp(INET1_V4))
+    external = association.external(peer)
+    net.proxy.nft("""table inet router {
+        chain input { type filter hook input priority 0; meta l4proto udp ip ecn ect0 ip ecn set ce; }
+    }""")
+    try:
+        for sent, heard in (2, 3), (0, 0):
+            send_tos(client, sent)
+            association.send(peer.getsockname()[:2], b"up")
+            assert tos_of(peer)[::2] == (heard, b"up")
+            send_tos(peer, sent)
+            peer.sendto(b"down", external)
+            assert tos_of(client)[0] == heard
+    finally:
+        net.proxy.nft("delete table inet router")

@@ -43,6 +43,7 @@ struct config world_config;
 uint64_t world_now_ms;
 int world_send_loss, world_open_fails_family, world_open_error, world_egress_error;
 bool world_ipv6_has_route;
+uint8_t world_tos;
 
 static struct fake_socket sockets[SOCKETS_MAX];
 static size_t socket_count;
@@ -85,6 +86,7 @@ void world_begin(void)
     world_open_fails_family = AF_UNSPEC;
     world_egress_error = 0;
     world_ipv6_has_route = true;
+    world_tos = 0;
     next_port = 40000;
     socket_count = sent_count = sent_read = 0;
     memset(queries, 0, sizeof(queries));
@@ -218,6 +220,11 @@ bool world_arrive(const union netaddr *from, const union netaddr *to, const void
     return world_arrive_run(from, to, bytes, len, len);
 }
 
+void dgram_io_carry(struct dgram_io *io, uint8_t bits)
+{
+    (void)io, (void)bits;
+}
+
 struct dgram_socket dgram_io_adopt(struct dgram_io *io, int fd)
 {
     (void)io;
@@ -233,7 +240,8 @@ size_t dgram_io_recv(struct dgram_io *io, struct dgram_socket *socket, struct dg
     for (size_t i = 0; i < n; i++) {
         const struct arrival *arrival = &fake->queue[i];
         size_t count = arrival->seg ? (arrival->len + arrival->seg - 1) / arrival->seg : 1;
-        runs[i] = (struct dgram_run){.peer = arrival->from,
+        runs[i] = (struct dgram_run){.tos = world_tos,
+                                     .peer = arrival->from,
                                      .data = arrival->bytes,
                                      .count = (uint16_t)count,
                                      .seg = (uint16_t)arrival->seg,
@@ -256,7 +264,8 @@ static void send_one(const struct fake_socket *fake, const struct dgram_run *run
     bool connected = run->peer.sa.sa_family == AF_UNSPEC;
     if (connected && fake->peer.sa.sa_family == AF_UNSPEC)
         abort(); /* EDESTADDRREQ */
-    *out = (struct sent){.from = fake->local, .to = connected ? fake->peer : run->peer, .len = run->header_len + len};
+    *out = (struct sent){
+        .tos = run->tos, .from = fake->local, .to = connected ? fake->peer : run->peer, .len = run->header_len + len};
     memcpy(out->bytes, run->header, run->header_len);
     if (len <= sizeof(out->bytes) - run->header_len)
         memcpy(out->bytes + run->header_len, dgram_run_at(run, i), len);

@@ -17,6 +17,7 @@
 struct sent { /* one datagram that left */
     union netaddr from, to;
     size_t len;
+    uint8_t tos;
     uint8_t bytes[2048];
 };
 
@@ -30,6 +31,8 @@ extern int world_open_fails_family, world_open_error;
 /* While not 0, nothing can be said about how a socket leaves. */
 extern int world_egress_error;
 extern bool world_ipv6_has_route;
+/* What datagrams arrive with that are read while it is set. */
+extern uint8_t world_tos;
 
 void world_begin(void);
 void world_end(void);
