@@ -37,6 +37,9 @@ enum config_offload { CONFIG_OFFLOAD_AUTO, CONFIG_OFFLOAD_OFF };
 /* Which bits of a datagram's IP header go along with it through the relay. */
 enum config_carry { CONFIG_CARRY_NONE, CONFIG_CARRY_ECN, CONFIG_CARRY_ECN_AND_DSCP };
 
+/* Whether datagrams may be cut into fragments on their way. */
+enum config_df { CONFIG_DF_ALLOW_FRAGMENTS, CONFIG_DF_PROBE };
+
 /* What a rule says about what it matches, and what clients may ask for. */
 enum config_action { CONFIG_ACTION_ALLOW, CONFIG_ACTION_DENY };
 enum config_command { CONFIG_COMMAND_CONNECT, CONFIG_COMMAND_BIND, CONFIG_COMMAND_UDP, CONFIG_COMMAND_COUNT };
@@ -164,6 +167,8 @@ struct config {
         uint64_t port_rest_ms; /* 0 = none */
         enum config_offload offload;
         enum config_carry carry;
+        enum config_df df;
+        bool keep_port; /* the client's own number for the external port, where its hint says it */
     } udp;
     struct {
         bool enabled;

@@ -71,6 +71,11 @@ static const char *const offload_words[] = {
     [CONFIG_OFFLOAD_OFF] = "off",
     NULL,
 };
+static const char *const df_words[] = {
+    [CONFIG_DF_ALLOW_FRAGMENTS] = "allow-fragments",
+    [CONFIG_DF_PROBE] = "probe",
+    NULL,
+};
 static const char *const carry_words[] = {
     [CONFIG_CARRY_NONE] = "none",
     [CONFIG_CARRY_ECN] = "ecn",
@@ -204,6 +209,10 @@ static const struct schema_row udp_rows[] = {
      .help = "let the kernel join and cut datagrams (GRO, GSO) where it can"},
     {"carry", OPTION(choice, udp.carry), .words = carry_words, .initial = "ecn",
      .help = "what of the IP header goes through with each datagram"},
+    {"df", OPTION(choice, udp.df), .words = df_words, .initial = "allow-fragments",
+     .help = "whether datagrams that are too large are fragmented, or dropped so that applications can probe the path"},
+    {"keep_port", OPTION(bool, udp.keep_port), .initial = "false",
+     .help = "use the client's port number for the external port, when the client has named it and it is free"},
     {0},
 };
 

@@ -156,6 +156,14 @@ int sock_udp(union netaddr *local, const struct ports *ports, uint64_t now_ms)
     return failed ? close_with(fd, -failed) : fd;
 }
 
+void sock_udp_probe(int fd, int family)
+{
+    if (family == AF_INET)
+        set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
+    else
+        set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
+}
+
 void sock_udp_set_room(int fd, int bytes)
 {
     set_option(fd, SOL_SOCKET, SO_RCVBUF, bytes);

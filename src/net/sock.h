@@ -56,6 +56,10 @@ int sock_connect(const union netaddr *to, const struct sock_way *way);
  * back by ports_release() when the socket is closed. */
 int sock_udp(union netaddr *local, const struct ports *ports, uint64_t now_ms);
 
+/* Has what it sends leave whole or not at all ("don't fragment"), for who finds out the path's MTU himself: no router's
+ * word about that counts. A datagram that is too large for the interface is refused (EMSGSIZE). */
+void sock_udp_probe(int fd, int family);
+
 /* Gives a UDP socket's receive queue this much room from now on; what it holds stays. */
 void sock_udp_set_room(int fd, int bytes);
 

@@ -53,6 +53,8 @@ static int open_socket(const struct env *env, const struct ports *ports, union n
 {
     int fd = sock_udp(local, ports, env_now(env));
     int error = fd < 0 ? fd : egress ? sock_set_egress(fd, local->sa.sa_family, egress) : 0;
+    if (!error && env->config->udp.df == CONFIG_DF_PROBE)
+        sock_udp_probe(fd, local->sa.sa_family);
     if (fd >= 0 && error) {
         close(fd);
         ports_release(ports, local, 0);
@@ -62,12 +64,36 @@ static int open_socket(const struct env *env, const struct ports *ports, union n
     return error ? error : fd;
 }
 
+/* The ports to choose from first: the client's own number, where it is known and may be had, or all. */
+static struct ports preferred_ports(const struct assoc *assoc)
+{
+    enum { UNPRIVILEGED_PORT = 1024 };
+    const struct config *config = assoc->env->config;
+    const uint16_t wanted = assoc->flow.hint_port;
+    struct ports ports = assoc->env->external_ports;
+    const bool any = config->udp.external_ports.first == 0;
+    if (config->udp.keep_port && wanted >= (any ? UNPRIVILEGED_PORT : ports.first) &&
+        wanted <= (any ? UINT16_MAX : ports.last)) {
+        ports.first = ports.last = wanted;
+        ports.must_rest = true;
+    }
+    return ports;
+}
+
+static int open_external_socket(const struct assoc *assoc, union netaddr *local)
+{
+    const struct env *env = assoc->env;
+    const struct ports preferred = preferred_ports(assoc);
+    int fd = open_socket(env, &preferred, local, assoc->egress);
+    return fd == -EADDRINUSE ? open_socket(env, &env->external_ports, local, assoc->egress) : fd;
+}
+
 int assoc_open_external(struct assoc *assoc, int family)
 {
     int slot = family_index(family);
     union netaddr local = assoc->flow.external[slot];
     struct external *external = calloc(1, sizeof(*external));
-    int fd = external ? open_socket(assoc->env, &assoc->env->external_ports, &local, assoc->egress) : -ENOMEM;
+    int fd = external ? open_external_socket(assoc, &local) : -ENOMEM;
     if (fd < 0) {
         free(external);
         assoc->open_failed_ms[slot] = env_now(assoc->env);
@@ -107,9 +133,9 @@ static int take_terms(struct assoc *assoc, const char *user)
     return assoc->filter ? 0 : -ENOMEM;
 }
 
-/* All but the client's side. */
+/* All but the client's side. `hint_port` as in struct assoc_flow. */
 static int begin(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
-                 const union netaddr *local)
+                 const union netaddr *local, uint16_t hint_port)
 {
     struct assoc *assoc = calloc(1, sizeof(*assoc));
     if (!assoc)
@@ -122,6 +148,7 @@ static int begin(struct assoc **out, struct env *env, const union netaddr *peer,
     netaddr_set_port(&flow->client_host, 0);
     flow->started_ms = flow->last_up_ms = flow->last_down_ms = env_now(env);
     flow->relay = *local;
+    flow->hint_port = hint_port;
 
     int error = subject_init(&assoc->subject, env->rules, peer, user, CONFIG_COMMAND_UDP) ? 0 : -ENOMEM;
     if (!error && rules_deny_all(&assoc->subject)) /* who may send nowhere would still be sent to */
@@ -165,10 +192,9 @@ int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, co
               const union netaddr *local, const struct socks5_addr *hint)
 {
     struct assoc *assoc;
-    int error = begin(&assoc, env, peer, user, local);
+    int error = begin(&assoc, env, peer, user, local, address_hint(hint, peer));
     if (error)
         return error;
-    assoc->flow.hint_port = address_hint(hint, peer);
     return finish(out, assoc, open_relay(assoc));
 }
 

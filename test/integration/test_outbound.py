@@ -1,12 +1,13 @@
 """How what clients send leaves this host: from which of several addresses, by which interface, with which bits in the IP
 header. Addresses and marks of users and rules are in test_terms."""
 import json
+import signal
 import socket
 
 import daemon
 import pytest
 import socks5
-from netns import INET1_OTHER_V4, INET1_V4, INET1_V6, PROXY_V4, PROXY_V6, PROXY_WAN_V4, PROXY_WAN_V6, Host
+from netns import INET1_OTHER_V4, INET1_V4, INET1_V6, NEIGHBOUR_V4, PROXY_V4, PROXY_V6, PROXY_WAN_V4, PROXY_WAN_V6, STRANGER_V4, Host
 from socks5 import Association
 
 POOL_V4 = [PROXY_WAN_V4, "10.88.0.2", "10.88.0.3"]
@@ -209,33 +210,37 @@ UDP_SEGMENT = 103
 @pytest.mark.parametrize("lan, target", [((PROXY_V4, 1080), INET1_V4), ((PROXY_V4, 1080), INET1_V6),
                                          ((PROXY_V6, 1080), INET1_V4), ((PROXY_V6, 1080), INET1_V6)])
 def test_ecn_goes_through_both_ways(net, start, offload, carry, carried, lan, target):
-    """Datagrams that could be joined but for these bits; `outbound.dscp` is what the others bear. One by one and in
-    bursts of segments."""
-    start({"udp": {"offload": offload, **({"carry": carry} if carry else {})}, "outbound": {"dscp": "cs1"}})
+    """Datagrams that could be joined but for these bits, in one batch, single ones and segments; `outbound.dscp` is
+    what goes in place of what is not carried."""
+    proxy = start({"udp": {"offload": offload, **({"carry": carry} if carry else {})}, "outbound": {"dscp": "cs1"}})
     association = Association(net.client, lan)
     client, peer = hearing_tos(association.udp), hearing_tos(net.inet1.udp(target))
-    association.external(peer)
+    external = association.external(peer)
     association.external(peer)  # from now on the relay's socket is connected
     up, down = 8 << 2, 0
     for segments in 1, 3:
-        for sock in client, peer:
-            sock.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 0)
-        for number, tos in enumerate((0, 1, 1, 3, 2, AF41 | 1, 0)):
-            payload = b"%d" % number * 100
-            wire = socks5.wrap(peer.getsockname()[:2], payload)
-            if segments > 1:
-                client.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, len(wire))
-                peer.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, len(payload))
-            send_tos(client, tos)
-            client.sendto(wire * segments, association.relay)
-            for _ in range(segments):
-                seen, external, data = tos_of(peer)
-                assert (seen, data) == (up & ~carried & 0xff | tos & carried, payload)
-            send_tos(peer, tos)
-            peer.sendto(payload * segments, external)
-            for _ in range(segments):
-                seen, _, data = tos_of(client)
-                assert (seen, data) == (down & ~carried & 0xff | tos & carried, wire)
+        sent = [(tos, b"%d" % number * 100) for number, tos in enumerate((0, 1, 1, 3, 2, AF41 | 1, 0))]
+        proxy.process.send_signal(signal.SIGSTOP)  # so that it finds all of them at once
+        try:
+            for sock in client, peer:
+                sock.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 0)
+            for tos, payload in sent:
+                wire = socks5.wrap(peer.getsockname()[:2], payload)
+                if segments > 1:
+                    client.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, len(wire))
+                    peer.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, len(payload))
+                for sock in client, peer:
+                    send_tos(sock, tos)
+                client.sendto(wire * segments, association.relay)
+                peer.sendto(payload * segments, external)
+        finally:
+            proxy.process.send_signal(signal.SIGCONT)
+        for tos, payload in [each for each in sent for _ in range(segments)]:
+            seen, _, data = tos_of(peer)
+            assert (seen, data) == (up & ~carried & 0xff | tos & carried, payload)
+            seen, _, data = tos_of(client)
+            assert (seen, data) == (down & ~carried & 0xff | tos & carried,
+                                    socks5.wrap(peer.getsockname()[:2], payload))
 
 
 def test_a_routers_congestion_mark_arrives(net, start, lan):
@@ -257,3 +262,53 @@ def test_a_routers_congestion_mark_arrives(net, start, lan):
             assert tos_of(client)[0] == heard
     finally:
         net.proxy.nft("delete table inet router")
+
+
+# ---- fragments ----
+
+@pytest.mark.parametrize("lan, target, overhead", [((PROXY_V4, 1080), INET1_V4, 28), ((PROXY_V6, 1080), INET1_V6, 48)])
+def test_row32_probes_are_not_fragmented(net, start, lan, target, overhead):
+    """Over an MTU of 1500, both ways: what just fits arrives, one byte more is counted, and the next is not held up."""
+    proxy = start({"udp": {"df": "probe"}})
+    association = Association(net.client, lan)
+    peer = net.inet1.udp(target)
+    external = association.external(peer)
+    largest = 1500 - overhead
+    header = len(socks5.wrap(peer.getsockname()[:2], b""))
+    for size in largest + 1, largest, largest + 1, 1:
+        association.send(peer.getsockname()[:2], b"u" * size)  # fragmented on the way to the proxy
+        peer.sendto(b"d" * (size - header if size > 1 else 1), external)
+    assert [len(peer.recv(2000)) for _ in range(2)] == [largest, 1]
+    assert [len(association.recv()[1]) for _ in range(2)] == [largest - header, 1]
+    assert proxy.dropped("oversize") == 4
+    assert association.alive(peer)
+
+
+def test_row32_probes_say_so_to_routers(net, start, lan, request):
+    """The destination drops what has no "don't fragment"."""
+    start({"udp": {"df": "probe"}})
+    association = Association(net.client, lan)
+    peer = net.inet1.udp(INET1_V4)
+    external = association.external(peer)
+    net.inet1.nft("""table inet df {
+        chain input { type filter hook input priority 0; ip frag-off & 0x4000 == 0 udp length > 8 drop; }
+    }""")
+    request.addfinalizer(lambda: net.inet1.nft("delete table inet df"))
+    association.send(peer.getsockname(), b"whole or not at all")
+    assert peer.recvfrom(100) == (b"whole or not at all", external)
+
+
+# ---- the client's port ----
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_clients_port_is_kept(net, start, lan, keep):
+    start({"udp": {"keep_port": keep}})
+    peer, peer_v6 = net.inet1.udp(INET1_V4), net.inet1.udp(INET1_V6)
+    first = Association(net.client, lan, port=3074, hint="own")
+    assert (first.external(peer)[1] == 3074) is keep
+    assert (first.external(peer_v6)[1] == 3074) is keep
+    second = Association(net.neighbour, lan, NEIGHBOUR_V4, port=3074, hint="own")  # it is taken
+    assert second.external(peer)[1] != 3074
+    unsaid = Association(net.stranger, lan, STRANGER_V4, port=3075)
+    assert unsaid.external(peer)[1] != 3075
+    assert first.alive(peer) and second.alive(peer)

@@ -122,11 +122,15 @@ static struct fake_socket *by_fd(int fd)
 
 int sock_udp(union netaddr *local, const struct ports *ports, uint64_t now_ms)
 {
-    (void)ports, (void)now_ms;
+    (void)now_ms;
+    const bool one = ports->first && ports->first == ports->last;
     if (local->sa.sa_family == world_open_fails_family)
         return -world_open_error;
+    netaddr_set_port(local, one ? ports->first : next_port++);
+    for (size_t i = 0; one && i < socket_count; i++)
+        if (netaddr_equal(&sockets[i].local, local))
+            return -EADDRINUSE;
     int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    netaddr_set_port(local, next_port++);
     sockets[socket_count++] = (struct fake_socket){.fd = fd, .local = *local};
     return fd;
 }
@@ -157,6 +161,11 @@ int sock_udp_disconnect(int fd)
 {
     by_fd(fd)->peer = (union netaddr){0};
     return 0;
+}
+
+void sock_udp_probe(int fd, int family)
+{
+    (void)fd, (void)family;
 }
 
 void sock_udp_set_room(int fd, int bytes)

@@ -241,6 +241,8 @@ static const char *const changes[] = {
     "outbound: {address_v4: 192.0.2.1 192.0.2.2}",
     "outbound: {address_v6: \"2001:db8::1\"}",
     "outbound: {address_v6: \"2001:db8::2 2001:db8::1\"}",
+    "udp: {df: probe}",
+    "udp: {keep_port: true}",
     "udp: {carry: none}",
     "udp: {carry: ecn-and-dscp}",
     "outbound: {mark: 1}",

@@ -267,6 +267,10 @@ static void a_udp_socket_may_be_fragmented(void **state)
     assert_int_equal(getsockopt(fd6, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &discover6, &len), 0);
     assert_int_equal(discover4, IP_PMTUDISC_OMIT);
     assert_int_equal(discover6, IPV6_PMTUDISC_DONT);
+    sock_udp_probe(fd4, AF_INET);
+    sock_udp_probe(fd6, AF_INET6);
+    assert_int_equal(option_of(fd4, IPPROTO_IP, IP_MTU_DISCOVER), IP_PMTUDISC_PROBE);
+    assert_int_equal(option_of(fd6, IPPROTO_IPV6, IPV6_MTU_DISCOVER), IPV6_PMTUDISC_PROBE);
     close(fd4);
     close(fd6);
 }
