@@ -105,6 +105,16 @@ bool config_has_mark(const struct config *config)
     return has;
 }
 
+bool config_has_interface(const struct config *config)
+{
+    bool has = config->outbound.interface != NULL;
+    for (size_t i = 0; i < config->user_count && !has; i++)
+        has = config->users[i].terms.interface != NULL;
+    for (size_t i = 0; i < config->rule_count && !has; i++)
+        has = config->rules[i].terms.interface != NULL;
+    return has;
+}
+
 void config_dump(const struct config *config, FILE *out, bool secrets)
 {
     char *text = raw_save(config, secrets);

@@ -34,6 +34,12 @@ enum config_proxy_protocol { CONFIG_PROXY_PROTOCOL_OFF, CONFIG_PROXY_PROTOCOL_RE
 /* Whether the kernel joins and cuts datagrams for us (UDP_GRO, UDP_SEGMENT). */
 enum config_offload { CONFIG_OFFLOAD_AUTO, CONFIG_OFFLOAD_OFF };
 
+/* Which bits of a datagram's IP header go along with it through the relay. */
+enum config_carry { CONFIG_CARRY_NONE, CONFIG_CARRY_ECN, CONFIG_CARRY_ECN_AND_DSCP };
+
+/* Whether datagrams may be cut into fragments on their way. */
+enum config_df { CONFIG_DF_ALLOW_FRAGMENTS, CONFIG_DF_PROBE };
+
 /* What a rule says about what it matches, and what clients may ask for. */
 enum config_action { CONFIG_ACTION_ALLOW, CONFIG_ACTION_DENY };
 enum config_command { CONFIG_COMMAND_CONNECT, CONFIG_COMMAND_BIND, CONFIG_COMMAND_UDP, CONFIG_COMMAND_COUNT };
@@ -71,12 +77,25 @@ struct config_ports {
 /* A rate of any amount. */
 #define CONFIG_UNLIMITED UINT64_MAX
 
+/* The longest name of an interface, as for the kernel. */
+#define CONFIG_INTERFACE_MAX 15
+/* So that code point 0 is not silence. */
+#define CONFIG_DSCP_SAID 0x40U
+
+/* Addresses of which each client has one; none: as the next wider one says, or the system chooses. */
+struct config_pool {
+    union netaddr *addresses;
+    size_t count;
+};
+
 /* How those are served whom a rule or a user's entry is about. Zero: as the next wider one says, which is the user's
  * entry for a rule, and the configuration for that. */
 struct config_terms {
     enum config_filtering filtering;
-    union netaddr address_v4, address_v6;
+    struct config_pool address_v4, address_v6;
     uint32_t mark;
+    char *interface; /* NULL: not said */
+    uint32_t dscp;   /* CONFIG_DSCP_SAID and the code point */
     /* A second, each way; or CONFIG_UNLIMITED. A rule's are each session's, a user's entry has all sessions' together.
      */
     uint64_t bandwidth, datagrams;
@@ -148,6 +167,9 @@ struct config {
         struct config_advertise advertise_v4, advertise_v6;
         uint64_t port_rest_ms; /* 0 = none */
         enum config_offload offload;
+        enum config_carry carry;
+        enum config_df df;
+        bool keep_port; /* the client's own number for the external port, where its hint says it */
     } udp;
     struct {
         bool enabled;
@@ -155,8 +177,10 @@ struct config {
         uint64_t timeout_ms;
     } bind;
     struct {
-        union netaddr address_v4, address_v6; /* AF_UNSPEC: the system chooses */
-        uint32_t mark;                        /* SO_MARK of what faces the internet; 0: none */
+        struct config_pool address_v4, address_v6;
+        uint32_t mark;   /* SO_MARK of what faces the internet; 0: none */
+        char *interface; /* NULL: that of the route */
+        uint32_t dscp;   /* CONFIG_DSCP_SAID and the code point; 0: the system's, which is 0 */
         enum config_prefer prefer;
     } outbound;
     struct {
@@ -205,8 +229,9 @@ struct config *config_load(const char *path, char **errors, char **warnings);
 struct config *config_parse(const char *name, const char *text, size_t size, char **errors, char **warnings);
 void config_free(struct config *config);
 
-/* Whether anything in it sets a mark, which takes a capability. */
+/* Whether anything in it sets a mark, or an interface: that may take a capability. */
 bool config_has_mark(const struct config *config);
+bool config_has_interface(const struct config *config);
 
 /* Writes the configuration in force as a file that config_load reads back as equal; passwords are left out as "***"
  * unless `secrets` is set. */

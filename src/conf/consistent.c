@@ -196,12 +196,16 @@ static const char *first_term(const struct config_terms *terms)
 {
     if (terms->filtering != CONFIG_FILTERING_INHERITED)
         return "filtering";
-    if (terms->address_v4.sa.sa_family != AF_UNSPEC)
+    if (terms->address_v4.count > 0)
         return "address_v4";
-    if (terms->address_v6.sa.sa_family != AF_UNSPEC)
+    if (terms->address_v6.count > 0)
         return "address_v6";
     if (terms->mark != 0)
         return "mark";
+    if (terms->interface)
+        return "interface";
+    if (terms->dscp != 0)
+        return "dscp";
     return terms->datagrams != 0 ? "datagrams" : terms->bandwidth != 0 ? "bandwidth" : NULL;
 }
 

@@ -18,7 +18,7 @@ struct raw {
 
 /* ---- libcyaml's schema, from ours ---- */
 
-#define FIELDS_MAX  160
+#define FIELDS_MAX  200
 #define ENTRIES_MAX 32
 
 struct blueprint {

@@ -23,6 +23,11 @@ extern const struct value_type
 /* struct config_advertise: see value_host.c. */
 extern const struct value_type value_advertise_v4, value_advertise_v6;
 
+/* Of what leaves this host: see value_outbound.c. */
+extern const struct value_type value_pool_v4, value_pool_v6; /* struct config_pool: 192.0.2.1 192.0.2.2 */
+extern const struct value_type value_interface;              /* char *: eth1 */
+extern const struct value_type value_dscp;                   /* uint32_t, CONFIG_DSCP_SAID and the code point: ef, 46 */
+
 /* A host name whose last label cannot be mistaken for a part of an address. */
 bool value_is_name(const char *name);
 

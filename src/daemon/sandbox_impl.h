@@ -22,7 +22,7 @@
 
 struct config;
 
-/* Another user where we are root, no supplementary group, no capability but the one that a mark takes. */
+/* Another user where we are root, no supplementary group, no capability but those that a mark or an interface takes. */
 bool sandbox_user(const struct config *config);
 /* No file but those that are read while it runs, and `paths`, of which some may be NULL. Needs no_new_privs, like
  * the next. */

@@ -2,10 +2,12 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #define LOG_MODULE "sandbox"
@@ -105,14 +107,31 @@ static void empty_bounding_set(void)
             return;
 }
 
-/* All of them: the ports below 1024 are open by now. Only sockets that are still to come may need a mark. */
-static bool drop_capabilities(bool mark)
+/* Since Linux 5.7 anybody may bind a new socket to an interface. */
+static bool interface_takes_capability(void)
+{
+    struct utsname system;
+    unsigned major, minor;
+    return uname(&system) < 0 || sscanf(system.release, "%u.%u", &major, &minor) != 2 || major < 5 ||
+           (major == 5 && minor < 7);
+}
+
+/* What sockets that are still to come need; the ports below 1024 are open by now. */
+static uint32_t capabilities_for(const struct config *config)
+{
+    uint32_t needed = config_has_mark(config) ? (uint32_t)1 << CAP_NET_ADMIN : 0;
+    if (config_has_interface(config) && interface_takes_capability())
+        needed |= (uint32_t)1 << CAP_NET_RAW;
+    return needed;
+}
+
+static bool drop_capabilities(uint32_t needed)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct had[_LINUX_CAPABILITY_U32S_3], left[_LINUX_CAPABILITY_U32S_3];
     struct __user_cap_data_struct kept[_LINUX_CAPABILITY_U32S_3] = {0};
-    if (mark && syscall(SYS_capget, &header, had) == 0)
-        kept[0].effective = kept[0].permitted = had[0].permitted & (uint32_t)1 << CAP_NET_ADMIN;
+    if (needed && syscall(SYS_capget, &header, had) == 0)
+        kept[0].effective = kept[0].permitted = had[0].permitted & needed;
     if (syscall(SYS_capset, &header, kept) == 0 && syscall(SYS_capget, &header, left) == 0 &&
         memcmp(left, kept, sizeof(kept)) == 0)
         return true;
@@ -120,7 +139,7 @@ static bool drop_capabilities(bool mark)
     return false;
 }
 
-bool sandbox_permits(const struct config *config)
+static bool permits_mark(const struct config *config)
 {
     const int mark = 1;
     if (!config_has_mark(config))
@@ -138,14 +157,46 @@ bool sandbox_permits(const struct config *config)
     return able;
 }
 
+/* `whose` list of entries, or NULL: the configuration's own. */
+static bool permits_interface(const char *interface, const char *whose, size_t index)
+{
+    char key[32] = "outbound";
+    int fd = interface ? socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
+    if (!interface)
+        return true;
+    if (whose)
+        snprintf(key, sizeof(key), "%s[%zu]", whose, index);
+    bool able = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, interface, (socklen_t)strlen(interface)) == 0;
+    if (!able && errno == ENODEV)
+        log_error("%s.interface: this system has no interface \"%s\" (now). \"ip link\" lists those that it has", key,
+                  interface);
+    else if (!able)
+        log_error("%s.interface: cannot bind a socket to \"%s\": %s. Before Linux 5.7 that takes CAP_NET_RAW: start as "
+                  "root, or give the capability in the systemd unit",
+                  key, interface, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return able;
+}
+
+bool sandbox_permits(const struct config *config)
+{
+    bool able = permits_mark(config) && permits_interface(config->outbound.interface, NULL, 0);
+    for (size_t i = 0; i < config->user_count && able; i++)
+        able = permits_interface(config->users[i].terms.interface, "users", i);
+    for (size_t i = 0; i < config->rule_count && able; i++)
+        able = permits_interface(config->rules[i].terms.interface, "rules", i);
+    return able;
+}
+
 bool sandbox_user(const struct config *config)
 {
     struct identity wanted;
-    bool mark = config_has_mark(config);
+    const uint32_t capabilities = capabilities_for(config);
     if (!find_identity(config, &wanted))
         return false;
     empty_bounding_set();
-    if (mark)
+    if (capabilities)
         prctl(PR_SET_KEEPCAPS, 1UL, 0UL, 0UL, 0UL); /* else a new user id takes them all */
-    return change_user(config, &wanted) && drop_capabilities(mark) && sandbox_permits(config);
+    return change_user(config, &wanted) && drop_capabilities(capabilities) && sandbox_permits(config);
 }

@@ -246,6 +246,7 @@ static bool init_env(struct env *env, struct snapshot *snapshot, struct quota *q
     const struct config *config = snapshot->config;
     const struct resolver_options options = resolver_options(config);
     ports_init_system(&env->system_ports);
+    env->dgrams = dgram_io_new(config->udp.offload == CONFIG_OFFLOAD_AUTO && dgram_io_can_offload());
     (void)env_use(env, snapshot);
     env->clock_ms = env_clock_coarse;
     TAILQ_INIT(&env->sessions);
@@ -257,7 +258,6 @@ static bool init_env(struct env *env, struct snapshot *snapshot, struct quota *q
     event_assign(&env->reaper, env->base, -1, 0, on_reap, worker);
     env->inbox = inbox_new(env->base);
     env->pumps = pump_pool_new(true);
-    env->dgrams = dgram_io_new(config->udp.offload == CONFIG_OFFLOAD_AUTO && dgram_io_can_offload());
     env->resolver = resolver_new(env->base, &options);
     if (!own_hosts_read(&env->policy.own))
         return false;

@@ -28,9 +28,24 @@ void dgram_io_free(struct dgram_io *io)
         io->ops->free(io);
 }
 
+void dgram_io_carry(struct dgram_io *io, uint8_t bits)
+{
+    io->carried = bits;
+}
+
+/* An IPv4 socket refuses what an IPv6 one takes. */
+static void tell_tos(int fd)
+{
+    int on = 1;
+    if (setsockopt(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, &on, sizeof(on)) < 0)
+        (void)setsockopt(fd, IPPROTO_IP, IP_RECVTOS, &on, sizeof(on));
+}
+
 struct dgram_socket dgram_io_adopt(struct dgram_io *io, int fd)
 {
     io->ops->adopt(fd);
+    if (io->carried)
+        tell_tos(fd);
     return (struct dgram_socket){.fd = fd};
 }
 

@@ -22,6 +22,7 @@ struct dgram_run {
     union netaddr peer; /* received: from whom. To send: to whom; AF_UNSPEC = to the socket's connected peer */
     const uint8_t *data;
     uint16_t count, seg, last, stride;
+    uint8_t tos; /* of its IP header's TOS byte (IPv6: traffic class) the bits that are carried: dgram_io_carry() */
     uint8_t header_len;
     uint8_t header[DGRAM_HEADER_MAX]; /* to send: goes in front of each */
 };
@@ -36,10 +37,11 @@ static inline uint16_t dgram_run_len(const struct dgram_run *run, size_t i)
     return i + 1 == run->count ? run->last : run->seg;
 }
 
-/* A UDP socket, and what experience with it has taught. Zero but for `fd` when new. */
+/* A UDP socket, and what experience with it has taught. Zero but for `fd` and `tos` when new. */
 struct dgram_socket {
     int fd;
     uint8_t lone_receives; /* how often in a row only one datagram was waiting */
+    uint8_t tos;           /* what it sends with where nothing else is carried, which its owner may have set */
     uint16_t join_limit;   /* datagrams of this size or more are not joined any more: the path refused them; 0 = none */
 };
 
@@ -73,6 +75,11 @@ bool dgram_io_can_offload(void);
 /* With `offload` or plain. NULL: no memory. */
 struct dgram_io *dgram_io_new(bool offload);
 void dgram_io_free(struct dgram_io *io);
+
+/* Which bits of the TOS byte runs bring along, and take along in place of the socket's own. */
+#define DGRAM_ECN 0x03
+#define DGRAM_TOS 0xff
+void dgram_io_carry(struct dgram_io *io, uint8_t bits);
 
 /* Makes `fd` ready to be used with this dgram_io. */
 struct dgram_socket dgram_io_adopt(struct dgram_io *io, int fd);

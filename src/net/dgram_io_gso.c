@@ -21,17 +21,14 @@
 #define LONELY     2
 #define ASK_ANYWAY 16
 
-struct size_control { /* of UDP_GRO in, of UDP_SEGMENT out */
-    _Alignas(struct cmsghdr) char bytes[CMSG_SPACE(sizeof(int))];
-};
-
-/* Datagrams to one peer, of one size but for the last. */
+/* Datagrams to one peer, of one size but for the last, and with one TOS byte. */
 struct group {
     union netaddr peer;
     uint16_t wire_len; /* of each, with its header */
     uint16_t count;
     uint32_t bytes, header_bytes;
     bool closed; /* its last is shorter: nothing may follow in this message */
+    uint8_t tos;
     size_t part_count;
     struct iovec parts[GROUP_SEGMENTS * 2];
     uint8_t parts_of_each; /* 1, or 2 with a header */
@@ -43,7 +40,7 @@ struct gso {
     struct mmsghdr in[RECV_MAX];
     struct iovec in_parts[RECV_MAX];
     union netaddr in_peers[RECV_MAX];
-    struct size_control in_controls[RECV_MAX];
+    struct dgram_controls in_controls[RECV_MAX];
     size_t group_count;
     struct group groups[GROUPS_MAX];
     uint8_t areas[RECV_MAX][DGRAM_AREA_SIZE];
@@ -77,8 +74,10 @@ static struct dgram_run run_of(struct gso *gso, size_t i)
 {
     struct msghdr *message = &gso->in[i].msg_hdr;
     uint32_t len = gso->in[i].msg_len, seg = len;
+    uint8_t tos = 0;
     for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control; control = CMSG_NXTHDR(message, control)) {
         int joined;
+        tos |= dgram_tos_received(control);
         if (control->cmsg_level != IPPROTO_UDP || control->cmsg_type != UDP_GRO)
             continue;
         memcpy(&joined, CMSG_DATA(control), sizeof(joined));
@@ -93,6 +92,7 @@ static struct dgram_run run_of(struct gso *gso, size_t i)
         .seg = (uint16_t)seg,
         .last = (uint16_t)(len - (count - 1) * seg),
         .stride = (uint16_t)seg,
+        .tos = tos & gso->io.carried,
     };
 }
 
@@ -159,20 +159,25 @@ static int send_message(int fd, const struct msghdr *message)
     }
 }
 
-static struct msghdr address_to(struct group *group)
+static struct msghdr address_to(const struct dgram_socket *socket, struct group *group, struct dgram_controls *controls)
 {
     bool connected = group->peer.sa.sa_family == AF_UNSPEC;
-    return (struct msghdr){.msg_name = connected ? NULL : &group->peer,
-                           .msg_namelen = connected ? 0 : netaddr_len(&group->peer)};
+    struct msghdr message = {.msg_name = connected ? NULL : &group->peer,
+                             .msg_namelen = connected ? 0 : netaddr_len(&group->peer),
+                             .msg_control = controls};
+    if (group->tos != socket->tos)
+        dgram_add_tos(&message, group->tos);
+    return message;
 }
 
-static void send_singly(int fd, struct group *group, struct dgram_tally *tally)
+static void send_singly(const struct dgram_socket *socket, struct group *group, struct dgram_tally *tally)
 {
-    struct msghdr message = address_to(group);
+    struct dgram_controls controls;
+    struct msghdr message = address_to(socket, group, &controls);
     for (size_t at = 0; at < group->part_count; at += group->parts_of_each) {
         message.msg_iov = &group->parts[at];
         message.msg_iovlen = group->parts_of_each;
-        int error = send_message(fd, &message);
+        int error = send_message(socket->fd, &message);
         if (error) {
             tally->lost[dgram_loss_of(error)]++;
         } else {
@@ -182,26 +187,20 @@ static void send_singly(int fd, struct group *group, struct dgram_tally *tally)
     }
 }
 
-static int send_joined(int fd, struct group *group)
+static int send_joined(const struct dgram_socket *socket, struct group *group)
 {
-    struct size_control control;
-    struct msghdr message = address_to(group);
+    struct dgram_controls controls;
+    struct msghdr message = address_to(socket, group, &controls);
     message.msg_iov = group->parts;
     message.msg_iovlen = group->part_count;
-    message.msg_control = &control;
-    message.msg_controllen = CMSG_SPACE(sizeof(uint16_t));
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = IPPROTO_UDP;
-    header->cmsg_type = UDP_SEGMENT;
-    header->cmsg_len = CMSG_LEN(sizeof(uint16_t));
-    memcpy(CMSG_DATA(header), &group->wire_len, sizeof(uint16_t));
-    return send_message(fd, &message);
+    dgram_add_control(&message, IPPROTO_UDP, UDP_SEGMENT, &group->wire_len, sizeof(group->wire_len));
+    return send_message(socket->fd, &message);
 }
 
 static void flush_group(struct dgram_socket *socket, struct group *group, struct dgram_tally *tally)
 {
     if (group->count > 1) {
-        int error = send_joined(socket->fd, group);
+        int error = send_joined(socket, group);
         switch (error) {
         case 0:
             tally->datagrams += group->count;
@@ -219,7 +218,7 @@ static void flush_group(struct dgram_socket *socket, struct group *group, struct
             return;
         }
     }
-    send_singly(socket->fd, group, tally);
+    send_singly(socket, group, tally);
 }
 
 static void flush_all(struct gso *gso, struct dgram_socket *socket, struct dgram_tally *tally)
@@ -233,7 +232,7 @@ static void flush_all(struct gso *gso, struct dgram_socket *socket, struct dgram
 static struct group *group_for(struct gso *gso, struct dgram_socket *socket, const struct dgram_run *run,
                                uint16_t wire_len, struct dgram_tally *tally)
 {
-    uint8_t parts_of_each = run->header_len ? 2 : 1;
+    const uint8_t parts_of_each = run->header_len ? 2 : 1, tos = dgram_tos_to_send(&gso->io, socket, run);
     struct group *group = NULL;
     for (size_t i = 0; i < gso->group_count && !group; i++)
         if (netaddr_equal(&gso->groups[i].peer, &run->peer))
@@ -241,7 +240,7 @@ static struct group *group_for(struct gso *gso, struct dgram_socket *socket, con
     if (group) {
         bool joins = !group->closed && wire_len <= group->wire_len && wire_len > 0 && group->count < GROUP_SEGMENTS &&
                      group->bytes + wire_len <= GROUP_BYTES && group->parts_of_each == parts_of_each &&
-                     (socket->join_limit == 0 || group->wire_len < socket->join_limit);
+                     group->tos == tos && (socket->join_limit == 0 || group->wire_len < socket->join_limit);
         if (joins)
             return group;
         flush_group(socket, group, tally);
@@ -257,6 +256,7 @@ static struct group *group_for(struct gso *gso, struct dgram_socket *socket, con
     group->closed = false;
     group->part_count = 0;
     group->parts_of_each = parts_of_each;
+    group->tos = tos;
     return group;
 }
 

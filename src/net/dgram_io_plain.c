@@ -15,8 +15,10 @@ struct plain {
     struct mmsghdr in[RECV_MAX];
     struct iovec in_parts[RECV_MAX];
     union netaddr in_peers[RECV_MAX];
+    struct dgram_controls in_controls[RECV_MAX];
     struct mmsghdr out[SEND_MAX];
     struct iovec out_parts[SEND_MAX][2];
+    struct dgram_controls out_controls[SEND_MAX];
     uint32_t out_bytes[SEND_MAX]; /* without the header */
     size_t out_count;
     uint8_t areas[RECV_MAX][DGRAM_AREA_SIZE];
@@ -32,13 +34,23 @@ static void adopt(int fd)
     (void)fd;
 }
 
+static uint8_t tos_of(struct msghdr *message)
+{
+    uint8_t tos = 0;
+    for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control; control = CMSG_NXTHDR(message, control))
+        tos |= dgram_tos_received(control);
+    return tos;
+}
+
 static size_t receive(struct dgram_io *io, struct dgram_socket *socket, struct dgram_run *runs, size_t max)
 {
     struct plain *plain = (struct plain *)io;
     if (max > RECV_MAX)
         max = RECV_MAX;
-    for (size_t i = 0; i < max; i++)
+    for (size_t i = 0; i < max; i++) {
         plain->in[i].msg_hdr.msg_namelen = sizeof(plain->in_peers[i]);
+        plain->in[i].msg_hdr.msg_controllen = sizeof(plain->in_controls[i]);
+    }
     /* A connected socket reports an ICMP error once, in place of a datagram: ask again, but not for ever. */
     int received = -1;
     for (int tries = 0; received < 0 && tries < 4; tries++) {
@@ -49,8 +61,12 @@ static size_t receive(struct dgram_io *io, struct dgram_socket *socket, struct d
     size_t count = 0;
     for (int i = 0; i < received; i++) {
         uint16_t len = (uint16_t)plain->in[i].msg_len;
-        runs[count++] = (struct dgram_run){
-            .peer = plain->in_peers[i], .data = plain->areas[i], .count = 1, .seg = len, .last = len};
+        runs[count++] = (struct dgram_run){.peer = plain->in_peers[i],
+                                           .data = plain->areas[i],
+                                           .count = 1,
+                                           .seg = len,
+                                           .last = len,
+                                           .tos = tos_of(&plain->in[i].msg_hdr) & plain->io.carried};
     }
     return count;
 }
@@ -79,13 +95,18 @@ static void flush(struct plain *plain, int fd, struct dgram_tally *tally)
     plain->out_count = 0;
 }
 
-static void queue(struct plain *plain, struct dgram_run *run, size_t i)
+static void queue(struct plain *plain, const struct dgram_socket *socket, struct dgram_run *run, size_t i)
 {
     struct msghdr *message = &plain->out[plain->out_count].msg_hdr;
     struct iovec *parts = plain->out_parts[plain->out_count];
     bool connected = run->peer.sa.sa_family == AF_UNSPEC;
     message->msg_name = connected ? NULL : &run->peer;
     message->msg_namelen = connected ? 0 : netaddr_len(&run->peer);
+    message->msg_control = &plain->out_controls[plain->out_count];
+    message->msg_controllen = 0;
+    const uint8_t tos = dgram_tos_to_send(&plain->io, socket, run);
+    if (tos != socket->tos)
+        dgram_add_tos(message, tos);
     message->msg_iov = parts;
     message->msg_iovlen = 0;
     if (run->header_len)
@@ -102,7 +123,7 @@ static void send_all(struct dgram_io *io, struct dgram_socket *socket, struct dg
         for (size_t i = 0; i < batch->runs[r].count; i++) {
             if (plain->out_count == SEND_MAX)
                 flush(plain, socket->fd, tally);
-            queue(plain, &batch->runs[r], i);
+            queue(plain, socket, &batch->runs[r], i);
         }
     }
     flush(plain, socket->fd, tally);
@@ -117,8 +138,10 @@ struct dgram_io *dgram_io_new_plain(void)
     plain->io.ops = &ops;
     for (size_t i = 0; i < RECV_MAX; i++) {
         plain->in_parts[i] = (struct iovec){plain->areas[i], DGRAM_AREA_SIZE};
-        plain->in[i].msg_hdr =
-            (struct msghdr){.msg_iov = &plain->in_parts[i], .msg_iovlen = 1, .msg_name = &plain->in_peers[i]};
+        plain->in[i].msg_hdr = (struct msghdr){.msg_iov = &plain->in_parts[i],
+                                               .msg_iovlen = 1,
+                                               .msg_name = &plain->in_peers[i],
+                                               .msg_control = &plain->in_controls[i]};
     }
     return &plain->io;
 }

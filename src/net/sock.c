@@ -81,13 +81,28 @@ int sock_accept(int listener, union netaddr *peer)
     return fd;
 }
 
-int sock_mark(int fd, uint32_t mark)
+static int set_mark(int fd, uint32_t mark)
 {
-    if (mark == 0 || setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) == 0)
+    if (setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) == 0)
         return 0;
     int error = errno;
     log_error("cannot set mark 0x%x: %s; it takes CAP_NET_ADMIN", mark, strerror(error));
     return -error;
+}
+
+int sock_set_egress(int fd, int family, const struct sock_egress *egress)
+{
+    const char *interface = egress->interface;
+    int failed = egress->mark ? set_mark(fd, egress->mark) : 0;
+    if (!failed && interface[0] &&
+        setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, interface,
+                   (socklen_t)strnlen(interface, sizeof(egress->interface))))
+        failed = -errno;
+    if (egress->dscp && family == AF_INET)
+        set_option(fd, IPPROTO_IP, IP_TOS, egress->dscp << 2);
+    else if (egress->dscp)
+        set_option(fd, IPPROTO_IPV6, IPV6_TCLASS, egress->dscp << 2);
+    return failed;
 }
 
 int sock_connect(const union netaddr *to, const struct sock_way *way)
@@ -100,7 +115,7 @@ int sock_connect(const union netaddr *to, const struct sock_way *way)
     if (fd < 0)
         return -errno;
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    int failed = sock_mark(fd, way->mark);
+    int failed = sock_set_egress(fd, to->sa.sa_family, &way->egress);
     if (failed)
         return close_with(fd, -failed);
     if (from->sa.sa_family == to->sa.sa_family) {
@@ -139,6 +154,14 @@ int sock_udp(union netaddr *local, const struct ports *ports, uint64_t now_ms)
     set_option(fd, SOL_SOCKET, SO_SNDBUF, SOCK_UDP_BUFFER);
     int failed = ports_bind(ports, fd, local, now_ms);
     return failed ? close_with(fd, -failed) : fd;
+}
+
+void sock_udp_probe(int fd, int family)
+{
+    if (family == AF_INET)
+        set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
+    else
+        set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
 }
 
 void sock_udp_set_room(int fd, int bytes)

@@ -31,24 +31,34 @@ int sock_accept(int listener, union netaddr *peer);
  * connection that lives long enough to need it is its owner's to ask for. */
 void sock_keepalive(int fd);
 
+/* How what a socket sends leaves this host; all zero: as the system does it. */
+struct sock_egress {
+    uint32_t mark;      /* SO_MARK, by which the system's routing and firewall rules know it: takes CAP_NET_ADMIN */
+    char interface[16]; /* SO_BINDTODEVICE, both ways; empty: that of the route */
+    uint8_t dscp;       /* 0 to 63 */
+};
+
+/* Of a new socket. 0, or a negative errno (ENODEV: there is no such interface now). */
+int sock_set_egress(int fd, int family, const struct sock_egress *egress);
+
 /* How a connection leaves this host. */
 struct sock_way {
     union netaddr from; /* this host's address; AF_UNSPEC, or another family's: the system's choice */
-    uint32_t mark;      /* as sock_mark() */
+    struct sock_egress egress;
 };
 
 /* Starts a TCP connection; `way` may be NULL: all is the system's choice. The connection is ready, or has failed
  * (sock_error), when the socket becomes writable. */
 int sock_connect(const union netaddr *to, const struct sock_way *way);
 
-/* Has the system's routing and firewall rules know what a socket sends by `mark` (SO_MARK); 0: does nothing. 0, or a
- * negative errno after a line in the log: it takes CAP_NET_ADMIN. */
-int sock_mark(int fd, uint32_t mark);
-
 /* A UDP socket on the host of `local` with a port from `ports`: exclusive, no broadcast; datagrams larger than the
  * path are fragmented, and forged "packet too big" messages change nothing. `local` gets the port, which is to be given
  * back by ports_release() when the socket is closed. */
 int sock_udp(union netaddr *local, const struct ports *ports, uint64_t now_ms);
+
+/* Has what it sends leave whole or not at all ("don't fragment"), for who finds out the path's MTU himself: no router's
+ * word about that counts. A datagram that is too large for the interface is refused (EMSGSIZE). */
+void sock_udp_probe(int fd, int family);
 
 /* Gives a UDP socket's receive queue this much room from now on; what it holds stays. */
 void sock_udp_set_room(int fd, int bytes);

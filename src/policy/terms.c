@@ -24,14 +24,44 @@ static uint64_t rate_of(uint64_t narrow, uint64_t wide)
     return rate == CONFIG_UNLIMITED ? 0 : rate;
 }
 
-struct terms terms_find(const struct config *config, const struct config_user *user, uint32_t rule)
+/* FNV-1a (RFC 9923). */
+static uint64_t hash(uint64_t seed, const uint8_t *bytes, size_t len)
 {
+    for (size_t i = 0; i < len; i++)
+        seed = (seed ^ bytes[i]) * UINT64_C(0x100000001b3);
+    return seed;
+}
+
+/* The one that draws the highest number with this client: it stays the same however often and by which worker that is
+ * asked, and another only where it was taken out of the list, or a new one draws higher (rendezvous hashing). */
+static union netaddr pick(const struct config_pool *pool, const union netaddr *client)
+{
+    const struct netaddr_subscriber subscriber = netaddr_subscriber(client);
+    uint64_t seed = hash(UINT64_C(0xcbf29ce484222325), subscriber.bytes, sizeof(subscriber.bytes)), highest = 0;
+    union netaddr picked = {0};
+    for (size_t i = 0; i < pool->count; i++) {
+        size_t len;
+        const uint8_t *host = netaddr_host(&pool->addresses[i], &len);
+        uint64_t drawn = hash(seed, host, len);
+        drawn = (drawn ^ drawn >> 32) * UINT64_C(0x9e3779b97f4a7c15); /* the last byte has to reach the first bits */
+        if (i == 0 || drawn > highest) {
+            highest = drawn;
+            picked = pool->addresses[i];
+        }
+    }
+    return picked;
+}
+
+struct terms terms_find(const struct config *config, const struct config_user *user, uint32_t rule,
+                        const union netaddr *client)
+{
+    uint32_t dscp = config->outbound.dscp;
+    const struct config_pool *v4 = &config->outbound.address_v4, *v6 = &config->outbound.address_v6;
     const struct config_terms *levels[LEVELS];
     struct terms terms = {
         .filtering = config->udp.filtering,
-        .address_v4 = config->outbound.address_v4,
-        .address_v6 = config->outbound.address_v6,
         .mark = config->outbound.mark,
+        .interface = config->outbound.interface,
     };
     find_levels(config, user, rule, levels);
     terms.session.bytes = rate_of(levels[OF_RULE]->bandwidth, config->limits.bandwidth_per_session);
@@ -42,13 +72,20 @@ struct terms terms_find(const struct config *config, const struct config_user *u
         const struct config_terms *said = levels[i];
         if (said->filtering != CONFIG_FILTERING_INHERITED)
             terms.filtering = said->filtering;
-        if (said->address_v4.sa.sa_family != AF_UNSPEC)
-            terms.address_v4 = said->address_v4;
-        if (said->address_v6.sa.sa_family != AF_UNSPEC)
-            terms.address_v6 = said->address_v6;
+        if (said->address_v4.count > 0)
+            v4 = &said->address_v4;
+        if (said->address_v6.count > 0)
+            v6 = &said->address_v6;
         if (said->mark != 0)
             terms.mark = said->mark;
+        if (said->interface)
+            terms.interface = said->interface;
+        if (said->dscp != 0)
+            dscp = said->dscp;
     }
+    terms.address_v4 = pick(v4, client);
+    terms.address_v6 = pick(v6, client);
+    terms.dscp = (uint8_t)(dscp & ~CONFIG_DSCP_SAID);
     return terms;
 }
 
@@ -69,14 +106,19 @@ __attribute__((format(printf, 2, 3))) static void say(struct line *line, const c
     va_end(args);
 }
 
+static void say_value(struct line *line, const struct value_type *type, const char *key, const void *field,
+                      const char *who)
+{
+    say(line, "%s ", key);
+    type->format(NULL, field, line->out);
+    fprintf(line->out, " (%s)", who);
+}
+
 /* Rates do not override each other: one is each session's, the other is all sessions' together. */
 static void say_rate(struct line *line, const struct value_type *type, const char *key, uint64_t rate, const char *who)
 {
-    if (!rate)
-        return;
-    say(line, "%s ", key);
-    type->format(NULL, &rate, line->out);
-    fprintf(line->out, " (%s)", who);
+    if (rate)
+        say_value(line, type, key, &rate, who);
 }
 
 static void say_level(struct line *line, const struct config_terms *said, const struct config_terms *over,
@@ -87,13 +129,16 @@ static void say_level(struct line *line, const struct config_terms *said, const 
         [CONFIG_FILTERING_ADDRESS_DEPENDENT] = "address-dependent",
         [CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT] = "address-and-port-dependent",
     };
-    char text[NETADDR_TEXT_MAX];
-    if (said->address_v4.sa.sa_family && !over->address_v4.sa.sa_family)
-        say(line, "address_v4 %s (%s)", netaddr_format_host(&said->address_v4, text), who);
-    if (said->address_v6.sa.sa_family && !over->address_v6.sa.sa_family)
-        say(line, "address_v6 %s (%s)", netaddr_format_host(&said->address_v6, text), who);
+    if (said->address_v4.count && !over->address_v4.count)
+        say_value(line, &value_pool_v4, "address_v4", &said->address_v4, who);
+    if (said->address_v6.count && !over->address_v6.count)
+        say_value(line, &value_pool_v6, "address_v6", &said->address_v6, who);
     if (said->mark && !over->mark)
         say(line, "mark 0x%x (%s)", said->mark, who);
+    if (said->interface && !over->interface)
+        say(line, "interface %s (%s)", said->interface, who);
+    if (said->dscp && !over->dscp)
+        say_value(line, &value_dscp, "dscp", &said->dscp, who);
     if (said->filtering && !over->filtering)
         say(line, "filtering %s (%s)", modes[said->filtering], who);
     say_rate(line, &value_bandwidth, "bandwidth", said->bandwidth, who);

@@ -62,6 +62,7 @@ enum socks5_reply address_reply_of(int error)
     switch (error) {
     case ENETUNREACH:
     case ENETDOWN:
+    case ENODEV: /* outbound.interface */
     case EAFNOSUPPORT:
     case EADDRNOTAVAIL:
         return SOCKS5_REPLY_NETWORK_UNREACHABLE;

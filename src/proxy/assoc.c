@@ -9,6 +9,7 @@
 #include "proxy/address.h"
 #include "proxy/assoc_frames.h"
 #include "proxy/assoc_impl.h"
+#include "proxy/egress.h"
 #include "proxy/filter.h"
 #include "proxy/names.h"
 
@@ -48,10 +49,13 @@ bool assoc_within_rates(struct assoc *assoc, enum rates_way way, struct dgram_ru
 /* ---- sockets ---- */
 
 /* `local` gets the port. */
-static int open_socket(const struct env *env, const struct ports *ports, union netaddr *local, uint32_t mark)
+static int open_socket(const struct env *env, const struct ports *ports, union netaddr *local,
+                       const struct sock_egress *egress)
 {
     int fd = sock_udp(local, ports, env_now(env));
-    int error = fd < 0 ? fd : sock_mark(fd, mark);
+    int error = fd < 0 ? fd : egress ? sock_set_egress(fd, local->sa.sa_family, egress) : 0;
+    if (!error && env->config->udp.df == CONFIG_DF_PROBE)
+        sock_udp_probe(fd, local->sa.sa_family);
     if (fd >= 0 && error) {
         close(fd);
         ports_release(ports, local, 0);
@@ -61,12 +65,36 @@ static int open_socket(const struct env *env, const struct ports *ports, union n
     return error ? error : fd;
 }
 
+/* The ports to choose from first: the client's own number, where it is known and may be had, or all. */
+static struct ports preferred_ports(const struct assoc *assoc)
+{
+    enum { UNPRIVILEGED_PORT = 1024 };
+    const struct config *config = assoc->env->config;
+    const uint16_t wanted = assoc->flow.hint_port;
+    struct ports ports = assoc->env->external_ports;
+    const bool any = config->udp.external_ports.first == 0;
+    if (config->udp.keep_port && wanted >= (any ? UNPRIVILEGED_PORT : ports.first) &&
+        wanted <= (any ? UINT16_MAX : ports.last)) {
+        ports.first = ports.last = wanted;
+        ports.must_rest = true;
+    }
+    return ports;
+}
+
+static int open_external_socket(const struct assoc *assoc, union netaddr *local)
+{
+    const struct env *env = assoc->env;
+    const struct ports preferred = preferred_ports(assoc);
+    int fd = open_socket(env, &preferred, local, assoc->egress);
+    return fd == -EADDRINUSE ? open_socket(env, &env->external_ports, local, assoc->egress) : fd;
+}
+
 int assoc_open_external(struct assoc *assoc, int family)
 {
     int slot = family_index(family);
     union netaddr local = assoc->flow.external[slot];
     struct external *external = calloc(1, sizeof(*external));
-    int fd = external ? open_socket(assoc->env, &assoc->env->external_ports, &local, assoc->mark) : -ENOMEM;
+    int fd = external ? open_external_socket(assoc, &local) : -ENOMEM;
     if (fd < 0) {
         free(external);
         assoc->open_failed_ms[slot] = env_now(assoc->env);
@@ -74,6 +102,7 @@ int assoc_open_external(struct assoc *assoc, int family)
     }
     external->assoc = assoc;
     external->socket = dgram_io_adopt(assoc->env->dgrams, fd);
+    external->socket.tos = assoc->egress ? (uint8_t)(assoc->egress->dscp << 2) : 0;
     event_assign(&external->readable, assoc->env->base, fd, EV_READ | EV_PERSIST, assoc_on_external, external);
     event_add(&external->readable, NULL);
     assoc->external[slot] = external;
@@ -86,11 +115,17 @@ int assoc_open_external(struct assoc *assoc, int family)
 
 static int take_terms(struct assoc *assoc, const char *user)
 {
-    const struct terms terms = env_terms(assoc->env, user, rules_find_everywhere(&assoc->subject));
+    const uint32_t rule = rules_find_everywhere(&assoc->subject);
+    const struct terms terms = env_terms(assoc->env, user, rule, &assoc->flow.client_host);
     union netaddr *external = assoc->flow.external;
     external[FAMILY_V4] = terms.address_v4.sa.sa_family ? terms.address_v4 : netaddr_any(AF_INET);
     external[FAMILY_V6] = terms.address_v6.sa.sa_family ? terms.address_v6 : netaddr_any(AF_INET6);
-    assoc->mark = terms.mark;
+    if (!egress_is_default(&terms)) {
+        assoc->egress = malloc(sizeof(*assoc->egress));
+        if (!assoc->egress)
+            return -ENOMEM;
+        *assoc->egress = egress_of(&terms);
+    }
     if (!rates_new(&assoc->rates, &terms, user))
         return -ENOMEM;
     if (terms.filtering <= CONFIG_FILTERING_ENDPOINT_INDEPENDENT)
@@ -99,9 +134,9 @@ static int take_terms(struct assoc *assoc, const char *user)
     return assoc->filter ? 0 : -ENOMEM;
 }
 
-/* All but the client's side. */
+/* All but the client's side. `hint_port` as in struct assoc_flow. */
 static int begin(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
-                 const union netaddr *local)
+                 const union netaddr *local, uint16_t hint_port)
 {
     struct assoc *assoc = calloc(1, sizeof(*assoc));
     if (!assoc)
@@ -114,6 +149,7 @@ static int begin(struct assoc **out, struct env *env, const union netaddr *peer,
     netaddr_set_port(&flow->client_host, 0);
     flow->started_ms = flow->last_up_ms = flow->last_down_ms = env_now(env);
     flow->relay = *local;
+    flow->hint_port = hint_port;
 
     int error = subject_init(&assoc->subject, env->rules, peer, user, CONFIG_COMMAND_UDP) ? 0 : -ENOMEM;
     if (!error && rules_deny_all(&assoc->subject)) /* who may send nowhere would still be sent to */
@@ -132,7 +168,7 @@ static int begin(struct assoc **out, struct env *env, const union netaddr *peer,
 static int open_relay(struct assoc *assoc)
 {
     struct env *env = assoc->env;
-    int fd = open_socket(env, &env->relay_ports, &assoc->flow.relay, 0);
+    int fd = open_socket(env, &env->relay_ports, &assoc->flow.relay, NULL);
     if (fd < 0)
         return fd;
     assoc->client = dgram_io_adopt(env->dgrams, fd);
@@ -157,10 +193,9 @@ int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, co
               const union netaddr *local, const struct socks5_addr *hint)
 {
     struct assoc *assoc;
-    int error = begin(&assoc, env, peer, user, local);
+    int error = begin(&assoc, env, peer, user, local, address_hint(hint, peer));
     if (error)
         return error;
-    assoc->flow.hint_port = address_hint(hint, peer);
     return finish(out, assoc, open_relay(assoc));
 }
 
@@ -204,6 +239,7 @@ void assoc_free(struct assoc *assoc)
     filter_free(assoc->filter);
     subject_deinit(&assoc->subject);
     rates_free(assoc->rates);
+    free(assoc->egress);
     free(assoc);
 }
 

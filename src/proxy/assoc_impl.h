@@ -28,6 +28,7 @@
 struct filter;
 struct frames;
 struct names;
+struct sock_egress;
 
 /* The socket that the internet sees, of one family. */
 struct external {
@@ -43,14 +44,14 @@ struct assoc {
     const char *user; /* NULL: no login */
     struct dgram_socket client;
     bool connected; /* the client's socket takes datagrams from flow.client only */
-    uint32_t mark;  /* of the external sockets */
     struct event client_readable;
     struct frames *frames;                   /* over TCP: in place of `client`; else NULL */
     struct external *external[FAMILY_COUNT]; /* NULL: not opened yet */
     uint64_t open_failed_ms[FAMILY_COUNT];
-    struct names *names;   /* NULL until the first name */
-    struct filter *filter; /* NULL: endpoint-independent */
-    struct rates *rates;   /* NULL: no limit */
+    struct names *names;        /* NULL until the first name */
+    struct filter *filter;      /* NULL: endpoint-independent */
+    struct rates *rates;        /* NULL: no limit */
+    struct sock_egress *egress; /* of the external sockets; NULL: nothing is said */
 };
 
 /* ---- assoc.c ---- */

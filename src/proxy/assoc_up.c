@@ -137,7 +137,8 @@ static void send_up_by_name(struct assoc *assoc, const char *name, uint16_t port
         assoc->names = names_new(assoc->env, &assoc->flow.client_host, assoc->user, &hooks);
     }
     for (size_t i = 0; i < payloads->count; i++) {
-        const struct dgram_run one = run_of_one(dgram_run_at(payloads, i), dgram_run_len(payloads, i));
+        struct dgram_run one = run_of_one(dgram_run_at(payloads, i), dgram_run_len(payloads, i));
+        one.tos = payloads->tos;
         union netaddr to;
         enum drop_reason reason = DROP_QUEUE_FULL;
         enum names_verdict verdict = NAMES_DROPPED;
@@ -209,6 +210,7 @@ static uint16_t take_from_client(struct assoc *assoc, const struct dgram_run *ru
         .seg = same == 1 ? last : (uint16_t)(run->seg - header_len),
         .last = last,
         .stride = run->stride,
+        .tos = run->tos,
     };
     assoc_take_up(assoc, &header.destination, &payloads, now);
     return same;

@@ -15,6 +15,7 @@
 #include "policy/terms.h"
 #include "proxy/address.h"
 #include "proxy/advertised.h"
+#include "proxy/egress.h"
 #include "proxy/env.h"
 #include "proxy/permit.h"
 
@@ -107,7 +108,8 @@ static enum socks5_reply listen_for(struct bind *bind, const struct terms *terms
     if (local.sa.sa_family == AF_UNSPEC)
         return address_reply_of(errno);
     int fd = sock_listen_within(&local, ports->first, ports->last);
-    int failed = fd < 0 ? fd : sock_mark(fd, terms->mark);
+    const struct sock_egress egress = egress_of(terms);
+    int failed = fd < 0 ? fd : sock_set_egress(fd, local.sa.sa_family, &egress);
     if (fd == -EADDRINUSE)
         metrics_add(&bind->env->metrics.binds_without_port_total, 1);
     if (failed) {
@@ -115,7 +117,7 @@ static enum socks5_reply listen_for(struct bind *bind, const struct terms *terms
             close(fd);
         return failed == -EADDRNOTAVAIL ? SOCKS5_REPLY_NETWORK_UNREACHABLE : SOCKS5_REPLY_GENERAL_FAILURE;
     }
-    bind->listener = fd; /* what it accepts has its mark, too */
+    bind->listener = fd; /* what it accepts leaves the same way */
     bind->told = advertised_address(&bind->env->policy, &local);
     return SOCKS5_REPLY_SUCCEEDED;
 }
@@ -138,7 +140,7 @@ static enum socks5_reply open_port(struct bind *bind, const char *user)
     uint32_t rule = rules_find_everywhere(bind->subject);
     if (!may_listen(bind, &rule))
         return SOCKS5_REPLY_NOT_ALLOWED;
-    const struct terms terms = env_terms(bind->env, user, rule);
+    const struct terms terms = env_terms(bind->env, user, rule, &bind->subject->client);
     return listen_for(bind, &terms);
 }
 

@@ -25,6 +25,13 @@ static void use_ports(struct env *env)
     env->external_ports = ports_from(&env->system_ports, &env->config->udp.external_ports, rest_ms);
 }
 
+static void use_carry(struct env *env)
+{
+    static const uint8_t bits[] = {[CONFIG_CARRY_ECN] = DGRAM_ECN, [CONFIG_CARRY_ECN_AND_DSCP] = DGRAM_TOS};
+    if (env->dgrams)
+        dgram_io_carry(env->dgrams, bits[env->config->udp.carry]);
+}
+
 struct snapshot *env_use(struct env *env, struct snapshot *snapshot)
 {
     struct snapshot *before = env->snapshot;
@@ -35,11 +42,12 @@ struct snapshot *env_use(struct env *env, struct snapshot *snapshot)
         env->policy.advertised_v4 = snapshot->advertised_v4;
         env->policy.advertised_v6 = snapshot->advertised_v6;
         use_ports(env);
+        use_carry(env);
     }
     return before;
 }
 
-struct terms env_terms(const struct env *env, const char *user, uint32_t rule)
+struct terms env_terms(const struct env *env, const char *user, uint32_t rule, const union netaddr *client)
 {
-    return terms_find(env->config, user ? users_find(&env->snapshot->users, user) : NULL, rule);
+    return terms_find(env->config, user ? users_find(&env->snapshot->users, user) : NULL, rule, client);
 }

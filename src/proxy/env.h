@@ -76,8 +76,8 @@ static inline uint64_t env_now(const struct env *env)
  * NULL: none. What lives by the old one is the caller's to change. */
 struct snapshot *env_use(struct env *env, struct snapshot *snapshot);
 
-/* `user` is the name of a login, or NULL; `rule` as for terms_find(). */
-struct terms env_terms(const struct env *env, const char *user, uint32_t rule);
+/* `user` is the name of a login, or NULL; the others as for terms_find(). */
+struct terms env_terms(const struct env *env, const char *user, uint32_t rule, const union netaddr *client);
 
 /* CLOCK_MONOTONIC_COARSE, in milliseconds: a few milliseconds behind, and nearly free. */
 uint64_t env_clock_coarse(void);

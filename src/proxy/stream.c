@@ -14,6 +14,7 @@
 #include "policy/rates.h"
 #include "proxy/address.h"
 #include "proxy/bind.h"
+#include "proxy/egress.h"
 #include "proxy/env.h"
 #include "proxy/lookup.h"
 #include "proxy/permit.h"
@@ -111,7 +112,7 @@ static bool set_rates(struct stream *stream, const union netaddr *to)
     const struct reaching *reaching = stream->reaching;
     const char *name = reaching->name[0] ? reaching->name : NULL;
     const struct verdict verdict = verdict_find(&stream->env->policy, &reaching->subject, name, to);
-    const struct terms terms = env_terms(stream->env, reaching->user, verdict.rule);
+    const struct terms terms = env_terms(stream->env, reaching->user, verdict.rule, &stream->client);
     return rates_new(&stream->rates, &terms, reaching->user);
 }
 
@@ -144,9 +145,9 @@ static void on_dialed(void *arg, int fd, int error, const union netaddr *to)
 static void dial_by_rule(struct stream *stream, const union netaddr *to, uint32_t rule)
 {
     struct reaching *reaching = stream->reaching;
-    const struct terms terms = env_terms(stream->env, reaching->user, rule);
+    const struct terms terms = env_terms(stream->env, reaching->user, rule, &stream->client);
     const bool v4 = to->sa.sa_family == AF_INET;
-    const struct sock_way way = {.from = v4 ? terms.address_v4 : terms.address_v6, .mark = terms.mark};
+    const struct sock_way way = {.from = v4 ? terms.address_v4 : terms.address_v6, .egress = egress_of(&terms)};
     dial_add(reaching->dial, to->sa.sa_family, to, 1, &way);
 }
 

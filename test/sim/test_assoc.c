@@ -171,45 +171,87 @@ static void a_hint_that_is_not_the_clients_counts_for_nothing(void **state)
 static void it_sends_from_the_configured_address(void **state)
 {
     (void)state;
-    world_config.outbound.address_v4 = addr("10.9.8.7", 0);
-    world_config.outbound.address_v6 = addr("fd00::77", 0);
+    union netaddr v4 = addr("10.9.8.7", 0), v6 = addr("fd00::77", 0);
+    world_config.outbound.address_v4 = (struct config_pool){&v4, 1};
+    world_config.outbound.address_v6 = (struct config_pool){&v6, 1};
     open_plain();
-    assert_true(netaddr_equal_host(&flow()->external[FAMILY_V4], &world_config.outbound.address_v4));
+    assert_true(netaddr_equal_host(&flow()->external[FAMILY_V4], &v4));
     from_client(&server6, "x");
     expect_up(&server6, "x");
-    assert_true(netaddr_equal_host(&flow()->external[FAMILY_V6], &world_config.outbound.address_v6));
+    assert_true(netaddr_equal_host(&flow()->external[FAMILY_V6], &v6));
+}
+
+/* RFC 4787 section 4.2.1, "port preservation", as far as the client tells its port in time. */
+static void it_keeps_the_clients_port_where_that_is_wanted_and_free(void **state)
+{
+    (void)state;
+    static const struct {
+        bool keep;
+        const char *host;
+        uint16_t port;
+        struct config_ports range;
+        bool kept;
+    } rows[] = {
+        {true, "10.0.0.2", 3074, {0, 0}, true},
+        {true, "10.0.0.2", 1023, {0, 0}, false},
+        {true, "10.0.0.2", 0, {0, 0}, false},
+        {true, "192.0.2.10", 3075, {0, 0}, false},
+        {false, "10.0.0.2", 3076, {0, 0}, false},
+        {true, "10.0.0.2", 3074, {0, 0}, false}, /* taken above */
+        {true, "10.0.0.2", 30005, {30000, 30009}, true},
+        {true, "10.0.0.2", 3077, {30000, 30009}, false},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        world_config.udp.keep_port = rows[i].keep;
+        world_config.udp.external_ports = rows[i].range;
+        world_env.external_ports = (struct ports){.first = rows[i].range.first, .last = rows[i].range.last};
+        open_with_hint(rows[i].host, rows[i].port);
+        const uint16_t opened = netaddr_port(&flow()->external[FAMILY_V4]);
+        assert_int_equal(opened == rows[i].port, rows[i].kept);
+        assert_true(opened != 0);
+        assoc_free(assoc);
+        assoc = NULL;
+    }
 }
 
 /* Row 29: whatever the destination is, one rule says how an association leaves, also its second family, later. */
 static void a_rule_says_how_it_leaves_and_who_may_answer(void **state)
 {
     (void)state;
+    char interface[] = "eth1";
+    union netaddr from[] = {addr("10.9.8.6", 0), addr("fd00::66", 0), addr("10.9.8.7", 0)};
     struct config_target somewhere = {.kind = CONFIG_TARGET_NETWORK, .network = {addr("192.0.2.0", 0), 24}};
     struct config_rule rules[] = {
         {.action = CONFIG_ACTION_ALLOW, .to = &somewhere, .to_count = 1},
         {.action = CONFIG_ACTION_ALLOW,
          .terms = {.filtering = CONFIG_FILTERING_ADDRESS_DEPENDENT,
-                   .address_v4 = addr("10.9.8.6", 0),
-                   .address_v6 = addr("fd00::66", 0),
-                   .mark = 7}},
+                   .address_v4 = {&from[FAMILY_V4], 1},
+                   .address_v6 = {&from[FAMILY_V6], 1},
+                   .mark = 7,
+                   .interface = interface,
+                   .dscp = CONFIG_DSCP_SAID | 46}},
     };
     world_config.rules = rules;
     world_config.rule_count = 2;
-    world_config.outbound.address_v4 = addr("10.9.8.7", 0);
+    world_config.outbound.address_v4 = (struct config_pool){&from[2], 1};
     struct rules *compiled = rules_compile(rules, 2);
     world_env.rules = compiled;
     open_plain();
     from_client(&server, "x"); /* which the first rule lets through */
     expect_up(&server, "x");
+    interface[0] = '\0'; /* a reload takes the configuration away */
     from_client(&server6, "y");
     expect_up(&server6, "y");
     for (int slot = 0; slot < FAMILY_COUNT; slot++) {
-        const union netaddr *wanted = slot == FAMILY_V4 ? &rules[1].terms.address_v4 : &rules[1].terms.address_v6;
-        assert_true(netaddr_equal_host(&flow()->external[slot], wanted));
-        assert_int_equal(world_mark_of(&flow()->external[slot]), 7);
+        assert_true(netaddr_equal_host(&flow()->external[slot], &from[slot]));
+        const struct sock_egress *egress = world_egress_of(&flow()->external[slot]);
+        assert_int_equal(egress->mark, 7);
+        assert_string_equal(egress->interface, "eth1");
+        assert_int_equal(egress->dscp, 46);
         assert_true(own_port_is(OWN_PORT_EXTERNAL, &flow()->external[slot]));
     }
-    assert_int_equal(world_mark_of(&flow()->relay), 0);
+    assert_int_equal(world_egress_of(&flow()->relay)->mark, 0);
+    assert_string_equal(world_egress_of(&flow()->relay)->interface, "");
     from_internet(&server2, "other host");
     expect_nothing();
     assert_int_equal(flow()->dropped[DROP_FILTERED], 1);
@@ -225,13 +267,13 @@ static void a_mark_that_cannot_be_set_is_no_association(void **state)
 {
     (void)state;
     world_config.outbound.mark = 7;
-    world_mark_error = EPERM;
+    world_egress_error = EPERM;
     const struct socks5_addr hint = {.atyp = SOCKS5_ATYP_NAME};
     assert_int_equal(assoc_new(&assoc, &world_env, &control_peer, NULL, &control_local, &hint), -EPERM);
     assert_int_equal(world_open_sockets(), 0);
-    world_mark_error = 0;
+    world_egress_error = 0;
     open_plain();
-    world_mark_error = EPERM;
+    world_egress_error = EPERM;
     from_client(&server6, "x"); /* the second family's socket */
     expect_nothing();
     assert_int_equal(flow()->dropped[DROP_NO_SOCKET], 1);
@@ -390,6 +432,7 @@ int main(void)
         TEST(rows_4_and_5_a_hint_at_somebody_else),
         TEST(a_hint_that_is_not_the_clients_counts_for_nothing),
         TEST(it_sends_from_the_configured_address),
+        TEST(it_keeps_the_clients_port_where_that_is_wanted_and_free),
         TEST(a_rule_says_how_it_leaves_and_who_may_answer),
         TEST(a_mark_that_cannot_be_set_is_no_association),
         TEST(rows_7_and_8_a_stranger_in_the_same_batch),

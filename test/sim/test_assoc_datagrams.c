@@ -366,6 +366,28 @@ static void row_25_a_name_is_judged_by_its_address(void **state)
     assert_int_equal(flow()->dropped[DROP_REFUSED], 1);
 }
 
+/* ECN goes along both ways, for runs, for single datagrams, and where a name is known. */
+static void the_tos_byte_goes_along(void **state)
+{
+    (void)state;
+    open_plain();
+    expect_alive();
+    world_tos = 3;
+    from_client(&server, "up");
+    const struct sent *sent = world_next_sent();
+    assert_non_null(sent);
+    assert_int_equal(sent->tos, 3);
+    from_client_by_name("192.0.2.10", 9, "up");
+    sent = world_next_sent();
+    assert_non_null(sent);
+    assert_int_equal(sent->tos, 3);
+    world_tos = 1;
+    from_internet(&server, "down");
+    sent = world_next_sent();
+    assert_non_null(sent);
+    assert_int_equal(sent->tos, 1);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -388,6 +410,7 @@ int main(void)
         TEST(a_literal_as_a_name_is_an_address),
         TEST(it_ends_while_a_name_is_being_resolved),
         TEST(row_25_a_name_is_judged_by_its_address),
+        TEST(the_tos_byte_goes_along),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

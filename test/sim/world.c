@@ -25,7 +25,7 @@ struct arrival {
 struct fake_socket {
     int fd; /* an eventfd: readable while something is queued */
     union netaddr local, peer;
-    uint32_t mark;
+    struct sock_egress egress;
     size_t count;
     struct arrival queue[QUEUE_MAX];
 };
@@ -41,8 +41,9 @@ struct resolver_query {
 struct env world_env;
 struct config world_config;
 uint64_t world_now_ms;
-int world_send_loss, world_open_fails_family, world_open_error, world_mark_error;
+int world_send_loss, world_open_fails_family, world_open_error, world_egress_error;
 bool world_ipv6_has_route;
+uint8_t world_tos;
 
 static struct fake_socket sockets[SOCKETS_MAX];
 static size_t socket_count;
@@ -83,8 +84,9 @@ void world_begin(void)
     world_now_ms = 1000000;
     world_send_loss = -1;
     world_open_fails_family = AF_UNSPEC;
-    world_mark_error = 0;
+    world_egress_error = 0;
     world_ipv6_has_route = true;
+    world_tos = 0;
     next_port = 40000;
     socket_count = sent_count = sent_read = 0;
     memset(queries, 0, sizeof(queries));
@@ -120,11 +122,15 @@ static struct fake_socket *by_fd(int fd)
 
 int sock_udp(union netaddr *local, const struct ports *ports, uint64_t now_ms)
 {
-    (void)ports, (void)now_ms;
+    (void)now_ms;
+    const bool one = ports->first && ports->first == ports->last;
     if (local->sa.sa_family == world_open_fails_family)
         return -world_open_error;
+    netaddr_set_port(local, one ? ports->first : next_port++);
+    for (size_t i = 0; one && i < socket_count; i++)
+        if (netaddr_equal(&sockets[i].local, local))
+            return -EADDRINUSE;
     int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    netaddr_set_port(local, next_port++);
     sockets[socket_count++] = (struct fake_socket){.fd = fd, .local = *local};
     return fd;
 }
@@ -134,11 +140,14 @@ void ports_release(const struct ports *ports, const union netaddr *local, uint64
     (void)ports, (void)local, (void)used_until_ms;
 }
 
-int sock_mark(int fd, uint32_t mark)
+int sock_set_egress(int fd, int family, const struct sock_egress *egress)
 {
-    if (mark && world_mark_error)
-        return -world_mark_error;
-    by_fd(fd)->mark = mark;
+    struct fake_socket *fake = by_fd(fd);
+    if (family != fake->local.sa.sa_family)
+        abort();
+    if (world_egress_error)
+        return -world_egress_error;
+    fake->egress = *egress;
     return 0;
 }
 
@@ -152,6 +161,11 @@ int sock_udp_disconnect(int fd)
 {
     by_fd(fd)->peer = (union netaddr){0};
     return 0;
+}
+
+void sock_udp_probe(int fd, int family)
+{
+    (void)fd, (void)family;
 }
 
 void sock_udp_set_room(int fd, int bytes)
@@ -175,11 +189,11 @@ bool sock_has_route(const union netaddr *address)
     return address->sa.sa_family == AF_INET || world_ipv6_has_route;
 }
 
-uint32_t world_mark_of(const union netaddr *local)
+const struct sock_egress *world_egress_of(const union netaddr *local)
 {
     for (size_t i = socket_count; i-- > 0;)
         if (netaddr_equal(&sockets[i].local, local))
-            return sockets[i].mark;
+            return &sockets[i].egress;
     abort();
 }
 
@@ -220,6 +234,11 @@ bool world_arrive(const union netaddr *from, const union netaddr *to, const void
     return world_arrive_run(from, to, bytes, len, len);
 }
 
+void dgram_io_carry(struct dgram_io *io, uint8_t bits)
+{
+    (void)io, (void)bits;
+}
+
 struct dgram_socket dgram_io_adopt(struct dgram_io *io, int fd)
 {
     (void)io;
@@ -235,7 +254,8 @@ size_t dgram_io_recv(struct dgram_io *io, struct dgram_socket *socket, struct dg
     for (size_t i = 0; i < n; i++) {
         const struct arrival *arrival = &fake->queue[i];
         size_t count = arrival->seg ? (arrival->len + arrival->seg - 1) / arrival->seg : 1;
-        runs[i] = (struct dgram_run){.peer = arrival->from,
+        runs[i] = (struct dgram_run){.tos = world_tos,
+                                     .peer = arrival->from,
                                      .data = arrival->bytes,
                                      .count = (uint16_t)count,
                                      .seg = (uint16_t)arrival->seg,
@@ -258,7 +278,8 @@ static void send_one(const struct fake_socket *fake, const struct dgram_run *run
     bool connected = run->peer.sa.sa_family == AF_UNSPEC;
     if (connected && fake->peer.sa.sa_family == AF_UNSPEC)
         abort(); /* EDESTADDRREQ */
-    *out = (struct sent){.from = fake->local, .to = connected ? fake->peer : run->peer, .len = run->header_len + len};
+    *out = (struct sent){
+        .tos = run->tos, .from = fake->local, .to = connected ? fake->peer : run->peer, .len = run->header_len + len};
     memcpy(out->bytes, run->header, run->header_len);
     if (len <= sizeof(out->bytes) - run->header_len)
         memcpy(out->bytes + run->header_len, dgram_run_at(run, i), len);

@@ -11,11 +11,13 @@
 
 #include "base/netaddr.h"
 #include "net/resolver.h"
+#include "net/sock.h"
 #include "proxy/env.h"
 
 struct sent { /* one datagram that left */
     union netaddr from, to;
     size_t len;
+    uint8_t tos;
     uint8_t bytes[2048];
 };
 
@@ -26,9 +28,11 @@ extern uint64_t world_now_ms;
 extern int world_send_loss; /* an enum dgram_loss, or -1 */
 /* While set, opening a socket of this family fails with world_open_error. */
 extern int world_open_fails_family, world_open_error;
-/* While not 0, no mark can be set. */
-extern int world_mark_error;
+/* While not 0, nothing can be said about how a socket leaves. */
+extern int world_egress_error;
 extern bool world_ipv6_has_route;
+/* What datagrams arrive with that are read while it is set. */
+extern uint8_t world_tos;
 
 void world_begin(void);
 void world_end(void);
@@ -47,7 +51,7 @@ void world_run(void);
 const struct sent *world_next_sent(void);
 size_t world_open_sockets(void);
 /* Of the socket that is bound to `local`. */
-uint32_t world_mark_of(const union netaddr *local);
+const struct sock_egress *world_egress_of(const union netaddr *local);
 
 /* Answers the oldest pending query for `name` and `family`; false when there is none. */
 bool world_answer(const char *name, int family, enum resolver_status status, const char *address);

@@ -129,6 +129,13 @@ static void who_was_not_asked_for_is_sent_away(void **state)
     expect_served(client, "127.0.0.2");
 }
 
+static void leave_from(const char *host)
+{
+    static union netaddr address;
+    address = at(host, 0);
+    config.outbound.address_v4 = (struct config_pool){&address, 1};
+}
+
 /* It is gone again before we look: that is no reason to stop waiting. */
 static void a_peer_that_resets_at_once(void **state)
 {
@@ -144,7 +151,7 @@ static void a_peer_that_resets_at_once(void **state)
 static void nobody_in_particular(void **state)
 {
     (void)state;
-    config.outbound.address_v4 = at("127.0.0.1", 0); /* where there may be no default route */
+    leave_from("127.0.0.1"); /* where there may be no default route */
     expect_served(listening("0.0.0.0"), "127.0.0.9");
 }
 
@@ -153,7 +160,7 @@ static void an_address_of_our_own(void **state)
 {
     (void)state;
     const union netaddr own = at("198.51.100.1", 0);
-    config.outbound.address_v4 = at("127.0.0.1", 0);
+    leave_from("127.0.0.1");
     assert_true(own_hosts_set(&env.policy.own, &own, 1));
     expect_served(listening("198.51.100.1"), "127.0.0.9");
     own_hosts_deinit(&env.policy.own);
@@ -165,7 +172,7 @@ static void an_address_of_our_own(void **state)
 static void policy_judges_the_peer(void **state)
 {
     (void)state;
-    config.outbound.address_v4 = at("127.0.0.1", 0);
+    leave_from("127.0.0.1");
     config.reach_in_force = CONFIG_REACH_PUBLIC;
     int client = listening("0.0.0.0");
     expect_turned_away("127.0.0.9");
@@ -346,7 +353,7 @@ static void switched_off(void **state)
 static void an_address_that_this_host_has_not(void **state)
 {
     (void)state;
-    config.outbound.address_v4 = at("198.51.100.1", 0);
+    leave_from("198.51.100.1");
     int client = ask("127.0.0.1");
     expect_refusal(client, SOCKS5_REPLY_NETWORK_UNREACHABLE);
     close(client);

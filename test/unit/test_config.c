@@ -109,8 +109,8 @@ static void no_file_is_a_proxy_for_this_host(void **state)
     assert_int_equal(config->udp.rebind_after_ms, 15000);
     assert_int_equal(config->udp.ports.first, 0);
     assert_int_equal(config->udp.port_rest_ms, 120000);
-    assert_int_equal(config->outbound.address_v4.sa.sa_family, AF_UNSPEC);
-    assert_int_equal(config->outbound.address_v6.sa.sa_family, AF_UNSPEC);
+    assert_int_equal(config->outbound.address_v4.count, 0);
+    assert_int_equal(config->outbound.address_v6.count, 0);
     assert_int_equal(config->outbound.prefer, CONFIG_PREFER_IPV6);
     assert_int_equal(config->dns.server_count, 0);
     assert_int_equal(config->dns.timeout_ms, 5000);
@@ -202,6 +202,8 @@ static const char *const changes[] = {
     "users: [{name: bob, password: " HASH ", address_v4: 192.0.2.2}]",
     "users: [{name: bob, password: " HASH ", address_v6: \"2001:db8::2\"}]",
     "users: [{name: bob, password: " HASH ", mark: 0x10}]",
+    "users: [{name: bob, password: " HASH ", interface: wg0}]",
+    "users: [{name: bob, password: " HASH ", dscp: 0}]",
     "users: [{name: bob, password: " HASH ", filtering: endpoint-independent}]",
     "users_file: /etc/conesocks/users",
     "rules: [{action: deny}]",
@@ -209,6 +211,8 @@ static const char *const changes[] = {
     "rules: [{action: allow, address_v4: 192.0.2.3}]",
     "rules: [{action: allow, address_v6: \"2001:db8::3\"}]",
     "rules: [{action: allow, mark: 4294967295}]",
+    "rules: [{action: allow, interface: wg0}]",
+    "rules: [{action: allow, dscp: 63}]",
     "rules: [{action: allow, filtering: address-dependent}]",
     "rules: [{action: deny, from: [10.0.0.0/8, \"2001:db8::/32\", 0.0.0.0/0]}]",
     "rules: [{action: deny, user: [alice, bob]}]",
@@ -238,8 +242,17 @@ static const char *const changes[] = {
     "bind: {ports: 30000-30999}",
     "bind: {timeout: 30s}",
     "outbound: {address_v4: 192.0.2.1}",
+    "outbound: {address_v4: 192.0.2.1 192.0.2.2}",
     "outbound: {address_v6: \"2001:db8::1\"}",
+    "outbound: {address_v6: \"2001:db8::2 2001:db8::1\"}",
+    "udp: {df: probe}",
+    "udp: {keep_port: true}",
+    "udp: {carry: none}",
+    "udp: {carry: ecn-and-dscp}",
     "outbound: {mark: 1}",
+    "outbound: {interface: fifteen-letters}",
+    "outbound: {dscp: ef}",
+    "outbound: {dscp: cs0}",
     "outbound: {prefer: ipv4-only}",
     "dns: {servers: [192.0.2.53, \"[2001:db8::53]:5353\"]}",
     "dns: {timeout: 1s}",
@@ -828,6 +841,8 @@ static void terms_of_a_rule_are_for_all_that_it_lets_through(void **state)
          "found where command leaves udp out, expected with udp: only datagrams have that"},
         {"action: allow, filtering: address-dependent, to: [10.0.0.0/8]", "filtering", everywhere},
         {"mark: 1, action: allow, ports: [53]", "mark", everywhere},
+        {"interface: eth1, action: allow, ports: [53]", "interface", everywhere},
+        {"dscp: 0, action: allow, ports: [53]", "dscp", everywhere},
         {"address_v4: 192.0.2.1, action: allow, command: [udp], to: [.x.test]", "address_v4", everywhere},
         {"address_v6: \"::1\", action: allow, command: [connect, udp], to: [private]", "address_v6", everywhere},
         {"bandwidth: 1MiB/s, action: allow, to: [private]", "bandwidth", everywhere},

@@ -279,6 +279,96 @@ static void long_runs_are_cut_into_messages(void **state)
     }
 }
 
+/* ---- the TOS byte ---- */
+
+static uint8_t read_tos(const struct dgram_socket *socket, size_t expected_len)
+{
+    struct pollfd poll_fd = {.fd = socket->fd, .events = POLLIN};
+    _Alignas(struct cmsghdr) char controls[128];
+    struct iovec part = {received, sizeof(received)};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = controls, .msg_controllen = sizeof(controls)};
+    assert_int_equal(poll(&poll_fd, 1, 5000), 1);
+    assert_int_equal(recvmsg(socket->fd, &message, 0), expected_len);
+    for (struct cmsghdr *control = CMSG_FIRSTHDR(&message); control; control = CMSG_NXTHDR(&message, control))
+        if (control->cmsg_type == (control->cmsg_level == IPPROTO_IP ? IP_TOS : IPV6_TCLASS))
+            return *CMSG_DATA(control);
+    fail_msg("no TOS byte was told");
+    return 0;
+}
+
+static void hear_tos(const struct dgram_socket *socket)
+{
+    int on = 1;
+    (void)setsockopt(socket->fd, IPPROTO_IP, IP_RECVTOS, &on, sizeof(on));
+    (void)setsockopt(socket->fd, IPPROTO_IPV6, IPV6_RECVTCLASS, &on, sizeof(on));
+}
+
+static void add_with_tos(const union netaddr *to, size_t len, size_t seg, uint8_t tos)
+{
+    add(to, len, seg, "");
+    batch.runs[batch.count - 1].tos = tos;
+}
+
+/* Neighbours that could be one message but for their TOS bytes; to a peer, and to the connected one. */
+static void each_run_leaves_with_its_tos(void **state)
+{
+    (void)state;
+    static const char *const hosts[] = {"127.0.0.1", "::1"};
+    static const uint8_t sent[] = {0, 1, 1, 3, 2, 0}, dscp = 46 << 2;
+    dgram_io_carry(io, DGRAM_ECN);
+    for (int round = 0; round < 4; round++) {
+        union netaddr a, b;
+        struct dgram_tally tally = {0};
+        struct dgram_socket from = open_at(hosts[round % 2], &a), to = open_receiver(hosts[round % 2], &b);
+        hear_tos(&to);
+        const bool connected = round >= 2;
+        if (connected) {
+            from.tos = dscp;
+            int tos = dscp;
+            (void)setsockopt(from.fd, IPPROTO_IP, IP_TOS, &tos, sizeof(tos));
+            (void)setsockopt(from.fd, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof(tos));
+            assert_int_equal(sock_udp_connect(from.fd, &b), 0);
+        }
+        for (size_t i = 0; i < sizeof(sent); i++)
+            add_with_tos(connected ? NULL : &b, 200, 100, sent[i]);
+        dgram_io_send(io, &from, &batch, &tally);
+        assert_int_equal(tally.datagrams, 2 * sizeof(sent));
+        for (size_t i = 0; i < 2 * sizeof(sent); i++)
+            assert_int_equal(read_tos(&to, 100), sent[i / 2] | (connected ? dscp : 0));
+        close(from.fd);
+        close(to.fd);
+    }
+}
+
+static void a_run_brings_the_bits_that_are_carried(void **state)
+{
+    (void)state;
+    static const char *const hosts[] = {"127.0.0.1", "::1"};
+    static const uint8_t carried[] = {DGRAM_TOS, DGRAM_ECN, 0};
+    static const uint8_t sent[] = {46 << 2 | 3, 0, 10 << 2 | 1};
+    for (size_t h = 0; h < 2; h++) {
+        union netaddr a, b;
+        dgram_io_carry(io, DGRAM_TOS);
+        struct dgram_socket from = open_at(hosts[h], &a), to = open_at(hosts[h], &b);
+        for (size_t c = 0; c < sizeof(carried); c++) {
+            struct dgram_tally tally = {0};
+            size_t count = 0;
+            dgram_io_carry(io, DGRAM_TOS);
+            for (size_t i = 0; i < sizeof(sent); i++)
+                add_with_tos(&b, 300, 100, sent[i]);
+            dgram_io_send(io, &from, &batch, &tally);
+            dgram_io_carry(io, carried[c]);
+            for (size_t n; (n = dgram_io_recv(io, &to, runs, DGRAM_BATCH_MAX));)
+                for (size_t i = 0; i < n; count += runs[i++].count)
+                    assert_int_equal(runs[i].tos, sent[count / 3] & carried[c]);
+            assert_int_equal(count, 3 * sizeof(sent));
+        }
+        close(from.fd);
+        close(to.fd);
+    }
+}
+
 static void what_was_joined_arrives_as_a_run(void **state)
 {
     (void)state;
@@ -335,6 +425,8 @@ int main(void)
         TEST(any_mixture_arrives_in_order),
         TEST(a_stride_skips_what_lies_between),
         TEST(long_runs_are_cut_into_messages),
+        TEST(each_run_leaves_with_its_tos),
+        TEST(a_run_brings_the_bits_that_are_carried),
         cmocka_unit_test_prestate_setup_teardown(what_was_joined_arrives_as_a_run, begin, end, &offload),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -204,6 +204,8 @@ static void a_connection_comes_from_the_wanted_address(void **state)
     close(listener);
 }
 
+static const struct sock_egress nothing_said;
+
 static uint32_t mark_of(int fd)
 {
     uint32_t mark = 0;
@@ -216,21 +218,64 @@ static void a_mark_is_set_or_the_socket_is_not_had(void **state)
 {
     (void)state;
     union netaddr where;
-    const struct sock_way way = {.mark = 0x80000001};
+    const struct sock_way way = {.egress.mark = 0x80000001};
     int listener = listen_somewhere("127.0.0.1", &where), udp = socket(AF_INET, SOCK_DGRAM, 0);
-    int out = sock_connect(&where, &way), error = sock_mark(udp, way.mark);
+    int out = sock_connect(&where, &way), error = sock_set_egress(udp, AF_INET, &way.egress);
     if (out >= 0) {
-        assert_int_equal(mark_of(out), way.mark);
+        assert_int_equal(mark_of(out), way.egress.mark);
         assert_int_equal(error, 0);
-        assert_int_equal(mark_of(udp), way.mark);
-        assert_int_equal(sock_mark(udp, 0), 0); /* nothing is said, nothing is changed */
-        assert_int_equal(mark_of(udp), way.mark);
+        assert_int_equal(mark_of(udp), way.egress.mark);
+        assert_int_equal(sock_set_egress(udp, AF_INET, &nothing_said), 0); /* nothing is said, nothing is changed */
+        assert_int_equal(mark_of(udp), way.egress.mark);
         close(out);
     } else {
         assert_int_equal(out, -EPERM);
         assert_int_equal(error, -EPERM);
-        assert_int_equal(sock_mark(udp, 0), 0);
+        assert_int_equal(sock_set_egress(udp, AF_INET, &nothing_said), 0);
     }
+    close(udp);
+    close(listener);
+}
+
+static int option_of(int fd, int level, int option)
+{
+    int value = -1;
+    socklen_t len = sizeof(value);
+    assert_int_equal(getsockopt(fd, level, option, &value, &len), 0);
+    return value;
+}
+
+static void a_socket_is_bound_to_its_interface(void **state)
+{
+    (void)state;
+    union netaddr where;
+    struct sock_way way = {.egress.interface = "lo"};
+    int listener = listen_somewhere("127.0.0.1", &where), udp = socket(AF_INET6, SOCK_DGRAM, 0);
+    int out = sock_connect(&where, &way);
+    char name[16] = "";
+    socklen_t len = sizeof(name);
+    assert_true(out >= 0);
+    assert_int_equal(getsockopt(out, SOL_SOCKET, SO_BINDTODEVICE, name, &len), 0);
+    assert_string_equal(name, "lo");
+    close(out);
+    strcpy(way.egress.interface, "no-such-one-now");
+    assert_int_equal(sock_connect(&where, &way), -ENODEV);
+    assert_int_equal(sock_set_egress(udp, AF_INET6, &way.egress), -ENODEV);
+    close(udp);
+    close(listener);
+}
+
+static void what_a_socket_sends_bears_its_dscp(void **state)
+{
+    (void)state;
+    union netaddr where;
+    const struct sock_way way = {.egress.dscp = 63};
+    int listener = listen_somewhere("127.0.0.1", &where), udp = socket(AF_INET6, SOCK_DGRAM, 0);
+    int out = sock_connect(&where, &way);
+    assert_int_equal(option_of(out, IPPROTO_IP, IP_TOS), 63 << 2);
+    assert_int_equal(sock_set_egress(udp, AF_INET6, &way.egress), 0);
+    assert_int_equal(option_of(udp, IPPROTO_IPV6, IPV6_TCLASS), 63 << 2);
+    close(out);
     close(udp);
     close(listener);
 }
@@ -246,6 +291,10 @@ static void a_udp_socket_may_be_fragmented(void **state)
     assert_int_equal(getsockopt(fd6, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &discover6, &len), 0);
     assert_int_equal(discover4, IP_PMTUDISC_OMIT);
     assert_int_equal(discover6, IPV6_PMTUDISC_DONT);
+    sock_udp_probe(fd4, AF_INET);
+    sock_udp_probe(fd6, AF_INET6);
+    assert_int_equal(option_of(fd4, IPPROTO_IP, IP_MTU_DISCOVER), IP_PMTUDISC_PROBE);
+    assert_int_equal(option_of(fd6, IPPROTO_IPV6, IPV6_MTU_DISCOVER), IPV6_PMTUDISC_PROBE);
     close(fd4);
     close(fd6);
 }
@@ -326,6 +375,8 @@ int main(void)
         cmocka_unit_test(nobody_listens),
         cmocka_unit_test(a_connection_comes_from_the_wanted_address),
         cmocka_unit_test(a_mark_is_set_or_the_socket_is_not_had),
+        cmocka_unit_test(a_socket_is_bound_to_its_interface),
+        cmocka_unit_test(what_a_socket_sends_bears_its_dscp),
         cmocka_unit_test(a_udp_socket_may_be_fragmented),
         cmocka_unit_test(a_udp_socket_lets_its_peer_go_and_keeps_its_port),
         cmocka_unit_test(udp_ports_are_exclusive),

@@ -341,12 +341,13 @@ static void one_family_only(void **state)
 static void it_comes_from_the_configured_address(void **state)
 {
     (void)state;
-    config.outbound.address_v4 = at("127.0.0.77", 0);
+    union netaddr from = at("127.0.0.77", 0);
+    config.outbound.address_v4 = (struct config_pool){&from, 1};
     connect_through(); /* which compares BND with what the destination sees */
     union netaddr seen = {0};
     socklen_t len = sizeof(seen);
     assert_int_equal(getpeername(remote, &seen.sa, &len), 0);
-    assert_true(netaddr_equal_host(&seen, &config.outbound.address_v4));
+    assert_true(netaddr_equal_host(&seen, &from));
     hang_up();
 }
 
@@ -354,23 +355,24 @@ static void it_comes_from_where_its_rule_says(void **state)
 {
     (void)state;
     struct config_target here = {.kind = CONFIG_TARGET_NETWORK, .network = {at("127.0.0.1", 0), 32}};
+    union netaddr by_rule = at("127.0.0.79", 0), otherwise = at("127.0.0.77", 0);
     struct config_rule rules[] = {
-        {.action = CONFIG_ACTION_ALLOW, .terms.address_v4 = at("127.0.0.79", 0), .to = &here, .to_count = 1},
+        {.action = CONFIG_ACTION_ALLOW, .terms.address_v4 = {&by_rule, 1}, .to = &here, .to_count = 1},
     };
     config.rules = rules;
     config.rule_count = 1;
-    config.outbound.address_v4 = at("127.0.0.77", 0);
+    config.outbound.address_v4 = (struct config_pool){&otherwise, 1};
     struct rules *compiled = rules_compile(rules, 1);
     env.rules = compiled;
     union netaddr seen = {0};
     socklen_t len = sizeof(seen);
     connect_through();
     assert_int_equal(getpeername(remote, &seen.sa, &len), 0);
-    assert_true(netaddr_equal_host(&seen, &rules[0].terms.address_v4));
+    assert_true(netaddr_equal_host(&seen, &by_rule));
     hang_up();
     client = ask_for_name("localhost", netaddr_port(&where));
     remote = accept_from(destination, &seen);
-    assert_true(netaddr_equal_host(&seen, &rules[0].terms.address_v4));
+    assert_true(netaddr_equal_host(&seen, &by_rule));
     hang_up();
     rules_free(compiled);
     env.rules = NULL;

@@ -33,18 +33,22 @@ static int tear_down(void **state)
 static void configure_all_levels(void)
 {
     configure("udp: {filtering: address-dependent}\n"
-              "outbound: {address_v4: 192.0.2.1, address_v6: \"2001:db8::1\", mark: 1}\n"
+              "outbound: {address_v4: 192.0.2.1, address_v6: \"2001:db8::1\", mark: 1, interface: wan1, dscp: 1}\n"
               "users:\n"
               "- {name: silent, password: " HASH "}\n"
               "- {name: alice, password: " HASH ", address_v4: 192.0.2.2, address_v6: \"2001:db8::2\", mark: 2,\n"
+              "   interface: wan2, dscp: 2,\n"
               "   filtering: address-and-port-dependent}\n"
               "- {name: bob, password: " HASH ", address_v4: 192.0.2.3}\n"
               "rules:\n"
               "- {action: allow}\n"
               "- {action: allow, address_v4: 192.0.2.4, address_v6: \"2001:db8::4\", mark: 4,\n"
+              "   interface: wan4, dscp: 0,\n"
               "   filtering: endpoint-independent}\n"
               "- {action: allow, address_v6: \"2001:db8::5\"}\n");
 }
+
+static const union netaddr client = {.v4 = {.sin_family = AF_INET, .sin_addr.s_addr = 1}};
 
 static const struct config_user *entry_of(const char *user)
 {
@@ -54,14 +58,15 @@ static const struct config_user *entry_of(const char *user)
     return NULL;
 }
 
-/* "192.0.2.1 2001:db8::1 mark filtering" */
+/* "192.0.2.1 2001:db8::1 mark filtering interface dscp" */
 static const char *terms_as_text(const char *user, uint32_t rule)
 {
     static char text[2 * NETADDR_TEXT_MAX + 32];
     char v4[NETADDR_TEXT_MAX], v6[NETADDR_TEXT_MAX];
-    const struct terms terms = terms_find(config, entry_of(user), rule);
-    snprintf(text, sizeof(text), "%s %s %u %d", netaddr_format_host(&terms.address_v4, v4),
-             netaddr_format_host(&terms.address_v6, v6), terms.mark, (int)terms.filtering);
+    const struct terms terms = terms_find(config, entry_of(user), rule, &client);
+    snprintf(text, sizeof(text), "%s %s %u %d %s %u", netaddr_format_host(&terms.address_v4, v4),
+             netaddr_format_host(&terms.address_v6, v6), terms.mark, (int)terms.filtering,
+             terms.interface ? terms.interface : "-", terms.dscp);
     return text;
 }
 
@@ -73,16 +78,16 @@ static void the_rule_is_asked_before_the_user_and_the_user_before_the_configurat
         uint32_t rule;
         const char *expected;
     } rows[] = {
-        {NULL, RULES_NO_MATCH, "192.0.2.1 2001:db8::1 1 2"},
-        {"nobody", RULES_NO_MATCH, "192.0.2.1 2001:db8::1 1 2"},
-        {"silent", 0, "192.0.2.1 2001:db8::1 1 2"},
-        {"alice", RULES_NO_MATCH, "192.0.2.2 2001:db8::2 2 3"},
-        {"alice", 0, "192.0.2.2 2001:db8::2 2 3"},
-        {"alice", 1, "192.0.2.4 2001:db8::4 4 1"},
-        {"alice", 2, "192.0.2.2 2001:db8::5 2 3"},
-        {"bob", RULES_NO_MATCH, "192.0.2.3 2001:db8::1 1 2"},
-        {"bob", 2, "192.0.2.3 2001:db8::5 1 2"},
-        {NULL, 1, "192.0.2.4 2001:db8::4 4 1"},
+        {NULL, RULES_NO_MATCH, "192.0.2.1 2001:db8::1 1 2 wan1 1"},
+        {"nobody", RULES_NO_MATCH, "192.0.2.1 2001:db8::1 1 2 wan1 1"},
+        {"silent", 0, "192.0.2.1 2001:db8::1 1 2 wan1 1"},
+        {"alice", RULES_NO_MATCH, "192.0.2.2 2001:db8::2 2 3 wan2 2"},
+        {"alice", 0, "192.0.2.2 2001:db8::2 2 3 wan2 2"},
+        {"alice", 1, "192.0.2.4 2001:db8::4 4 1 wan4 0"},
+        {"alice", 2, "192.0.2.2 2001:db8::5 2 3 wan2 2"},
+        {"bob", RULES_NO_MATCH, "192.0.2.3 2001:db8::1 1 2 wan1 1"},
+        {"bob", 2, "192.0.2.3 2001:db8::5 1 2 wan1 1"},
+        {NULL, 1, "192.0.2.4 2001:db8::4 4 1 wan4 0"},
     };
     configure_all_levels();
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
@@ -93,7 +98,7 @@ static void without_a_word_the_system_chooses(void **state)
 {
     (void)state;
     configure("{}");
-    assert_string_equal(terms_as_text(NULL, RULES_NO_MATCH), "none none 0 1");
+    assert_string_equal(terms_as_text(NULL, RULES_NO_MATCH), "none none 0 1 - 0");
 }
 
 static char *explained(const char *user, uint32_t rule)
@@ -120,10 +125,12 @@ static void each_term_is_told_with_whose_it_is(void **state)
         {"bob", 0, "terms: address_v4 192.0.2.3 (users[2])\n"},
         {"bob", 2, "terms: address_v6 2001:db8::5 (rules[2]), address_v4 192.0.2.3 (users[2])\n"},
         {"alice", 1,
-         "terms: address_v4 192.0.2.4 (rules[1]), address_v6 2001:db8::4 (rules[1]), mark 0x4 (rules[1]), filtering "
+         "terms: address_v4 192.0.2.4 (rules[1]), address_v6 2001:db8::4 (rules[1]), mark 0x4 (rules[1]), interface "
+         "wan4 (rules[1]), dscp cs0 (rules[1]), filtering "
          "endpoint-independent (rules[1])\n"},
         {"alice", 2,
-         "terms: address_v6 2001:db8::5 (rules[2]), address_v4 192.0.2.2 (users[1]), mark 0x2 (users[1]), filtering "
+         "terms: address_v6 2001:db8::5 (rules[2]), address_v4 192.0.2.2 (users[1]), mark 0x2 (users[1]), interface "
+         "wan2 (users[1]), dscp 2 (users[1]), filtering "
          "address-and-port-dependent (users[1])\n"},
     };
     configure_all_levels();
@@ -157,7 +164,7 @@ static void the_nearest_rate_counts(void **state)
               "- {action: allow, bandwidth: 1KiB/s}\n"
               "- {action: allow, bandwidth: unlimited, datagrams: 10/s}\n");
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        const struct terms terms = terms_find(config, entry_of(rows[i].user), rows[i].rule);
+        const struct terms terms = terms_find(config, entry_of(rows[i].user), rows[i].rule, &client);
         assert_memory_equal(&terms.session, &rows[i].session, sizeof(struct rate));
         assert_memory_equal(&terms.user, &rows[i].of_user, sizeof(struct rate));
     }
@@ -167,6 +174,62 @@ static void the_nearest_rate_counts(void **state)
     free(text);
 }
 
+/* ---- several addresses ---- */
+
+static union netaddr source_of(const char *host, bool v6)
+{
+    union netaddr from;
+    assert_true(netaddr_parse(&from, host, 0));
+    const struct terms terms = terms_find(config, NULL, RULES_NO_MATCH, &from);
+    return v6 ? terms.address_v6 : terms.address_v4;
+}
+
+static void assert_same_source(const char *a, const char *b)
+{
+    const union netaddr of_a = source_of(a, false), of_b = source_of(b, false);
+    assert_true(netaddr_equal(&of_a, &of_b));
+}
+
+/* Clients 10.0.0.0 to 10.0.1.143; where[i] becomes the last byte of client i's source. */
+#define CLIENTS 400
+static void spread(bool v6, uint8_t where[CLIENTS], unsigned counts[256])
+{
+    memset(counts, 0, 256 * sizeof(*counts));
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        char host[32];
+        size_t len;
+        snprintf(host, sizeof(host), "10.0.%u.%u", i / 256, i % 256);
+        const union netaddr source = source_of(host, v6);
+        where[i] = netaddr_host(&source, &len)[(v6 ? 16 : 4) - 1];
+        counts[where[i]]++;
+    }
+}
+
+/* RFC 4787 REQ-2: "paired" pooling. */
+static void a_client_has_one_of_several_addresses_and_clients_are_spread_over_all(void **state)
+{
+    (void)state;
+    uint8_t before[CLIENTS], after[CLIENTS];
+    unsigned counts[256];
+    configure("outbound: {address_v4: 192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.4,\n"
+              "           address_v6: \"2001:db8::1 2001:db8::2\"}\n");
+    spread(false, before, counts);
+    for (unsigned i = 1; i <= 4; i++)
+        assert_in_range(counts[i], CLIENTS / 8, CLIENTS / 2);
+    spread(true, after, counts);
+    for (unsigned i = 1; i <= 2; i++)
+        assert_in_range(counts[i], CLIENTS / 3, CLIENTS * 2 / 3);
+    assert_same_source("2001:db8:1:2::1", "2001:db8:1:2:ffff::9"); /* one subscriber's */
+    assert_same_source("::ffff:10.0.0.7", "10.0.0.7");
+
+    /* In another order, and without one of them: only its own clients move. */
+    configure("outbound: {address_v4: 192.0.2.4 192.0.2.1 192.0.2.2}\n");
+    spread(false, after, counts);
+    assert_int_equal(counts[3], 0);
+    for (unsigned i = 0; i < CLIENTS; i++)
+        assert_true(before[i] == 3 || before[i] == after[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +237,7 @@ int main(void)
         cmocka_unit_test(without_a_word_the_system_chooses),
         cmocka_unit_test(each_term_is_told_with_whose_it_is),
         cmocka_unit_test(the_nearest_rate_counts),
+        cmocka_unit_test(a_client_has_one_of_several_addresses_and_clients_are_spread_over_all),
     };
     return cmocka_run_group_tests(tests, NULL, tear_down);
 }

@@ -1,0 +1,25 @@
+/* From terms to sockets: what faces the internet leaves as they say. */
+#ifndef CONESOCKS_PROXY_EGRESS_H
+#define CONESOCKS_PROXY_EGRESS_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "net/sock.h"
+#include "policy/terms.h"
+
+static inline struct sock_egress egress_of(const struct terms *terms)
+{
+    struct sock_egress egress = {.mark = terms->mark, .dscp = terms->dscp};
+    if (terms->interface)
+        snprintf(egress.interface, sizeof(egress.interface), "%s", terms->interface);
+    return egress;
+}
+
+/* Whether they leave all of it to the system. */
+static inline bool egress_is_default(const struct terms *terms)
+{
+    return terms->mark == 0 && !terms->interface && terms->dscp == 0;
+}
+
+#endif
