@@ -203,7 +203,7 @@ int assoc_new_over_tcp(struct assoc **out, struct env *env, const union netaddr 
                        const union netaddr *local, int fd, const struct assoc_hooks *hooks)
 {
     struct assoc *assoc;
-    int error = begin(&assoc, env, peer, user, local);
+    int error = begin(&assoc, env, peer, user, local, 0);
     if (error)
         return error;
     assoc->flow.client = *peer;
