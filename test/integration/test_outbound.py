@@ -12,8 +12,8 @@ from socks5 import Association
 
 POOL_V4 = [PROXY_WAN_V4, "10.88.0.2", "10.88.0.3"]
 POOL_V6 = [PROXY_WAN_V6, "fd88::2"]
-CLIENTS_V4 = [f"10.77.0.{host}" for host in range(101, 113)]
-CLIENTS_V6 = ["fd77::2", "fd77::102"]  # one /64, one subscriber
+CLIENTS_V4 = [f"10.77.0.{host}" for host in range(201, 213)]  # no other test has these: neighbours remember
+CLIENTS_V6 = ["fd77::2", "fd77::202"]  # one /64, one subscriber
 
 
 @pytest.fixture
