@@ -10,7 +10,6 @@ from netns import (CLIENT_V4, CLIENT_V6, INET1_V4, INET1_V6, INET2_V4, NEIGHBOUR
                    STRANGER_V4)
 from socks5 import Association
 from test_hijack import heard_nothing
-from test_reload import folder, serve  # noqa: F401 (fixtures)
 
 PORT = 1080
 ONE_PORT = {"workers": 4, "udp": {"ports": str(PORT)}}
