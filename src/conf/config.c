@@ -95,6 +95,12 @@ void config_free(struct config *config)
     free(config);
 }
 
+uint16_t config_shared_port(const struct config *config)
+{
+    const struct config_ports *ports = &config->udp.ports;
+    return ports->first == ports->last ? ports->first : 0;
+}
+
 bool config_has_mark(const struct config *config)
 {
     bool has = config->outbound.mark != 0;

@@ -229,6 +229,8 @@ struct config *config_load(const char *path, char **errors, char **warnings);
 struct config *config_parse(const char *name, const char *text, size_t size, char **errors, char **warnings);
 void config_free(struct config *config);
 
+/* The port that the clients of all associations send to; 0: each association has one of its own. */
+uint16_t config_shared_port(const struct config *config);
 /* Whether anything in it sets a mark, or an interface: that may take a capability. */
 bool config_has_mark(const struct config *config);
 bool config_has_interface(const struct config *config);

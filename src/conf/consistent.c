@@ -31,6 +31,16 @@ static struct place place_in_list(const struct context *context, const char *lis
     return document_place(value ? value : element);
 }
 
+static struct place place_in_group(const struct context *context, const char *group, const char *key)
+{
+    if (!context->document)
+        return (struct place){0};
+    const yaml_node_t *root = yaml_document_get_root_node(context->document);
+    const yaml_node_t *node = document_get(context->document, root, group);
+    const yaml_node_t *value = node ? document_get(context->document, node, key) : NULL;
+    return document_place(value ? value : root);
+}
+
 /* Names "list[i].key" and finds it, or the nearest that is there when it is left out. */
 static struct spot spot_in_list(const struct context *context, const char *list, size_t i, const char *key)
 {
@@ -229,6 +239,23 @@ static void check_terms(const struct context *context, const struct config_rule 
                      for_udp ? "" : ", or say command: [connect]");
 }
 
+/* ---- ports ---- */
+
+/* The last that only root opens; a shared port is opened when it no longer is root. */
+#define PRIVILEGED_LAST 1023
+
+static void check_shared_port(const struct context *context, const struct config *config)
+{
+    uint16_t port = config_shared_port(config);
+    const struct config_ports *external = &config->udp.external_ports;
+    if (port && port <= PRIVILEGED_LAST)
+        report_error(context->report, place_in_group(context, "udp", "ports"), "udp.ports",
+                     "found %u; expected 1024 or more for one port that all share, or a range, or random", port);
+    if (port && external->first == port && external->last == port)
+        report_error(context->report, place_in_group(context, "udp", "external_ports"), "udp.external_ports",
+                     "found the port of udp.ports, expected others");
+}
+
 static bool is_set(const struct config_advertise *advertise)
 {
     return advertise->name || advertise->automatic || advertise->address.sa.sa_family != AF_UNSPEC;
@@ -256,6 +283,7 @@ bool consistent_check(struct config *config, yaml_document_t *document, struct r
         any_password |= listener->need_password;
         check_listener(&context, config, i);
     }
+    check_shared_port(&context, config);
     check_users(&context, config);
     check_rules(&context, config);
     for (size_t i = 0; i < config->rule_count; i++)

@@ -204,7 +204,7 @@ static const struct schema_row udp_rows[] = {
     {"advertise_v6", OPTION(advertise_v6, udp.advertise_v6), .none = "none", .initial = "none",
      .help = "the same for IPv6"},
     {"ports", OPTION(ports, udp.ports), .none = "random", .initial = "random",
-     .help = "ports that clients send to, one per association"},
+     .help = "ports that clients send to, one per association; a single one: the same for all"},
     {"external_ports", OPTION(ports, udp.external_ports), .none = "random", .initial = "random",
      .help = "ports that the internet sees, one per association and family"},
     {"port_rest", OPTION(duration, udp.port_rest_ms), RANGE(SEC, HOUR), .none = "off", .initial = "2m",

@@ -11,6 +11,7 @@
 #include "base/util.h"
 #include "conf/changes.h"
 #include "daemon/advertise.h"
+#include "daemon/relay_port.h"
 #include "daemon/sandbox.h"
 #include "daemon/worker.h"
 #include "policy/snapshot.h"
@@ -189,7 +190,8 @@ static bool prepare(struct reload *reload)
         config_free(config);
         return false;
     }
-    if (sandbox_permits(config) && advertise_find(reload->fresh) && open_listeners(reload, config))
+    if (sandbox_permits(config) && advertise_find(reload->fresh) && relay_port_is_free(config, true) &&
+        open_listeners(reload, config))
         return true;
     snapshot_release(reload->fresh);
     reload->fresh = NULL;

@@ -16,6 +16,7 @@
 #include "base/util.h"
 #include "conf/config.h"
 #include "daemon/advertise.h"
+#include "daemon/relay_port.h"
 #include "daemon/reload.h"
 #include "daemon/watermark.h"
 #include "daemon/worker.h"
@@ -88,7 +89,7 @@ static bool addresses_are_free(const struct config *config)
         }
         close(fd);
     }
-    return true;
+    return relay_port_is_free(config, false);
 }
 
 static void log_counters(const struct server *server)

@@ -55,7 +55,10 @@ int ports_bind(const struct ports *ports, int fd, union netaddr *local, uint64_t
             evutil_secure_rng_get_bytes(&pick, sizeof(pick));
         else
             pick++;
-        netaddr_set_port(local, (uint16_t)(ports->first + pick % count));
+        uint16_t port = (uint16_t)(ports->first + pick % count);
+        if (port == ports->except)
+            continue;
+        netaddr_set_port(local, port);
         int error = try_port(fd, local, now_ms, i < RANDOM_TRIES + count);
         if (error != -EADDRINUSE)
             return error;

@@ -14,6 +14,7 @@
 struct ports {
     uint16_t first, last; /* both included */
     bool must_rest;       /* false: when no rested one is left, one that has rested less will do */
+    uint16_t except;      /* one that is somebody else's; 0: none */
     uint64_t rest_ms;     /* how long a port is left alone after its use */
 };
 

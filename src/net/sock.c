@@ -141,9 +141,8 @@ static void allow_fragments(int fd, int family)
         set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT);
 }
 
-int sock_udp(union netaddr *local, const struct ports *ports, uint64_t now_ms)
+int sock_udp_open(int family, bool shared)
 {
-    int family = local->sa.sa_family;
     int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
@@ -152,7 +151,15 @@ int sock_udp(union netaddr *local, const struct ports *ports, uint64_t now_ms)
     allow_fragments(fd, family);
     set_option(fd, SOL_SOCKET, SO_RCVBUF, SOCK_UDP_BUFFER);
     set_option(fd, SOL_SOCKET, SO_SNDBUF, SOCK_UDP_BUFFER);
-    int failed = ports_bind(ports, fd, local, now_ms);
+    if (shared)
+        set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    return fd;
+}
+
+int sock_udp(union netaddr *local, const struct ports *ports, uint64_t now_ms)
+{
+    int fd = sock_udp_open(local->sa.sa_family, false);
+    int failed = fd < 0 ? 0 : ports_bind(ports, fd, local, now_ms);
     return failed ? close_with(fd, -failed) : fd;
 }
 
@@ -162,6 +169,11 @@ void sock_udp_probe(int fd, int family)
         set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
     else
         set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
+}
+
+int sock_udp_bind(int fd, const union netaddr *local)
+{
+    return bind(fd, &local->sa, netaddr_len(local)) < 0 ? -errno : 0;
 }
 
 void sock_udp_set_room(int fd, int bytes)

@@ -56,6 +56,12 @@ int sock_connect(const union netaddr *to, const struct sock_way *way);
  * back by ports_release() when the socket is closed. */
 int sock_udp(union netaddr *local, const struct ports *ports, uint64_t now_ms);
 
+/* A UDP socket as above, but not bound yet. `shared`: to an address that others like it may have, too, if they are of
+ * the same user (SO_REUSEPORT). */
+int sock_udp_open(int family, bool shared);
+/* 0 or a negative errno. */
+int sock_udp_bind(int fd, const union netaddr *local);
+
 /* Has what it sends leave whole or not at all ("don't fragment"), for who finds out the path's MTU himself: no router's
  * word about that counts. A datagram that is too large for the interface is refused (EMSGSIZE). */
 void sock_udp_probe(int fd, int family);

@@ -12,6 +12,7 @@
 #include "proxy/egress.h"
 #include "proxy/filter.h"
 #include "proxy/names.h"
+#include "proxy/shared_port.h"
 
 /* ---- counting ---- */
 
@@ -59,8 +60,6 @@ static int open_socket(const struct env *env, const struct ports *ports, union n
     if (fd >= 0 && error) {
         close(fd);
         ports_release(ports, local, 0);
-    } else if (fd >= 0 && env->memory != MEMORY_AMPLE) {
-        sock_udp_set_room(fd, relief_room(env->memory));
     }
     return error ? error : fd;
 }
@@ -89,6 +88,13 @@ static int open_external_socket(const struct assoc *assoc, union netaddr *local)
     return fd == -EADDRINUSE ? open_socket(env, &env->external_ports, local, assoc->egress) : fd;
 }
 
+static struct dgram_socket adopt(const struct env *env, int fd)
+{
+    if (env->memory != MEMORY_AMPLE)
+        sock_udp_set_room(fd, relief_room(env->memory));
+    return dgram_io_adopt(env->dgrams, fd);
+}
+
 int assoc_open_external(struct assoc *assoc, int family)
 {
     int slot = family_index(family);
@@ -101,7 +107,7 @@ int assoc_open_external(struct assoc *assoc, int family)
         return fd;
     }
     external->assoc = assoc;
-    external->socket = dgram_io_adopt(assoc->env->dgrams, fd);
+    external->socket = adopt(assoc->env, fd);
     external->socket.tos = assoc->egress ? (uint8_t)(assoc->egress->dscp << 2) : 0;
     event_assign(&external->readable, assoc->env->base, fd, EV_READ | EV_PERSIST, assoc_on_external, external);
     event_add(&external->readable, NULL);
@@ -165,14 +171,42 @@ static int begin(struct assoc **out, struct env *env, const union netaddr *peer,
     return error;
 }
 
+static int open_own_relay(struct assoc *assoc)
+{
+    union netaddr *relay = &assoc->flow.relay;
+    int fd = open_socket(assoc->env, &assoc->env->relay_ports, relay, NULL);
+    if (fd >= 0)
+        own_port_opened(OWN_PORT_RELAY, relay);
+    return fd;
+}
+
+static int open_shared_relay(struct assoc *assoc)
+{
+    struct assoc_flow *flow = &assoc->flow;
+    netaddr_set_port(&flow->relay, assoc->env->shared_port);
+    return share_new(&assoc->share, assoc->env, &flow->relay, &flow->client_host, flow->hint_port, assoc_take_shared,
+                     assoc);
+}
+
+static void close_relay(struct assoc *assoc, uint64_t used_until)
+{
+    event_del(&assoc->client_readable);
+    close(assoc->client.fd);
+    if (assoc->share) {
+        share_free(assoc->share);
+    } else {
+        own_port_closed(OWN_PORT_RELAY, &assoc->flow.relay);
+        ports_release(&assoc->env->relay_ports, &assoc->flow.relay, used_until);
+    }
+}
+
 static int open_relay(struct assoc *assoc)
 {
     struct env *env = assoc->env;
-    int fd = open_socket(env, &env->relay_ports, &assoc->flow.relay, NULL);
+    int fd = env->shared_port ? open_shared_relay(assoc) : open_own_relay(assoc);
     if (fd < 0)
         return fd;
-    assoc->client = dgram_io_adopt(env->dgrams, fd);
-    own_port_opened(OWN_PORT_RELAY, &assoc->flow.relay);
+    assoc->client = adopt(env, fd);
     event_assign(&assoc->client_readable, env->base, fd, EV_READ | EV_PERSIST, assoc_on_client, assoc);
     event_add(&assoc->client_readable, NULL);
     return 0;
@@ -218,12 +252,8 @@ void assoc_free(struct assoc *assoc)
     const struct env *env = assoc->env;
     const struct assoc_flow *flow = &assoc->flow;
     uint64_t used_until = flow->last_up_ms > flow->last_down_ms ? flow->last_up_ms : flow->last_down_ms;
-    if (assoc->client.fd >= 0) {
-        event_del(&assoc->client_readable);
-        own_port_closed(OWN_PORT_RELAY, &flow->relay);
-        close(assoc->client.fd);
-        ports_release(&env->relay_ports, &flow->relay, used_until);
-    }
+    if (assoc->client.fd >= 0)
+        close_relay(assoc, used_until);
     for (int slot = 0; slot < FAMILY_COUNT; slot++) {
         struct external *external = assoc->external[slot];
         if (!external)
@@ -289,8 +319,7 @@ size_t assoc_memory(const struct assoc *assoc)
 bool assoc_sweep(struct assoc *assoc, uint64_t now_ms)
 {
     const struct config *config = assoc->env->config;
-    /* A silent client may come back from another port: only an unconnected socket would hear it. */
-    if (assoc->connected && now_ms - assoc->flow.last_up_ms >= config->udp.rebind_after_ms)
-        assoc->connected = sock_udp_disconnect(assoc->client.fd) != 0;
+    if (now_ms - assoc->flow.last_up_ms >= config->udp.rebind_after_ms)
+        assoc_let_client_go(assoc);
     return config->udp.idle_ms && assoc_idle_ms(assoc, now_ms) >= config->udp.idle_ms;
 }

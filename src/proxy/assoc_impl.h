@@ -28,6 +28,7 @@
 struct filter;
 struct frames;
 struct names;
+struct share;
 struct sock_egress;
 
 /* The socket that the internet sees, of one family. */
@@ -52,6 +53,7 @@ struct assoc {
     struct filter *filter;      /* NULL: endpoint-independent */
     struct rates *rates;        /* NULL: no limit */
     struct sock_egress *egress; /* of the external sockets; NULL: nothing is said */
+    struct share *share;        /* of the port of all associations; NULL: it has one of its own */
 };
 
 /* ---- assoc.c ---- */
@@ -67,10 +69,15 @@ bool assoc_within_rates(struct assoc *assoc, enum rates_way way, struct dgram_ru
 
 /* ---- assoc_up.c ---- */
 
+/* The client has been silent: it may come back from another port. */
+void assoc_let_client_go(struct assoc *assoc);
+
 /* Takes the client's datagrams for one destination. Their bytes have to stay where they are until the flush. */
 void assoc_take_up(struct assoc *assoc, const struct socks5_addr *destination, struct dgram_run *payloads,
                    uint64_t now);
 void assoc_flush_up(struct assoc *assoc);
+/* A share_deliver. */
+void assoc_take_shared(void *assoc, const struct dgram_run *run);
 
 /* ---- the two ways: event callbacks of the sockets ---- */
 

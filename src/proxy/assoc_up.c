@@ -7,27 +7,59 @@
 #include "proxy/filter.h"
 #include "proxy/names.h"
 #include "proxy/permit.h"
+#include "proxy/shared_port.h"
 
 /* How soon an external socket that could not be opened is tried again. */
 #define REOPEN_AFTER_MS 1000
 
 /* ---- the client ---- */
 
-static void hold_client(struct assoc *assoc)
+static bool is_known(const struct assoc *assoc)
 {
-    assoc->connected = sock_udp_connect(assoc->client.fd, &assoc->flow.client) == 0;
+    return assoc->flow.client.sa.sa_family != AF_UNSPEC;
 }
 
-static void learn_client(struct assoc *assoc, const union netaddr *peer, uint64_t now)
+static void hold_client(struct assoc *assoc)
 {
+    const union netaddr *client = &assoc->flow.client;
+    int fd = assoc->client.fd;
+    assoc->connected =
+        (assoc->share ? share_connect(assoc->share, fd, client, true) : sock_udp_connect(fd, client)) == 0;
+}
+
+/* Hears the client, and whoever else may turn out to be it. */
+static void hear_client(struct assoc *assoc)
+{
+    assoc->connected = false;
+    if (assoc->share)
+        (void)share_connect(assoc->share, assoc->client.fd, &assoc->flow.client, false);
+    else
+        (void)sock_udp_disconnect(assoc->client.fd);
+}
+
+void assoc_let_client_go(struct assoc *assoc)
+{
+    if (assoc->share && is_known(assoc)) {
+        assoc->connected = false;
+        share_set_quiet(assoc->share, &assoc->flow.client);
+    } else if (assoc->connected) { /* only an unconnected socket would hear the other port */
+        assoc->connected = sock_udp_disconnect(assoc->client.fd) != 0;
+    }
+}
+
+/* false: the system does not let us answer it. */
+static bool learn_client(struct assoc *assoc, const union netaddr *peer, uint64_t now)
+{
+    if (assoc->share && share_bind(assoc->share, assoc->client.fd) != 0)
+        return false;
     assoc->flow.client = *peer;
     assoc->flow.learned_ms = now;
-    assoc->connected = false;
     /* While a hint names another port, that one may still speak up: see is_client(). */
     if (assoc->flow.hint_port == 0 || assoc->flow.hint_port == netaddr_port(peer))
         hold_client(assoc);
     else
-        (void)sock_udp_disconnect(assoc->client.fd);
+        hear_client(assoc);
+    return true;
 }
 
 /* Whether a valid datagram from the client's host is the client's own. Its port is learned from the first and held;
@@ -37,7 +69,7 @@ static bool is_client(struct assoc *assoc, const union netaddr *peer, uint64_t n
     const struct assoc_flow *flow = &assoc->flow;
     uint64_t rebind_after = assoc->env->config->udp.rebind_after_ms;
     uint16_t port = netaddr_port(peer);
-    bool known = flow->client.sa.sa_family != AF_UNSPEC;
+    bool known = is_known(assoc);
     if (known && port == netaddr_port(&flow->client)) {
         bool hint_is_settled =
             flow->hint_port == 0 || flow->hint_port == port || now - flow->learned_ms >= rebind_after;
@@ -47,8 +79,7 @@ static bool is_client(struct assoc *assoc, const union netaddr *peer, uint64_t n
     }
     if (known && port != flow->hint_port && now - flow->last_up_ms < rebind_after)
         return false;
-    learn_client(assoc, peer, now);
-    return true;
+    return learn_client(assoc, peer, now);
 }
 
 /* ---- to a destination ---- */
@@ -216,6 +247,22 @@ static uint16_t take_from_client(struct assoc *assoc, const struct dgram_run *ru
     return same;
 }
 
+static void take_run(struct assoc *assoc, const struct dgram_run *run, uint64_t now)
+{
+    for (size_t first = 0; first < run->count;)
+        first += take_from_client(assoc, run, first, now);
+}
+
+void assoc_take_shared(void *arg, const struct dgram_run *run)
+{
+    struct assoc *assoc = arg;
+    const union netaddr *client = &assoc->flow.client;
+    take_run(assoc, run, env_now(assoc->env));
+    assoc_flush_up(assoc);
+    if (!netaddr_equal(client, &run->peer)) /* it was refused after all */
+        share_set(assoc->share, client, !is_known(assoc) ? DEMUX_WAITING : assoc->connected ? DEMUX_HELD : DEMUX_QUIET);
+}
+
 void assoc_on_client(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
@@ -225,12 +272,14 @@ void assoc_on_client(evutil_socket_t fd, short what, void *arg)
     size_t count = dgram_io_recv(env->dgrams, &assoc->client, env->received, RECEIVE_MAX);
     for (size_t i = 0; i < count; i++) {
         const struct dgram_run *run = &env->received[i];
-        if (!netaddr_equal_host(&run->peer, &assoc->flow.client_host)) {
+        if (assoc->share && !netaddr_equal(&run->peer, &assoc->flow.client)) {
+            assoc_flush_up(assoc); /* the next is another's, with whom it shares the buffers */
+            shared_port_route(env, &assoc->flow.relay, run);
+        } else if (!netaddr_equal_host(&run->peer, &assoc->flow.client_host)) {
             assoc_drop(assoc, DROP_STRANGER, run->count);
-            continue;
+        } else {
+            take_run(assoc, run, now);
         }
-        for (size_t first = 0; first < run->count;)
-            first += take_from_client(assoc, run, first, now);
     }
     assoc_flush_up(assoc);
 }

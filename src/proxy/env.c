@@ -20,9 +20,12 @@ static struct ports ports_from(const struct ports *system, const struct config_p
 
 static void use_ports(struct env *env)
 {
-    uint64_t rest_ms = env->config->udp.port_rest_ms;
-    env->relay_ports = ports_from(&env->system_ports, &env->config->udp.ports, rest_ms);
-    env->external_ports = ports_from(&env->system_ports, &env->config->udp.external_ports, rest_ms);
+    const struct config *config = env->config;
+    uint64_t rest_ms = config->udp.port_rest_ms;
+    env->shared_port = config_shared_port(config);
+    env->relay_ports = ports_from(&env->system_ports, &config->udp.ports, rest_ms);
+    env->external_ports = ports_from(&env->system_ports, &config->udp.external_ports, rest_ms);
+    env->external_ports.except = env->shared_port;
 }
 
 static void use_carry(struct env *env)

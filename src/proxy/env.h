@@ -29,6 +29,7 @@ struct quota;
 struct resolver;
 struct session;
 
+SLIST_HEAD(door_list, door);
 TAILQ_HEAD(session_list, session);
 TAILQ_HEAD(negotiation_list, negotiation);
 
@@ -44,6 +45,8 @@ struct env {
     struct inbox *inbox;
     struct pump_pool *pumps;
     struct ports system_ports, relay_ports, external_ports;
+    uint16_t shared_port;       /* that the clients of all associations send to; 0: each has one of relay_ports */
+    struct door_list doors;     /* its listening sockets: see shared_port.c */
     uint64_t (*clock_ms)(void); /* monotonic: nothing expires when the wall clock jumps */
     struct metrics metrics;
 

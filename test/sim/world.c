@@ -2,12 +2,14 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "net/dgram_io.h"
+#include "net/inbox.h"
 #include "net/ports.h"
 #include "net/sock.h"
 
@@ -42,6 +44,8 @@ struct env world_env;
 struct config world_config;
 uint64_t world_now_ms;
 int world_send_loss, world_open_fails_family, world_open_error, world_egress_error;
+int world_bind_error;
+void (*world_on_bind)(void);
 bool world_ipv6_has_route;
 uint8_t world_tos;
 
@@ -85,6 +89,8 @@ void world_begin(void)
     world_send_loss = -1;
     world_open_fails_family = AF_UNSPEC;
     world_egress_error = 0;
+    world_bind_error = 0;
+    world_on_bind = NULL;
     world_ipv6_has_route = true;
     world_tos = 0;
     next_port = 40000;
@@ -133,6 +139,30 @@ int sock_udp(union netaddr *local, const struct ports *ports, uint64_t now_ms)
     int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     sockets[socket_count++] = (struct fake_socket){.fd = fd, .local = *local};
     return fd;
+}
+
+int sock_udp_open(int family, bool shared)
+{
+    (void)family, (void)shared;
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    sockets[socket_count++] = (struct fake_socket){.fd = fd};
+    return fd;
+}
+
+int sock_udp_bind(int fd, const union netaddr *local)
+{
+    if (world_bind_error)
+        return -world_bind_error;
+    by_fd(fd)->local = *local;
+    if (world_on_bind)
+        world_on_bind();
+    return 0;
+}
+
+void inbox_post(struct inbox *inbox, struct inbox_item *item)
+{
+    (void)inbox;
+    item->run(item);
 }
 
 void ports_release(const struct ports *ports, const union netaddr *local, uint64_t used_until_ms)
@@ -211,22 +241,33 @@ size_t world_open_sockets(void)
     return open;
 }
 
-bool world_arrive_run(const union netaddr *from, const union netaddr *to, const void *bytes, size_t len, size_t seg)
+/* As in the kernel: the one that is connected to the sender, else one that is connected to nobody, the last bound. */
+static struct fake_socket *hearing(const union netaddr *from, const union netaddr *to, bool connected)
 {
     for (size_t i = socket_count; i-- > 0;) {
         struct fake_socket *fake = &sockets[i];
         bool ours = fake->local.sa.sa_family == to->sa.sa_family && netaddr_port(&fake->local) == netaddr_port(to) &&
                     (netaddr_is_any(&fake->local) || netaddr_equal_host(&fake->local, to));
-        bool admitted = fake->peer.sa.sa_family == AF_UNSPEC || netaddr_equal(&fake->peer, from);
-        if (!ours || !admitted || fake->count == QUEUE_MAX)
-            continue;
-        uint8_t *copy = malloc(len ? len : 1); /* exact, so that a read beyond it is noticed */
-        memcpy(copy, bytes, len);
-        fake->queue[fake->count++] = (struct arrival){*from, copy, len, seg};
-        (void)eventfd_write(fake->fd, 1);
-        return true;
+        bool admitted = connected ? netaddr_equal(&fake->peer, from) : fake->peer.sa.sa_family == AF_UNSPEC;
+        bool open = fcntl(fake->fd, F_GETFD) >= 0 && by_fd(fake->fd) == fake;
+        if (open && ours && admitted && fake->count < QUEUE_MAX)
+            return fake;
     }
-    return false;
+    return NULL;
+}
+
+bool world_arrive_run(const union netaddr *from, const union netaddr *to, const void *bytes, size_t len, size_t seg)
+{
+    struct fake_socket *fake = hearing(from, to, true);
+    if (!fake)
+        fake = hearing(from, to, false);
+    if (!fake)
+        return false;
+    uint8_t *copy = malloc(len ? len : 1); /* exact, so that a read beyond it is noticed */
+    memcpy(copy, bytes, len);
+    fake->queue[fake->count++] = (struct arrival){*from, copy, len, seg};
+    (void)eventfd_write(fake->fd, 1);
+    return true;
 }
 
 bool world_arrive(const union netaddr *from, const union netaddr *to, const void *bytes, size_t len)

@@ -33,6 +33,9 @@ extern int world_egress_error;
 extern bool world_ipv6_has_route;
 /* What datagrams arrive with that are read while it is set. */
 extern uint8_t world_tos;
+/* While not 0, no socket can be bound to a shared port; while not NULL, called when one was. */
+extern int world_bind_error;
+extern void (*world_on_bind)(void);
 
 void world_begin(void);
 void world_end(void);

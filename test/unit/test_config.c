@@ -235,6 +235,7 @@ static const char *const changes[] = {
     "udp: {advertise_v4: proxy.example}",
     "udp: {advertise_v6: \"2001:db8::7\"}",
     "udp: {ports: 30000-30999}",
+    "udp: {ports: 1080}",
     "udp: {external_ports: 1024-65535}",
     "udp: {port_rest: 30s}",
     "udp: {offload: off}",
@@ -872,6 +873,33 @@ static void terms_of_a_rule_are_for_all_that_it_lets_through(void **state)
     }
 }
 
+static void one_port_for_all_can_be_opened_by_anybody(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint16_t port;
+    } rows[] = {
+        {"udp: {ports: 1080}", 1080},
+        {"udp: {ports: 1024}", 1024},
+        {"udp: {ports: 1080-1080}", 1080},
+        {"udp: {ports: 1080-1081}", 0},
+        {"udp: {ports: random}", 0},
+        {"udp: {ports: 53-54}", 0},
+        {"udp: {ports: 1080, external_ports: 1080-1081}", 1080},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct config *config = good(rows[i].text);
+        assert_int_equal(config_shared_port(config), rows[i].port);
+        config_free(config);
+    }
+    bad("udp: {ports: 1023}",
+        "c.yaml:1:14: udp.ports: found 1023; expected 1024 or more for one port that all share, or "
+        "a range, or random\n");
+    bad("udp: {ports: 1080, external_ports: 1080}",
+        "c.yaml:1:36: udp.external_ports: found the port of udp.ports, expected others\n");
+}
+
 static void a_mark_anywhere_is_a_mark(void **state)
 {
     (void)state;
@@ -984,6 +1012,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_rule_in_vain_is_warned_of),
         cmocka_unit_test(a_bad_rule_is_refused),
         cmocka_unit_test(terms_of_a_rule_are_for_all_that_it_lets_through),
+        cmocka_unit_test(one_port_for_all_can_be_opened_by_anybody),
         cmocka_unit_test(a_mark_anywhere_is_a_mark),
         cmocka_unit_test(a_login_is_asked_for_when_there_are_users),
         cmocka_unit_test(names_and_listeners_are_unique),

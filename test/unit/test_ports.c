@@ -146,6 +146,20 @@ static void a_host_that_is_not_ours_is_an_error(void **state)
     close(fd);
 }
 
+static void one_is_left_out(void **state)
+{
+    (void)state;
+    const struct ports ports = {.first = 20400, .last = 20401, .must_rest = true, .except = 20400};
+    union netaddr local = loopback();
+    int fd = udp(), late = udp();
+    assert_int_equal(ports_bind(&ports, fd, &local, 0), 0);
+    assert_int_equal(netaddr_port(&local), 20401);
+    union netaddr none = loopback();
+    assert_int_equal(ports_bind(&ports, late, &none, 0), -EADDRINUSE);
+    close(late);
+    give_back(&ports, fd, 20401, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -156,6 +170,7 @@ int main(void)
         cmocka_unit_test(a_port_of_another_program_is_passed_over),
         cmocka_unit_test(ports_are_not_in_order),
         cmocka_unit_test(a_host_that_is_not_ours_is_an_error),
+        cmocka_unit_test(one_is_left_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

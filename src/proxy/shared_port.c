@@ -1,0 +1,247 @@
+#include "proxy/shared_port.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "conesocks/socks5.h"
+#include "net/inbox.h"
+#include "net/sock.h"
+#include "proxy/env.h"
+
+/* One event's share. */
+#define RECEIVE_MAX 32
+
+/* A listening socket: one worker's, at one local address, as long as that worker has associations there. */
+struct door {
+    SLIST_ENTRY(door) link; /* of env->doors */
+    struct env *env;
+    union netaddr relay;
+    size_t shares;
+    struct dgram_socket socket;
+    struct event readable;
+};
+
+struct share {
+    struct door *door;
+    struct demux_entry *entry;
+    enum demux_state state;
+    bool bound;
+    share_deliver *deliver;
+    void *arg;
+};
+
+/* ---- handing over ---- */
+
+/* A run on its way to another worker. */
+struct parcel {
+    struct inbox_item item;
+    struct demux_entry *entry;
+    struct dgram_run run;
+    uint8_t bytes[];
+};
+
+static void deliver(struct demux_entry *entry, const struct dgram_run *run)
+{
+    const struct share *share = demux_owner(entry);
+    if (share)
+        share->deliver(share->arg, run);
+    demux_done(entry);
+}
+
+static void on_parcel(struct inbox_item *item)
+{
+    struct parcel *parcel = container_of(item, struct parcel, item);
+    deliver(parcel->entry, &parcel->run);
+    free(parcel);
+}
+
+static void drop(struct env *env, enum drop_reason reason, const struct dgram_run *run)
+{
+    metrics_add(&env->metrics.udp_dropped_total[reason], run->count);
+}
+
+static void send_parcel(struct env *env, struct demux_entry *entry, const struct dgram_run *run)
+{
+    size_t len = (size_t)run->stride * (run->count - 1U) + run->last;
+    struct parcel *parcel = malloc(sizeof(*parcel) + len);
+    if (!parcel) {
+        drop(env, DROP_QUEUE_FULL, run);
+        demux_done(entry);
+        return;
+    }
+    *parcel = (struct parcel){.item = {.run = on_parcel}, .entry = entry, .run = *run};
+    memcpy(parcel->bytes, run->data, len);
+    parcel->run.data = parcel->bytes;
+    const struct env *to = demux_worker(entry);
+    inbox_post(to->inbox, &parcel->item);
+}
+
+/* Whether it can be a client's: only such a run makes its sender one. */
+static bool is_valid(const struct dgram_run *run)
+{
+    struct socks5_udp_header header;
+    for (size_t i = 0; i < run->count; i++)
+        if (socks5_udp_header_decode(dgram_run_at(run, i), dgram_run_len(run, i), &header) > 0 && header.fragment == 0)
+            return true;
+    return false;
+}
+
+void shared_port_route(struct env *env, const union netaddr *relay, const struct dgram_run *run)
+{
+    struct demux_entry *entry;
+    bool valid = is_valid(run);
+    switch (demux_find(relay, &run->peer, valid, env_now(env), &entry)) {
+    case DEMUX_FOUND:
+        if (demux_worker(entry) == env)
+            deliver(entry, run);
+        else
+            send_parcel(env, entry, run);
+        break;
+    case DEMUX_STRANGER:
+        drop(env, DROP_STRANGER, run);
+        break;
+    case DEMUX_OTHER_PORT:
+        drop(env, valid ? DROP_OTHER_PORT : DROP_BAD_HEADER, run);
+        break;
+    case DEMUX_FULL:
+        drop(env, DROP_QUEUE_FULL, run);
+        break;
+    }
+}
+
+/* ---- listening ---- */
+
+static size_t take_at_door(struct door *door)
+{
+    struct env *env = door->env;
+    size_t count = dgram_io_recv(env->dgrams, &door->socket, env->received, RECEIVE_MAX);
+    for (size_t i = 0; i < count; i++)
+        shared_port_route(env, &door->relay, &env->received[i]);
+    return count;
+}
+
+static void on_door(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    take_at_door(arg);
+}
+
+static int open_door(struct door **out, struct env *env, const union netaddr *relay)
+{
+    struct door *door = calloc(1, sizeof(*door));
+    int fd = door ? sock_udp_open(relay->sa.sa_family, true) : -ENOMEM;
+    int error = fd < 0 ? fd : sock_udp_bind(fd, relay);
+    if (error) {
+        if (fd >= 0)
+            close(fd);
+        free(door);
+        return error == -EADDRINUSE ? -EBUSY : error;
+    }
+    *door = (struct door){.env = env, .relay = *relay, .socket = dgram_io_adopt(env->dgrams, fd)};
+    event_assign(&door->readable, env->base, fd, EV_READ | EV_PERSIST, on_door, door);
+    event_add(&door->readable, NULL);
+    SLIST_INSERT_HEAD(&env->doors, door, link);
+    own_port_opened(OWN_PORT_RELAY, relay);
+    *out = door;
+    return 0;
+}
+
+static int enter_door(struct door **out, struct env *env, const union netaddr *relay)
+{
+    struct door *door;
+    int error = 0;
+    SLIST_FOREACH(door, &env->doors, link)
+    {
+        if (netaddr_equal(&door->relay, relay))
+            break;
+    }
+    if (!door)
+        error = open_door(&door, env, relay);
+    if (!error) {
+        door->shares++;
+        *out = door;
+    }
+    return error;
+}
+
+static void leave_door(struct door *door)
+{
+    if (--door->shares > 0)
+        return;
+    /* What it holds may be for other workers. Connected to nobody, it gets no more. */
+    if (sock_udp_connect(door->socket.fd, &door->relay) == 0)
+        while (take_at_door(door) > 0)
+            ;
+    SLIST_REMOVE(&door->env->doors, door, door, link);
+    own_port_closed(OWN_PORT_RELAY, &door->relay);
+    event_del(&door->readable);
+    close(door->socket.fd);
+    free(door);
+}
+
+/* ---- shares ---- */
+
+int share_new(struct share **out, struct env *env, const union netaddr *relay, const union netaddr *host,
+              uint16_t hint_port, share_deliver *deliver_to, void *arg)
+{
+    struct share *share = calloc(1, sizeof(*share));
+    if (!share)
+        return -ENOMEM;
+    *share = (struct share){.state = DEMUX_WAITING, .deliver = deliver_to, .arg = arg};
+    int error = enter_door(&share->door, env, relay), fd = -1;
+    if (!error)
+        error = fd = sock_udp_open(relay->sa.sa_family, true);
+    if (fd >= 0) {
+        share->entry = demux_enter(relay, host, hint_port, env, share);
+        error = share->entry ? 0 : -ENOMEM;
+    }
+    if (!error) {
+        *out = share;
+        return fd;
+    }
+    if (fd >= 0)
+        close(fd);
+    share_free(share);
+    return error;
+}
+
+void share_free(struct share *share)
+{
+    if (!share)
+        return;
+    if (share->entry)
+        demux_leave(share->entry, env_now(share->door->env));
+    if (share->door)
+        leave_door(share->door);
+    free(share);
+}
+
+int share_bind(struct share *share, int fd)
+{
+    int error = share->bound ? 0 : sock_udp_bind(fd, &share->door->relay);
+    share->bound = !error;
+    return error;
+}
+
+int share_connect(struct share *share, int fd, const union netaddr *client, bool held)
+{
+    int error = sock_udp_connect(fd, client);
+    share_set(share, client, held && !error ? DEMUX_HELD : DEMUX_WAITING);
+    return error;
+}
+
+void share_set(struct share *share, const union netaddr *client, enum demux_state state)
+{
+    demux_set(share->entry, client, state);
+    share->state = state;
+}
+
+void share_set_quiet(struct share *share, const union netaddr *client)
+{
+    if (share->state != DEMUX_QUIET)
+        share_set(share, client, DEMUX_QUIET);
+}

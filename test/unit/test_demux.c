@@ -1,0 +1,288 @@
+/* Whose a datagram is that comes to a port of all associations. */
+#include "test.h"
+
+#include <string.h>
+
+#include "proxy/demux.h"
+
+#define ENTRIES 6
+
+static union netaddr relay, host;
+static struct demux_entry *entries[ENTRIES];
+static int owners[ENTRIES], worker;
+static uint64_t now;
+
+static union netaddr at(const char *text, uint16_t port)
+{
+    union netaddr address;
+    assert_true(netaddr_parse(&address, text, port));
+    return address;
+}
+
+static int begin(void **state)
+{
+    (void)state;
+    relay = at("10.0.0.1", 1080);
+    host = at("10.0.0.2", 0);
+    memset(entries, 0, sizeof(entries));
+    now += 10 * DEMUX_REST_MS; /* what rests of the test before is over */
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    for (int i = 0; i < ENTRIES; i++)
+        if (entries[i])
+            demux_leave(entries[i], now);
+    return 0;
+}
+
+static void enter_at(int i, const union netaddr *where, const union netaddr *whose, uint16_t hint_port)
+{
+    entries[i] = demux_enter(where, whose, hint_port, &worker, &owners[i]);
+    assert_non_null(entries[i]);
+}
+
+static void enter(int i, uint16_t hint_port)
+{
+    enter_at(i, &relay, &host, hint_port);
+}
+
+static void leave(int i)
+{
+    demux_leave(entries[i], now);
+    entries[i] = NULL;
+}
+
+/* Which entry a datagram finds; or minus a verdict. */
+static int found_at(const union netaddr *where, const union netaddr *from, bool valid)
+{
+    struct demux_entry *entry;
+    enum demux_verdict verdict = demux_find(where, from, valid, now, &entry);
+    if (verdict != DEMUX_FOUND)
+        return -(int)verdict;
+    int *owner = demux_owner(entry);
+    assert_ptr_equal(demux_worker(entry), &worker);
+    demux_done(entry);
+    return (int)(owner - owners);
+}
+
+static int found(uint16_t port)
+{
+    union netaddr from = host;
+    netaddr_set_port(&from, port);
+    return found_at(&relay, &from, true);
+}
+
+static void set(int i, uint16_t port, enum demux_state state)
+{
+    union netaddr client = host;
+    netaddr_set_port(&client, port);
+    demux_set(entries[i], port ? &client : &(union netaddr){0}, state);
+}
+
+/* Rows 1 and 2. */
+static void strangers_find_nobody(void **state)
+{
+    (void)state;
+    const union netaddr stranger = at("10.0.0.66", 7000), family = at("::ffff:10.0.0.2", 7000),
+                        no_port = at("10.0.0.2", 0), client = at("10.0.0.2", 7000);
+    const union netaddr other_relay = at("10.0.0.9", 1080), other_port = at("10.0.0.1", 1081);
+    assert_int_equal(found(7000), -DEMUX_STRANGER);
+    enter(0, 0);
+    assert_int_equal(found_at(&relay, &stranger, true), -DEMUX_STRANGER);
+    assert_int_equal(found_at(&relay, &family, true), -DEMUX_STRANGER);
+    assert_int_equal(found_at(&relay, &no_port, true), -DEMUX_STRANGER);
+    assert_int_equal(found_at(&other_relay, &client, true), -DEMUX_STRANGER);
+    assert_int_equal(found_at(&other_port, &client, true), -DEMUX_STRANGER);
+    assert_int_equal(found(7000), 0);
+    leave(0);
+    assert_int_equal(found(7000), -DEMUX_STRANGER);
+}
+
+static void an_invalid_one_finds_no_client(void **state)
+{
+    (void)state;
+    const union netaddr client = at("10.0.0.2", 7000);
+    enter(0, 0);
+    assert_int_equal(found_at(&relay, &client, false), -DEMUX_OTHER_PORT);
+    assert_int_equal(found(7001), 0);
+    assert_int_equal(found_at(&relay, &client, false), -DEMUX_OTHER_PORT);
+    const union netaddr known = at("10.0.0.2", 7001);
+    assert_int_equal(found_at(&relay, &known, false), 0); /* who is the client already may send nonsense */
+}
+
+/* Two clients at one address that name no port cannot be told apart: each gets one, in order. */
+static void without_hints_the_first_that_waits(void **state)
+{
+    (void)state;
+    enter(0, 0);
+    enter(1, 0);
+    assert_int_equal(found(7000), 0);
+    assert_int_equal(found(7001), 1);
+    assert_int_equal(found(7000), 0); /* whose it is once it stays, before anybody has confirmed it */
+    assert_int_equal(found(7001), 1);
+    assert_int_equal(found(7002), -DEMUX_OTHER_PORT);
+}
+
+/* Rows 3 and 10. */
+static void a_named_port_goes_before_all(void **state)
+{
+    (void)state;
+    enter(0, 0);
+    enter(1, 7001);
+    enter(2, 7002);
+    assert_int_equal(found(7002), 2);
+    assert_int_equal(found(7001), 1);
+    assert_int_equal(found(7000), 0);
+    assert_int_equal(found(7003), -DEMUX_OTHER_PORT);
+}
+
+/* A NAT may have changed the port that was named. */
+static void who_named_another_port_comes_last(void **state)
+{
+    (void)state;
+    enter(0, 5000);
+    enter(1, 5001);
+    enter(2, 0);
+    assert_int_equal(found(7000), 2);
+    assert_int_equal(found(7001), 0);
+    assert_int_equal(found(7002), 1);
+}
+
+/* Row 3: the neighbour was faster. */
+static void a_named_port_takes_over_until_it_is_settled(void **state)
+{
+    (void)state;
+    enter(0, 7000);
+    assert_int_equal(found(6000), 0);
+    set(0, 6000, DEMUX_WAITING);
+    assert_int_equal(found(6001), -DEMUX_OTHER_PORT);
+    assert_int_equal(found(7000), 0);
+    assert_int_equal(found(6000), -DEMUX_OTHER_PORT);
+    set(0, 7000, DEMUX_HELD);
+    assert_int_equal(found(7000), 0);
+    enter(1, 7000);
+    assert_int_equal(found(7000), 0); /* a known client is never taken for another's */
+    enter(2, 7001);
+    assert_int_equal(found(6000), 1);
+    set(1, 6000, DEMUX_HELD);
+    leave(0);
+    now += DEMUX_REST_MS;
+    assert_int_equal(found(7000), 2); /* settled: it is not waited for any more */
+}
+
+/* Row 9: a NAT's rebinding. */
+static void who_has_been_quiet_longest_is_taken_over_first(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        enter(i, 0);
+        assert_int_equal(found((uint16_t)(7000 + i)), i);
+        set(i, (uint16_t)(7000 + i), DEMUX_HELD);
+    }
+    assert_int_equal(found(8000), -DEMUX_OTHER_PORT);
+    set(2, 7002, DEMUX_QUIET);
+    set(1, 7001, DEMUX_QUIET);
+    assert_int_equal(found(7002), 2); /* it comes back as it was */
+    enter(3, 0);
+    assert_int_equal(found(8000), 3); /* who waits goes before */
+    assert_int_equal(found(8001), 2);
+    set(2, 7002, DEMUX_HELD); /* it was refused: its client has spoken meanwhile */
+    assert_int_equal(found(8001), 1);
+    assert_int_equal(found(7002), 2);
+    assert_int_equal(found(7001), -DEMUX_OTHER_PORT);
+}
+
+static void who_was_not_answered_after_all_waits_again(void **state)
+{
+    (void)state;
+    enter(0, 0);
+    assert_int_equal(found(7000), 0);
+    set(0, 0, DEMUX_WAITING);
+    assert_int_equal(found(7001), 0);
+    assert_int_equal(found(7000), -DEMUX_OTHER_PORT);
+}
+
+/* Row 11: what a client still sends when its association has ended is not the next one's first datagram. */
+static void late_datagrams_find_nobody_else(void **state)
+{
+    (void)state;
+    enter(0, 0);
+    assert_int_equal(found(7000), 0);
+    leave(0);
+    enter(1, 0);
+    enter(2, 5000);
+    assert_int_equal(found(7000), -DEMUX_OTHER_PORT);
+    now += DEMUX_REST_MS - 1;
+    assert_int_equal(found(7000), -DEMUX_OTHER_PORT);
+    enter(3, 7000);
+    assert_int_equal(found(7000), 3); /* a new request names the port: it is in use again */
+    leave(3);
+    now += DEMUX_REST_MS;
+    assert_int_equal(found(7000), 1);
+}
+
+static void one_that_is_gone_meanwhile_has_no_owner(void **state)
+{
+    (void)state;
+    union netaddr from = at("10.0.0.2", 7000);
+    struct demux_entry *entry;
+    enter(0, 0);
+    assert_int_equal(demux_find(&relay, &from, true, now, &entry), DEMUX_FOUND);
+    leave(0);
+    now += DEMUX_REST_MS;
+    enter(1, 0); /* which forgets what has rested; a sanitizer sees it if that is freed */
+    assert_null(demux_owner(entry));
+    demux_done(entry);
+}
+
+static void only_so_many_are_under_way(void **state)
+{
+    (void)state;
+    union netaddr from = at("10.0.0.2", 7000);
+    struct demux_entry *under_way[DEMUX_UNDER_WAY_MAX], *one_more;
+    enter(0, 0);
+    for (size_t i = 0; i < DEMUX_UNDER_WAY_MAX; i++)
+        assert_int_equal(demux_find(&relay, &from, true, now, &under_way[i]), DEMUX_FOUND);
+    assert_int_equal(demux_find(&relay, &from, true, now, &one_more), DEMUX_FULL);
+    demux_done(under_way[0]);
+    assert_int_equal(found(7000), 0);
+    for (size_t i = 1; i < DEMUX_UNDER_WAY_MAX; i++)
+        demux_done(under_way[i]);
+}
+
+static void ipv6_and_its_scopes(void **state)
+{
+    (void)state;
+    relay = at("fe80::1", 1080);
+    host = at("fe80::2", 0);
+    host.v6.sin6_scope_id = 3;
+    enter(0, 0);
+    union netaddr from = at("fe80::2", 7000);
+    from.v6.sin6_scope_id = 4;
+    assert_int_equal(found_at(&relay, &from, true), -DEMUX_STRANGER);
+    from.v6.sin6_scope_id = 3;
+    from.v6.sin6_flowinfo = 77;
+    assert_int_equal(found_at(&relay, &from, true), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(strangers_find_nobody, begin, end),
+        cmocka_unit_test_setup_teardown(an_invalid_one_finds_no_client, begin, end),
+        cmocka_unit_test_setup_teardown(without_hints_the_first_that_waits, begin, end),
+        cmocka_unit_test_setup_teardown(a_named_port_goes_before_all, begin, end),
+        cmocka_unit_test_setup_teardown(who_named_another_port_comes_last, begin, end),
+        cmocka_unit_test_setup_teardown(a_named_port_takes_over_until_it_is_settled, begin, end),
+        cmocka_unit_test_setup_teardown(who_has_been_quiet_longest_is_taken_over_first, begin, end),
+        cmocka_unit_test_setup_teardown(who_was_not_answered_after_all_waits_again, begin, end),
+        cmocka_unit_test_setup_teardown(late_datagrams_find_nobody_else, begin, end),
+        cmocka_unit_test_setup_teardown(one_that_is_gone_meanwhile_has_no_owner, begin, end),
+        cmocka_unit_test_setup_teardown(only_so_many_are_under_way, begin, end),
+        cmocka_unit_test_setup_teardown(ipv6_and_its_scopes, begin, end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
