@@ -118,6 +118,20 @@ static void warn_one(const struct config *config, int family, const union netadd
                  text, key_of(family));
 }
 
+/* Behind a NAT, which is what an advertised address is for, only ports that it knows of are any good. */
+static void tell_of_random_ports(const struct config *config)
+{
+    if (!config->udp.enabled)
+        return;
+    if (!config->udp.ports.first)
+        log_info("udp.ports is random, while an address is advertised: a NAT lets in only ports that it was told of; "
+                 "set udp.ports to a range, and forward that range to this host");
+    if (!config->udp.external_ports.first)
+        log_info("udp.external_ports is random, while an address is advertised: behind a NAT that lets nobody reach a "
+                 "client to whom the client has not sent first; for a full cone set it to a range, and forward that "
+                 "range to this host");
+}
+
 bool advertise_find(struct snapshot *snapshot)
 {
     const struct config *config = snapshot->config;
@@ -126,6 +140,8 @@ bool advertise_find(struct snapshot *snapshot)
     if (found) {
         warn_one(config, AF_INET, &snapshot->advertised_v4);
         warn_one(config, AF_INET6, &snapshot->advertised_v6);
+        if (snapshot->advertised_v4.sa.sa_family != AF_UNSPEC || snapshot->advertised_v6.sa.sa_family != AF_UNSPEC)
+            tell_of_random_ports(config);
     }
     return found;
 }

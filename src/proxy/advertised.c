@@ -3,6 +3,7 @@
 #define LOG_MODULE "udp"
 #include "base/log.h"
 #include "policy/reach.h"
+#include "proxy/assoc.h"
 #include "proxy/env.h"
 
 /* A client of the internet that is told a private address blames its own firewall. */
@@ -33,4 +34,26 @@ union netaddr advertised_relay(struct env *env, const union netaddr *client, con
     const union netaddr told = advertised_address(&env->policy, relay);
     warn_of_private(env, client, &told);
     return told;
+}
+
+void advertised_review(struct env *env, const union netaddr *client, const struct assoc_flow *flow)
+{
+    const union netaddr told = advertised_address(&env->policy, &flow->relay);
+    bool behind_nat = netaddr_port(&told) != 0 && !netaddr_equal_host(&told, &flow->relay);
+    bool arrived = netaddr_port(&flow->client) != 0 || flow->dropped[DROP_BAD_HEADER] || flow->dropped[DROP_FRAGMENT];
+    uint32_t held_back;
+    if (!behind_nat || arrived || !log_limit_pass(&env->private_relay_log, env_now(env), &held_back))
+        return;
+    char client_text[NETADDR_TEXT_MAX], told_text[NETADDR_TEXT_MAX];
+    netaddr_format_host(client, client_text);
+    netaddr_format(&told, told_text);
+    if (flow->dropped[DROP_STRANGER])
+        log_info("client %s was told to send its datagrams to %s, where they came from another address than its "
+                 "connection, so that they were dropped; what forwards TCP and udp.ports to this host has to keep the "
+                 "client's address for both, or for neither",
+                 client_text, told_text);
+    else
+        log_info("client %s was told to send its datagrams to %s, and none arrived: if it sent any, then check that "
+                 "udp.advertise_%s is right, and that the NAT forwards UDP port %u, and all of udp.ports, to this host",
+                 client_text, told_text, told.sa.sa_family == AF_INET ? "v4" : "v6", netaddr_port(&told));
 }

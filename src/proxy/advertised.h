@@ -7,6 +7,7 @@
 
 #include "base/netaddr.h"
 
+struct assoc_flow;
 struct env;
 struct policy;
 
@@ -14,8 +15,11 @@ struct policy;
  */
 union netaddr advertised_address(const struct policy *policy, const union netaddr *local);
 
-/* The same for a relay. A client that will hardly reach
- * it is worth a line in the log. */
+/* The same for a relay. A client that will hardly reach it is worth a line in the log. */
 union netaddr advertised_relay(struct env *env, const union netaddr *client, const union netaddr *relay);
+
+/* At the end of an association: one that no datagram has ever reached at its advertised address is worth a line, too,
+ * for that is all that can be seen here of ports that nobody forwards. */
+void advertised_review(struct env *env, const union netaddr *client, const struct assoc_flow *flow);
 
 #endif

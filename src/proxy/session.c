@@ -42,6 +42,8 @@ static void log_end(const struct session *session, const char *why)
         .held_back = held_back,
     };
     record_log(&record);
+    if (session->assoc)
+        advertised_review(env, &session->peer, assoc_flow(session->assoc));
 }
 
 static void stop_waiting(struct session *session)

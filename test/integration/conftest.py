@@ -105,3 +105,20 @@ def proxy(start):
 def lan():
     """Where the proxy listens for the LAN's clients."""
     return (PROXY_V4, 1080)
+
+
+@pytest.fixture
+def running(tmp_path):
+    """running(host, program ..., udp=(address, port)) starts a server and waits for its port; it ends with the test."""
+    processes = []
+
+    def run(host, *command, udp):
+        with open(tmp_path / f"{command[0]}.log", "w", encoding="utf-8") as log:
+            processes.append(host.start(*command, stdout=log, stderr=log))
+        listening = "%s:%d " % udp
+        daemon.wait_until(lambda: listening in host.run("ss", "--udp", "--all", "--numeric").stdout, command[0])
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.wait()

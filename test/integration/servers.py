@@ -120,6 +120,13 @@ def pattern(size, seed=1):
     return b"".join(struct.pack("!I", at) + block for at in range(size // (len(block) + 4) + 1))[:size]
 
 
+def coturn(folder, address, other_address):
+    """The command of a STUN server for NAT discovery (RFC 5780): two addresses with two ports each, 3478 and 3479."""
+    return ("turnserver", "-n", "--stun-only", "--listening-ip", address, "--listening-ip", other_address, "--no-tls",
+            "--no-dtls", "--no-cli", "--log-file", "stdout", "--pidfile", str(folder / "turnserver.pid"),
+            "--userdb", str(folder / "turn.db"))
+
+
 class Gateway:
     """A router that takes its clients' UDP to a proxy, as tun bridges and consoles' gateways do: redirected datagrams
     (TPROXY, to `address` and `port`) go through an association of their sender's, and answers come back to it from

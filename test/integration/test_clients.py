@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import servers
 from conftest import ALICE, LISTEN, USERS
-from daemon import wait_until
 from netns import CLIENT_V4, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_V4, NEIGHBOUR_V4, PROXY_V4
 
 PROXY = f"{PROXY_V4}:1080"
@@ -25,23 +24,6 @@ def web(net):
 def dns(net):
     with servers.Dns(net.inet2, INET2_V4, {"www.test": [INET1_V4, INET1_V6], "v4.test": [INET1_V4]}) as server:
         yield server
-
-
-@pytest.fixture
-def running(tmp_path):
-    """running(host, program ..., udp=(address, port)) starts a server and waits for its port; it ends with the test."""
-    processes = []
-
-    def run(host, *command, udp):
-        with open(tmp_path / f"{command[0]}.log", "w", encoding="utf-8") as log:
-            processes.append(host.start(*command, stdout=log, stderr=log))
-        listening = "%s:%d " % udp
-        wait_until(lambda: listening in host.run("ss", "--udp", "--all", "--numeric").stdout, command[0])
-
-    yield run
-    for process in processes:
-        process.kill()
-        process.wait()
 
 
 def curl(net, *arguments):
@@ -213,9 +195,7 @@ def test_redsocks_redirects_udp(net, proxy, redsocks):
 
 @pytest.fixture
 def coturn(net, running, tmp_path):
-    running(net.inet1, "turnserver", "-n", "--stun-only", "--listening-ip", INET1_V4, "--listening-ip", INET1_OTHER_V4,
-            "--no-tls", "--no-dtls", "--no-cli", "--log-file", "stdout", "--pidfile", str(tmp_path / "turnserver.pid"),
-            "--userdb", str(tmp_path / "turn.db"), udp=(INET1_OTHER_V4, 3479))
+    running(net.inet1, *servers.coturn(tmp_path, INET1_V4, INET1_OTHER_V4), udp=(INET1_OTHER_V4, 3479))
 
 
 def test_row29_nat_discovery_behind_a_gateway(net, proxy, lan, coturn, redirect):
