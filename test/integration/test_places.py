@@ -3,6 +3,7 @@ a name server that changes its mind at every question."""
 import ipaddress
 import itertools
 import random
+import time
 
 import pytest
 import servers
@@ -143,7 +144,8 @@ def test_row25_an_answer_that_changes_each_time(net, start, lan, peer):
     with Turncoat(net.inet2, INET2_V4, answers) as dns:
         start({"dns": {"servers": [dns.address]}})
         codes = []
-        for _ in range(40):
+        end = time.monotonic() + 20  # within a second the resolver may say the same again, whatever the TTL
+        while len(codes) < 40 or not {0, 2} <= set(codes) and time.monotonic() < end:
             codes.append(code(net, lan, ("turn.test", port)))
             association = Association(net.client, lan)
             for _ in range(3):
