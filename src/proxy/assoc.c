@@ -55,8 +55,6 @@ static int open_socket(const struct env *env, const struct ports *ports, union n
 {
     int fd = sock_udp(local, ports, env_now(env));
     int error = fd < 0 ? fd : egress ? sock_set_egress(fd, local->sa.sa_family, egress) : 0;
-    if (!error && env->config->udp.df == CONFIG_DF_PROBE)
-        sock_udp_probe(fd, local->sa.sa_family);
     if (fd >= 0 && error) {
         close(fd);
         ports_release(ports, local, 0);
@@ -88,8 +86,10 @@ static int open_external_socket(const struct assoc *assoc, union netaddr *local)
     return fd == -EADDRINUSE ? open_socket(env, &env->external_ports, local, assoc->egress) : fd;
 }
 
-static struct dgram_socket adopt(const struct env *env, int fd)
+static struct dgram_socket adopt(const struct env *env, int fd, int family)
 {
+    if (env->config->udp.df == CONFIG_DF_PROBE)
+        sock_udp_probe(fd, family);
     if (env->memory != MEMORY_AMPLE)
         sock_udp_set_room(fd, relief_room(env->memory));
     return dgram_io_adopt(env->dgrams, fd);
@@ -107,7 +107,7 @@ int assoc_open_external(struct assoc *assoc, int family)
         return fd;
     }
     external->assoc = assoc;
-    external->socket = adopt(assoc->env, fd);
+    external->socket = adopt(assoc->env, fd, family);
     external->socket.tos = assoc->egress ? (uint8_t)(assoc->egress->dscp << 2) : 0;
     event_assign(&external->readable, assoc->env->base, fd, EV_READ | EV_PERSIST, assoc_on_external, external);
     event_add(&external->readable, NULL);
@@ -206,7 +206,7 @@ static int open_relay(struct assoc *assoc)
     int fd = env->shared_port ? open_shared_relay(assoc) : open_own_relay(assoc);
     if (fd < 0)
         return fd;
-    assoc->client = adopt(env, fd);
+    assoc->client = adopt(env, fd, assoc->flow.relay.sa.sa_family);
     event_assign(&assoc->client_readable, env->base, fd, EV_READ | EV_PERSIST, assoc_on_client, assoc);
     event_add(&assoc->client_readable, NULL);
     return 0;
