@@ -43,7 +43,7 @@ const char *drop_reason_name(enum drop_reason reason);
     X(handshakes_failed_total, "control connections that ended before a request was granted")                          \
     X(proxy_protocol_refused_total, "connections closed for want of a trusted source or a PROXY protocol header")      \
     X(auth_failed_total, "logins with a wrong user name or password")                                                  \
-    X(auth_throttled_total, "logins not checked after too many wrong ones from their address")                         \
+    X(auth_throttled_total, "logins not checked after too many wrong ones from their address or network")              \
     X(auth_busy_total, "logins not checked because too many were waiting")                                             \
     X(auth_cached_total, "logins known to be right without a check")                                                   \
     X(connects_total, "CONNECT requests granted")                                                                      \
