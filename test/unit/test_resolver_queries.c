@@ -5,7 +5,7 @@
 static void cancels_in_every_phase(void **state)
 {
     (void)state;
-    struct wish asked, cached, local, searching, killer;
+    struct wish asked, cached, local, killer;
     expect_address("one.test", "192.0.2.1");
     start(&asked, "two.test", AF_INET);
     start(&cached, "one.test", AF_INET);
@@ -28,15 +28,6 @@ static void cancels_in_every_phase(void **state)
     settle_down();
     assert_int_equal(asked.answers + local.answers, 0);
 
-    /* Between two names. */
-    write_file(resolv_conf_path, "search first.test second.test\n");
-    start(&searching, "nas", AF_INET);
-    int before = dns_server_asked(&server);
-    while (dns_server_asked(&server) < before + 2)
-        event_base_loop(base, EVLOOP_ONCE);
-    resolver_cancel(searching.query);
-    settle_down();
-    assert_int_equal(searching.answers, 0);
     expect_address("v4.test", "192.0.2.4");
 }
 
