@@ -18,7 +18,8 @@
 
 #define LABEL_MAX 63
 
-/* Queries under way in all: libunbound keeps a few KiB for each and sets no limit of its own. */
+/* Queries under way in all: libunbound keeps a few KiB for each and sets no limit of its own. One client may have as
+ * many as are left for others, so that however few clients want all, there is one for who comes next. */
 #define QUERIES_MAX 1024
 
 /* How many queries one client has under way. */
@@ -135,7 +136,8 @@ static struct client *client_take(struct resolver *resolver, const union netaddr
         **found = wanted;
     }
     struct client *client = *found;
-    if (resolver->per_client > 0 && client->queries >= resolver->per_client)
+    bool has_share = resolver->per_client > 0 && client->queries >= resolver->per_client;
+    if (has_share || client->queries >= QUERIES_MAX - resolver->query_count)
         return NULL;
     client->queries++;
     return client;
