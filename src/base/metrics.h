@@ -41,9 +41,10 @@ const char *drop_reason_name(enum drop_reason reason);
     X(sessions_total, "control connections accepted")                                                                  \
     X(sessions_ended_total, "control connections ended")                                                               \
     X(handshakes_failed_total, "control connections that ended before a request was granted")                          \
+    X(public_clients_refused_total, "connections from public addresses closed by a listener that is for private ones") \
     X(proxy_protocol_refused_total, "connections closed for want of a trusted source or a PROXY protocol header")      \
     X(auth_failed_total, "logins with a wrong user name or password")                                                  \
-    X(auth_throttled_total, "logins not checked after too many wrong ones from their address")                         \
+    X(auth_throttled_total, "logins not checked after too many wrong ones from their address or network")              \
     X(auth_busy_total, "logins not checked because too many were waiting")                                             \
     X(auth_cached_total, "logins known to be right without a check")                                                   \
     X(connects_total, "CONNECT requests granted")                                                                      \

@@ -135,6 +135,7 @@ struct config_listener {
     enum config_auth auth; /* as the file says */
     bool need_password;    /* what follows from it */
     bool open;             /* without a login, although strangers may reach it */
+    bool private_only;     /* what follows from all that: nothing but its address keeps strangers out */
     enum config_proxy_protocol proxy_protocol;
     struct config_network *proxy_from; /* the balancers that are believed */
     size_t proxy_from_count;

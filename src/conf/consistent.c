@@ -137,6 +137,15 @@ static void check_exposure(const struct context *context, const struct config *c
                        address);
 }
 
+/* A router may lead the internet to a private address, as one does for whom a name is advertised: what was meant for
+ * those at home is for them. */
+static bool is_private_only(const struct config *config, const struct config_listener *listener)
+{
+    return !listener->need_password && !listener->open && !has_balancer(listener) &&
+           exposure_of(&listener->address) != EXPOSURE_WORLD &&
+           !rule_order_names_clients(config->rules, config->rule_count);
+}
+
 static void check_listener(const struct context *context, const struct config *config, size_t i)
 {
     const struct config_listener *listener = &config->listen[i];
@@ -280,6 +289,7 @@ bool consistent_check(struct config *config, yaml_document_t *document, struct r
         struct config_listener *listener = &config->listen[i];
         listener->need_password =
             listener->auth == CONFIG_AUTH_PASSWORD || (listener->auth == CONFIG_AUTH_AUTO && has_users(config));
+        listener->private_only = is_private_only(config, listener);
         any_password |= listener->need_password;
         check_listener(&context, config, i);
     }

@@ -84,6 +84,11 @@ int pidfile_open(const char *path)
     struct stat status, named;
     if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode))
         return refuse(path, fd, "is not a plain file");
+    /* In a folder for all, somebody could have put it there to have a file of ours overwritten, or to hold the lock. */
+    if (status.st_uid != geteuid() || status.st_nlink != 1)
+        return refuse(path, fd,
+                      status.st_nlink != 1 ? "has another name as well (a hard link): remove it"
+                                           : "belongs to another user: remove it, or name another");
     if (flock(fd, LOCK_EX | LOCK_NB) < 0)
         return refuse(path, fd, errno == EWOULDBLOCK ? "conesocks is running already" : strerror(errno));
     /* Whoever held it before may have removed it just now: then a third would not find our lock. */

@@ -1,6 +1,7 @@
 #include "daemon/reload.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -56,6 +57,18 @@ static void warn_unreadable(const char *path)
                 path, (unsigned)geteuid(), (unsigned)getegid(), strerror(error));
 }
 
+/* Permissions allow it, and yet it cannot be opened: Landlock knows the file that was there at the start. */
+static void warn_replaced(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd >= 0)
+        close(fd);
+    else if (errno == EACCES)
+        log_warning("%s was replaced since the start, and the new one is out of the sandbox's reach: start again, or "
+                    "keep it in a folder of its own, as another user than root",
+                    path);
+}
+
 /* A pipe, as of a shell's <(...), could be read once, and would be waited for now. */
 static bool is_pipe(const char *path)
 {
@@ -76,6 +89,8 @@ static struct config *load(const char *path)
     log_text(LOG_LEVEL_ERROR, errors);
     if (!config && !is_readable(path))
         warn_unreadable(path);
+    else if (!config && path)
+        warn_replaced(path);
     return config;
 }
 

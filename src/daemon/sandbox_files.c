@@ -6,10 +6,12 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -58,16 +60,44 @@ static bool allow(int ruleset, const char *path, uint64_t access)
     return result == 0;
 }
 
-/* By its folder, so that it is read again after a rename over it. Root could then read the secrets beside it: it gets
- * the file alone, as it is now. */
+static bool is_same(const char *a, const char *b)
+{
+    struct stat left, right;
+    return stat(a, &left) == 0 && stat(b, &right) == 0 && left.st_dev == right.st_dev && left.st_ino == right.st_ino;
+}
+
+/* All that somebody has, keys and passwords of other programs among it, or all of the system. */
+static bool holds_too_much(const char *folder)
+{
+    const struct passwd *user = getpwuid(geteuid());
+    return is_same(folder, "/") || (user && user->pw_dir && is_same(folder, user->pw_dir));
+}
+
+/* By its folder, so that it is read again after a rename over it; or by itself, as it is now. */
+static bool allow_in_folder(int ruleset, const char *path)
+{
+    char copy[PATH_MAX];
+    snprintf(copy, sizeof(copy), "%s", path);
+    const char *folder = dirname(copy);
+    if (!holds_too_much(folder))
+        return allow(ruleset, folder, READ);
+    log_warning(
+        "%s can be read again only as it is now, for the rest of %s is out of reach: for SIGHUP to work after an "
+        "editor has replaced it, move it to a folder of its own",
+        path, folder);
+    return allow(ruleset, path, READ);
+}
+
+/* Root could read the secrets beside it: it gets the file alone. */
 static bool allow_replaced(int ruleset, const char *path)
 {
-    char real[PATH_MAX], named[PATH_MAX];
+    char real[PATH_MAX];
     if (geteuid() == 0)
         return allow(ruleset, path, READ);
     /* A name may lead elsewhere tomorrow, within its folder: so does Kubernetes change a file. */
-    snprintf(named, sizeof(named), "%s", path);
-    return allow(ruleset, dirname(named), READ) && (!realpath(path, real) || allow(ruleset, dirname(real), READ));
+    if (!realpath(path, real))
+        return allow_in_folder(ruleset, path);
+    return allow_in_folder(ruleset, path) && (strcmp(path, real) == 0 || allow_in_folder(ruleset, real));
 }
 
 static bool allow_all(int ruleset, const char *const *paths, size_t count)

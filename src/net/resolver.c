@@ -18,7 +18,8 @@
 
 #define LABEL_MAX 63
 
-/* Queries under way in all: libunbound keeps a few KiB for each and sets no limit of its own. */
+/* Queries under way in all: libunbound keeps a few KiB for each and sets no limit of its own. One client may have as
+ * many as are left for others, so that however few clients want all, there is one for who comes next. */
 #define QUERIES_MAX 1024
 
 /* How many queries one client has under way. */
@@ -38,12 +39,10 @@ struct resolver_query {
     bool asked;         /* libunbound has it, as `async_id` */
     int async_id;
     int family;
-    size_t candidate; /* how many of the names that it may stand for were tried */
-    bool local;       /* the answer is this host's own, so no other name is tried */
     enum resolver_status status;
     size_t count;
     union netaddr addresses[RESOLVER_ADDRESSES_MAX];
-    char name[NAME_TEXT_MAX + 2], question[NAME_TEXT_MAX + 2];
+    char name[NAME_TEXT_MAX + 2];
 };
 
 struct resolver {
@@ -88,7 +87,7 @@ static bool is_number(const char *label, size_t len)
 bool resolver_name_valid(const char *name, size_t len)
 {
     if (len > 0 && name[len - 1] == '.')
-        len--; /* "example.com." says that no search domain is wanted */
+        len--; /* "example.com." is the same name */
     if (len == 0 || len > NAME_TEXT_MAX)
         return false;
     size_t label = 0; /* where the present one begins */
@@ -110,28 +109,6 @@ static bool is_localhost(const char *name)
     static const char localhost[] = "localhost";
     size_t len = strlen(name), tail = sizeof(localhost) - 1;
     return len >= tail && strcasecmp(name + len - tail, localhost) == 0 && (len == tail || name[len - tail - 1] == '.');
-}
-
-/* Puts the next name to ask for into `question`: like libc, a name with few dots is looked for in each search domain
- * before it is tried as it is. A final dot makes no valid name with a domain. false: there are no more. */
-static bool next_question(struct resolver_query *query)
-{
-    const struct resolv_conf *conf = &query->resolver->resolv_conf;
-    size_t len = strlen(query->name), dots = 0;
-    for (size_t i = 0; i < len; i++)
-        dots += query->name[i] == '.';
-    size_t searched = dots < conf->ndots ? conf->search_count : 0;
-
-    while (query->candidate < searched) {
-        const char *domain = conf->search[query->candidate++];
-        int made = snprintf(query->question, sizeof(query->question), "%s.%s", query->name, domain);
-        if (made < (int)sizeof(query->question) && resolver_name_valid(query->question, (size_t)made))
-            return true;
-    }
-    if (query->candidate++ > searched)
-        return false;
-    memcpy(query->question, query->name, len + 1);
-    return true;
 }
 
 /* Clients. */
@@ -159,7 +136,8 @@ static struct client *client_take(struct resolver *resolver, const union netaddr
         **found = wanted;
     }
     struct client *client = *found;
-    if (resolver->per_client > 0 && client->queries >= resolver->per_client)
+    bool has_share = resolver->per_client > 0 && client->queries >= resolver->per_client;
+    if (has_share || client->queries >= QUERIES_MAX - resolver->query_count)
         return NULL;
     client->queries++;
     return client;
@@ -242,8 +220,8 @@ static void query_ask(struct resolver_query *query)
     int type = query->family == AF_INET6 ? ns_t_aaaa : ns_t_a;
     event_add(&query->event, &query->resolver->timeout);
     query->asked = true; /* the answer may come before ub_resolve_event returns */
-    if (ub_resolve_event(query->resolver->unbound, query->question, type, ns_c_in, query, on_answer,
-                         &query->async_id) != 0) {
+    if (ub_resolve_event(query->resolver->unbound, query->name, type, ns_c_in, query, on_answer, &query->async_id) !=
+        0) {
         query->asked = false;
         settle(query, RESOLVER_FAILED);
     }
@@ -273,8 +251,6 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
     if (query->asked) {
         resolver_cancel(query);
         done(done_arg, RESOLVER_TIMED_OUT, NULL, 0);
-    } else if (query->status != RESOLVER_FOUND && !query->local && next_question(query)) {
-        query_ask(query);
     } else {
         query_unlink(query); /* `done` may free the resolver */
         done(done_arg, query->status, query->addresses, query->count);
@@ -303,8 +279,7 @@ static bool answer_locally(struct resolver_query *query)
         for (size_t i = 0; i < count; i++)
             if (entries[i].address.sa.sa_family == query->family && query->count < RESOLVER_ADDRESSES_MAX)
                 query->addresses[query->count++] = entries[i].address;
-    query->local = localhost || count > 0;
-    return query->local;
+    return localhost || count > 0;
 }
 
 /* The resolver. */
@@ -482,7 +457,7 @@ struct resolver_query *resolver_lookup(struct resolver *resolver, const union ne
     follow_files(resolver);
     if (answer_locally(query))
         settle(query, query->count > 0 ? RESOLVER_FOUND : RESOLVER_NOT_FOUND);
-    else if (next_question(query))
+    else
         query_ask(query);
     return query;
 }

@@ -46,9 +46,9 @@ bool resolver_change(struct resolver *resolver, const struct resolver_options *o
 void resolver_free(struct resolver *resolver);
 
 /*
- * Asks for the addresses of `name` in AF_INET or AF_INET6. `done` is never called before this returns. Like libc: the
- * hosts file goes first, and a name with few dots is looked for in resolv.conf's search domains before it is asked for
- * as it is. Both files are read again when they change.
+ * Asks for the addresses of `name` in AF_INET or AF_INET6. `done` is never called before this returns. The
+ * hosts file goes first. Names are absolute: resolv.conf's search domains would make another of the one that a rule
+ * has judged. Both files are read again when they change.
  * NULL: too many queries are under way, for `client` (its host counts, not its port) or in all, or the name is no host
  * name, or no memory.
  */

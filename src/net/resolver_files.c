@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #define DNS_PORT   53
-#define NDOTS_MAX  15
 #define FILE_LIMIT (64 << 20) /* lists that block advertisers reach a few MiB */
 
 #define BLANK " \t\r"
@@ -20,37 +19,9 @@ static void add_server(struct resolv_conf *conf, const char *text)
         conf->server_count++;
 }
 
-/* "search" and "domain" overwrite each other: the last one counts. */
-static void set_search(struct resolv_conf *conf, char **rest, size_t limit)
-{
-    conf->search_count = 0;
-    const char *word;
-    while ((word = strtok_r(NULL, BLANK, rest)) != NULL && conf->search_count < limit) {
-        size_t len = strlen(word);
-        if (len > 0 && word[len - 1] == '.')
-            len--;
-        if (len == 0 || len > NAME_TEXT_MAX)
-            continue; /* "search ." is systemd's way to say that there is none */
-        char *domain = conf->search[conf->search_count++];
-        memcpy(domain, word, len);
-        domain[len] = '\0';
-    }
-}
-
-static void set_options(struct resolv_conf *conf, char **rest)
-{
-    const char *word;
-    while ((word = strtok_r(NULL, BLANK, rest)) != NULL) {
-        if (strncmp(word, "ndots:", 6) == 0) {
-            unsigned long ndots = strtoul(word + 6, NULL, 10);
-            conf->ndots = ndots < NDOTS_MAX ? (unsigned)ndots : NDOTS_MAX;
-        }
-    }
-}
-
 void resolv_conf_parse(struct resolv_conf *conf, char *text)
 {
-    *conf = (struct resolv_conf){.ndots = 1};
+    *conf = (struct resolv_conf){0};
     char *lines = NULL, *line = text ? strtok_r(text, "\n", &lines) : NULL;
     for (; line; line = strtok_r(NULL, "\n", &lines)) {
         char *rest = NULL;
@@ -59,12 +30,6 @@ void resolv_conf_parse(struct resolv_conf *conf, char *text)
             continue;
         if (strcmp(keyword, "nameserver") == 0)
             add_server(conf, strtok_r(NULL, BLANK, &rest));
-        else if (strcmp(keyword, "search") == 0)
-            set_search(conf, &rest, RESOLV_CONF_SEARCH_MAX);
-        else if (strcmp(keyword, "domain") == 0)
-            set_search(conf, &rest, 1);
-        else if (strcmp(keyword, "options") == 0)
-            set_options(conf, &rest);
     }
     if (conf->server_count == 0)
         add_server(conf, "127.0.0.1");

@@ -15,14 +15,10 @@
 #define NAME_TEXT_MAX 253
 
 #define RESOLV_CONF_SERVERS_MAX 3
-#define RESOLV_CONF_SEARCH_MAX  6
 
 struct resolv_conf {
     union netaddr servers[RESOLV_CONF_SERVERS_MAX]; /* port 53 */
     size_t server_count;                            /* never 0: 127.0.0.1 when the file names none */
-    char search[RESOLV_CONF_SEARCH_MAX][NAME_TEXT_MAX + 1];
-    size_t search_count;
-    unsigned ndots; /* a name with fewer dots is looked for in the search domains first */
 };
 
 /* NULL is an empty text. The text is changed. */

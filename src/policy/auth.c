@@ -8,13 +8,21 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/util.h"
+
+struct queue {
+    struct auth_job *first, **end; /* `end` is where the next one is put */
+    size_t count;
+};
+
 struct auth {
     uint8_t key[LOGIN_KEY_LEN]; /* of all proofs, never written anywhere */
     pthread_t helper;
     pthread_mutex_t lock; /* of all below */
     pthread_cond_t changed;
-    struct auth_job *first, **end; /* the queue; `end` is where the next one is put */
-    size_t queued;
+    struct queue queues[2];    /* of strangers, of known addresses */
+    unsigned turn;             /* which of them is next */
+    struct login_cache *known; /* addresses */
     bool stopping;
     /* The helper's own: */
     struct login_cache *cache; /* many first logins at once, of one client or over several workers, cost one check */
@@ -78,6 +86,14 @@ static enum auth_verdict check(struct auth *auth, struct auth_job *job)
     return AUTH_RIGHT;
 }
 
+static void know(struct auth *auth, const struct auth_job *job)
+{
+    const struct login_proof address = login_proof_of_address(auth->key, &job->client);
+    pthread_mutex_lock(&auth->lock);
+    login_cache_add(auth->known, &address, job->now_ms + AUTH_KNOWN_MS);
+    pthread_mutex_unlock(&auth->lock);
+}
+
 static void answer(struct auth_job *job, enum auth_verdict verdict)
 {
     explicit_bzero(job->password, sizeof(job->password));
@@ -85,19 +101,40 @@ static void answer(struct auth_job *job, enum auth_verdict verdict)
     job->done(job); /* the owner's from here on */
 }
 
+static void push(struct queue *queue, struct auth_job *job)
+{
+    *queue->end = job;
+    queue->end = &job->next;
+    queue->count++;
+}
+
+static struct auth_job *pop(struct queue *queue)
+{
+    struct auth_job *job = queue->first;
+    if (!job)
+        return NULL;
+    queue->first = job->next;
+    if (!queue->first)
+        queue->end = &queue->first;
+    queue->count--;
+    return job;
+}
+
+/* By turns, as long as there is one in each. */
+static struct auth_job *next_job(struct auth *auth)
+{
+    auth->turn = !auth->turn;
+    struct auth_job *job = pop(&auth->queues[auth->turn]);
+    return job ? job : pop(&auth->queues[!auth->turn]);
+}
+
 /* Waits for a job; `*stopping` tells whether it is too late to check it. NULL: stopping, and no job is left. */
 static struct auth_job *take(struct auth *auth, bool *stopping)
 {
     pthread_mutex_lock(&auth->lock);
-    while (!auth->first && !auth->stopping)
+    struct auth_job *job;
+    while (!(job = next_job(auth)) && !auth->stopping)
         pthread_cond_wait(&auth->changed, &auth->lock);
-    struct auth_job *job = auth->first;
-    if (job) {
-        auth->first = job->next;
-        if (!auth->first)
-            auth->end = &auth->first;
-        auth->queued--;
-    }
     *stopping = auth->stopping;
     pthread_mutex_unlock(&auth->lock);
     return job;
@@ -108,8 +145,13 @@ static void *help(void *arg)
     struct auth *auth = arg;
     struct auth_job *job;
     bool stopping;
-    while ((job = take(auth, &stopping)))
-        answer(job, stopping || atomic_load(&job->abandoned) ? AUTH_UNCHECKED : check(auth, job));
+    while ((job = take(auth, &stopping))) {
+        bool spare = stopping || atomic_load(&job->abandoned);
+        enum auth_verdict verdict = spare ? AUTH_UNCHECKED : check(auth, job);
+        if (verdict == AUTH_RIGHT)
+            know(auth, job);
+        answer(job, verdict);
+    }
     return NULL;
 }
 
@@ -132,6 +174,7 @@ static void discard(struct auth *auth)
     pthread_cond_destroy(&auth->changed);
     pthread_mutex_destroy(&auth->lock);
     login_cache_free(auth->cache);
+    login_cache_free(auth->known);
     explicit_bzero(auth, sizeof(*auth));
     free(auth);
 }
@@ -139,7 +182,8 @@ static void discard(struct auth *auth)
 static int set_up(struct auth *auth)
 {
     auth->cache = login_cache_new();
-    if (!auth->cache)
+    auth->known = login_cache_new();
+    if (!auth->cache || !auth->known)
         return ENOMEM;
     if (getrandom(auth->key, sizeof(auth->key), 0) != sizeof(auth->key))
         return errno;
@@ -151,7 +195,8 @@ struct auth *auth_new(void)
     struct auth *auth = calloc(1, sizeof(*auth));
     if (!auth)
         return NULL;
-    auth->end = &auth->first;
+    for (size_t i = 0; i < ARRAY_LEN(auth->queues); i++)
+        auth->queues[i].end = &auth->queues[i].first;
     pthread_mutex_init(&auth->lock, NULL);
     pthread_cond_init(&auth->changed, NULL);
     int error = set_up(auth);
@@ -183,16 +228,25 @@ struct login_proof auth_proof(const struct auth *auth, const struct users *users
     return login_proof_make(auth->key, user, found ? found->password : "", password);
 }
 
+bool auth_knows(struct auth *auth, const union netaddr *client, uint64_t now_ms)
+{
+    const struct login_proof address = login_proof_of_address(auth->key, client);
+    pthread_mutex_lock(&auth->lock);
+    bool known = login_cache_find(auth->known, &address, now_ms) != 0;
+    pthread_mutex_unlock(&auth->lock);
+    return known;
+}
+
 bool auth_submit(struct auth *auth, struct auth_job *job)
 {
     job->verdict = AUTH_UNCHECKED;
+    job->known = auth_knows(auth, &job->client, job->now_ms);
     job->next = NULL;
     pthread_mutex_lock(&auth->lock);
-    bool room = auth->queued < AUTH_QUEUE_MAX;
+    struct queue *queue = &auth->queues[job->known];
+    bool room = queue->count < AUTH_QUEUE_MAX;
     if (room) {
-        *auth->end = job;
-        auth->end = &job->next;
-        auth->queued++;
+        push(queue, job);
         pthread_cond_signal(&auth->changed);
     }
     pthread_mutex_unlock(&auth->lock);

@@ -30,6 +30,18 @@ struct login_proof login_proof_make(const uint8_t key[LOGIN_KEY_LEN], const char
     return proof;
 }
 
+struct login_proof login_proof_of_address(const uint8_t key[LOGIN_KEY_LEN], const union netaddr *client)
+{
+    const struct netaddr_subscriber who = netaddr_subscriber(client);
+    struct hmac_sha256_ctx context;
+    struct login_proof proof;
+    hmac_sha256_set_key(&context, LOGIN_KEY_LEN, key);
+    hmac_sha256_update(&context, sizeof(who.bytes), who.bytes);
+    hmac_sha256_digest(&context, sizeof(proof.mac), proof.mac);
+    explicit_bzero(&context, sizeof(context));
+    return proof;
+}
+
 struct login_cache *login_cache_new(void)
 {
     return calloc(1, sizeof(struct login_cache));

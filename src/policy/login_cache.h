@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/netaddr.h"
+
 /* HMAC-SHA-256 of a user's name, the hash in force for it and a password. With another hash, as after a change of the
  * configuration, it is another proof. */
 struct login_proof {
@@ -19,6 +21,9 @@ struct login_proof {
 #define LOGIN_KEY_LEN 32
 struct login_proof login_proof_make(const uint8_t key[LOGIN_KEY_LEN], const char *user, const char *hash,
                                     const char *password);
+
+/* The same of an address, where what is remembered is who has logged in, and not as whom. */
+struct login_proof login_proof_of_address(const uint8_t key[LOGIN_KEY_LEN], const union netaddr *client);
 
 /* This many logins at most. A helper thread can hardly check more in the minute that they are kept. */
 #define LOGIN_CACHE_SLOTS 4096

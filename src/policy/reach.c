@@ -15,6 +15,7 @@ static const struct {
     {0xa9fea9fe, 32, REACH_METADATA},  /* 169.254.169.254, of nearly every cloud */
     {0x646464c8, 32, REACH_METADATA},  /* 100.100.100.200, Alibaba's */
     {0xa83f8110, 32, REACH_METADATA},  /* 168.63.129.16, Azure's */
+    {0xc00000c0, 32, REACH_METADATA},  /* 192.0.0.192, Oracle's in its older cloud */
     {0xffffffff, 32, REACH_BROADCAST}, /* 255.255.255.255 */
     {0x00000000, 8, REACH_UNSPECIFIED}, {0x0a000000, 8, REACH_PRIVATE},
     {0x64400000, 10, REACH_PRIVATE}, /* 100.64.0.0/10 */
@@ -39,6 +40,7 @@ static const struct {
     {{0xfd000ec200000000, 0x0254}, 128, REACH_METADATA},     /* fd00:ec2::254, Amazon's */
     {{0xfd000ec200000000, 0x0023}, 128, REACH_METADATA},     /* fd00:ec2::23, Amazon's for containers */
     {{0xfd2000ce00000000, 0x0254}, 128, REACH_METADATA},     /* fd20:ce::254, Google's */
+    {{0xfd00004200000000, 0x0042}, 128, REACH_METADATA},     /* fd00:42::42, Scaleway's */
     {{0xfd0000c100000000, 0xa9fea9fe}, 128, REACH_METADATA}, /* fd00:c1::a9fe:a9fe, Oracle's */
     {{0xfc00000000000000, 0}, 7, REACH_PRIVATE},
     {{0xfe80000000000000, 0}, 10, REACH_LINK_LOCAL},

@@ -21,7 +21,6 @@ struct login {
     TAILQ_ENTRY(login) link;
     struct env *env;
     struct snapshot *snapshot; /* whose users it is about */
-    union netaddr client;
     struct login_proof proof;
     login_done *done; /* NULL: cancelled */
     void *arg;
@@ -71,14 +70,17 @@ static void discard(struct login *login)
     free(login);
 }
 
-/* The one failure too many: what its address still has in the queue would only keep others waiting. */
-static void abandon_all_of(struct logins *logins, const union netaddr *client)
+/* The one failure too many: what its address or network still has in the queue would only keep others waiting. */
+static void abandon_all_of(struct logins *logins, const union netaddr *client, uint64_t now)
 {
+    bool network = throttle_blocks(logins->throttle, THROTTLE_NETWORK, client, now);
     struct login *login;
     TAILQ_FOREACH(login, &logins->pending, link)
     {
-        if (throttle_same(&login->client, client))
-            atomic_store(&login->job.abandoned, true);
+        struct auth_job *job = &login->job;
+        if (throttle_same(THROTTLE_ADDRESS, &job->client, client) ||
+            (network && !job->known && throttle_same(THROTTLE_NETWORK, &job->client, client)))
+            atomic_store(&job->abandoned, true);
     }
 }
 
@@ -93,11 +95,13 @@ static const char *similar(uint32_t held_back, char text[static SIMILAR_MAX])
 
 static void say_throttled(struct logins *logins, const union netaddr *client, uint64_t now)
 {
+    bool alone = throttle_blocks(logins->throttle, THROTTLE_ADDRESS, client, now);
     char host[NETADDR_TEXT_MAX], more[SIMILAR_MAX];
     uint32_t held_back = 0;
     if (log_enabled(LOG_LEVEL_INFO) && log_limit_pass(&logins->throttled_log, now, &held_back))
-        log_info("too many wrong passwords from %s: its logins are closed unread for a while (limits.failed_logins)%s",
-                 netaddr_format_host(client, host), similar(held_back, more));
+        log_info(
+            "too many wrong passwords from %s%s: its logins are closed unread for a while (limits.failed_logins)%s",
+            alone ? "" : "the network of ", netaddr_format_host(client, host), similar(held_back, more));
 }
 
 static void say_busy(struct logins *logins, uint64_t now)
@@ -120,10 +124,12 @@ static enum login_outcome take_verdict(const struct login *login)
         return LOGIN_RIGHT;
     case AUTH_WRONG:
         metrics_add(&env->metrics.auth_failed_total, 1);
-        throttle_fail(logins->throttle, &login->client, now);
-        if (throttle_blocks(logins->throttle, &login->client, now)) {
-            abandon_all_of(logins, &login->client);
-            say_throttled(logins, &login->client, now);
+        throttle_fail(logins->throttle, &login->job.client, now);
+        /* What the job knows, for at a stop `auth` is gone by now. */
+        if (throttle_blocks(logins->throttle, THROTTLE_ADDRESS, &login->job.client, now) ||
+            (!login->job.known && throttle_blocks(logins->throttle, THROTTLE_NETWORK, &login->job.client, now))) {
+            abandon_all_of(logins, &login->job.client, now);
+            say_throttled(logins, &login->job.client, now);
         }
         return LOGIN_WRONG;
     case AUTH_UNCHECKED:
@@ -173,12 +179,19 @@ static enum login_outcome ask(struct login *login)
     return LOGIN_BUSY;
 }
 
+/* Where a network has failed too often, somebody may still be there who is none of those who guess. */
+static bool is_blocked(const struct logins *logins, const union netaddr *client, uint64_t now)
+{
+    return throttle_blocks(logins->throttle, THROTTLE_ADDRESS, client, now) ||
+           (throttle_blocks(logins->throttle, THROTTLE_NETWORK, client, now) && !auth_knows(logins->auth, client, now));
+}
+
 enum login_outcome login_begin(struct login **login, struct env *env, const union netaddr *client,
                                const struct socks5_password *given, login_done *done, void *arg)
 {
     *login = NULL;
     /* Before the cache is asked: whoever guesses must not learn from it either. */
-    if (throttle_blocks(env->logins->throttle, client, env_now(env))) {
+    if (is_blocked(env->logins, client, env_now(env))) {
         metrics_add(&env->metrics.auth_throttled_total, 1);
         return LOGIN_THROTTLED;
     }
@@ -196,7 +209,7 @@ enum login_outcome login_begin(struct login **login, struct env *env, const unio
     new->job.done = hand_back;
     new->item.run = on_checked;
     new->env = env;
-    new->client = *client;
+    new->job.client = *client;
     new->done = done;
     new->arg = arg;
     enum login_outcome outcome = ask(new);

@@ -2,13 +2,16 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#define LOG_MODULE "session"
 #include "base/log.h"
 #include "net/sock.h"
+#include "policy/reach.h"
 #include "proxy/address.h"
 #include "proxy/advertised.h"
 #include "proxy/announced.h"
@@ -418,11 +421,34 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         ignore_input(session);
 }
 
+static void say_not_at_home(struct env *env, const union netaddr *peer)
+{
+    char host[NETADDR_TEXT_MAX], more[64] = "";
+    uint32_t held_back;
+    if (!log_enabled(LOG_LEVEL_WARNING) || !log_limit_pass(&env->untrusted_log, env_now(env), &held_back))
+        return;
+    if (held_back)
+        snprintf(more, sizeof(more), " (%" PRIu32 " similar lines held back)", held_back);
+    log_warning("connection from %s closed: its address is public, and this listener is private and has no login; add "
+                "users, or say auth: none and open: true (listen[]) to serve anybody%s",
+                netaddr_format_host(peer, host), more);
+}
+
+/* Somebody from outside, led here by a router. */
+static bool is_not_at_home(struct env *env, const union netaddr *peer, const struct config_listener *listener)
+{
+    if (!listener->private_only || reach_for(CONFIG_REACH_AUTO, peer) != CONFIG_REACH_PUBLIC)
+        return false;
+    metrics_add(&env->metrics.public_clients_refused_total, 1);
+    say_not_at_home(env, peer);
+    return true;
+}
+
 static bool admit(struct admission *admission, struct env *env, const union netaddr *peer,
                   const struct config_listener *listener)
 {
     if (listener->proxy_protocol == CONFIG_PROXY_PROTOCOL_OFF)
-        return admit_connection(admission, env, peer);
+        return !is_not_at_home(env, peer, listener) && admit_connection(admission, env, peer);
     return announced_trusts(env, listener, peer) && admit_balancer(admission, env, peer);
 }
 

@@ -24,7 +24,7 @@ PROXY_WAN_V4, PROXY_WAN_V6 = "10.88.0.1", "fd88::1"
 CLIENT_V4, CLIENT_V6 = "10.77.0.2", "fd77::2"
 BALANCER_V4 = "10.77.0.8"
 SECOND_V4, SECOND_WAN_V4 = "10.77.0.9", "10.88.0.9"
-NEIGHBOUR_V4, STRANGER_V4 = "10.77.0.3", "10.77.0.66"
+NEIGHBOUR_V4, STRANGER_V4, STRANGER_V6 = "10.77.0.3", "10.77.0.66", "fd77::66"
 INET1_V4, INET1_OTHER_V4, INET1_V6 = "10.88.0.11", "10.88.0.12", "fd88::11"
 INET2_V4, INET2_OTHER_V4, INET2_V6 = "10.88.0.21", "10.88.0.22", "fd88::21"
 
@@ -131,7 +131,7 @@ class Network:
             switch.ip("link add br0 type bridge stp_state 0 mcast_snooping 0", "link set br0 up")
         self.client = self.host("client", self.lan, CLIENT_V4, CLIENT_V6)
         self.neighbour = self.host("neighbour", self.lan, NEIGHBOUR_V4, "fd77::3")
-        self.stranger = self.host("stranger", self.lan, STRANGER_V4, "fd77::66")
+        self.stranger = self.host("stranger", self.lan, STRANGER_V4, STRANGER_V6)
         self.inet1 = self.host("inet1", self.wan, INET1_V4, INET1_OTHER_V4, INET1_V6)
         self.inet2 = self.host("inet2", self.wan, INET2_V4, INET2_OTHER_V4, INET2_V6)
         self.proxy = self.host("proxy", self.lan, PROXY_V4, PROXY_V6)

@@ -1,5 +1,7 @@
 """Logins: what floods of wrong ones cost, and what of them shows. Rows of ATTACKS.md: 49 to 51."""
+import collections
 import re
+import socket
 import subprocess
 import threading
 from pathlib import Path
@@ -8,7 +10,7 @@ import pytest
 import socks5
 from conftest import ALICE, LISTEN, USERS
 from daemon import PROGRAM, wait_until
-from netns import CLIENT_V4, INET1_V4, NEIGHBOUR_V4, STRANGER_V4
+from netns import CLIENT_V4, INET1_V4, NEIGHBOUR_V4, PROXY_V4, PROXY_V6, STRANGER_V4, STRANGER_V6
 
 WITH_LOGIN = [{"address": entry["address"], "port": entry["port"]} for entry in LISTEN]
 SWORDFISH = "Swordfish-7"  # never right
@@ -98,6 +100,46 @@ def test_row49_a_flood_of_wrong_passwords_moves_nobody_else(net, with_users, lan
     assert "auth_busy_total" not in counters
     said = re.findall(rf"too many wrong passwords from {re.escape(STRANGER_V4)}:", proxy.log)
     assert 1 <= len(said) < 20 and len(proxy.log.splitlines()) < 500  # but not for each
+
+
+class SpreadFlood(Flood):
+    """Each wrong password from another address, of a /64 that has not been seen yet, and none waits for its answer."""
+    IPV6_FREEBIND = 78
+
+    def loop(self):
+        waiting = collections.deque()
+        while not self.ended.is_set():
+            with self.host.enter():
+                sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+            sock.setsockopt(socket.IPPROTO_IPV6, self.IPV6_FREEBIND, 1)
+            sock.bind((self.source % self.sent, 0))
+            sock.connect(self.lan)
+            sock.sendall(WRONG)
+            waiting.append(sock)
+            if len(waiting) > 400:  # more than the queue takes
+                waiting.popleft().close()
+            self.sent += 1
+        for sock in waiting:
+            sock.close()
+
+
+def test_row49_a_network_of_guessing_addresses_keeps_nobody_out(net, start, costly):
+    """A host with a /48 of its own has 65,536 times what is free."""
+    net.stranger.ip("route add local 2001:db8:66::/48 dev lo")
+    net.proxy.ip(f"route add 2001:db8:66::/48 via {STRANGER_V6}")
+    proxy = start({"listen": [{"address": "::"}], "users": [costly, *USERS], "workers": 1,
+                   "timeouts": {"login_cache": "off"}})
+    assert log_in(net.client, CLIENT_V4, (PROXY_V4, 1080)) == RIGHT
+    # From an address that is its own, so that the two hosts know each other's before.
+    assert log_in(net.stranger, STRANGER_V6, (PROXY_V6, 1080), "alice", SWORDFISH) == REFUSED
+    with SpreadFlood(net.stranger, "2001:db8:66:%x::1", (PROXY_V6, 1080)) as flood:
+        wait_until(lambda: flood.sent > 200, "the flood")
+        for _ in range(20):
+            assert log_in(net.client, CLIENT_V4, (PROXY_V4, 1080)) == RIGHT
+        wait_until(lambda: proxy.counters().get("auth_throttled_total", 0) > 100, "the network to be throttled")
+        assert log_in(net.neighbour, NEIGHBOUR_V4, (PROXY_V4, 1080), *BOB) == RIGHT  # never seen before
+    assert proxy.counters()["auth_failed_total"] < 200
+    assert "too many wrong passwords from the network of 2001:db8:66:" in proxy.log
 
 
 def test_row49_a_full_queue_is_not_a_wrong_password(net, with_users, lan):

@@ -332,6 +332,43 @@ def test_rules_close_an_open_listener(net, start, lan, peer):
     assert proxy.counters()["associations_total"] == 1
 
 
+@pytest.fixture
+def visitor(net):
+    """An address of the client's host that is not private, and to which the proxy answers."""
+    address = "203.0.113.7"
+    net.client.ip(f"address add {address}/32 dev eth0")
+    net.proxy.ip(f"route add {address} via {CLIENT_V4}")
+    yield address
+    net.proxy.ip(f"route delete {address}")
+    net.client.ip(f"address delete {address}/32 dev eth0")
+
+
+def refuses(net, source):
+    with net.client.connect(source, (PROXY_V4, 1080)) as sock:
+        try:
+            sock.sendall(b"\5\1\0")
+            return sock.recv(2) == b""
+        except ConnectionResetError:
+            return True
+
+
+def test_a_private_listener_is_for_private_clients(net, start, visitor):
+    """Where a router leads the internet to it. Rules that name clients, or open: true, say otherwise."""
+    proxy = start({"listen": [{"address": PROXY_V4}]})
+    assert not refuses(net, CLIENT_V4)
+    for _ in range(100):
+        assert refuses(net, visitor)
+    assert proxy.counters()["public_clients_refused_total"] == 100
+    assert 1 <= proxy.log.count(f"connection from {visitor} closed: its address is public") < 100
+    proxy.stop()
+    for more in ({"listen": [{"address": PROXY_V4, "auth": "none", "open": True}]},
+                 {"listen": [{"address": PROXY_V4}],
+                  "rules": [{"action": "allow", "from": [visitor]}, {"action": "deny"}]}):
+        proxy = start(more)
+        assert not refuses(net, visitor)
+        proxy.stop()
+
+
 def test_who_is_refused_does_not_flood_the_log(net, start, lan):
     """Without a login a refused request costs nothing, so anybody could fill a disk by them."""
     proxy = start(FOR_THE_CLIENT_ALONE)

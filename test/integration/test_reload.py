@@ -366,6 +366,18 @@ def test_a_replaced_file_is_read_by_the_unprivileged_user(net, serve, lan, folde
         assert code == (2 if number % 2 == 0 else 5)
 
 
+@pytest.mark.skipif(SANITIZED, reason="sanitized: no file is out of reach")
+def test_a_replaced_file_out_of_reach_is_named(serve, folder):
+    """Who stays root has the file alone in reach, and so has who keeps it in his home."""
+    proxy = serve({"run": {"user": "root"}})
+    if "without Landlock" in proxy.log or "has no Landlock" in proxy.log:
+        pytest.skip("a kernel, or a build, without Landlock")
+    shutil.copy(proxy.config_path, folder / "fresh")
+    (folder / "fresh").rename(proxy.config_path)
+    assert not proxy.reload()
+    proxy.wait_log(f"warning: reload: {proxy.config_path} was replaced since the start")
+
+
 @pytest.mark.skipif(not OTHER_USERS, reason="root of this user namespace becomes nobody else")
 def test_what_the_unprivileged_user_cannot_read_is_said_early(net, serve, lan, folder):
     folder.chmod(0o700)

@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include <arpa/inet.h>
 #include <crypt.h>
 #include <dlfcn.h>
 #include <semaphore.h>
@@ -115,6 +116,9 @@ static void prepare(struct wish *wish, const char *user, const char *password)
 {
     memset(wish, 0, sizeof(*wish));
     sem_init(&wish->answered, 0, 0);
+    static uint32_t clients; /* each is another, whom nobody knows */
+    const uint32_t host = htonl(0x0a000000 + ++clients);
+    wish->job.client = netaddr_from_bytes((const uint8_t *)&host, sizeof(host), 0);
     wish->job.users = &known;
     wish->job.remember_ms = remember_ms;
     strcpy(wish->job.user, user);
@@ -443,6 +447,49 @@ static void hashes_what_it_accepts(void **state)
     }
 }
 
+/* Row 49: strangers have filled their queue; who has logged in from his address before is next, and not the last. */
+static void row_49_known_addresses_have_their_own_queue(void **state)
+{
+    (void)state;
+    static struct wish first, strangers[AUTH_QUEUE_MAX], returns, late;
+    struct auth *auth = start_auth(users, USERS, 0);
+    atomic_store(&hold, true);
+    prepare(&first, "alice", "wonderland");
+    const union netaddr home = first.job.client;
+    assert_false(auth_knows(auth, &home, AUTH_KNOWN_MS - 1));
+    assert_true(auth_submit(auth, &first.job));
+    sem_wait(&held);
+    sem_post(&released);
+    sem_wait(&first.answered);
+    assert_true(auth_knows(auth, &home, AUTH_KNOWN_MS - 1));
+    assert_false(auth_knows(auth, &home, AUTH_KNOWN_MS));
+
+    for (int i = 0; i < AUTH_QUEUE_MAX; i++) {
+        prepare(&strangers[i], "alice", "wrong");
+        assert_true(auth_submit(auth, &strangers[i].job));
+        if (i == 0)
+            sem_wait(&held); /* and its place is free again */
+    }
+    prepare(&late, "alice", "wrong");
+    assert_true(auth_submit(auth, &late.job));
+    assert_false(auth_knows(auth, &strangers[0].job.client, 0));
+    prepare(&returns, "alice", "wonderland");
+    returns.job.client = home;
+    assert_true(auth_submit(auth, &returns.job));
+    int before = atomic_load(&checks);
+    for (int i = 0; i < 3; i++) { /* the one in hand, at most one more, the known one's */
+        sem_post(&released);
+        sem_wait(&held);
+    }
+    assert_in_range(atomic_load(&checks) - before, 2, 3);
+    sem_wait(&returns.answered);
+    assert_int_equal(returns.job.verdict, AUTH_RIGHT);
+    assert_int_equal(late.answers, 0);
+    atomic_store(&hold, false);
+    sem_post(&released);
+    auth_free(auth);
+}
+
 int main(void)
 {
     sem_init(&held, 0, 0);
@@ -456,6 +503,7 @@ int main(void)
         cmocka_unit_test(ends_with_a_full_queue),
         cmocka_unit_test(answers_in_order_and_goes_on),
         cmocka_unit_test(abandoned_jobs_are_not_checked),
+        cmocka_unit_test(row_49_known_addresses_have_their_own_queue),
         cmocka_unit_test(a_right_login_is_hashed_once_in_a_while),
         cmocka_unit_test(a_wrong_login_is_hashed_each_time),
         cmocka_unit_test(a_proof_is_of_user_hash_and_password),

@@ -93,6 +93,24 @@ static void row_57_what_is_no_plain_file_is_left_alone(void **state)
     rmdir(path);
 }
 
+/* In /tmp anybody may have put it there. */
+static void row_57_somebody_elses_is_refused(void **state)
+{
+    (void)state;
+    write_file(other, "precious");
+    assert_int_equal(link(other, path), 0);
+    assert_int_equal(pidfile_open(path), -1);
+    expect_file(other, "precious");
+    unlink(other);
+    expect_file(path, "precious");
+    if (geteuid() == 0) { /* else nobody can give it away */
+        assert_int_equal(chown(path, 12345, (gid_t)-1), 0);
+        assert_int_equal(pidfile_open(path), -1);
+        expect_file(path, "precious");
+    }
+    unlink(path);
+}
+
 /* ---- the daemon ---- */
 
 /* Starts a daemon that runs `act` and ends. Returns the exit status that its caller sees. */
@@ -165,6 +183,7 @@ int main(void)
         cmocka_unit_test(it_holds_the_pid_and_is_locked),
         cmocka_unit_test(row_57_a_stale_one_is_taken_over),
         cmocka_unit_test(row_57_what_is_no_plain_file_is_left_alone),
+        cmocka_unit_test(row_57_somebody_elses_is_refused),
         cmocka_unit_test(the_caller_learns_of_success),
         cmocka_unit_test(the_caller_learns_of_failure),
     };

@@ -99,6 +99,7 @@ static void no_file_is_a_proxy_for_this_host(void **state)
     assert_string_equal(netaddr_format(&config->listen[0].address, text), "127.0.0.1:1080");
     assert_false(config->listen[0].need_password);
     assert_false(config->listen[0].open);
+    assert_true(config->listen[0].private_only);
     assert_int_equal(config->user_count, 0);
     assert_int_equal(config->reach, CONFIG_REACH_AUTO);
     assert_true(config->udp.enabled);
@@ -172,6 +173,7 @@ static void the_examples_load(void **state)
     (void)state;
     struct config *lan = load_sample("lan.yaml"), *vps = load_sample("vps.yaml");
     assert_true(lan->listen[0].need_password && lan->user_count == 1);
+    assert_false(lan->listen[0].private_only);
     assert_true(vps->listen[0].need_password && vps->user_count == 1);
     assert_true(netaddr_is_any(&lan->listen[0].address));
     assert_int_equal(vps->reach, CONFIG_REACH_PUBLIC);

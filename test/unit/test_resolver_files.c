@@ -59,48 +59,10 @@ static void falls_back_to_this_host(void **state)
         struct resolv_conf conf = parse(texts[i]);
         assert_int_equal(conf.server_count, 1);
         expect_server(&conf, 0, "127.0.0.1:53");
-        assert_int_equal(conf.ndots, 1);
     }
     struct resolv_conf conf;
     resolv_conf_parse(&conf, NULL);
     expect_server(&conf, 0, "127.0.0.1:53");
-    assert_int_equal(conf.search_count, 0);
-}
-
-static void reads_search_domains(void **state)
-{
-    (void)state;
-    struct resolv_conf conf = parse("search a.example b.example.\n");
-    assert_int_equal(conf.search_count, 2);
-    assert_string_equal(conf.search[0], "a.example");
-    assert_string_equal(conf.search[1], "b.example");
-    conf = parse("search a.example b.example\ndomain c.example d.example");
-    assert_int_equal(conf.search_count, 1);
-    assert_string_equal(conf.search[0], "c.example");
-    conf = parse("domain c.example\nsearch 1 2 3 4 5 6 7 8\n");
-    assert_int_equal(conf.search_count, RESOLV_CONF_SEARCH_MAX);
-    assert_string_equal(conf.search[5], "6");
-    conf = parse("search a.example\nsearch .\n");
-    assert_int_equal(conf.search_count, 0);
-
-    char text[400] = "search ";
-    memset(text + 7, 'a', 300);
-    strcpy(text + 307, " b");
-    conf = parse(text);
-    assert_int_equal(conf.search_count, 1);
-    assert_string_equal(conf.search[0], "b");
-}
-
-static void reads_ndots(void **state)
-{
-    (void)state;
-    assert_int_equal(parse("options timeout:1 ndots:5 edns0\n").ndots, 5);
-    assert_int_equal(parse("options ndots:0\n").ndots, 0);
-    assert_int_equal(parse("options ndots:99\n").ndots, 15);
-    assert_int_equal(parse("options ndots:-1\n").ndots, 15);
-    assert_int_equal(parse("options ndots:99999999999999999999\n").ndots, 15);
-    assert_int_equal(parse("options ndots:\n").ndots, 0);
-    assert_int_equal(parse("options\n").ndots, 1);
 }
 
 static void expect_hosts(const struct hosts *hosts, const char *name, const char *wanted)
@@ -235,10 +197,9 @@ static void reads_only_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_servers),        cmocka_unit_test(falls_back_to_this_host),
-        cmocka_unit_test(reads_search_domains), cmocka_unit_test(reads_ndots),
-        cmocka_unit_test(reads_hosts),          cmocka_unit_test(finds_each_of_many_hosts),
-        cmocka_unit_test(notices_changes),      cmocka_unit_test(reads_only_files),
+        cmocka_unit_test(reads_servers),   cmocka_unit_test(falls_back_to_this_host),
+        cmocka_unit_test(reads_hosts),     cmocka_unit_test(finds_each_of_many_hosts),
+        cmocka_unit_test(notices_changes), cmocka_unit_test(reads_only_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 #include "test.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -10,6 +11,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -429,6 +431,42 @@ static void what_a_reload_reads_stays(void **state)
     unlink(fresh);
 }
 
+static const char *home; /* of whoever this process is; NULL: as the system says */
+
+/* Stands before libc's. */
+struct passwd *getpwuid(uid_t uid)
+{
+    static struct passwd entry;
+    static struct passwd *(*real)(uid_t);
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "getpwuid");
+    if (!home)
+        return real(uid);
+    entry.pw_dir = (char *)(uintptr_t)home;
+    return &entry;
+}
+
+/* Who keeps the configuration in his home has keys and passwords of other programs beside it. */
+static void row_52_nobodys_home_is_in_reach(void **state)
+{
+    (void)state;
+    if (!have_landlock())
+        SKIP_TEST("needs a kernel with Landlock, and no sanitizer");
+    static char fresh[sizeof(path) + 8];
+    snprintf(fresh, sizeof(fresh), "%s.new", path);
+    int fd = open(fresh, O_CREAT | O_WRONLY, 0644);
+    assert_true(fd >= 0 && close(fd) == 0);
+    config_path = path;
+    home = folder;
+    expect_exit(enter(as(NULL, CONFIG_SANDBOX_ON), become_nobody, read_other_file), 0); /* path itself */
+    expect_exit(enter(as(NULL, CONFIG_SANDBOX_ON), become_nobody, read_replaced_file), EACCES);
+    home = NULL;
+    config_path = "/vmlinuz"; /* whether it is there or not, all the system is in its folder */
+    expect_exit(enter(as(NULL, CONFIG_SANDBOX_ON), become_nobody, read_other_file), EACCES);
+    config_path = NULL;
+    unlink(fresh);
+}
+
 static void row_52_not_even_root_reads_the_passwords(void **state)
 {
     (void)state;
@@ -620,6 +658,7 @@ int main(void)
         cmocka_unit_test(other_files_are_out_of_reach),
         cmocka_unit_test(what_a_reload_reads_stays),
         cmocka_unit_test(files_that_are_read_again_stay),
+        cmocka_unit_test(row_52_nobodys_home_is_in_reach),
         cmocka_unit_test(row_52_not_even_root_reads_the_passwords),
 #ifdef SANDBOX_HAS_CALLS
         cmocka_unit_test(row_52_other_system_calls_are_refused),

@@ -21,7 +21,7 @@ static void fails(struct throttle *throttle, const char *host, uint64_t now, int
 static bool blocks(const struct throttle *throttle, const char *host, uint64_t now)
 {
     union netaddr addr = at(host);
-    return throttle_blocks(throttle, &addr, now);
+    return throttle_blocks(throttle, THROTTLE_ADDRESS, &addr, now);
 }
 
 static void so_many_are_free(void **state)
@@ -83,8 +83,44 @@ static void a_subscriber_is_one(void **state)
     assert_true(blocks(throttle, "192.0.2.1", 0));
     assert_false(blocks(throttle, "c000:201::", 0)); /* the same first bytes */
     union netaddr a = at("2001:db8:1:2::1"), b = at("2001:db8:1:2::2"), c = at("192.0.2.1"), d = at("192.0.2.2");
-    assert_true(throttle_same(&a, &b));
-    assert_false(throttle_same(&c, &d));
+    assert_true(throttle_same(THROTTLE_ADDRESS, &a, &b));
+    assert_false(throttle_same(THROTTLE_ADDRESS, &c, &d));
+    throttle_free(throttle);
+}
+
+static bool blocks_network(const struct throttle *throttle, const char *host, uint64_t now)
+{
+    union netaddr addr = at(host);
+    return throttle_blocks(throttle, THROTTLE_NETWORK, &addr, now);
+}
+
+/* Row 49: whoever has many addresses fails with each of them as often as is free, and with all of them a few times
+ * that. */
+static void row_49_a_network_is_one_as_well(void **state)
+{
+    (void)state;
+    struct throttle *throttle = throttle_new(2);
+    for (int i = 1; i < 2 * THROTTLE_NETWORK_TIMES; i++) {
+        char v4[32], v6[32];
+        snprintf(v4, sizeof(v4), "192.0.2.%d", i);
+        snprintf(v6, sizeof(v6), "2001:db8:1:%x::1", (unsigned)i);
+        fails(throttle, v4, 0, 1);
+        fails(throttle, v6, 0, 1);
+    }
+    assert_false(blocks_network(throttle, "192.0.2.200", 0));
+    assert_false(blocks_network(throttle, "2001:db8:1:ffff::1", 0));
+    fails(throttle, "::ffff:192.0.2.1", 0, 1);
+    fails(throttle, "2001:db8:1::1", 0, 1);
+    assert_true(blocks_network(throttle, "192.0.2.200", 0));
+    assert_true(blocks_network(throttle, "2001:db8:1:ffff::1", 0));
+    assert_false(blocks(throttle, "192.0.2.0", 0)); /* by itself it has not failed */
+    assert_false(blocks(throttle, "2001:db8:1:ffff::1", 0));
+    assert_false(blocks_network(throttle, "192.0.3.1", 0));
+    assert_false(blocks_network(throttle, "2001:db8:2::1", 0));
+    assert_false(blocks_network(throttle, "192.0.2.200", 60000 / 2 / THROTTLE_NETWORK_TIMES));
+    union netaddr a = at("2001:db8:1:2::1"), b = at("2001:db8:1:3::1"), c = at("2001:db8:2:3::1");
+    assert_true(throttle_same(THROTTLE_NETWORK, &a, &b));
+    assert_false(throttle_same(THROTTLE_NETWORK, &b, &c));
     throttle_free(throttle);
 }
 
@@ -105,9 +141,9 @@ static void the_table_is_bounded(void **state)
     struct throttle *throttle = throttle_new(1);
     fails(throttle, "192.0.2.1", 0, 1);
     fails(throttle, "192.0.2.2", 0, 1);
-    for (int i = 0; i < THROTTLE_ADDRESSES_MAX - 2; i++) {
+    for (int i = 0; i < THROTTLE_ADDRESSES_MAX - 4; i++) { /* these two, their network and the others' */
         char host[32];
-        snprintf(host, sizeof(host), "10.1.%d.%d", i / 256, i % 256);
+        snprintf(host, sizeof(host), "2001:db8:1:%x::1", (unsigned)i);
         fails(throttle, host, 0, 1);
     }
     assert_true(blocks(throttle, "192.0.2.1", 0));
@@ -126,6 +162,7 @@ int main(void)
         cmocka_unit_test(time_makes_up_for_failures),
         cmocka_unit_test(another_limit_counts_from_then_on),
         cmocka_unit_test(a_subscriber_is_one),
+        cmocka_unit_test(row_49_a_network_is_one_as_well),
         cmocka_unit_test(off_is_off),
         cmocka_unit_test(the_table_is_bounded),
     };
