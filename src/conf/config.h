@@ -99,7 +99,11 @@ struct config_terms {
     /* A second, each way; or CONFIG_UNLIMITED. A rule's are each session's, a user's entry has all sessions' together.
      */
     uint64_t bandwidth, datagrams;
+    char *upstream; /* a name of config.upstreams, or CONFIG_NO_UPSTREAM */
 };
+
+/* In struct config_terms: straight to the destination, whatever a wider one says. */
+#define CONFIG_NO_UPSTREAM "none"
 
 /* Each list that is empty takes everything. */
 struct config_rule {
@@ -130,6 +134,20 @@ struct config_advertise {
     union netaddr address; /* AF_UNSPEC: none */
 };
 
+/* Where a host is found. */
+struct config_host {
+    char *name;            /* to be resolved; NULL: an address */
+    union netaddr address; /* port 0 */
+};
+
+/* Another SOCKS5 server, which requests may leave by. */
+struct config_upstream {
+    char *name;
+    struct config_host host;
+    uint32_t port;
+    char *user, *password; /* to log in with; NULL: none */
+};
+
 struct config_listener {
     union netaddr address; /* with port */
     enum config_auth auth; /* as the file says */
@@ -156,6 +174,8 @@ struct config {
     char *users_file;          /* NULL: none */
     struct config_rule *rules; /* the first that matches decides; when none does, `reach` */
     size_t rule_count;
+    struct config_upstream *upstreams;
+    size_t upstream_count;
     enum config_reach reach; /* as the file says */
     enum config_reach reach_in_force;
     struct {
@@ -183,6 +203,7 @@ struct config {
         char *interface; /* NULL: that of the route */
         uint32_t dscp;   /* CONFIG_DSCP_SAID and the code point; 0: the system's, which is 0 */
         enum config_prefer prefer;
+        char *upstream; /* NULL: none */
     } outbound;
     struct {
         union netaddr *servers; /* with port; none: resolv.conf */

@@ -225,6 +225,8 @@ static const char *first_term(const struct config_terms *terms)
         return "interface";
     if (terms->dscp != 0)
         return "dscp";
+    if (terms->upstream)
+        return "upstream";
     return terms->datagrams != 0 ? "datagrams" : terms->bandwidth != 0 ? "bandwidth" : NULL;
 }
 
@@ -265,6 +267,93 @@ static void check_shared_port(const struct context *context, const struct config
                      "found the port of udp.ports, expected others");
 }
 
+/* ---- upstreams ---- */
+
+static size_t find_upstream(const struct config *config, const char *name)
+{
+    size_t i = 0;
+    while (i < config->upstream_count && strcmp(config->upstreams[i].name, name) != 0)
+        i++;
+    return i;
+}
+
+/* `name` is what an option says, at `place`; NULL: nothing. */
+static void check_upstream_name(const struct context *context, const struct config *config, const char *name,
+                                struct place place, const char *key)
+{
+    if (name && strcmp(name, CONFIG_NO_UPSTREAM) != 0 && find_upstream(config, name) == config->upstream_count)
+        report_error(context->report, place, key,
+                     "found a name that none of upstreams has, expected one that does, or "
+                     "none");
+}
+
+static void check_upstream_names(const struct context *context, const struct config *config)
+{
+    check_upstream_name(context, config, config->outbound.upstream, place_in_group(context, "outbound", "upstream"),
+                        "outbound.upstream");
+    for (size_t i = 0; i < config->inline_user_count; i++) {
+        struct spot spot = spot_in_list(context, "users", i, "upstream");
+        check_upstream_name(context, config, config->users[i].terms.upstream, spot.place, spot.key);
+    }
+    for (size_t i = 0; i < config->rule_count; i++) {
+        struct spot spot = spot_in_list(context, "rules", i, "upstream");
+        check_upstream_name(context, config, config->rules[i].terms.upstream, spot.place, spot.key);
+    }
+}
+
+static bool is_named(const char *said, const char *name)
+{
+    return said && strcmp(said, name) == 0;
+}
+
+static bool is_used(const struct config *config, const char *name)
+{
+    bool used = is_named(config->outbound.upstream, name);
+    for (size_t i = 0; i < config->inline_user_count && !used; i++)
+        used = is_named(config->users[i].terms.upstream, name);
+    for (size_t i = 0; i < config->rule_count && !used; i++)
+        used = is_named(config->rules[i].terms.upstream, name);
+    return used;
+}
+
+/* Whether it is one of our own listeners, as far as that shows before names are resolved. */
+static bool is_own(const struct config *config, const struct config_upstream *upstream)
+{
+    union netaddr address = upstream->host.address;
+    netaddr_set_port(&address, (uint16_t)upstream->port);
+    bool on_this_host = !upstream->host.name && exposure_of(&address) == EXPOSURE_HOST;
+    for (size_t i = 0; i < config->listen_count; i++) {
+        const union netaddr *listener = &config->listen[i].address;
+        if (netaddr_equal(listener, &address) ||
+            (on_this_host && netaddr_is_any(listener) && netaddr_port(listener) == netaddr_port(&address)))
+            return true;
+    }
+    return false;
+}
+
+static void check_upstream(const struct context *context, const struct config *config, size_t i)
+{
+    const struct config_upstream *upstream = &config->upstreams[i];
+    struct spot name = spot_in_list(context, "upstreams", i, "name");
+    struct spot address = spot_in_list(context, "upstreams", i, "address");
+    struct spot password = spot_in_list(context, "upstreams", i, "password");
+    if (strcmp(upstream->name, CONFIG_NO_UPSTREAM) == 0 || strcmp(upstream->name, "default") == 0)
+        report_error(context->report, name.place, name.key, "found a word with a meaning of its own, expected a name");
+    else if (find_upstream(config, upstream->name) < i)
+        report_error(context->report, name.place, name.key, "found the name of upstreams[%zu], expected another",
+                     find_upstream(config, upstream->name));
+    else if (!is_used(config, upstream->name))
+        report_warning(context->report, name.place, name.key,
+                       "no rule or user has it as its upstream, nor has outbound, so nothing leaves by it");
+    if (upstream->password && !upstream->user)
+        report_error(context->report, password.place, password.key, "found without a user, expected both or neither");
+    if (is_own(config, upstream))
+        report_error(context->report, address.place, address.key,
+                     "found one of this proxy's own listeners, which would be a loop; expected another server");
+}
+
+/* ---- what follows ---- */
+
 static bool is_set(const struct config_advertise *advertise)
 {
     return advertise->name || advertise->automatic || advertise->address.sa.sa_family != AF_UNSPEC;
@@ -298,6 +387,9 @@ bool consistent_check(struct config *config, yaml_document_t *document, struct r
     check_rules(&context, config);
     for (size_t i = 0; i < config->rule_count; i++)
         check_terms(&context, &config->rules[i], i);
+    check_upstream_names(&context, config);
+    for (size_t i = 0; i < config->upstream_count; i++)
+        check_upstream(&context, config, i);
     if (config->inline_user_count > 0 && !any_password)
         report_warning(report, place_in_list(&context, "users", 0, "name"), "users",
                        "no listener asks for a login, so these are never asked for");

@@ -151,6 +151,8 @@ static const struct schema_row user_rows[] = {
      .help = "payload that all sessions of this user relay in a second, each way"},
     {"datagrams", TERM(struct config_user, datagrams, datagrams), DATAGRAM_RATES, .none = "default",
      .help = "datagrams that all associations of this user relay in a second, each way"},
+    {"upstream", TERM(struct config_user, text, upstream), RANGE(1, 255), .none = "default",
+     .help = "the SOCKS5 server that this user's requests leave by; none: straight to their destinations"},
     {0},
 };
 
@@ -183,6 +185,21 @@ static const struct schema_row rule_rows[] = {
      .help = "payload that each session relays in a second, each way"},
     {"datagrams", TERM(struct config_rule, datagrams, datagrams), DATAGRAM_RATES, .none = "default",
      .help = "datagrams that each association relays in a second, each way"},
+    {"upstream", TERM(struct config_rule, text, upstream), RANGE(1, 255), .none = "default",
+     .help = "the SOCKS5 server that what the rule lets through leaves by; none: straight to the destination"},
+    {0},
+};
+
+static const struct schema_row upstream_rows[] = {
+    {"name", .type = &value_text, FIELD(struct config_upstream, name), RANGE(1, 255),
+     .help = "what rules, users and outbound.upstream call it"},
+    {"address", .type = &value_host, FIELD(struct config_upstream, host), .help = "where it is: an address or a name"},
+    {"port", .type = &value_number, FIELD(struct config_upstream, port), RANGE(1, UINT16_MAX), .initial = "1080",
+     .help = "its TCP port"},
+    {"user", .type = &value_text, FIELD(struct config_upstream, user), RANGE(1, 255), .none = "none", .initial = "none",
+     .help = "the name to log in there with"},
+    {"password", .type = &value_secret, FIELD(struct config_upstream, password), RANGE(1, 255), .none = "none",
+     .initial = "none", .help = "the password to log in there with, as it is"},
     {0},
 };
 
@@ -242,6 +259,8 @@ static const struct schema_row outbound_rows[] = {
      .help = "DSCP of what goes to destinations; default: the system's, which is 0"},
     {"prefer", OPTION(choice, outbound.prefer), .words = prefer_words, .initial = "ipv6",
      .help = "which addresses of a name are tried first, or at all"},
+    {"upstream", OPTION(text, outbound.upstream), RANGE(1, 255), .none = "none", .initial = "none",
+     .help = "the SOCKS5 server that requests leave by; none: straight to their destinations"},
     {0},
 };
 
@@ -327,6 +346,8 @@ const struct schema_row schema[] = {
      .help = "file with more users, one name:hash a line, which others must not read"},
     {"rules", LIST(SCHEMA_LIST, rules, rule_count), .rows = rule_rows, RANGE(0, 65536), .initial = "[]",
      .help = "who may do what where; the first rule that matches decides, and when none does, reach"},
+    {"upstreams", LIST(SCHEMA_LIST, upstreams, upstream_count), .rows = upstream_rows, RANGE(0, 64), .initial = "[]",
+     .help = "other SOCKS5 servers that requests may leave by"},
     {"reach", OPTION(choice, reach), .words = reach_words, .initial = "auto",
      .help = "where clients may go; auto: where they could go without this proxy"},
     {"udp", GROUP(udp_rows), .help = "the datagram relay"},

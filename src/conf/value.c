@@ -258,6 +258,21 @@ const struct value_type value_text = {.name = "text",
                                       .what = "text with a length in bytes",
                                       .bound = number_bound};
 
+static const char *secret_parse(const struct schema_row *row, const char *text, void *field)
+{
+    size_t len = strlen(text);
+    return len < row->min || len > row->max ? "one of another length" : text_copy(text, field);
+}
+
+const struct value_type value_secret = {.name = "password",
+                                        .size = sizeof(char *),
+                                        .owned = true,
+                                        .secret = true,
+                                        .parse = secret_parse,
+                                        .format = text_format,
+                                        .what = "a password with a length in bytes",
+                                        .bound = number_bound};
+
 static const char *path_parse(const struct schema_row *row, const char *text, void *field)
 {
     (void)row;

@@ -11,6 +11,7 @@ extern const struct value_type value_duration;   /* uint64_t, milliseconds: 500m
 extern const struct value_type value_memory;     /* uint64_t, bytes: 64MiB; CONFIG_MEMORY_OFF */
 extern const struct value_type value_choice;     /* an enum: one of the row's words */
 extern const struct value_type value_text;       /* char *, of min to max bytes */
+extern const struct value_type value_secret;     /* the same, never shown */
 extern const struct value_type value_path;       /* char *, absolute */
 extern const struct value_type value_hash;       /* char *, a crypt(3) hash of a strong method */
 extern const struct value_type value_address;    /* union netaddr; the port becomes 0 */
@@ -27,6 +28,7 @@ extern const struct value_type value_advertise_v4, value_advertise_v6;
 extern const struct value_type value_pool_v4, value_pool_v6; /* struct config_pool: 192.0.2.1 192.0.2.2 */
 extern const struct value_type value_interface;              /* char *: eth1 */
 extern const struct value_type value_dscp;                   /* uint32_t, CONFIG_DSCP_SAID and the code point: ef, 46 */
+extern const struct value_type value_host;                   /* struct config_host: an address or a name */
 
 /* A host name whose last label cannot be mistaken for a part of an address. */
 bool value_is_name(const char *name);

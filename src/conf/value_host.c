@@ -85,3 +85,39 @@ const struct value_type value_advertise_v4 =
     ADVERTISE_TYPE(advertise_v4_parse, "auto, an IPv4 address, such as 192.0.2.1, or a host name");
 const struct value_type value_advertise_v6 =
     ADVERTISE_TYPE(advertise_v6_parse, "auto, an IPv6 address, such as 2001:db8::1, or a host name");
+
+/* ---- host ---- */
+
+static const char *host_parse(const struct schema_row *row, const char *text, void *field)
+{
+    struct config_host host = {0};
+    if (value_is_name(text)) {
+        host.name = strdup(text);
+        if (!host.name)
+            return "out of memory";
+    } else {
+        const char *hint = value_address.parse(row, text, &host.address);
+        if (hint)
+            return hint;
+        if (netaddr_is_any(&host.address))
+            return "nobody is found there";
+    }
+    *(struct config_host *)field = host;
+    return NULL;
+}
+
+static void host_format(const struct schema_row *row, const void *field, FILE *out)
+{
+    const struct config_host *host = field;
+    if (host->name)
+        fputs(host->name, out);
+    else
+        value_address.format(row, &host->address, out);
+}
+
+const struct value_type value_host = {.name = "address or name",
+                                      .size = sizeof(struct config_host),
+                                      .owned = true,
+                                      .parse = host_parse,
+                                      .format = host_format,
+                                      .what = "an IP address, such as 192.0.2.1 or 2001:db8::1, or a host name"};

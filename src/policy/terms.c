@@ -1,6 +1,7 @@
 #include "policy/terms.h"
 
 #include <stdarg.h>
+#include <string.h>
 
 #include "conf/value.h"
 #include "policy/rules.h"
@@ -22,6 +23,14 @@ static uint64_t rate_of(uint64_t narrow, uint64_t wide)
 {
     uint64_t rate = narrow ? narrow : wide;
     return rate == CONFIG_UNLIMITED ? 0 : rate;
+}
+
+static const struct config_upstream *find_upstream(const struct config *config, const char *name)
+{
+    for (size_t i = 0; name && i < config->upstream_count; i++)
+        if (strcmp(config->upstreams[i].name, name) == 0)
+            return &config->upstreams[i];
+    return NULL;
 }
 
 /* FNV-1a (RFC 9923). */
@@ -58,6 +67,7 @@ struct terms terms_find(const struct config *config, const struct config_user *u
     uint32_t dscp = config->outbound.dscp;
     const struct config_pool *v4 = &config->outbound.address_v4, *v6 = &config->outbound.address_v6;
     const struct config_terms *levels[LEVELS];
+    const char *upstream = config->outbound.upstream;
     struct terms terms = {
         .filtering = config->udp.filtering,
         .mark = config->outbound.mark,
@@ -82,10 +92,13 @@ struct terms terms_find(const struct config *config, const struct config_user *u
             terms.interface = said->interface;
         if (said->dscp != 0)
             dscp = said->dscp;
+        if (said->upstream)
+            upstream = said->upstream;
     }
     terms.address_v4 = pick(v4, client);
     terms.address_v6 = pick(v6, client);
     terms.dscp = (uint8_t)(dscp & ~CONFIG_DSCP_SAID);
+    terms.upstream = find_upstream(config, upstream);
     return terms;
 }
 
@@ -141,6 +154,8 @@ static void say_level(struct line *line, const struct config_terms *said, const 
         say_value(line, &value_dscp, "dscp", &said->dscp, who);
     if (said->filtering && !over->filtering)
         say(line, "filtering %s (%s)", modes[said->filtering], who);
+    if (said->upstream && !over->upstream)
+        say(line, "upstream %s (%s)", said->upstream, who);
     say_rate(line, &value_bandwidth, "bandwidth", said->bandwidth, who);
     say_rate(line, &value_datagrams, "datagrams", said->datagrams, who);
 }

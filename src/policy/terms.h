@@ -25,8 +25,9 @@ struct terms {
     uint32_t mark;                        /* SO_MARK of what faces the internet; 0: none */
     const char *interface;                /* the configuration's; NULL: that of the route */
     uint8_t dscp;
-    struct rate session; /* for this session alone */
-    struct rate user;    /* for all sessions of its user together; nothing without a login */
+    const struct config_upstream *upstream; /* to leave by; NULL: none. The configuration's */
+    struct rate session;                    /* for this session alone */
+    struct rate user;                       /* for all sessions of its user together; nothing without a login */
 };
 
 /* `user` is NULL without a login; `rule` (its index) is the one that lets the session through, or RULES_NO_MATCH. For

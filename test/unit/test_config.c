@@ -184,6 +184,7 @@ static void the_examples_load(void **state)
 /* ---- what loads ---- */
 
 /* Every option away from its default: what a new one must be added to. */
+#define FAR "outbound: {upstream: far}\n"
 static const char *const changes[] = {
     "listen: [{address: \"::1\"}]",
     "listen: [{port: 1081}]",
@@ -225,6 +226,19 @@ static const char *const changes[] = {
     "rules: [{action: deny, ports: [25]}]",
     "rules: [{action: allow, bandwidth: 80Mbit/s}]",
     "rules: [{action: allow, datagrams: 1/s}]",
+    "rules: [{action: allow, upstream: none}]",
+    "users: [{name: bob, password: " HASH ", upstream: none}]",
+    "upstreams: [{name: far, address: 192.0.2.9}]\n" FAR,
+    "upstreams: [{name: far, address: far.example}]\n" FAR,
+    "upstreams: [{name: far, address: \"2001:db8::9\", port: 1081}]\n" FAR,
+    "upstreams: [{name: far, address: 192.0.2.9, user: me}]\n" FAR,
+    "upstreams: [{name: far, address: 192.0.2.9, user: me, password: 'se: #cret'}]\n" FAR,
+    "upstreams: [{name: far, address: 192.0.2.9}, {name: near, address: 192.0.2.8}]\n" FAR
+    "users: [{name: bob, password: " HASH ", upstream: near}]",
+    "outbound: {upstream: far}\n"
+    "upstreams: [{name: far, address: 192.0.2.7}]",
+    "rules: [{action: allow, upstream: far}]\n"
+    "upstreams: [{name: far, address: 192.0.2.9}]",
     "reach: all",
     "udp: {enabled: false}",
     "udp: {over_tcp: false}",
@@ -349,6 +363,68 @@ static void a_dump_for_people_shows_no_hash(void **state)
     assert_null(strstr(text, "$y$"));
     assert_non_null(strstr(text, "- name: alice\n  password: '***'\n"));
     free(text);
+    config_free(config);
+}
+
+/* Row 50. */
+static void a_dump_shows_no_password_of_an_upstream(void **state)
+{
+    (void)state;
+    struct config *config = good(FAR "upstreams: [{name: far, address: 192.0.2.9, user: me, password: hidden}]");
+    char *text = dump(config, false);
+    assert_null(strstr(text, "hidden"));
+    assert_non_null(strstr(text, "  password: '***'\n"));
+    free(text);
+    config_free(config);
+}
+
+static void upstreams_have_to_make_sense(void **state)
+{
+    (void)state;
+    bad("outbound: {upstream: fur}\n"
+        "upstreams:\n"
+        "- {name: far, address: 192.0.2.9}\n"
+        "- {name: far, address: 192.0.2.9}\n"
+        "- {name: none, address: 192.0.2.9}\n"
+        "- {name: a, address: 127.0.0.1}\n"
+        "- {name: b, address: 192.0.2.9, password: x}\n"
+        "users: [{name: bob, password: " HASH ", upstream: fur}]\n"
+        "rules:\n"
+        "- {action: allow, upstream: Far}\n"
+        "- {action: deny, upstream: far}\n"
+        "- {action: allow, to: [192.0.2.1], upstream: far}\n"
+        "- {action: allow, to: [192.0.2.1], upstream: none, command: [connect]}\n",
+        "c.yaml:11:28: rules[1].upstream: found where action is deny, expected with allow only\n"
+        "c.yaml:12:46: rules[2].upstream: found together with to or ports, but a UDP association has the same for all "
+        "destinations; leave out to and ports, or say command: [connect]\n"
+        "c.yaml:1:22: outbound.upstream: found a name that none of upstreams has, expected one that does, or none\n"
+        "c.yaml:8:102: users[0].upstream: found a name that none of upstreams has, expected one that does, or none\n"
+        "c.yaml:10:29: rules[0].upstream: found a name that none of upstreams has, expected one that does, or none\n"
+        "c.yaml:4:10: upstreams[1].name: found the name of upstreams[0], expected another\n"
+        "c.yaml:5:10: upstreams[2].name: found a word with a meaning of its own, expected a name\n"
+        "c.yaml:6:22: upstreams[3].address: found one of this proxy's own listeners, which would be a loop; expected "
+        "another server\n"
+        "c.yaml:7:43: upstreams[4].password: found without a user, expected both or neither\n");
+    bad("upstreams: [{name: a, address: 0.0.0.0}, {name: b, address: \"a b\"}, {address: c.example}]\n",
+        "c.yaml:1:32: upstreams[0].address: found \"0.0.0.0\", expected an IP address, such as 192.0.2.1 or "
+        "2001:db8::1, "
+        "or a host name; nobody is found there\n"
+        "c.yaml:1:61: upstreams[1].address: found \"a b\", expected an IP address, such as 192.0.2.1 or 2001:db8::1, "
+        "or "
+        "a host name\n"
+        "c.yaml:1:69: upstreams[2]: found no name, expected one: what rules, users and outbound.upstream call it\n");
+}
+
+static void an_upstream_that_nothing_uses_is_a_warning(void **state)
+{
+    (void)state;
+    char *errors, *warnings;
+    const char *text = "upstreams: [{name: far, address: 192.0.2.9}]";
+    struct config *config = parse_bytes(text, strlen(text), &errors, &warnings);
+    assert_non_null(config);
+    assert_string_equal(warnings, "c.yaml:1:20: warning: upstreams[0].name: no rule or user has it as its upstream, "
+                                  "nor has outbound, so nothing leaves by it\n");
+    free(warnings);
     config_free(config);
 }
 
@@ -994,6 +1070,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(every_option_makes_a_difference),
         cmocka_unit_test(every_option_is_among_these_changes),
         cmocka_unit_test(a_dump_for_people_shows_no_hash),
+        cmocka_unit_test(a_dump_shows_no_password_of_an_upstream),
+        cmocka_unit_test(upstreams_have_to_make_sense),
+        cmocka_unit_test(an_upstream_that_nothing_uses_is_a_warning),
         cmocka_unit_test(a_key_left_out_has_its_default),
         cmocka_unit_test(every_mistake_is_named_in_one_go),
         cmocka_unit_test(a_file_that_is_no_configuration_is_refused),

@@ -141,6 +141,39 @@ static void each_term_is_told_with_whose_it_is(void **state)
     }
 }
 
+static const char *upstream_of(const char *user, uint32_t rule)
+{
+    const struct terms terms = terms_find(config, entry_of(user), rule, &(const union netaddr){0});
+    return terms.upstream ? terms.upstream->name : "none";
+}
+
+/* "none" is a word, too: it is not silence. */
+static void the_nearest_upstream_counts(void **state)
+{
+    (void)state;
+    configure("upstreams:\n"
+              "- {name: far, address: 192.0.2.9}\n"
+              "- {name: near, address: 192.0.2.8}\n"
+              "outbound: {upstream: far}\n"
+              "users:\n"
+              "- {name: silent, password: " HASH "}\n"
+              "- {name: alice, password: " HASH ", upstream: near}\n"
+              "- {name: bob, password: " HASH ", upstream: none}\n"
+              "rules:\n"
+              "- {action: allow}\n"
+              "- {action: allow, upstream: near}\n"
+              "- {action: allow, upstream: none}\n");
+    assert_string_equal(upstream_of(NULL, RULES_NO_MATCH), "far");
+    assert_string_equal(upstream_of("silent", 0), "far");
+    assert_string_equal(upstream_of("alice", 0), "near");
+    assert_string_equal(upstream_of("alice", 2), "none");
+    assert_string_equal(upstream_of("bob", RULES_NO_MATCH), "none");
+    assert_string_equal(upstream_of("bob", 1), "near");
+    char *text = explained("alice", 2);
+    assert_string_equal(text, "terms: upstream none (rules[2])\n");
+    free(text);
+}
+
 /* A rule's rates are each session's, a user's entry has those of all the user's sessions together. */
 static void the_nearest_rate_counts(void **state)
 {
@@ -236,6 +269,7 @@ int main(void)
         cmocka_unit_test(the_rule_is_asked_before_the_user_and_the_user_before_the_configuration),
         cmocka_unit_test(without_a_word_the_system_chooses),
         cmocka_unit_test(each_term_is_told_with_whose_it_is),
+        cmocka_unit_test(the_nearest_upstream_counts),
         cmocka_unit_test(the_nearest_rate_counts),
         cmocka_unit_test(a_client_has_one_of_several_addresses_and_clients_are_spread_over_all),
     };
