@@ -69,6 +69,8 @@ const char *drop_reason_name(enum drop_reason reason);
     X(refused_own_total, "datagrams and requests to this host's own addresses")                                        \
     X(refused_loop_total, "datagrams and requests to this proxy's own listeners and relay ports")                      \
     X(refused_never_total, "datagrams and requests to multicast, broadcast and unspecified addresses")                 \
+    X(upstream_requests_total, "requests sent on to an upstream")                                                      \
+    X(upstream_failed_total, "requests that an upstream did not take or answer")                                       \
     X(stream_up_bytes_total, "CONNECT and BIND bytes from clients")                                                    \
     X(stream_down_bytes_total, "CONNECT and BIND bytes to clients")                                                    \
     X(udp_up_datagrams_total, "datagrams relayed from clients")                                                        \

@@ -415,15 +415,22 @@ uint32_t rules_find_everywhere(const struct subject *subject)
     return RULES_NO_MATCH;
 }
 
-uint32_t rules_deny_name(const struct subject *subject, const char *name, uint16_t port)
+uint32_t rules_find_name(const struct subject *subject, const char *name, uint16_t port)
 {
     struct rules_match best = {RULES_NO_MATCH, 0};
     if (!subject->rules)
         return best.rule;
     find_anywhere(subject, port, &best);
     find_by_name(subject, name, port, &best);
-    bool denies = best.rule < subject->first_opening && subject->rules->list[best.rule].action == CONFIG_ACTION_DENY;
-    return denies ? best.rule : RULES_NO_MATCH;
+    return best.rule;
+}
+
+uint32_t rules_deny_name(const struct subject *subject, const char *name, uint16_t port)
+{
+    uint32_t rule = rules_find_name(subject, name, port);
+    bool denies = rule != RULES_NO_MATCH && rule < subject->first_opening &&
+                  subject->rules->list[rule].action == CONFIG_ACTION_DENY;
+    return denies ? rule : RULES_NO_MATCH;
 }
 
 bool rules_deny_all(const struct subject *subject)

@@ -49,6 +49,9 @@ struct rules_match {
 struct rules_match rules_find(const struct subject *subject, const char *name, const union netaddr *canonical,
                               uint16_t port);
 
+/* The first rule for a name that nobody here resolves: those about addresses do not count. Or RULES_NO_MATCH. */
+uint32_t rules_find_name(const struct subject *subject, const char *name, uint16_t port);
+
 /* The first rule that takes every destination and port. Wherever an association sends to, it is served on that one's
  * terms: its mapping and filtering must not depend on the destination (RFC 4787). */
 uint32_t rules_find_everywhere(const struct subject *subject);

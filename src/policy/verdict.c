@@ -2,12 +2,9 @@
 
 #include <stdio.h>
 
-/* Relay ports are no destination for anybody: what came back from there would be taken for the client's. Nor are
- * listeners: who came by way of them would be this host itself. */
-static bool is_loop(const struct policy *policy, const struct subject *subject, const union netaddr *canonical)
+/* Of an address of this host's. */
+static bool is_listener(const struct policy *policy, const union netaddr *canonical)
 {
-    if (subject->command == CONFIG_COMMAND_UDP)
-        return own_port_is(OWN_PORT_RELAY, canonical);
     for (size_t i = 0; i < policy->config->listen_count; i++) {
         const union netaddr *listener = &policy->config->listen[i].address;
         if (netaddr_port(listener) == netaddr_port(canonical) &&
@@ -15,6 +12,15 @@ static bool is_loop(const struct policy *policy, const struct subject *subject, 
             return true;
     }
     return false;
+}
+
+/* Relay ports are no destination for anybody: what came back from there would be taken for the client's. Nor are
+ * listeners: who came by way of them would be this host itself. */
+static bool is_loop(const struct policy *policy, const struct subject *subject, const union netaddr *canonical)
+{
+    if (subject->command == CONFIG_COMMAND_UDP)
+        return own_port_is(OWN_PORT_RELAY, canonical);
+    return is_listener(policy, canonical);
 }
 
 /* An external port of ours, at an address where it is bound (hairpin). */
@@ -39,6 +45,13 @@ static const union netaddr *advertised(const struct policy *policy, const union 
 bool policy_is_own(const struct policy *policy, const union netaddr *canonical)
 {
     return own_hosts_contain(&policy->own, canonical) || netaddr_equal_host(advertised(policy, canonical), canonical);
+}
+
+bool policy_is_listener(const struct policy *policy, const union netaddr *to)
+{
+    const union netaddr canonical = netaddr_canonical(to);
+    return (policy_is_own(policy, &canonical) || reach_place_of(&canonical) == REACH_LOOPBACK) &&
+           is_listener(policy, &canonical);
 }
 
 static enum verdict_code judge(const struct policy *policy, const struct subject *subject, const char *name,

@@ -38,6 +38,9 @@ struct policy {
 /* Whether an address is this host's, or what the world takes for it; not the loopback's. */
 bool policy_is_own(const struct policy *policy, const union netaddr *canonical);
 
+/* Whether a connection to it arrives at this proxy's own listeners. */
+bool policy_is_listener(const struct policy *policy, const union netaddr *to);
+
 /* `to` is the address to be used, with its port; `name` what was asked for, NULL when that was the address. */
 struct verdict verdict_find(const struct policy *policy, const struct subject *subject, const char *name,
                             const union netaddr *to);

@@ -141,6 +141,8 @@ static enum socks5_reply open_port(struct bind *bind, const char *user)
     if (!may_listen(bind, &rule))
         return SOCKS5_REPLY_NOT_ALLOWED;
     const struct terms terms = env_terms(bind->env, user, rule, &bind->subject->client);
+    if (terms.upstream)
+        return SOCKS5_REPLY_COMMAND_NOT_SUPPORTED; /* what is to leave elsewhere does not leave here */
     return listen_for(bind, &terms);
 }
 

@@ -52,11 +52,13 @@ bool permit(struct env *env, const struct subject *subject, const char *name, co
     return false;
 }
 
-bool permit_name(struct env *env, const struct subject *subject, const char *name, uint16_t port, uint32_t count)
+/* `rule` is the one that denies it, or RULES_NO_MATCH. */
+static bool pass_name(struct env *env, const struct subject *subject, const char *name, uint16_t port, uint32_t count,
+                      uint32_t rule)
 {
-    const struct verdict verdict = {.code = VERDICT_RULE, .rule = rules_deny_name(subject, name, port)};
+    const struct verdict verdict = {.code = VERDICT_RULE, .rule = rule};
     uint32_t held_back;
-    if (verdict.rule == RULES_NO_MATCH)
+    if (rule == RULES_NO_MATCH)
         return true;
     count_refusal(&env->metrics, verdict.code, count);
     if (log_is_due(env, &held_back)) {
@@ -66,4 +68,16 @@ bool permit_name(struct env *env, const struct subject *subject, const char *nam
         log_refusal(subject, asked, verdict_explain(&verdict, &none, why), held_back);
     }
     return false;
+}
+
+bool permit_name(struct env *env, const struct subject *subject, const char *name, uint16_t port, uint32_t count)
+{
+    return pass_name(env, subject, name, port, count, rules_deny_name(subject, name, port));
+}
+
+bool permit_unresolved(struct env *env, const struct subject *subject, const char *name, uint16_t port, uint32_t count)
+{
+    uint32_t rule = rules_find_name(subject, name, port);
+    bool denies = rule != RULES_NO_MATCH && env->config->rules[rule].action == CONFIG_ACTION_DENY;
+    return pass_name(env, subject, name, port, count, denies ? rule : RULES_NO_MATCH);
 }

@@ -20,4 +20,7 @@ bool permit(struct env *env, const struct subject *subject, const char *name, co
 /* Before a name is resolved. true is not the last word: permit() is. */
 bool permit_name(struct env *env, const struct subject *subject, const char *name, uint16_t port, uint32_t count);
 
+/* The same for a name that leaves as it is, to be resolved by an upstream: here this is the last word. */
+bool permit_unresolved(struct env *env, const struct subject *subject, const char *name, uint16_t port, uint32_t count);
+
 #endif

@@ -67,6 +67,8 @@ static void say_stream(struct text *text, const struct stream *stream, enum sock
     union netaddr remote = stream_remote(stream);
     say(text, " command=%s", stream_command(stream) == CONFIG_COMMAND_BIND ? "bind" : "connect");
     say_chosen(text, "destination", stream_destination(stream));
+    if (stream_upstream(stream))
+        say_chosen(text, "upstream", stream_upstream(stream));
     say(text, " via=%s reply=%d up_bytes=%" PRIu64 " down_bytes=%" PRIu64, netaddr_format(&remote, via), reply,
         stream_up_bytes(stream), stream_down_bytes(stream));
 }
@@ -86,9 +88,22 @@ const char *record_refusal(const struct stream *stream, enum socks5_reply code)
         [SOCKS5_REPLY_NOT_ALLOWED] = "peer refused by policy",
         [SOCKS5_REPLY_NETWORK_UNREACHABLE] = "no address of this host leads there",
         [SOCKS5_REPLY_HOST_UNREACHABLE] = "no address of this host leads there",
+        [SOCKS5_REPLY_COMMAND_NOT_SUPPORTED] = "upstreams are not asked for BIND",
         [SOCKS5_REPLY_TTL_EXPIRED] = "nobody connected in time (bind.timeout)",
         [SOCKS5_REPLY_ADDRESS_TYPE_NOT_SUPPORTED] = "BIND takes the peer's address, not a name",
     };
+    static const char *const upstream_texts[] = {
+        [SOCKS5_REPLY_GENERAL_FAILURE] = "the upstream could not be asked, or has failed",
+        [SOCKS5_REPLY_NOT_ALLOWED] = "the upstream does not allow the destination",
+        [SOCKS5_REPLY_NETWORK_UNREACHABLE] = "the upstream says: network unreachable",
+        [SOCKS5_REPLY_HOST_UNREACHABLE] = "the upstream says: host unreachable",
+        [SOCKS5_REPLY_CONNECTION_REFUSED] = "the upstream says: connection refused",
+        [SOCKS5_REPLY_TTL_EXPIRED] = "the upstream says: no answer in time",
+        [SOCKS5_REPLY_COMMAND_NOT_SUPPORTED] = "the upstream does not serve this command",
+        [SOCKS5_REPLY_ADDRESS_TYPE_NOT_SUPPORTED] = "the upstream does not take this kind of address",
+    };
+    if (stream_upstream(stream))
+        return upstream_texts[code];
     return stream_command(stream) == CONFIG_COMMAND_BIND ? bind_texts[code] : connect_texts[code];
 }
 

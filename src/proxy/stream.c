@@ -1,85 +1,44 @@
 #include "proxy/stream.h"
 
 #include <event2/event.h>
-#include <event2/event_struct.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "net/dial.h"
-#include "net/pump.h"
 #include "net/resolver.h"
 #include "net/sock.h"
 #include "policy/rates.h"
-#include "proxy/address.h"
 #include "proxy/bind.h"
 #include "proxy/egress.h"
-#include "proxy/env.h"
 #include "proxy/lookup.h"
 #include "proxy/permit.h"
-
-/* A stream that ends sooner is not worth the system calls that watch over its outgoing side. */
-#define SHORT_LIFE_MS 10000
-
-struct direction {
-    struct stream *stream;
-    struct pump pump;
-    struct event event;
-    uint64_t stuck_since_ms; /* while it waits to write */
-};
-
-struct lookup {
-    struct stream *stream;
-    int family;
-    struct resolver_query *query; /* NULL: not under way */
-};
-
-/* Needed only until the destination is reached. */
-struct reaching {
-    struct dial *dial; /* of CONNECT */
-    struct bind *bind; /* of BIND, once its port is open */
-    struct lookup lookups[FAMILY_COUNT];
-    struct subject subject;
-    const char *user;         /* the session's; NULL: no login */
-    char name[NAME_TEXT_MAX]; /* "": an address was asked for */
-    uint16_t port;
-    union netaddr address;   /* what was asked for, unless it was a name */
-    uint32_t found, refused; /* addresses of the name; those that policy denies */
-    bool timed_out;          /* a lookup got no answer in time */
-    bool reviewed;           /* other rules hold now than when it began */
-    struct event settle;     /* tells the outcome from the loop, when there is nothing to wait for */
-    enum socks5_reply verdict;
-};
-
-struct stream {
-    struct env *env;
-    struct stream_hooks hooks;
-    enum config_command command;
-    union netaddr client, remote;
-    struct reaching *reaching;
-    int remote_fd;
-    struct rates *rates; /* NULL: no limit */
-    bool keeps_alive;    /* TCP keepalive is on, on the outgoing side */
-    bool by_name;        /* `destination` is a name and its port, not an address */
-    uint64_t relaying_since_ms;
-    struct direction up, down;
-    char destination[];
-};
+#include "proxy/stream_impl.h"
+#include "proxy/upstream.h"
 
 /* ---- reaching the destination ---- */
+
+static void stop_dialing(struct reaching *reaching)
+{
+    for (int i = 0; i < FAMILY_COUNT; i++) {
+        if (reaching->lookups[i].query)
+            resolver_cancel(reaching->lookups[i].query);
+        reaching->lookups[i].query = NULL;
+    }
+    if (reaching->dial)
+        dial_cancel(reaching->dial);
+    reaching->dial = NULL;
+}
 
 static void stop_reaching(struct stream *stream)
 {
     struct reaching *reaching = stream->reaching;
     if (!reaching)
         return;
-    for (int i = 0; i < FAMILY_COUNT; i++)
-        if (reaching->lookups[i].query)
-            resolver_cancel(reaching->lookups[i].query);
-    if (reaching->dial)
-        dial_cancel(reaching->dial);
+    stop_dialing(reaching);
     bind_free(reaching->bind);
+    upstream_cancel(reaching->upstream);
     event_del(&reaching->settle);
     subject_deinit(&reaching->subject);
     free(reaching);
@@ -142,10 +101,73 @@ static void on_dialed(void *arg, int fd, int error, const union netaddr *to)
     stream->hooks.reached(stream->hooks.arg, verdict);
 }
 
+/* ---- by an upstream ---- */
+
+static bool may_go_on_relaying(const struct stream *stream, const struct subject *subject);
+
+static void on_upstream_answer(void *arg, const struct upstream_answer *answer)
+{
+    struct stream *stream = arg;
+    struct reaching *reaching = stream->reaching;
+    enum socks5_reply code = answer->code;
+    reaching->upstream = NULL;
+    stream->remote_fd = answer->fd;
+    stream->via->bound = answer->bound;
+    if (answer->fd >= 0 && reaching->reviewed && !may_go_on_relaying(stream, &reaching->subject))
+        code = SOCKS5_REPLY_NOT_ALLOWED;
+    stop_reaching(stream);
+    stream->hooks.reached(stream->hooks.arg, code);
+}
+
+/* In place of all dialing. `to` is NULL when the upstream is to resolve the name. */
+static void ask_upstream(struct stream *stream, const struct terms *terms, const union netaddr *to)
+{
+    struct reaching *reaching = stream->reaching;
+    const struct socks5_addr by_name = {
+        .atyp = SOCKS5_ATYP_NAME,
+        .host_len = (uint8_t)strlen(reaching->name),
+        .port = reaching->port,
+        .host = (const uint8_t *)reaching->name,
+    };
+    const struct socks5_addr destination = to ? address_to_wire(to) : by_name;
+    size_t len = strlen(terms->upstream->name) + 1;
+    stop_dialing(reaching);
+    stream->via = calloc(1, sizeof(*stream->via) + len);
+    if (stream->via && rates_new(&stream->rates, terms, reaching->user))
+        reaching->upstream = upstream_ask(stream->env, &stream->client, reaching->user, terms, SOCKS5_COMMAND_CONNECT,
+                                          &destination, on_upstream_answer, stream);
+    if (!reaching->upstream) {
+        settle_soon(stream, SOCKS5_REPLY_GENERAL_FAILURE);
+        return;
+    }
+    memcpy(stream->via->upstream, terms->upstream->name, len);
+    if (to)
+        stream->remote = *to;
+}
+
+/* A name that is to leave by an upstream leaves as it is. false: it is to be resolved here. */
+static bool ask_by_name(struct stream *stream)
+{
+    const struct reaching *reaching = stream->reaching;
+    const uint32_t rule = rules_find_name(&reaching->subject, reaching->name, reaching->port);
+    if (rule != RULES_NO_MATCH && stream->env->config->rules[rule].action == CONFIG_ACTION_DENY)
+        return false; /* unless an address of it is allowed before */
+    const struct terms terms = env_terms(stream->env, reaching->user, rule, &stream->client);
+    if (terms.upstream)
+        ask_upstream(stream, &terms, NULL);
+    return terms.upstream != NULL;
+}
+
+/* ---- by its addresses ---- */
+
 static void dial_by_rule(struct stream *stream, const union netaddr *to, uint32_t rule)
 {
     struct reaching *reaching = stream->reaching;
     const struct terms terms = env_terms(stream->env, reaching->user, rule, &stream->client);
+    if (terms.upstream) {
+        ask_upstream(stream, &terms, to);
+        return;
+    }
     const bool v4 = to->sa.sa_family == AF_INET;
     const struct sock_way way = {.from = v4 ? terms.address_v4 : terms.address_v6, .egress = egress_of(&terms)};
     dial_add(reaching->dial, to->sa.sa_family, to, 1, &way);
@@ -166,7 +188,7 @@ static void on_came(void *arg, int fd, const union netaddr *peer, enum socks5_re
 static void dial_allowed(struct stream *stream, int family, const union netaddr *addresses, size_t count)
 {
     struct reaching *reaching = stream->reaching;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && reaching->dial; i++) {
         union netaddr to = addresses[i];
         uint32_t rule;
         netaddr_unmap(&to);
@@ -189,7 +211,7 @@ static void on_answer(void *arg, enum resolver_status status, const union netadd
         dial_allowed(stream, lookup->family, addresses, count);
     else if (status != RESOLVER_NOT_FOUND)
         reaching->timed_out |= status == RESOLVER_TIMED_OUT;
-    if (reaching->lookups[FAMILY_V4].query || reaching->lookups[FAMILY_V6].query)
+    if (!reaching->dial || reaching->lookups[FAMILY_V4].query || reaching->lookups[FAMILY_V6].query)
         return;
     if (reaching->found == 0)
         metrics_add(&stream->env->metrics.lookups_failed_total, 1);
@@ -237,13 +259,14 @@ static void reach(struct stream *stream, enum address_kind kind, const union net
     } else if (kind == ADDRESS_NAME) {
         if (!permit_name(stream->env, &reaching->subject, reaching->name, reaching->port, 1))
             settle_soon(stream, SOCKS5_REPLY_NOT_ALLOWED);
-        else if (!look_up(stream, reaching->name))
+        else if (!ask_by_name(stream) && !look_up(stream, reaching->name))
             settle_soon(stream, SOCKS5_REPLY_GENERAL_FAILURE);
     } else if (!permit(stream->env, &reaching->subject, NULL, addr, 1, &rule)) {
         settle_soon(stream, SOCKS5_REPLY_NOT_ALLOWED);
     } else {
         dial_by_rule(stream, addr, rule);
-        dial_all_added(reaching->dial);
+        if (reaching->dial)
+            dial_all_added(reaching->dial);
     }
 }
 
@@ -305,6 +328,8 @@ static bool may_go_on_reaching(struct stream *stream)
     reaching->reviewed = true;
     if (reaching->bind)
         return bind_review(reaching->bind);
+    if (reaching->upstream)
+        return may_go_on_relaying(stream, &reaching->subject);
     if (stream->by_name)
         return permit_name(stream->env, &reaching->subject, reaching->name, reaching->port, 1);
     return reaching->address.sa.sa_family == AF_UNSPEC ||
@@ -316,6 +341,8 @@ static bool may_go_on_relaying(const struct stream *stream, const struct subject
     char name[NAME_TEXT_MAX + 8];
     const char *port = strrchr(stream->destination, ':');
     snprintf(name, sizeof(name), "%.*s", (int)(port - stream->destination), stream->destination);
+    if (stream->remote.sa.sa_family == AF_UNSPEC)
+        return permit_unresolved(stream->env, subject, name, (uint16_t)strtoul(port + 1, NULL, 10), 1);
     return permit(stream->env, subject, stream->by_name ? name : NULL, &stream->remote, 1, NULL);
 }
 
@@ -334,145 +361,12 @@ bool stream_review(struct stream *stream, const char *user)
     return may;
 }
 
-/* ---- relaying ---- */
-
-static void on_ready(evutil_socket_t fd, short what, void *arg);
-
-static void wait_for(struct direction *direction, int fd, short what)
-{
-    if (event_initialized(&direction->event)) {
-        if (event_get_fd(&direction->event) == fd && event_get_events(&direction->event) == (what | EV_PERSIST))
-            return;
-        event_del(&direction->event);
-    }
-    event_assign(&direction->event, direction->stream->env->base, fd, (short)(what | EV_PERSIST), on_ready, direction);
-    event_add(&direction->event, NULL);
-}
-
-/* Neither end is watched meanwhile: what is there to read would wake it for nothing. */
-static void rest(struct direction *direction, uint32_t ms)
-{
-    const struct timeval pause = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
-    event_del(&direction->event);
-    event_assign(&direction->event, direction->stream->env->base, -1, 0, on_ready, direction);
-    event_add(&direction->event, &pause);
-}
-
-static const char *broken_text(const struct stream *stream, const struct direction *direction)
-{
-    return direction == &stream->up ? "broken on the way from the client" : "broken on the way from the destination";
-}
-
-/* Moves what may be moved. Returns how long to rest, 0: not at all. */
-static uint32_t take_turn(struct direction *direction)
-{
-    struct stream *stream = direction->stream;
-    struct pump *pump = &direction->pump;
-    if (!stream->rates) {
-        pump_run(pump, stream->env->pumps, PUMP_NO_LIMIT);
-        return 0;
-    }
-    enum rates_way way = direction == &stream->up ? RATES_UP : RATES_DOWN;
-    uint64_t now = env_now(stream->env), before = pump->taken;
-    uint64_t limit = rates_allow(stream->rates, way, now);
-    pump_run(pump, stream->env->pumps, limit);
-    rates_charge(stream->rates, way, pump->taken - before, now);
-    return pump->state == PUMP_GOES_ON && pump->taken - before == limit ? rates_rest(stream->rates, way, now) : 0;
-}
-
-static void on_ready(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd, (void)what;
-    struct direction *direction = arg;
-    struct stream *stream = direction->stream;
-    struct direction *other = direction == &stream->up ? &stream->down : &stream->up;
-    struct metrics *metrics = &stream->env->metrics;
-    uint64_t before = direction->pump.bytes;
-    uint32_t rest_ms = take_turn(direction);
-    metrics_add(direction == &stream->up ? &metrics->stream_up_bytes_total : &metrics->stream_down_bytes_total,
-                direction->pump.bytes - before);
-    switch (direction->pump.state) {
-    case PUMP_WAITS_TO_READ:
-    case PUMP_GOES_ON:
-        if (rest_ms)
-            rest(direction, rest_ms);
-        else
-            wait_for(direction, direction->pump.from, EV_READ);
-        break;
-    case PUMP_WAITS_TO_WRITE:
-        direction->stuck_since_ms = env_now(stream->env);
-        wait_for(direction, direction->pump.to, EV_WRITE);
-        break;
-    case PUMP_DONE:
-        event_del(&direction->event);
-        if (other->pump.state == PUMP_DONE)
-            stream->hooks.ended(stream->hooks.arg,
-                                direction == &stream->up ? "destination closed first" : "client closed first", false);
-        break;
-    case PUMP_BROKEN:
-        stream->hooks.ended(stream->hooks.arg, broken_text(stream, direction), true);
-        break;
-    }
-}
-
-void stream_relay(struct stream *stream, int client_fd)
-{
-    stream->relaying_since_ms = env_now(stream->env);
-    stream->up.stream = stream->down.stream = stream;
-    pump_init(&stream->up.pump, client_fd, stream->remote_fd);
-    pump_init(&stream->down.pump, stream->remote_fd, client_fd);
-    wait_for(&stream->up, client_fd, EV_READ);
-    wait_for(&stream->down, stream->remote_fd, EV_READ);
-}
-
-bool stream_sweep(struct stream *stream, uint64_t now_ms)
-{
-    const struct pump *up = &stream->up.pump, *down = &stream->down.pump;
-    if (!stream->keeps_alive && now_ms - stream->relaying_since_ms >= SHORT_LIFE_MS) {
-        sock_keepalive(stream->remote_fd);
-        stream->keeps_alive = true;
-    }
-    return (up->state == PUMP_DONE && sock_is_lost(up->from)) || (down->state == PUMP_DONE && sock_is_lost(down->from));
-}
-
-uint64_t stream_stuck_since(const struct stream *stream)
-{
-    uint64_t since = UINT64_MAX;
-    const struct direction *both[] = {&stream->up, &stream->down};
-    for (int i = 0; i < 2; i++)
-        if (both[i]->pump.state == PUMP_WAITS_TO_WRITE && both[i]->stuck_since_ms < since)
-            since = both[i]->stuck_since_ms;
-    return since;
-}
-
-size_t stream_memory(const struct stream *stream)
-{
-    size_t held = sizeof(*stream);
-    if (stream->up.stream)
-        held += pump_held(&stream->up.pump) + pump_held(&stream->down.pump) + sock_memory(stream->up.pump.from);
-    return held + (stream->remote_fd >= 0 ? sock_memory(stream->remote_fd) : 0);
-}
-
-void stream_give_up(struct stream *stream, const char *why)
-{
-    stream->hooks.ended(stream->hooks.arg, why, true);
-}
-
-static void stop(struct direction *direction)
-{
-    if (!direction->stream)
-        return;
-    event_del(&direction->event);
-    pump_deinit(&direction->pump, direction->stream->env->pumps);
-}
-
 void stream_free(struct stream *stream)
 {
     if (!stream)
         return;
     stop_reaching(stream);
-    stop(&stream->up);
-    stop(&stream->down);
+    stream_stop_relay(stream);
     if (stream->remote_fd >= 0) {
         bool complete = stream->up.pump.state == PUMP_DONE && stream->down.pump.state == PUMP_DONE;
         if (complete)
@@ -481,6 +375,7 @@ void stream_free(struct stream *stream)
             sock_abort(stream->remote_fd);
     }
     rates_free(stream->rates);
+    free(stream->via);
     free(stream);
 }
 
@@ -496,7 +391,14 @@ const char *stream_destination(const struct stream *stream)
 
 union netaddr stream_local(const struct stream *stream)
 {
+    if (stream->via)
+        return stream->via->bound;
     return stream->remote_fd >= 0 ? sock_local(stream->remote_fd) : (union netaddr){0};
+}
+
+const char *stream_upstream(const struct stream *stream)
+{
+    return stream->via ? stream->via->upstream : NULL;
 }
 
 union netaddr stream_remote(const struct stream *stream)

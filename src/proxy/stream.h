@@ -54,8 +54,10 @@ void stream_give_up(struct stream *stream, const char *why);
 
 enum config_command stream_command(const struct stream *stream);
 const char *stream_destination(const struct stream *stream); /* as asked for, "name:port" */
-union netaddr stream_local(const struct stream *stream);     /* our end of the other connection, once reached */
-union netaddr stream_remote(const struct stream *stream);    /* the address that was reached, or has come */
+const char *stream_upstream(const struct stream *stream);    /* that it leaves by, or NULL */
+union netaddr stream_local(const struct stream *stream);     /* our end of the other connection, or the upstream's */
+union netaddr stream_remote(const struct stream *stream);    /* what was reached, or has come; AF_UNSPEC: an upstream
+                                                                has resolved the name */
 uint64_t stream_up_bytes(const struct stream *stream);
 uint64_t stream_down_bytes(const struct stream *stream);
 
