@@ -1,0 +1,213 @@
+"""Requests that leave by another SOCKS5 server: a second conesocks, and Debian's danted, both on inet2."""
+import json
+import subprocess
+
+import pytest
+import servers
+import socks5
+from conftest import ALICE, LISTEN, USERS
+from daemon import PROGRAM, Conesocks, wait_until
+from netns import (CLIENT_V4, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_OTHER_V4, INET2_V4, PROXY_V4, PROXY_WAN_V4)
+
+FAR = {"name": "far", "address": INET2_V4, "port": 1080}
+BY_FAR = {"upstreams": [FAR], "outbound": {"upstream": "far"}}
+WITH_LOGIN = {"upstreams": [FAR | {"user": ALICE[0], "password": ALICE[1]}], "outbound": {"upstream": "far"}}
+DANTED = """
+logoutput: {log}
+internal: {address} port = 1080
+external: {address}
+clientmethod: none
+socksmethod: none
+user.privileged: root
+user.unprivileged: root
+client pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 }}
+socks pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 command: connect udpassociate }}
+socks pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 command: udpreply }}
+"""
+
+
+@pytest.fixture
+def far(net, tmp_path):
+    """far(config) runs a second conesocks, on inet2."""
+    folder = tmp_path / "far"
+    folder.mkdir()
+    running = []
+
+    def run(config=()):
+        config = {"listen": [{"address": INET2_V4, "auth": "none", "open": True}], "workers": 1, **dict(config)}
+        running.append(Conesocks(net.inet2, folder, config))
+        return running[-1]
+
+    yield run
+    net.close_sockets()
+    for proxy in running:
+        proxy.kill()
+        print(f"--- far {proxy.log_path.name}", *proxy.log.splitlines()[-30:], sep="\n")
+
+
+@pytest.fixture
+def danted(net, tmp_path):
+    config = tmp_path / "danted.conf"
+    config.write_text(DANTED.format(address=INET2_V4, log=tmp_path / "danted.out"), encoding="ascii")
+    with open(tmp_path / "danted.log", "w", encoding="ascii") as log:
+        process = net.inet2.start("danted", "-f", str(config), stdout=log, stderr=log)
+    listening = f"{INET2_V4}:1080 "
+    wait_until(lambda: listening in net.inet2.run("ss", "--tcp", "--listening", "--numeric").stdout, "danted")
+    yield process
+    process.terminate()
+    process.wait(10)
+    print("--- danted", (tmp_path / "danted.log").read_text(), sep="\n")
+
+
+def seen_by(net, lan, target, **options):
+    """Where a destination sees a CONNECT come from; bytes go both ways, and an end goes through."""
+    listener = net.inet1.listen(target)
+    sock, reply = socks5.connect(net.client, lan, listener.getsockname()[:2], CLIENT_V4, **options)
+    assert reply.code == 0
+    remote, source = listener.accept()
+    remote.settimeout(10)
+    sock.sendall(b"ping")
+    sock.shutdown(1)
+    assert socks5.recv_all(remote) == b"ping"
+    remote.sendall(b"pong")
+    remote.close()
+    assert socks5.recv_all(sock) == b"pong"
+    assert reply.address == source[:2]
+    return source[0]
+
+
+def code_of(net, lan, destination=(INET1_V4, 80), **options):
+    return socks5.connect(net.client, lan, destination, CLIENT_V4, timeout=20, **options)[1].code
+
+
+# ---- CONNECT ----
+
+def test_connect_by_a_second_conesocks(net, start, far, lan):
+    far({"listen": [{"address": INET2_V4}], "users": USERS})
+    proxy = start(WITH_LOGIN)
+    assert seen_by(net, lan, INET1_V4) == INET2_V4
+    row = proxy.session(command="connect")
+    assert (row["upstream"], row["destination"].split(":")[0], row["reply"]) == ("far", INET1_V4, "0")
+
+
+def test_connect_by_danted(net, start, danted, lan):
+    start(BY_FAR)
+    assert seen_by(net, lan, INET1_V4) == INET2_V4
+    assert code_of(net, lan, (INET1_V4, 9)) in (1, 4, 5)
+
+
+def test_names_are_resolved_by_the_upstream(net, start, far, lan):
+    """There the name leads somewhere; here it is not even asked for. A name that no rule sends away stays."""
+    with servers.Dns(net.inet2, INET2_V4, {"there.test": [INET1_V4]}) as there:
+        far({"dns": {"servers": [there.address]}})
+        proxy = start(BY_FAR | {"dns": {"servers": [INET2_OTHER_V4], "timeout": "1s"}})
+        listener = net.inet1.listen(INET1_V4)
+        _, reply = socks5.connect(net.client, lan, ("there.test", listener.getsockname()[1]), CLIENT_V4)
+        assert reply.code == 0
+        assert listener.accept()[1][0] == INET2_V4
+        assert proxy.counters().get("lookups_total", 0) == 0
+        assert code_of(net, lan, ("nobody.test", 80)) == 4
+
+
+def test_part_of_the_traffic_by_rule(net, start, far, lan):
+    """By address, by a name's own rule, by what a name led to; "none" is stronger than the default."""
+    def rule(**more):
+        return {"action": "allow", "command": ["connect"], **more}
+
+    with servers.Dns(net.inet2, INET2_V4, {"far.test": [INET1_V4], "near.test": [INET1_V4], "other.test": [INET1_OTHER_V4]}) as dns:
+        far({"dns": {"servers": [dns.address]}})
+        start({"upstreams": [FAR], "dns": {"servers": [dns.address]},
+               "rules": [rule(to=["far.test"], upstream="far"), rule(to=["near.test"]),
+                         rule(to=[INET1_OTHER_V4], upstream="far"), rule(to=[INET1_V4], upstream="none")]})
+        one, other = net.inet1.listen(INET1_V4, 8080), net.inet1.listen(INET1_OTHER_V4, 8080)
+        for name, listener, source in (("far.test", one, INET2_V4), ("near.test", one, PROXY_WAN_V4),
+                                       ("other.test", other, INET2_V4), (INET1_V4, one, PROXY_WAN_V4),
+                                       (INET1_OTHER_V4, other, INET2_V4)):
+            _, reply = socks5.connect(net.client, lan, (name, 8080), CLIENT_V4)
+            assert reply.code == 0
+            assert listener.accept()[1][0] == source, name
+
+
+def test_what_is_denied_does_not_leave(net, start, far, lan):
+    """Rules about names see them; reach sees addresses as ever."""
+    far()
+    proxy = start(BY_FAR | {"rules": [{"action": "deny", "to": [".bad.test"]}]})
+    assert code_of(net, lan, ("www.bad.test", 80)) == 2
+    assert code_of(net, lan, ("127.0.0.1", 80)) == 2
+    assert proxy.counters().get("upstream_requests_total", 0) == 0
+
+
+def test_the_upstreams_answers_are_passed_on(net, start, far, lan):
+    far({"rules": [{"action": "deny", "ports": [81]}], "bind": {"enabled": False}})
+    start(BY_FAR)
+    assert code_of(net, lan, (INET1_V4, 9)) == 5
+    assert code_of(net, lan, (INET1_V4, 81)) == 2
+    assert code_of(net, lan, ("127.0.0.1", 80), atyp=socks5.NAME) == 2
+
+
+def test_a_dead_upstream(net, serve, lan):
+    """Nobody listens; nobody is there; somebody is there and says nothing."""
+    proxy = serve(BY_FAR | {"timeouts": {"connect": "1s"}})
+    assert code_of(net, lan) == 1
+    proxy.wait_log(r"warning: upstream: upstream=far .*Connection refused")
+    silent = net.inet2.listen(INET2_V4, 1080)
+    assert code_of(net, lan) == 1
+    proxy.wait_log(r"warning: upstream: upstream=far .*does not answer in time")
+    silent.close()
+    assert proxy.reload({"listen": LISTEN, "timeouts": {"connect": "1s"}, **BY_FAR, "upstreams": [FAR | {"address": "10.88.0.99"}]})
+    assert code_of(net, lan) == 1
+    assert proxy.counters()["upstream_failed_total"] == 3
+
+
+def test_row50_a_wrong_password(net, start, far, lan):
+    far({"listen": [{"address": INET2_V4}], "users": USERS})
+    proxy = start({**WITH_LOGIN, "upstreams": [FAR | {"user": "alice", "password": "looking-glass"}], "log": {"level": "debug"}})
+    assert code_of(net, lan) == 1
+    proxy.wait_log(r"upstream=far address=10.88.0.21:1080: it does not accept the upstream's user and password")
+    assert "looking-glass" not in proxy.log
+    shown = subprocess.run([PROGRAM, "--dump", "-c", str(proxy.config_path)], capture_output=True, text=True, check=True)
+    assert "looking-glass" not in shown.stdout + shown.stderr and "user: alice" in shown.stdout
+
+
+def test_row24_no_loop_by_an_upstream(net, start, lan):
+    """Its name or address is one of our own, which only this host can know: refused before anything is sent."""
+    with servers.Dns(net.inet2, INET2_V4, {"self.test": [PROXY_V4]}) as dns:
+        proxy = start({"upstreams": [FAR | {"address": "self.test"}], "outbound": {"upstream": "far"},
+                       "dns": {"servers": [dns.address]}})
+        assert code_of(net, lan) == 1
+        proxy.wait_log("this proxy itself, which would be a loop")
+        assert proxy.counters()["sessions_total"] == 1
+
+
+def test_row24_a_loop_by_another_host_ends(net, start, far, lan):
+    """Each sends it to the other. The limit that the manual names bounds it, and all of it is over then."""
+    far({"upstreams": [{"name": "back", "address": PROXY_WAN_V4}], "outbound": {"upstream": "back"}})
+    proxy = start({"listen": [*LISTEN, {"address": PROXY_WAN_V4, "auth": "none", "open": True}], **BY_FAR,
+                   "limits": {"sessions_per_client": 20}})
+    assert code_of(net, lan) == 1
+    wait_until(proxy.is_idle, "the end of all turns")
+    assert proxy.counters()["sessions_total"] <= 22
+
+
+def test_a_reload_is_for_new_requests(net, serve, far, lan):
+    far()
+    proxy = serve(BY_FAR)
+    listener = net.inet1.listen(INET1_V4)
+    sock, reply = socks5.connect(net.client, lan, listener.getsockname()[:2], CLIENT_V4)
+    assert reply.code == 0
+    remote, source = listener.accept()
+    assert source[0] == INET2_V4
+    assert proxy.reload({"listen": LISTEN, "workers": 2})
+    sock.sendall(b"still here")
+    assert socks5.recv_exact(remote, 10) == b"still here"
+    assert seen_by(net, lan, INET1_V4) == PROXY_WAN_V4
+    assert proxy.reload({"listen": LISTEN, "workers": 2, "rules": [{"action": "deny", "to": [INET1_V4]}]})
+    assert socks5.recv_all(sock) == b""
+
+
+def test_curl_by_name_through_both(net, start, far, lan):
+    with servers.Web(net.inet1, INET1_V4), servers.Dns(net.inet2, INET2_V4, {"www.test": [INET1_V4]}) as dns:
+        far({"dns": {"servers": [dns.address]}})
+        start(BY_FAR)
+        result = net.client.run("curl", "--silent", "--proxy", f"socks5h://{PROXY_V4}:1080", "http://www.test/100000", text=False)
+        assert result.stdout == servers.pattern(100000)
