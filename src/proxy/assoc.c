@@ -9,6 +9,7 @@
 #include "proxy/address.h"
 #include "proxy/assoc_frames.h"
 #include "proxy/assoc_impl.h"
+#include "proxy/assoc_outlet.h"
 #include "proxy/egress.h"
 #include "proxy/filter.h"
 #include "proxy/names.h"
@@ -109,7 +110,8 @@ int assoc_open_external(struct assoc *assoc, int family)
     external->assoc = assoc;
     external->socket = adopt(assoc->env, fd, family);
     external->socket.tos = assoc->egress ? (uint8_t)(assoc->egress->dscp << 2) : 0;
-    event_assign(&external->readable, assoc->env->base, fd, EV_READ | EV_PERSIST, assoc_on_external, external);
+    event_assign(&external->readable, assoc->env->base, fd, EV_READ | EV_PERSIST,
+                 assoc->outlet ? outlet_on_relay : assoc_on_external, external);
     event_add(&external->readable, NULL);
     assoc->external[slot] = external;
     assoc->flow.external[slot] = local;
@@ -134,6 +136,10 @@ static int take_terms(struct assoc *assoc, const char *user)
     }
     if (!rates_new(&assoc->rates, &terms, user))
         return -ENOMEM;
+    if (terms.upstream) {
+        assoc->outlet = outlet_new(assoc, &terms);
+        return assoc->outlet ? 0 : -ENOMEM;
+    }
     if (terms.filtering <= CONFIG_FILTERING_ENDPOINT_INDEPENDENT)
         return 0;
     assoc->filter = filter_new(terms.filtering);
@@ -162,7 +168,7 @@ static int begin(struct assoc **out, struct env *env, const union netaddr *peer,
         error = -EACCES;
     if (!error)
         error = take_terms(assoc, user);
-    if (!error)
+    if (!error && !assoc->outlet)
         error = assoc_open_external(assoc, local->sa.sa_family);
     if (error)
         assoc_free(assoc);
@@ -218,7 +224,7 @@ static int finish(struct assoc **out, struct assoc *assoc, int error)
         assoc_free(assoc);
         return error;
     }
-    metrics_add(&assoc->env->metrics.associations_total, 1);
+    metrics_add(&assoc->env->metrics.associations_total, !assoc->outlet); /* which is not granted yet */
     *out = assoc;
     return 0;
 }
@@ -265,6 +271,7 @@ void assoc_free(struct assoc *assoc)
         free(external);
     }
     frames_free(assoc->frames);
+    outlet_free(assoc->outlet);
     names_free(assoc->names);
     filter_free(assoc->filter);
     subject_deinit(&assoc->subject);
@@ -278,6 +285,18 @@ bool assoc_review(struct assoc *assoc, const char *user)
     subject_deinit(&assoc->subject);
     return subject_init(&assoc->subject, assoc->env->rules, &assoc->flow.client_host, user, CONFIG_COMMAND_UDP) &&
            !rules_deny_all(&assoc->subject);
+}
+
+bool assoc_awaits_upstream(struct assoc *assoc, const struct assoc_outlet_hooks *hooks)
+{
+    if (assoc->outlet)
+        outlet_set_hooks(assoc->outlet, hooks);
+    return assoc->outlet != NULL;
+}
+
+const char *assoc_upstream(const struct assoc *assoc)
+{
+    return assoc->outlet ? outlet_name(assoc->outlet) : NULL;
 }
 
 const struct assoc_flow *assoc_flow(const struct assoc *assoc)
@@ -310,6 +329,8 @@ void assoc_set_room(struct assoc *assoc, int bytes)
 size_t assoc_memory(const struct assoc *assoc)
 {
     size_t held = sizeof(*assoc) + (assoc->frames ? frames_memory(assoc->frames) : sock_memory(assoc->client.fd));
+    if (assoc->outlet)
+        held += outlet_memory(assoc->outlet);
     for (int slot = 0; slot < FAMILY_COUNT; slot++)
         if (assoc->external[slot])
             held += sock_memory(assoc->external[slot]->socket.fd);

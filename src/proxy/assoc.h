@@ -54,6 +54,18 @@ void assoc_free(struct assoc *assoc);
 
 bool assoc_is_over_tcp(const struct assoc *assoc);
 
+/* Of one that leaves by an upstream. */
+struct assoc_outlet_hooks {
+    void (*answered)(void *arg, enum socks5_reply code); /* it may be granted now, or not */
+    void (*ended)(void *arg, const char *why);           /* and now it is of no use any more */
+    void *arg;
+};
+/* Whether it leaves by an upstream: then it is not to be granted before that has answered, which the hooks tell, from
+ * the event loop. The association may be freed in them. */
+bool assoc_awaits_upstream(struct assoc *assoc, const struct assoc_outlet_hooks *hooks);
+/* The upstream's name, or NULL. */
+const char *assoc_upstream(const struct assoc *assoc);
+
 const struct assoc_flow *assoc_flow(const struct assoc *assoc);
 
 /* The env has another snapshot: from the next datagram on its rules hold. `user` is the one of assoc_new(). false: they

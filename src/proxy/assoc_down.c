@@ -4,7 +4,7 @@
 #include "proxy/assoc_impl.h"
 #include "proxy/filter.h"
 
-static void flush_down(struct assoc *assoc)
+void assoc_flush_down(struct assoc *assoc)
 {
     struct env *env = assoc->env;
     struct dgram_tally tally = {0};
@@ -46,7 +46,7 @@ static bool fits_over_tcp(struct assoc *assoc, struct dgram_run *run)
     return last_fits;
 }
 
-static void take_from_external(struct assoc *assoc, const struct dgram_run *run)
+void assoc_take_down(struct assoc *assoc, const struct dgram_run *run)
 {
     struct dgram_batch *batch = &assoc->env->to_client;
     if (assoc->flow.client.sa.sa_family == AF_UNSPEC) {
@@ -58,7 +58,7 @@ static void take_from_external(struct assoc *assoc, const struct dgram_run *run)
         return;
     }
     if (batch->count == DGRAM_BATCH_MAX)
-        flush_down(assoc);
+        assoc_flush_down(assoc);
     struct dgram_run *out = &batch->runs[batch->count];
     *out = *run;
     if (assoc_within_rates(assoc, RATES_DOWN, out) &&
@@ -74,9 +74,9 @@ void assoc_on_external(evutil_socket_t fd, short what, void *arg)
     struct env *env = assoc->env;
     size_t count = dgram_io_recv(env->dgrams, &external->socket, env->received, RECEIVE_MAX);
     for (size_t i = 0; i < count; i++)
-        take_from_external(assoc, &env->received[i]);
+        assoc_take_down(assoc, &env->received[i]);
     /* What was dropped is no traffic: strangers could keep an association that nobody uses. */
     if (env->to_client.count)
         assoc->flow.last_down_ms = env_now(env);
-    flush_down(assoc);
+    assoc_flush_down(assoc);
 }

@@ -28,6 +28,7 @@
 struct filter;
 struct frames;
 struct names;
+struct outlet;
 struct share;
 struct sock_egress;
 
@@ -51,6 +52,7 @@ struct assoc {
     uint64_t open_failed_ms[FAMILY_COUNT];
     struct names *names;        /* NULL until the first name */
     struct filter *filter;      /* NULL: endpoint-independent */
+    struct outlet *outlet;      /* NULL: straight to the destinations */
     struct rates *rates;        /* NULL: no limit */
     struct sock_egress *egress; /* of the external sockets; NULL: nothing is said */
     struct share *share;        /* of the port of all associations; NULL: it has one of its own */
@@ -67,7 +69,12 @@ void assoc_count_losses(struct assoc *assoc, const struct dgram_tally *tally);
 /* Cuts a run to what may pass now. false: nothing is left of it. */
 bool assoc_within_rates(struct assoc *assoc, enum rates_way way, struct dgram_run *run);
 
-/* ---- assoc_up.c ---- */
+/* ---- assoc_up.c, assoc_down.c ---- */
+
+/* Cuts those datagrams off a run that begin with the same SOCKS5 header as the `first`: `payloads` is what follows it.
+ * Returns how many they are; when the header is none they are counted as dropped, and payloads->count is 0. */
+uint16_t assoc_cut(struct assoc *assoc, const struct dgram_run *run, size_t first, struct socks5_udp_header *header,
+                   struct dgram_run *payloads);
 
 /* The client has been silent: it may come back from another port. */
 void assoc_let_client_go(struct assoc *assoc);
@@ -78,6 +85,11 @@ void assoc_take_up(struct assoc *assoc, const struct socks5_addr *destination, s
 void assoc_flush_up(struct assoc *assoc);
 /* A share_deliver. */
 void assoc_take_shared(void *assoc, const struct dgram_run *run);
+/* Counts what became of datagrams on their way up. */
+void assoc_count_up(struct assoc *assoc, const struct dgram_tally *tally);
+/* The same the other way: datagrams from their `peer`. */
+void assoc_take_down(struct assoc *assoc, const struct dgram_run *run);
+void assoc_flush_down(struct assoc *assoc);
 
 /* ---- the two ways: event callbacks of the sockets ---- */
 

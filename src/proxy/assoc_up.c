@@ -4,6 +4,7 @@
 #include "net/sock.h"
 #include "proxy/address.h"
 #include "proxy/assoc_impl.h"
+#include "proxy/assoc_outlet.h"
 #include "proxy/filter.h"
 #include "proxy/names.h"
 #include "proxy/permit.h"
@@ -95,6 +96,16 @@ static bool has_external(struct assoc *assoc, int family)
     return assoc_open_external(assoc, family) == 0;
 }
 
+void assoc_count_up(struct assoc *assoc, const struct dgram_tally *tally)
+{
+    struct metrics *metrics = &assoc->env->metrics;
+    assoc->flow.up_datagrams += tally->datagrams;
+    assoc->flow.up_bytes += tally->bytes;
+    metrics_add(&metrics->udp_up_datagrams_total, tally->datagrams);
+    metrics_add(&metrics->udp_up_bytes_total, tally->bytes);
+    assoc_count_losses(assoc, tally);
+}
+
 void assoc_flush_up(struct assoc *assoc)
 {
     struct env *env = assoc->env;
@@ -102,11 +113,7 @@ void assoc_flush_up(struct assoc *assoc)
     for (int slot = 0; slot < FAMILY_COUNT; slot++)
         if (env->to_external[slot].count)
             dgram_io_send(env->dgrams, &assoc->external[slot]->socket, &env->to_external[slot], &tally);
-    assoc->flow.up_datagrams += tally.datagrams;
-    assoc->flow.up_bytes += tally.bytes;
-    metrics_add(&env->metrics.udp_up_datagrams_total, tally.datagrams);
-    metrics_add(&env->metrics.udp_up_bytes_total, tally.bytes);
-    assoc_count_losses(assoc, &tally);
+    assoc_count_up(assoc, &tally);
 }
 
 /* `name` is what the client asked for, NULL when that was the address. */
@@ -121,18 +128,21 @@ static void send_up(struct assoc *assoc, const char *name, const union netaddr *
         assoc_drop(assoc, DROP_REFUSED, payloads->count);
         return;
     }
-    if (!has_external(assoc, to->sa.sa_family)) {
+    const int family = assoc->outlet ? outlet_family(assoc->outlet) : to->sa.sa_family;
+    if (family == AF_UNSPEC || !has_external(assoc, family)) {
         assoc_drop(assoc, DROP_NO_SOCKET, payloads->count);
         return;
     }
     if (assoc->filter)
         filter_permit(assoc->filter, to);
-    struct dgram_batch *batch = &env->to_external[family_index(to->sa.sa_family)];
+    struct dgram_batch *batch = &env->to_external[family_index(family)];
     if (batch->count == DGRAM_BATCH_MAX)
         assoc_flush_up(assoc);
-    struct dgram_run *run = &batch->runs[batch->count++];
+    struct dgram_run *run = &batch->runs[batch->count];
     *run = *payloads;
     run->peer = *to;
+    if (!assoc->outlet || outlet_address(assoc->outlet, to, run))
+        batch->count++;
 }
 
 /* One datagram. */
@@ -155,6 +165,19 @@ static void deliver_named_end(void *arg)
 static void drop_named(void *arg, enum drop_reason reason, uint32_t count)
 {
     assoc_drop(arg, reason, count);
+}
+
+/* As it is, for the upstream to resolve. */
+static void send_up_unresolved(struct assoc *assoc, const char *name, uint16_t port, const struct dgram_run *payloads)
+{
+    if (!permit_unresolved(assoc->env, &assoc->subject, name, port, payloads->count))
+        assoc_drop(assoc, DROP_REFUSED, payloads->count);
+    else if (port == 0)
+        assoc_drop(assoc, DROP_BAD_DESTINATION, payloads->count);
+    else if (outlet_family(assoc->outlet) == AF_UNSPEC)
+        assoc_drop(assoc, DROP_NO_SOCKET, payloads->count);
+    else
+        outlet_send_by_name(assoc->outlet, name, port, payloads);
 }
 
 static void send_up_by_name(struct assoc *assoc, const char *name, uint16_t port, const struct dgram_run *payloads)
@@ -191,7 +214,7 @@ static void route_up(struct assoc *assoc, const struct socks5_addr *destination,
         send_up(assoc, NULL, &to, payloads);
         break;
     case ADDRESS_NAME:
-        send_up_by_name(assoc, name, destination->port, payloads);
+        (assoc->outlet ? send_up_unresolved : send_up_by_name)(assoc, name, destination->port, payloads);
         break;
     case ADDRESS_BAD:
         assoc_drop(assoc, DROP_BAD_DESTINATION, payloads->count);
@@ -218,24 +241,20 @@ static uint16_t count_same_header(const struct dgram_run *run, size_t first, siz
     return same;
 }
 
-/* Takes the `first` datagram of a run, and those after it that go to the same destination. Returns how many. */
-static uint16_t take_from_client(struct assoc *assoc, const struct dgram_run *run, size_t first, uint64_t now)
+uint16_t assoc_cut(struct assoc *assoc, const struct dgram_run *run, size_t first, struct socks5_udp_header *header,
+                   struct dgram_run *payloads)
 {
     const uint8_t *data = dgram_run_at(run, first);
-    struct socks5_udp_header header;
-    int decoded = socks5_udp_header_decode(data, dgram_run_len(run, first), &header);
-    if (decoded < 0 || header.fragment != 0) {
+    int decoded = socks5_udp_header_decode(data, dgram_run_len(run, first), header);
+    if (decoded < 0 || header->fragment != 0) {
         assoc_drop(assoc, decoded < 0 ? DROP_BAD_HEADER : DROP_FRAGMENT, 1);
+        payloads->count = 0;
         return 1;
     }
     uint16_t header_len = (uint16_t)decoded;
     uint16_t same = run->count == 1 ? 1 : count_same_header(run, first, header_len);
-    if (!is_client(assoc, &run->peer, now)) {
-        assoc_drop(assoc, DROP_OTHER_PORT, same);
-        return same;
-    }
     uint16_t last = (uint16_t)(dgram_run_len(run, first + same - 1u) - header_len);
-    struct dgram_run payloads = {
+    *payloads = (struct dgram_run){
         .data = data + header_len,
         .count = same,
         .seg = same == 1 ? last : (uint16_t)(run->seg - header_len),
@@ -243,7 +262,21 @@ static uint16_t take_from_client(struct assoc *assoc, const struct dgram_run *ru
         .stride = run->stride,
         .tos = run->tos,
     };
-    assoc_take_up(assoc, &header.destination, &payloads, now);
+    return same;
+}
+
+/* Takes the `first` datagram of a run, and those after it that go to the same destination. Returns how many. */
+static uint16_t take_from_client(struct assoc *assoc, const struct dgram_run *run, size_t first, uint64_t now)
+{
+    struct socks5_udp_header header;
+    struct dgram_run payloads;
+    uint16_t same = assoc_cut(assoc, run, first, &header, &payloads);
+    if (payloads.count == 0)
+        return same;
+    if (is_client(assoc, &run->peer, now))
+        assoc_take_up(assoc, &header.destination, &payloads, now);
+    else
+        assoc_drop(assoc, DROP_OTHER_PORT, same);
     return same;
 }
 

@@ -119,6 +119,8 @@ void record_log(const struct record *record)
         say_stream(&text, record->stream, record->reply);
     else
         say(&text, " command=none");
+    if (record->assoc && assoc_upstream(record->assoc))
+        say_chosen(&text, "upstream", assoc_upstream(record->assoc));
     say(&text, " seconds=%" PRIu64 ".%03" PRIu64 " why=\"%s\"", record->lasted_ms / 1000, record->lasted_ms % 1000,
         record->why);
     if (record->held_back)

@@ -225,6 +225,31 @@ static union netaddr relay_host(const struct session *session)
     return announced ? announced_relay(session->env, &session->peer) : sock_local(session->fd);
 }
 
+static void grant_assoc(struct session *session)
+{
+    const union netaddr *relay = &assoc_flow(session->assoc)->relay;
+    const bool over_tcp = assoc_is_over_tcp(session->assoc);
+    const union netaddr told = over_tcp ? *relay : advertised_relay(session->env, &session->peer, relay);
+    if (!grant(session, &told))
+        return;
+    session->state = SESSION_ASSOCIATED;
+    if (over_tcp)
+        event_del(&session->readable);
+}
+
+static void on_upstream_answered(void *arg, enum socks5_reply code)
+{
+    struct session *session = arg;
+    if (code == SOCKS5_REPLY_SUCCEEDED) {
+        event_add(&session->readable, NULL);
+        grant_assoc(session);
+        return;
+    }
+    assoc_free(session->assoc);
+    session->assoc = NULL;
+    session_refuse(session, code, "no association: the upstream does not grant one, or has failed");
+}
+
 static void on_assoc_ended(void *arg, const char *why)
 {
     session_end(arg, why, false);
@@ -277,13 +302,11 @@ static void begin_assoc(struct session *session, const struct socks5_request *re
         session_refuse(session, SOCKS5_REPLY_GENERAL_FAILURE, why);
         return;
     }
-    const union netaddr *relay = &assoc_flow(session->assoc)->relay;
-    const union netaddr told = over_tcp ? *relay : advertised_relay(env, &session->peer, relay);
-    if (!grant(session, &told))
-        return;
-    session->state = SESSION_ASSOCIATED;
-    if (over_tcp)
-        event_del(&session->readable);
+    const struct assoc_outlet_hooks hooks = {on_upstream_answered, on_assoc_ended, session};
+    if (assoc_awaits_upstream(session->assoc, &hooks))
+        session->state = SESSION_REACHING;
+    else
+        grant_assoc(session);
 }
 
 static void take_request(struct session *session, const struct socks5_request *request)
@@ -416,7 +439,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     else if (session->state == SESSION_CHECKING)
         watch(session, "client gone while its password was checked");
     else if (session->state == SESSION_REACHING)
-        watch(session, "client gone before its peer came");
+        watch(session, "client gone before its peer or the upstream's answer came");
     else
         ignore_input(session);
 }

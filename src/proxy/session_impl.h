@@ -23,7 +23,8 @@ enum session_state {
     SESSION_ANNOUNCING, /* a balancer has yet to say whose it is */
     SESSION_NEGOTIATING,
     SESSION_CHECKING, /* the password is with the helper thread */
-    SESSION_REACHING, /* a stream is on its way to its destination, or waits for it to come */
+    SESSION_REACHING, /* a stream is on its way to its destination, or waits for it to come; or an association waits for
+                         its upstream */
     SESSION_STREAMING,
     SESSION_ASSOCIATED,
     SESSION_LINGERING, /* refused; waits for the client to read that */

@@ -1,5 +1,4 @@
 """Requests that leave by another SOCKS5 server: a second conesocks, and Debian's danted, both on inet2."""
-import json
 import subprocess
 
 import pytest
@@ -7,7 +6,9 @@ import servers
 import socks5
 from conftest import ALICE, LISTEN, USERS
 from daemon import PROGRAM, Conesocks, wait_until
-from netns import (CLIENT_V4, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_OTHER_V4, INET2_V4, PROXY_V4, PROXY_WAN_V4)
+from netns import (CLIENT_V4, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_OTHER_V4, INET2_V4, INET2_V6, NEIGHBOUR_V4, PROXY_V4,
+                   PROXY_WAN_V4)
+from socks5 import Association
 
 FAR = {"name": "far", "address": INET2_V4, "port": 1080}
 BY_FAR = {"upstreams": [FAR], "outbound": {"upstream": "far"}}
@@ -211,3 +212,142 @@ def test_curl_by_name_through_both(net, start, far, lan):
         start(BY_FAR)
         result = net.client.run("curl", "--silent", "--proxy", f"socks5h://{PROXY_V4}:1080", "http://www.test/100000", text=False)
         assert result.stdout == servers.pattern(100000)
+
+
+# ---- UDP ASSOCIATE ----
+
+def code_of_association(net, lan):
+    sock = net.client.connect(CLIENT_V4, lan, 20)
+    socks5.negotiate(sock)
+    return socks5.request(sock, socks5.ASSOCIATE, socks5.ANY_V4).code
+
+
+def test_udp_by_a_second_conesocks(net, start, far, lan):
+    far({"listen": [{"address": INET2_V4}], "users": USERS})
+    proxy = start(WITH_LOGIN)
+    association = Association(net.client, lan)
+    peer = net.inet1.udp(INET1_V4)
+    assert association.external(peer)[0] == INET2_V4
+    assert association.alive(peer)
+    association.close()
+    row = proxy.session(command="udp")
+    assert (row["upstream"], row["up_datagrams"], row["down_datagrams"]) == ("far", "101", "100")
+
+
+def test_row29_full_cone_through_two(net, start, far, lan):
+    """One mapping for all destinations, in both families, and open to whoever sends there."""
+    far()
+    start(BY_FAR)
+    association = Association(net.client, lan)
+    peers = [net.inet1.udp(INET1_V4), net.inet1.udp(INET1_OTHER_V4), net.inet1.udp(INET1_V4)]
+    external = association.external(peers[0])
+    assert [association.external(peer) for peer in peers] == [external] * 3
+    stranger = net.inet1.udp(INET1_OTHER_V4)
+    stranger.sendto(b"hello", external)
+    assert association.recv() == (stranger.getsockname(), b"hello")
+    six = net.inet1.udp(INET1_V6)
+    assert association.external(six)[0] == INET2_V6
+
+
+def test_udp_by_danted(net, start, danted, lan):
+    start(BY_FAR)
+    association = Association(net.client, lan)
+    peer = net.inet1.udp(INET1_V4)
+    assert association.external(peer)[0] == INET2_V4
+    assert association.alive(peer)
+
+
+def test_payloads_are_exact_through_two(net, start, far, lan):
+    """Also in runs, which are cut and joined on the way, and as large as two headers leave room for."""
+    far()
+    proxy = start(BY_FAR)
+    association = Association(net.client, lan)
+    peer = net.inet1.udp(INET1_V4)
+    external = association.external(peer)
+    for size in (0, 1, 1472, 9000, 65507 - 10):
+        payload = servers.pattern(size, seed=size)
+        association.send(peer.getsockname(), payload)
+        assert peer.recv(65536) == payload
+        peer.sendto(payload, external)
+        assert association.recv() == (peer.getsockname(), payload)
+    for first in range(0, 320, 32):
+        numbers = range(first, first + 32)
+        with proxy.stopped():  # so that they wait side by side
+            for number in numbers:
+                association.send(peer.getsockname(), b"%1000d" % number)
+                peer.sendto(b"%900d" % number, external)
+        assert [int(peer.recv(65536)) for _ in numbers] == list(numbers)
+        assert [int(association.recv()[1]) for _ in numbers] == list(numbers)
+    assert proxy.counters().get("udp_dropped_oversize", 0) == 0
+
+
+def test_names_in_datagrams_are_resolved_by_the_upstream(net, start, far, lan):
+    with servers.Dns(net.inet2, INET2_V4, {"there.test": [INET1_V4]}) as there:
+        far({"dns": {"servers": [there.address]}})
+        proxy = start(BY_FAR | {"rules": [{"action": "deny", "to": ["bad.test"]}]})
+        association = Association(net.client, lan)
+        peer = net.inet1.udp(INET1_V4)
+        port = peer.getsockname()[1]
+        association.send(("bad.test", port), b"no")
+        association.send(("there.test", port), b"yes")
+        payload, source = peer.recvfrom(100)
+        assert (payload, source[0]) == (b"yes", INET2_V4)
+        assert proxy.counters().get("lookups_total", 0) == 0
+        assert proxy.dropped("refused") == 1
+
+
+def test_some_associations_by_rule(net, start, far, lan):
+    """One rule takes every destination: whoever it is about leaves by the upstream, and the others do not."""
+    far()
+    start({"upstreams": [FAR], "rules": [{"action": "allow", "from": [NEIGHBOUR_V4], "upstream": "far"}]})
+    peer = net.inet1.udp(INET1_V4)
+    assert Association(net.client, lan).external(peer)[0] == PROXY_WAN_V4
+    assert Association(net.neighbour, lan, source=NEIGHBOUR_V4).external(peer)[0] == INET2_V4
+
+
+def test_an_association_ends_with_the_upstreams(net, start, far, lan):
+    upstream = far()
+    proxy = start(BY_FAR)
+    association = Association(net.client, lan)
+    assert association.alive(net.inet1.udp(INET1_V4), 3)
+    upstream.kill()
+    assert socks5.recv_all(association.control) == b""
+    assert proxy.session(command="udp")["why"] == "upstream closed its association"
+    assert code_of_association(net, lan) == 1
+
+
+def test_the_upstreams_association_ends_with_ours(net, start, far, lan):
+    upstream = far()
+    start(BY_FAR)
+    association = Association(net.client, lan)
+    association.close()
+    upstream.session(command="udp")
+
+
+def test_associations_that_are_not_granted(net, start, far, lan):
+    far({"udp": {"enabled": False}})
+    proxy = start(BY_FAR)
+    assert code_of_association(net, lan) == 7
+    assert proxy.counters().get("associations_total", 0) == 0
+
+
+def test_a_client_that_leaves_before_the_answer(net, start, lan):
+    silent = net.inet2.listen(INET2_V4, 1080)
+    proxy = start(BY_FAR)
+    sock = net.client.connect(CLIENT_V4, lan)
+    socks5.negotiate(sock)
+    sock.sendall(socks5.request_message(socks5.ASSOCIATE, socks5.ANY_V4))
+    asked, _ = silent.accept()
+    assert socks5.recv_exact(asked, 3) == b"\5\1\0"
+    sock.close()
+    assert asked.recv(1) == b""
+    wait_until(proxy.is_idle, "its end")
+
+
+def test_bind_is_not_sent_on(net, start, far, lan):
+    """Nor does it leave here, where it was not to."""
+    far()
+    start(BY_FAR)
+    sock = net.client.connect(CLIENT_V4, lan)
+    socks5.negotiate(sock)
+    assert socks5.request(sock, socks5.BIND, (INET1_V4, 0)).code == 7

@@ -12,6 +12,7 @@
 #include "net/inbox.h"
 #include "net/ports.h"
 #include "net/sock.h"
+#include "proxy/upstream.h"
 
 #define SOCKETS_MAX 64
 #define QUEUE_MAX   64
@@ -405,4 +406,49 @@ size_t world_pending_queries(void)
     for (size_t i = 0; i < QUERIES_MAX; i++)
         count += queries[i].pending;
     return count;
+}
+
+/* ---- upstreams ---- */
+
+struct upstream {
+    upstream_done *done; /* NULL: not asked */
+    void *arg;
+};
+static struct upstream asked;
+union netaddr world_upstream, world_upstream_local;
+
+struct upstream *upstream_ask(struct env *env, const union netaddr *client, const char *user, const struct terms *terms,
+                              enum socks5_command command, const struct socks5_addr *destination, upstream_done *done,
+                              void *arg)
+{
+    (void)env, (void)client, (void)user, (void)terms, (void)command, (void)destination;
+    asked = (struct upstream){done, arg};
+    return &asked;
+}
+
+void upstream_cancel(struct upstream *upstream)
+{
+    if (upstream)
+        upstream->done = NULL;
+}
+
+bool world_upstream_answers(enum socks5_reply code, int control, const union netaddr *bound)
+{
+    const struct upstream was = asked;
+    const struct upstream_answer answer = {.code = code, .fd = control, .server = world_upstream, .bound = *bound};
+    asked.done = NULL;
+    if (was.done)
+        was.done(was.arg, &answer);
+    return was.done != NULL;
+}
+
+union netaddr sock_local(int fd)
+{
+    (void)fd;
+    return world_upstream_local;
+}
+
+void sock_keepalive(int fd)
+{
+    (void)fd;
 }

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/netaddr.h"
+#include "conesocks/socks5.h"
 #include "net/resolver.h"
 #include "net/sock.h"
 #include "proxy/env.h"
@@ -55,6 +56,11 @@ const struct sent *world_next_sent(void);
 size_t world_open_sockets(void);
 /* Of the socket that is bound to `local`. */
 const struct sock_egress *world_egress_of(const union netaddr *local);
+
+/* Has the upstream that was asked answer; `control` is the connection there, -1 with a refusal. false: none was. */
+bool world_upstream_answers(enum socks5_reply code, int control, const union netaddr *bound);
+/* Where the upstream is, and where connections to it start from. */
+extern union netaddr world_upstream, world_upstream_local;
 
 /* Answers the oldest pending query for `name` and `family`; false when there is none. */
 bool world_answer(const char *name, int family, enum resolver_status status, const char *address);

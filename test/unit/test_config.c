@@ -171,14 +171,17 @@ static void the_sample_says_what_the_defaults_are(void **state)
 static void the_examples_load(void **state)
 {
     (void)state;
-    struct config *lan = load_sample("lan.yaml"), *vps = load_sample("vps.yaml");
+    struct config *lan = load_sample("lan.yaml"), *vps = load_sample("vps.yaml"),
+                  *chained = load_sample("chained.yaml");
     assert_true(lan->listen[0].need_password && lan->user_count == 1);
     assert_false(lan->listen[0].private_only);
     assert_true(vps->listen[0].need_password && vps->user_count == 1);
     assert_true(netaddr_is_any(&lan->listen[0].address));
     assert_int_equal(vps->reach, CONFIG_REACH_PUBLIC);
+    assert_string_equal(chained->rules[1].terms.upstream, chained->upstreams[0].name);
     config_free(lan);
     config_free(vps);
+    config_free(chained);
 }
 
 /* ---- what loads ---- */
