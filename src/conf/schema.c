@@ -311,7 +311,7 @@ static const struct schema_row timeouts_rows[] = {
     {"handshake", OPTION(duration, timeouts.handshake_ms), RANGE(SEC, 10 * MIN), .initial = "10s",
      .help = "how long a client may take from connecting to a complete request"},
     {"connect", OPTION(duration, timeouts.connect_ms), RANGE(SEC, 10 * MIN), .initial = "15s",
-     .help = "how long a CONNECT may take to reach its destination"},
+     .help = "how long a CONNECT may take to reach its destination, and an upstream to answer"},
     {"login_cache", OPTION(duration, timeouts.login_cache_ms), RANGE(SEC, HOUR), .none = "off", .initial = "1m",
      .help = "how long a right login counts before its password is hashed again"},
     {0},

@@ -78,8 +78,26 @@ static bool read_command(const char *text, enum config_command *command)
     return false;
 }
 
-static int say_name(const struct subject *subject, const struct asked *asked)
+/* Whether the name leaves by an upstream as it is; then that is said, and it is all. */
+static bool say_upstream(const struct config *config, const struct subject *subject, const struct config_user *user,
+                         const struct asked *asked)
 {
+    bool udp = asked->command == CONFIG_COMMAND_UDP;
+    uint32_t rule = rules_find_name(subject, asked->name, asked->port);
+    if (asked->command == CONFIG_COMMAND_BIND ||
+        (rule != RULES_NO_MATCH && config->rules[rule].action == CONFIG_ACTION_DENY))
+        return false;
+    const struct terms terms = terms_find(config, user, udp ? rules_find_everywhere(subject) : rule, &asked->from);
+    if (terms.upstream)
+        printf("allowed: leaves by the upstream %s, which resolves the name\n", terms.upstream->name);
+    return terms.upstream != NULL;
+}
+
+static int say_name(const struct config *config, const struct subject *subject, const struct config_user *user,
+                    const struct asked *asked)
+{
+    if (say_upstream(config, subject, user, asked))
+        return EXIT_SUCCESS;
     uint32_t rule = rules_deny_name(subject, asked->name, asked->port);
     if (rule != RULES_NO_MATCH) {
         printf("denied by rules[%u], whatever the address\n", rule);
@@ -110,7 +128,7 @@ static int answer(const struct snapshot *snapshot, const struct question *questi
     int status = EXIT_FAILURE;
     if (subject_init(&subject, snapshot->rules, &asked->from, question->user, asked->command) &&
         own_hosts_read(&policy.own))
-        status = asked->to.sa.sa_family == AF_UNSPEC ? say_name(&subject, asked)
+        status = asked->to.sa.sa_family == AF_UNSPEC ? say_name(snapshot->config, &subject, user, asked)
                                                      : say_verdict(&policy, &subject, user, asked);
     else
         fprintf(stderr, "conesocks explain: %s\n", strerror(errno));
