@@ -60,6 +60,15 @@ struct config *config_parse(const char *name, const char *text, size_t size, cha
     return config;
 }
 
+/* What of the file is nobody else's business; NULL: nothing. */
+static const char *secrets_of(const struct config *config)
+{
+    for (size_t i = 0; i < config->upstream_count; i++)
+        if (config->upstreams[i].password)
+            return "passwords of its upstreams";
+    return config->inline_user_count > 0 ? "hashes of its users" : NULL;
+}
+
 struct config *config_load(const char *path, char **errors, char **warnings)
 {
     struct report report;
@@ -73,9 +82,10 @@ struct config *config_load(const char *path, char **errors, char **warnings)
         if (text)
             config = parse(text, size, true, &report);
         free(text);
-        if (config && exposed && config->inline_user_count > 0)
+        const char *secrets = config && exposed ? secrets_of(config) : NULL;
+        if (secrets)
             report_warning(&report, (struct place){0}, NULL,
-                           "everybody may read it, and the hashes of its users with it; run: chmod o-r %s", path);
+                           "everybody may read it, and the %s with it; run: chmod o-r %s", secrets, path);
     } else {
         config = build(NULL, NULL, 0, false, &report);
     }

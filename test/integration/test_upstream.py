@@ -146,6 +146,21 @@ def test_the_upstreams_answers_are_passed_on(net, start, far, lan):
     assert code_of(net, lan, ("127.0.0.1", 80), atyp=socks5.NAME) == 2
 
 
+def test_explain(tmp_path):
+    config = tmp_path / "explained.yaml"
+    config.write_text("upstreams: [{name: far, address: 192.0.2.9}]\n"
+                      "rules: [{action: deny, to: [.bad.test]}, {action: allow, command: [connect], upstream: far}]\n")
+
+    def explain(to, *more):
+        return subprocess.run([PROGRAM, "explain", "-c", config, "--from", "127.0.0.1", "--to", to, *more],
+                              capture_output=True, text=True, check=False).stdout
+
+    assert explain("www.test:80") == "allowed: leaves by the upstream far, which resolves the name\n"
+    assert explain("www.bad.test:80") == "denied by rules[0], whatever the address\n"
+    assert explain("www.test:80", "--command", "udp").startswith("not denied by name")
+    assert explain("198.41.0.4:80").endswith("terms: upstream far (rules[1])\n")
+
+
 def test_a_dead_upstream(net, serve, lan):
     """Nobody listens; nobody is there; somebody is there and says nothing."""
     proxy = serve(BY_FAR | {"timeouts": {"connect": "1s"}})
@@ -204,6 +219,23 @@ def test_a_reload_is_for_new_requests(net, serve, far, lan):
     assert seen_by(net, lan, INET1_V4) == PROXY_WAN_V4
     assert proxy.reload({"listen": LISTEN, "workers": 2, "rules": [{"action": "deny", "to": [INET1_V4]}]})
     assert socks5.recv_all(sock) == b""
+
+
+def test_row27_what_is_on_its_way_is_judged_anew(net, serve, lan):
+    """The upstream has not answered yet when a reload denies the name."""
+    silent = net.inet2.listen(INET2_V4, 1080)
+    proxy = serve(BY_FAR)
+    sock = net.client.connect(CLIENT_V4, lan)
+    socks5.negotiate(sock)
+    sock.sendall(socks5.request_message(socks5.CONNECT, ("www.bad.test", 80)))
+    asked, _ = silent.accept()
+    assert socks5.recv_exact(asked, 3) == b"\5\1\0"
+    assert proxy.reload({"listen": LISTEN, **BY_FAR, "rules": [{"action": "deny", "to": ["other.test"]}]})
+    asked.sendall(b"\5\0")
+    assert socks5.recv_exact(asked, 19)[:3] == b"\5\1\0"
+    assert proxy.reload({"listen": LISTEN, **BY_FAR, "rules": [{"action": "deny", "to": [".bad.test"]}]})
+    assert asked.recv(1) == b""
+    assert socks5.recv_reply(sock).code == 2
 
 
 def test_curl_by_name_through_both(net, start, far, lan):

@@ -638,6 +638,8 @@ static void who_may_touch_the_file(void **state)
          ": everybody may write to it (mode 0666), expected its owner and group alone; run: ", true},
         {0602, "workers: 0\n",
          ": everybody may write to it (mode 0602), expected its owner and group alone; run: ", true},
+        {0644, FAR "upstreams: [{name: far, address: 192.0.2.9, user: a, password: b}]\n",
+         ": warning: everybody may read it, and the passwords of its upstreams with it; run: chmod o-r ", false},
         {0644, USERS, ": warning: everybody may read it, and the hashes of its users with it; run: chmod o-r ", false},
         {0644, "workers: 0\n", NULL, false},
         {0640, USERS, NULL, false},
