@@ -8,7 +8,7 @@ from conftest import ALICE, LISTEN, USERS
 from daemon import PROGRAM, Conesocks, wait_until
 from netns import (CLIENT_V4, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_OTHER_V4, INET2_V4, INET2_V6, NEIGHBOUR_V4, PROXY_V4,
                    PROXY_WAN_V4)
-from socks5 import Association
+from socks5 import Association, OverTcp
 
 FAR = {"name": "far", "address": INET2_V4, "port": 1080}
 BY_FAR = {"upstreams": [FAR], "outbound": {"upstream": "far"}}
@@ -383,3 +383,13 @@ def test_bind_is_not_sent_on(net, start, far, lan):
     sock = net.client.connect(CLIENT_V4, lan)
     socks5.negotiate(sock)
     assert socks5.request(sock, socks5.BIND, (INET1_V4, 0)).code == 7
+
+
+def test_udp_over_tcp_leaves_by_it_too(net, start, far, lan):
+    """The client's side does not matter: here it is over TCP, and the upstream's is not."""
+    far()
+    start(BY_FAR)
+    association = OverTcp(net.client, lan)
+    peer = net.inet1.udp(INET1_V4)
+    assert association.external(peer)[0] == INET2_V4
+    assert association.alive(peer, 10)
