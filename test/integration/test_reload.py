@@ -372,7 +372,7 @@ def test_a_replaced_file_out_of_reach_is_named(serve, folder):
     proxy = serve({"run": {"user": "root"}})
     if "without Landlock" in proxy.log or "has no Landlock" in proxy.log:
         pytest.skip("a kernel, or a build, without Landlock")
-    shutil.copy(proxy.config_path, folder / "fresh")
+    (folder / "fresh").write_bytes(proxy.config_path.read_bytes())
     (folder / "fresh").rename(proxy.config_path)
     assert not proxy.reload()
     proxy.wait_log(f"warning: reload: {proxy.config_path} was replaced since the start")
