@@ -97,9 +97,8 @@ void session_end(struct session *session, const char *why, bool abort)
     event_active(&env->reaper, EV_TIMEOUT, 0);
 }
 
-/* What was queued in the handshake goes out now. It is a few bytes on a fresh socket: they fit, or the client is gone.
- */
-static bool send_output(struct session *session)
+/* It is a few bytes on a fresh socket: they fit, or the client is gone. */
+bool session_send(struct session *session)
 {
     struct handshake *handshake = &session->negotiation->handshake;
     if (handshake->out_len == 0)
@@ -115,7 +114,7 @@ static bool send_output(struct session *session)
 /* Sends what there is and closes once the client has had the time to read it. */
 static void refuse(struct session *session, const char *why)
 {
-    if (!send_output(session))
+    if (!session_send(session))
         return;
     log_end(session, why);
     drop_negotiation(session);
@@ -136,201 +135,15 @@ void session_refuse(struct session *session, enum socks5_reply code, const char 
     refuse(session, why);
 }
 
-/* Answers "succeeded"; from here on the session is what it was asked to be. */
-static bool grant(struct session *session, const union netaddr *bound)
+bool session_grant(struct session *session, const union netaddr *bound)
 {
     struct socks5_addr wire = address_to_wire(bound);
     handshake_reply(&session->negotiation->handshake, SOCKS5_REPLY_SUCCEEDED, &wire);
     session->granted = true;
-    if (!send_output(session))
+    if (!session_send(session))
         return false;
     drop_negotiation(session);
     return true;
-}
-
-/* ---- requests ---- */
-
-/* Some clients read ten bytes whatever is said: over IPv4 an address is IPv4, or only a port. */
-static union netaddr readable(const struct session *session, const union netaddr *bound)
-{
-    if (session->peer.sa.sa_family != AF_INET || bound->sa.sa_family == AF_INET)
-        return *bound;
-    union netaddr port_only = netaddr_any(AF_INET);
-    netaddr_set_port(&port_only, netaddr_port(bound));
-    return port_only;
-}
-
-/* BIND's first answer. Until the second only the client's end counts; what it says meanwhile is for its peer. */
-static void on_stream_listening(void *arg, const union netaddr *told)
-{
-    struct session *session = arg;
-    struct socks5_addr wire = address_to_wire(told);
-    handshake_listening(&session->negotiation->handshake, &wire);
-    if (send_output(session))
-        event_add(&session->readable, NULL);
-}
-
-static void on_stream_reached(void *arg, enum socks5_reply code)
-{
-    struct session *session = arg;
-    struct metrics *metrics = &session->env->metrics;
-    bool bind = stream_command(session->stream) == CONFIG_COMMAND_BIND;
-    event_del(&session->readable);
-    if (code != SOCKS5_REPLY_SUCCEEDED) {
-        session_refuse(session, code, record_refusal(session->stream, code));
-        return;
-    }
-    union netaddr local = stream_local(session->stream), remote = stream_remote(session->stream);
-    const union netaddr told = bind ? remote : readable(session, &local);
-    if (!grant(session, &told))
-        return;
-    metrics_add(bind ? &metrics->binds_total : &metrics->connects_total, 1);
-    session->state = SESSION_STREAMING;
-    stream_relay(session->stream, session->fd);
-}
-
-static void on_stream_ended(void *arg, const char *why, bool broken)
-{
-    session_end(arg, why, broken);
-}
-
-static void begin_stream(struct session *session, enum config_command command, const struct socks5_addr *destination)
-{
-    const struct stream_hooks hooks = {on_stream_listening, on_stream_reached, on_stream_ended, session};
-    if (command == CONFIG_COMMAND_BIND && !session->env->config->bind.enabled) {
-        session_refuse(session, SOCKS5_REPLY_COMMAND_NOT_SUPPORTED, "BIND is off (bind.enabled)");
-        return;
-    }
-    event_del(&session->readable);
-    session->stream = stream_new(session->env, command, &session->peer, session->user, destination, &hooks);
-    if (session->stream)
-        session->state = SESSION_REACHING;
-    else
-        session_refuse(session, SOCKS5_REPLY_GENERAL_FAILURE, "out of memory");
-}
-
-/* Ports are what associations alone hold; any connection has a descriptor. */
-static bool make_room_for_assoc(struct env *env, int error)
-{
-    bool descriptors = error == -EMFILE || error == -ENFILE;
-    if (descriptors && sessions_shed_handshake(env))
-        return true;
-    return (descriptors || error == -EADDRINUSE) && sessions_shed(env, NULL);
-}
-
-/* Which of this host's addresses the client sends its datagrams to. */
-static union netaddr relay_host(const struct session *session)
-{
-    bool announced = session->negotiation->origin == ORIGIN_ANNOUNCED;
-    return announced ? announced_relay(session->env, &session->peer) : sock_local(session->fd);
-}
-
-static void grant_assoc(struct session *session)
-{
-    const union netaddr *relay = &assoc_flow(session->assoc)->relay;
-    const bool over_tcp = assoc_is_over_tcp(session->assoc);
-    const union netaddr told = over_tcp ? *relay : advertised_relay(session->env, &session->peer, relay);
-    if (!grant(session, &told))
-        return;
-    session->state = SESSION_ASSOCIATED;
-    if (over_tcp)
-        event_del(&session->readable);
-}
-
-static void on_upstream_answered(void *arg, enum socks5_reply code)
-{
-    struct session *session = arg;
-    if (code == SOCKS5_REPLY_SUCCEEDED) {
-        event_add(&session->readable, NULL);
-        grant_assoc(session);
-        return;
-    }
-    assoc_free(session->assoc);
-    session->assoc = NULL;
-    session_refuse(session, code, "no association: the upstream does not grant one, or has failed");
-}
-
-static void on_assoc_ended(void *arg, const char *why)
-{
-    session_end(arg, why, false);
-}
-
-static int open_assoc(struct session *session, const struct socks5_request *request, const union netaddr *local)
-{
-    if (request->command != SOCKS5_COMMAND_UDP_IN_TCP)
-        return assoc_new(&session->assoc, session->env, &session->peer, session->user, local, &request->destination);
-    const struct assoc_hooks hooks = {on_assoc_ended, session};
-    return assoc_new_over_tcp(&session->assoc, session->env, &session->peer, session->user, local, session->fd, &hooks);
-}
-
-static void begin_assoc(struct session *session, const struct socks5_request *request)
-{
-    struct env *env = session->env;
-    const bool over_tcp = request->command == SOCKS5_COMMAND_UDP_IN_TCP;
-    if (!env->config->udp.enabled || (over_tcp && !env->config->udp.over_tcp)) {
-        session_refuse(session, SOCKS5_REPLY_COMMAND_NOT_SUPPORTED,
-                       env->config->udp.enabled ? "UDP over TCP is off (udp.over_tcp)" : "UDP is off (udp.enabled)");
-        return;
-    }
-    const char *short_of = admit_association(&session->admission, env, &session->peer, session->user);
-    if (short_of) {
-        session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, short_of);
-        return;
-    }
-    const union netaddr local = over_tcp ? sock_local(session->fd) : relay_host(session);
-    if (local.sa.sa_family == AF_UNSPEC) {
-        session_refuse(session, SOCKS5_REPLY_NETWORK_UNREACHABLE,
-                       "no association: no route leads from here to the client, whom a balancer announced");
-        return;
-    }
-    int error;
-    do
-        error = open_assoc(session, request, &local);
-    while (make_room_for_assoc(env, error));
-    if (error == -EACCES) {
-        session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, "the rules leave this client no destination");
-        return;
-    }
-    if (error) {
-        char why[128];
-        bool no_port = error == -EADDRINUSE;
-        snprintf(why, sizeof(why), "no association: %s",
-                 no_port           ? "no port is free (udp.ports, udp.external_ports, udp.port_rest)"
-                 : error == -EBUSY ? "another program has the port (udp.ports)"
-                                   : strerror(-error));
-        metrics_add(&env->metrics.associations_without_port_total, no_port);
-        session_refuse(session, SOCKS5_REPLY_GENERAL_FAILURE, why);
-        return;
-    }
-    const struct assoc_outlet_hooks hooks = {on_upstream_answered, on_assoc_ended, session};
-    if (assoc_awaits_upstream(session->assoc, &hooks))
-        session->state = SESSION_REACHING;
-    else
-        grant_assoc(session);
-}
-
-static void take_request(struct session *session, const struct socks5_request *request)
-{
-    stop_waiting(session);
-    const char *short_of = admit_request(&session->admission, session->env, &session->peer, session->user);
-    if (short_of) {
-        session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, short_of);
-        return;
-    }
-    switch (request->command) {
-    case SOCKS5_COMMAND_CONNECT:
-        begin_stream(session, CONFIG_COMMAND_CONNECT, &request->destination);
-        break;
-    case SOCKS5_COMMAND_BIND:
-        begin_stream(session, CONFIG_COMMAND_BIND, &request->destination);
-        break;
-    case SOCKS5_COMMAND_UDP_ASSOCIATE:
-    case SOCKS5_COMMAND_UDP_IN_TCP:
-        begin_assoc(session, request);
-        break;
-    default:
-        session_refuse(session, SOCKS5_REPLY_COMMAND_NOT_SUPPORTED, "command not supported");
-    }
 }
 
 /* ---- login ---- */
@@ -348,7 +161,7 @@ static void finish_login(struct session *session, enum login_outcome outcome)
         handshake_password_checked(handshake, outcome == LOGIN_RIGHT);
     if (outcome != LOGIN_RIGHT) {
         refuse(session, refusals[outcome]);
-    } else if (send_output(session)) {
+    } else if (session_send(session)) {
         session->state = SESSION_NEGOTIATING;
         event_add(&session->readable, NULL);
     }
@@ -374,7 +187,7 @@ static void check_password(struct session *session, const struct socks5_password
         return;
     }
     session->state = SESSION_CHECKING;
-    send_output(session);
+    session_send(session);
 }
 
 /* ---- input ---- */
@@ -392,13 +205,14 @@ static void negotiate(struct session *session)
     case HANDSHAKE_MORE:
         negotiation->len = len - used;
         memmove(negotiation->in, negotiation->in + used, negotiation->len);
-        send_output(session);
+        session_send(session);
         break;
     case HANDSHAKE_PASSWORD:
         check_password(session, &handshake->login);
         break;
     case HANDSHAKE_REQUEST:
-        take_request(session, &handshake->request);
+        stop_waiting(session);
+        session_take_request(session, &handshake->request);
         break;
     case HANDSHAKE_FAILED:
         refuse(session, handshake->failure);

@@ -81,5 +81,11 @@ void negotiation_take(struct session *session, size_t count);
 void session_end(struct session *session, const char *why, bool abort);
 /* Answers its request with `code`; ends once the client has had the time to read that. */
 void session_refuse(struct session *session, enum socks5_reply code, const char *why);
+/* Sends what is queued in the handshake. false: the client does not take it, and the session has ended. */
+bool session_send(struct session *session);
+/* Answers "succeeded"; from here on the session is what it was asked to be. false: it has ended. */
+bool session_grant(struct session *session, const union netaddr *bound);
+/* Does what the client asks for, or refuses. */
+void session_take_request(struct session *session, const struct socks5_request *request);
 
 #endif
