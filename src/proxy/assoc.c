@@ -109,7 +109,8 @@ int assoc_open_external(struct assoc *assoc, int family)
     }
     external->assoc = assoc;
     external->socket = adopt(assoc->env, fd, family);
-    external->socket.tos = assoc->egress ? (uint8_t)(assoc->egress->dscp << 2) : 0;
+    if (assoc->egress)
+        external->socket.tos = (uint8_t)(assoc->egress->dscp << 2);
     event_assign(&external->readable, assoc->env->base, fd, EV_READ | EV_PERSIST,
                  assoc->outlet ? outlet_on_relay : assoc_on_external, external);
     event_add(&external->readable, NULL);
