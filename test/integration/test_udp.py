@@ -301,3 +301,32 @@ def test_outgoing_address(net, start, lan, peer):
     finally:
         net.close_sockets()
         net.proxy.ip("address del 10.88.0.2/24 dev eth1", "address del fd88::2/64 dev eth1")
+
+
+@pytest.fixture
+def link_local(net):
+    """The proxy's address that its cable alone knows, and what follows the port in the client's socket addresses."""
+    proxy = "fe80::77"
+    net.proxy.ip(f"address add {proxy}/64 dev eth0 nodad")
+    with net.client.enter():
+        scope = socket.if_nametoindex("eth0")
+    yield proxy, (0, scope)
+    net.proxy.ip(f"address del {proxy}/64 dev eth0")
+
+
+def test_link_local_listener(net, link_local, start, peer):
+    """A scope belongs to the address: of the listener, of the control connection, of the relay and of the client."""
+    proxy, scope = link_local
+    start({"listen": [{"address": f"{proxy}%eth0", "port": 1080, "auth": "none", "open": True}]})
+    control, udp = net.client.socket(socket.SOCK_STREAM, "::"), net.client.socket(socket.SOCK_DGRAM, "::")
+    control.connect((proxy, 1080, *scope))
+    socks5.negotiate(control)
+    reply = socks5.request(control, socks5.ASSOCIATE, socks5.ANY_V4)
+    assert reply.code == 0 and reply.address[0] == proxy
+    relay = (*reply.address, *scope)
+    udp.connect(relay)
+    for number in range(100):
+        udp.send(socks5.wrap(peer.getsockname(), b"%d" % number))
+        payload, external = peer.recvfrom(100)
+        peer.sendto(b"re " + payload, external)
+        assert socks5.unwrap(udp.recv(200)) == (peer.getsockname(), b"re %d" % number)
