@@ -1,0 +1,443 @@
+/* What must make sense together. */
+#include "configuration.h"
+
+#define OPEN_PROXY(address, login)                                                                                     \
+    "found " address " without a login, an open proxy; expected a login (" login "), or address: 127.0.0.1, or, to "   \
+    "serve anybody, both auth: none and open: true; or rules that allow some clients (from) and then deny the others " \
+    "(- action: deny)\n"
+#define ADD_USERS "add users; conesocks hash-password makes the hash"
+
+static void an_open_proxy_is_refused(void **state)
+{
+    (void)state;
+    bad("listen:\n  - address: 0.0.0.0\n", "c.yaml:2:14: listen[0].address: " OPEN_PROXY("0.0.0.0", ADD_USERS));
+    bad("listen: [{}, {address: \"::\"}]\n", "c.yaml:1:24: listen[1].address: " OPEN_PROXY("::", ADD_USERS));
+    bad("listen: [{address: 198.51.100.1, auth: none}]\n",
+        "c.yaml:1:20: listen[0].address: " OPEN_PROXY("198.51.100.1", ADD_USERS));
+    bad("listen: [{address: 198.51.100.1, open: true}]\n", /* one of both is a slip; both are a will */
+        "c.yaml:1:20: listen[0].address: " OPEN_PROXY("198.51.100.1", ADD_USERS));
+    bad(USERS "listen: [{address: \"2001:db8::1\", auth: none}]\n",
+        "c.yaml:2:20: listen[0].address: " OPEN_PROXY("2001:db8::1", "auth: password"));
+    static const char *const public[] = {"172.15.0.1", "172.32.0.1", "11.0.0.1", "192.169.0.1", "169.255.0.1",
+                                         "fc00::1",    "fec0::1",    "::2",      "100.64.0.1",  "::ffff:198.51.100.1"};
+    for (size_t i = 0; i < COUNT(public); i++) {
+        char text[128], expected[512];
+        snprintf(text, sizeof(text), "listen: [{address: \"%s\"}]", public[i]);
+        snprintf(expected, sizeof(expected), "c.yaml:1:20: listen[0].address: " OPEN_PROXY("%s", ADD_USERS), public[i]);
+        bad(text, expected);
+    }
+}
+
+/* As behind a cloud's NAT, or a router that forwards a port. */
+static void a_private_address_that_the_world_is_led_to_is_public(void **state)
+{
+    (void)state;
+    static const char *const advertised[] = {"advertise_v4: 198.51.100.1", "advertise_v6: \"2001:db8::1\""};
+    for (size_t i = 0; i < COUNT(advertised); i++) {
+        char text[128], *errors, *warnings;
+        snprintf(text, sizeof(text), "listen: [{address: 10.0.0.1}]\nudp: {%s}", advertised[i]);
+        assert_null(config_parse("c.yaml", text, strlen(text), &errors, &warnings));
+        assert_non_null(strstr(errors, "without a login and a public address advertised (udp), an open proxy"));
+        free(errors);
+        free(warnings);
+    }
+    config_free(good("listen: [{address: 10.0.0.1, auth: none, open: true}]\nudp: {advertise_v4: 198.51.100.1}"));
+    config_free(good("listen: [{address: 127.0.0.1}]\nudp: {advertise_v4: 198.51.100.1}"));
+    config_free(good(USERS "listen: [{address: 10.0.0.1}]\nudp: {advertise_v4: 198.51.100.1}"));
+}
+
+static void a_proxy_for_a_network_is_warned_of(void **state)
+{
+    (void)state;
+    static const char *const private[] = {"10.0.0.1",    "172.16.0.1", "172.31.255.255", "192.168.0.1",
+                                          "169.254.0.1", "fd00::1",    "fe80::1",        "::ffff:10.0.0.1"};
+    for (size_t i = 0; i < COUNT(private); i++) {
+        char text[128], expected[512];
+        snprintf(text, sizeof(text), "listen: [{address: \"%s\"}]", private[i]);
+        snprintf(
+            expected, sizeof(expected),
+            "c.yaml:1:20: warning: listen[0].address: everybody who can reach %s may use this proxy; add users, or say "
+            "open: true if that is meant\n",
+            private[i]);
+        struct config *config = good_with(text, expected);
+        assert_false(config->listen[0].need_password);
+        config_free(config);
+    }
+}
+
+static void who_means_it_or_is_alone_is_left_in_peace(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "listen: [{address: 0.0.0.0, auth: none, open: true}]",
+        "listen: [{address: 10.0.0.1, open: true}]",
+        "listen: [{address: 127.8.8.8}, {address: \"::1\"}, {address: \"::ffff:127.0.0.1\"}]",
+        USERS "listen: [{address: 0.0.0.0}]",
+    };
+    for (size_t i = 0; i < COUNT(texts); i++)
+        config_free(good(texts[i]));
+}
+
+/* A listener without a login is as closed as its rules. */
+static void rules_that_name_clients_close_a_proxy(void **state)
+{
+    (void)state;
+    static const char *const closed[] = {
+        "[{action: allow, from: [192.0.2.0/24]}, {action: deny}]",
+        "[{action: deny}]",
+        "[{action: allow, from: [10.0.0.0/8, \"fc00::/7\"]}, {action: deny}]",
+        "[{action: deny, to: [10.0.0.0/8]}, {action: allow, from: [192.0.2.1], to: [any]}, {action: deny, to: [any]}]",
+    };
+    static const char *const open[] = {
+        "[]",
+        "[{action: allow}, {action: deny, to: [10.0.0.0/8]}]",
+        "[{action: allow, from: [192.0.2.0/24]}]",
+        "[{action: allow, from: [0.0.0.0/0]}, {action: deny}]",
+        "[{action: allow, from: [192.0.2.1, \"::/0\"]}, {action: deny}]",
+        "[{action: allow, from: [0.0.0.0/1, 128.0.0.0/1]}, {action: deny}]",
+        "[{action: allow, from: [\"2000::/3\"]}, {action: deny}]",
+        "[{action: allow, from: [192.0.2.0/24]}, {action: deny, command: [udp]}]",
+        "[{action: allow, from: [192.0.2.0/24]}, {action: deny, to: [0.0.0.0/0]}]",
+        "[{action: allow, to: [192.0.2.7]}, {action: deny}]",
+    };
+    char text[256];
+    for (size_t i = 0; i < COUNT(closed); i++) {
+        snprintf(text, sizeof(text), "listen: [{address: 0.0.0.0}]\nrules: %s", closed[i]);
+        config_free(good(text));
+    }
+    for (size_t i = 0; i < COUNT(open); i++) {
+        char *errors, *warnings;
+        snprintf(text, sizeof(text), "listen: [{address: 0.0.0.0}]\nrules: %s", open[i]);
+        assert_null(config_parse("c.yaml", text, strlen(text), &errors, &warnings));
+        assert_non_null(strstr(errors, "an open proxy"));
+        free(errors);
+        free(warnings);
+    }
+}
+
+#define BALANCER "{proxy_protocol: required, proxy_from: [10.0.0.5]"
+
+/* Row 53: nobody is believed by default, and a balancer's clients are not those of its address. */
+static void a_balancer_is_named(void **state)
+{
+    (void)state;
+    bad(USERS "listen: [{proxy_protocol: required}]\n",
+        "c.yaml:2:27: listen[0].proxy_from: found no balancer that would be believed; expected the addresses or "
+        "networks of those that send the PROXY protocol, such as proxy_from: [10.0.0.5]\n");
+    bad("listen: [" BALANCER "}]\n",
+        "c.yaml:1:10: listen[0].address: found 127.0.0.1 without a login behind a balancer, which may bring anybody; "
+        "expected a login (" ADD_USERS "), or, to serve anybody, both auth: none and open: true; or rules that allow "
+        "some clients (from) and then deny the others (- action: deny)\n");
+    config_free(good_with("listen: [{proxy_from: [10.0.0.5]}]",
+                          "c.yaml:1:23: warning: listen[0].proxy_from: changes nothing without proxy_protocol: "
+                          "required\n"));
+    config_free(good("listen: [" BALANCER ", auth: none, open: true}]"));
+    config_free(good("listen: [" BALANCER "}]\nrules: [{action: allow, from: [192.0.2.1]}, {action: deny}]"));
+}
+
+/* Row 21 */
+static void behind_a_balancer_reach_is_public(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        enum config_reach reach;
+    } cases[] = {
+        {USERS "listen: [{}, {port: 1081, proxy_protocol: required, proxy_from: [10.0.0.5]}]", CONFIG_REACH_PUBLIC},
+        {USERS "listen: [" BALANCER "}]\nreach: private", CONFIG_REACH_PRIVATE},
+        {USERS "listen: [{}, {port: 1081}]", CONFIG_REACH_AUTO},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct config *config = good(cases[i].text);
+        assert_int_equal(config->reach_in_force, cases[i].reach);
+        config_free(config);
+    }
+}
+
+static void a_rule_in_vain_is_warned_of(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *first, *second;
+        bool in_vain;
+    } pairs[] = {
+        {"to: [10.0.0.0/8]", "to: [10.1.0.0/16]", true},
+        {"to: [10.1.0.0/16]", "to: [10.0.0.0/8]", false},
+        {"to: [10.0.0.0/8]", "to: [\"a00::/8\"]", false},
+        {"to: [10.0.0.0/8, 11.0.0.0/8]", "to: [11.1.1.1, 10.1.1.1]", true},
+        {"to: [10.0.0.0/8]", "to: [10.1.1.1, 11.1.1.1]", false},
+        {"to: [private]", "to: [192.168.7.0/24]", true},
+        {"to: [private]", "to: [192.0.0.0/8]", false},
+        {"to: [10.0.0.0/8]", "to: [private]", false},
+        {"to: [any]", "to: [x.example]", true},
+        {"to: [any]", "{}", true},
+        {"to: [.example]", "to: [x.example, example, .y.example]", true},
+        {"to: [.example]", "to: [anexample]", false},
+        {"to: [example]", "to: [.example]", false},
+        {"to: [x.example]", "to: [X.example]", true},
+        {"ports: [1-100]", "ports: [5-10, 20]", true},
+        {"ports: [1-100]", "ports: [100-101]", false},
+        {"ports: [1-100]", "{}", false},
+        {"from: [10.0.0.0/9]", "from: [10.127.0.0/16]", true},
+        {"from: [10.0.0.0/9]", "from: [10.128.0.0/16]", false},
+        {"from: [10.0.0.0/9]", "{}", false},
+        {"user: [a, b]", "user: [b]", true},
+        {"user: [a]", "user: [b]", false},
+        {"command: [udp]", "command: [udp, connect]", false},
+        {"command: [udp, connect]", "command: [connect]", true},
+        {"command: [udp], ports: [1]", "ports: [1]", false},
+    };
+    for (size_t i = 0; i < COUNT(pairs); i++) {
+        char text[256];
+        bool empty = pairs[i].second[0] == '{';
+        snprintf(text, sizeof(text), "rules:\n- {%s, action: deny}\n- {action: allow%s%s}\n", pairs[i].first,
+                 empty ? "" : ", ", empty ? "" : pairs[i].second);
+        config_free(pairs[i].in_vain
+                        ? good_with(text,
+                                    "c.yaml:3:12: warning: rules[1].action: never decides: rules[0] takes all that it "
+                                    "matches\n")
+                        : good(text));
+    }
+}
+
+static void a_bad_rule_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *key, *value, *hint;
+    } wrong[] = {
+        {"from", "10.0.0.1/8", "bits are set beyond the prefix"},
+        {"from", "10.0.0.0/33", "the prefix has 0 to 32 bits"},
+        {"from", "10.0.0.0/08", "the prefix has 0 to 32 bits"},
+        {"from", "2001:db8::/129", "the prefix has 0 to 128 bits"},
+        {"from", "fe80::1%lo", "\"2001:db8::/32\"\n"},
+        {"from", "::ffff:10.0.0.0/104", "write the IPv4 network that is inside it"},
+        {"to", "64:ff9b::/96", "write the IPv4 network that is inside it"},
+        {"to", "2002::/16", "write the IPv4 network that is inside it"},
+        {"to", "*.example", "written .example.com"},
+        {"to", "1.2", "(.example.com)\n"},
+        {"to", "", "(.example.com)\n"},
+        {"to", ".", "(.example.com)\n"},
+        {"to", "a..b", "(.example.com)\n"},
+        {"to", "a b", "(.example.com)\n"},
+        {"ports", "0", "6881-6999\n"},
+        {"ports", "65536", "6881-6999\n"},
+        {"ports", "5-", "6881-6999\n"},
+        {"ports", "-5", "6881-6999\n"},
+        {"ports", "9-5", "the first port is higher than the last"},
+        {"command", "tcp", "connect, bind or udp"},
+    };
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        char text[128], place[64], *errors, *warnings;
+        snprintf(text, sizeof(text), "rules: [{action: deny, %s: [\"%s\"]}]", wrong[i].key, wrong[i].value);
+        snprintf(place, sizeof(place), ": rules[0].%s[0]: found \"", wrong[i].key);
+        assert_null(config_parse("c.yaml", text, strlen(text), &errors, &warnings));
+        if (!strstr(errors, place) || !strstr(errors, wrong[i].hint))
+            fail_msg("%s: %s", text, errors);
+        free(errors);
+        free(warnings);
+    }
+    bad("rules: [{to: [any]}]\n",
+        "c.yaml:1:9: rules[0]: found no action, expected one: what becomes of what the rule matches\n");
+}
+
+/* Where a term would never hold, or hold for some datagrams of an association only. */
+static void terms_of_a_rule_are_for_all_that_it_lets_through(void **state)
+{
+    (void)state;
+    static const char everywhere[] = "found together with to or ports, but a UDP association has the same for "
+                                     "all destinations; leave out to "
+                                     "and ports";
+    static const struct {
+        const char *rule, *key, *hint;
+    } wrong[] = {
+        {"action: deny, mark: 1", "mark", "found where action is deny, expected with allow only"},
+        {"action: allow, command: [connect, bind], filtering: address-dependent", "filtering",
+         "found where command leaves udp out, expected with udp: only datagrams have that"},
+        {"action: allow, filtering: address-dependent, to: [10.0.0.0/8]", "filtering", everywhere},
+        {"mark: 1, action: allow, ports: [53]", "mark", everywhere},
+        {"interface: eth1, action: allow, ports: [53]", "interface", everywhere},
+        {"dscp: 0, action: allow, ports: [53]", "dscp", everywhere},
+        {"address_v4: 192.0.2.1, action: allow, command: [udp], to: [.x.test]", "address_v4", everywhere},
+        {"address_v6: \"::1\", action: allow, command: [connect, udp], to: [private]", "address_v6", everywhere},
+        {"bandwidth: 1MiB/s, action: allow, to: [private]", "bandwidth", everywhere},
+        {"action: deny, bandwidth: 1MiB/s", "bandwidth", "found where action is deny, expected with allow only"},
+        {"action: allow, command: [connect], datagrams: 1/s", "datagrams",
+         "found where command leaves udp out, expected with udp: only datagrams have that"},
+    };
+    static const char *const right[] = {
+        "action: allow, mark: 1, filtering: address-dependent, address_v4: 192.0.2.1, address_v6: \"::1\"",
+        "action: allow, mark: 1, from: [10.0.0.0/8], user: [bob], command: [udp], to: [any, 192.0.2.1]",
+        "action: allow, mark: 1, address_v4: 192.0.2.1, command: [connect], to: [.x.test], ports: [443]",
+        "action: allow, to: [.x.test], ports: [443]",
+    };
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        char text[256], expected[512];
+        bool may_be_connect = wrong[i].hint == everywhere && !strstr(wrong[i].rule, "filtering");
+        snprintf(text, sizeof(text), "rules: [{%s}]", wrong[i].rule);
+        size_t column = (size_t)(strstr(text, wrong[i].key) - text) + strlen(wrong[i].key) + strlen(": ") + 1;
+        snprintf(expected, sizeof(expected), "c.yaml:1:%zu: rules[0].%s: %s%s\n", column, wrong[i].key, wrong[i].hint,
+                 may_be_connect ? ", or say command: [connect]" : "");
+        bad(text, expected);
+    }
+    for (size_t i = 0; i < COUNT(right); i++) {
+        char text[256];
+        snprintf(text, sizeof(text), "rules: [{%s}]", right[i]);
+        config_free(good(text));
+    }
+}
+
+static void one_port_for_all_can_be_opened_by_anybody(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint16_t port;
+    } rows[] = {
+        {"udp: {ports: 1080}", 1080},
+        {"udp: {ports: 1024}", 1024},
+        {"udp: {ports: 1080-1080}", 1080},
+        {"udp: {ports: 1080-1081}", 0},
+        {"udp: {ports: random}", 0},
+        {"udp: {ports: 53-54}", 0},
+        {"udp: {ports: 1080, external_ports: 1080-1081}", 1080},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct config *config = good(rows[i].text);
+        assert_int_equal(config_shared_port(config), rows[i].port);
+        config_free(config);
+    }
+    bad("udp: {ports: 1023}",
+        "c.yaml:1:14: udp.ports: found 1023; expected 1024 or more for one port that all share, or "
+        "a range, or random\n");
+    bad("udp: {ports: 1080, external_ports: 1080}",
+        "c.yaml:1:36: udp.external_ports: found the port of udp.ports, expected others\n");
+}
+
+static void a_mark_anywhere_is_a_mark(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool has;
+    } rows[] = {
+        {"{}", false},
+        {"outbound: {mark: 1}", true},
+        {"users: [{name: bob, password: " HASH "}, {name: al, password: " HASH ", mark: 1}]", true},
+        {"rules: [{action: allow, address_v4: 192.0.2.1}]", false},
+        {"rules: [{action: deny}, {action: allow, mark: 1}]", true},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char *errors, *warnings;
+        struct config *config = config_parse("c.yaml", rows[i].text, strlen(rows[i].text), &errors, &warnings);
+        assert_non_null(config);
+        assert_int_equal(config_has_mark(config), rows[i].has);
+        config_free(config);
+        free(warnings);
+    }
+}
+
+static void a_login_is_asked_for_when_there_are_users(void **state)
+{
+    (void)state;
+    struct config *config = good(USERS "listen: [{}, {port: 1, auth: none}, {port: 2, auth: password}]");
+    assert_true(config->listen[0].need_password);
+    assert_false(config->listen[1].need_password);
+    assert_true(config->listen[2].need_password);
+    assert_string_equal(config->users[0].name, "alice");
+    assert_string_equal(config->users[0].password, HASH);
+    config_free(config);
+
+    bad("listen:\n  - auth: password\n",
+        "c.yaml:2:11: listen[0].auth: found password, but there are no users; expected users, or auth: none\n");
+    config_free(good_with(USERS "listen: [{auth: none}]",
+                          "c.yaml:1:16: warning: users: no listener asks for a login, so these are never asked for\n"));
+    config_free(
+        good_with(USERS "listen: [{open: true}]",
+                  "c.yaml:2:17: warning: listen[0].open: true changes nothing where a password is asked for\n"));
+}
+
+static void names_and_listeners_are_unique(void **state)
+{
+    (void)state;
+    bad("users:\n"
+        "  - {name: b, password: " HASH "}\n"
+        "  - {name: a, password: " HASH "}\n"
+        "  - {name: b, password: " HASH "}\n"
+        "listen: [{}, {port: 1080, address: 127.0.0.1}]\n",
+        "c.yaml:5:36: listen[1].address: found the address and port of listen[0], expected another\n"
+        "c.yaml:4:12: users[2].name: found the name of users[0], expected another\n");
+}
+
+static void upstreams_have_to_make_sense(void **state)
+{
+    (void)state;
+    bad("outbound: {upstream: fur}\n"
+        "upstreams:\n"
+        "- {name: far, address: 192.0.2.9}\n"
+        "- {name: far, address: 192.0.2.9}\n"
+        "- {name: none, address: 192.0.2.9}\n"
+        "- {name: a, address: 127.0.0.1}\n"
+        "- {name: b, address: 192.0.2.9, password: x}\n"
+        "users: [{name: bob, password: " HASH ", upstream: fur}]\n"
+        "rules:\n"
+        "- {action: allow, upstream: Far}\n"
+        "- {action: deny, upstream: far}\n"
+        "- {action: allow, to: [192.0.2.1], upstream: far}\n"
+        "- {action: allow, to: [192.0.2.1], upstream: none, command: [connect]}\n",
+        "c.yaml:11:28: rules[1].upstream: found where action is deny, expected with allow only\n"
+        "c.yaml:12:46: rules[2].upstream: found together with to or ports, but a UDP association has the same for all "
+        "destinations; leave out to and ports, or say command: [connect]\n"
+        "c.yaml:1:22: outbound.upstream: found a name that none of upstreams has, expected one that does, or none\n"
+        "c.yaml:8:102: users[0].upstream: found a name that none of upstreams has, expected one that does, or none\n"
+        "c.yaml:10:29: rules[0].upstream: found a name that none of upstreams has, expected one that does, or none\n"
+        "c.yaml:4:10: upstreams[1].name: found the name of upstreams[0], expected another\n"
+        "c.yaml:5:10: upstreams[2].name: found a word with a meaning of its own, expected a name\n"
+        "c.yaml:6:22: upstreams[3].address: found one of this proxy's own listeners, which would be a loop; expected "
+        "another server\n"
+        "c.yaml:7:43: upstreams[4].password: found without a user, expected both or neither\n");
+    bad("upstreams: [{name: a, address: 0.0.0.0}, {name: b, address: \"a b\"}, {address: c.example}]\n",
+        "c.yaml:1:32: upstreams[0].address: found \"0.0.0.0\", expected an IP address, such as 192.0.2.1 or "
+        "2001:db8::1, "
+        "or a host name; nobody is found there\n"
+        "c.yaml:1:61: upstreams[1].address: found \"a b\", expected an IP address, such as 192.0.2.1 or 2001:db8::1, "
+        "or "
+        "a host name\n"
+        "c.yaml:1:69: upstreams[2]: found no name, expected one: what rules, users and outbound.upstream call it\n");
+}
+
+static void an_upstream_that_nothing_uses_is_a_warning(void **state)
+{
+    (void)state;
+    char *errors, *warnings;
+    const char *text = "upstreams: [{name: far, address: 192.0.2.9}]";
+    struct config *config = parse_bytes(text, strlen(text), &errors, &warnings);
+    assert_non_null(config);
+    assert_string_equal(warnings, "c.yaml:1:20: warning: upstreams[0].name: no rule or user has it as its upstream, "
+                                  "nor has outbound, so nothing leaves by it\n");
+    free(warnings);
+    config_free(config);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(upstreams_have_to_make_sense),
+        cmocka_unit_test(an_upstream_that_nothing_uses_is_a_warning),
+        cmocka_unit_test(an_open_proxy_is_refused),
+        cmocka_unit_test(a_balancer_is_named),
+        cmocka_unit_test(behind_a_balancer_reach_is_public),
+        cmocka_unit_test(a_private_address_that_the_world_is_led_to_is_public),
+        cmocka_unit_test(a_proxy_for_a_network_is_warned_of),
+        cmocka_unit_test(who_means_it_or_is_alone_is_left_in_peace),
+        cmocka_unit_test(rules_that_name_clients_close_a_proxy),
+        cmocka_unit_test(a_rule_in_vain_is_warned_of),
+        cmocka_unit_test(a_bad_rule_is_refused),
+        cmocka_unit_test(terms_of_a_rule_are_for_all_that_it_lets_through),
+        cmocka_unit_test(one_port_for_all_can_be_opened_by_anybody),
+        cmocka_unit_test(a_mark_anywhere_is_a_mark),
+        cmocka_unit_test(a_login_is_asked_for_when_there_are_users),
+        cmocka_unit_test(names_and_listeners_are_unique),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
