@@ -280,7 +280,7 @@ def test_row32_probes_are_not_fragmented(net, start, lan, target, overhead):
         peer.sendto(b"d" * (size - header if size > 1 else 1), external)
     assert [len(peer.recv(2000)) for _ in range(2)] == [largest, 1]
     assert [len(association.recv()[1]) for _ in range(2)] == [largest - header, 1]
-    assert proxy.dropped("oversize") == 4
+    daemon.wait_until(lambda: proxy.dropped("oversize") == 4, "four drops to be counted")
     assert association.alive(peer)
 
 
