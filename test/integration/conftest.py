@@ -7,7 +7,8 @@ import pytest
 
 import daemon
 import netns
-from netns import PROXY_V4, PROXY_V6
+import servers
+from netns import INET1_V4, PROXY_V4, PROXY_V6
 
 # A LAN's listener in both families, open to the clients there.
 LISTEN = [{"address": PROXY_V4, "port": 1080, "auth": "none", "open": True},
@@ -99,6 +100,19 @@ def serve(folder, start):
 def proxy(start):
     """A conesocks with the default configuration on the LAN."""
     return start()
+
+
+@pytest.fixture
+def peer(net):
+    """A UDP socket on the internet."""
+    return net.inet1.udp(INET1_V4)
+
+
+@pytest.fixture
+def web(net):
+    """The address of a web server on the internet."""
+    with servers.Web(net.inet1, INET1_V4) as server:
+        yield server.socket.getsockname()
 
 
 @pytest.fixture

@@ -10,11 +10,6 @@ from netns import CLIENT_V4, INET1_V4
 from socks5 import Association
 
 
-@pytest.fixture
-def peer(net):
-    return net.inet1.udp(INET1_V4)
-
-
 def test_row39_descriptors_run_out(net, start, lan, peer):
     """No spin while there are none; who has an association keeps it; the next client is served once some are free."""
     proxy = start({"workers": 1}, nofile=64)

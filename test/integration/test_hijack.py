@@ -5,13 +5,8 @@ import time
 import pytest
 import socks5
 from daemon import wait_until
-from netns import CLIENT_V4, INET1_V4, INET2_V4, PROXY_V4, STRANGER_V4
+from netns import CLIENT_V4, INET2_V4, PROXY_V4, STRANGER_V4
 from socks5 import Association
-
-
-@pytest.fixture
-def peer(net):
-    return net.inet1.udp(INET1_V4)
 
 
 @pytest.fixture

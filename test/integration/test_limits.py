@@ -20,17 +20,6 @@ LOGIN = [{"address": PROXY_V4, "port": 1080}]
 NOT_ALLOWED = 2
 
 
-@pytest.fixture
-def peer(net):
-    return net.inet1.udp(INET1_V4)
-
-
-@pytest.fixture
-def web(net):
-    with servers.Web(net.inet1, INET1_V4) as server:
-        yield server.socket.getsockname()
-
-
 def closed(sock):
     """Was it closed without a word?"""
     with contextlib.suppress(ConnectionError):

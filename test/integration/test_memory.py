@@ -217,11 +217,6 @@ def row45(net, start, lan, peer, dns, limits, **options):
 
 
 @pytest.fixture
-def peer(net):
-    return net.inet1.udp(INET1_V4)
-
-
-@pytest.fixture
 def dns(net):
     with servers.Dns(net.inet2, INET2_V4, {name: None for name in NAMES}) as server:
         yield server

@@ -15,11 +15,6 @@ ENDPOINT_INDEPENDENT, ADDRESS_DEPENDENT = "endpoint-independent", "address-depen
 ADDRESS_AND_PORT_DEPENDENT = "address-and-port-dependent"
 
 
-@pytest.fixture
-def peer(net):
-    return net.inet1.udp(INET1_V4)
-
-
 @pytest.mark.parametrize("filtering", [None, ENDPOINT_INDEPENDENT, ADDRESS_DEPENDENT, ADDRESS_AND_PORT_DEPENDENT])
 def test_row29_mapping_and_filtering(net, start, lan, filtering):
     """RFC 5780 section 4: mapping is endpoint-independent always, filtering is what its name says."""

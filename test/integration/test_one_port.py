@@ -6,7 +6,7 @@ import pytest
 import socks5
 from conftest import lan_config
 from daemon import wait_until
-from netns import (CLIENT_V4, CLIENT_V6, INET1_V4, INET1_V6, INET2_V4, NEIGHBOUR_V4, PROXY_V4, PROXY_V6, PROXY_WAN_V4,
+from netns import (CLIENT_V4, INET1_V6, INET2_V4, NEIGHBOUR_V4, PROXY_V4, PROXY_V6, PROXY_WAN_V4,
                    STRANGER_V4)
 from socks5 import Association
 from test_hijack import heard_nothing
@@ -18,11 +18,6 @@ ONE_PORT = {"workers": 4, "udp": {"ports": str(PORT)}}
 @pytest.fixture
 def proxy(start):
     return start(ONE_PORT)
-
-
-@pytest.fixture
-def peer(net):
-    return net.inet1.udp(INET1_V4)
 
 
 @pytest.fixture

@@ -49,11 +49,6 @@ def dns(net):
         yield server
 
 
-@pytest.fixture
-def peer(net):
-    return net.inet1.udp(INET1_V4)
-
-
 def test_row21_written():
     assert written("127.0.0.1") == ["127.0.0.1", "::ffff:7f00:1", "::7f00:1", "2002:7f00:1::", "64:ff9b::7f00:1"]
 

@@ -20,11 +20,6 @@ LOCAL = [{"address": "127.0.0.1", "port": 1080}]
 
 
 @pytest.fixture
-def peer(net):
-    return net.inet1.udp(INET1_V4)
-
-
-@pytest.fixture
 def dns(net):
     with servers.Dns(net.inet2, INET2_V4, {}) as server:
         yield server

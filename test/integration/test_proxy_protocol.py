@@ -11,7 +11,7 @@ import socks5
 import yaml
 from conftest import ALICE, USERS
 from daemon import PROGRAM, wait_until
-from netns import (BALANCER_V4, CLIENT_V4, CLIENT_V6, INET1_V4, INET1_V6, NEIGHBOUR_V4, PROXY_V4, PROXY_V6,
+from netns import (BALANCER_V4, CLIENT_V4, CLIENT_V6, INET1_V6, NEIGHBOUR_V4, PROXY_V4, PROXY_V6,
                    PROXY_WAN_V4, SECOND_V4, STRANGER_V4)
 from socks5 import ANY_V4, ASSOCIATE, CONNECT, Association
 
@@ -37,17 +37,6 @@ def v2(client, port=40000, extensions=b""):
 
 
 LOCAL_V1, LOCAL_V2 = b"PROXY UNKNOWN\r\n", SIGNATURE + b"\x20\0\0\0"
-
-
-@pytest.fixture
-def peer(net):
-    return net.inet1.udp(INET1_V4)
-
-
-@pytest.fixture
-def web(net):
-    with servers.Web(net.inet1, INET1_V4) as server:
-        yield server.socket.getsockname()
 
 
 @pytest.fixture

@@ -29,11 +29,6 @@ def proxy(start, faults):
 
 
 @pytest.fixture
-def peer(net):
-    return net.inet1.udp(INET1_V4)
-
-
-@pytest.fixture
 def origin(net):
     return net.inet1.listen(INET1_V4)
 

@@ -8,7 +8,7 @@ import pytest
 import daemon
 import socks5
 from conftest import LISTEN, USERS
-from netns import (CLIENT_V4, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_V4, NEIGHBOUR_V4, PROXY_V6, PROXY_WAN_V4,
+from netns import (CLIENT_V4, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_V4, NEIGHBOUR_V4, PROXY_WAN_V4,
                    PROXY_WAN_V6)
 from socks5 import Association
 
@@ -17,11 +17,6 @@ ALICE, BOB = ("alice", "wonderland"), ("bob", "wonderland")
 HASH = USERS[0]["password"]
 WITH_LOGIN = [{"address": listener["address"], "port": 1080} for listener in LISTEN]
 MARK = 0x10
-
-
-@pytest.fixture
-def peer(net):
-    return net.inet1.udp(INET1_V4)
 
 
 @pytest.fixture

@@ -25,11 +25,6 @@ def named(start, dns):
 
 
 @pytest.fixture
-def peer(net):
-    return net.inet1.udp(INET1_V4)
-
-
-@pytest.fixture
 def association(net, proxy, lan):
     return Association(net.client, lan)
 
