@@ -13,6 +13,9 @@ void background_start(void);
 /* Lets the caller go and turns the standard descriptors to /dev/null. */
 void background_ready(void);
 
+/* A daemon's, unless run.pid_file names another. */
+#define PIDFILE_DEFAULT "/run/conesocks.pid"
+
 /*
  * Creates and locks `path` and writes this process's id. Returns a descriptor that holds the lock, or -1 after a line
  * in the log: another process holds it, it is a symbolic link, or it cannot be written.

@@ -1,14 +1,11 @@
 /*
  * Options and subcommands.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <termios.h>
 #include <unistd.h>
 
 #define LOG_MODULE "main"
@@ -18,13 +15,12 @@
 #include "conf/schema.h"
 #include "daemon/background.h"
 #include "daemon/explain.h"
+#include "daemon/hash_password.h"
 #include "daemon/sandbox.h"
 #include "daemon/server.h"
-#include "policy/auth.h"
 #include "policy/snapshot.h"
 
-#define EXIT_USAGE       2
-#define DEFAULT_PID_FILE "/run/conesocks.pid"
+#define EXIT_USAGE 2
 
 enum action { RUN, TEST, DUMP, OPTIONS };
 
@@ -34,93 +30,54 @@ struct arguments {
     bool daemon;
 };
 
-static const char usage_text[] =
-    "Usage: conesocks [-c FILE] [-d] [-t] [--dump]\n"
-    "       conesocks hash-password\n"
-    "       conesocks explain [-c FILE] --from ADDRESS --to HOST:PORT ...\n"
-    "\n"
-    "A SOCKS5 proxy with full-cone UDP. Without -c it listens on 127.0.0.1:1080, without a login.\n"
-    "\n"
-    "  -c, --config FILE  read the configuration from FILE (see conesocks.yaml(5))\n"
-    "  -d, --daemon       run in the background; log to syslog\n"
-    "  -t, --test         check the configuration and exit\n"
-    "      --dump         print the configuration in force and exit\n"
-    "  -V, --version      print the version and exit\n"
-    "  -h, --help         print this and exit\n"
-    "\n"
-    "  hash-password      read a password, print its hash for the configuration\n"
-    "  explain            tell what becomes of a request, and which rule decides (explain --help)\n";
+/* What is done instead of serving; each has its --help. */
+static const struct command {
+    const char *name;
+    int (*act)(int argc, char **argv); /* argv[0] is the name. Returns the exit status */
+    const char *help;
+} commands[] = {
+    {"hash-password", hash_password, "read a password, print its hash for the configuration"},
+    {"explain", explain, "tell what becomes of a request, and which rule decides"},
+};
 
-/* ---- hash-password ---- */
-
-static struct termios echoing;
-
-/* The terminal outlives us. The signal then does what it always does: SA_RESETHAND. */
-static void on_signal_while_quiet(int number)
+static int usage(FILE *out, int status)
 {
-    tcsetattr(STDIN_FILENO, TCSAFLUSH, &echoing);
-    raise(number);
+    fputs("Usage: conesocks [-c FILE] [-d] [-t] [--dump]\n"
+          "       conesocks COMMAND [OPTIONS]\n"
+          "\n"
+          "A SOCKS5 proxy with full-cone UDP. Without -c it listens on 127.0.0.1:1080, without a login.\n"
+          "\n"
+          "  -c, --config FILE  read the configuration from FILE (see conesocks.yaml(5))\n"
+          "  -d, --daemon       run in the background; log to syslog\n"
+          "  -t, --test         check the configuration and exit\n"
+          "      --dump         print the configuration in force and exit\n"
+          "  -V, --version      print the version and exit\n"
+          "  -h, --help         print this and exit\n"
+          "\n"
+          "Commands, each with its own --help:\n"
+          "\n",
+          out);
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        fprintf(out, "  %-17s  %s\n", commands[i].name, commands[i].help);
+    return status;
 }
 
-static void on_deadly_signals(void (*handler)(int))
+static const struct command *find_command(const char *name)
 {
-    static const int deadly[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
-    struct sigaction action = {.sa_handler = handler, .sa_flags = (int)SA_RESETHAND};
-    for (size_t i = 0; i < ARRAY_LEN(deadly); i++)
-        sigaction(deadly[i], &action, NULL);
-}
-
-/* A line without its end, or NULL. From a terminal: with a prompt, without echo. */
-static char *read_password(const char *prompt)
-{
-    bool terminal = tcgetattr(STDIN_FILENO, &echoing) == 0;
-    if (terminal) {
-        struct termios quiet = echoing;
-        quiet.c_lflag &= ~(tcflag_t)ECHO;
-        on_deadly_signals(on_signal_while_quiet);
-        tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
-        fputs(prompt, stderr);
-    }
-    char *line = NULL;
-    size_t size = 0;
-    ssize_t len = getline(&line, &size, stdin);
-    if (terminal) {
-        tcsetattr(STDIN_FILENO, TCSAFLUSH, &echoing);
-        on_deadly_signals(SIG_DFL);
-        fputs("\n", stderr);
-    }
-    if (len > 0 && line[len - 1] == '\n')
-        line[--len] = '\0';
-    if (len > 0 && len <= 255 && strlen(line) == (size_t)len)
-        return line;
-    fputs("conesocks: a password has 1 to 255 bytes\n", stderr);
-    free(line);
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
     return NULL;
 }
 
-static int hash_password(void)
+/* A word where none is expected. */
+static int refuse(const char *word)
 {
-    char *password = read_password("Password: ");
-    if (!password)
-        return EXIT_FAILURE;
-    bool same = true;
-    if (isatty(STDIN_FILENO)) {
-        char *again = read_password("Again: ");
-        same = again && strcmp(password, again) == 0;
-        free(again);
-        if (!same)
-            fputs("conesocks: the two are not the same\n", stderr);
-    }
-    char *hash = same ? auth_hash_password(password) : NULL;
-    explicit_bzero(password, strlen(password));
-    free(password);
-    if (same && !hash)
-        fprintf(stderr, "conesocks: cannot hash the password: %s\n", strerror(errno));
-    if (!hash)
-        return EXIT_FAILURE;
-    puts(hash);
-    free(hash);
-    return EXIT_SUCCESS;
+    if (find_command(word))
+        fprintf(stderr, "conesocks: a command comes first: conesocks %s [OPTIONS]\n\n", word);
+    else
+        fprintf(stderr, "conesocks: unknown command: %s\n\n", word);
+    return usage(stderr, EXIT_USAGE);
 }
 
 /* ---- the server ---- */
@@ -130,7 +87,7 @@ static int serve(struct snapshot *snapshot, const char *path, bool daemon)
     const struct config *config = snapshot->config;
     const char *pid_file = config->run.pid_file;
     if (daemon && !pid_file)
-        pid_file = DEFAULT_PID_FILE;
+        pid_file = PIDFILE_DEFAULT;
     if (daemon)
         background_start();
     int lock = -1;
@@ -227,12 +184,6 @@ static void fill_standard_descriptors(void)
         close(fd);
 }
 
-static int usage(FILE *out, int status)
-{
-    fputs(usage_text, out);
-    return status;
-}
-
 int main(int argc, char **argv)
 {
     enum { LONG_DUMP = 256, LONG_OPTIONS };
@@ -247,8 +198,9 @@ int main(int argc, char **argv)
         {0},
     };
     fill_standard_descriptors();
-    if (argc > 1 && strcmp(argv[1], "explain") == 0)
-        return explain(argc - 1, argv + 1);
+    const struct command *command = argc > 1 ? find_command(argv[1]) : NULL;
+    if (command)
+        return command->act(argc - 1, argv + 1);
     struct arguments arguments = {.action = RUN};
     for (int option; (option = getopt_long(argc, argv, "c:dtVh", options, NULL)) != -1;) {
         switch (option) {
@@ -276,10 +228,5 @@ int main(int argc, char **argv)
             return usage(stderr, EXIT_USAGE);
         }
     }
-    if (optind == argc)
-        return act(&arguments);
-    if (optind + 1 == argc && strcmp(argv[optind], "hash-password") == 0)
-        return hash_password();
-    fprintf(stderr, "conesocks: unknown command: %s\n", argv[optind]);
-    return usage(stderr, EXIT_USAGE);
+    return optind == argc ? act(&arguments) : refuse(argv[optind]);
 }
