@@ -234,6 +234,11 @@ struct config {
         enum log_target target;
     } log;
     struct {
+        union netaddr address; /* port 0: no TCP */
+        char *socket;          /* path of a Unix socket; NULL: none */
+        bool open;             /* although others than this host's may reach it */
+    } admin;
+    struct {
         char *user, *group; /* NULL: an unprivileged one when started as root, and that user's own group */
         enum config_sandbox sandbox;
         char *pid_file; /* NULL: none in the foreground, /run/conesocks.pid as a daemon */

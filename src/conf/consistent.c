@@ -352,6 +352,35 @@ static void check_upstream(const struct context *context, const struct config *c
                      "found one of this proxy's own listeners, which would be a loop; expected another server");
 }
 
+/* ---- the admin listener ---- */
+
+/* What sockaddr_un holds, with its NUL. */
+#define SOCKET_PATH_MAX 107
+
+/* It shows who uses the proxy and what for: never to a network by accident. */
+static void check_admin(const struct context *context, const struct config *config)
+{
+    const union netaddr *address = &config->admin.address;
+    char text[NETADDR_TEXT_MAX];
+    bool listens = netaddr_port(address) != 0, own = exposure_of(address) == EXPOSURE_HOST;
+    netaddr_format_host(address, text);
+    if (listens && !own && !config->admin.open)
+        report_error(context->report, place_in_group(context, "admin", "address"), "admin.address",
+                     "found %s, where others than this host could see who uses the proxy; expected 127.0.0.1, or a "
+                     "socket instead, or, to show it to all who can reach it, open: true as well",
+                     text);
+    if (listens && own && config->admin.open)
+        report_warning(context->report, place_in_group(context, "admin", "open"), "admin.open",
+                       "true changes nothing for an address of this host alone");
+    for (size_t i = 0; listens && i < config->listen_count; i++)
+        if (netaddr_equal(address, &config->listen[i].address))
+            report_error(context->report, place_in_group(context, "admin", "port"), "admin.port",
+                         "found the address and port of listen[%zu], expected another", i);
+    if (config->admin.socket && strlen(config->admin.socket) > SOCKET_PATH_MAX)
+        report_error(context->report, place_in_group(context, "admin", "socket"), "admin.socket",
+                     "found %zu bytes, expected a path of %d at most", strlen(config->admin.socket), SOCKET_PATH_MAX);
+}
+
 /* ---- what follows ---- */
 
 static bool is_set(const struct config_advertise *advertise)
@@ -390,6 +419,7 @@ bool consistent_check(struct config *config, yaml_document_t *document, struct r
     check_upstream_names(&context, config);
     for (size_t i = 0; i < config->upstream_count; i++)
         check_upstream(&context, config, i);
+    check_admin(&context, config);
     if (config->inline_user_count > 0 && !any_password)
         report_warning(report, place_in_list(&context, "users", 0, "name"), "users",
                        "no listener asks for a login, so these are never asked for");

@@ -325,6 +325,19 @@ static const struct schema_row log_rows[] = {
     {0},
 };
 
+static const struct schema_row admin_rows[] = {
+    /* The address first, as in listen_rows. */
+    {"address", OPTION(address, admin.address), .initial = "127.0.0.1", .at_start = true,
+     .help = "address to show on, over HTTP, how it goes"},
+    {"port", OPTION(port, admin.address), RANGE(0, UINT16_MAX), .initial = "0", .at_start = true,
+     .help = "TCP port of that; 0: none"},
+    {"socket", OPTION(path, admin.socket), .none = "none", .initial = "none", .at_start = true,
+     .help = "Unix socket for the same"},
+    {"open", OPTION(bool, admin.open), .initial = "false", .at_start = true,
+     .help = "show it to anybody who can reach an address that is not this host's alone"},
+    {0},
+};
+
 static const struct schema_row run_rows[] = {
     {"user", OPTION(text, run.user), RANGE(1, 255), .none = "auto", .initial = "auto", .at_start = true,
      .help = "user to become when started as root; auto: nobody"},
@@ -359,6 +372,7 @@ const struct schema_row schema[] = {
     {"workers", OPTION(number, workers), RANGE(0, 256), .initial = "0", .at_start = true,
      .help = "threads; 0: one per CPU"},
     {"log", GROUP(log_rows), .help = "what is logged, and where"},
+    {"admin", GROUP(admin_rows), .help = "where to see how it goes: status page, metrics"},
     {"run", GROUP(run_rows), .help = "the process"},
     {0},
 };

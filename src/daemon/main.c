@@ -118,9 +118,14 @@ static char *absolute(const char *path)
     return whole || !path ? whole : strdup(path);
 }
 
+/* Whoever just tries it out, at a terminal, is shown where to look. */
+#define ADMIN_PORT 1081
+
 /* Takes over the configuration. */
 static int run(struct config *config, const struct arguments *arguments)
 {
+    if (!arguments->config_file && !arguments->daemon && isatty(STDERR_FILENO))
+        netaddr_set_port(&config->admin.address, ADMIN_PORT);
     log_init(config->log.level, config->log.target);
     struct snapshot *snapshot = snapshot_new(config);
     if (!snapshot) {

@@ -23,6 +23,7 @@ struct reload {
     struct snapshot *started, *in_force;
     struct snapshot *fresh; /* NULL: no reload is under way */
     bool again;             /* another one was asked for meanwhile */
+    struct reload_record record;
     size_t worker_count, left;
     int *opened; /* for each worker, one for each listener: see struct worker_change */
     struct change {
@@ -158,6 +159,8 @@ static void finish(struct reload *reload)
     reload->opened = NULL;
     snapshot_release(reload->in_force);
     reload->in_force = reload->fresh;
+    reload->record.done++;
+    reload->record.loaded = time(NULL);
     reload->fresh = NULL;
 }
 
@@ -219,10 +222,22 @@ void reload_begin(struct reload *reload)
         log_warning("SIGHUP: there is no configuration file to read (-c)");
     else if (reload->fresh)
         reload->again = true;
-    else if (prepare(reload))
+    else if (prepare(reload)) {
         change_workers(reload);
-    else
+    } else {
+        reload->record.failed++;
         log_error("configuration not reloaded: the one of before stays in force");
+    }
+}
+
+const struct config *reload_config(const struct reload *reload)
+{
+    return reload->in_force->config;
+}
+
+const struct reload_record *reload_record(const struct reload *reload)
+{
+    return &reload->record;
 }
 
 /* ---- life ---- */
@@ -249,6 +264,7 @@ struct reload *reload_new(struct event_base *base, const char *path, struct snap
     reload->started = snapshot_hold(snapshot);
     reload->in_force = snapshot_hold(snapshot);
     reload->worker_count = worker_count;
+    reload->record.loaded = time(NULL);
     for (size_t i = 0; i < worker_count; i++)
         reload->changes[i] = (struct change){.change = {.worker = workers[i], .done = hand_back}, .reload = reload};
     check_readable(reload);

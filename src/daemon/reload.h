@@ -6,7 +6,10 @@
 #define CONESOCKS_DAEMON_RELOAD_H
 
 #include <stddef.h>
+#include <stdint.h>
+#include <time.h>
 
+struct config;
 struct event_base;
 struct reload;
 struct snapshot;
@@ -20,6 +23,14 @@ struct reload *reload_new(struct event_base *base, const char *path, struct snap
 /* Tells its outcome in the log, once it is in force for every worker. While another one is under way: right after it.
  */
 void reload_begin(struct reload *reload);
+/* The configuration in force, until the next event. */
+const struct config *reload_config(const struct reload *reload);
+/* How reloads have gone so far. */
+struct reload_record {
+    uint64_t done, failed;
+    time_t loaded; /* when the configuration in force was read */
+};
+const struct reload_record *reload_record(const struct reload *reload);
 /* After the workers were stopped. NULL is fine. */
 void reload_free(struct reload *reload);
 

@@ -8,14 +8,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LOG_MODULE "server"
+#include "admin/admin.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/util.h"
 #include "conf/config.h"
 #include "daemon/advertise.h"
+#include "daemon/health.h"
 #include "daemon/relay_port.h"
 #include "daemon/reload.h"
 #include "daemon/watermark.h"
@@ -34,6 +37,9 @@ struct server {
     struct quota *quota;
     struct reload *reload;
     struct watermark *watermark; /* NULL: nothing limits the memory */
+    struct health *health;
+    struct admin *admin; /* NULL: there is nobody to show anything to */
+    time_t started;
     struct event signals[4];
     size_t signal_count, worker_count;
     struct worker **workers;
@@ -92,11 +98,16 @@ static bool addresses_are_free(const struct config *config)
     return relay_port_is_free(config, false);
 }
 
+static void sum_metrics(const struct server *server, struct metrics *sum)
+{
+    for (size_t i = 0; i < server->worker_count; i++)
+        metrics_sum(sum, worker_metrics(server->workers[i]));
+}
+
 static void log_counters(const struct server *server)
 {
     struct metrics sum = {0};
-    for (size_t i = 0; i < server->worker_count; i++)
-        metrics_sum(&sum, worker_metrics(server->workers[i]));
+    sum_metrics(server, &sum);
     char text[1000];
     log_info("counters: %s", metrics_format(&sum, text, sizeof(text)));
 }
@@ -149,6 +160,70 @@ static bool open_workers(struct server *server)
     return true;
 }
 
+/* ---- what the admin listener shows ---- */
+
+static const struct config *show_config(void *arg)
+{
+    const struct server *server = arg;
+    return reload_config(server->reload);
+}
+
+static void show_metrics(void *arg, struct metrics *sum)
+{
+    sum_metrics(arg, sum);
+}
+
+static void show_facts(void *arg, struct admin_facts *facts)
+{
+    const struct server *server = arg;
+    const struct reload_record *reloads = reload_record(server->reload);
+    *facts = (struct admin_facts){server->started, reloads->done, reloads->failed};
+}
+
+static const char *show_sick(void *arg)
+{
+    const struct server *server = arg;
+    return health_complaint(server->health);
+}
+
+static const char *show_unready(void *arg)
+{
+    return show_sick(arg);
+}
+
+static void show_status(void *arg, const struct admin_query *query, admin_done *done, void *done_arg)
+{
+    (void)arg, (void)query;
+    done(done_arg, strdup("{}"));
+}
+
+static void show_history(void *arg, admin_done *done, void *done_arg)
+{
+    (void)arg;
+    done(done_arg, strdup("{}"));
+}
+
+/* Without a file nobody has asked for it: then it may fail. */
+static bool open_admin(struct server *server)
+{
+    const struct config *config = server->snapshot->config;
+    const struct admin_source source = {
+        .arg = server,
+        .config = show_config,
+        .metrics = show_metrics,
+        .facts = show_facts,
+        .sick = show_sick,
+        .unready = show_unready,
+        .status = show_status,
+        .history = show_history,
+    };
+    const bool wanted = netaddr_port(&config->admin.address) || config->admin.socket, must = server->path;
+    server->started = time(NULL);
+    server->health = wanted ? health_new(server->base, server->workers, server->worker_count) : NULL;
+    server->admin = server->health ? admin_new(server->base, config, &source, must) : NULL;
+    return server->admin || !wanted || !must;
+}
+
 /* libevent's own words go where ours go: as a daemon there is no stderr. */
 static void on_libevent_log(int severity, const char *message)
 {
@@ -173,7 +248,7 @@ struct server *server_new(struct snapshot *snapshot, const char *path)
     server->quota = quota_new();
     if (!server->base || !server->quota)
         log_error("cannot start: %s", strerror(errno));
-    if (!server->base || !server->quota || !open_workers(server)) {
+    if (!server->base || !server->quota || !open_workers(server) || !open_admin(server)) {
         server_free(server);
         return NULL;
     }
@@ -233,6 +308,8 @@ void server_free(struct server *server)
 {
     if (!server)
         return;
+    admin_free(server->admin);
+    health_free(server->health);
     watermark_free(server->watermark);
     stop_workers(server);
     reload_free(server->reload);

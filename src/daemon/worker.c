@@ -42,9 +42,9 @@ struct worker {
     pthread_t thread;
     bool running;
     struct event sweep;
-    struct inbox_item stop, relief;
+    struct inbox_item stop, relief, ping;
     struct relief_order order; /* the main thread's, the worker's while `ordered` */
-    atomic_bool ordered;
+    atomic_bool ordered, pinged;
     atomic_size_t session_memory;
     uint64_t rest_said_ms; /* 0: never */
     SLIST_HEAD(, listener) listeners;
@@ -198,6 +198,22 @@ void worker_relieve(struct worker *worker, const struct relief_order *order)
 size_t worker_session_memory(const struct worker *worker)
 {
     return atomic_load_explicit(&worker->session_memory, memory_order_relaxed);
+}
+
+static void on_ping(struct inbox_item *item)
+{
+    struct worker *worker = container_of(item, struct worker, ping);
+    atomic_store_explicit(&worker->pinged, false, memory_order_release);
+}
+
+bool worker_ping(struct worker *worker)
+{
+    if (atomic_load_explicit(&worker->pinged, memory_order_acquire))
+        return false;
+    worker->ping.run = on_ping;
+    atomic_store_explicit(&worker->pinged, true, memory_order_relaxed);
+    inbox_post(worker->env.inbox, &worker->ping);
+    return true;
 }
 
 static void *run(void *arg)

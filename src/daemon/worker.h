@@ -43,6 +43,9 @@ void worker_free(struct worker *worker);
 /* Has it do what memory being short, or not any more, asks for. One that has not come to the last order does not get
  * this one. From one thread only. */
 void worker_relieve(struct worker *worker, const struct relief_order *order);
+/* Has it say that it still comes round. Whether it has said so since it was last asked; true the first time. From one
+ * thread only. */
+bool worker_ping(struct worker *worker);
 /* What its sessions held when it was last told to measure that. */
 size_t worker_session_memory(const struct worker *worker);
 const struct metrics *worker_metrics(const struct worker *worker);
