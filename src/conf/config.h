@@ -231,7 +231,10 @@ struct config {
     uint32_t workers; /* 0 = one per CPU */
     struct {
         enum log_level level;
+        enum log_format format;
         enum log_target target;
+        char *file;        /* where the target is one; NULL: none */
+        bool destinations; /* may be told: in the log and the status */
     } log;
     struct {
         union netaddr address; /* port 0: no TCP */

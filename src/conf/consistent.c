@@ -388,6 +388,17 @@ static bool is_set(const struct config_advertise *advertise)
     return advertise->name || advertise->automatic || advertise->address.sa.sa_family != AF_UNSPEC;
 }
 
+static void check_log(const struct context *context, const struct config *config)
+{
+    if (config->log.target == LOG_TARGET_FILE && !config->log.file)
+        report_error(context->report, place_in_group(context, "log", "target"), "log.target",
+                     "found file without one; expected its path beside it: log: {target: file, file: "
+                     "/var/log/conesocks/log}");
+    if (config->log.target != LOG_TARGET_FILE && config->log.file)
+        report_warning(context->report, place_in_group(context, "log", "file"), "log.file",
+                       "is not written to; expected target: file beside it");
+}
+
 /* Behind a NAT or a balancer everybody may seem to come from a private network: that no longer tells who is at home. */
 static enum config_reach reach_in_force(const struct config *config)
 {
@@ -419,6 +430,7 @@ bool consistent_check(struct config *config, yaml_document_t *document, struct r
     check_upstream_names(&context, config);
     for (size_t i = 0; i < config->upstream_count; i++)
         check_upstream(&context, config, i);
+    check_log(&context, config);
     check_admin(&context, config);
     if (config->inline_user_count > 0 && !any_password)
         report_warning(report, place_in_list(&context, "users", 0, "name"), "users",

@@ -99,6 +99,12 @@ static const char *const level_words[] = {
 static const char *const target_words[] = {
     [LOG_TARGET_STDERR] = "stderr",
     [LOG_TARGET_SYSLOG] = "syslog",
+    [LOG_TARGET_FILE] = "file",
+    NULL,
+};
+static const char *const format_words[] = {
+    [LOG_FORMAT_TEXT] = "text",
+    [LOG_FORMAT_JSON] = "json",
     NULL,
 };
 
@@ -320,8 +326,14 @@ static const struct schema_row timeouts_rows[] = {
 static const struct schema_row log_rows[] = {
     {"level", OPTION(choice, log.level), .words = level_words, .initial = "info",
      .help = "the least urgent lines to log"},
+    {"format", OPTION(choice, log.format), .words = format_words, .initial = "text",
+     .help = "how they are written; json: an object a line"},
     {"target", OPTION(choice, log.target), .words = target_words, .initial = "stderr", .at_start = true,
      .help = "where log lines go"},
+    {"file", OPTION(path, log.file), .none = "none", .initial = "none", .at_start = true,
+     .help = "the file of log.target: file, opened again at each SIGHUP"},
+    {"destinations", OPTION(bool, log.destinations), .initial = "true",
+     .help = "tell in the log and the status where clients go"},
     {0},
 };
 

@@ -51,7 +51,10 @@ static void no_file_is_a_proxy_for_this_host(void **state)
     assert_null(config->users_file);
     assert_int_equal(config->workers, 0);
     assert_int_equal(config->log.level, LOG_LEVEL_INFO);
+    assert_int_equal(config->log.format, LOG_FORMAT_TEXT);
     assert_int_equal(config->log.target, LOG_TARGET_STDERR);
+    assert_null(config->log.file);
+    assert_true(config->log.destinations);
     assert_null(config->run.user);
     assert_null(config->run.group);
     assert_int_equal(config->run.sandbox, CONFIG_SANDBOX_ON);
@@ -212,7 +215,10 @@ static const char *const changes[] = {
     "timeouts: {login_cache: off}",
     "workers: 5",
     "log: {level: debug}",
+    "log: {format: json}",
     "log: {target: syslog}",
+    "log: {target: file, file: /var/log/conesocks/log}",
+    "log: {destinations: false}",
     "admin: {address: 127.0.0.2}",
     "admin: {port: 1081}",
     "admin: {socket: /run/x.sock}",

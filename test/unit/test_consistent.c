@@ -419,6 +419,15 @@ static void an_upstream_that_nothing_uses_is_a_warning(void **state)
     config_free(config);
 }
 
+static void a_log_file_and_its_target_belong_together(void **state)
+{
+    (void)state;
+    bad("log:\n  target: file\n", "c.yaml:2:11: log.target: found file without one; expected its path beside it: log: "
+                                  "{target: file, file: /var/log/conesocks/log}\n");
+    config_free(good_with("log: {file: /run/log}", "c.yaml:1:13: warning: log.file: is not written to; expected "
+                                                   "target: file beside it\n"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -438,6 +447,7 @@ int main(void)
         cmocka_unit_test(a_mark_anywhere_is_a_mark),
         cmocka_unit_test(a_login_is_asked_for_when_there_are_users),
         cmocka_unit_test(names_and_listeners_are_unique),
+        cmocka_unit_test(a_log_file_and_its_target_belong_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

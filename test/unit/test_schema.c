@@ -382,7 +382,7 @@ static void what_is_expected_is_said_in_words(void **state)
     expectation_is("udp.idle", "off, or a duration from 2m to 720h");
     expectation_is("dns.timeout", "a duration from 100ms to 1m");
     expectation_is("reach", "auto, public, private or all");
-    expectation_is("log.target", "stderr or syslog");
+    expectation_is("log.target", "stderr, syslog or file");
     expectation_is("listen.port", "a port from 1 to 65535");
     expectation_is("run.pid_file", "none, or an absolute path, such as /run/conesocks.pid");
 }
