@@ -2,14 +2,27 @@
 
 #include <inttypes.h>
 
+static const struct {
+    const char *name, *help, *advice;
+} drop_reasons[] = {
+#define X(enumerator, name, help, advice) {#name, help, advice},
+    DROP_REASONS(X)
+#undef X
+};
+
 const char *drop_reason_name(enum drop_reason reason)
 {
-    static const char *const names[] = {
-#define X(enumerator, name, help) #name,
-        DROP_REASONS(X)
-#undef X
-    };
-    return names[reason];
+    return drop_reasons[reason].name;
+}
+
+const char *drop_reason_help(enum drop_reason reason)
+{
+    return drop_reasons[reason].help;
+}
+
+const char *drop_reason_advice(enum drop_reason reason)
+{
+    return drop_reasons[reason].advice;
 }
 
 static uint64_t read_counter(const atomic_uint_fast64_t *counter)

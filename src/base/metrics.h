@@ -10,32 +10,56 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Why a datagram was dropped: enumerator, name in logs and metrics, plain words. */
+/* Why a datagram was dropped: enumerator, name in logs and metrics, plain words, and what to do about many of them. */
 #define DROP_REASONS(X)                                                                                                \
-    X(STRANGER, stranger, "to a relay port, from an address that is not the client's")                                 \
-    X(OTHER_PORT, other_port, "from the client's address but another port while the client is active")                 \
-    X(BAD_HEADER, bad_header, "from a client, with no valid SOCKS5 UDP header")                                        \
-    X(FRAGMENT, fragment, "from a client, with FRAG not 0")                                                            \
-    X(BAD_DESTINATION, bad_destination, "to port 0 or to a name that is no host name")                                 \
-    X(REFUSED, refused, "to a destination that the policy denies")                                                     \
-    X(RATE, rate, "beyond the rate of the association or its user")                                                    \
-    X(UNRESOLVED, unresolved, "to a name that could not be resolved")                                                  \
-    X(QUEUE_FULL, queue_full, "to a name still being resolved, with too many waiting")                                 \
-    X(NO_SOCKET, no_socket, "to an address family that has no external socket")                                        \
-    X(NO_CLIENT, no_client, "from the internet, before the client's first datagram")                                   \
-    X(FILTERED, filtered, "from a peer that the filtering mode does not let in")                                       \
-    X(OVERSIZE, oversize, "too large to carry with its header")                                                        \
-    X(SEND_FULL, send_full, "because the send buffer was full")                                                        \
-    X(UNREACHABLE, unreachable, "because no route led to the destination")                                             \
-    X(SEND_FAILED, send_failed, "because the system refused to send it")
+    X(STRANGER, stranger, "to a relay port, from an address that is not the client's",                                 \
+      "nothing, unless there are many: somebody scans this host, or a client sends from another address than it "      \
+      "connects from")                                                                                                 \
+    X(OTHER_PORT, other_port, "from the client's address but another port while the client is active",                 \
+      "let the client send from one port for as long as its connection lives, or lower udp.rebind_after")              \
+    X(BAD_HEADER, bad_header, "from a client, with no valid SOCKS5 UDP header",                                        \
+      "see whether the client speaks SOCKS5 at all there: it may send bare datagrams to the relay")                    \
+    X(FRAGMENT, fragment, "from a client, with FRAG not 0",                                                            \
+      "turn fragmentation off in the client: this proxy, like most, takes whole datagrams only")                       \
+    X(BAD_DESTINATION, bad_destination, "to port 0 or to a name that is no host name",                                 \
+      "nothing here: the client asks for a destination that cannot exist")                                             \
+    X(REFUSED, refused, "to a destination that the policy denies",                                                     \
+      "if it should be allowed, conesocks explain tells which rule says no (rules, reach); a firewall on this host "   \
+      "may forbid it, too")                                                                                            \
+    X(RATE, rate, "beyond the rate of the association or its user",                                                    \
+      "raise limits.datagrams_per_association or limits.bandwidth_per_session, or those of the user or rule, if the "  \
+      "client should have more")                                                                                       \
+    X(UNRESOLVED, unresolved, "to a name that could not be resolved",                                                  \
+      "see whether the name servers answer (dns.servers), and whether the name exists")                                \
+    X(QUEUE_FULL, queue_full, "to a name still being resolved, with too many waiting",                                 \
+      "see whether the name servers answer quickly (dns.servers); a client that asks for many names at once may need " \
+      "a higher limits.lookups_per_association")                                                                       \
+    X(NO_SOCKET, no_socket, "to an address family that has no external socket",                                        \
+      "see whether this host has that family, and whether ports and descriptors are left (udp.external_ports, ulimit " \
+      "-n)")                                                                                                           \
+    X(NO_CLIENT, no_client, "from the internet, before the client's first datagram",                                   \
+      "nothing, unless there are many: a peer was faster than the client's first datagram")                            \
+    X(FILTERED, filtered, "from a peer that the filtering mode does not let in",                                       \
+      "if games or calls fail, set udp.filtering to endpoint-independent: it lets everybody answer")                   \
+    X(OVERSIZE, oversize, "too large to carry with its header",                                                        \
+      "let the client send smaller datagrams; see udp.df and udp.over_tcp_max")                                        \
+    X(SEND_FULL, send_full, "because the send buffer was full",                                                        \
+      "if there are many, the network card or the line is slower than what comes in; a burst now and then does no "    \
+      "harm")                                                                                                          \
+    X(UNREACHABLE, unreachable, "because no route led to the destination",                                             \
+      "see whether this host has a route there (ip route get ADDRESS), for IPv6 above all")                            \
+    X(SEND_FAILED, send_failed, "because the system refused to send it",                                               \
+      "see the kernel's log: the system gives no better reason")
 
 enum drop_reason {
-#define X(enumerator, name, help) DROP_##enumerator,
+#define X(enumerator, name, help, advice) DROP_##enumerator,
     DROP_REASONS(X)
 #undef X
         DROP_REASON_COUNT
 };
 const char *drop_reason_name(enum drop_reason reason);
+const char *drop_reason_help(enum drop_reason reason);
+const char *drop_reason_advice(enum drop_reason reason);
 
 #define METRICS(X)                                                                                                     \
     X(sessions_total, "control connections accepted")                                                                  \

@@ -29,6 +29,7 @@ struct assoc_flow {
     uint16_t hint_port;                   /* the request's idea of the client's port; 0 = none */
     uint64_t started_ms, learned_ms, last_up_ms, last_down_ms;
     uint64_t up_datagrams, up_bytes, down_datagrams, down_bytes; /* payload bytes */
+    uint64_t destinations;                                       /* that datagrams went to: see sketch.h */
     uint32_t dropped[DROP_REASON_COUNT];
 };
 

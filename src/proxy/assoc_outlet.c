@@ -14,6 +14,7 @@
 #include "policy/reach.h"
 #include "proxy/address.h"
 #include "proxy/assoc_impl.h"
+#include "proxy/sketch.h"
 #include "proxy/upstream.h"
 
 struct outlet {
@@ -177,6 +178,7 @@ void outlet_send_by_name(struct outlet *outlet, const char *name, uint16_t port,
         .atyp = SOCKS5_ATYP_NAME, .host_len = (uint8_t)strlen(name), .host = (const uint8_t *)name, .port = port};
     const struct socks5_udp_header header = {.destination = to};
     const size_t header_len = socks5_udp_header_encode(datagram, sizeof(datagram), &header);
+    sketch_add_name(&assoc->flow.destinations, name, port);
     assoc_flush_up(assoc);
     for (size_t i = 0; i < payloads->count; i++) {
         const size_t len = dgram_run_len(payloads, i);

@@ -9,6 +9,7 @@
 #include "proxy/names.h"
 #include "proxy/permit.h"
 #include "proxy/shared_port.h"
+#include "proxy/sketch.h"
 
 /* How soon an external socket that could not be opened is tried again. */
 #define REOPEN_AFTER_MS 1000
@@ -133,6 +134,7 @@ static void send_up(struct assoc *assoc, const char *name, const union netaddr *
         assoc_drop(assoc, DROP_NO_SOCKET, payloads->count);
         return;
     }
+    sketch_add(&assoc->flow.destinations, to);
     if (assoc->filter)
         filter_permit(assoc->filter, to);
     struct dgram_batch *batch = &env->to_external[family_index(family)];

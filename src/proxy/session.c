@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -289,6 +290,13 @@ static bool admit(struct admission *admission, struct env *env, const union neta
     return announced_trusts(env, listener, peer) && admit_balancer(admission, env, peer);
 }
 
+/* One order for all workers' sessions: see report.h. */
+static uint64_t next_id(void)
+{
+    static atomic_uint_fast64_t last;
+    return atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+}
+
 void session_new(struct env *env, int fd, const union netaddr *peer, const struct config_listener *listener)
 {
     struct admission admission;
@@ -307,6 +315,7 @@ void session_new(struct env *env, int fd, const union netaddr *peer, const struc
     }
     session->admission = admission;
     session->env = env;
+    session->id = next_id();
     session->fd = fd;
     session->state = negotiation->origin == ORIGIN_BALANCER ? SESSION_ANNOUNCING : SESSION_NEGOTIATING;
     session->peer = *peer;

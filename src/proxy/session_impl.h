@@ -50,8 +50,9 @@ struct negotiation {
 };
 
 struct session {
-    TAILQ_ENTRY(session) link;
+    TAILQ_ENTRY(session) link; /* in the order of ids */
     struct env *env;
+    uint64_t id; /* never used again in this process */
     int fd;
     enum session_state state;
     union netaddr peer;

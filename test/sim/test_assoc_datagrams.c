@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "association.h"
+#include "proxy/sketch.h"
 
 /* ---- bad datagrams ---- */
 
@@ -48,6 +49,31 @@ static void row_28_port_0_and_refused_destinations(void **state)
     assert_int_equal(flow()->dropped[DROP_BAD_DESTINATION], 1);
     assert_int_equal(flow()->dropped[DROP_REFUSED], 2);
     expect_alive();
+}
+
+/* Those that datagrams went to: however often, by address or by name, and none that was refused. */
+static void distinct_destinations_are_counted(void **state)
+{
+    (void)state;
+    open_plain();
+    union netaddr multicast = addr("224.0.0.1", 53), other_port = addr("192.0.2.10", 54);
+    assert_int_equal(sketch_estimate(flow()->destinations), 0);
+    from_client(&multicast, "x");
+    assert_int_equal(sketch_estimate(flow()->destinations), 0);
+    for (int again = 0; again < 3; again++) {
+        from_client(&server, "x");
+        expect_up(&server, "x");
+    }
+    from_internet(&stranger, "x");
+    assert_int_equal(sketch_estimate(flow()->destinations), 1);
+    from_client(&other_port, "x");
+    from_client(&server6, "x");
+    assert_int_equal(sketch_estimate(flow()->destinations), 3);
+    from_client_by_name("game.example", 99, "x");
+    assert_int_equal(sketch_estimate(flow()->destinations), 3);
+    world_answer("game.example", AF_INET, RESOLVER_FOUND, "192.0.2.77");
+    world_answer("game.example", AF_INET6, RESOLVER_NOT_FOUND, NULL);
+    assert_int_equal(sketch_estimate(flow()->destinations), 4);
 }
 
 static void what_is_refused_later_is_refused(void **state)
@@ -394,6 +420,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(rows_13_and_14_bad_then_good),
         TEST(row_28_port_0_and_refused_destinations),
+        TEST(distinct_destinations_are_counted),
         TEST(what_is_refused_later_is_refused),
         TEST(other_rules_hold_from_the_next_datagram_on),
         TEST(too_large_with_its_header),

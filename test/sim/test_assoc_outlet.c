@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "association.h"
+#include "proxy/sketch.h"
 
 static struct config_upstream far = {.port = 1080};
 static union netaddr relay;
@@ -130,6 +131,7 @@ static void names_are_sent_on(void **state)
     expect_at_relay(bytes, wrap_name(bytes, name, 53, "text"));
     assert_int_equal(world_pending_queries(), 0);
     assert_int_equal(flow()->up_bytes, 4);
+    assert_int_equal(sketch_estimate(flow()->destinations), 1);
     from_client_by_name(name, 0, "text");
     expect_nothing();
     assert_int_equal(flow()->dropped[DROP_BAD_DESTINATION], 1);

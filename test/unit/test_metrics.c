@@ -61,6 +61,23 @@ static void every_drop_reason_has_a_name_of_its_own(void **state)
     assert_string_equal(drop_reason_name(DROP_SEND_FAILED), "send_failed");
 }
 
+/* What is shown to people: a sentence's worth, which fits behind "datagrams" or stands alone, and breaks nothing. */
+static void every_drop_reason_is_explained(void **state)
+{
+    (void)state;
+    for (int i = 0; i < DROP_REASON_COUNT; i++) {
+        const char *texts[] = {drop_reason_help((enum drop_reason)i), drop_reason_advice((enum drop_reason)i)};
+        for (size_t t = 0; t < 2; t++) {
+            size_t len = strlen(texts[t]);
+            assert_true(len > 20 && len < 200);
+            assert_null(strpbrk(texts[t], "\"\\\n"));
+            assert_int_not_equal(texts[t][len - 1], '.');
+        }
+    }
+    assert_string_equal(drop_reason_help(DROP_FRAGMENT), "from a client, with FRAG not 0");
+    assert_non_null(strstr(drop_reason_advice(DROP_NO_CLIENT), "nothing, unless there are many"));
+}
+
 static void only_counters_that_counted_are_shown(void **state)
 {
     (void)state;
@@ -104,6 +121,7 @@ int main(void)
         cmocka_unit_test(a_sum_holds_every_counter_of_every_part),
         cmocka_unit_test(counters_are_64_bits_wide),
         cmocka_unit_test(every_drop_reason_has_a_name_of_its_own),
+        cmocka_unit_test(every_drop_reason_is_explained),
         cmocka_unit_test(only_counters_that_counted_are_shown),
         cmocka_unit_test(a_full_text_is_cut_after_a_whole_counter),
     };
