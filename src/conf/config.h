@@ -227,6 +227,7 @@ struct config {
     struct {
         uint64_t handshake_ms, connect_ms;
         uint64_t login_cache_ms; /* 0 = off */
+        uint64_t drain_ms;       /* 0 = none */
     } timeouts;
     uint32_t workers; /* 0 = one per CPU */
     struct {

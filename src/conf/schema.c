@@ -320,6 +320,8 @@ static const struct schema_row timeouts_rows[] = {
      .help = "how long a CONNECT may take to reach its destination, and an upstream to answer"},
     {"login_cache", OPTION(duration, timeouts.login_cache_ms), RANGE(SEC, HOUR), .none = "off", .initial = "1m",
      .help = "how long a right login counts before its password is hashed again"},
+    {"drain", OPTION(duration, timeouts.drain_ms), RANGE(0, 24 * HOUR), .initial = "0s",
+     .help = "how long sessions may go on after SIGTERM"},
     {0},
 };
 

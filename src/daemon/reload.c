@@ -23,6 +23,7 @@ struct reload {
     struct snapshot *started, *in_force;
     struct snapshot *fresh; /* NULL: no reload is under way */
     bool again;             /* another one was asked for meanwhile */
+    bool refused;           /* there will be none any more */
     struct reload_record record;
     size_t worker_count, left;
     int *opened; /* for each worker, one for each listener: see struct worker_change */
@@ -216,18 +217,26 @@ static bool prepare(struct reload *reload)
     return false;
 }
 
+static void begin(struct reload *reload)
+{
+    if (prepare(reload)) {
+        change_workers(reload);
+        return;
+    }
+    reload->record.failed++;
+    log_error("configuration not reloaded: the one of before stays in force");
+}
+
 void reload_begin(struct reload *reload)
 {
-    if (!reload->path)
+    if (reload->refused)
+        log_warning("SIGHUP: not reloaded, for this server is about to end");
+    else if (!reload->path)
         log_warning("SIGHUP: there is no configuration file to read (-c)");
     else if (reload->fresh)
         reload->again = true;
-    else if (prepare(reload)) {
-        change_workers(reload);
-    } else {
-        reload->record.failed++;
-        log_error("configuration not reloaded: the one of before stays in force");
-    }
+    else
+        begin(reload);
 }
 
 const struct config *reload_config(const struct reload *reload)
@@ -238,6 +247,11 @@ const struct config *reload_config(const struct reload *reload)
 const struct reload_record *reload_record(const struct reload *reload)
 {
     return &reload->record;
+}
+
+void reload_refuse(struct reload *reload)
+{
+    reload->refused = true;
 }
 
 /* ---- life ---- */

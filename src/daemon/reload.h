@@ -31,6 +31,8 @@ struct reload_record {
     time_t loaded; /* when the configuration in force was read */
 };
 const struct reload_record *reload_record(const struct reload *reload);
+/* The server stops: from now on a reload is refused, in words. One that is under way still comes to its end. */
+void reload_refuse(struct reload *reload);
 /* After the workers were stopped. NULL is fine. */
 void reload_free(struct reload *reload);
 

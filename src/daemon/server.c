@@ -18,6 +18,7 @@
 #include "base/util.h"
 #include "conf/config.h"
 #include "daemon/advertise.h"
+#include "daemon/drain.h"
 #include "daemon/health.h"
 #include "daemon/relay_port.h"
 #include "daemon/reload.h"
@@ -36,6 +37,7 @@ struct server {
     struct auth *auth;
     struct quota *quota;
     struct reload *reload;
+    struct drain *drain;
     struct watermark *watermark; /* NULL: nothing limits the memory */
     struct health *health;
     struct admin *admin; /* NULL: there is nobody to show anything to */
@@ -112,6 +114,25 @@ static void log_counters(const struct server *server)
     log_info("counters: %s", metrics_format(&sum, text, sizeof(text)));
 }
 
+static void on_drained(void *arg)
+{
+    struct server *server = arg;
+    event_base_loopbreak(server->base);
+}
+
+/* The first SIGTERM may give the sessions time; whoever asks again, or at a terminal, wants it now. */
+static void stop(struct server *server, bool gently)
+{
+    uint64_t limit_ms = reload_config(server->reload)->timeouts.drain_ms;
+    if (!gently || limit_ms == 0 || drain_is_under_way(server->drain)) {
+        log_info("%s: stopping", gently ? "SIGTERM" : "SIGINT");
+        event_base_loopbreak(server->base);
+        return;
+    }
+    reload_refuse(server->reload);
+    drain_begin(server->drain, DRAIN_TAKE_WAITING, limit_ms);
+}
+
 static void on_signal(evutil_socket_t signal, short what, void *arg)
 {
     (void)what;
@@ -124,8 +145,7 @@ static void on_signal(evutil_socket_t signal, short what, void *arg)
         reload_begin(server->reload);
         break;
     default:
-        log_info("%s: stopping", signal == SIGTERM ? "SIGTERM" : "SIGINT");
-        event_base_loopbreak(server->base);
+        stop(server, signal == SIGTERM);
     }
 }
 
@@ -188,7 +208,8 @@ static const char *show_sick(void *arg)
 
 static const char *show_unready(void *arg)
 {
-    return show_sick(arg);
+    const struct server *server = arg;
+    return drain_is_under_way(server->drain) ? "draining: no new connections" : show_sick(arg);
 }
 
 static void show_status(void *arg, const struct admin_query *query, admin_done *done, void *done_arg)
@@ -279,7 +300,9 @@ bool server_start(struct server *server)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     server->reload = reload_new(server->base, server->path, server->snapshot, server->workers, server->worker_count);
-    server->auth = server->reload ? auth_new() : NULL;
+    server->drain =
+        server->reload ? drain_new(server->base, server->workers, server->worker_count, on_drained, server) : NULL;
+    server->auth = server->drain ? auth_new() : NULL;
     int error = server->auth ? 0 : -errno;
     for (size_t i = 0; i < server->worker_count && !error; i++)
         error = worker_start(server->workers[i], server->auth);
@@ -313,6 +336,7 @@ void server_free(struct server *server)
     watermark_free(server->watermark);
     stop_workers(server);
     reload_free(server->reload);
+    drain_free(server->drain);
     /* The helper before the workers: it posts to their inboxes. */
     if (server->auth)
         auth_free(server->auth);

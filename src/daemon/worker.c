@@ -22,7 +22,8 @@
 #include "proxy/lookup.h"
 #include "proxy/session.h"
 
-#define ACCEPT_MAX 32 /* connections taken before others have their turn */
+#define ACCEPT_MAX      32   /* connections taken before others have their turn */
+#define LAST_ACCEPT_MAX 4096 /* before a listener closes: as many as can wait */
 
 /* A listener that finds no descriptor rests this long: trying again at once would only burn CPU. */
 static const struct timeval accept_rest = {.tv_usec = 250 * 1000};
@@ -42,7 +43,9 @@ struct worker {
     pthread_t thread;
     bool running;
     struct event sweep;
-    struct inbox_item stop, relief, ping;
+    struct inbox_item stop, relief, ping, closing;
+    bool takes_waiting; /* when it closes: the main thread's until then */
+    atomic_bool accepts;
     struct relief_order order; /* the main thread's, the worker's while `ordered` */
     atomic_bool ordered, pinged;
     atomic_size_t session_memory;
@@ -68,13 +71,11 @@ static void rest(struct listener *listener, int error)
         strerror(error));
 }
 
-static void on_acceptable(evutil_socket_t fd, short what, void *arg)
+static void accept_some(struct listener *listener, int max)
 {
-    (void)what;
-    struct listener *listener = arg;
-    for (int i = 0; i < ACCEPT_MAX; i++) {
+    for (int i = 0; i < max; i++) {
         union netaddr peer;
-        int accepted = sock_accept(fd, &peer);
+        int accepted = sock_accept(listener->fd, &peer);
         if (accepted == -EAGAIN)
             return;
         if (accepted == -EMFILE || accepted == -ENFILE || accepted == -ENOBUFS || accepted == -ENOMEM) {
@@ -89,12 +90,18 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
     }
 }
 
+static void on_acceptable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    accept_some(arg, ACCEPT_MAX);
+}
+
 static void on_rested(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct listener *listener = arg;
     event_add(&listener->acceptable, NULL);
-    on_acceptable(listener->fd, EV_READ, listener);
+    accept_some(listener, ACCEPT_MAX);
 }
 
 /* Takes over the socket. false: no memory. */
@@ -149,6 +156,31 @@ int worker_listen(const struct config_listener *wanted)
     if (fd < 0)
         log_error("cannot listen on %s: %s", netaddr_format(&wanted->address, text), strerror(-fd));
     return fd;
+}
+
+static void on_closing(struct inbox_item *item)
+{
+    struct worker *worker = container_of(item, struct worker, closing);
+    struct listener *listener;
+    SLIST_FOREACH(listener, &worker->listeners, link)
+    {
+        if (worker->takes_waiting)
+            accept_some(listener, LAST_ACCEPT_MAX);
+    }
+    stop_all_listening(worker);
+    atomic_store_explicit(&worker->accepts, false, memory_order_release);
+}
+
+void worker_close(struct worker *worker, bool take_waiting)
+{
+    worker->takes_waiting = take_waiting;
+    worker->closing.run = on_closing;
+    inbox_post(worker->env.inbox, &worker->closing);
+}
+
+bool worker_accepts(const struct worker *worker)
+{
+    return atomic_load_explicit(&worker->accepts, memory_order_acquire);
 }
 
 /* ---- the loop ---- */
@@ -228,6 +260,7 @@ int worker_start(struct worker *worker, struct auth *auth)
     worker->env.logins = logins_new(auth, worker->env.config->limits.failed_logins);
     if (!worker->env.logins)
         return -ENOMEM;
+    worker->accepts = true;
     int error = pthread_create(&worker->thread, NULL, run, worker);
     worker->running = error == 0;
     return -error;

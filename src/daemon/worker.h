@@ -36,6 +36,10 @@ struct worker_change {
 
 /* Puts another snapshot in force, after worker_start(). Sessions that it does not allow end, all others go on. */
 void worker_change(struct worker_change *change);
+/* Stops accepting, and its sessions go on. `take_waiting`: connections that wait to be accepted still are. Once. */
+void worker_close(struct worker *worker, bool take_waiting);
+/* Until it has come to that: afterwards it has no session but those that it counts by now. */
+bool worker_accepts(const struct worker *worker);
 /* Stops accepting, ends its sessions, and waits for its thread. */
 void worker_stop(struct worker *worker);
 /* After worker_stop(), and after nobody will post to its inbox any more. */

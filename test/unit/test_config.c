@@ -213,6 +213,7 @@ static const char *const changes[] = {
     "timeouts: {handshake: 3s}",
     "timeouts: {connect: 4s}",
     "timeouts: {login_cache: off}",
+    "timeouts: {drain: 30s}",
     "workers: 5",
     "log: {level: debug}",
     "log: {format: json}",
