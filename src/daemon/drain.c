@@ -8,8 +8,8 @@
 
 #define LOG_MODULE "server"
 #include "base/log.h"
-#include "base/metrics.h"
 #include "daemon/worker.h"
+#include "policy/quota.h"
 #include "proxy/env.h"
 
 #define SAY_MS (10 * 1000)
@@ -20,11 +20,13 @@ struct drain {
     struct event timer;
     struct worker **workers;
     size_t worker_count;
+    struct quota *quota;
     void (*over)(void *arg);
     void *arg;
     bool under_way;
     uint64_t until_ms; /* 0: no limit */
-    uint64_t said_ms, said_left;
+    uint64_t said_ms;
+    uint32_t said_left;
 };
 
 /* No worker accepts any more: from now on the number of sessions only falls. */
@@ -36,13 +38,9 @@ static bool is_closed(const struct drain *drain)
     return true;
 }
 
-static uint64_t sessions_left(const struct drain *drain)
+static uint32_t sessions_left(const struct drain *drain)
 {
-    struct metrics sum = {0};
-    for (size_t i = 0; i < drain->worker_count; i++)
-        metrics_sum(&sum, worker_metrics(drain->workers[i]));
-    uint64_t begun = sum.sessions_total, ended = sum.sessions_ended_total;
-    return begun > ended ? begun - ended : 0; /* they are read one after the other */
+    return quota_held(quota_of_all(drain->quota), QUOTA_SESSIONS);
 }
 
 static void finish(struct drain *drain)
@@ -57,38 +55,39 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     struct drain *drain = arg;
     if (!is_closed(drain))
         return;
-    uint64_t now = env_clock_coarse(), left = sessions_left(drain);
+    uint64_t now = env_clock_coarse();
+    uint32_t left = sessions_left(drain);
     if (left == 0) {
         log_info("the last session has ended");
         finish(drain);
     } else if (drain->until_ms && now >= drain->until_ms) {
-        log_warning("timeouts.drain is over: %" PRIu64 " session%s cut", left, left == 1 ? " is" : "s are");
+        log_warning("timeouts.drain is over: %" PRIu32 " session%s cut", left, left == 1 ? " is" : "s are");
         finish(drain);
     } else if (left != drain->said_left && now - drain->said_ms >= SAY_MS) {
-        log_info("%" PRIu64 " session%s left", left, left == 1 ? "" : "s");
+        log_info("%" PRIu32 " session%s left", left, left == 1 ? "" : "s");
         drain->said_left = left;
         drain->said_ms = now;
     }
 }
 
-struct drain *drain_new(struct event_base *base, struct worker **workers, size_t worker_count, void (*over)(void *arg),
-                        void *arg)
+struct drain *drain_new(struct event_base *base, struct worker **workers, size_t worker_count, struct quota *quota,
+                        void (*over)(void *arg), void *arg)
 {
     struct drain *drain = calloc(1, sizeof(*drain));
     if (!drain)
         return NULL;
-    *drain = (struct drain){.workers = workers, .worker_count = worker_count, .over = over, .arg = arg};
+    *drain = (struct drain){.workers = workers, .worker_count = worker_count, .quota = quota, .over = over, .arg = arg};
     event_assign(&drain->timer, base, -1, EV_PERSIST, on_timer, drain);
     return drain;
 }
 
 void drain_begin(struct drain *drain, enum drain_waiting waiting, uint64_t limit_ms)
 {
-    uint64_t left = sessions_left(drain);
+    uint32_t left = sessions_left(drain);
     char limit[48] = "";
     if (limit_ms)
         snprintf(limit, sizeof(limit), " for %" PRIu64 " s at most", (limit_ms + 999) / 1000);
-    log_info("no new connections; %" PRIu64 " session%s on%s", left, left == 1 ? " goes" : "s go", limit);
+    log_info("no new connections; %" PRIu32 " session%s on%s", left, left == 1 ? " goes" : "s go", limit);
     drain->until_ms = limit_ms ? env_clock_coarse() + limit_ms : 0;
     if (drain->under_way)
         return;

@@ -11,6 +11,7 @@
 
 struct drain;
 struct event_base;
+struct quota;
 struct worker;
 
 /* What becomes of connections that wait to be accepted. */
@@ -19,10 +20,10 @@ enum drain_waiting {
     DRAIN_LEAVE_WAITING, /* others hold the same sockets and go on accepting */
 };
 
-/* The base and the workers outlive it. `over` is called once, from the base's loop: no session is left, or the time is
- * up. NULL: no memory. */
-struct drain *drain_new(struct event_base *base, struct worker **workers, size_t worker_count, void (*over)(void *arg),
-                        void *arg);
+/* All outlive it; `quota` knows how many sessions there are. `over` is called once, from the base's loop: none is left,
+ * or the time is up. NULL: no memory. */
+struct drain *drain_new(struct event_base *base, struct worker **workers, size_t worker_count, struct quota *quota,
+                        void (*over)(void *arg), void *arg);
 /* Begins, after worker_start(); `limit_ms` 0: as long as it takes. To be said again to set another limit. */
 void drain_begin(struct drain *drain, enum drain_waiting waiting, uint64_t limit_ms);
 bool drain_is_under_way(const struct drain *drain);

@@ -49,6 +49,15 @@ void health_free(struct health *health)
     free(health);
 }
 
+unsigned health_silent_s(const struct health *health)
+{
+    unsigned longest = 0;
+    for (size_t i = 0; i < health->worker_count; i++)
+        if (health->silent[i] > longest)
+            longest = health->silent[i];
+    return longest;
+}
+
 const char *health_complaint(struct health *health)
 {
     for (size_t i = 0; i < health->worker_count; i++) {

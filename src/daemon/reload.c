@@ -12,6 +12,7 @@
 #include "base/util.h"
 #include "conf/changes.h"
 #include "daemon/advertise.h"
+#include "daemon/notify.h"
 #include "daemon/relay_port.h"
 #include "daemon/sandbox.h"
 #include "daemon/worker.h"
@@ -163,6 +164,7 @@ static void finish(struct reload *reload)
     reload->record.done++;
     reload->record.loaded = time(NULL);
     reload->fresh = NULL;
+    notify_ready();
 }
 
 static void on_changed(struct inbox_item *item)
@@ -219,12 +221,14 @@ static bool prepare(struct reload *reload)
 
 static void begin(struct reload *reload)
 {
+    notify_reloading();
     if (prepare(reload)) {
         change_workers(reload);
         return;
     }
     reload->record.failed++;
     log_error("configuration not reloaded: the one of before stays in force");
+    notify_ready();
 }
 
 void reload_begin(struct reload *reload)

@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <inttypes.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -20,8 +22,10 @@
 #include "daemon/advertise.h"
 #include "daemon/drain.h"
 #include "daemon/health.h"
+#include "daemon/notify.h"
 #include "daemon/relay_port.h"
 #include "daemon/reload.h"
+#include "daemon/supervision.h"
 #include "daemon/watermark.h"
 #include "daemon/worker.h"
 #include "net/ports.h"
@@ -40,7 +44,8 @@ struct server {
     struct drain *drain;
     struct watermark *watermark; /* NULL: nothing limits the memory */
     struct health *health;
-    struct admin *admin; /* NULL: there is nobody to show anything to */
+    struct admin *admin;             /* NULL: there is nobody to show anything to */
+    struct supervision *supervision; /* NULL: by nobody */
     time_t started;
     struct event signals[4];
     size_t signal_count, worker_count;
@@ -114,6 +119,21 @@ static void log_counters(const struct server *server)
     log_info("counters: %s", metrics_format(&sum, text, sizeof(text)));
 }
 
+static void describe(void *arg, char text[SUPERVISION_TEXT_MAX])
+{
+    const struct server *server = arg;
+    struct quota_account *all = quota_of_all(server->quota);
+    size_t listeners = reload_config(server->reload)->listen_count;
+    uint32_t sessions = quota_held(all, QUOTA_SESSIONS), associations = quota_held(all, QUOTA_ASSOCIATIONS);
+    int len = 0;
+    if (drain_is_under_way(server->drain))
+        len = snprintf(text, SUPERVISION_TEXT_MAX, "about to end; ");
+    else
+        len = snprintf(text, SUPERVISION_TEXT_MAX, "%zu listener%s, ", listeners, listeners == 1 ? "" : "s");
+    snprintf(text + len, (size_t)(SUPERVISION_TEXT_MAX - len), "%" PRIu32 " session%s, %" PRIu32 " association%s",
+             sessions, sessions == 1 ? "" : "s", associations, associations == 1 ? "" : "s");
+}
+
 static void on_drained(void *arg)
 {
     struct server *server = arg;
@@ -126,11 +146,14 @@ static void stop(struct server *server, bool gently)
     uint64_t limit_ms = reload_config(server->reload)->timeouts.drain_ms;
     if (!gently || limit_ms == 0 || drain_is_under_way(server->drain)) {
         log_info("%s: stopping", gently ? "SIGTERM" : "SIGINT");
+        notify_stopping();
         event_base_loopbreak(server->base);
         return;
     }
+    notify_stopping();
     reload_refuse(server->reload);
     drain_begin(server->drain, DRAIN_TAKE_WAITING, limit_ms);
+    supervision_say(server->supervision);
 }
 
 static void on_signal(evutil_socket_t signal, short what, void *arg)
@@ -240,8 +263,9 @@ static bool open_admin(struct server *server)
     };
     const bool wanted = netaddr_port(&config->admin.address) || config->admin.socket, must = server->path;
     server->started = time(NULL);
-    server->health = wanted ? health_new(server->base, server->workers, server->worker_count) : NULL;
-    server->admin = server->health ? admin_new(server->base, config, &source, must) : NULL;
+    server->health =
+        wanted || notify_is_heard() ? health_new(server->base, server->workers, server->worker_count) : NULL;
+    server->admin = wanted && server->health ? admin_new(server->base, config, &source, must) : NULL;
     return server->admin || !wanted || !must;
 }
 
@@ -300,8 +324,9 @@ bool server_start(struct server *server)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     server->reload = reload_new(server->base, server->path, server->snapshot, server->workers, server->worker_count);
-    server->drain =
-        server->reload ? drain_new(server->base, server->workers, server->worker_count, on_drained, server) : NULL;
+    server->drain = server->reload ? drain_new(server->base, server->workers, server->worker_count, server->quota,
+                                               on_drained, server)
+                                   : NULL;
     server->auth = server->drain ? auth_new() : NULL;
     int error = server->auth ? 0 : -errno;
     for (size_t i = 0; i < server->worker_count && !error; i++)
@@ -322,6 +347,9 @@ static void stop_workers(struct server *server)
 
 void server_run(struct server *server)
 {
+    server->supervision = supervision_new(server->base, server->health, describe, server);
+    notify_ready();
+    supervision_say(server->supervision);
     event_base_dispatch(server->base);
     stop_workers(server);
     log_counters(server);
@@ -335,6 +363,7 @@ void server_free(struct server *server)
     health_free(server->health);
     watermark_free(server->watermark);
     stop_workers(server);
+    supervision_free(server->supervision);
     reload_free(server->reload);
     drain_free(server->drain);
     /* The helper before the workers: it posts to their inboxes. */

@@ -1,0 +1,63 @@
+#include "daemon/notify.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+
+#define LOG_MODULE "systemd"
+#include "base/log.h"
+
+/* What cannot be said is no reason to stop serving, and whoever waits for it says so himself. */
+static void say(const char *state)
+{
+    int error = sd_notify(0, state);
+    if (error < 0)
+        log_debug("cannot tell the service manager %s: %s", state, strerror(-error));
+}
+
+bool notify_is_heard(void)
+{
+    const char *socket = getenv("NOTIFY_SOCKET");
+    return socket && *socket;
+}
+
+void notify_ready(void)
+{
+    say("READY=1");
+}
+
+void notify_reloading(void)
+{
+    struct timespec now;
+    char state[64];
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    uint64_t now_us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+    snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, now_us);
+    say(state);
+}
+
+void notify_stopping(void)
+{
+    say("STOPPING=1");
+}
+
+void notify_status(const char *text)
+{
+    char state[256];
+    snprintf(state, sizeof(state), "STATUS=%s", text);
+    say(state);
+}
+
+uint64_t notify_watchdog_ms(void)
+{
+    uint64_t period_us;
+    return sd_watchdog_enabled(0, &period_us) > 0 ? (period_us + 999) / 1000 : 0;
+}
+
+void notify_alive(void)
+{
+    say("WATCHDOG=1");
+}

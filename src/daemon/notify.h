@@ -1,0 +1,23 @@
+/*
+ * What systemd, or another manager of services that speaks its protocol, is told (sd_notify(3)), and the sockets that
+ * it passes (sd_listen_fds(3)). Without one, and in a build without libsystemd, nothing happens.
+ */
+#ifndef CONESOCKS_DAEMON_NOTIFY_H
+#define CONESOCKS_DAEMON_NOTIFY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Whether there is somebody to tell. */
+bool notify_is_heard(void);
+void notify_ready(void);
+/* Afterwards notify_ready() again, whatever came of it. */
+void notify_reloading(void);
+void notify_stopping(void);
+/* One line for people. */
+void notify_status(const char *text);
+/* How long it may stay silent before it counts as hung; 0: for ever. */
+uint64_t notify_watchdog_ms(void);
+void notify_alive(void);
+
+#endif

@@ -1,0 +1,35 @@
+/*
+ * For builds without libsystemd: nobody is told anything.
+ */
+#include "daemon/notify.h"
+
+bool notify_is_heard(void)
+{
+    return false;
+}
+
+void notify_ready(void)
+{
+}
+
+void notify_reloading(void)
+{
+}
+
+void notify_stopping(void)
+{
+}
+
+void notify_status(const char *text)
+{
+    (void)text;
+}
+
+uint64_t notify_watchdog_ms(void)
+{
+    return 0;
+}
+
+void notify_alive(void)
+{
+}

@@ -1,0 +1,161 @@
+"""What systemd is told (sd_notify(3)), here by a socket of the test's own, and what it passes (sd_listen_fds(3))."""
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import lan_config
+from daemon import PROGRAM, wait_until
+from socks5 import Association
+
+CONFIG = Path(__file__).resolve().parents[2] / "config"
+DRAIN = {"timeouts": {"drain": "1h"}}
+libc = ctypes.CDLL(None, use_errno=True)
+PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH = 0x4206, 0x4207, 17
+
+pytestmark = pytest.mark.skipif(b"NOTIFY_SOCKET" not in Path(PROGRAM).read_bytes() and
+                                "libsystemd" not in subprocess.run(["ldd", PROGRAM], capture_output=True, text=True,
+                                                                   check=False).stdout,
+                                reason="built without libsystemd")
+
+
+class Manager:
+    """The other end of NOTIFY_SOCKET."""
+
+    def __init__(self, address):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(address)
+        self.socket.settimeout(10)
+        if isinstance(address, str):
+            os.chmod(address, 0o777)
+        self.environment = {"NOTIFY_SOCKET": address if isinstance(address, str) else "@" + address[1:].decode()}
+
+    def next(self, *prefixes):
+        """The next message that begins with one of these, or any."""
+        while True:
+            text = self.socket.recv(4096).decode()
+            if not prefixes or text.startswith(prefixes):
+                return text
+
+    def is_silent(self, seconds):
+        self.socket.settimeout(seconds)
+        with contextlib.suppress(socket.timeout):
+            return not self.socket.recv(4096)
+        self.socket.settimeout(10)
+        return True
+
+
+@pytest.fixture(params=["path", "abstract"])
+def any_manager(net, folder, request):
+    with net.proxy.enter():
+        manager = Manager(str(folder / "notify") if request.param == "path" else b"\0conesocks-test-%d" % os.getpid())
+    yield manager
+    manager.socket.close()
+
+
+@pytest.fixture
+def manager(folder):
+    manager = Manager(str(folder / "notify"))
+    yield manager
+    manager.socket.close()
+
+
+def test_ready_status_and_stopping(net, serve, any_manager, lan, peer):
+    """From within the sandbox, as another user."""
+    proxy = serve(environment=any_manager.environment)
+    assert any_manager.next() == "READY=1"
+    assert any_manager.next() == "STATUS=2 listeners, 0 sessions, 0 associations"
+    association = Association(net.client, lan)
+    assert association.alive(peer, 5)
+    assert any_manager.next() == "STATUS=2 listeners, 1 session, 1 association"
+    proxy.process.send_signal(signal.SIGTERM)
+    assert any_manager.next() == "STOPPING=1"
+    assert proxy.process.wait(10) == 0
+
+
+def test_a_line_is_said_once(serve, manager):
+    serve(environment=manager.environment)
+    assert manager.next() == "READY=1" and manager.next().startswith("STATUS=")
+    assert manager.is_silent(5.5)
+
+
+def test_drain_is_said(net, serve, manager, lan):
+    proxy = serve(DRAIN, environment=manager.environment)
+    association = Association(net.client, lan)
+    proxy.process.send_signal(signal.SIGTERM)
+    assert manager.next("STOPPING") == "STOPPING=1"
+    assert manager.next() == "STATUS=about to end; 1 session, 1 association"
+    association.close()
+    assert proxy.process.wait(10) == 0
+
+
+def test_reloading(serve, manager):
+    """With the time, by which systemd tells that it is an answer to what it asked; and ready again, whatever came of it."""
+    proxy = serve(environment=manager.environment)
+    manager.next("STATUS")
+    for config, done in ((lan_config(), True), ("listen: perhaps", False)):
+        before = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
+        assert proxy.reload(config) == done
+        first, second = manager.next("RELOADING").split("\n")
+        assert first == "RELOADING=1" and second.startswith("MONOTONIC_USEC=")
+        assert abs(int(second.partition("=")[2]) / 1e6 - before) < 60
+        assert manager.next("READY") == "READY=1"
+
+
+@contextlib.contextmanager
+def paused(threads):
+    """Only these threads of the process stand still."""
+    for thread in threads:
+        if libc.ptrace(PTRACE_SEIZE, thread, None, None) < 0 or libc.ptrace(PTRACE_INTERRUPT, thread, None, None) < 0:
+            pytest.skip("cannot pause a thread here (ptrace)")
+        os.waitpid(thread, 0x40000000)  # __WALL
+    yield
+    for thread in threads:
+        libc.ptrace(PTRACE_DETACH, thread, None, None)
+
+
+def test_watchdog(serve, manager):
+    """It hears of us as long as every worker comes round, and again when the worker does."""
+    proxy = serve(environment=manager.environment | {"WATCHDOG_USEC": "1000000"})
+    for _ in range(3):
+        assert manager.next("WATCHDOG") == "WATCHDOG=1"
+    threads = [int(entry.name) for entry in Path(f"/proc/{proxy.pid}/task").iterdir() if int(entry.name) != proxy.pid]
+    with paused(threads):
+        proxy.wait_log("a worker has not come round for 3 s")
+        manager.socket.settimeout(0)
+        with contextlib.suppress(BlockingIOError):
+            while manager.socket.recv(4096):
+                pass
+        assert manager.is_silent(2)
+    assert manager.next("WATCHDOG") == "WATCHDOG=1"
+
+
+def test_another_process_is_not_watched(serve, manager):
+    serve(environment=manager.environment | {"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"})
+    manager.next("STATUS")
+    assert manager.is_silent(2)
+
+
+@pytest.mark.parametrize("socket_name", ["", "/nonexistent/notify", "nonsense"])
+def test_nobody_listens(net, serve, lan, peer, socket_name):
+    serve(environment={"NOTIFY_SOCKET": socket_name, "WATCHDOG_USEC": "nonsense"})
+    assert Association(net.client, lan).alive(peer, 5)
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze")
+def test_units_are_fine(tmp_path):
+    """As far as systemd can tell without running them."""
+    units = []
+    for template in sorted([*CONFIG.glob("*.service"), *CONFIG.glob("*.socket")]):
+        text = template.read_text(encoding="utf-8").replace("@sbindir@/conesocks", PROGRAM)
+        units.append(tmp_path / template.name)
+        units[-1].write_text(text.replace("@sysconfdir@", "/etc"), encoding="utf-8")
+    result = subprocess.run(["systemd-analyze", "verify", "--man=no", *map(str, units)], capture_output=True, text=True,
+                            check=False)
+    lines = [line for line in result.stderr.splitlines() if "conesocks" in line]
+    assert units and lines == [], result.stderr
