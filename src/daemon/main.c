@@ -11,6 +11,7 @@
 #define LOG_MODULE "main"
 #include "base/log.h"
 #include "base/util.h"
+#include "check/check.h"
 #include "conf/config.h"
 #include "conf/schema.h"
 #include "daemon/background.h"
@@ -38,6 +39,7 @@ static const struct command {
 } commands[] = {
     {"hash-password", hash_password, "read a password, print its hash for the configuration"},
     {"explain", explain, "tell what becomes of a request, and which rule decides"},
+    {"check", check, "tell what a SOCKS5 server, any, does well, and which NAT type it gives its clients"},
 };
 
 static int usage(FILE *out, int status)

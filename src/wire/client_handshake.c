@@ -37,6 +37,7 @@ bool client_handshake_init(struct client_handshake *h, uint8_t command, const st
         h->login = *login;
     bool sayable = say_request(h) && (!login || login->user_len > 0);
     h->state = CLIENT_AT_CHOICE;
+    h->method = SOCKS5_METHOD_NO_ACCEPTABLE;
     return say_greeting(h) && sayable;
 }
 
@@ -75,6 +76,7 @@ static enum client_step take_choice(struct client_handshake *h)
     uint8_t method;
     if (socks5_choice_decode(h->in, h->in_len, &method) < 0)
         return fail(h, "what answers there does not speak SOCKS5");
+    h->method = method;
     if (method == SOCKS5_METHOD_NONE)
         say_request(h);
     else if (method == SOCKS5_METHOD_PASSWORD && h->login.user_len)
@@ -121,12 +123,15 @@ enum client_step client_handshake_advance(struct client_handshake *h, const uint
     h->in_len = (uint16_t)(h->in_len + len);
     if (client_handshake_wants(h) > 0)
         return CLIENT_MORE;
-    enum client_step step = h->state == CLIENT_AT_CHOICE   ? take_choice(h)
-                            : h->state == CLIENT_AT_STATUS ? take_status(h)
-                                                           : take_reply(h);
-    if (step == CLIENT_MORE)
+    enum client_state state = h->state;
+    enum client_step step = state == CLIENT_AT_CHOICE   ? take_choice(h)
+                            : state == CLIENT_AT_STATUS ? take_status(h)
+                                                        : take_reply(h);
+    if (step == CLIENT_MORE) {
         h->in_len = 0;
-    else
+    } else {
+        h->ended_at = state;
         h->state = CLIENT_OVER;
+    }
     return step;
 }

@@ -38,6 +38,9 @@ struct client_handshake {
     struct socks5_addr bound; /* after CLIENT_GRANTED; points into `in` */
     uint8_t code;             /* after CLIENT_REFUSED */
     const char *failure;      /* static text, after CLIENT_FAILED */
+
+    uint8_t method;             /* what the server has chosen; SOCKS5_METHOD_NO_ACCEPTABLE before */
+    enum client_state ended_at; /* when it is over: whose answer that was */
 };
 
 /* `login` is NULL when there is none to offer. false: the destination or the login cannot be said on the wire. */

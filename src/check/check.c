@@ -1,0 +1,146 @@
+#include "check/check.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/util.h"
+#include "check/report.h"
+#include "check/step.h"
+
+#define RESULTS_MAX   64
+#define PROXY_DEFAULT "socks5://127.0.0.1:1080"
+#define STUN_PORT     3478
+
+static const char usage_text[] =
+    "Usage: conesocks check [--proxy socks5://USER@HOST:PORT] [--stun HOST[:PORT]] [--connect HOST:PORT] [--direct] "
+    "[--json]\n"
+    "\n"
+    "Tells what a SOCKS5 server, any SOCKS5 server, does well and what not, step by step, with the likely cause and "
+    "what\n"
+    "to do about it.\n"
+    "\n"
+    "  --proxy URL          the server; default: " PROXY_DEFAULT "\n"
+    "  --stun HOST[:PORT]   a STUN server for the datagrams; one with two addresses (RFC 5780) tells the NAT type\n"
+    "  --connect HOST:PORT  what CONNECT is tried with; default: the STUN server\n"
+    "  --direct             the same from this machine without a proxy; with --proxy: both\n"
+    "  --json               print JSON at the end instead of lines\n"
+    "\n"
+    "A password comes from the environment (CONESOCKS_CHECK_PASSWORD), or is asked for.\n"
+    "Exit status: 0 all is well, 1 something is wrong, 2 wrong usage, 3 not all could be found out.\n";
+
+static int usage(const char *wrong, const char *value)
+{
+    if (wrong)
+        fprintf(stderr, "conesocks check: %s%s%s\n\n", wrong, value ? ": " : "", value ? value : "");
+    fputs(usage_text, stderr);
+    return CHECK_USAGE;
+}
+
+/* Which of `missing` to name: the first that has not come to be. */
+static const char *why_not(unsigned missing)
+{
+    static const struct {
+        enum check_fact fact;
+        const char *why;
+    } reasons[] = {
+        {FACT_ADDRESS, "there is no address to connect to"},
+        {FACT_REACHED, "the proxy cannot be reached"},
+        {FACT_LOGGED_IN, "the proxy does not let us in"},
+        {FACT_ASSOCIATED, "there is no association to send datagrams by"},
+        {FACT_FAR_END, "nothing to talk to: name a STUN server with --stun"},
+        {FACT_ANSWERS, "no datagram comes back"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(reasons); i++)
+        if (missing & reasons[i].fact)
+            return reasons[i].why;
+    return "something that it needs is missing";
+}
+
+static void run_step(const struct check_step *step, struct check *check, struct check_result *result)
+{
+    unsigned missing = step->needs & ~check->facts;
+    *result = (struct check_result){.id = step->id, .title = step->title};
+    if (missing)
+        result_say(result, CHECK_SKIPPED, "%s", why_not(missing));
+    else
+        step->run(check, step->family, result);
+}
+
+static int run(struct check *check)
+{
+    struct check_result results[RESULTS_MAX];
+    struct report_style style = report_style_for(stdout, check->options.json);
+    size_t count = 0;
+    for (size_t i = 0; i < check_step_count && count < RESULTS_MAX; i++) {
+        const struct check_step *step = &check_steps[i];
+        if (step->wanted && !step->wanted(check))
+            continue;
+        report_step_begins(stdout, &style, step->title);
+        run_step(step, check, &results[count]);
+        report_step_ends(stdout, &style, &results[count++]);
+    }
+    report_end(stdout, &style, results, count, json_object());
+    int status = report_verdict(results, count);
+    for (size_t i = 0; i < count; i++)
+        result_deinit(&results[i]);
+    association_close(&check->association);
+    return fflush(stdout) == 0 ? status : CHECK_UNKNOWN;
+}
+
+static int begin(const struct check_options *options)
+{
+    struct check *check = calloc(1, sizeof(*check));
+    if (!check)
+        return CHECK_UNKNOWN;
+    check->options = *options;
+    check->association.channel.fd = check->association.negotiation.fd = -1;
+    const char *proxy = options->proxy ? options->proxy : PROXY_DEFAULT;
+    const char *wrong = proxy_url_parse(proxy, &check->url);
+    int status = wrong ? usage(wrong, proxy) : run(check);
+    explicit_bzero(check, sizeof(*check));
+    free(check);
+    return status;
+}
+
+int check(int argc, char **argv)
+{
+    enum { PROXY = 256, STUN, CONNECT, DIRECT, JSON };
+    static const struct option options[] = {
+        {"proxy", required_argument, NULL, PROXY},
+        {"stun", required_argument, NULL, STUN},
+        {"connect", required_argument, NULL, CONNECT},
+        {"direct", no_argument, NULL, DIRECT},
+        {"json", no_argument, NULL, JSON},
+        {"help", no_argument, NULL, 'h'},
+        {0},
+    };
+    struct check_options chosen = {0};
+    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
+        switch (option) {
+        case PROXY:
+            chosen.proxy = optarg;
+            break;
+        case STUN:
+            chosen.stun = optarg;
+            break;
+        case CONNECT:
+            chosen.connect = optarg;
+            break;
+        case DIRECT:
+            chosen.direct = true;
+            break;
+        case JSON:
+            chosen.json = true;
+            break;
+        case 'h':
+            fputs(usage_text, stdout);
+            return CHECK_ALL_WELL;
+        default:
+            return usage(NULL, NULL);
+        }
+    }
+    return optind == argc ? begin(&chosen) : usage("what is this?", argv[optind]);
+}

@@ -1,0 +1,32 @@
+/*
+ * What the steps have found, for people while it happens, or as JSON at the end: both from the same list.
+ */
+#ifndef CONESOCKS_CHECK_REPORT_H
+#define CONESOCKS_CHECK_REPORT_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "check/result.h"
+
+struct report_style {
+    bool json;
+    bool live;    /* a line for the step at work, which its result replaces */
+    bool unicode; /* else ASCII */
+    bool colour;
+    int width; /* of a line; 0: as long as it gets */
+};
+
+/* For `out`: as its terminal is, if it is one, and as the locale is. Reads the locale of the environment. */
+struct report_style report_style_for(FILE *out, bool json);
+
+void report_step_begins(FILE *out, const struct report_style *style, const char *title);
+void report_step_ends(FILE *out, const struct report_style *style, const struct check_result *result);
+
+/* The exit status: all well, something wrong, or something that could not be found out. */
+int report_verdict(const struct check_result *results, size_t count);
+/* The last line, or all of the JSON. `head`, for the latter, has what was checked; it is taken over. */
+void report_end(FILE *out, const struct report_style *style, const struct check_result *results, size_t count,
+                json_t *head);
+
+#endif

@@ -1,0 +1,67 @@
+/*
+ * The steps of a check: one row in steps.c and one function each, in the order in which they run. A step finds out one
+ * thing and says so once; what later steps need it leaves in struct check.
+ */
+#ifndef CONESOCKS_CHECK_STEP_H
+#define CONESOCKS_CHECK_STEP_H
+
+#include <stdbool.h>
+
+#include "check/association.h"
+#include "check/far_end.h"
+#include "check/proxy_url.h"
+#include "check/result.h"
+
+/* What is known to work: a step runs when all that it needs does. */
+enum check_fact {
+    FACT_ADDRESS = 1 << 0,    /* check.proxy_addresses */
+    FACT_REACHED = 1 << 1,    /* check.proxy answers by TCP */
+    FACT_LOGGED_IN = 1 << 2,  /* it takes our requests */
+    FACT_ASSOCIATED = 1 << 3, /* check.association is granted, and its channel can be used */
+    FACT_ANSWERS = 1 << 4,    /* datagrams come back through it from the far end */
+    FACT_FAR_END = 1 << 5,    /* check.far_end has an address */
+    FACT_FAR_END_V4 = 1 << 6, /* by that family through the proxy */
+    FACT_FAR_END_V6 = 1 << 7,
+};
+
+struct check_options {
+    const char *proxy;   /* NULL: none was named */
+    const char *stun;    /* HOST[:PORT] */
+    const char *connect; /* HOST:PORT, for the CONNECT */
+    bool direct;         /* without the proxy, too */
+    bool json;
+};
+
+struct check {
+    struct check_options options;
+    struct proxy_url url;
+    struct io_addresses proxy_addresses;
+    union netaddr proxy; /* the one that is used, with its port */
+    struct association association;
+    struct far_end far_end;
+    unsigned facts;           /* of enum check_fact */
+    struct datagram datagram; /* room for what comes in */
+};
+
+struct check_step {
+    const char *id, *title;
+    unsigned needs;                            /* of enum check_fact; what is missing is told to people */
+    bool (*wanted)(const struct check *check); /* NULL: always. Steps that nobody wants are not shown */
+    void (*run)(struct check *check, int family, struct check_result *result);
+    int family; /* AF_INET or AF_INET6 for a step that is there for each */
+};
+
+extern const struct check_step check_steps[];
+extern const size_t check_step_count;
+
+/* Whether there is a proxy to be checked, or only what lies without it. */
+bool wants_proxy(const struct check *check);
+
+/* How long one thing over TCP may take, in ms. */
+#define CHECK_TCP_TIMEOUT 10000
+
+void step_name(struct check *check, int family, struct check_result *result);
+void step_tcp(struct check *check, int family, struct check_result *result);
+void step_login(struct check *check, int family, struct check_result *result);
+
+#endif
