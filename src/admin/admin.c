@@ -6,40 +6,208 @@
 #include <unistd.h>
 
 #define LOG_MODULE "admin"
+#include "admin/exposition.h"
+#include "admin/http.h"
+#include "admin/pac.h"
+#include "admin/process.h"
+#include "admin/request.h"
+#include "admin/unix_socket.h"
 #include "base/log.h"
+#include "base/metrics.h"
+#include "base/util.h"
 #include "conf/config.h"
 #include "net/sock.h"
 
 struct admin {
-    struct event_base *base;
+    struct http *http;
     struct admin_source source;
-    int tcp; /* -1: none */
+    struct process_files process;
+    bool open;    /* to be called by any name */
+    char *socket; /* path of a Unix socket; NULL: none */
 };
+
+/* ---- what is asked for ---- */
+
+static void answer_metrics(struct admin *admin, struct http_connection *connection, const struct request *request)
+{
+    (void)request;
+    struct metrics sum = {0};
+    struct admin_facts facts;
+    size_t size;
+    admin->source.metrics(admin->source.arg, &sum);
+    admin->source.facts(admin->source.arg, &facts);
+    const struct process_use use = process_read(&admin->process);
+    char *text = exposition_format(&sum, &facts, &use, &size);
+    if (text)
+        http_answer(connection, &(struct http_answer){200, EXPOSITION_TYPE, NULL, text, size, true});
+    else
+        http_answer_text(connection, 503, "no memory\n");
+}
+
+/* The complaint ends with its event: the answer takes it along. */
+static void answer_complaint(struct http_connection *connection, const char *complaint)
+{
+    char *text = NULL;
+    int len = complaint ? asprintf(&text, "%s\n", complaint) : 0;
+    if (complaint && len >= 0)
+        http_answer(connection, &(struct http_answer){503, NULL, NULL, text, (size_t)len, true});
+    else
+        http_answer_text(connection, complaint ? 503 : 200, complaint ? "no memory\n" : "ok\n");
+}
+
+static void answer_healthz(struct admin *admin, struct http_connection *connection, const struct request *request)
+{
+    (void)request;
+    answer_complaint(connection, admin->source.sick(admin->source.arg));
+}
+
+static void answer_readyz(struct admin *admin, struct http_connection *connection, const struct request *request)
+{
+    (void)request;
+    answer_complaint(connection, admin->source.unready(admin->source.arg));
+}
+
+static void on_json(void *arg, char *json)
+{
+    if (json)
+        http_redeem(arg, &(struct http_answer){200, "application/json", NULL, json, strlen(json), true});
+    else
+        http_redeem(arg, &(struct http_answer){503, NULL, NULL, "no memory\n", strlen("no memory\n"), false});
+}
+
+static void answer_status(struct admin *admin, struct http_connection *connection, const struct request *request)
+{
+    uint64_t after = 0, limit = ADMIN_LIMIT_DEFAULT;
+    if (!request_number(request, "after", 0, UINT64_MAX, &after) ||
+        !request_number(request, "limit", 1, ADMIN_LIMIT_MAX, &limit)) {
+        http_answer_text(connection, 400, "expected /status?after=ID&limit=N, with N from 1 to 1000\n");
+        return;
+    }
+    struct http_ticket *ticket = http_defer(connection);
+    if (ticket)
+        admin->source.status(admin->source.arg, &(struct admin_query){after, (uint32_t)limit}, on_json, ticket);
+}
+
+static void answer_history(struct admin *admin, struct http_connection *connection, const struct request *request)
+{
+    (void)request;
+    struct http_ticket *ticket = http_defer(connection);
+    if (ticket)
+        admin->source.history(admin->source.arg, on_json, ticket);
+}
+
+static void answer_pac(struct admin *admin, struct http_connection *connection, const struct request *request)
+{
+    (void)request;
+    const union netaddr local = http_local(connection);
+    char *text = pac_format(admin->source.config(admin->source.arg), &local);
+    if (text)
+        http_answer(connection, &(struct http_answer){200, PAC_TYPE, NULL, text, strlen(text), true});
+    else
+        http_answer_text(connection, 503, "no memory\n");
+}
+
+static void answer_page(struct admin *admin, struct http_connection *connection, const struct request *request)
+{
+    (void)admin, (void)request;
+    http_answer_text(connection, 200,
+                     "conesocks " CONESOCKS_VERSION "\n/status /history /metrics /healthz /readyz /proxy.pac\n");
+}
+
+static const struct route {
+    const char *path;
+    void (*answer)(struct admin *admin, struct http_connection *connection, const struct request *request);
+} routes[] = {
+    {"/", answer_page},           {"/status", answer_status},   {"/history", answer_history},
+    {"/metrics", answer_metrics}, {"/healthz", answer_healthz}, {"/readyz", answer_readyz},
+    {"/proxy.pac", answer_pac},
+};
+
+/* A page somewhere may have a name of its own point here, and its visitors' browsers ask in its stead (DNS rebinding).
+ * None of them can reach a Unix socket. */
+static bool may_ask(const struct admin *admin, const struct http_connection *connection, const struct request *request)
+{
+    bool by_tcp = http_local(connection).sa.sa_family != AF_UNSPEC;
+    return admin->open || !by_tcp || request->host[0] == '\0' || request_names_address(request);
+}
+
+static void on_request(void *arg, struct http_connection *connection, const struct request *request)
+{
+    struct admin *admin = arg;
+    if (!may_ask(admin, connection, request)) {
+        http_answer_text(connection, 403, "call it by its address, or set admin.open\n");
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+        if (strcmp(routes[i].path, request->path) == 0) {
+            routes[i].answer(admin, connection, request);
+            return;
+        }
+    }
+    http_answer_text(connection, 404, "there is / /status /history /metrics /healthz /readyz /proxy.pac\n");
+}
+
+/* ---- life ---- */
+
+static bool listen_on_tcp(struct admin *admin, const union netaddr *address, enum log_level failure)
+{
+    char text[NETADDR_TEXT_MAX];
+    netaddr_format(address, text);
+    int fd = sock_listen(address, false);
+    if (fd < 0) {
+        LOG_AT(failure, "no status page: cannot listen on %s: %s", text, strerror(-fd));
+        return false;
+    }
+    if (!http_serve(admin->http, fd))
+        return false;
+    log_info("status page: http://%s/", text);
+    return true;
+}
+
+static bool listen_on_socket(struct admin *admin, const char *path)
+{
+    int fd = unix_socket_listen(path);
+    if (fd < 0) {
+        log_error("cannot listen on %s: %s%s", path, strerror(-fd),
+                  fd == -EADDRINUSE ? ". Is conesocks running already?"
+                  : fd == -ENOENT   ? ". Its folder has to be there"
+                  : fd == -ENOTSOCK ? ". It is something else: remove it, or name another path"
+                                    : "");
+        return false;
+    }
+    admin->socket = strdup(path);
+    log_info("status: curl --unix-socket %s http://localhost/status", path);
+    return http_serve(admin->http, fd) && admin->socket;
+}
 
 struct admin *admin_new(struct event_base *base, const struct config *config, const struct admin_source *source,
                         bool must)
 {
-    char text[NETADDR_TEXT_MAX];
-    if (!netaddr_port(&config->admin.address))
+    const enum log_level failure = must ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING;
+    const bool by_tcp = netaddr_port(&config->admin.address) != 0;
+    if (!by_tcp && !config->admin.socket)
         return NULL;
     struct admin *admin = calloc(1, sizeof(*admin));
     if (!admin)
         return NULL;
-    *admin = (struct admin){.base = base, .source = *source, .tcp = sock_listen(&config->admin.address, false)};
-    if (admin->tcp < 0) {
-        LOG_AT(must ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, "cannot listen on %s: %s",
-               netaddr_format(&config->admin.address, text), strerror(-admin->tcp));
-        free(admin);
-        return NULL;
-    }
-    log_info("status page: http://%s/", netaddr_format(&config->admin.address, text));
-    return admin;
+    *admin = (struct admin){.source = *source, .open = config->admin.open, .process = process_open("/proc/self")};
+    admin->http = http_new(base, &http_times, on_request, admin);
+    if (admin->http && (!by_tcp || listen_on_tcp(admin, &config->admin.address, failure)) &&
+        (!config->admin.socket || listen_on_socket(admin, config->admin.socket)))
+        return admin;
+    admin_free(admin);
+    return NULL;
 }
 
 void admin_free(struct admin *admin)
 {
     if (!admin)
         return;
-    close(admin->tcp);
+    http_free(admin->http);
+    process_close(&admin->process);
+    /* Who no longer may leaves it behind: the next start, or systemd, removes it. */
+    if (admin->socket)
+        (void)unlink(admin->socket);
+    free(admin->socket);
     free(admin);
 }

@@ -76,6 +76,7 @@ const char *drop_reason_advice(enum drop_reason reason);
     X(binds_without_port_total, "BIND requests refused because no port was free")                                      \
     X(bind_strangers_total, "connections to a port of BIND that were not asked for, or not allowed")                   \
     X(associations_total, "UDP associations granted")                                                                  \
+    X(associations_ended_total, "UDP associations ended")                                                              \
     X(associations_without_port_total, "UDP ASSOCIATE requests refused because no port was free")                      \
     X(requests_refused_total, "requests answered with a failure")                                                      \
     X(limited_sessions_total, "connections closed at limits.sessions")                                                 \

@@ -122,6 +122,45 @@ int assoc_open_external(struct assoc *assoc, int family)
 
 /* ---- life ---- */
 
+static void close_relay(struct assoc *assoc, uint64_t used_until)
+{
+    event_del(&assoc->client_readable);
+    close(assoc->client.fd);
+    if (assoc->share) {
+        share_free(assoc->share);
+    } else {
+        own_port_closed(OWN_PORT_RELAY, &assoc->flow.relay);
+        ports_release(&assoc->env->relay_ports, &assoc->flow.relay, used_until);
+    }
+}
+
+static void discard(struct assoc *assoc)
+{
+    const struct env *env = assoc->env;
+    const struct assoc_flow *flow = &assoc->flow;
+    uint64_t used_until = flow->last_up_ms > flow->last_down_ms ? flow->last_up_ms : flow->last_down_ms;
+    if (assoc->client.fd >= 0)
+        close_relay(assoc, used_until);
+    for (int slot = 0; slot < FAMILY_COUNT; slot++) {
+        struct external *external = assoc->external[slot];
+        if (!external)
+            continue;
+        event_del(&external->readable);
+        own_port_closed(OWN_PORT_EXTERNAL, &flow->external[slot]);
+        close(external->socket.fd);
+        ports_release(&env->external_ports, &flow->external[slot], used_until);
+        free(external);
+    }
+    frames_free(assoc->frames);
+    outlet_free(assoc->outlet);
+    names_free(assoc->names);
+    filter_free(assoc->filter);
+    subject_deinit(&assoc->subject);
+    rates_free(assoc->rates);
+    free(assoc->egress);
+    free(assoc);
+}
+
 static int take_terms(struct assoc *assoc, const char *user)
 {
     const uint32_t rule = rules_find_everywhere(&assoc->subject);
@@ -172,7 +211,7 @@ static int begin(struct assoc **out, struct env *env, const union netaddr *peer,
     if (!error && !assoc->outlet)
         error = assoc_open_external(assoc, local->sa.sa_family);
     if (error)
-        assoc_free(assoc);
+        discard(assoc);
     else
         *out = assoc;
     return error;
@@ -195,18 +234,6 @@ static int open_shared_relay(struct assoc *assoc)
                      assoc);
 }
 
-static void close_relay(struct assoc *assoc, uint64_t used_until)
-{
-    event_del(&assoc->client_readable);
-    close(assoc->client.fd);
-    if (assoc->share) {
-        share_free(assoc->share);
-    } else {
-        own_port_closed(OWN_PORT_RELAY, &assoc->flow.relay);
-        ports_release(&assoc->env->relay_ports, &assoc->flow.relay, used_until);
-    }
-}
-
 static int open_relay(struct assoc *assoc)
 {
     struct env *env = assoc->env;
@@ -222,7 +249,7 @@ static int open_relay(struct assoc *assoc)
 static int finish(struct assoc **out, struct assoc *assoc, int error)
 {
     if (error) {
-        assoc_free(assoc);
+        discard(assoc);
         return error;
     }
     metrics_add(&assoc->env->metrics.associations_total, !assoc->outlet); /* which is not granted yet */
@@ -256,29 +283,9 @@ void assoc_free(struct assoc *assoc)
 {
     if (!assoc)
         return;
-    const struct env *env = assoc->env;
-    const struct assoc_flow *flow = &assoc->flow;
-    uint64_t used_until = flow->last_up_ms > flow->last_down_ms ? flow->last_up_ms : flow->last_down_ms;
-    if (assoc->client.fd >= 0)
-        close_relay(assoc, used_until);
-    for (int slot = 0; slot < FAMILY_COUNT; slot++) {
-        struct external *external = assoc->external[slot];
-        if (!external)
-            continue;
-        event_del(&external->readable);
-        own_port_closed(OWN_PORT_EXTERNAL, &flow->external[slot]);
-        close(external->socket.fd);
-        ports_release(&env->external_ports, &flow->external[slot], used_until);
-        free(external);
-    }
-    frames_free(assoc->frames);
-    outlet_free(assoc->outlet);
-    names_free(assoc->names);
-    filter_free(assoc->filter);
-    subject_deinit(&assoc->subject);
-    rates_free(assoc->rates);
-    free(assoc->egress);
-    free(assoc);
+    bool granted = !assoc->outlet || outlet_family(assoc->outlet) != AF_UNSPEC;
+    metrics_add(&assoc->env->metrics.associations_ended_total, granted);
+    discard(assoc);
 }
 
 bool assoc_review(struct assoc *assoc, const char *user)

@@ -1,0 +1,371 @@
+#include "admin/http.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define LOG_MODULE "admin"
+#include "admin/request.h"
+#include "base/log.h"
+#include "net/sock.h"
+
+#define ACCEPT_MAX 8 /* before others have their turn */
+
+/* A listener that finds no descriptor rests this long: trying again at once would only burn CPU. */
+static const struct timeval accept_rest = {.tv_usec = 250 * 1000};
+
+const struct http_times http_times = {.request_ms = 5000, .wait_ms = 10000, .read_ms = 30000, .linger_ms = 2000};
+
+struct listener {
+    SLIST_ENTRY(listener) link;
+    struct http *http;
+    int fd;
+    struct event acceptable, rested;
+};
+
+enum state { STATE_ASKING, STATE_WAITING, STATE_READING, STATE_LINGERING };
+
+struct http_connection {
+    TAILQ_ENTRY(http_connection) link;
+    struct http *http;
+    struct bufferevent *stream;
+    struct event deadline;
+    enum state state;
+    bool head_only;
+    struct http_ticket *ticket; /* while it waits */
+};
+
+struct http_ticket {
+    struct http_connection *connection; /* NULL: it is gone, or has been answered */
+};
+
+struct http {
+    struct event_base *base;
+    struct http_times times;
+    http_handler *handler;
+    void *arg;
+    SLIST_HEAD(, listener) listeners;
+    TAILQ_HEAD(connections, http_connection) connections; /* the oldest first */
+    size_t connection_count;
+    bool refusal_said; /* that accepting fails */
+};
+
+/* ---- connections ---- */
+
+static void forget_ticket(struct http_connection *connection)
+{
+    if (connection->ticket)
+        connection->ticket->connection = NULL;
+    connection->ticket = NULL;
+}
+
+static void connection_free(struct http_connection *connection)
+{
+    TAILQ_REMOVE(&connection->http->connections, connection, link);
+    connection->http->connection_count--;
+    forget_ticket(connection);
+    event_del(&connection->deadline);
+    bufferevent_free(connection->stream);
+    free(connection);
+}
+
+static void enter(struct http_connection *connection, enum state state, unsigned ms)
+{
+    const struct timeval time = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+    connection->state = state;
+    event_add(&connection->deadline, &time);
+}
+
+union netaddr http_local(const struct http_connection *connection)
+{
+    union netaddr local = sock_local(bufferevent_getfd(connection->stream));
+    bool is_ip = local.sa.sa_family == AF_INET || local.sa.sa_family == AF_INET6;
+    return is_ip ? local : (union netaddr){0};
+}
+
+/* ---- answering ---- */
+
+static const char *reason(int status)
+{
+    static const struct {
+        int status;
+        const char *reason;
+    } reasons[] = {
+        {200, "OK"},
+        {400, "Bad Request"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {414, "URI Too Long"},
+        {431, "Request Header Fields Too Large"},
+        {503, "Service Unavailable"},
+        {505, "HTTP Version Not Supported"},
+    };
+    for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
+        if (reasons[i].status == status)
+            return reasons[i].reason;
+    return "Error";
+}
+
+static size_t unsent(const struct http *http)
+{
+    size_t sum = 0;
+    const struct http_connection *connection;
+    TAILQ_FOREACH(connection, &http->connections, link)
+    sum += evbuffer_get_length(bufferevent_get_output(connection->stream));
+    return sum;
+}
+
+static void free_body(const void *data, size_t len, void *body)
+{
+    (void)data, (void)len;
+    free(body);
+}
+
+/* Without a name for what a browser may do with it, it may do nothing. */
+static void write_head(struct evbuffer *out, const struct http_answer *answer)
+{
+    evbuffer_add_printf(out,
+                        "HTTP/1.1 %d %s\r\n"
+                        "Content-Type: %s\r\n"
+                        "Content-Length: %zu\r\n"
+                        "Connection: close\r\n"
+                        "Cache-Control: no-store\r\n"
+                        "Content-Security-Policy: %s\r\n"
+                        "Cross-Origin-Resource-Policy: same-origin\r\n"
+                        "Referrer-Policy: no-referrer\r\n"
+                        "X-Content-Type-Options: nosniff\r\n"
+                        "X-Frame-Options: DENY\r\n"
+                        "%s\r\n",
+                        answer->status, reason(answer->status),
+                        answer->type ? answer->type : "text/plain; charset=utf-8", answer->size,
+                        answer->policy ? answer->policy : "default-src 'none'; frame-ancestors 'none'",
+                        answer->status == 405 ? "Allow: GET, HEAD\r\n" : "");
+}
+
+static void send_answer(struct http_connection *connection, const struct http_answer *answer)
+{
+    struct evbuffer *out = bufferevent_get_output(connection->stream);
+    write_head(out, answer);
+    bool sent = false;
+    if (!connection->head_only && answer->size > 0)
+        sent = answer->owned
+                   ? evbuffer_add_reference(out, answer->body, answer->size, free_body, (void *)answer->body) == 0
+                   : evbuffer_add_reference(out, answer->body, answer->size, NULL, NULL) == 0;
+    if (answer->owned && !sent)
+        free((void *)answer->body);
+    bufferevent_disable(connection->stream, EV_READ);
+    bufferevent_enable(connection->stream, EV_WRITE);
+    enter(connection, STATE_READING, connection->http->times.read_ms);
+}
+
+void http_answer_text(struct http_connection *connection, int status, const char *text)
+{
+    send_answer(connection, &(struct http_answer){.status = status, .body = text, .size = strlen(text)});
+}
+
+void http_answer(struct http_connection *connection, const struct http_answer *answer)
+{
+    if (unsent(connection->http) + answer->size <= HTTP_UNSENT_MAX) {
+        send_answer(connection, answer);
+        return;
+    }
+    if (answer->owned)
+        free((void *)answer->body);
+    http_answer_text(connection, 503, "too many answers wait for their readers\n");
+}
+
+struct http_ticket *http_defer(struct http_connection *connection)
+{
+    struct http_ticket *ticket = malloc(sizeof(*ticket));
+    if (!ticket) {
+        http_answer_text(connection, 503, "no memory\n");
+        return NULL;
+    }
+    ticket->connection = connection;
+    connection->ticket = ticket;
+    bufferevent_disable(connection->stream, EV_READ);
+    enter(connection, STATE_WAITING, connection->http->times.wait_ms);
+    return ticket;
+}
+
+void http_redeem(struct http_ticket *ticket, const struct http_answer *answer)
+{
+    struct http_connection *connection = ticket->connection;
+    if (connection) {
+        forget_ticket(connection);
+        http_answer(connection, answer);
+    } else if (answer->owned) {
+        free((void *)answer->body);
+    }
+    free(ticket);
+}
+
+/* ---- what happens on a connection ---- */
+
+static void handle(struct http_connection *connection)
+{
+    struct evbuffer *in = bufferevent_get_input(connection->stream);
+    struct request request = {0};
+    const char *text = (const char *)evbuffer_pullup(in, -1);
+    int status = text ? request_parse(text, evbuffer_get_length(in), &request) : 0;
+    if (status == 0)
+        return;
+    connection->head_only = request.head_only;
+    evbuffer_drain(in, evbuffer_get_length(in));
+    if (status == 200)
+        connection->http->handler(connection->http->arg, connection, &request);
+    else
+        http_answer_text(connection, status,
+                         status == 405   ? "only GET and HEAD\n"
+                         : status == 431 ? "too much\n"
+                                         : "not understood\n");
+}
+
+static void on_readable(struct bufferevent *stream, void *arg)
+{
+    struct http_connection *connection = arg;
+    struct evbuffer *in = bufferevent_get_input(stream);
+    if (connection->state == STATE_ASKING)
+        handle(connection);
+    else
+        evbuffer_drain(in, evbuffer_get_length(in));
+}
+
+/* All is in the kernel's hands. To close now, with something of the request unread, would reset the connection and
+ * take the answer with it. */
+static void on_written(struct bufferevent *stream, void *arg)
+{
+    struct http_connection *connection = arg;
+    if (connection->state != STATE_READING)
+        return;
+    shutdown(bufferevent_getfd(stream), SHUT_WR);
+    enter(connection, STATE_LINGERING, connection->http->times.linger_ms);
+    bufferevent_enable(stream, EV_READ);
+}
+
+static void on_end(struct bufferevent *stream, short what, void *arg)
+{
+    (void)stream, (void)what;
+    connection_free(arg);
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct http_connection *connection = arg;
+    if (connection->state != STATE_WAITING) {
+        connection_free(connection);
+        return;
+    }
+    forget_ticket(connection);
+    http_answer_text(connection, 503, "no answer in time\n");
+}
+
+static void connection_new(struct http *http, int fd)
+{
+    struct http_connection *connection = calloc(1, sizeof(*connection));
+    struct bufferevent *stream = connection ? bufferevent_socket_new(http->base, fd, BEV_OPT_CLOSE_ON_FREE) : NULL;
+    if (!stream) {
+        free(connection);
+        close(fd);
+        return;
+    }
+    *connection = (struct http_connection){.http = http, .stream = stream};
+    event_assign(&connection->deadline, http->base, -1, 0, on_deadline, connection);
+    TAILQ_INSERT_TAIL(&http->connections, connection, link);
+    http->connection_count++;
+    bufferevent_setcb(stream, on_readable, on_written, on_end, connection);
+    bufferevent_setwatermark(stream, EV_READ, 0, REQUEST_HEAD_MAX);
+    enter(connection, STATE_ASKING, http->times.request_ms);
+    bufferevent_enable(stream, EV_READ);
+}
+
+/* ---- accepting ---- */
+
+static void rest(struct listener *listener, int error)
+{
+    event_del(&listener->acceptable);
+    event_add(&listener->rested, &accept_rest);
+    if (listener->http->refusal_said)
+        return;
+    listener->http->refusal_said = true;
+    log_warning("cannot accept a connection: %s; new ones wait", strerror(error));
+}
+
+static void on_acceptable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)what;
+    struct listener *listener = arg;
+    struct http *http = listener->http;
+    for (int i = 0; i < ACCEPT_MAX; i++) {
+        int accepted = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (accepted < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
+            rest(listener, errno);
+            return;
+        }
+        if (accepted < 0)
+            return; /* EAGAIN, or that connection's own trouble: the next event comes for the others */
+        http->refusal_said = false;
+        if (http->connection_count >= HTTP_CONNECTIONS_MAX)
+            connection_free(TAILQ_FIRST(&http->connections));
+        connection_new(http, accepted);
+    }
+}
+
+static void on_rested(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct listener *listener = arg;
+    event_add(&listener->acceptable, NULL);
+}
+
+/* ---- life ---- */
+
+struct http *http_new(struct event_base *base, const struct http_times *times, http_handler *handler, void *arg)
+{
+    struct http *http = calloc(1, sizeof(*http));
+    if (!http)
+        return NULL;
+    *http = (struct http){.base = base, .times = *times, .handler = handler, .arg = arg};
+    TAILQ_INIT(&http->connections);
+    return http;
+}
+
+bool http_serve(struct http *http, int fd)
+{
+    struct listener *listener = calloc(1, sizeof(*listener));
+    if (!listener) {
+        close(fd);
+        return false;
+    }
+    *listener = (struct listener){.http = http, .fd = fd};
+    event_assign(&listener->acceptable, http->base, fd, EV_READ | EV_PERSIST, on_acceptable, listener);
+    event_assign(&listener->rested, http->base, -1, 0, on_rested, listener);
+    SLIST_INSERT_HEAD(&http->listeners, listener, link);
+    return event_add(&listener->acceptable, NULL) == 0;
+}
+
+void http_free(struct http *http)
+{
+    if (!http)
+        return;
+    while (!TAILQ_EMPTY(&http->connections))
+        connection_free(TAILQ_FIRST(&http->connections));
+    while (!SLIST_EMPTY(&http->listeners)) {
+        struct listener *listener = SLIST_FIRST(&http->listeners);
+        SLIST_REMOVE_HEAD(&http->listeners, link);
+        event_del(&listener->acceptable);
+        event_del(&listener->rested);
+        close(listener->fd);
+        free(listener);
+    }
+    free(http);
+}

@@ -1,0 +1,24 @@
+/* What this process takes of the machine. */
+#ifndef CONESOCKS_ADMIN_PROCESS_H
+#define CONESOCKS_ADMIN_PROCESS_H
+
+#include <stdint.h>
+
+/* What cannot be told is 0. */
+struct process_use {
+    double cpu_seconds;
+    uint64_t resident_bytes, virtual_bytes;
+    uint64_t open_fds, max_fds; /* the former since Linux 6.2: before, one would have to count */
+};
+
+/* Files that a sandbox may put out of reach afterwards; -1: not there. */
+struct process_files {
+    int statm, descriptors;
+};
+
+/* `proc` is /proc/self. */
+struct process_files process_open(const char *proc);
+void process_close(struct process_files *files);
+struct process_use process_read(const struct process_files *files);
+
+#endif
