@@ -393,6 +393,18 @@ bool resolver_change(struct resolver *resolver, const struct resolver_options *o
            take_servers(resolver, options->servers, options->server_count);
 }
 
+const union netaddr *resolver_servers(const struct resolver *resolver, size_t *count)
+{
+    const struct resolv_conf *conf = &resolver->resolv_conf;
+    *count = resolver->server_count ? resolver->server_count : conf->server_count;
+    return resolver->server_count ? resolver->servers : conf->servers;
+}
+
+size_t resolver_waiting(const struct resolver *resolver)
+{
+    return resolver->query_count;
+}
+
 static bool copy_files(struct resolver *resolver, const struct resolver_options *options)
 {
     resolver->release = options->release;

@@ -59,6 +59,11 @@ void resolver_charge(struct resolver_query *query, void *charge);
 /* Forgets a query: its `done` will not be called. It counts for its client until libunbound is done with it. */
 void resolver_cancel(struct resolver_query *query);
 
+/* The servers that are asked, until the next lookup or change. */
+const union netaddr *resolver_servers(const struct resolver *resolver, size_t *count);
+/* Queries under way. */
+size_t resolver_waiting(const struct resolver *resolver);
+
 /* A host name that may be asked for: RFC 1123 letters, digits, '-' and '_' in labels of 1 to 63, 253 in all, and not
  * something that an address parser could take for an address ("1", "127.1", "0x7f.1"): the last label is no number. */
 bool resolver_name_valid(const char *name, size_t len);

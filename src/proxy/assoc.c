@@ -307,6 +307,11 @@ const char *assoc_upstream(const struct assoc *assoc)
     return assoc->outlet ? outlet_name(assoc->outlet) : NULL;
 }
 
+enum config_filtering assoc_filtering(const struct assoc *assoc)
+{
+    return assoc->filter ? filter_mode(assoc->filter) : CONFIG_FILTERING_ENDPOINT_INDEPENDENT;
+}
+
 const struct assoc_flow *assoc_flow(const struct assoc *assoc)
 {
     return &assoc->flow;

@@ -67,6 +67,9 @@ bool assoc_awaits_upstream(struct assoc *assoc, const struct assoc_outlet_hooks 
 /* The upstream's name, or NULL. */
 const char *assoc_upstream(const struct assoc *assoc);
 
+/* Who may send to its external ports, where no upstream decides that. */
+enum config_filtering assoc_filtering(const struct assoc *assoc);
+
 const struct assoc_flow *assoc_flow(const struct assoc *assoc);
 
 /* The env has another snapshot: from the next datagram on its rules hold. `user` is the one of assoc_new(). false: they

@@ -43,6 +43,11 @@ void filter_free(struct filter *filter)
     free(filter);
 }
 
+enum config_filtering filter_mode(const struct filter *filter)
+{
+    return filter->mode;
+}
+
 static struct peer_key key_of(const struct filter *filter, const union netaddr *addr)
 {
     struct peer_key key = {.family = addr->sa.sa_family};

@@ -17,6 +17,7 @@ struct filter;
 /* NULL: no memory. `mode` is not endpoint-independent. */
 struct filter *filter_new(enum config_filtering mode);
 void filter_free(struct filter *filter);
+enum config_filtering filter_mode(const struct filter *filter);
 /* The client sends to `peer`. */
 void filter_permit(struct filter *filter, const union netaddr *peer);
 /* May `peer` send to the client? */

@@ -1,0 +1,137 @@
+#include "proxy/report.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "net/resolver.h"
+#include "proxy/env.h"
+#include "proxy/session_impl.h"
+#include "proxy/stream.h"
+
+struct report *report_new(size_t row_max)
+{
+    struct report *report = malloc(sizeof(*report) + row_max * sizeof(report->rows[0]));
+    if (report)
+        *report = (struct report){.row_max = row_max};
+    return report;
+}
+
+/* ---- a session ---- */
+
+static void copy_text(char *out, size_t size, const char *text)
+{
+    size_t len = text ? strnlen(text, size - 1) : 0;
+    if (len)
+        memcpy(out, text, len);
+    out[len] = '\0';
+}
+
+static void copy_assoc(struct report_row *row, const struct assoc *assoc, uint64_t now)
+{
+    row->kind = assoc_is_over_tcp(assoc) ? REPORT_ASSOCIATION_OVER_TCP : REPORT_ASSOCIATION;
+    copy_text(row->upstream, sizeof(row->upstream), assoc_upstream(assoc));
+    row->assoc.flow = *assoc_flow(assoc);
+    row->assoc.idle_ms = assoc_idle_ms(assoc, now);
+    row->assoc.filtering = assoc_filtering(assoc);
+}
+
+static void copy_stream(struct report_row *row, const struct stream *stream)
+{
+    row->kind = stream_command(stream) == CONFIG_COMMAND_BIND ? REPORT_BIND : REPORT_CONNECT;
+    copy_text(row->upstream, sizeof(row->upstream), stream_upstream(stream));
+    copy_text(row->stream.destination, sizeof(row->stream.destination), stream_destination(stream));
+    row->stream.remote = stream_remote(stream);
+    row->stream.up_bytes = stream_up_bytes(stream);
+    row->stream.down_bytes = stream_down_bytes(stream);
+}
+
+static void copy_session(struct report_row *row, const struct session *session, uint64_t now)
+{
+    const bool asked = session->assoc || session->stream;
+    row->id = session->id;
+    row->age_ms = now - session->started_ms;
+    row->client = session->peer;
+    copy_text(row->user, sizeof(row->user),
+              asked ? session->user : NULL); /* else it may be anything, even a password */
+    if (session->assoc) {
+        copy_assoc(row, session->assoc, now);
+    } else if (session->stream) {
+        copy_stream(row, session->stream);
+    } else {
+        row->kind = REPORT_NEGOTIATION;
+        row->upstream[0] = '\0';
+    }
+}
+
+/* ---- a worker's ---- */
+
+/* Of a session that is not among the rows only the first cache line is looked at: there may be thousands. */
+static void count(struct report_counts *counts, const struct session *session)
+{
+    switch (session->state) {
+    case SESSION_ASSOCIATED:
+        counts->associations++;
+        break;
+    case SESSION_STREAMING:
+        counts->streams++;
+        break;
+    case SESSION_REACHING:
+        counts->associations += session->assoc != NULL;
+        counts->streams += session->stream != NULL;
+        break;
+    default:
+        counts->negotiating++;
+    }
+}
+
+void report_take(struct report *report, const struct env *env, uint64_t after)
+{
+    const uint64_t now = env_now(env);
+    const struct session *session;
+    *report = (struct report){.row_max = report->row_max, .lookups = resolver_waiting(env->resolver)};
+    const union netaddr *servers = resolver_servers(env->resolver, &report->server_count);
+    if (report->server_count > REPORT_SERVERS_MAX)
+        report->server_count = REPORT_SERVERS_MAX;
+    memcpy(report->servers, servers, report->server_count * sizeof(servers[0]));
+    TAILQ_FOREACH(session, &env->sessions, link)
+    {
+        count(&report->counts, session);
+        if (session->id <= after)
+            continue;
+        if (report->row_count < report->row_max)
+            copy_session(&report->rows[report->row_count++], session, now);
+        else
+            report->more = true;
+    }
+}
+
+/* ---- all workers' ---- */
+
+/* NULL: there is none, or which comes next is not among the rows. */
+static struct report *with_lowest_row(struct report *const *reports, size_t report_count)
+{
+    struct report *lowest = NULL;
+    for (size_t i = 0; i < report_count; i++) {
+        struct report *report = reports[i];
+        if (report->merged < report->row_count) {
+            if (!lowest || report->rows[report->merged].id < lowest->rows[lowest->merged].id)
+                lowest = report;
+        } else if (report->more) {
+            return NULL;
+        }
+    }
+    return lowest;
+}
+
+size_t report_merge(struct report *const *reports, size_t report_count, const struct report_row **rows, size_t max,
+                    uint64_t *next)
+{
+    size_t count = 0;
+    bool more = false;
+    for (struct report *report; count < max && (report = with_lowest_row(reports, report_count));)
+        rows[count++] = &report->rows[report->merged++];
+    for (size_t i = 0; i < report_count; i++)
+        more |= reports[i]->more || reports[i]->merged < reports[i]->row_count;
+    *next = more && count ? rows[count - 1]->id : 0;
+    return count;
+}
