@@ -8,11 +8,10 @@
 #include <string.h>
 
 #include "conf/config.h"
+#include "daemon/command.h"
 #include "policy/snapshot.h"
 #include "policy/terms.h"
 #include "policy/verdict.h"
-
-#define EXIT_USAGE 2
 
 static const char usage_text[] =
     "Usage: conesocks explain [-c FILE] --from ADDRESS [--user NAME] [--command connect|bind|udp] --to HOST:PORT\n"

@@ -10,9 +10,8 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "daemon/command.h"
 #include "policy/auth.h"
-
-#define EXIT_USAGE 2
 
 static const char usage_text[] = "Usage: conesocks hash-password\n"
                                  "\n"

@@ -15,13 +15,13 @@
 #include "conf/config.h"
 #include "conf/schema.h"
 #include "daemon/background.h"
+#include "daemon/command.h"
 #include "daemon/explain.h"
 #include "daemon/hash_password.h"
 #include "daemon/sandbox.h"
 #include "daemon/server.h"
+#include "daemon/status_command.h"
 #include "policy/snapshot.h"
-
-#define EXIT_USAGE 2
 
 enum action { RUN, TEST, DUMP, OPTIONS };
 
@@ -38,6 +38,7 @@ static const struct command {
     const char *help;
 } commands[] = {
     {"hash-password", hash_password, "read a password, print its hash for the configuration"},
+    {"status", status_command, "tell what a server does that runs"},
     {"explain", explain, "tell what becomes of a request, and which rule decides"},
     {"check", check, "tell what a SOCKS5 server, any, does well, and which NAT type it gives its clients"},
 };
@@ -142,26 +143,13 @@ static int run(struct config *config, const struct arguments *arguments)
     return status;
 }
 
-static struct config *load(const char *path)
-{
-    char *errors, *warnings;
-    struct config *config = config_load(path, &errors, &warnings);
-    if (warnings)
-        fprintf(stderr, "%s%s", warnings, strchr(warnings, '\0')[-1] == '\n' ? "" : "\n");
-    if (!config)
-        fprintf(stderr, "%s%s", errors, strchr(errors, '\0')[-1] == '\n' ? "" : "\n");
-    free(errors);
-    free(warnings);
-    return config;
-}
-
 static int act(const struct arguments *arguments)
 {
     if (arguments->action == OPTIONS) {
         schema_list(stdout);
         return EXIT_SUCCESS;
     }
-    struct config *config = load(arguments->config_file);
+    struct config *config = command_load(arguments->config_file);
     if (!config)
         return EXIT_FAILURE;
     int status = EXIT_SUCCESS;

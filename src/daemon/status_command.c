@@ -1,0 +1,303 @@
+#include "daemon/status_command.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "conf/config.h"
+#include "daemon/ask.h"
+#include "daemon/command.h"
+#include "daemon/screen.h"
+#include "daemon/status_view.h"
+#include "daemon/terminal.h"
+
+#define WATCH_SECONDS 2
+#define TOP_SECONDS   1  /* between the two readings of --top */
+#define ROWS          20 /* of a table, without --all */
+
+static const char usage_text[] =
+    "Usage: conesocks status [-c FILE | --socket PATH | --url http://HOST:PORT] [--watch [SECONDS] | --top] [--all]\n"
+    "       conesocks status [-c FILE | --socket PATH | --url http://HOST:PORT] --json\n"
+    "\n"
+    "Tells what a server does that runs: its NAT behaviour, who uses it and how much, what it drops and why.\n"
+    "\n"
+    "  -c, --config FILE      ask where admin.socket or admin.port in FILE say\n"
+    "      --socket PATH      ask at a Unix socket\n"
+    "      --url URL          ask at http://HOST:PORT; default: " ASK_DEFAULT_URL "\n"
+    "      --watch [SECONDS]  ask again every 2 seconds, or as many; those with most traffic at the time come first\n"
+    "      --top              ask twice within a second, for the traffic at the time\n"
+    "      --all              all sessions, not the first 20 of each kind\n"
+    "      --json             all there is, as JSON\n";
+
+struct request {
+    const char *config_file, *socket, *url;
+    unsigned watch_seconds; /* 0: once */
+    bool top, all, json;
+};
+
+static int usage(const char *wrong, const char *value)
+{
+    if (wrong)
+        fprintf(stderr, "conesocks status: %s%s%s\n\n", wrong, value ? ": " : "", value ? value : "");
+    fputs(usage_text, stderr);
+    return EXIT_USAGE;
+}
+
+/* ---- readings ---- */
+
+static double now_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static void pause_for(double seconds)
+{
+    struct timespec rest = {.tv_sec = (time_t)seconds, .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9)};
+    while (nanosleep(&rest, &rest) < 0 && errno == EINTR)
+        ;
+}
+
+/* Two readings of one server, the later one without a moment when there is none. */
+struct readings {
+    json_t *now, *before;
+    double at, seconds;
+};
+
+static void readings_free(struct readings *readings)
+{
+    json_decref(readings->now);
+    json_decref(readings->before);
+    *readings = (struct readings){0};
+}
+
+/* false: the readings stay, and `*error` says why. */
+static bool readings_take(struct readings *readings, const struct ask_place *place, char **error)
+{
+    json_t *now = ask_status(place, ASK_ALL_SESSIONS, error);
+    if (!now)
+        return false;
+    double at = now_seconds();
+    json_decref(readings->before);
+    readings->before = readings->now;
+    readings->now = now;
+    readings->seconds = at - readings->at;
+    readings->at = at;
+    /* Another process counts from zero. */
+    if (readings->before && (!json_equal(ask_member(readings->before, "pid"), ask_member(now, "pid")) ||
+                             !json_equal(ask_member(readings->before, "started"), ask_member(now, "started")))) {
+        json_decref(readings->before);
+        readings->before = NULL;
+    }
+    return true;
+}
+
+static bool print(const struct readings *readings, const struct status_frame *frame, FILE *out)
+{
+    const struct status_reading reading = {
+        .now = readings->now, .before = readings->before, .seconds = readings->seconds};
+    return status_view_print(&reading, frame, out);
+}
+
+/* ---- ways of showing ---- */
+
+static int fail(char *error)
+{
+    fprintf(stderr, "conesocks status: %s\n", error ? error : "out of memory");
+    free(error);
+    return EXIT_FAILURE;
+}
+
+static int show_json(const struct ask_place *place)
+{
+    char *error;
+    json_t *status = ask_status(place, ASK_ALL_SESSIONS, &error);
+    if (!status)
+        return fail(error);
+    bool written = json_dumpf(status, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII) == 0 && putchar('\n') != EOF;
+    json_decref(status);
+    return written && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int show_once(const struct ask_place *place, const struct request *request)
+{
+    struct readings readings = {0};
+    char *error;
+    bool taken = readings_take(&readings, place, &error);
+    if (taken && request->top) {
+        pause_for(TOP_SECONDS);
+        taken = readings_take(&readings, place, &error);
+    }
+    const struct status_frame frame = {.width = terminal_size(STDOUT_FILENO, NULL),
+                                       .rows = request->all ? SIZE_MAX : ROWS};
+    int status = !taken                                                    ? fail(error)
+                 : print(&readings, &frame, stdout) && fflush(stdout) == 0 ? EXIT_SUCCESS
+                                                                           : EXIT_FAILURE;
+    readings_free(&readings);
+    return status;
+}
+
+/* What there is to see now, or of before with a line that says so; NULL: out of memory. */
+static char *compose(const struct readings *readings, const struct status_frame *frame, const char *error)
+{
+    char *text = NULL;
+    size_t size;
+    time_t now = time(NULL);
+    char clock[32] = "";
+    struct tm local;
+    FILE *out = open_memstream(&text, &size);
+    if (!out)
+        return NULL;
+    if (localtime_r(&now, &local))
+        strftime(clock, sizeof(clock), "%H:%M:%S", &local);
+    if (error)
+        fprintf(out, "%s  %s; as it was before:\n\n", clock, error);
+    else
+        fprintf(out, "%s\n\n", clock);
+    bool printed = print(readings, frame, out);
+    if (fclose(out) == 0 && printed)
+        return text;
+    free(text);
+    return NULL;
+}
+
+/* Goes on when the server is gone for a while; does so until a signal ends it. */
+static int watch(const struct ask_place *place, const struct request *request)
+{
+    struct readings readings = {0};
+    char *error;
+    if (!readings_take(&readings, place, &error))
+        return fail(error);
+    bool terminal = isatty(STDOUT_FILENO);
+    if (terminal)
+        screen_take();
+    for (bool written = true; written;) {
+        size_t height;
+        struct status_frame frame = {.width = terminal_size(STDOUT_FILENO, &height),
+                                     .rows = request->all || terminal ? SIZE_MAX : ROWS};
+        frame.height = height > 2 ? height - 2 : height;
+        char *text = compose(&readings, &frame, error);
+        if (text && terminal)
+            screen_draw(text, frame.width, height ? height : SIZE_MAX);
+        else if (text)
+            written = printf("%s\n", text) >= 0 && fflush(stdout) == 0;
+        free(text);
+        free(error);
+        error = NULL;
+        pause_for(request->watch_seconds);
+        (void)readings_take(&readings, place, &error);
+    }
+    readings_free(&readings);
+    return EXIT_FAILURE;
+}
+
+/* ---- options ---- */
+
+static int find_place(const struct request *request, struct ask_place *place)
+{
+    if (request->socket)
+        return ask_at_socket(place, request->socket) ? EXIT_SUCCESS : fail(NULL);
+    if (!request->config_file)
+        return ask_at_url(place, request->url ? request->url : ASK_DEFAULT_URL)
+                   ? EXIT_SUCCESS
+                   : usage("--url is no http://HOST:PORT", request->url);
+    struct config *config = command_load(request->config_file);
+    if (!config) {
+        fputs("conesocks status: --socket PATH and --url http://HOST:PORT do without the file\n", stderr);
+        return EXIT_FAILURE;
+    }
+    bool found = ask_as_configured(place, config);
+    config_free(config);
+    if (!found)
+        fprintf(stderr,
+                "conesocks status: %s has no admin listener to ask: set admin.port (admin: {port: 1081}) or "
+                "admin.socket there, and start conesocks again\n",
+                request->config_file);
+    return found ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int show(const struct request *request)
+{
+    struct ask_place place = {0};
+    int status = find_place(request, &place);
+    if (status == EXIT_SUCCESS) {
+        setlocale(LC_CTYPE, ""); /* which characters the terminal can show */
+        status = request->json            ? show_json(&place)
+                 : request->watch_seconds ? watch(&place, request)
+                                          : show_once(&place, request);
+    }
+    ask_place_free(&place);
+    return status;
+}
+
+/* 0: it is no number of seconds. */
+static unsigned read_seconds(const char *text)
+{
+    size_t digits = strspn(text, "0123456789");
+    return digits > 0 && digits <= 4 && !text[digits] ? (unsigned)strtoul(text, NULL, 10) : 0;
+}
+
+int status_command(int argc, char **argv)
+{
+    enum { SOCKET = 256, URL, WATCH, TOP, ALL, JSON };
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"socket", required_argument, NULL, SOCKET},
+        {"url", required_argument, NULL, URL},
+        {"watch", optional_argument, NULL, WATCH},
+        {"top", no_argument, NULL, TOP},
+        {"all", no_argument, NULL, ALL},
+        {"json", no_argument, NULL, JSON},
+        {"help", no_argument, NULL, 'h'},
+        {0},
+    };
+    struct request request = {0};
+    for (int option; (option = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
+        switch (option) {
+        case 'c':
+            request.config_file = optarg;
+            break;
+        case SOCKET:
+            request.socket = optarg;
+            break;
+        case URL:
+            request.url = optarg;
+            break;
+        case WATCH:
+            if (!optarg && optind < argc && isdigit((unsigned char)argv[optind][0]))
+                optarg = argv[optind++];
+            request.watch_seconds = optarg ? read_seconds(optarg) : WATCH_SECONDS;
+            if (request.watch_seconds == 0)
+                return usage("--watch takes 1 to 9999 seconds", optarg);
+            break;
+        case TOP:
+            request.top = true;
+            break;
+        case ALL:
+            request.all = true;
+            break;
+        case JSON:
+            request.json = true;
+            break;
+        case 'h':
+            fputs(usage_text, stdout);
+            return EXIT_SUCCESS;
+        default:
+            return usage(NULL, NULL);
+        }
+    }
+    if (optind < argc)
+        return usage("what is this?", argv[optind]);
+    if ((request.config_file != NULL) + (request.socket != NULL) + (request.url != NULL) > 1)
+        return usage("-c, --socket and --url are three ways to say one thing", NULL);
+    if (request.watch_seconds + request.top > 0 && request.json)
+        return usage("--json is of one moment", NULL);
+    return show(&request);
+}

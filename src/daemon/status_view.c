@@ -1,0 +1,238 @@
+#include "daemon/status_view.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/ask.h"
+#include "daemon/status_sessions.h"
+#include "daemon/terminal.h"
+
+#define LABEL 11 /* columns before what a line says */
+
+struct view {
+    const struct status_reading *reading;
+    size_t width;
+    FILE *out;
+};
+
+/* All that others chose goes through here, or through a table. */
+static void __attribute__((format(printf, 3, 4)))
+line(const struct view *view, const char *label, const char *format, ...)
+{
+    char *text = NULL;
+    va_list args;
+    va_start(args, format);
+    int len = vasprintf(&text, format, args);
+    va_end(args);
+    char *escaped = len >= 0 ? terminal_escape(text) : NULL;
+    if (len >= 0)
+        free(text);
+    if (!escaped)
+        return;
+    fprintf(view->out, "%-*s", LABEL, label);
+    terminal_wrap(view->out, escaped, LABEL, LABEL, view->width);
+    free(escaped);
+}
+
+static const char *text_or(const json_t *object, const char *keys, const char *otherwise)
+{
+    const char *text = ask_text(object, keys);
+    return text ? text : otherwise;
+}
+
+/* ---- who and where ---- */
+
+static void print_server(const struct view *view)
+{
+    const json_t *now = view->reading->now;
+    char up[TERMINAL_NUMBER_MAX];
+    line(view, "conesocks", "%s, process %" PRIu64 ", %s for %s", ask_text(now, "version"), ask_number(now, "pid"),
+         ask_text(now, "state"), terminal_duration(up, ask_number(now, "uptime_seconds")));
+    const json_t *listeners = ask_member(now, "listeners");
+    size_t i;
+    json_t *listener;
+    json_array_foreach(listeners, i, listener)
+        line(view, i ? "" : "listens on", "%s%s%s", text_or(listener, "address", "?"),
+             json_is_true(ask_member(listener, "login")) ? ", with a login" : ", without a login",
+             json_is_true(ask_member(listener, "proxy_protocol")) ? ", behind a balancer" : "");
+}
+
+static void print_configuration(const struct view *view)
+{
+    const json_t *configuration = ask_member(view->reading->now, "configuration");
+    const char *file = ask_text(configuration, "file"), *error = ask_text(configuration, "last_error");
+    uint64_t reloads = ask_number(configuration, "reloads"), failed = ask_number(configuration, "reloads_failed");
+    if (!file)
+        line(view, "file", "none: the built-in default");
+    else
+        line(view, "file", "%s, of %s; %" PRIu64 " reloads, %" PRIu64 " that failed", file,
+             text_or(configuration, "loaded", "?"), reloads, failed);
+    if (error)
+        line(view, "", "The last reload failed, and the configuration of before is in force: %s", error);
+}
+
+static void print_nat(const struct view *view)
+{
+    const json_t *udp = ask_member(view->reading->now, "udp");
+    const char *filtering = text_or(udp, "filtering", "?");
+    if (json_is_false(ask_member(udp, "enabled"))) {
+        line(view, "NAT", "UDP is off");
+        return;
+    }
+    if (strcmp(filtering, "endpoint-independent") == 0)
+        line(view, "NAT", "full cone: consoles call it type Open, A or 1");
+    else
+        line(view, "NAT", "%s filtering: consoles call it type Moderate, B or 2", filtering);
+    line(view, "", "UDP ports for clients: %s, towards the internet: %s", text_or(udp, "ports", "?"),
+         text_or(udp, "external_ports", "?"));
+    static const char *const keys[] = {"advertise_v4", "advertise_v6"};
+    for (size_t i = 0; i < 2; i++)
+        if (ask_text(udp, keys[i]))
+            line(view, "", "clients are told to send to %s", ask_text(udp, keys[i]));
+}
+
+/* ---- how much ---- */
+
+/* ", 1.2 Mbit/s" of a counter of bytes; "" without a reading before. */
+static const char *rate_of(const struct view *view, const char *keys, char *text)
+{
+    const struct status_reading *reading = view->reading;
+    char rate[TERMINAL_NUMBER_MAX];
+    uint64_t now = ask_number(reading->now, keys), before = ask_number(reading->before, keys);
+    if (!reading->before || reading->seconds <= 0)
+        return "";
+    snprintf(text, TERMINAL_NUMBER_MAX, ", %.24s",
+             terminal_rate(rate, now > before ? (double)(now - before) / reading->seconds : 0));
+    return text;
+}
+
+static void print_traffic(const struct view *view)
+{
+    const json_t *now = view->reading->now;
+    char up[TERMINAL_NUMBER_MAX], down[TERMINAL_NUMBER_MAX], up_count[TERMINAL_NUMBER_MAX],
+        down_count[TERMINAL_NUMBER_MAX], up_rate[TERMINAL_NUMBER_MAX], down_rate[TERMINAL_NUMBER_MAX];
+    line(view, "open", "%" PRIu64 " associations, %" PRIu64 " streams, %" PRIu64 " negotiating",
+         ask_number(now, "open.associations"), ask_number(now, "open.streams"), ask_number(now, "open.negotiating"));
+    line(view, "UDP", "up %s in %s datagrams%s; down %s in %s%s",
+         terminal_bytes(up, ask_number(now, "totals.udp_up_bytes_total")),
+         terminal_count(up_count, ask_number(now, "totals.udp_up_datagrams_total")),
+         rate_of(view, "totals.udp_up_bytes_total", up_rate),
+         terminal_bytes(down, ask_number(now, "totals.udp_down_bytes_total")),
+         terminal_count(down_count, ask_number(now, "totals.udp_down_datagrams_total")),
+         rate_of(view, "totals.udp_down_bytes_total", down_rate));
+    line(view, "TCP", "up %s%s; down %s%s", terminal_bytes(up, ask_number(now, "totals.stream_up_bytes_total")),
+         rate_of(view, "totals.stream_up_bytes_total", up_rate),
+         terminal_bytes(down, ask_number(now, "totals.stream_down_bytes_total")),
+         rate_of(view, "totals.stream_down_bytes_total", down_rate));
+}
+
+static void print_resolver(const struct view *view)
+{
+    const json_t *resolver = ask_member(view->reading->now, "resolver"), *servers = ask_member(resolver, "servers");
+    char lookups[TERMINAL_NUMBER_MAX], failed[TERMINAL_NUMBER_MAX], waiting[TERMINAL_NUMBER_MAX];
+    size_t i;
+    json_t *server;
+    line(view, "resolver", "%s names asked for, %s not found, %s waiting",
+         terminal_count(lookups, ask_number(resolver, "lookups")),
+         terminal_count(failed, ask_number(resolver, "failed")),
+         terminal_count(waiting, ask_number(resolver, "waiting")));
+    json_array_foreach(servers, i, server) if (json_is_string(server))
+        line(view, "", "asks %s", json_string_value(server));
+}
+
+static void print_memory(const struct view *view)
+{
+    const json_t *memory = ask_member(view->reading->now, "memory");
+    char used[TERMINAL_NUMBER_MAX], limit[TERMINAL_NUMBER_MAX];
+    if (json_is_integer(ask_member(memory, "limit_bytes")))
+        line(view, "memory", "%s of %s: %s", terminal_bytes(used, ask_number(memory, "used_bytes")),
+             terminal_bytes(limit, ask_number(memory, "limit_bytes")), text_or(memory, "level", "?"));
+    else if (json_is_integer(ask_member(memory, "used_bytes")))
+        line(view, "memory", "%s, without a limit", terminal_bytes(used, ask_number(memory, "used_bytes")));
+}
+
+/* ---- what is amiss ---- */
+
+/* Those that refuse, or will soon. */
+static void print_limits(const struct view *view)
+{
+    const json_t *limits = ask_member(view->reading->now, "limits");
+    size_t i, said = 0;
+    json_t *each;
+    json_array_foreach(limits, i, each)
+    {
+        uint64_t limit = ask_number(each, "limit"), used = ask_number(each, "used"),
+                 refused = ask_number(each, "refused");
+        bool near = limit > 0 && used >= limit - limit / 5;
+        if (near)
+            line(view, said++ ? "" : "limits", "%s: %" PRIu64 " of %" PRIu64 ", refused %" PRIu64 " times",
+                 text_or(each, "name", "?"), used, limit, refused);
+        else if (refused > 0)
+            line(view, said++ ? "" : "limits", "%s: refused %" PRIu64 " times", text_or(each, "name", "?"), refused);
+    }
+}
+
+static void print_drops(const struct view *view)
+{
+    const json_t *drops = ask_member(view->reading->now, "drops");
+    size_t i;
+    json_t *drop;
+    if (json_array_size(drops) > 0)
+        fputs("\nDropped datagrams:\n", view->out);
+    json_array_foreach(drops, i, drop)
+    {
+        char count[TERMINAL_NUMBER_MAX];
+        const char *advice = ask_text(drop, "advice");
+        line(view, terminal_count(count, ask_number(drop, "count")), "%s: %s", text_or(drop, "reason", "?"),
+             text_or(drop, "means", "?"));
+        if (advice)
+            line(view, "", "What to do: %s", advice);
+    }
+}
+
+/* ---- the whole ---- */
+
+static size_t count_lines(const char *text)
+{
+    size_t lines = 0;
+    for (; *text; text++)
+        lines += *text == '\n';
+    return lines;
+}
+
+bool status_view_print(const struct status_reading *reading, const struct status_frame *frame, FILE *out)
+{
+    char *above = NULL, *below = NULL;
+    size_t size;
+    struct view view = {.reading = reading, .width = frame->width};
+    struct status_sessions *sessions = status_sessions_new(reading->now, reading->before, reading->seconds);
+    bool made = sessions != NULL && (view.out = open_memstream(&above, &size)) != NULL;
+    if (made) {
+        print_server(&view);
+        print_configuration(&view);
+        print_nat(&view);
+        print_traffic(&view);
+        print_resolver(&view);
+        print_memory(&view);
+        print_limits(&view);
+        made = fclose(view.out) == 0;
+    }
+    if (made && (made = (view.out = open_memstream(&below, &size)) != NULL)) {
+        print_drops(&view);
+        made = fclose(view.out) == 0;
+    }
+    if (made) {
+        size_t others = count_lines(above) + count_lines(below);
+        size_t left = frame->height > others ? frame->height - others : 1;
+        fputs(above, out);
+        made = status_sessions_print(sessions, out, frame->width, frame->rows, frame->height ? left : 0);
+        fputs(below, out);
+    }
+    free(above);
+    free(below);
+    status_sessions_free(sessions);
+    return made;
+}

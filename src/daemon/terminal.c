@@ -1,0 +1,160 @@
+#include "daemon/terminal.h"
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <wchar.h>
+#include <wctype.h>
+
+/* The character that `text` begins with: its bytes, 0 for none that is visible, and its columns. */
+static size_t visible(const char *text, size_t *columns)
+{
+    wchar_t wide;
+    mbstate_t state = {0};
+    size_t len = mbrtowc(&wide, text, strlen(text), &state);
+    /* No width have, among others, the marks that turn the direction of what follows. */
+    int width = len > 0 && len <= MB_CUR_MAX && iswprint((wint_t)wide) ? wcwidth(wide) : 0;
+    *columns = width > 0 ? (size_t)width : 0;
+    return width > 0 ? len : 0;
+}
+
+char *terminal_escape(const char *text)
+{
+    char *out = malloc(4 * strlen(text) + 1), *end = out;
+    if (!out)
+        return NULL;
+    while (*text) {
+        size_t columns, len = *text == '\\' ? 0 : visible(text, &columns);
+        if (len > 0)
+            end = mempcpy(end, text, len);
+        else
+            end += sprintf(end, "\\x%02x", (unsigned char)*text);
+        text += len ? len : 1;
+    }
+    *end = '\0';
+    return out;
+}
+
+size_t terminal_fit(const char *text, size_t width)
+{
+    size_t used = 0, at = 0;
+    while (text[at]) {
+        size_t columns, len = visible(text + at, &columns);
+        if (used + columns > width)
+            break;
+        used += columns;
+        at += len ? len : 1;
+    }
+    return at;
+}
+
+/* Columns of the first `len` bytes. */
+static size_t width_of(const char *text, size_t len)
+{
+    size_t width = 0, columns;
+    for (size_t at = 0; at < len; width += columns) {
+        size_t bytes = visible(text + at, &columns);
+        at += bytes ? bytes : 1;
+    }
+    return width;
+}
+
+size_t terminal_width(const char *text)
+{
+    return width_of(text, strlen(text));
+}
+
+void terminal_shorten(FILE *out, const char *text, size_t width)
+{
+    size_t whole = terminal_width(text);
+    if (whole <= width) {
+        fputs(text, out);
+        return;
+    }
+    if (width == 0)
+        return;
+    size_t head = terminal_fit(text, (width - 1) / 2);
+    const char *tail = text + head;
+    while (terminal_width(tail) > width - 1 - (width - 1) / 2) {
+        size_t columns, len = visible(tail, &columns);
+        tail += len ? len : 1;
+    }
+    fprintf(out, "%.*s%s%s", (int)head, text, MB_CUR_MAX > 1 ? "…" : "~", tail);
+    /* A wide character may have been a column too many. */
+    for (size_t used = terminal_width(tail) + 1 + whole - terminal_width(text + head); used < width; used++)
+        fputc(' ', out);
+}
+
+void terminal_wrap(FILE *out, const char *text, size_t column, size_t indent, size_t width)
+{
+    for (bool first = true; *text; first = false) {
+        size_t len = strcspn(text, " "), columns = width_of(text, len);
+        bool fits = column + 1 + columns <= width;
+        if (!first)
+            fprintf(out, "%s%*s", fits ? " " : "\n", fits ? 0 : (int)indent, "");
+        column = (first ? column : fits ? column + 1 : indent) + columns;
+        fwrite(text, 1, len, out);
+        text += len;
+        text += strspn(text, " ");
+    }
+    fputc('\n', out);
+}
+
+size_t terminal_size(int fd, size_t *lines)
+{
+    struct winsize size;
+    bool known = ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+    if (lines)
+        *lines = known ? size.ws_row : 0;
+    return known ? size.ws_col : TERMINAL_ANY_WIDTH;
+}
+
+/* ---- numbers for people ---- */
+
+/* Up to three digits before the unit. */
+static const char *scaled(char *text, double value, double step, const char *const *units, const char *unit)
+{
+    while (value >= 999.5 && units[1]) {
+        value /= step;
+        units++;
+    }
+    snprintf(text, TERMINAL_NUMBER_MAX, "%.*f%s%s", **units && value < 99.95 ? 1 : 0, value, *units, unit);
+    return text;
+}
+
+const char *terminal_count(char text[TERMINAL_NUMBER_MAX], uint64_t count)
+{
+    static const char *const units[] = {"", "k", "M", "G", "T", "P", NULL};
+    return scaled(text, (double)count, 1000, units, "");
+}
+
+const char *terminal_bytes(char text[TERMINAL_NUMBER_MAX], uint64_t bytes)
+{
+    static const char *const units[] = {"", " Ki", " Mi", " Gi", " Ti", " Pi", NULL};
+    return scaled(text, (double)bytes, 1024, units, bytes < 1000 ? " B" : "B");
+}
+
+const char *terminal_rate(char text[TERMINAL_NUMBER_MAX], double bytes_per_second)
+{
+    static const char *const units[] = {"", " k", " M", " G", " T", NULL};
+    double bits = bytes_per_second > 0 ? 8 * bytes_per_second : 0;
+    if (bits < 0.5)
+        return strcpy(text, "0");
+    return scaled(text, bits, 1000, units, bits < 999.5 ? " bit/s" : "bit/s");
+}
+
+const char *terminal_duration(char text[TERMINAL_NUMBER_MAX], uint64_t seconds)
+{
+    uint64_t minutes = seconds / 60, hours = minutes / 60, days = hours / 24;
+    if (days > 0)
+        snprintf(text, TERMINAL_NUMBER_MAX, "%" PRIu64 "d %" PRIu64 "h", days, hours % 24);
+    else if (hours > 0)
+        snprintf(text, TERMINAL_NUMBER_MAX, "%" PRIu64 "h %" PRIu64 "m", hours, minutes % 60);
+    else if (minutes > 0)
+        snprintf(text, TERMINAL_NUMBER_MAX, "%" PRIu64 "m %" PRIu64 "s", minutes, seconds % 60);
+    else
+        snprintf(text, TERMINAL_NUMBER_MAX, "%" PRIu64 "s", seconds);
+    return text;
+}
