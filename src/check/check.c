@@ -7,16 +7,21 @@
 #include <strings.h>
 
 #include "base/util.h"
+#include "check/listen.h"
+#include "check/peer_wire.h"
 #include "check/report.h"
 #include "check/step.h"
 
-#define RESULTS_MAX   64
-#define PROXY_DEFAULT "socks5://127.0.0.1:1080"
-#define STUN_PORT     3478
+#define RESULTS_MAX      64
+#define PROXY_DEFAULT    "socks5://127.0.0.1:1080"
+#define STUN_PORT        3478
+#define LIFETIME_DEFAULT 300
 
 static const char usage_text[] =
     "Usage: conesocks check [--proxy socks5://USER@HOST:PORT] [--stun HOST[:PORT]] [--connect HOST:PORT] [--direct] "
     "[--json]\n"
+    "       conesocks check --peer HOST[:PORT] --key KEY [--lifetime [SECONDS]] ...\n"
+    "       conesocks check --listen [ADDRESS][:PORT] [--key KEY]\n"
     "\n"
     "Tells what a SOCKS5 server, any SOCKS5 server, does well and what not, step by step, with the likely cause and "
     "what\n"
@@ -24,10 +29,16 @@ static const char usage_text[] =
     "\n"
     "  --proxy URL          the server; default: " PROXY_DEFAULT "\n"
     "  --stun HOST[:PORT]   a STUN server for the datagrams; one with two addresses (RFC 5780) tells the NAT type\n"
+    "  --peer HOST[:PORT]   in place of that, another machine that runs conesocks check --listen: tells more\n"
+    "  --key KEY            the key that it has printed\n"
+    "  --lifetime [SECONDS] how long a silent mapping lives, up to so long; default: 300\n"
+    "  --listen [ADDRESS][:PORT]\n"
+    "                       be the far end for a check on another machine; default: all addresses, port 3478\n"
     "  --connect HOST:PORT  what CONNECT is tried with; default: the STUN server\n"
     "  --direct             the same from this machine without a proxy; with --proxy: both\n"
     "  --json               print JSON at the end instead of lines\n"
     "\n"
+    "With neither --stun nor --peer, and the proxy on this machine, the far end is on this machine, too.\n"
     "A password comes from the environment (CONESOCKS_CHECK_PASSWORD), or is asked for.\n"
     "Exit status: 0 all is well, 1 something is wrong, 2 wrong usage, 3 not all could be found out.\n";
 
@@ -105,19 +116,41 @@ static int begin(const struct check_options *options)
     return status;
 }
 
+/* The argument of an option that may have none; it may also stand behind a space. */
+static const char *optional_word(int argc, char **argv)
+{
+    if (!optarg && optind < argc && argv[optind][0] != '-')
+        optarg = argv[optind++];
+    return optarg;
+}
+
+static bool read_seconds(const char *text, unsigned *seconds)
+{
+    char *end;
+    unsigned long value = text ? strtoul(text, &end, 10) : LIFETIME_DEFAULT;
+    *seconds = (unsigned)value;
+    return !text || (text[0] >= '0' && text[0] <= '9' && !*end && value >= 10 && value <= PEER_DELAY_MAX);
+}
+
 int check(int argc, char **argv)
 {
-    enum { PROXY = 256, STUN, CONNECT, DIRECT, JSON };
+    enum { PROXY = 256, STUN, CONNECT, DIRECT, JSON, PEER, KEY, LISTEN, LIFETIME };
     static const struct option options[] = {
         {"proxy", required_argument, NULL, PROXY},
         {"stun", required_argument, NULL, STUN},
+        {"peer", required_argument, NULL, PEER},
+        {"key", required_argument, NULL, KEY},
+        {"listen", optional_argument, NULL, LISTEN},
+        {"lifetime", optional_argument, NULL, LIFETIME},
         {"connect", required_argument, NULL, CONNECT},
         {"direct", no_argument, NULL, DIRECT},
         {"json", no_argument, NULL, JSON},
         {"help", no_argument, NULL, 'h'},
         {0},
     };
-    struct check_options chosen = {0};
+    struct check_options chosen = {.key = getenv("CONESOCKS_CHECK_KEY")};
+    const char *where = NULL, *lifetime;
+    bool listens = false;
     for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         switch (option) {
         case PROXY:
@@ -125,6 +158,21 @@ int check(int argc, char **argv)
             break;
         case STUN:
             chosen.stun = optarg;
+            break;
+        case PEER:
+            chosen.peer = optarg;
+            break;
+        case KEY:
+            chosen.key = optarg;
+            break;
+        case LISTEN:
+            listens = true;
+            where = optional_word(argc, argv);
+            break;
+        case LIFETIME:
+            lifetime = optional_word(argc, argv);
+            if (!read_seconds(lifetime, &chosen.lifetime))
+                return usage("--lifetime takes a number of seconds, 10 to 900", lifetime);
             break;
         case CONNECT:
             chosen.connect = optarg;
@@ -142,5 +190,13 @@ int check(int argc, char **argv)
             return usage(NULL, NULL);
         }
     }
-    return optind == argc ? begin(&chosen) : usage("what is this?", argv[optind]);
+    if (optind != argc)
+        return usage("what is this?", argv[optind]);
+    if (listens)
+        return check_listen(where, chosen.key);
+    if (chosen.peer && chosen.stun)
+        return usage("either --stun or --peer", NULL);
+    if (chosen.peer && !chosen.key)
+        return usage("--peer takes the key, too, that conesocks check --listen has printed: --key KEY", NULL);
+    return begin(&chosen);
 }

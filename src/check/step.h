@@ -27,6 +27,9 @@ enum check_fact {
 struct check_options {
     const char *proxy;   /* NULL: none was named */
     const char *stun;    /* HOST[:PORT] */
+    const char *peer;    /* HOST[:PORT] */
+    const char *key;     /* the peer's; NULL: none */
+    unsigned lifetime;   /* how long a silent mapping is watched, in seconds; 0: not at all */
     const char *connect; /* HOST:PORT, for the CONNECT */
     bool direct;         /* without the proxy, too */
     bool json;

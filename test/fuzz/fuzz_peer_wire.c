@@ -1,0 +1,60 @@
+/*
+ * What a far end and its client hear. Input: a message without its digest, which is added here, as by somebody who has
+ * the key: without it, nothing is read but the digest. What decodes as a request must survive being said again.
+ */
+#include "fuzz.h"
+
+#include <nettle/hmac.h>
+
+#include "check/peer_wire.h"
+
+#define KEY       "key"
+#define HEADER    20
+#define INTEGRITY (4 + SHA256_DIGEST_SIZE)
+
+static size_t seal(uint8_t *message, size_t len)
+{
+    struct hmac_sha256_ctx context;
+    message[2] = (uint8_t)((len - HEADER + INTEGRITY) >> 8);
+    message[3] = (uint8_t)(len - HEADER + INTEGRITY);
+    hmac_sha256_set_key(&context, strlen(KEY), (const uint8_t *)KEY);
+    hmac_sha256_update(&context, len, message);
+    memcpy(message + len, "\x00\x1c\x00\x20", 4);
+    hmac_sha256_digest(&context, SHA256_DIGEST_SIZE, message + len + 4);
+    return len + INTEGRITY;
+}
+
+static void try_all(const uint8_t *message, size_t len)
+{
+    struct peer_request request, again;
+    struct peer_answer answer;
+    uint8_t bytes[PEER_MESSAGE_MAX];
+    if (peer_request_decode(message, len, KEY, &request)) {
+        REQUIRE(request.delay_s <= PEER_DELAY_MAX);
+        size_t size = peer_request_encode(bytes, sizeof(bytes), PEER_REQUEST_MIN, &request, KEY);
+        REQUIRE(size >= PEER_REQUEST_MIN && peer_request_decode(bytes, size, KEY, &again));
+        REQUIRE(again.plain == request.plain && again.quiet == request.quiet && again.delay_s == request.delay_s);
+        REQUIRE(again.change_address == request.change_address && again.change_port == request.change_port);
+    }
+    if (peer_answer_decode(message, len, KEY, &answer)) {
+        size_t size = peer_answer_encode(bytes, sizeof(bytes), &answer, KEY);
+        REQUIRE(size > 0 && size <= PEER_REQUEST_MIN);
+    }
+    if (len >= 4)
+        REQUIRE(peer_message_len(message) <= PEER_MESSAGE_MAX);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    uint8_t *copy = exact_copy(data, size);
+    try_all(copy, size);
+    free(copy);
+    if (size < HEADER || size > PEER_MESSAGE_MAX)
+        return 0;
+    uint8_t *message = malloc(size + INTEGRITY);
+    REQUIRE(message);
+    memcpy(message, data, size);
+    try_all(message, seal(message, size));
+    free(message);
+    return 0;
+}

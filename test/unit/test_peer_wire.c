@@ -1,0 +1,206 @@
+#include "test.h"
+
+#include <nettle/hmac.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "check/peer_wire.h"
+#include "support/bytes.h"
+
+#define KEY "a key for the tests"
+
+static union netaddr at(const char *host, uint16_t port)
+{
+    union netaddr address;
+    assert_true(netaddr_parse(&address, host, port));
+    return address;
+}
+
+static const struct peer_request requests[] = {
+    {.transaction = "transaction"},
+    {.transaction = "transaction", .change_port = true},
+    {.transaction = "transaction", .change_address = true, .change_port = true},
+    {.transaction = "transaction", .quiet = true},
+    {.transaction = "transaction", .delay_s = PEER_DELAY_MAX},
+    {.transaction = "transaction", .plain = true, .plain_len = 65000, .delay_s = 1},
+    {.transaction = "transaction", .plain = true},
+};
+
+static bool same_request(const struct peer_request *a, const struct peer_request *b)
+{
+    return memcmp(a->transaction, b->transaction, PEER_TRANSACTION) == 0 && a->change_address == b->change_address &&
+           a->change_port == b->change_port && a->quiet == b->quiet && a->delay_s == b->delay_s &&
+           a->plain == b->plain && a->plain_len == b->plain_len;
+}
+
+static void requests_there_and_back(void **state)
+{
+    (void)state;
+    struct edge edge = edge_open();
+    for (size_t i = 0; i < ARRAY_LEN(requests); i++)
+        for (size_t len = 0; len <= PEER_MESSAGE_MAX; len += 20) {
+            uint8_t bytes[PEER_MESSAGE_MAX];
+            struct peer_request back;
+            size_t size = peer_request_encode(bytes, sizeof(bytes), len, &requests[i], KEY);
+            assert_true(size >= len && size > 0 && size % 4 == 0);
+            assert_int_equal(peer_message_len(bytes), size);
+            assert_true(peer_is_stun(bytes, size));
+            assert_true(peer_request_decode(edge_copy(&edge, bytes, size), size, KEY, &back));
+            assert_true(same_request(&back, &requests[i]));
+            assert_false(peer_request_decode(bytes, size, "a key for the testS", &back));
+        }
+}
+
+static const struct peer_answer answers[] = {
+    {.transaction = "transaction", .plain_count = 70000, .plain_last = 65000, .fragment = 1500},
+    {.transaction = "transaction"},
+};
+
+static void answers_there_and_back(void **state)
+{
+    (void)state;
+    static const char *const hosts[] = {"192.0.2.7", "2001:db8::7"};
+    for (size_t i = 0; i < ARRAY_LEN(answers); i++)
+        for (size_t host = 0; host < 2; host++) {
+            uint8_t bytes[PEER_MESSAGE_MAX];
+            struct peer_answer in = answers[i], back;
+            in.mapped = at(hosts[host], 50000);
+            in.origin = at(hosts[host], PEER_PORT);
+            in.other = at(hosts[host], PEER_PORT + 1);
+            size_t size = peer_answer_encode(bytes, sizeof(bytes), &in, KEY);
+            assert_true(size > 0 && peer_answer_decode(bytes, size, KEY, &back));
+            assert_memory_equal(back.transaction, in.transaction, PEER_TRANSACTION);
+            assert_true(netaddr_equal(&back.mapped, &in.mapped) && netaddr_equal(&back.origin, &in.origin) &&
+                        netaddr_equal(&back.other, &in.other));
+            assert_int_equal(back.plain_count, in.plain_count);
+            assert_int_equal(back.plain_last, in.plain_last);
+            assert_int_equal(back.fragment, in.fragment);
+            assert_false(peer_answer_decode(bytes, size, "", &back));
+        }
+}
+
+/* Row 35: the longest answer is no longer than the shortest request, as it is sent. */
+static void no_answer_is_longer_than_its_request(void **state)
+{
+    (void)state;
+    uint8_t bytes[PEER_MESSAGE_MAX];
+    const struct peer_answer longest = {
+        .mapped = at("2001:db8::7", 1), .origin = at("2001:db8::8", 2), .other = at("2001:db8::9", 3)};
+    size_t answer = peer_answer_encode(bytes, sizeof(bytes), &longest, KEY);
+    for (size_t i = 0; i < ARRAY_LEN(requests); i++)
+        assert_true(answer <= peer_request_encode(bytes, sizeof(bytes), PEER_REQUEST_MIN, &requests[i], KEY));
+}
+
+/* Every bit counts: whatever is changed on the way, the message is nobody's. */
+static void a_changed_message_is_none(void **state)
+{
+    (void)state;
+    uint8_t bytes[PEER_MESSAGE_MAX];
+    struct peer_request back;
+    size_t size = peer_request_encode(bytes, sizeof(bytes), PEER_REQUEST_MIN, &requests[5], KEY);
+    for (size_t bit = 0; bit < size * 8; bit++) {
+        bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        assert_false(peer_request_decode(bytes, size, KEY, &back));
+        bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    assert_true(peer_request_decode(bytes, size, KEY, &back));
+    struct edge edge = edge_open();
+    for (size_t cut = 0; cut < size; cut++)
+        assert_false(peer_request_decode(edge_copy(&edge, bytes, cut), cut, KEY, &back));
+}
+
+static void a_request_is_no_answer(void **state)
+{
+    (void)state;
+    uint8_t bytes[PEER_MESSAGE_MAX];
+    struct peer_answer answer;
+    struct peer_request request;
+    size_t size = peer_request_encode(bytes, sizeof(bytes), 0, &requests[0], KEY);
+    assert_false(peer_answer_decode(bytes, size, KEY, &answer));
+    const struct peer_answer in = {.mapped = at("192.0.2.7", 1)};
+    size = peer_answer_encode(bytes, sizeof(bytes), &in, KEY);
+    assert_true(size > 0);
+    assert_false(peer_request_decode(bytes, size, KEY, &request));
+}
+
+static void what_does_not_fit_is_not_begun(void **state)
+{
+    (void)state;
+    struct edge edge = edge_open();
+    uint8_t bytes[PEER_MESSAGE_MAX];
+    const struct peer_answer answer = {.mapped = at("192.0.2.7", 1), .origin = at("192.0.2.8", 2)};
+    size_t request_size = peer_request_encode(bytes, sizeof(bytes), PEER_REQUEST_MIN, &requests[5], KEY);
+    size_t answer_size = peer_answer_encode(bytes, sizeof(bytes), &answer, KEY);
+    for (size_t size = 0; size < request_size; size++)
+        assert_int_equal(peer_request_encode(edge_room(&edge, size), size, PEER_REQUEST_MIN, &requests[5], KEY), 0);
+    for (size_t size = 0; size < answer_size; size++)
+        assert_int_equal(peer_answer_encode(edge_room(&edge, size), size, &answer, KEY), 0);
+}
+
+/* A message by the book (RFC 8489 section 14.6), not by our encoder: what stands in it is what is read. */
+static void by_the_standard(void **state)
+{
+    (void)state;
+    uint8_t bytes[128];
+    size_t len =
+        bytes_from_text("0101 0030 2112a442 'transaction!' 0020 0008 00 01 e273 e112a645", bytes, sizeof(bytes));
+    struct hmac_sha256_ctx context;
+    hmac_sha256_set_key(&context, strlen(KEY), (const uint8_t *)KEY);
+    hmac_sha256_update(&context, len, bytes);
+    memcpy(bytes + len, "\x00\x1c\x00\x20", 4);
+    hmac_sha256_digest(&context, SHA256_DIGEST_SIZE, bytes + len + 4);
+    struct peer_answer answer;
+    const union netaddr expected = at("192.0.2.7", 50017);
+    assert_true(peer_answer_decode(bytes, len + 4 + SHA256_DIGEST_SIZE, KEY, &answer));
+    assert_true(netaddr_equal(&answer.mapped, &expected));
+}
+
+static void lengths_on_a_stream(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t len;
+    } rows[] = {{"0001 0000", 20}, {"0101 0564", 1400}, {"0001 0568", 0},
+                {"0001 0001", 0},  {"4745 5420", 0},    {"0001 ffff", 0}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        uint8_t bytes[4];
+        bytes_from_text(rows[i].bytes, bytes, sizeof(bytes));
+        assert_int_equal(peer_message_len(bytes), rows[i].len);
+    }
+}
+
+static void patterns_tell_apart(void **state)
+{
+    (void)state;
+    static uint8_t bytes[65535];
+    struct edge edge = edge_open();
+    for (uint32_t seed = 0; seed < 3; seed++)
+        for (size_t len = 0; len <= sizeof(bytes); len = len < 64 ? len + 1 : len * 2 + 1) {
+            peer_pattern(edge_room(&edge, len), len, seed);
+            memcpy(bytes, edge.end - len, len);
+            assert_true(peer_pattern_is(bytes, len, seed));
+            assert_false(peer_is_stun(bytes, len));
+            if (len == 0)
+                continue;
+            assert_int_equal(len >= 8 && peer_pattern_is(bytes, len, seed + 1), false);
+            bytes[len - 1] ^= 1;
+            assert_false(peer_pattern_is(bytes, len, seed));
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(requests_there_and_back),
+        cmocka_unit_test(answers_there_and_back),
+        cmocka_unit_test(no_answer_is_longer_than_its_request),
+        cmocka_unit_test(a_changed_message_is_none),
+        cmocka_unit_test(a_request_is_no_answer),
+        cmocka_unit_test(what_does_not_fit_is_not_begun),
+        cmocka_unit_test(by_the_standard),
+        cmocka_unit_test(lengths_on_a_stream),
+        cmocka_unit_test(patterns_tell_apart),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
