@@ -133,8 +133,8 @@ static const char *duration_parse(const struct schema_row *row, const char *text
 
 static void duration_write(uint64_t ms, FILE *out)
 {
-    size_t i = 0;
-    while (ms % units[i].ms != 0 || ms < units[i].ms)
+    size_t i = ms == 0 ? UNIT_COUNT - 2 : 0; /* none at all: "0s" */
+    while (ms > 0 && (ms % units[i].ms != 0 || ms < units[i].ms))
         if (++i == UNIT_COUNT - 1)
             break;
     fprintf(out, "%ju%s", (uintmax_t)(ms / units[i].ms), units[i].name);
