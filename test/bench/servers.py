@@ -8,11 +8,14 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
+import urllib.request
 from pathlib import Path
 
 START_SECONDS = 5
 STOP_SECONDS = 3
+ASK_SECONDS = 0.25
 UDP, CONNECT = "udp", "connect"
 
 
@@ -58,15 +61,37 @@ def sockets_of_session(session):
 
 
 class Server:
-    """`command` and `config` may hold {port} and {config}. `port` is fixed for servers whose configuration names it."""
+    """`command` and `config` may hold {port} and {config}. `port` is fixed for servers whose configuration names it.
+    `asked`: paths that are fetched meanwhile from {admin_port} of its configuration."""
 
-    def __init__(self, name, command, config=None, port=None, kind="rival", serves=(UDP, CONNECT)):
+    def __init__(self, name, command, config=None, port=None, kind="rival", serves=(UDP, CONNECT), asked=()):
         self.name, self.command, self.config, self.port = name, command, config, port
-        self.kind, self.serves = kind, serves
+        self.kind, self.serves, self.asked = kind, serves, asked
 
     def start(self, core):
         """On this core alone; on any, when it is None."""
         return Running(self, core)
+
+
+class Asker:
+    """Somebody who looks at the admin listener again and again, far more often than a Prometheus or a page does."""
+
+    def __init__(self, urls):
+        self.urls, self.answers, self.over = urls, 0, threading.Event()
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        while not self.over.wait(ASK_SECONDS):
+            for url in self.urls:
+                with urllib.request.urlopen(url, timeout=5) as answer:
+                    self.answers += answer.status == 200 and len(answer.read()) > 0
+
+    def stop(self):
+        self.over.set()
+        self.thread.join()
+        if not self.answers:
+            raise ServerFailed(f"nobody answered at {self.urls[0]}")
 
 
 class Running:
@@ -79,10 +104,13 @@ class Running:
             raise ServerFailed(f"{server.name} cannot start: another program listens on port {self.port}")
         self.folder = tempfile.TemporaryDirectory(prefix="conesocks-bench-")
         config = Path(self.folder.name) / "config"
+        admin_port = str(free_port())
         if server.config:
-            config.write_text(server.config.replace("{port}", str(self.port)), encoding="utf-8")
+            text = server.config.replace("{port}", str(self.port)).replace("{admin_port}", admin_port)
+            config.write_text(text, encoding="utf-8")
         command = [word.replace("{port}", str(self.port)).replace("{config}", str(config)) for word in server.command]
         self.log = Path(self.folder.name) / "log"
+        self.asker = None
         pin = None if core is None else lambda: os.sched_setaffinity(0, {core})
         # A session of its own, so that what it forks can be ended with it.
         with open(self.log, "wb") as log:
@@ -93,6 +121,8 @@ class Running:
         except BaseException:
             self.stop()
             raise
+        if server.asked:
+            self.asker = Asker([f"http://127.0.0.1:{admin_port}{path}" for path in server.asked])
 
     def __enter__(self):
         return self
@@ -119,6 +149,8 @@ class Running:
         return lines[-1] if lines else "it said nothing"
 
     def stop(self):
+        if self.asker:
+            self.asker.stop()
         for number in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(self.process.pid, number)
@@ -171,6 +203,15 @@ def with_rules(build):
             rules.append({"action": "deny", "to": ["127.0.0.0/8"], "ports": [1]})
         yield Server(f"{count:,} rules", [program, "-c", "{config}"], CONESOCKS + f"rules: {json.dumps(rules)}\n",
                      kind="ours")
+
+
+def with_admin(build):
+    """Ours without the admin listener, with it, and with somebody who keeps asking there."""
+    program = str(build / "src/daemon/conesocks")
+    admin = "admin: {port: {admin_port}}\n"
+    for name, config, asked in (("no admin listener", "", ()), ("an admin listener", admin, ()),
+                                ("four times a second", admin, ("/metrics", "/status"))):
+        yield Server(name, [program, "-c", "{config}"], CONESOCKS + config, kind="ours", asked=asked)
 
 
 def yardsticks(build):
