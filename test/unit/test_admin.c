@@ -92,7 +92,7 @@ static int start(void **state)
     close(fd);
     complaint = NULL;
     done_arg = NULL;
-    admin = admin_new(base, &config, &source, true);
+    admin = admin_new(base, &config, &source, ADMIN_SOCKETS_NONE, true);
     return admin ? 0 : -1;
 }
 
@@ -219,17 +219,33 @@ static void row54_a_name_is_not_enough(void **state)
     expect("/healthz", "localhost:1081", 200, "ok");
     admin_free(admin);
     config.admin.open = true;
-    admin = admin_new(base, &config, &source, true);
+    admin = admin_new(base, &config, &source, ADMIN_SOCKETS_NONE, true);
     assert_non_null(admin);
     expect("/healthz", "proxy.example", 200, "ok");
+}
+
+/* An upgrade: nobody is refused meanwhile, and the one who goes removes nothing. */
+static void another_process_takes_over(void **state)
+{
+    (void)state;
+    const struct admin_sockets sockets = admin_sockets(admin);
+    int waiting = ask("/healthz", NULL);
+    struct admin *successor =
+        admin_new(base, &config, &source, (struct admin_sockets){dup(sockets.tcp), dup(sockets.tcp)}, true);
+    assert_non_null(successor);
+    admin_let_go(admin);
+    admin_free(admin);
+    admin = successor;
+    assert_non_null(strstr(answer(waiting), " 200 "));
+    expect("/healthz", NULL, 200, "ok");
 }
 
 static void nowhere_to_listen(void **state)
 {
     (void)state;
     struct config none = {0}, taken = config;
-    assert_null(admin_new(base, &none, &source, true));
-    assert_null(admin_new(base, &taken, &source, false));
+    assert_null(admin_new(base, &none, &source, ADMIN_SOCKETS_NONE, true));
+    assert_null(admin_new(base, &taken, &source, ADMIN_SOCKETS_NONE, false));
 }
 
 int main(void)
@@ -241,6 +257,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(status_is_told_when_it_is_there, start, stop),
         cmocka_unit_test_setup_teardown(who_asked_may_be_gone, start, stop),
         cmocka_unit_test_setup_teardown(row54_a_name_is_not_enough, start, stop),
+        cmocka_unit_test_setup_teardown(another_process_takes_over, start, stop),
         cmocka_unit_test_setup_teardown(nowhere_to_listen, start, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
