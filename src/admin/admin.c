@@ -22,8 +22,9 @@ struct admin {
     struct http *http;
     struct admin_source source;
     struct process_files process;
-    bool open;    /* to be called by any name */
-    char *socket; /* path of a Unix socket; NULL: none */
+    struct admin_sockets sockets; /* which the HTTP server closes */
+    char *path;                   /* of the Unix one; NULL: none */
+    bool open;                    /* to be called by any name */
 };
 
 /* ---- what is asked for ---- */
@@ -153,20 +154,19 @@ static bool listen_on_tcp(struct admin *admin, const union netaddr *address, enu
 {
     char text[NETADDR_TEXT_MAX];
     netaddr_format(address, text);
-    int fd = sock_listen(address, false);
-    if (fd < 0) {
-        LOG_AT(failure, "no status page: cannot listen on %s: %s", text, strerror(-fd));
+    if (admin->sockets.tcp < 0)
+        admin->sockets.tcp = sock_listen(address, false);
+    if (admin->sockets.tcp < 0) {
+        LOG_AT(failure, "no status page: cannot listen on %s: %s", text, strerror(-admin->sockets.tcp));
         return false;
     }
-    if (!http_serve(admin->http, fd))
-        return false;
     log_info("status page: http://%s/", text);
-    return true;
+    return http_serve(admin->http, admin->sockets.tcp);
 }
 
 static bool listen_on_socket(struct admin *admin, const char *path)
 {
-    int fd = unix_socket_listen(path);
+    int fd = admin->sockets.local < 0 ? unix_socket_listen(path) : admin->sockets.local;
     if (fd < 0) {
         log_error("cannot listen on %s: %s%s", path, strerror(-fd),
                   fd == -EADDRINUSE ? ". Is conesocks running already?"
@@ -175,28 +175,55 @@ static bool listen_on_socket(struct admin *admin, const char *path)
                                     : "");
         return false;
     }
-    admin->socket = strdup(path);
+    admin->sockets.local = fd;
+    admin->path = strdup(path);
     log_info("status: curl --unix-socket %s http://localhost/status", path);
-    return http_serve(admin->http, fd) && admin->socket;
+    return http_serve(admin->http, fd) && admin->path;
+}
+
+static void close_unwanted(struct admin_sockets *sockets, bool by_tcp, bool by_path)
+{
+    if (!by_tcp && sockets->tcp >= 0)
+        close(sockets->tcp);
+    if (!by_path && sockets->local >= 0)
+        close(sockets->local);
+    *sockets = (struct admin_sockets){by_tcp ? sockets->tcp : -1, by_path ? sockets->local : -1};
 }
 
 struct admin *admin_new(struct event_base *base, const struct config *config, const struct admin_source *source,
-                        bool must)
+                        struct admin_sockets opened, bool must)
 {
     const enum log_level failure = must ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING;
-    const bool by_tcp = netaddr_port(&config->admin.address) != 0;
-    if (!by_tcp && !config->admin.socket)
+    const bool by_tcp = netaddr_port(&config->admin.address) != 0, by_path = config->admin.socket != NULL;
+    close_unwanted(&opened, by_tcp, by_path);
+    struct admin *admin = by_tcp || by_path ? calloc(1, sizeof(*admin)) : NULL;
+    if (!admin) {
+        close_unwanted(&opened, false, false);
         return NULL;
-    struct admin *admin = calloc(1, sizeof(*admin));
-    if (!admin)
-        return NULL;
-    *admin = (struct admin){.source = *source, .open = config->admin.open, .process = process_open("/proc/self")};
+    }
+    *admin = (struct admin){
+        .source = *source, .sockets = opened, .open = config->admin.open, .process = process_open("/proc/self")};
     admin->http = http_new(base, &http_times, on_request, admin);
     if (admin->http && (!by_tcp || listen_on_tcp(admin, &config->admin.address, failure)) &&
-        (!config->admin.socket || listen_on_socket(admin, config->admin.socket)))
+        (!by_path || listen_on_socket(admin, config->admin.socket)))
         return admin;
     admin_free(admin);
     return NULL;
+}
+
+struct admin_sockets admin_sockets(const struct admin *admin)
+{
+    return admin->sockets;
+}
+
+void admin_let_go(struct admin *admin)
+{
+    if (!admin)
+        return;
+    http_close_listeners(admin->http);
+    admin->sockets = ADMIN_SOCKETS_NONE;
+    free(admin->path);
+    admin->path = NULL;
 }
 
 void admin_free(struct admin *admin)
@@ -206,8 +233,8 @@ void admin_free(struct admin *admin)
     http_free(admin->http);
     process_close(&admin->process);
     /* Who no longer may leaves it behind: the next start, or systemd, removes it. */
-    if (admin->socket)
-        (void)unlink(admin->socket);
-    free(admin->socket);
+    if (admin->path)
+        (void)unlink(admin->path);
+    free(admin->path);
     free(admin);
 }

@@ -52,12 +52,24 @@ struct admin_source {
     void (*history)(void *arg, admin_done *done, void *done_arg);
 };
 
+/* Listening sockets: at the TCP address and in the file system; -1: none. */
+struct admin_sockets {
+    int tcp, local;
+};
+#define ADMIN_SOCKETS_NONE ((struct admin_sockets){-1, -1})
+
 /*
- * Listens where `config` says; to be called before privileges are given up. `source` is copied. A failure is said in
- * the log, as an error or, unless `must` is set, as a warning. NULL: failed, or there is nowhere to listen.
+ * Listens where `config` says; to be called before privileges are given up. `opened` are sockets that listen there
+ * already, from the process whose place we take: they are taken over. `source` is copied. A failure is said in the
+ * log, as an error or, unless `must` is set, as a warning. NULL: failed, or there is nowhere to listen.
  */
 struct admin *admin_new(struct event_base *base, const struct config *config, const struct admin_source *source,
-                        bool must);
+                        struct admin_sockets opened, bool must);
+/* For another process to take over. */
+struct admin_sockets admin_sockets(const struct admin *admin);
+/* Listens no longer, and leaves the Unix socket in place, where another process listens by now. Who is connected gets
+ * his answer. NULL is fine. */
+void admin_let_go(struct admin *admin);
 /* Closes all, and removes the Unix socket where that is permitted. NULL is fine. */
 void admin_free(struct admin *admin);
 

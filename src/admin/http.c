@@ -353,12 +353,8 @@ bool http_serve(struct http *http, int fd)
     return event_add(&listener->acceptable, NULL) == 0;
 }
 
-void http_free(struct http *http)
+void http_close_listeners(struct http *http)
 {
-    if (!http)
-        return;
-    while (!TAILQ_EMPTY(&http->connections))
-        connection_free(TAILQ_FIRST(&http->connections));
     while (!SLIST_EMPTY(&http->listeners)) {
         struct listener *listener = SLIST_FIRST(&http->listeners);
         SLIST_REMOVE_HEAD(&http->listeners, link);
@@ -367,5 +363,14 @@ void http_free(struct http *http)
         close(listener->fd);
         free(listener);
     }
+}
+
+void http_free(struct http *http)
+{
+    if (!http)
+        return;
+    while (!TAILQ_EMPTY(&http->connections))
+        connection_free(TAILQ_FIRST(&http->connections));
+    http_close_listeners(http);
     free(http);
 }

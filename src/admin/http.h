@@ -47,6 +47,8 @@ typedef void http_handler(void *arg, struct http_connection *connection, const s
 struct http *http_new(struct event_base *base, const struct http_times *times, http_handler *handler, void *arg);
 /* Takes over a listening socket, even when it fails. false: no memory. */
 bool http_serve(struct http *http, int fd);
+/* Listens no longer. */
+void http_close_listeners(struct http *http);
 /* Closes all. Tickets that are out stay valid, and lead nowhere. NULL is fine. */
 void http_free(struct http *http);
 

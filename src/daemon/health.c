@@ -19,12 +19,16 @@ struct health {
     unsigned silent[]; /* of each worker: for how many rounds */
 };
 
+void health_round(struct health *health)
+{
+    for (size_t i = 0; i < health->worker_count; i++)
+        health->silent[i] = worker_ping(health->workers[i]) ? 0 : health->silent[i] + 1;
+}
+
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
-    struct health *health = arg;
-    for (size_t i = 0; i < health->worker_count; i++)
-        health->silent[i] = worker_ping(health->workers[i]) ? 0 : health->silent[i] + 1;
+    health_round(arg);
 }
 
 struct health *health_new(struct event_base *base, struct worker *const *workers, size_t worker_count)

@@ -16,6 +16,8 @@ struct health *health_new(struct event_base *base, struct worker *const *workers
 void health_free(struct health *health);
 /* For how many seconds the slowest has not answered; 0 or 1 while all is well. */
 unsigned health_silent_s(const struct health *health);
+/* Asks each of them, and hears those that were asked the last time: happens every second by itself. */
+void health_round(struct health *health);
 /* What is wrong, in words that last until the next event; NULL: nothing. */
 const char *health_complaint(struct health *health);
 

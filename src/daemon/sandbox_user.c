@@ -189,12 +189,24 @@ bool sandbox_permits(const struct config *config)
     return able;
 }
 
+/* The admin listener's socket is whoever's who started us; it is to be the process's own, and its group's. */
+static void hand_over_socket(const struct config *config, const struct identity *wanted)
+{
+    const char *path = config->admin.socket;
+    if (!path || geteuid() != 0)
+        return;
+    if (lchown(path, wanted->uid, wanted->gid) < 0)
+        log_warning("%s stays root's: cannot give it to user id %u, group id %u: %s", path, (unsigned)wanted->uid,
+                    (unsigned)wanted->gid, strerror(errno));
+}
+
 bool sandbox_user(const struct config *config)
 {
     struct identity wanted;
     const uint32_t capabilities = capabilities_for(config);
     if (!find_identity(config, &wanted))
         return false;
+    hand_over_socket(config, &wanted);
     empty_bounding_set();
     if (capabilities)
         prctl(PR_SET_KEEPCAPS, 1UL, 0UL, 0UL, 0UL); /* else a new user id takes them all */

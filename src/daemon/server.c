@@ -265,7 +265,8 @@ static bool open_admin(struct server *server)
     server->started = time(NULL);
     server->health =
         wanted || notify_is_heard() ? health_new(server->base, server->workers, server->worker_count) : NULL;
-    server->admin = wanted && server->health ? admin_new(server->base, config, &source, must) : NULL;
+    server->admin =
+        wanted && server->health ? admin_new(server->base, config, &source, ADMIN_SOCKETS_NONE, must) : NULL;
     return server->admin || !wanted || !must;
 }
 

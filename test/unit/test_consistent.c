@@ -428,6 +428,31 @@ static void a_log_file_and_its_target_belong_together(void **state)
                                                    "target: file beside it\n"));
 }
 
+/* Row 54. */
+static void the_status_is_for_this_host_unless_somebody_means_it(void **state)
+{
+    (void)state;
+#define SEEN                                                                                                           \
+    ", where others than this host could see who uses the proxy; expected 127.0.0.1, or a socket instead, or, to "     \
+    "show it to all who can reach it, open: true as well\n"
+    bad("admin:\n  address: 0.0.0.0\n  port: 1081\n", "c.yaml:2:12: admin.address: found 0.0.0.0" SEEN);
+    bad("admin: {port: 1081, address: 192.168.0.1}", "c.yaml:1:30: admin.address: found 192.168.0.1" SEEN);
+    bad("admin: {port: 1081, address: \"::\"}", "c.yaml:1:30: admin.address: found ::" SEEN);
+    bad("admin: {port: 1080}", "c.yaml:1:15: admin.port: found the address and port of listen[0], expected another\n");
+    config_free(good("admin: {port: 1081, address: 0.0.0.0, open: true}"));
+    config_free(good("admin: {port: 1080, address: \"::1\"}"));
+    config_free(
+        good_with("admin: {port: 1081, open: true}",
+                  "c.yaml:1:27: warning: admin.open: true changes nothing for an address of this host alone\n"));
+    char text[256], expected[256];
+    snprintf(text, sizeof(text), "admin: {socket: /%0106d}", 0);
+    config_free(good(text));
+    snprintf(text, sizeof(text), "admin: {socket: /%0107d}", 0);
+    snprintf(expected, sizeof(expected),
+             "c.yaml:1:17: admin.socket: found 108 bytes, expected a path of 107 at most\n");
+    bad(text, expected);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -447,6 +472,7 @@ int main(void)
         cmocka_unit_test(a_mark_anywhere_is_a_mark),
         cmocka_unit_test(a_login_is_asked_for_when_there_are_users),
         cmocka_unit_test(names_and_listeners_are_unique),
+        cmocka_unit_test(the_status_is_for_this_host_unless_somebody_means_it),
         cmocka_unit_test(a_log_file_and_its_target_belong_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

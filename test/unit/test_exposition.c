@@ -1,0 +1,102 @@
+/* Counters in Prometheus's text format. promtool reads the real thing in test/integration/test_admin.py. */
+#include "test.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/exposition.h"
+#include "base/metrics.h"
+
+static const struct admin_facts facts = {.started = 1700000000, .reloads = 3, .reloads_failed = 2};
+static const struct process_use use = {1.25, 4096, 8192, 10, 20};
+
+static char *text_of(const struct metrics *metrics, const struct process_use *process)
+{
+    size_t size;
+    char *text = exposition_format(metrics, &facts, process, &size);
+    assert_non_null(text);
+    assert_int_equal(strlen(text), size);
+    return text;
+}
+
+static void expect(const char *text, const char *lines)
+{
+    if (!strstr(text, lines))
+        fail_msg("no %s in %s", lines, text);
+}
+
+static void every_counter_has_its_lines(void **state)
+{
+    (void)state;
+    struct metrics metrics = {0};
+    uint64_t number = 1000;
+    char lines[512];
+#define X(name, help) metrics.name = number++;
+    METRICS(X)
+#undef X
+    for (int i = 0; i < DROP_REASON_COUNT; i++)
+        metrics.udp_dropped_total[i] = number++;
+    char *text = text_of(&metrics, &use);
+    number = 1000;
+#define X(name, help)                                                                                                  \
+    snprintf(lines, sizeof(lines), "# HELP conesocks_%s %s\n# TYPE conesocks_%s counter\nconesocks_%s %d\n", #name,    \
+             help, #name, #name, (int)number++);                                                                       \
+    expect(text, lines);
+    METRICS(X)
+#undef X
+    for (int i = 0; i < DROP_REASON_COUNT; i++) {
+        snprintf(lines, sizeof(lines), "\nconesocks_udp_dropped_total{reason=\"%s\"} %d\n",
+                 drop_reason_name((enum drop_reason)i), (int)number++);
+        expect(text, lines);
+    }
+    free(text);
+}
+
+static void what_is_open_now(void **state)
+{
+    (void)state;
+    struct metrics metrics = {
+        .sessions_total = 7, .sessions_ended_total = 4, .associations_total = 5, .associations_ended_total = 6};
+    char *text = text_of(&metrics, &use);
+    expect(text, "\nconesocks_sessions 3\n");
+    expect(text, "\nconesocks_associations 0\n"); /* one has ended while the counters were read */
+    free(text);
+}
+
+static void the_process_and_the_build(void **state)
+{
+    (void)state;
+    struct metrics metrics = {0};
+    char *text = text_of(&metrics, &use);
+    expect(text, "\nprocess_cpu_seconds_total 1.250000\n");
+    expect(text, "\nprocess_resident_memory_bytes 4096\n");
+    expect(text, "\nprocess_virtual_memory_bytes 8192\n");
+    expect(text, "\nprocess_open_fds 10\n");
+    expect(text, "\nprocess_max_fds 20\n");
+    expect(text, "\nprocess_start_time_seconds 1700000000\n");
+    expect(text, "\nconesocks_reloads_total 3\n");
+    expect(text, "\nconesocks_reloads_failed_total 2\n");
+    expect(text, "\nconesocks_build_info{version=\"" CONESOCKS_VERSION "\"} 1\n");
+    free(text);
+}
+
+static void what_cannot_be_told_is_left_out(void **state)
+{
+    (void)state;
+    struct metrics metrics = {0};
+    char *text = text_of(&metrics, &(struct process_use){0});
+    assert_null(strstr(text, "process_resident"));
+    assert_null(strstr(text, "_fds"));
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_counter_has_its_lines),
+        cmocka_unit_test(what_is_open_now),
+        cmocka_unit_test(the_process_and_the_build),
+        cmocka_unit_test(what_cannot_be_told_is_left_out),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,94 @@
+/* A Unix socket in the file system: what may stand in its way, and what of that goes. */
+#include "test.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "admin/unix_socket.h"
+
+static char folder[] = "/tmp/test_unix_socket.XXXXXX", path[64];
+
+static int make_folder(void **state)
+{
+    (void)state;
+    snprintf(path, sizeof(path), "%s/socket", mkdtemp(folder) ? folder : "");
+    return 0;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    return rmdir(folder);
+}
+
+static int remove_socket(void **state)
+{
+    (void)state;
+    unlink(path);
+    return 0;
+}
+
+static void it_is_for_user_and_group(void **state)
+{
+    (void)state;
+    struct stat status;
+    mode_t before = umask(0);
+    int fd = unix_socket_listen(path);
+    assert_true(fd >= 0);
+    assert_int_equal(stat(path, &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0660);
+    assert_int_equal(umask(before), 0);
+    close(fd);
+}
+
+static void one_that_nobody_listens_on_goes(void **state)
+{
+    (void)state;
+    int first = unix_socket_listen(path);
+    assert_true(first >= 0);
+    assert_int_equal(unix_socket_listen(path), -EADDRINUSE);
+    close(first);
+    int second = unix_socket_listen(path);
+    assert_true(second >= 0);
+    close(second);
+}
+
+static void what_is_no_socket_stays(void **state)
+{
+    (void)state;
+    FILE *file = fopen(path, "w");
+    fclose(file);
+    assert_int_equal(unix_socket_listen(path), -ENOTSOCK);
+    assert_int_equal(access(path, F_OK), 0);
+    unlink(path);
+    assert_int_equal(symlink("/dev/null", path), 0);
+    assert_int_equal(unix_socket_listen(path), -ENOTSOCK);
+    assert_int_equal(access("/dev/null", F_OK), 0);
+}
+
+static void where_there_is_no_folder(void **state)
+{
+    (void)state;
+    char deep[128], longer[256];
+    snprintf(deep, sizeof(deep), "%s/none/socket", folder);
+    assert_int_equal(unix_socket_listen(deep), -ENOENT);
+    memset(longer, 'a', sizeof(longer));
+    longer[0] = '/';
+    longer[108] = '\0';
+    assert_int_equal(unix_socket_listen(longer), -ENAMETOOLONG);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(it_is_for_user_and_group, remove_socket),
+        cmocka_unit_test_teardown(one_that_nobody_listens_on_goes, remove_socket),
+        cmocka_unit_test_teardown(what_is_no_socket_stays, remove_socket),
+        cmocka_unit_test_teardown(where_there_is_no_folder, remove_socket),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
