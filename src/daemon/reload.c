@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -82,12 +83,20 @@ static bool is_pipe(const char *path)
     return pipe;
 }
 
-static struct config *load(const char *path)
+static void note_error(struct reload *reload, const char *text)
 {
+    snprintf(reload->record.error, sizeof(reload->record.error), "%.*s", (int)strcspn(text, "\n"), text);
+}
+
+static struct config *load(struct reload *reload)
+{
+    const char *path = reload->path;
     char *errors, *warnings;
     if (is_pipe(path))
         return NULL;
     struct config *config = config_load(path, &errors, &warnings);
+    if (errors)
+        note_error(reload, errors);
     log_text(LOG_LEVEL_WARNING, warnings);
     log_text(LOG_LEVEL_ERROR, errors);
     if (!config && !is_readable(path))
@@ -163,6 +172,7 @@ static void finish(struct reload *reload)
     reload->in_force = reload->fresh;
     reload->record.done++;
     reload->record.loaded = time(NULL);
+    reload->record.error[0] = '\0';
     reload->fresh = NULL;
     notify_ready();
 }
@@ -202,7 +212,8 @@ static void change_workers(struct reload *reload)
 
 static bool prepare(struct reload *reload)
 {
-    struct config *config = load(reload->path);
+    note_error(reload, "");
+    struct config *config = load(reload);
     if (!config)
         return false;
     reload->fresh = snapshot_new(config);
@@ -227,6 +238,8 @@ static void begin(struct reload *reload)
         return;
     }
     reload->record.failed++;
+    if (!reload->record.error[0])
+        note_error(reload, "the log says why");
     log_error("configuration not reloaded: the one of before stays in force");
     notify_ready();
 }
@@ -241,6 +254,11 @@ void reload_begin(struct reload *reload)
         reload->again = true;
     else
         begin(reload);
+}
+
+const struct snapshot *reload_snapshot(const struct reload *reload)
+{
+    return reload->in_force;
 }
 
 const struct config *reload_config(const struct reload *reload)

@@ -23,12 +23,14 @@ struct reload *reload_new(struct event_base *base, const char *path, struct snap
 /* Tells its outcome in the log, once it is in force for every worker. While another one is under way: right after it.
  */
 void reload_begin(struct reload *reload);
-/* The configuration in force, until the next event. */
+/* What is in force, until the next event. */
+const struct snapshot *reload_snapshot(const struct reload *reload);
 const struct config *reload_config(const struct reload *reload);
 /* How reloads have gone so far. */
 struct reload_record {
     uint64_t done, failed;
-    time_t loaded; /* when the configuration in force was read */
+    time_t loaded;   /* when the configuration in force was read */
+    char error[256]; /* why the last one failed, the first line of it; "": it did not */
 };
 const struct reload_record *reload_record(const struct reload *reload);
 /* The server stops: from now on a reload is refused, in words. One that is under way still comes to its end. */

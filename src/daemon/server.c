@@ -26,6 +26,7 @@
 #include "daemon/relay_port.h"
 #include "daemon/reload.h"
 #include "daemon/supervision.h"
+#include "daemon/survey.h"
 #include "daemon/watermark.h"
 #include "daemon/worker.h"
 #include "net/ports.h"
@@ -46,6 +47,7 @@ struct server {
     struct health *health;
     struct admin *admin;             /* NULL: there is nobody to show anything to */
     struct supervision *supervision; /* NULL: by nobody */
+    struct survey *survey;           /* for `admin` */
     time_t started;
     struct event signals[4];
     size_t signal_count, worker_count;
@@ -237,14 +239,14 @@ static const char *show_unready(void *arg)
 
 static void show_status(void *arg, const struct admin_query *query, admin_done *done, void *done_arg)
 {
-    (void)arg, (void)query;
-    done(done_arg, strdup("{}"));
+    const struct server *server = arg;
+    survey_status(server->survey, drain_is_under_way(server->drain), query, done, done_arg);
 }
 
 static void show_history(void *arg, admin_done *done, void *done_arg)
 {
-    (void)arg;
-    done(done_arg, strdup("{}"));
+    const struct server *server = arg;
+    survey_history(server->survey, done, done_arg);
 }
 
 /* Without a file nobody has asked for it: then it may fail. */
@@ -318,6 +320,22 @@ static void log_listeners(const struct config *config)
     }
 }
 
+/* false: no memory or descriptors (errno). */
+static bool begin_survey(struct server *server)
+{
+    const struct survey_scene scene = {
+        .file = server->path,
+        .started = server->started,
+        .workers = server->workers,
+        .worker_count = server->worker_count,
+        .quota = server->quota,
+        .reload = server->reload,
+        .watermark = server->watermark,
+    };
+    server->survey = server->admin ? survey_new(server->base, &scene) : NULL;
+    return server->survey || !server->admin;
+}
+
 bool server_start(struct server *server)
 {
     /* Signals are the main thread's alone. */
@@ -328,7 +346,7 @@ bool server_start(struct server *server)
     server->drain = server->reload ? drain_new(server->base, server->workers, server->worker_count, server->quota,
                                                on_drained, server)
                                    : NULL;
-    server->auth = server->drain ? auth_new() : NULL;
+    server->auth = server->drain && begin_survey(server) ? auth_new() : NULL;
     int error = server->auth ? 0 : -errno;
     for (size_t i = 0; i < server->worker_count && !error; i++)
         error = worker_start(server->workers[i], server->auth);
@@ -362,9 +380,10 @@ void server_free(struct server *server)
         return;
     admin_free(server->admin);
     health_free(server->health);
-    watermark_free(server->watermark);
     stop_workers(server);
     supervision_free(server->supervision);
+    survey_free(server->survey);
+    watermark_free(server->watermark);
     reload_free(server->reload);
     drain_free(server->drain);
     /* The helper before the workers: it posts to their inboxes. */

@@ -25,6 +25,7 @@ struct watermark {
     struct memory *memory;
     struct event timer;
     enum memory_level level;
+    struct memory_use use;
     uint64_t level_since_ms, trimmed_ms;
     size_t worker_count;
     struct worker *const *workers;
@@ -79,6 +80,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         event_add(&watermark->timer, &periods[true][false]);
         return;
     }
+    watermark->use = use;
     settle_level(watermark, use, now);
     if (before != MEMORY_AMPLE)
         trim_heap(watermark, now);
@@ -108,10 +110,18 @@ struct watermark *watermark_new(struct event_base *base, uint64_t limit, struct 
     watermark->worker_count = worker_count;
     event_assign(&watermark->timer, base, -1, 0, on_timer, watermark);
     event_add(&watermark->timer, &periods[false][false]);
-    if (memory_read(memory, 0, &use))
+    if (memory_read(memory, 0, &use)) {
+        watermark->use = use;
         log_info("%" PRIu64 " MiB at most (%s), %" PRIu64 " in use", use.limit >> 20, memory_limited_by(memory),
                  use.used >> 20);
+    }
     return watermark;
+}
+
+enum memory_level watermark_level(const struct watermark *watermark, struct memory_use *use)
+{
+    *use = watermark->use;
+    return watermark->level;
 }
 
 void watermark_free(struct watermark *watermark)

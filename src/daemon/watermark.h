@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/memory.h"
+
 struct event_base;
 struct watermark;
 struct worker;
@@ -15,6 +17,8 @@ struct worker;
  * memory. */
 struct watermark *watermark_new(struct event_base *base, uint64_t limit, struct worker *const *workers,
                                 size_t worker_count);
+/* What was found when it last looked. */
+enum memory_level watermark_level(const struct watermark *watermark, struct memory_use *use);
 /* Before the workers are freed. */
 void watermark_free(struct watermark *watermark);
 

@@ -20,6 +20,7 @@
 #include "proxy/env.h"
 #include "proxy/login.h"
 #include "proxy/lookup.h"
+#include "proxy/report.h"
 #include "proxy/session.h"
 
 #define ACCEPT_MAX      32   /* connections taken before others have their turn */
@@ -374,6 +375,21 @@ void worker_change(struct worker_change *change)
 {
     change->item.run = on_change;
     inbox_post(change->worker->env.inbox, &change->item);
+}
+
+/* ---- what it is doing ---- */
+
+static void on_question(struct inbox_item *item)
+{
+    struct worker_question *question = container_of(item, struct worker_question, item);
+    report_take(question->report, &question->worker->env, question->after);
+    question->done(question);
+}
+
+void worker_ask(struct worker_question *question)
+{
+    question->item.run = on_question;
+    inbox_post(question->worker->env.inbox, &question->item);
 }
 
 void worker_free(struct worker *worker)

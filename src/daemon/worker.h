@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "net/inbox.h"
 
@@ -15,6 +16,7 @@ struct config_listener;
 struct metrics;
 struct quota;
 struct relief_order;
+struct report;
 struct snapshot;
 struct worker;
 
@@ -40,6 +42,16 @@ void worker_change(struct worker_change *change);
 void worker_close(struct worker *worker, bool take_waiting);
 /* Until it has come to that: afterwards it has no session but those that it counts by now. */
 bool worker_accepts(const struct worker *worker);
+/* A question what it is doing; kept until `done` was called, on the worker's thread. */
+struct worker_question {
+    struct inbox_item item;
+    struct worker *worker;
+    uint64_t after; /* see report.h */
+    struct report *report;
+    void (*done)(struct worker_question *question);
+};
+/* Has it fill in the report, after worker_start(). What is asked before worker_stop() is answered. */
+void worker_ask(struct worker_question *question);
 /* Stops accepting, ends its sessions, and waits for its thread. */
 void worker_stop(struct worker *worker);
 /* After worker_stop(), and after nobody will post to its inbox any more. */

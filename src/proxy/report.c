@@ -35,12 +35,12 @@ static void copy_assoc(struct report_row *row, const struct assoc *assoc, uint64
     row->assoc.filtering = assoc_filtering(assoc);
 }
 
-static void copy_stream(struct report_row *row, const struct stream *stream)
+static void copy_stream(struct report_row *row, const struct stream *stream, bool tells)
 {
     row->kind = stream_command(stream) == CONFIG_COMMAND_BIND ? REPORT_BIND : REPORT_CONNECT;
     copy_text(row->upstream, sizeof(row->upstream), stream_upstream(stream));
-    copy_text(row->stream.destination, sizeof(row->stream.destination), stream_destination(stream));
-    row->stream.remote = stream_remote(stream);
+    copy_text(row->stream.destination, sizeof(row->stream.destination), tells ? stream_destination(stream) : NULL);
+    row->stream.remote = tells ? stream_remote(stream) : (union netaddr){0};
     row->stream.up_bytes = stream_up_bytes(stream);
     row->stream.down_bytes = stream_down_bytes(stream);
 }
@@ -56,7 +56,7 @@ static void copy_session(struct report_row *row, const struct session *session, 
     if (session->assoc) {
         copy_assoc(row, session->assoc, now);
     } else if (session->stream) {
-        copy_stream(row, session->stream);
+        copy_stream(row, session->stream, session->env->config->log.destinations);
     } else {
         row->kind = REPORT_NEGOTIATION;
         row->upstream[0] = '\0';

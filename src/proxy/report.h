@@ -44,8 +44,8 @@ struct report_row {
             enum config_filtering filtering;
         } assoc;
         struct {
-            char destination[NAME_TEXT_MAX + sizeof(":65535")];
-            union netaddr remote; /* AF_UNSPEC: not reached yet, or an upstream knows */
+            char destination[NAME_TEXT_MAX + sizeof(":65535")]; /* "": log.destinations is off */
+            union netaddr remote; /* AF_UNSPEC: that, or not reached yet, or an upstream knows */
             uint64_t up_bytes, down_bytes;
         } stream;
     };

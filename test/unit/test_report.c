@@ -13,7 +13,9 @@ static int begin_with_report(void **state)
 {
     report = report_new(100);
     assert_non_null(report);
-    return begin(state);
+    int outcome = begin(state);
+    config.log.destinations = true;
+    return outcome;
 }
 
 static int end_with_report(void **state)
@@ -129,6 +131,10 @@ static void a_connect(void **state)
     assert_int_equal(row->stream.up_bytes, 2);
     assert_int_equal(row->stream.down_bytes, 5);
     expect_counts(0, 1, 0);
+    config.log.destinations = false;
+    assert_string_equal(only_row()->stream.destination, "");
+    assert_int_equal(report->rows[0].stream.remote.sa.sa_family, AF_UNSPEC);
+    assert_int_equal(report->rows[0].stream.up_bytes, 2);
     close(client);
     close(remote);
     close(destination);

@@ -1,0 +1,44 @@
+/*
+ * What /status says, as JSON: see conesocks(8). Pure: the caller brings what there is to say.
+ */
+#ifndef CONESOCKS_ADMIN_STATUS_H
+#define CONESOCKS_ADMIN_STATUS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "base/metrics.h"
+#include "proxy/relief.h"
+#include "proxy/report.h"
+
+struct snapshot;
+
+struct status {
+    time_t started;
+    uint64_t uptime_ms;
+    bool draining;
+    struct {
+        const char *file; /* NULL: none */
+        time_t loaded;
+        uint64_t reloads, failed;
+        const char *last_error; /* NULL: none */
+    } configuration;
+    const struct snapshot *snapshot; /* in force */
+    const struct metrics *totals;
+    uint32_t sessions_held, associations_held; /* of limits.sessions and limits.associations */
+    struct {
+        bool known; /* else nothing limits it */
+        uint64_t used, limit;
+        enum memory_level level;
+    } memory;
+    struct report *const *workers; /* a report of each */
+    size_t worker_count;
+    uint32_t limit; /* of the page: its rows, 1 or more */
+};
+
+/* Merges the reports' rows (report_merge()). A text for free(), or NULL without memory. */
+char *status_json(const struct status *status);
+
+#endif
