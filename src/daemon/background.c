@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,4 +109,34 @@ void pidfile_remove(const char *path, int fd)
     if (unlink(path) < 0)
         (void)!ftruncate(fd, 0); /* the sandbox, or another user's folder: the descriptor may still do that */
     close(fd);
+}
+
+/* "4711\n", as pidfile_open writes it; 0: anything else. */
+static pid_t read_pid(int fd)
+{
+    char text[32];
+    ssize_t len = read(fd, text, sizeof(text) - 1);
+    if (len < 2 || text[len - 1] != '\n')
+        return 0;
+    text[len - 1] = '\0';
+    char *end;
+    errno = 0;
+    long pid = strtol(text, &end, 10);
+    return text[0] >= '1' && text[0] <= '9' && *end == '\0' && errno == 0 && pid <= INT_MAX ? (pid_t)pid : 0;
+}
+
+pid_t pidfile_holder(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0)
+        return 0;
+    pid_t pid = 0;
+    if (flock(fd, LOCK_SH | LOCK_NB) == 0)
+        errno = ESRCH;
+    else if (errno == EWOULDBLOCK && (pid = read_pid(fd)) == 0)
+        errno = EAGAIN;
+    int error = errno;
+    close(fd);
+    errno = error;
+    return pid;
 }

@@ -6,6 +6,7 @@
 #define CONESOCKS_DAEMON_BACKGROUND_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 /* Forks; returns in the daemon only. The caller's process waits, and exits with 0 after background_ready(), or with 1
  * when the daemon ends before. */
@@ -23,5 +24,8 @@ void background_ready(void);
 int pidfile_open(const char *path);
 /* Leaves an empty file where it cannot be removed. */
 void pidfile_remove(const char *path, int fd);
+/* The process that holds the lock; or 0 and an errno: ESRCH when none does, EAGAIN when it has not written its id yet,
+ * else that of open(). */
+pid_t pidfile_holder(const char *path);
 
 #endif

@@ -18,6 +18,7 @@
 #include "daemon/command.h"
 #include "daemon/explain.h"
 #include "daemon/hash_password.h"
+#include "daemon/reload_command.h"
 #include "daemon/sandbox.h"
 #include "daemon/server.h"
 #include "daemon/status_command.h"
@@ -39,6 +40,7 @@ static const struct command {
 } commands[] = {
     {"hash-password", hash_password, "read a password, print its hash for the configuration"},
     {"status", status_command, "tell what a server does that runs"},
+    {"reload", reload_command, "have it read its configuration again, and tell what came of it"},
     {"explain", explain, "tell what becomes of a request, and which rule decides"},
     {"check", check, "tell what a SOCKS5 server, any, does well, and which NAT type it gives its clients"},
 };

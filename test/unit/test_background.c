@@ -1,5 +1,6 @@
 #include "test.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -111,6 +112,34 @@ static void row_57_somebody_elses_is_refused(void **state)
     unlink(path);
 }
 
+static void who_holds_it(void **state)
+{
+    (void)state;
+    errno = 0;
+    assert_int_equal(pidfile_holder(path), 0);
+    assert_int_equal(errno, ENOENT);
+    int lock = pidfile_open(path);
+    assert_true(lock >= 0);
+    assert_int_equal(pidfile_holder(path), getpid());
+    static const char *const texts[] = {
+        "", "\n", "4711", "0\n", "-1\n", " 7\n", "7x\n", "99999999999\n", "123456789012345678901234567890123\n"};
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        write_file(path, texts[i]); /* by the same name, so the lock stays */
+        assert_int_equal(pidfile_holder(path), 0);
+        assert_int_equal(errno, EAGAIN);
+    }
+    close(lock);
+    write_file(path, "1\n");
+    assert_int_equal(pidfile_holder(path), 0); /* row 57: whoever has that id by now is somebody else */
+    assert_int_equal(errno, ESRCH);
+    assert_int_equal(rename(path, other), 0);
+    assert_int_equal(symlink(other, path), 0);
+    assert_int_equal(pidfile_holder(path), 0);
+    assert_int_equal(errno, ELOOP);
+    unlink(other);
+    unlink(path);
+}
+
 /* ---- the daemon ---- */
 
 /* Starts a daemon that runs `act` and ends. Returns the exit status that its caller sees. */
@@ -184,6 +213,7 @@ int main(void)
         cmocka_unit_test(row_57_a_stale_one_is_taken_over),
         cmocka_unit_test(row_57_what_is_no_plain_file_is_left_alone),
         cmocka_unit_test(row_57_somebody_elses_is_refused),
+        cmocka_unit_test(who_holds_it),
         cmocka_unit_test(the_caller_learns_of_success),
         cmocka_unit_test(the_caller_learns_of_failure),
     };

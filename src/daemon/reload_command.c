@@ -1,0 +1,231 @@
+#include "daemon/reload_command.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "conf/config.h"
+#include "daemon/ask.h"
+#include "daemon/background.h"
+#include "daemon/command.h"
+#include "daemon/terminal.h"
+
+#define PATIENCE_MS 10000 /* for the outcome, and what looking up an advertised name may take */
+#define PAUSE_MS    100
+
+static const char usage_text[] =
+    "Usage: conesocks reload -c FILE [--pid-file PATH]\n"
+    "\n"
+    "Checks FILE, which the server was started with, and has the server read it again, as SIGHUP does. Where FILE has "
+    "an\n"
+    "admin listener, it waits and tells what came of it.\n"
+    "\n"
+    "  -c, --config FILE    the server's configuration\n"
+    "      --pid-file PATH  where its process id stands; default: run.pid_file in FILE, else " PIDFILE_DEFAULT "\n";
+
+/* A reload that is asked for. */
+struct request {
+    const char *file, *pid_file;
+    const struct config *config;
+    bool asks; /* `place` is there */
+    struct ask_place place;
+};
+
+static int usage(const char *wrong, const char *value)
+{
+    if (wrong)
+        fprintf(stderr, "conesocks reload: %s%s%s\n\n", wrong, value ? ": " : "", value ? value : "");
+    fputs(usage_text, stderr);
+    return EXIT_USAGE;
+}
+
+/* What a server says is escaped. */
+static void print_escaped(FILE *out, const char *before, const char *text)
+{
+    char *escaped = terminal_escape(text);
+    fprintf(out, "%s%s\n", before, escaped ? escaped : "out of memory");
+    free(escaped);
+}
+
+/* ---- which process ---- */
+
+static bool read_name(const char *path, char name[32])
+{
+    FILE *file = fopen(path, "re");
+    bool read = file && fgets(name, 32, file);
+    if (file)
+        fclose(file);
+    return read;
+}
+
+/* An id may be old, or another's word: to most programs SIGHUP is deadly. */
+static bool is_conesocks(pid_t pid)
+{
+    char path[32], ours[32], theirs[32];
+    snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+    return read_name("/proc/self/comm", ours) && read_name(path, theirs) && strcmp(ours, theirs) == 0;
+}
+
+/* That of the pid file, else the one that answers. 0 after a line. */
+static pid_t find_process(const struct request *request, const json_t *status)
+{
+    pid_t pid = pidfile_holder(request->pid_file);
+    int error = errno;
+    uint64_t answers = ask_number(status, "pid");
+    if (pid == 0 && answers > 0 && answers <= INT32_MAX)
+        pid = (pid_t)answers;
+    if (pid > 0 && is_conesocks(pid))
+        return pid;
+    if (pid > 0)
+        fprintf(stderr, "conesocks reload: process %d is not conesocks, or cannot be seen from here: try it as root\n",
+                (int)pid);
+    else if (error == ESRCH || error == ENOENT)
+        fprintf(stderr, "conesocks reload: not running: %s %s%s\n", request->pid_file,
+                error == ENOENT ? "is not there" : "is of no process that lives",
+                request->asks ? ", and nobody answers at the admin listener" : "; --pid-file PATH names another");
+    else
+        fprintf(stderr, "conesocks reload: %s: %s\n", request->pid_file, strerror(error));
+    return 0;
+}
+
+/* ---- what it reads, and what came of it ---- */
+
+/* Whether the server would read what has been checked. */
+static bool reads_that(const struct request *request, const json_t *status)
+{
+    const char *theirs = ask_text(status, "configuration.file");
+    struct stat checked, read;
+    if (!theirs) {
+        fputs("conesocks reload: the server has no configuration file: it was started without -c\n", stderr);
+        return false;
+    }
+    if (stat(theirs, &read) < 0 || stat(request->file, &checked) < 0 ||
+        (read.st_dev == checked.st_dev && read.st_ino == checked.st_ino))
+        return true;
+    print_escaped(stderr, "conesocks reload: not reloaded: the server reads another file: ", theirs);
+    return false;
+}
+
+static bool has_moved(const json_t *before, const json_t *now, const char *counter)
+{
+    return ask_number(now, counter) > ask_number(before, counter);
+}
+
+/* The first status with an outcome. NULL: there is none in time, or the server is gone. */
+static json_t *wait_for_outcome(const struct request *request, const json_t *before)
+{
+    const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
+    uint64_t patience = PATIENCE_MS + request->config->dns.timeout_ms;
+    for (uint64_t waited = 0; waited < patience; waited += PAUSE_MS) {
+        char *error;
+        json_t *now = ask_status(&request->place, ASK_FEW_SESSIONS, &error);
+        if (now &&
+            (has_moved(before, now, "configuration.reloads") || has_moved(before, now, "configuration.reloads_failed")))
+            return now;
+        json_decref(now);
+        free(error);
+        nanosleep(&pause, NULL);
+    }
+    return NULL;
+}
+
+static int tell_outcome(const struct request *request, const json_t *before)
+{
+    json_t *now = wait_for_outcome(request, before);
+    int status = EXIT_FAILURE;
+    if (!now) {
+        fputs("conesocks reload: the server was told to, but what came of it does not show: see its log\n", stderr);
+    } else if (has_moved(before, now, "configuration.reloads_failed")) {
+        const char *error = ask_text(now, "configuration.last_error");
+        print_escaped(stderr, "conesocks reload: not reloaded, the configuration of before stays in force: ",
+                      error ? error : "see the server's log");
+    } else {
+        const char *waiting = ask_text(now, "configuration.waiting_for_start");
+        printf("%s: reloaded\n", request->file);
+        if (waiting)
+            print_escaped(stdout, "these changes take effect at the next start: ", waiting);
+        status = EXIT_SUCCESS;
+    }
+    json_decref(now);
+    return status;
+}
+
+/* ---- the command ---- */
+
+static int signal_and_tell(const struct request *request, const json_t *before)
+{
+    pid_t pid = find_process(request, before);
+    if (pid == 0)
+        return EXIT_FAILURE;
+    bool answers = ask_number(before, "pid") == (uint64_t)pid;
+    if (answers && !reads_that(request, before))
+        return EXIT_FAILURE;
+    if (kill(pid, SIGHUP) < 0) {
+        fprintf(stderr, "conesocks reload: process %d: %s\n", (int)pid,
+                errno == EPERM ? "only root and the user that it runs as may signal it" : strerror(errno));
+        return EXIT_FAILURE;
+    }
+    if (answers)
+        return tell_outcome(request, before);
+    printf("%s: fine; process %d was told to read it: its log says what came of it\n", request->file, (int)pid);
+    return EXIT_SUCCESS;
+}
+
+static int reload(struct request *request)
+{
+    struct config *config = command_load(request->file);
+    if (!config) {
+        fputs("conesocks reload: not reloaded, the configuration of before stays in force\n", stderr);
+        return EXIT_FAILURE;
+    }
+    request->config = config;
+    if (!request->pid_file)
+        request->pid_file = config->run.pid_file ? config->run.pid_file : PIDFILE_DEFAULT;
+    request->asks = ask_as_configured(&request->place, config);
+    char *error = NULL;
+    json_t *before = request->asks ? ask_status(&request->place, ASK_FEW_SESSIONS, &error) : NULL;
+    if (error)
+        fprintf(stderr, "conesocks reload: %s\n", error);
+    free(error);
+    int status = signal_and_tell(request, before);
+    json_decref(before);
+    ask_place_free(&request->place);
+    config_free(config);
+    return fflush(stdout) == 0 ? status : EXIT_FAILURE;
+}
+
+int reload_command(int argc, char **argv)
+{
+    enum { PID_FILE = 256 };
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"pid-file", required_argument, NULL, PID_FILE},
+        {"help", no_argument, NULL, 'h'},
+        {0},
+    };
+    struct request request = {0};
+    for (int option; (option = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
+        switch (option) {
+        case 'c':
+            request.file = optarg;
+            break;
+        case PID_FILE:
+            request.pid_file = optarg;
+            break;
+        case 'h':
+            fputs(usage_text, stdout);
+            return EXIT_SUCCESS;
+        default:
+            return usage(NULL, NULL);
+        }
+    }
+    if (optind < argc)
+        return usage("what is this?", argv[optind]);
+    return request.file ? reload(&request) : usage("-c FILE is needed", NULL);
+}
