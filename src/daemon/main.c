@@ -14,13 +14,11 @@
 #include "check/check.h"
 #include "conf/config.h"
 #include "conf/schema.h"
-#include "daemon/background.h"
 #include "daemon/command.h"
 #include "daemon/explain.h"
 #include "daemon/hash_password.h"
 #include "daemon/reload_command.h"
-#include "daemon/sandbox.h"
-#include "daemon/server.h"
+#include "daemon/serve.h"
 #include "daemon/status_command.h"
 #include "policy/snapshot.h"
 
@@ -87,32 +85,6 @@ static int refuse(const char *word)
 
 /* ---- the server ---- */
 
-static int serve(struct snapshot *snapshot, const char *path, bool daemon)
-{
-    const struct config *config = snapshot->config;
-    const char *pid_file = config->run.pid_file;
-    if (daemon && !pid_file)
-        pid_file = PIDFILE_DEFAULT;
-    if (daemon)
-        background_start();
-    int lock = -1;
-    if (pid_file && (lock = pidfile_open(pid_file)) < 0)
-        return EXIT_FAILURE;
-    struct server *server = server_new(snapshot, path);
-    int status = EXIT_FAILURE;
-    bool confined = server && sandbox_enter(config, path);
-    if (confined && daemon)
-        log_init(config->log.level, LOG_TARGET_SYSLOG); /* before there are threads that log */
-    if (confined && server_start(server)) {
-        background_ready();
-        server_run(server);
-        status = EXIT_SUCCESS;
-    }
-    server_free(server);
-    pidfile_remove(pid_file, lock);
-    return status;
-}
-
 /* For a reload, since a daemon leaves the working directory. NULL: there is no file. */
 static char *absolute(const char *path)
 {
@@ -139,7 +111,8 @@ static int run(struct config *config, const struct arguments *arguments)
         return EXIT_FAILURE;
     }
     char *path = absolute(arguments->config_file);
-    int status = serve(snapshot, path, arguments->daemon);
+    const struct serve_options options = {.path = path, .daemon = arguments->daemon};
+    int status = serve(snapshot, &options);
     free(path);
     snapshot_release(snapshot);
     return status;

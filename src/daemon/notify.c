@@ -61,3 +61,12 @@ void notify_alive(void)
 {
     say("WATCHDOG=1");
 }
+
+int notify_sockets(int *first)
+{
+    int count = sd_listen_fds(1);
+    if (count < 0)
+        log_error("the sockets that systemd passes cannot be had (LISTEN_FDS): %s", strerror(-count));
+    *first = SD_LISTEN_FDS_START;
+    return count;
+}

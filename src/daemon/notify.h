@@ -19,5 +19,7 @@ void notify_status(const char *text);
 /* How long it may stay silent before it counts as hung; 0: for ever. */
 uint64_t notify_watchdog_ms(void);
 void notify_alive(void);
+/* How many sockets were passed, from `*first` on; to be asked once. Negative after a line in the log. */
+int notify_sockets(int *first);
 
 #endif

@@ -22,6 +22,7 @@
 #include "daemon/advertise.h"
 #include "daemon/drain.h"
 #include "daemon/health.h"
+#include "daemon/inherited.h"
 #include "daemon/notify.h"
 #include "daemon/relay_port.h"
 #include "daemon/reload.h"
@@ -92,10 +93,12 @@ static void log_receive_buffer(void)
 }
 
 /* Workers share their addresses, which would let a second server in as well: ask alone first. */
-static bool addresses_are_free(const struct config *config)
+static bool addresses_are_free(const struct config *config, const struct inherited *inherited)
 {
     for (size_t i = 0; i < config->listen_count; i++) {
         char text[NETADDR_TEXT_MAX];
+        if (inherited_has(inherited, &config->listen[i].address))
+            continue;
         int fd = sock_listen(&config->listen[i].address, false);
         if (fd < 0) {
             log_error("cannot listen on %s: %s%s", netaddr_format(&config->listen[i].address, text), strerror(-fd),
@@ -189,7 +192,7 @@ static bool watch_signals(struct server *server)
     return true;
 }
 
-static bool open_workers(struct server *server)
+static bool open_workers(struct server *server, const struct inherited *inherited)
 {
     const struct config *config = server->snapshot->config;
     size_t count = config->workers ? config->workers : cpu_count();
@@ -197,7 +200,8 @@ static bool open_workers(struct server *server)
     if (!server->workers)
         return false;
     for (; server->worker_count < count; server->worker_count++) {
-        struct worker *worker = worker_new(server->snapshot, server->quota);
+        const struct inherited_share share = {inherited, server->worker_count, count};
+        struct worker *worker = worker_new(server->snapshot, server->quota, &share);
         if (!worker)
             return false;
         server->workers[server->worker_count] = worker;
@@ -281,11 +285,11 @@ static void on_libevent_log(int severity, const char *message)
         log_debug("libevent: %s", message);
 }
 
-struct server *server_new(struct snapshot *snapshot, const char *path)
+struct server *server_new(struct snapshot *snapshot, const char *path, const struct inherited *inherited)
 {
     event_set_log_callback(on_libevent_log);
     raise_descriptor_limit();
-    if (!addresses_are_free(snapshot->config) || !advertise_find(snapshot))
+    if (!addresses_are_free(snapshot->config, inherited) || !advertise_find(snapshot))
         return NULL;
     struct server *server = calloc(1, sizeof(*server));
     if (!server)
@@ -296,7 +300,7 @@ struct server *server_new(struct snapshot *snapshot, const char *path)
     server->quota = quota_new();
     if (!server->base || !server->quota)
         log_error("cannot start: %s", strerror(errno));
-    if (!server->base || !server->quota || !open_workers(server) || !open_admin(server)) {
+    if (!server->base || !server->quota || !open_workers(server, inherited) || !open_admin(server)) {
         server_free(server);
         return NULL;
     }

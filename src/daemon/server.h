@@ -6,12 +6,13 @@
 
 #include <stdbool.h>
 
+struct inherited;
 struct snapshot;
 struct server;
 
-/* Opens all that takes privileges, and starts no thread. `path` is where the
- * configuration came from, absolute, and outlives it; NULL: from no file. NULL after lines in the log. */
-struct server *server_new(struct snapshot *snapshot, const char *path);
+/* Opens all that takes privileges but for what it inherits, and starts no thread. `path` is where the configuration
+ * came from, absolute, and outlives it; NULL: from no file. NULL after lines in the log. */
+struct server *server_new(struct snapshot *snapshot, const char *path, const struct inherited *inherited);
 /* Starts to serve. false after a line in the log: a thread cannot be started. */
 bool server_start(struct server *server);
 /* Serves on until SIGTERM or SIGINT. */

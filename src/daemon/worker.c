@@ -13,6 +13,7 @@
 #define LOG_MODULE "worker"
 #include "base/log.h"
 #include "base/util.h"
+#include "daemon/inherited.h"
 #include "net/inbox.h"
 #include "net/pump.h"
 #include "net/resolver.h"
@@ -124,11 +125,30 @@ static bool listen_on(struct worker *worker, const struct config_listener *wante
     return true;
 }
 
-static bool listen_on_all(struct worker *worker, const struct config *config)
+static bool listen_on_inherited(struct worker *worker, const struct config_listener *wanted,
+                                const struct inherited_share *share)
+{
+    size_t position = 0;
+    int fd;
+    while ((fd = inherited_next(share, &wanted->address, &position)) >= 0)
+        if (!listen_on(worker, wanted, fd))
+            return false;
+    if (fd != -ENOENT)
+        log_error("cannot listen at an inherited socket: %s", strerror(-fd));
+    return fd == -ENOENT;
+}
+
+static bool listen_on_all(struct worker *worker, const struct config *config, const struct inherited_share *share)
 {
     for (size_t i = 0; i < config->listen_count; i++) {
-        int fd = worker_listen(&config->listen[i]);
-        if (fd < 0 || !listen_on(worker, &config->listen[i], fd))
+        const struct config_listener *wanted = &config->listen[i];
+        if (inherited_has(share->inherited, &wanted->address)) {
+            if (!listen_on_inherited(worker, wanted, share))
+                return false;
+            continue;
+        }
+        int fd = worker_listen(wanted);
+        if (fd < 0 || !listen_on(worker, wanted, fd))
             return false;
     }
     return true;
@@ -314,7 +334,7 @@ static bool init_env(struct env *env, struct snapshot *snapshot, struct quota *q
     return env->inbox && env->pumps && env->dgrams && env->resolver;
 }
 
-struct worker *worker_new(struct snapshot *snapshot, struct quota *quota)
+struct worker *worker_new(struct snapshot *snapshot, struct quota *quota, const struct inherited_share *share)
 {
     struct worker *worker = calloc(1, sizeof(*worker));
     if (!worker || !init_env(&worker->env, snapshot, quota, worker)) {
@@ -323,7 +343,7 @@ struct worker *worker_new(struct snapshot *snapshot, struct quota *quota)
         return NULL;
     }
     event_assign(&worker->sweep, worker->env.base, -1, EV_PERSIST, on_sweep, worker);
-    if (event_add(&worker->sweep, &sweep_period) == 0 && listen_on_all(worker, snapshot->config))
+    if (event_add(&worker->sweep, &sweep_period) == 0 && listen_on_all(worker, snapshot->config, share))
         return worker;
     worker_free(worker);
     return NULL;

@@ -13,6 +13,7 @@
 
 struct auth;
 struct config_listener;
+struct inherited_share;
 struct metrics;
 struct quota;
 struct relief_order;
@@ -23,8 +24,9 @@ struct worker;
 /* A listening socket, whose address others may share; or a negative errno after a line in the log. */
 int worker_listen(const struct config_listener *wanted);
 
-/* Opens its listeners, whose addresses other workers may share; `quota` outlives it. NULL after a line in the log. */
-struct worker *worker_new(struct snapshot *snapshot, struct quota *quota);
+/* Listens at its share of inherited sockets, and elsewhere opens one, whose address other workers may share; `quota`
+ * outlives it. NULL after a line in the log. */
+struct worker *worker_new(struct snapshot *snapshot, struct quota *quota, const struct inherited_share *share);
 /* Starts its thread; `auth` outlives it. 0 or a negative errno. */
 int worker_start(struct worker *worker, struct auth *auth);
 /* A reload, as it is for one worker; kept until `done` was called, on the worker's thread. */

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <event2/util.h>
+#include <fcntl.h>
 #include <linux/sock_diag.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -38,14 +39,19 @@ void sock_keepalive(int fd)
     set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
 }
 
+/* What it accepts inherits these. */
+static void prepare_listener(int fd)
+{
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    sock_keepalive(fd);
+}
+
 int sock_listen(const union netaddr *address, bool shared)
 {
     int fd = socket(address->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    /* What it accepts inherits these. */
-    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    sock_keepalive(fd);
+    prepare_listener(fd);
     set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (shared)
         set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
@@ -69,6 +75,23 @@ int sock_listen_within(union netaddr *address, uint16_t first, uint16_t last)
     if (fd >= 0)
         *address = sock_local(fd);
     return fd;
+}
+
+int sock_adopt_listener(int fd, union netaddr *address)
+{
+    int protocol, listening;
+    socklen_t protocol_len = sizeof(protocol), listening_len = sizeof(listening);
+    if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &protocol_len) < 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &listening_len) < 0)
+        return -errno;
+    if (protocol != IPPROTO_TCP || !listening)
+        return -EOPNOTSUPP;
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+        return -errno;
+    prepare_listener(fd);
+    *address = sock_local(fd);
+    return 0;
 }
 
 int sock_accept(int listener, union netaddr *peer)

@@ -24,6 +24,10 @@ int sock_listen(const union netaddr *address, bool shared);
  * `address` gets the port. -EADDRINUSE: none is free. */
 int sock_listen_within(union netaddr *address, uint16_t first, uint16_t last);
 
+/* Makes a listener that another process has opened one of ours, and tells its address. 0, or a negative errno:
+ * -EOPNOTSUPP: it is no listening TCP socket. */
+int sock_adopt_listener(int fd, union netaddr *address);
+
 /* Accepts one connection; `peer` is unmapped. */
 int sock_accept(int listener, union netaddr *peer);
 

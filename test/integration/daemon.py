@@ -30,15 +30,18 @@ def wait_until(condition, what, timeout=PATIENCE):
 
 class Conesocks:
     def __init__(self, host, folder, config, arguments=(), nofile=None, leaves_lookups=False, killed=False, files=(),
-                 group=None, environment=None):
+                 group=None, environment=None, sockets=()):
         """`config`: a dict, YAML text, or None for the built-in default. `leaves_lookups`: name servers that do not answer
         are part of the test; libunbound goes on asking them for minutes, with a socket each. `group`: the folder of the
-        control group to run in."""
+        control group to run in. `sockets` are passed as systemd does it."""
         self.leaves_lookups = leaves_lookups
         self.killed = killed  # by the test itself
         # Files of the system that this process sees in place of the real ones: (content, path).
         swaps = [f"mount --bind {ours} {theirs}" for ours, theirs in files]
         prefix = ["unshare", "--mount", "sh", "-c", " && ".join([*swaps, 'exec "$@"']), "sh"] if swaps else []
+        if sockets:
+            prefix = ["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", *prefix]
+            environment = {"LISTEN_FDS": str(len(sockets)), **(environment or {})}
         self.log_path = folder / f"conesocks-{len(list(folder.glob('conesocks-*.log')))}.log"
         command = [*prefix, PROGRAM, *arguments]
         self.config_path = self.log_path.with_suffix(".yaml")
@@ -47,6 +50,8 @@ class Conesocks:
             command += ["-c", str(self.config_path)]
 
         def prepare():
+            for number, sock in enumerate(sockets):
+                os.dup2(sock.fileno(), 3 + number)
             if nofile:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))
             if group:
@@ -54,6 +59,7 @@ class Conesocks:
 
         with open(self.log_path, "wb") as log:
             self.process = host.start(*command, stdout=log, stderr=log, preexec_fn=prepare,
+                                      pass_fds=range(3, 3 + len(sockets)),
                                       env=os.environ | (environment or {}))
         wait_until(lambda: self.listening() or self.process.poll() is not None, "the listener")
         assert self.process.poll() is None, f"conesocks did not start:\n{self.log}"

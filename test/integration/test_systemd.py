@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import lan_config
 from daemon import PROGRAM, wait_until
+from netns import INET1_V6, PROXY_V4, PROXY_V6
 from socks5 import Association
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
@@ -159,3 +160,97 @@ def test_units_are_fine(tmp_path):
                             check=False)
     lines = [line for line in result.stderr.splitlines() if "conesocks" in line]
     assert units and lines == [], result.stderr
+
+
+# ---- socket activation ----
+
+def listening(net, *addresses):
+    """Sockets as systemd opens them: blocking, and not to be shared."""
+    with net.proxy.enter():
+        sockets = []
+        for host, port in addresses:
+            sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((host, port))
+            sock.listen(100)
+            sockets.append(sock)
+    net.proxy.opened += sockets
+    return sockets
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_passed_sockets_are_used(net, serve, lan, peer, workers):
+    """One for all workers; an address that is not among them is opened as ever."""
+    sockets = listening(net, lan)
+    proxy = serve({"workers": workers}, sockets=sockets)
+    inode = os.fstat(sockets[0].fileno()).st_ino
+    assert proxy.descriptors().count(f"socket:[{inode}]") == workers
+    for _ in range(20):
+        assert Association(net.client, lan).alive(peer, 1)
+    assert Association(net.client, (PROXY_V6, 1080)).alive(net.inet1.udp(INET1_V6), 5)
+
+
+def test_a_privileged_port_without_privileges(net, serve, peer):
+    """It runs as somebody who could not open it."""
+    sockets = listening(net, (PROXY_V4, 80))
+    config = {"listen": [{"address": PROXY_V4, "port": 80, "auth": "none", "open": True}]}
+    proxy = serve(config, sockets=sockets)
+    assert Association(net.client, (PROXY_V4, 80)).alive(peer, 5)
+    assert proxy.reload(lan_config({**config, "workers": 2}))
+    assert Association(net.client, (PROXY_V4, 80)).alive(peer, 5)
+
+
+def test_who_comes_during_a_restart_waits(net, serve, lan, peer):
+    sockets = listening(net, lan)
+    config = {"listen": [{"address": PROXY_V4, "port": 1080, "auth": "none", "open": True}]}
+    first = serve(config, sockets=sockets)
+    assert Association(net.client, lan).alive(peer, 5)
+    net.client.close_sockets()
+    first.stop()
+    waiting = [net.client.connect(None, lan, timeout=10) for _ in range(10)]
+    serve(config, sockets=sockets)
+    for control in waiting:
+        assert Association(net.client, lan, control=control).alive(peer, 1)
+
+
+def start_with(net, sock):
+    """The built-in default, which is not to start."""
+    return net.proxy.run("sh", "-c", 'exec 3<&0; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"', "sh", PROGRAM, stdin=sock,
+                         timeout=20)
+
+
+def test_a_passed_socket_that_no_listener_names(net, lan):
+    """With the built-in default, too: nobody becomes an open proxy by a socket unit."""
+    result = start_with(net, *listening(net, lan))
+    assert result.returncode == 1
+    assert f"systemd passes a socket at {PROXY_V4}:1080, which the configuration does not listen on" in result.stdout
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+def test_a_passed_socket_of_another_kind(net, kind):
+    """Of UDP, and one that does not listen."""
+    with net.proxy.enter():
+        sock = socket.socket(socket.AF_INET, kind)
+        sock.bind(("127.0.0.1", 1080))
+    net.proxy.opened.append(sock)
+    result = start_with(net, sock)
+    assert result.returncode == 1 and "descriptor 3 that was passed to this process cannot be used" in result.stdout
+
+
+def test_sockets_for_another_process_are_left_alone(net, serve, lan, peer):
+    serve(environment={"LISTEN_FDS": "5", "LISTEN_PID": "1"})
+    assert Association(net.client, lan).alive(peer, 5)
+
+
+@pytest.mark.skipif(not shutil.which("systemd-socket-activate"), reason="no systemd-socket-activate")
+def test_systemds_own_activation(net, folder, lan, peer):
+    """The first client starts it."""
+    config = folder / "lan.yaml"
+    config.write_text("listen: [{address: %s, port: 1080, auth: none, open: true}]\n" % PROXY_V4, encoding="ascii")
+    process = net.proxy.start("systemd-socket-activate", "-l", f"{PROXY_V4}:1080", PROGRAM, "-c", str(config))
+    try:
+        wait_until(lambda: f"{PROXY_V4}:1080 " in net.proxy.run("ss", "-tlnH").stdout, "the socket")
+        assert Association(net.client, lan).alive(peer, 5)
+    finally:
+        process.terminate()
+        assert process.wait(10) == 0

@@ -1,0 +1,126 @@
+#include "daemon/inherited.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LOG_MODULE "server"
+#include "base/log.h"
+#include "conf/config.h"
+#include "daemon/notify.h"
+#include "net/sock.h"
+
+struct inherited {
+    size_t count;
+    struct {
+        int fd;
+        union netaddr address;
+    } * sockets;
+};
+
+struct inherited *inherited_new(void)
+{
+    return calloc(1, sizeof(struct inherited));
+}
+
+bool inherited_add(struct inherited *inherited, int fd)
+{
+    union netaddr address;
+    int error = sock_adopt_listener(fd, &address);
+    void *more = error ? NULL : realloc(inherited->sockets, (inherited->count + 1) * sizeof(inherited->sockets[0]));
+    if (!more) {
+        log_error("descriptor %d that was passed to this process cannot be used: %s", fd,
+                  error ? strerror(-error) : "no memory");
+        close(fd);
+        return false;
+    }
+    inherited->sockets = more;
+    inherited->sockets[inherited->count].fd = fd;
+    inherited->sockets[inherited->count++].address = address;
+    return true;
+}
+
+bool inherited_from_systemd(struct inherited *inherited)
+{
+    int first, count = notify_sockets(&first);
+    bool done = count >= 0;
+    for (int i = 0; i < count; i++)
+        done = inherited_add(inherited, first + i) && done;
+    return done;
+}
+
+void inherited_free(struct inherited *inherited)
+{
+    if (!inherited)
+        return;
+    for (size_t i = 0; i < inherited->count; i++)
+        close(inherited->sockets[i].fd);
+    free(inherited->sockets);
+    free(inherited);
+}
+
+bool inherited_has(const struct inherited *inherited, const union netaddr *address)
+{
+    for (size_t i = 0; i < inherited->count; i++)
+        if (netaddr_equal(&inherited->sockets[i].address, address))
+            return true;
+    return false;
+}
+
+static bool is_listed(const struct config *config, const union netaddr *address)
+{
+    for (size_t i = 0; i < config->listen_count; i++)
+        if (netaddr_equal(&config->listen[i].address, address))
+            return true;
+    return false;
+}
+
+bool inherited_is_wanted(const struct inherited *inherited, const struct config *config)
+{
+    bool wanted = true;
+    for (size_t i = 0; i < inherited->count; i++) {
+        char text[NETADDR_TEXT_MAX];
+        const union netaddr *address = &inherited->sockets[i].address;
+        if (is_listed(config, address))
+            continue;
+        log_error("systemd passes a socket at %s, which the configuration does not listen on: name that address and "
+                  "port in \"listen\", or change ListenStream= in the socket unit",
+                  netaddr_format(address, text));
+        wanted = false;
+    }
+    return wanted;
+}
+
+static size_t count_at(const struct inherited *inherited, const union netaddr *address)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < inherited->count; i++)
+        count += netaddr_equal(&inherited->sockets[i].address, address);
+    return count;
+}
+
+/* `number` of `count` sockets at one address. */
+static bool is_in(const struct inherited_share *share, size_t number, size_t count)
+{
+    return count < share->worker_count ? number == share->worker % count
+                                       : number % share->worker_count == share->worker;
+}
+
+int inherited_next(const struct inherited_share *share, const union netaddr *address, size_t *position)
+{
+    const struct inherited *inherited = share->inherited;
+    const size_t count = count_at(inherited, address);
+    size_t number = 0;
+    for (size_t i = 0; i < inherited->count; i++) {
+        if (!netaddr_equal(&inherited->sockets[i].address, address))
+            continue;
+        if (number++ < *position || !is_in(share, number - 1, count))
+            continue;
+        *position = number;
+        int fd = fcntl(inherited->sockets[i].fd, F_DUPFD_CLOEXEC, 0);
+        return fd < 0 ? -errno : fd;
+    }
+    return -ENOENT;
+}
