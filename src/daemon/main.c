@@ -10,6 +10,7 @@
 
 #define LOG_MODULE "main"
 #include "base/log.h"
+#include "base/log_output.h"
 #include "base/util.h"
 #include "check/check.h"
 #include "conf/config.h"
@@ -85,6 +86,27 @@ static int refuse(const char *word)
 
 /* ---- the server ---- */
 
+/* As whoever starts us, who may have a folder that we will not reach. */
+static bool open_log(const struct config *config)
+{
+    uid_t owner;
+    return config->log.target != LOG_TARGET_FILE ||
+           (sandbox_user_id(config, &owner) && log_open(config->log.file, owner));
+}
+
+/* What is wrong so far stands where whoever starts us looks. */
+static bool start_log(const struct config *config, bool daemon)
+{
+    enum log_target target = config->log.target;
+    if (target == LOG_TARGET_FILE)
+        log_info("from here on the log is in %s", config->log.file);
+    log_to(daemon && target == LOG_TARGET_STDERR ? LOG_TARGET_SYSLOG : target);
+    int error = log_start();
+    if (error)
+        log_error("cannot start a thread: %s", strerror(-error));
+    return error == 0;
+}
+
 static int serve(struct snapshot *snapshot, const char *path, bool daemon)
 {
     const struct config *config = snapshot->config;
@@ -98,16 +120,15 @@ static int serve(struct snapshot *snapshot, const char *path, bool daemon)
         return EXIT_FAILURE;
     struct server *server = server_new(snapshot, path);
     int status = EXIT_FAILURE;
-    bool confined = server && sandbox_enter(config, path);
-    if (confined && daemon)
-        log_init(config->log.level, LOG_TARGET_SYSLOG); /* before there are threads that log */
-    if (confined && server_start(server)) {
+    bool confined = server && open_log(config) && sandbox_enter(config, path);
+    if (confined && start_log(config, daemon) && server_start(server)) {
         background_ready();
         server_run(server);
         status = EXIT_SUCCESS;
     }
     server_free(server);
     pidfile_remove(pid_file, lock);
+    log_stop();
     return status;
 }
 
@@ -129,7 +150,8 @@ static int run(struct config *config, const struct arguments *arguments)
 {
     if (!arguments->config_file && !arguments->daemon && isatty(STDERR_FILENO))
         netaddr_set_port(&config->admin.address, ADMIN_PORT);
-    log_init(config->log.level, config->log.target);
+    log_set_level(config->log.level);
+    log_set_format(config->log.format);
     struct snapshot *snapshot = snapshot_new(config);
     if (!snapshot) {
         fputs("conesocks: out of memory\n", stderr);
