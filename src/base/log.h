@@ -1,8 +1,8 @@
 /*
- * Levelled log lines, to stderr or syslog. Nothing is formatted when the level is off. Control bytes, backslashes and
+ * Levelled log lines, as text or as JSON. Nothing is formatted when the level is off. Control bytes, backslashes and
  * bytes that are not UTF-8 leave as \xNN, so that one call is one line whatever a client sent.
  *
- * Each .c that logs defines LOG_MODULE before it includes this. Any thread may log; one line is one write.
+ * Each .c that logs defines LOG_MODULE before it includes this. Any thread may log. Where lines go: log_output.h.
  */
 #ifndef CONESOCKS_BASE_LOG_H
 #define CONESOCKS_BASE_LOG_H
@@ -11,20 +11,54 @@
 #include <stddef.h>
 #include <stdint.h>
 
+union netaddr;
+
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 enum log_target { LOG_TARGET_STDERR, LOG_TARGET_SYSLOG, LOG_TARGET_FILE };
 
-/* Set once at start, before other threads exist. Before that: warnings and errors to stderr. */
-void log_init(enum log_level level, enum log_target target);
-/* From any thread, at any time. */
+/* From any thread, at any time. Before that: warnings and errors, as text. */
 void log_set_level(enum log_level level);
+void log_set_format(enum log_format format);
 bool log_enabled(enum log_level level);
 void log_line(enum log_level level, const char *module, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* ---- lines with fields ---- */
+
+enum log_type {
+    LOG_TEXT,     /* in quotes, as text, when it could be taken for another field; NULL: there is none */
+    LOG_SENTENCE, /* always in quotes */
+    LOG_NUMBER,
+    LOG_SECONDS, /* `number` milliseconds */
+    LOG_ADDRESS, /* NULL, or of no family: there is none */
+};
+
+struct log_field {
+    const char *group; /* NULL, or what it is a part of: group_key=value, "group": {"key": value} */
+    const char *key;
+    enum log_type type;
+    union {
+        const char *text;
+        uint64_t number;
+        const union netaddr *address;
+    };
+};
+
+/* In text: the fields, or the message when there are none. In JSON: both. */
+struct log_record {
+    enum log_level level;
+    const char *module, *message;
+    const struct log_field *fields; /* those of a group side by side */
+    size_t field_count;
+    uint32_t held_back; /* lines like this one that were not said before it */
+};
+void log_record(const struct log_record *record);
+
+/* ---- lines that a stranger can cause ---- */
+
 /*
- * For lines that a stranger can cause: at most `LOG_BURST` a second for each place in the code; what was held back is
- * said with the next line that passes. `now_ms` is monotonic.
+ * At most `LOG_BURST` a second for each place in the code; what was held back is said with the next line that passes.
+ * `now_ms` is monotonic.
  */
 #define LOG_BURST 5
 struct log_limit {

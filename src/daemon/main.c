@@ -10,6 +10,7 @@
 
 #define LOG_MODULE "main"
 #include "base/log.h"
+#include "base/log_output.h"
 #include "base/util.h"
 #include "check/check.h"
 #include "conf/config.h"
@@ -103,7 +104,8 @@ static int run(struct config *config, const struct arguments *arguments)
 {
     if (!arguments->config_file && !arguments->daemon && isatty(STDERR_FILENO))
         netaddr_set_port(&config->admin.address, ADMIN_PORT);
-    log_init(config->log.level, config->log.target);
+    log_set_level(config->log.level);
+    log_set_format(config->log.format);
     struct snapshot *snapshot = snapshot_new(config);
     if (!snapshot) {
         fputs("conesocks: out of memory\n", stderr);

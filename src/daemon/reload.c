@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +12,7 @@
 
 #define LOG_MODULE "reload"
 #include "base/log.h"
+#include "base/log_output.h"
 #include "base/util.h"
 #include "conf/changes.h"
 #include "daemon/advertise.h"
@@ -201,6 +204,7 @@ static void change_workers(struct reload *reload)
 {
     const struct config *config = reload->fresh->config;
     log_set_level(config->log.level);
+    log_set_format(config->log.format);
     reload->left = reload->worker_count;
     for (size_t i = 0; i < reload->worker_count; i++) {
         struct worker_change *change = &reload->changes[i].change;
@@ -246,6 +250,7 @@ static void begin(struct reload *reload)
 
 void reload_begin(struct reload *reload)
 {
+    log_reopen(); /* whatever the configuration is like: logrotate has renamed the file */
     if (reload->refused)
         log_warning("SIGHUP: not reloaded, for this server is about to end");
     else if (!reload->path)
@@ -278,12 +283,26 @@ void reload_refuse(struct reload *reload)
 
 /* ---- life ---- */
 
-static void check_readable(const struct reload *reload)
+static void check_log(const struct config *config)
 {
-    const char *const paths[] = {reload->path, reload->started->config->users_file};
+    char folder[PATH_MAX];
+    if (config->log.target != LOG_TARGET_FILE)
+        return;
+    snprintf(folder, sizeof(folder), "%s", config->log.file);
+    if (access(dirname(folder), W_OK | X_OK) < 0)
+        log_warning("log.file: user id %u cannot make %s again once it was renamed: %s. Give its folder to that user "
+                    "(see run.user), or have logrotate copy it (copytruncate)",
+                    (unsigned)geteuid(), config->log.file, strerror(errno));
+}
+
+static void check_files(const struct reload *reload)
+{
+    const struct config *config = reload->started->config;
+    const char *const paths[] = {reload->path, config->users_file};
     for (size_t i = 0; i < ARRAY_LEN(paths); i++)
         if (!is_readable(paths[i]))
             warn_unreadable(paths[i]);
+    check_log(config);
 }
 
 struct reload *reload_new(struct event_base *base, const char *path, struct snapshot *snapshot, struct worker **workers,
@@ -303,7 +322,7 @@ struct reload *reload_new(struct event_base *base, const char *path, struct snap
     reload->record.loaded = time(NULL);
     for (size_t i = 0; i < worker_count; i++)
         reload->changes[i] = (struct change){.change = {.worker = workers[i], .done = hand_back}, .reload = reload};
-    check_readable(reload);
+    check_files(reload);
     return reload;
 }
 

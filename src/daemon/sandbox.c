@@ -21,6 +21,7 @@ static bool set(int option, unsigned long value, const char *name)
 bool sandbox_enter(const struct config *config, const char *config_path)
 {
     const char *const reread[] = {config_path, config->users_file};
+    const char *const log = config->log.target == LOG_TARGET_FILE ? config->log.file : NULL;
     tzset(); /* syslog(3) wants the time zone, whose file is out of reach afterwards */
     if (!sandbox_user(config) || !set(PR_SET_NO_NEW_PRIVS, 1, "PR_SET_NO_NEW_PRIVS"))
         return false;
@@ -32,5 +33,5 @@ bool sandbox_enter(const struct config *config, const char *config_path)
         log_warning("run.sandbox is off: files and system calls are not restricted");
         return true;
     }
-    return set(PR_SET_DUMPABLE, 0, "PR_SET_DUMPABLE") && sandbox_files(reread, 2) && sandbox_calls();
+    return set(PR_SET_DUMPABLE, 0, "PR_SET_DUMPABLE") && sandbox_files(reread, 2, log) && sandbox_calls();
 }

@@ -6,13 +6,17 @@
 #define CONESOCKS_DAEMON_SANDBOX_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 struct config;
 
+/* Whom sandbox_enter() makes of this process. false after a line in the log. */
+bool sandbox_user_id(const struct config *config, uid_t *user);
+
 /*
  * To be called before there is a second thread: what is given up, is given up by this one and those that it starts.
- * There is no way back. What a reload reads (`config_path`, absolute, or NULL; the users_file) stays in reach. false
- * after a line in the log: something that the configuration asks for cannot be had.
+ * There is no way back. What a reload reads (`config_path`, absolute, or NULL; the users_file) and opens
+ * (log.file) stays in reach. false after a line in the log: something that the configuration asks for cannot be had.
  */
 bool sandbox_enter(const struct config *config, const char *config_path);
 

@@ -100,6 +100,20 @@ static bool allow_replaced(int ruleset, const char *path)
     return allow_in_folder(ruleset, path) && (strcmp(path, real) == 0 || allow_in_folder(ruleset, real));
 }
 
+/* Whoever renames it, as logrotate does, has us make another one in its place. */
+static bool allow_log(int ruleset, const char *path, uint64_t handled)
+{
+    char copy[PATH_MAX];
+    snprintf(copy, sizeof(copy), "%s", path);
+    const char *folder = dirname(copy);
+    if (geteuid() != 0 && !holds_too_much(folder))
+        return allow(ruleset, folder, handled & (WRITE | LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_TRUNCATE));
+    log_warning("log.file: the rest of %s is out of reach, so %s cannot be made again once it was renamed: have "
+                "logrotate copy it (copytruncate), or keep it in a folder of its own, as another user than root",
+                folder, path);
+    return true;
+}
+
 static bool allow_all(int ruleset, const char *const *paths, size_t count)
 {
     for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
@@ -114,7 +128,7 @@ static bool allow_all(int ruleset, const char *const *paths, size_t count)
     return true;
 }
 
-bool sandbox_files(const char *const *paths, size_t count)
+bool sandbox_files(const char *const *paths, size_t count, const char *log)
 {
     long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
     if (version < 1) {
@@ -123,8 +137,9 @@ bool sandbox_files(const char *const *paths, size_t count)
     }
     const struct landlock_ruleset_attr attributes = {.handled_access_fs = handled_access(version)};
     int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attributes, sizeof(attributes), 0);
-    bool done =
-        ruleset >= 0 && allow_all(ruleset, paths, count) && syscall(SYS_landlock_restrict_self, ruleset, 0) == 0;
+    bool done = ruleset >= 0 && allow_all(ruleset, paths, count) &&
+                (!log || allow_log(ruleset, log, attributes.handled_access_fs)) &&
+                syscall(SYS_landlock_restrict_self, ruleset, 0) == 0;
     if (!done)
         log_error("cannot restrict the files that are in reach (Landlock): %s. run.sandbox: off starts without",
                   strerror(errno));
@@ -135,9 +150,9 @@ bool sandbox_files(const char *const *paths, size_t count)
 
 #else
 
-bool sandbox_files(const char *const *paths, size_t count)
+bool sandbox_files(const char *const *paths, size_t count, const char *log)
 {
-    (void)paths, (void)count;
+    (void)paths, (void)count, (void)log;
     log_info("built without Landlock: files are guarded by their permissions alone");
     return true;
 }

@@ -24,9 +24,9 @@ struct config;
 
 /* Another user where we are root, no supplementary group, no capability but those that a mark or an interface takes. */
 bool sandbox_user(const struct config *config);
-/* No file but those that are read while it runs, and `paths`, of which some may be NULL. Needs no_new_privs, like
- * the next. */
-bool sandbox_files(const char *const *paths, size_t count);
+/* No file but those that are read while it runs, `paths`, of which some may be NULL, and to write to, `log` or NULL.
+ * Needs no_new_privs, like the next. */
+bool sandbox_files(const char *const *paths, size_t count, const char *log);
 /* No system call but those that relaying takes. */
 bool sandbox_calls(void);
 

@@ -55,6 +55,15 @@ static bool find_identity(const struct config *config, struct identity *wanted)
     return true;
 }
 
+bool sandbox_user_id(const struct config *config, uid_t *user)
+{
+    struct identity wanted;
+    if (!find_identity(config, &wanted))
+        return false;
+    *user = wanted.uid;
+    return true;
+}
+
 static bool is_now(const struct identity *wanted)
 {
     uid_t real, effective, saved;

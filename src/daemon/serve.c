@@ -1,9 +1,11 @@
 #include "daemon/serve.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define LOG_MODULE "server"
 #include "base/log.h"
+#include "base/log_output.h"
 #include "conf/config.h"
 #include "daemon/background.h"
 #include "daemon/inherited.h"
@@ -20,14 +22,33 @@ static struct inherited *inherit(const struct config *config)
     return NULL;
 }
 
+/* As whoever starts us, who may have a folder that we will not reach. */
+static bool open_log(const struct config *config)
+{
+    uid_t owner;
+    return config->log.target != LOG_TARGET_FILE ||
+           (sandbox_user_id(config, &owner) && log_open(config->log.file, owner));
+}
+
+/* What is wrong so far stands where whoever starts us looks. */
+static bool start_log(const struct config *config, bool daemon)
+{
+    enum log_target target = config->log.target;
+    if (target == LOG_TARGET_FILE)
+        log_info("from here on the log is in %s", config->log.file);
+    log_to(daemon && target == LOG_TARGET_STDERR ? LOG_TARGET_SYSLOG : target);
+    int error = log_start();
+    if (error)
+        log_error("cannot start a thread: %s", strerror(-error));
+    return error == 0;
+}
+
 /* With what takes privileges in hand. */
 static bool run(struct server *server, const struct config *config, const struct serve_options *options)
 {
-    if (!sandbox_enter(config, options->path))
+    if (!open_log(config) || !sandbox_enter(config, options->path))
         return false;
-    if (options->daemon)
-        log_init(config->log.level, LOG_TARGET_SYSLOG); /* before there are threads that log */
-    if (!server_start(server))
+    if (!start_log(config, options->daemon) || !server_start(server))
         return false;
     background_ready();
     server_run(server);
@@ -55,5 +76,6 @@ int serve(struct snapshot *snapshot, const struct serve_options *options)
     bool served = server && run(server, config, options);
     server_free(server);
     pidfile_remove(pid_file, lock);
+    log_stop();
     return served ? EXIT_SUCCESS : EXIT_FAILURE;
 }

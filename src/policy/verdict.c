@@ -90,10 +90,12 @@ struct verdict verdict_find(const struct policy *policy, const struct subject *s
 
 const char *verdict_explain(const struct verdict *verdict, const union netaddr *to, char *text)
 {
-    char host[NETADDR_TEXT_MAX];
-    union netaddr canonical = netaddr_canonical(to);
+    char host[NETADDR_TEXT_MAX] = "ADDRESS";
     const char *place = reach_place_name(verdict->place);
-    netaddr_format_host(&canonical, host);
+    if (to) {
+        union netaddr canonical = netaddr_canonical(to);
+        netaddr_format_host(&canonical, host);
+    }
     switch (verdict->code) {
     case VERDICT_ALLOWED:
         if (verdict->rule == RULES_NO_MATCH)

@@ -47,7 +47,8 @@ struct verdict verdict_find(const struct policy *policy, const struct subject *s
 
 /* Room for what verdict_explain() says. */
 #define VERDICT_TEXT_MAX 256
-/* Who or what refused it, and which key would allow it; "allowed" and why, when it is. Returns `text`. */
+/* Who or what refused it, and which key would allow it; "allowed" and why, when it is. `to`: NULL not to tell it.
+ * Returns `text`. */
 const char *verdict_explain(const struct verdict *verdict, const union netaddr *to, char *text);
 
 #endif

@@ -41,9 +41,13 @@ static void say_stranger(struct bind *bind, const union netaddr *peer)
         return;
     if (held_back)
         snprintf(more, sizeof(more), " (%" PRIu32 " similar lines held back)", held_back);
-    log_info("client=%s: %s has connected to its port, closed: only %s is asked for%s",
-             netaddr_format_host(&bind->subject->client, client), netaddr_format(peer, from),
-             netaddr_format_host(&bind->expected, expected), more);
+    netaddr_format_host(&bind->subject->client, client);
+    if (!bind->env->config->log.destinations) {
+        log_info("client=%s: another peer than the one asked for has connected to its port, closed%s", client, more);
+        return;
+    }
+    log_info("client=%s: %s has connected to its port, closed: only %s is asked for%s", client,
+             netaddr_format(peer, from), netaddr_format_host(&bind->expected, expected), more);
 }
 
 static bool is_welcome(struct bind *bind, const union netaddr *peer)

@@ -45,9 +45,12 @@ bool permit(struct env *env, const struct subject *subject, const char *name, co
         return true;
     count_refusal(&env->metrics, verdict.code, count);
     if (log_is_due(env, &held_back)) {
-        char address[NETADDR_TEXT_MAX], asked[NETADDR_TEXT_MAX + 260], why[VERDICT_TEXT_MAX];
-        snprintf(asked, sizeof(asked), "%s%s%s", netaddr_format(to, address), name ? " name=" : "", name ? name : "");
-        log_refusal(subject, asked, verdict_explain(&verdict, to, why), held_back);
+        const bool told = env->config->log.destinations;
+        char address[NETADDR_TEXT_MAX], asked[NETADDR_TEXT_MAX + 260] = "-", why[VERDICT_TEXT_MAX];
+        if (told)
+            snprintf(asked, sizeof(asked), "%s%s%s", netaddr_format(to, address), name ? " name=" : "",
+                     name ? name : "");
+        log_refusal(subject, asked, verdict_explain(&verdict, told ? to : NULL, why), held_back);
     }
     return false;
 }
@@ -62,10 +65,10 @@ static bool pass_name(struct env *env, const struct subject *subject, const char
         return true;
     count_refusal(&env->metrics, verdict.code, count);
     if (log_is_due(env, &held_back)) {
-        const union netaddr none = {0};
-        char asked[272], why[VERDICT_TEXT_MAX];
-        snprintf(asked, sizeof(asked), "%s:%u", name, port);
-        log_refusal(subject, asked, verdict_explain(&verdict, &none, why), held_back);
+        char asked[272] = "-", why[VERDICT_TEXT_MAX];
+        if (env->config->log.destinations)
+            snprintf(asked, sizeof(asked), "%s:%u", name, port);
+        log_refusal(subject, asked, verdict_explain(&verdict, NULL, why), held_back);
     }
     return false;
 }

@@ -1,76 +1,78 @@
 #include "proxy/record.h"
 
-#include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
+#include <stddef.h>
 
 #define LOG_MODULE "session"
 #include "base/log.h"
 #include "proxy/assoc.h"
 #include "proxy/stream.h"
 
-struct text {
-    char bytes[960];
-    size_t len;
+/* Each is filled in once, whatever it is written as. */
+struct fields {
+    struct log_field list[16 + DROP_REASON_COUNT];
+    size_t count;
 };
 
-__attribute__((format(printf, 2, 3))) static void say(struct text *text, const char *format, ...)
+static void add(struct fields *fields, struct log_field field)
 {
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(text->bytes + text->len, sizeof(text->bytes) - text->len, format, args);
-    va_end(args);
-    if (n > 0)
-        text->len += (size_t)n;
-    if (text->len >= sizeof(text->bytes))
-        text->len = sizeof(text->bytes) - 1;
+    fields->list[fields->count++] = field;
 }
 
-/* What a client chose: in quotes when it could be taken for another field. */
-static void say_chosen(struct text *text, const char *key, const char *value)
+static void add_text(struct fields *fields, const char *key, const char *text)
 {
-    if (!strpbrk(value, " \"=")) {
-        say(text, " %s=%s", key, value);
-        return;
-    }
-    say(text, " %s=\"", key);
-    for (; *value; value++)
-        say(text, "%c", *value == '"' ? '\'' : *value);
-    say(text, "\"");
+    add(fields, (struct log_field){.key = key, .type = LOG_TEXT, .text = text});
 }
 
-static const char *format_opened(const union netaddr *external, char *text)
+static void add_number(struct fields *fields, const char *key, uint64_t number)
 {
-    static const union netaddr none;
-    return netaddr_format(netaddr_port(external) ? external : &none, text);
+    add(fields, (struct log_field){.key = key, .type = LOG_NUMBER, .number = number});
 }
 
-static void say_assoc(struct text *text, const struct assoc *assoc)
+static void add_address(struct fields *fields, const char *key, const union netaddr *address)
+{
+    add(fields, (struct log_field){.key = key, .type = LOG_ADDRESS, .address = address});
+}
+
+/* NULL while no socket is open. */
+static const union netaddr *opened(const union netaddr *external)
+{
+    return netaddr_port(external) ? external : NULL;
+}
+
+static void add_assoc(struct fields *fields, const struct assoc *assoc)
 {
     const struct assoc_flow *flow = assoc_flow(assoc);
-    char relay[NETADDR_TEXT_MAX], v4[NETADDR_TEXT_MAX], v6[NETADDR_TEXT_MAX], from[NETADDR_TEXT_MAX];
-    say(text, " command=%s relay=%s client_udp=%s external_v4=%s external_v6=%s",
-        assoc_is_over_tcp(assoc) ? "udp-over-tcp" : "udp", netaddr_format(&flow->relay, relay),
-        netaddr_format(&flow->client, from), format_opened(&flow->external[FAMILY_V4], v4),
-        format_opened(&flow->external[FAMILY_V6], v6));
-    say(text, " up_datagrams=%" PRIu64 " up_bytes=%" PRIu64 " down_datagrams=%" PRIu64 " down_bytes=%" PRIu64,
-        flow->up_datagrams, flow->up_bytes, flow->down_datagrams, flow->down_bytes);
+    add_text(fields, "command", assoc_is_over_tcp(assoc) ? "udp-over-tcp" : "udp");
+    add_address(fields, "relay", &flow->relay);
+    add_address(fields, "client_udp", &flow->client);
+    add_address(fields, "external_v4", opened(&flow->external[FAMILY_V4]));
+    add_address(fields, "external_v6", opened(&flow->external[FAMILY_V6]));
+    add_number(fields, "up_datagrams", flow->up_datagrams);
+    add_number(fields, "up_bytes", flow->up_bytes);
+    add_number(fields, "down_datagrams", flow->down_datagrams);
+    add_number(fields, "down_bytes", flow->down_bytes);
     for (int i = 0; i < DROP_REASON_COUNT; i++)
         if (flow->dropped[i])
-            say(text, " dropped_%s=%" PRIu32, drop_reason_name((enum drop_reason)i), flow->dropped[i]);
+            add(fields, (struct log_field){.group = "dropped",
+                                           .key = drop_reason_name((enum drop_reason)i),
+                                           .type = LOG_NUMBER,
+                                           .number = flow->dropped[i]});
+    if (assoc_upstream(assoc))
+        add_text(fields, "upstream", assoc_upstream(assoc));
 }
 
-static void say_stream(struct text *text, const struct stream *stream, enum socks5_reply reply)
+static void add_stream(struct fields *fields, const struct stream *stream, const union netaddr *remote,
+                       const struct record *record)
 {
-    char via[NETADDR_TEXT_MAX];
-    union netaddr remote = stream_remote(stream);
-    say(text, " command=%s", stream_command(stream) == CONFIG_COMMAND_BIND ? "bind" : "connect");
-    say_chosen(text, "destination", stream_destination(stream));
+    const bool secret = record->hides_destinations;
+    add_text(fields, "command", stream_command(stream) == CONFIG_COMMAND_BIND ? "bind" : "connect");
+    add_text(fields, "destination", secret ? NULL : stream_destination(stream));
     if (stream_upstream(stream))
-        say_chosen(text, "upstream", stream_upstream(stream));
-    say(text, " via=%s reply=%d up_bytes=%" PRIu64 " down_bytes=%" PRIu64, netaddr_format(&remote, via), reply,
-        stream_up_bytes(stream), stream_down_bytes(stream));
+        add_text(fields, "upstream", stream_upstream(stream));
+    add_address(fields, "via", secret ? NULL : remote);
+    add_number(fields, "reply", record->reply);
+    add_number(fields, "up_bytes", stream_up_bytes(stream));
+    add_number(fields, "down_bytes", stream_down_bytes(stream));
 }
 
 const char *record_refusal(const struct stream *stream, enum socks5_reply code)
@@ -109,21 +111,24 @@ const char *record_refusal(const struct stream *stream, enum socks5_reply code)
 
 void record_log(const struct record *record)
 {
-    char client[NETADDR_TEXT_MAX];
-    struct text text = {.len = 0};
-    say(&text, "client=%s", netaddr_format(record->client, client));
-    say_chosen(&text, "user", record->user ? record->user : "-");
-    if (record->assoc)
-        say_assoc(&text, record->assoc);
-    else if (record->stream)
-        say_stream(&text, record->stream, record->reply);
-    else
-        say(&text, " command=none");
-    if (record->assoc && assoc_upstream(record->assoc))
-        say_chosen(&text, "upstream", assoc_upstream(record->assoc));
-    say(&text, " seconds=%" PRIu64 ".%03" PRIu64 " why=\"%s\"", record->lasted_ms / 1000, record->lasted_ms % 1000,
-        record->why);
-    if (record->held_back)
-        say(&text, " (%" PRIu32 " similar lines held back)", record->held_back);
-    log_info("%s", text.bytes);
+    struct fields fields = {.count = 0};
+    union netaddr remote;
+    add_address(&fields, "client", record->client);
+    add_text(&fields, "user", record->user);
+    if (record->assoc) {
+        add_assoc(&fields, record->assoc);
+    } else if (record->stream) {
+        remote = stream_remote(record->stream);
+        add_stream(&fields, record->stream, &remote, record);
+    } else {
+        add_text(&fields, "command", "none");
+    }
+    add(&fields, (struct log_field){.key = "seconds", .type = LOG_SECONDS, .number = record->lasted_ms});
+    add(&fields, (struct log_field){.key = "why", .type = LOG_SENTENCE, .text = record->why});
+    log_record(&(struct log_record){.level = LOG_LEVEL_INFO,
+                                    .module = LOG_MODULE,
+                                    .message = "session ended",
+                                    .fields = fields.list,
+                                    .field_count = fields.count,
+                                    .held_back = record->held_back});
 }

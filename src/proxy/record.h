@@ -4,6 +4,7 @@
 #ifndef CONESOCKS_PROXY_RECORD_H
 #define CONESOCKS_PROXY_RECORD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/netaddr.h"
@@ -17,6 +18,7 @@ struct record {
     const char *user;            /* NULL: no login */
     const struct assoc *assoc;   /* NULL, or the one that it was */
     const struct stream *stream; /* likewise */
+    bool hides_destinations;     /* log.destinations */
     enum socks5_reply reply;
     uint64_t lasted_ms;
     const char *why;

@@ -40,6 +40,7 @@ static void log_end(const struct session *session, const char *why)
         .user = session->user,
         .assoc = session->assoc,
         .stream = session->stream,
+        .hides_destinations = !env->config->log.destinations,
         .reply = session->reply,
         .lasted_ms = now - session->started_ms,
         .why = why,

@@ -139,9 +139,9 @@ static void lines_above_the_level_are_not_written(void **state)
 {
     (void)state;
     assert_string_equal(written_by(say_levels), "conesocks: error: test: one 1\nconesocks: warning: test: two\n");
-    log_init(LOG_LEVEL_ERROR, LOG_TARGET_STDERR);
+    log_set_level(LOG_LEVEL_ERROR);
     assert_string_equal(written_by(say_levels), "conesocks: error: test: one 1\n");
-    log_init(LOG_LEVEL_DEBUG, LOG_TARGET_STDERR);
+    log_set_level(LOG_LEVEL_DEBUG);
     assert_true(log_enabled(LOG_LEVEL_DEBUG));
     assert_string_equal(written_by(say_levels), "conesocks: error: test: one 1\nconesocks: warning: test: two\n"
                                                 "conesocks: info: test: three\nconesocks: debug: test: four\n");
@@ -161,7 +161,7 @@ static void say_nothing(void)
 static void what_is_switched_off_is_not_even_evaluated(void **state)
 {
     (void)state;
-    log_init(LOG_LEVEL_WARNING, LOG_TARGET_STDERR);
+    log_set_level(LOG_LEVEL_WARNING);
     assert_string_equal(written_by(say_nothing), "");
     assert_int_equal(formatted, 0);
 }
@@ -182,7 +182,7 @@ static void say_at_length(void)
 static void one_call_is_one_line(void **state)
 {
     (void)state;
-    log_init(LOG_LEVEL_WARNING, LOG_TARGET_STDERR);
+    log_set_level(LOG_LEVEL_WARNING);
     assert_string_equal(written_by(say_hostile_name), "conesocks: error: test: no address for a\\x0aconesocks: error: "
                                                       "test: forged\\x0d\\x1b[2J%n%s\\xff\n");
     const char *line = written_by(say_at_length);

@@ -1,0 +1,341 @@
+#include "base/log_output.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LOG_MODULE "log"
+#include "base/log_impl.h"
+
+/* Some thousand lines: what a worker says when all its sessions end at once. Its pages are taken when they are needed.
+ */
+#define QUEUE_SIZE (1024 * 1024)
+/* At the end, for what waits to be written. */
+#define STOP_SECONDS 2
+
+/* ---- the file ---- */
+
+static struct {
+    const char *path;
+    dev_t device;
+    ino_t inode;
+} named;
+
+/* NULL, or why the log must not be written there. In a folder for all, somebody could have put it there to read along,
+ * or to have us write into another file. */
+static const char *refusal(const struct stat *status, uid_t owner)
+{
+    if (!S_ISREG(status->st_mode))
+        return "it is not a plain file";
+    if (status->st_nlink != 1)
+        return "it has another name as well (a hard link)";
+    return status->st_uid != 0 && status->st_uid != owner ? "it belongs to another user" : NULL;
+}
+
+/* -1 with `*why`. */
+static int open_file(const char *path, uid_t owner, const char **why)
+{
+    struct stat status;
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 0640);
+    *why = errno == ELOOP ? "it is a symbolic link" : strerror(errno);
+    if (fd < 0)
+        return -1;
+    *why = fstat(fd, &status) < 0 ? strerror(errno) : refusal(&status, owner);
+    if (*why) {
+        close(fd);
+        return -1;
+    }
+    named.device = status.st_dev;
+    named.inode = status.st_ino;
+    return fd;
+}
+
+static bool is_where_it_was(void)
+{
+    struct stat status;
+    return lstat(named.path, &status) == 0 && status.st_dev == named.device && status.st_ino == named.inode;
+}
+
+/* ---- writing ---- */
+
+/* One thread's at a time: that of who logs, and once it runs the queue's. */
+static struct {
+    enum log_target target;
+    int fd;             /* unless that is syslog */
+    int file;           /* opened, for LOG_TARGET_FILE */
+    bool torn;          /* half a line stands at the end */
+    uint64_t lost;      /* lines, and nothing was said of them yet */
+    const char *reason; /* of the last one */
+    uint64_t said_at;   /* seconds: when it was said last */
+} output = {.target = LOG_TARGET_STDERR, .fd = STDERR_FILENO, .file = -1};
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    pthread_t thread;
+    bool running, ending;
+    int file;        /* that lines go to from now on; -1: no other */
+    uint64_t missed; /* lines that found no room */
+    size_t first, end;
+    char bytes[QUEUE_SIZE]; /* each line after its level and length */
+} queue = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .file = -1};
+
+/* Whoever shares the descriptor with us may have made it one that does not wait: then this does, where it may. */
+static bool waits_for_room(bool patient)
+{
+    struct pollfd pollfd = {.fd = output.fd, .events = POLLOUT};
+    return patient && poll(&pollfd, 1, -1) > 0;
+}
+
+/* Half a line would spoil the next one. */
+static void take_back(size_t written)
+{
+    struct stat status;
+    off_t end = lseek(output.fd, 0, SEEK_CUR), begin = end - (off_t)written;
+    output.torn = end < 0 || fstat(output.fd, &status) < 0 || status.st_size != end ||
+                  ftruncate(output.fd, begin) < 0 || lseek(output.fd, begin, SEEK_SET) < 0;
+}
+
+/* 0 or an errno. */
+static int write_whole(const char *line, size_t len, bool patient)
+{
+    size_t written = 0;
+    if (output.torn && write(output.fd, "\n", 1) == 1)
+        output.torn = false;
+    while (written < len) {
+        ssize_t n = write(output.fd, line + written, len - written);
+        if (n >= 0)
+            written += (size_t)n;
+        else if (errno != EINTR && (errno != EAGAIN || !waits_for_room(patient)))
+            break;
+    }
+    if (written == len)
+        return 0;
+    int error = errno;
+    if (written > 0)
+        take_back(written);
+    return error;
+}
+
+static uint64_t seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec + 1;
+}
+
+static void tell_lost(bool patient)
+{
+    char message[200], line[LOG_LINE_MAX];
+    const struct log_record record = {.level = LOG_LEVEL_WARNING, .module = LOG_MODULE, .message = message};
+    snprintf(message, sizeof(message), "lines lost here: %" PRIu64 " (%s)", output.lost, output.reason);
+    size_t len = log_format_line(line, &record);
+    line[len++] = '\n';
+    if (write_whole(line, len, patient) != 0)
+        return;
+    output.lost = 0;
+    output.said_at = seconds();
+}
+
+/* `patient`: it may wait until there is room. `last`: none waits behind this one. */
+static void write_line(enum log_level level, char *line, size_t len, bool patient, bool last)
+{
+    static const int priorities[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
+    if (output.target == LOG_TARGET_SYSLOG) {
+        syslog(priorities[level], "%.*s", (int)len, line);
+        return;
+    }
+    line[len++] = '\n';
+    int error = write_whole(line, len, patient);
+    if (error) {
+        output.lost++;
+        output.reason = strerror(error);
+        return;
+    }
+    /* A log that is behind is not helped by more lines: once a second. */
+    if (output.lost > 0 && (last || output.said_at != seconds()))
+        tell_lost(patient);
+}
+
+/* ---- the queue: under its lock ---- */
+
+struct head {
+    enum log_level level;
+    uint32_t len;
+};
+
+static void put(const struct head *head, const char *line)
+{
+    const size_t size = sizeof(*head) + head->len;
+    if (queue.end + size > sizeof(queue.bytes) && queue.first > sizeof(queue.bytes) / 2) {
+        memmove(queue.bytes, queue.bytes + queue.first, queue.end - queue.first);
+        queue.end -= queue.first;
+        queue.first = 0;
+    }
+    if (queue.end + size > sizeof(queue.bytes)) {
+        queue.missed++;
+        return;
+    }
+    memcpy(queue.bytes + queue.end, head, sizeof(*head));
+    memcpy(queue.bytes + queue.end + sizeof(*head), line, head->len);
+    queue.end += size;
+    pthread_cond_signal(&queue.changed);
+}
+
+/* false: there is none. */
+static bool take(struct head *head, char *line)
+{
+    if (queue.first == queue.end)
+        return false;
+    memcpy(head, queue.bytes + queue.first, sizeof(*head));
+    memcpy(line, queue.bytes + queue.first + sizeof(*head), head->len);
+    queue.first += sizeof(*head) + head->len;
+    if (queue.first == queue.end) /* the first pages again, rather than all in turn */
+        queue.first = queue.end = 0;
+    return true;
+}
+
+static void take_over_file(void)
+{
+    if (queue.file < 0)
+        return;
+    close(output.file);
+    output.file = output.fd = queue.file;
+    output.torn = false;
+    queue.file = -1;
+}
+
+static void take_over_missed(void)
+{
+    if (queue.missed == 0)
+        return;
+    output.lost += queue.missed;
+    output.reason = "they came faster than they could be written";
+    queue.missed = 0;
+}
+
+static void *write_lines(void *unused)
+{
+    (void)unused;
+    struct head head;
+    char line[LOG_LINE_MAX];
+    pthread_mutex_lock(&queue.lock);
+    for (;;) {
+        take_over_file();
+        if (take(&head, line)) {
+            take_over_missed();
+            bool last = queue.first == queue.end;
+            pthread_mutex_unlock(&queue.lock);
+            write_line(head.level, line, head.len, true, last);
+            pthread_mutex_lock(&queue.lock);
+        } else if (queue.ending) {
+            break;
+        } else {
+            pthread_cond_wait(&queue.changed, &queue.lock);
+        }
+    }
+    pthread_mutex_unlock(&queue.lock);
+    return NULL;
+}
+
+/* ---- for those who log ---- */
+
+enum log_target log_output_target(void)
+{
+    return output.target;
+}
+
+void log_output(enum log_level level, char *line, size_t len)
+{
+    pthread_mutex_lock(&queue.lock);
+    if (queue.running)
+        put(&(struct head){.level = level, .len = (uint32_t)len}, line);
+    else
+        write_line(level, line, len, false, true);
+    pthread_mutex_unlock(&queue.lock);
+}
+
+/* ---- for the main thread ---- */
+
+bool log_open(const char *path, uid_t owner)
+{
+    const char *why;
+    output.file = open_file(path, owner, &why);
+    if (output.file < 0) {
+        log_error("log.file: %s: %s", path, why);
+        return false;
+    }
+    named.path = path;
+    return true;
+}
+
+void log_to(enum log_target target)
+{
+    if (target == LOG_TARGET_SYSLOG)
+        openlog("conesocks", LOG_PID | LOG_NDELAY, LOG_DAEMON);
+    output.fd = target == LOG_TARGET_FILE ? output.file : STDERR_FILENO;
+    output.target = target;
+}
+
+void log_reopen(void)
+{
+    const char *why;
+    if (output.target != LOG_TARGET_FILE || is_where_it_was())
+        return;
+    int fd = open_file(named.path, geteuid(), &why);
+    if (fd < 0) {
+        log_error("log.file: %s cannot be opened again: %s. Lines go on to the file that had this name", named.path,
+                  why);
+        return;
+    }
+    pthread_mutex_lock(&queue.lock);
+    if (queue.file >= 0)
+        close(queue.file);
+    queue.file = fd;
+    if (queue.running)
+        pthread_cond_signal(&queue.changed);
+    else
+        take_over_file();
+    pthread_mutex_unlock(&queue.lock);
+    log_info("log.file: %s opened again", named.path);
+}
+
+int log_start(void)
+{
+    /* Signals are the main thread's alone. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&queue.thread, NULL, write_lines, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    queue.running = error == 0;
+    if (queue.running)
+        pthread_setname_np(queue.thread, "log");
+    return -error;
+}
+
+void log_stop(void)
+{
+    struct timespec until;
+    if (!queue.running)
+        return;
+    pthread_mutex_lock(&queue.lock);
+    queue.ending = true;
+    pthread_cond_signal(&queue.changed);
+    pthread_mutex_unlock(&queue.lock);
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += STOP_SECONDS;
+    if (pthread_timedjoin_np(queue.thread, NULL, &until) == 0)
+        queue.running = queue.ending = false;
+    else
+        pthread_detach(queue.thread); /* it hangs in a write: let nobody else */
+}

@@ -1,0 +1,120 @@
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log_impl.h"
+#include "base/netaddr.h"
+
+/* ---- escaping ---- */
+
+/* Length of the well-formed UTF-8 sequence at `in` (RFC 3629), or 0. */
+static size_t utf8_sequence(const unsigned char *in, size_t len)
+{
+    size_t need = in[0] >= 0xf0 ? 4 : in[0] >= 0xe0 ? 3 : 2;
+    if (in[0] < 0xc2 || in[0] > 0xf4 || len < need)
+        return 0;
+    for (size_t i = 1; i < need; i++)
+        if ((in[i] & 0xc0) != 0x80)
+            return 0;
+    bool overlong = (in[0] == 0xe0 && in[1] < 0xa0) || (in[0] == 0xf0 && in[1] < 0x90);
+    bool surrogate = in[0] == 0xed && in[1] > 0x9f;
+    bool beyond = in[0] == 0xf4 && in[1] > 0x8f;
+    bool c1_control = in[0] == 0xc2 && in[1] < 0xa0;
+    return overlong || surrogate || beyond || c1_control ? 0 : need;
+}
+
+size_t log_escape(char *out, size_t out_size, const char *in, size_t in_len)
+{
+    const unsigned char *bytes = (const unsigned char *)in;
+    size_t used = 0;
+    for (size_t i = 0; i < in_len;) {
+        bool plain = bytes[i] >= 0x20 && bytes[i] < 0x7f && bytes[i] != '\\';
+        size_t take = plain ? 1 : bytes[i] >= 0x80 ? utf8_sequence(bytes + i, in_len - i) : 0;
+        size_t room = take ? take : 4;
+        if (used + room >= out_size)
+            break;
+        if (take)
+            memcpy(out + used, bytes + i, take);
+        else
+            snprintf(out + used, out_size - used, "\\x%02x", bytes[i]);
+        used += room;
+        i += take ? take : 1;
+    }
+    out[used] = '\0';
+    return used;
+}
+
+/* ---- fields ---- */
+
+/* Not escaped yet. */
+struct text {
+    char bytes[1024];
+    size_t len;
+};
+
+__attribute__((format(printf, 2, 3))) static void say(struct text *text, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(text->bytes + text->len, sizeof(text->bytes) - text->len, format, args);
+    va_end(args);
+    if (n > 0)
+        text->len += (size_t)n;
+    if (text->len >= sizeof(text->bytes))
+        text->len = sizeof(text->bytes) - 1;
+}
+
+static void say_quoted(struct text *text, const char *value)
+{
+    say(text, "\"");
+    for (; *value; value++)
+        say(text, "%c", *value == '"' ? '\'' : *value);
+    say(text, "\"");
+}
+
+static void say_value(struct text *text, const struct log_field *field)
+{
+    static const union netaddr none;
+    char address[NETADDR_TEXT_MAX];
+    switch (field->type) {
+    case LOG_TEXT:
+    case LOG_SENTENCE:
+        if (field->text && (field->type == LOG_SENTENCE || strpbrk(field->text, " \"=")))
+            say_quoted(text, field->text);
+        else
+            say(text, "%s", field->text ? field->text : "-");
+        break;
+    case LOG_NUMBER:
+        say(text, "%" PRIu64, field->number);
+        break;
+    case LOG_SECONDS:
+        say(text, "%" PRIu64 ".%03" PRIu64, field->number / 1000, field->number % 1000);
+        break;
+    case LOG_ADDRESS:
+        say(text, "%s", netaddr_format(field->address ? field->address : &none, address));
+        break;
+    }
+}
+
+static void say_fields(struct text *text, const struct log_record *record)
+{
+    for (size_t i = 0; i < record->field_count; i++) {
+        const struct log_field *field = &record->fields[i];
+        say(text, "%s%s%s%s=", i > 0 ? " " : "", field->group ? field->group : "", field->group ? "_" : "", field->key);
+        say_value(text, field);
+    }
+}
+
+size_t log_text(char *line, size_t size, const struct log_record *record)
+{
+    struct text text = {.len = 0};
+    if (record->field_count > 0)
+        say_fields(&text, record);
+    else
+        say(&text, "%s", record->message);
+    if (record->held_back)
+        say(&text, " (%" PRIu32 " similar lines held back)", record->held_back);
+    size_t used = (size_t)snprintf(line, size, "%s: ", record->module);
+    return used + log_escape(line + used, size - used, text.bytes, text.len);
+}
