@@ -9,8 +9,10 @@
 
 #include "check/association.h"
 #include "check/far_end.h"
+#include "check/nat_probe.h"
 #include "check/proxy_url.h"
 #include "check/result.h"
+#include "check/stun_ask.h"
 
 /* What is known to work: a step runs when all that it needs does. */
 enum check_fact {
@@ -18,10 +20,10 @@ enum check_fact {
     FACT_REACHED = 1 << 1,    /* check.proxy answers by TCP */
     FACT_LOGGED_IN = 1 << 2,  /* it takes our requests */
     FACT_ASSOCIATED = 1 << 3, /* check.association is granted, and its channel can be used */
-    FACT_ANSWERS = 1 << 4,    /* datagrams come back through it from the far end */
-    FACT_FAR_END = 1 << 5,    /* check.far_end has an address */
-    FACT_FAR_END_V4 = 1 << 6, /* by that family through the proxy */
-    FACT_FAR_END_V6 = 1 << 7,
+    FACT_FAR_END = 1 << 4,    /* check.far_end has an address */
+    FACT_ANSWERS = 1 << 5,    /* datagrams come back from it through the association: check.answer is one */
+    FACT_ANSWERS_V4 = 1 << 6, /* from its address of that family */
+    FACT_ANSWERS_V6 = 1 << 7,
 };
 
 struct check_options {
@@ -42,8 +44,10 @@ struct check {
     union netaddr proxy; /* the one that is used, with its port */
     struct association association;
     struct far_end far_end;
-    unsigned facts;           /* of enum check_fact */
-    struct datagram datagram; /* room for what comes in */
+    unsigned facts;                    /* of enum check_fact */
+    struct stun_question answer;       /* the first one that was answered */
+    struct nat_verdict nat_v4, nat_v6; /* through the proxy */
+    struct datagram datagram;          /* room for what comes in */
 };
 
 struct check_step {
@@ -57,14 +61,25 @@ struct check_step {
 extern const struct check_step check_steps[];
 extern const size_t check_step_count;
 
-/* Whether there is a proxy to be checked, or only what lies without it. */
-bool wants_proxy(const struct check *check);
-
 /* How long one thing over TCP may take, in ms. */
 #define CHECK_TCP_TIMEOUT 10000
+
+/* Another association, in the same way as the check's. */
+bool check_associate(const struct check *check, struct association *association);
+/* Whether the proxy runs on this very machine. */
+bool check_proxy_is_here(const struct check *check);
+const char *check_family_name(int family);
 
 void step_name(struct check *check, int family, struct check_result *result);
 void step_tcp(struct check *check, int family, struct check_result *result);
 void step_login(struct check *check, int family, struct check_result *result);
+void step_far_end(struct check *check, int family, struct check_result *result);
+void step_connect(struct check *check, int family, struct check_result *result);
+void step_associate(struct check *check, int family, struct check_result *result);
+void step_datagram(struct check *check, int family, struct check_result *result);
+void step_origin(struct check *check, int family, struct check_result *result);
+void step_port(struct check *check, int family, struct check_result *result);
+void step_nat(struct check *check, int family, struct check_result *result);
+void step_direct(struct check *check, int family, struct check_result *result);
 
 #endif

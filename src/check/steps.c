@@ -1,16 +1,105 @@
 #include "check/step.h"
 
 #include "base/util.h"
+#include "check/scope.h"
 
-bool wants_proxy(const struct check *check)
+/* ---- who wants what ---- */
+
+static bool wants_proxy(const struct check *check)
 {
     return check->options.proxy || !check->options.direct;
 }
 
+static bool has_far_end(const struct check *check, int family)
+{
+    return io_of_family(&check->far_end.addresses, family) != NULL;
+}
+
+static bool wants_v4(const struct check *check)
+{
+    /* Without any far end one row says so. */
+    return wants_proxy(check) && (has_far_end(check, AF_INET) || !(check->facts & FACT_FAR_END));
+}
+
+/* These say nothing by not being there; that no datagram comes back is said in the row before them. */
+static bool wants_details(const struct check *check)
+{
+    return wants_proxy(check) && check->facts & FACT_ANSWERS;
+}
+
+static bool wants_v6(const struct check *check)
+{
+    return wants_proxy(check) && has_far_end(check, AF_INET6);
+}
+
+static bool wants_nat_v6(const struct check *check)
+{
+    return wants_v6(check) && check->facts & FACT_ANSWERS_V6;
+}
+
+static bool wants_nat_v4(const struct check *check)
+{
+    return wants_v4(check) && (check->facts & FACT_ANSWERS_V4 || !wants_nat_v6(check));
+}
+
+/* Asked for, or needed to tell the proxy from the machine that it shares with us. */
+static bool wants_direct(const struct check *check, int family, const struct nat_verdict *nat)
+{
+    bool in_doubt = nat->type > NAT_OPEN && check_proxy_is_here(check);
+    return has_far_end(check, family) && (check->options.direct || in_doubt);
+}
+
+static bool wants_direct_v4(const struct check *check)
+{
+    return wants_direct(check, AF_INET, &check->nat_v4);
+}
+
+static bool wants_direct_v6(const struct check *check)
+{
+    return wants_direct(check, AF_INET6, &check->nat_v6);
+}
+
+/* ---- the table ---- */
+
+#define TALKS (FACT_FAR_END | FACT_ASSOCIATED | FACT_ANSWERS)
+
 const struct check_step check_steps[] = {
+    {"far_end", "Far end", 0, NULL, step_far_end, 0},
     {"name", "Name", 0, wants_proxy, step_name, 0},
     {"tcp", "TCP", FACT_ADDRESS, wants_proxy, step_tcp, 0},
     {"login", "Login", FACT_REACHED, wants_proxy, step_login, 0},
+    {"connect", "CONNECT", FACT_LOGGED_IN, wants_proxy, step_connect, 0},
+    {"associate", "UDP ASSOCIATE", FACT_LOGGED_IN, wants_proxy, step_associate, 0},
+    {"datagram_v4", "Datagrams, IPv4", FACT_ASSOCIATED | FACT_FAR_END, wants_v4, step_datagram, AF_INET},
+    {"datagram_v6", "Datagrams, IPv6", FACT_ASSOCIATED | FACT_FAR_END, wants_v6, step_datagram, AF_INET6},
+    {"origin", "Origin", TALKS, wants_details, step_origin, 0},
+    {"port", "Client's port", TALKS, wants_details, step_port, 0},
+    {"nat_v4", "NAT, IPv4", TALKS, wants_nat_v4, step_nat, AF_INET},
+    {"nat_v6", "NAT, IPv6", TALKS, wants_nat_v6, step_nat, AF_INET6},
+    {"direct_v4", "Without, IPv4", FACT_FAR_END, wants_direct_v4, step_direct, AF_INET},
+    {"direct_v6", "Without, IPv6", FACT_FAR_END, wants_direct_v6, step_direct, AF_INET6},
 };
 
 const size_t check_step_count = ARRAY_LEN(check_steps);
+
+/* ---- what several steps share ---- */
+
+bool check_associate(const struct check *check, struct association *association)
+{
+    if (!association_open(association, &check->url, &check->proxy, NULL, clock_ms() + CHECK_TCP_TIMEOUT))
+        return false;
+    /* Where the first one's datagrams had to be sent to another address than the proxy says, so have these. */
+    union netaddr relay = check->association.relay;
+    netaddr_set_port(&relay, netaddr_port(&association->relay));
+    return association_redirect(association, &relay);
+}
+
+bool check_proxy_is_here(const struct check *check)
+{
+    return check->facts & FACT_REACHED && scope_is_ours(&check->proxy);
+}
+
+const char *check_family_name(int family)
+{
+    return family == AF_INET ? "IPv4" : "IPv6";
+}

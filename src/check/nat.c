@@ -1,0 +1,81 @@
+#include "check/nat.h"
+
+static bool said(const union netaddr *mapped)
+{
+    return mapped->sa.sa_family != AF_UNSPEC;
+}
+
+static bool differs(const union netaddr *one, const union netaddr *two)
+{
+    return said(one) && said(two) && !netaddr_equal(one, two);
+}
+
+static enum nat_behaviour judge_mapping(const union netaddr mapped[NAT_PLACES])
+{
+    const union netaddr *primary = &mapped[NAT_PRIMARY], *port = &mapped[NAT_OTHER_PORT];
+    const union netaddr *address = &mapped[NAT_OTHER_ADDRESS], *both = &mapped[NAT_OTHER_BOTH];
+    if (!said(primary))
+        return NAT_UNKNOWN;
+    if (differs(primary, port) || differs(address, both))
+        return NAT_ADDRESS_AND_PORT_DEPENDENT;
+    if (differs(primary, address) || differs(primary, both)) /* what of the ports? */
+        return said(port) || (said(address) && said(both)) ? NAT_ADDRESS_DEPENDENT : NAT_DEPENDENT;
+    return said(address) || said(both) ? NAT_ENDPOINT_INDEPENDENT : NAT_UNKNOWN;
+}
+
+static enum nat_behaviour judge_filtering(const struct nat_observations *seen)
+{
+    bool other_both_filtered = seen->from_other_both == NAT_SILENT && seen->proof_other_both == NAT_ARRIVED;
+    bool other_port_filtered = seen->from_other_port == NAT_SILENT && seen->proof_other_port == NAT_ARRIVED;
+    if (seen->from_other_both == NAT_ARRIVED)
+        return NAT_ENDPOINT_INDEPENDENT;
+    if (other_port_filtered)
+        return NAT_ADDRESS_AND_PORT_DEPENDENT;
+    if (other_both_filtered)
+        return seen->from_other_port == NAT_ARRIVED ? NAT_ADDRESS_DEPENDENT : NAT_DEPENDENT;
+    return NAT_UNKNOWN;
+}
+
+static enum nat_type judge_type(enum nat_behaviour mapping, enum nat_behaviour filtering)
+{
+    if (mapping == NAT_UNKNOWN)
+        return NAT_TYPE_UNKNOWN;
+    if (mapping != NAT_ENDPOINT_INDEPENDENT)
+        return NAT_STRICT;
+    if (filtering == NAT_UNKNOWN)
+        return NAT_TYPE_UNKNOWN;
+    return filtering == NAT_ENDPOINT_INDEPENDENT ? NAT_OPEN : NAT_MODERATE;
+}
+
+struct nat_verdict nat_judge(const struct nat_observations *seen)
+{
+    struct nat_verdict verdict = {.mapping = judge_mapping(seen->mapped), .filtering = judge_filtering(seen)};
+    verdict.type = judge_type(verdict.mapping, verdict.filtering);
+    return verdict;
+}
+
+const char *nat_behaviour_name(enum nat_behaviour behaviour)
+{
+    static const char *const names[] = {"unknown", "endpoint-independent", "address-dependent",
+                                        "address-and-port-dependent", "dependent on the destination"};
+    return names[behaviour];
+}
+
+const char *nat_cone_name(const struct nat_verdict *verdict)
+{
+    if (verdict->type == NAT_STRICT)
+        return "Symmetric";
+    if (verdict->type == NAT_OPEN)
+        return "Full cone";
+    if (verdict->type == NAT_TYPE_UNKNOWN)
+        return "Unknown";
+    return verdict->filtering == NAT_ADDRESS_DEPENDENT            ? "Restricted cone"
+           : verdict->filtering == NAT_ADDRESS_AND_PORT_DEPENDENT ? "Port-restricted cone"
+                                                                  : "Restricted or port-restricted cone";
+}
+
+const char *nat_type_name(enum nat_type type)
+{
+    static const char *const names[] = {"unknown", "Open / A / 1", "Moderate / B / 2", "Strict / C / 3"};
+    return names[type];
+}

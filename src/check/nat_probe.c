@@ -1,0 +1,91 @@
+#include "check/nat_probe.h"
+
+#include "base/util.h"
+#include "check/stun_ask.h"
+
+static bool is_success(const struct stun_question *q)
+{
+    return q->answered && q->answer.class == STUN_SUCCESS;
+}
+
+/* NULL when the server says that it has, at another address, what the probes need. */
+static const char *what_it_lacks(const union netaddr *primary, const union netaddr *other)
+{
+    if (other->sa.sa_family == AF_UNSPEC)
+        return "the STUN server has no second address (no OTHER-ADDRESS: RFC 5780)";
+    if (other->sa.sa_family != primary->sa.sa_family || netaddr_is_any(other))
+        return "the STUN server's second address is of another family, or none";
+    if (netaddr_equal_host(other, primary))
+        return "the STUN server has two ports, but only one address";
+    return netaddr_port(other) == netaddr_port(primary) ? "the STUN server has two addresses, but only one port" : NULL;
+}
+
+static void set_places(union netaddr places[NAT_PLACES], const union netaddr *primary, const union netaddr *other)
+{
+    places[NAT_PRIMARY] = places[NAT_OTHER_PORT] = *primary;
+    places[NAT_OTHER_ADDRESS] = places[NAT_OTHER_BOTH] = *other;
+    netaddr_set_port(&places[NAT_OTHER_PORT], netaddr_port(other));
+    netaddr_set_port(&places[NAT_OTHER_ADDRESS], netaddr_port(primary));
+}
+
+/* Who answered, by the server's own word where it gives one: some proxies name the wrong origin. */
+static bool same_place(const struct stun_question *first, const struct stun_question *q)
+{
+    const union netaddr *place = &first->answer.response_origin, *other = &q->answer.response_origin;
+    bool told = place->sa.sa_family != AF_UNSPEC && other->sa.sa_family != AF_UNSPEC;
+    return told ? netaddr_equal(place, other) : netaddr_equal(&q->origin, &q->to);
+}
+
+/* An answer from where the question went says that the server does not do what it was asked for. */
+static enum nat_seen seen_from_elsewhere(const struct stun_question *first, const struct stun_question *q)
+{
+    if (!q->answered)
+        return NAT_SILENT;
+    return is_success(q) && !same_place(first, q) ? NAT_ARRIVED : NAT_NOT_ASKED;
+}
+
+/* Asks the primary place to answer from two others. */
+static void ask_for_elsewhere(struct channel *channel, const struct stun_question *first,
+                              enum nat_seen *from_other_both, enum nat_seen *from_other_port, struct datagram *room)
+{
+    struct stun_question questions[] = {{.to = first->to, .change_address = true, .change_port = true},
+                                        {.to = first->to, .change_port = true}};
+    stun_ask(channel, questions, ARRAY_LEN(questions), STUN_PATIENCE, room);
+    *from_other_both = seen_from_elsewhere(first, &questions[0]);
+    *from_other_port = seen_from_elsewhere(first, &questions[1]);
+}
+
+void nat_probe(struct nat_probe *probe, struct channel *channel, const union netaddr *stun_server,
+               struct datagram *room)
+{
+    *probe = (struct nat_probe){0};
+    struct nat_observations *seen = &probe->seen;
+    union netaddr places[NAT_PLACES];
+    struct stun_question first = {.to = *stun_server};
+    stun_ask(channel, &first, 1, STUN_PATIENCE, room);
+    probe->answered = is_success(&first);
+    if (!probe->answered)
+        return;
+    seen->mapped[NAT_PRIMARY] = first.answer.mapped;
+    probe->other_address = first.answer.other_address;
+    probe->lacks = what_it_lacks(stun_server, &probe->other_address);
+    if (probe->lacks)
+        return;
+
+    /* Filtering comes first: what is sent to the other places opens filters towards them. */
+    ask_for_elsewhere(channel, &first, &seen->from_other_both, &seen->from_other_port, room);
+
+    set_places(places, stun_server, &probe->other_address);
+    struct stun_question questions[NAT_PLACES - 1];
+    for (size_t i = 0; i < ARRAY_LEN(questions); i++)
+        questions[i] = (struct stun_question){.to = places[i + 1]};
+    stun_ask(channel, questions, ARRAY_LEN(questions), STUN_PATIENCE, room);
+    for (size_t i = 0; i < ARRAY_LEN(questions); i++)
+        if (is_success(&questions[i]))
+            seen->mapped[i + 1] = questions[i].answer.mapped;
+
+    if (seen->from_other_both != NAT_ARRIVED || seen->from_other_port != NAT_ARRIVED)
+        ask_for_elsewhere(channel, &first, &seen->proof_other_both, &seen->proof_other_port, room);
+    if (seen->from_other_both == NAT_NOT_ASKED && seen->from_other_port == NAT_NOT_ASKED)
+        probe->lacks = "the STUN server does not answer from its other address when it is asked to (CHANGE-REQUEST)";
+}

@@ -1,0 +1,19 @@
+/* The probes of RFC 5780 sections 4.3 and 4.4, over a channel that has not sent anything yet. */
+#ifndef CONESOCKS_CHECK_NAT_PROBE_H
+#define CONESOCKS_CHECK_NAT_PROBE_H
+
+#include "check/channel.h"
+#include "check/nat.h"
+
+struct nat_probe {
+    bool answered;               /* by the primary place, or there is nothing else */
+    const char *lacks;           /* why a server cannot tell more; NULL: it can */
+    union netaddr other_address; /* AF_UNSPEC: it has none */
+    struct nat_observations seen;
+};
+
+/* Takes up to three times STUN_PATIENCE where much is filtered. */
+void nat_probe(struct nat_probe *probe, struct channel *channel, const union netaddr *stun_server,
+               struct datagram *room);
+
+#endif

@@ -1,0 +1,20 @@
+#include "check/silence.h"
+
+enum silence_cause silence_judge(const struct silence *s)
+{
+    if (s->at_proxys_address == SILENCE_ANSWERED)
+        return SILENCE_BOUND_ADDRESS;
+    if (s->with_our_address == SILENCE_ANSWERED)
+        return SILENCE_HINT;
+    if (s->told_elsewhere || s->no_route)
+        return SILENCE_BOUND_ADDRESS;
+    if (s->rejected)
+        return SILENCE_CLOSED;
+    if (s->over_tcp == SILENCE_ANSWERED)
+        return SILENCE_WAY_IN;
+    if (s->without_proxy == SILENCE_STAYED)
+        return SILENCE_FAR_END;
+    if (s->over_tcp == SILENCE_STAYED && s->without_proxy == SILENCE_ANSWERED)
+        return SILENCE_WAY_OUT;
+    return SILENCE_EITHER;
+}

@@ -1,0 +1,142 @@
+/* Which kind of NAT, through the proxy and without it. */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "check/step.h"
+
+static struct nat_verdict *verdict_of(struct check *check, int family)
+{
+    return family == AF_INET ? &check->nat_v4 : &check->nat_v6;
+}
+
+static const char *mark_of(enum nat_type type)
+{
+    return type == NAT_OPEN ? "open" : type == NAT_MODERATE ? "moderate" : type == NAT_STRICT ? "strict" : "unknown";
+}
+
+/* "endpoint-independent mapping and filtering", or each by its own. */
+static const char *describe(const struct nat_verdict *verdict, char *text, size_t size)
+{
+    bool same = verdict->mapping == verdict->filtering;
+    snprintf(text, size, same ? "%s mapping and filtering" : "%s mapping, %s filtering",
+             nat_behaviour_name(verdict->mapping), nat_behaviour_name(verdict->filtering));
+    return text;
+}
+
+static void say_verdict(const struct nat_probe *probe, const struct nat_verdict *verdict, struct check_result *result)
+{
+    static const enum check_status statuses[] = {[NAT_TYPE_UNKNOWN] = CHECK_SKIPPED,
+                                                 [NAT_OPEN] = CHECK_OK,
+                                                 [NAT_MODERATE] = CHECK_WARNING,
+                                                 [NAT_STRICT] = CHECK_FAILED};
+    char text[128], external[NETADDR_TEXT_MAX];
+    describe(verdict, text, sizeof(text));
+    netaddr_format(&probe->seen.mapped[NAT_PRIMARY], external);
+    result_data(result, "mapping", json_string(nat_behaviour_name(verdict->mapping)));
+    result_data(result, "filtering", json_string(nat_behaviour_name(verdict->filtering)));
+    result_data(result, "nat_type", json_string(mark_of(verdict->type)));
+    result_data(result, "external", json_string(external));
+    if (!probe->answered)
+        result_say(result, CHECK_SKIPPED, "unknown: the STUN server did not answer");
+    else if (probe->lacks)
+        result_say(result, CHECK_SKIPPED, "unknown: %s", probe->lacks);
+    else if (verdict->type == NAT_TYPE_UNKNOWN)
+        result_say(result, CHECK_SKIPPED, "unknown, although it is %s: not all of the STUN server's answers came",
+                   text);
+    else
+        result_say(result, statuses[verdict->type], "%s (%s): game consoles call this NAT type %s",
+                   nat_cone_name(verdict), text, nat_type_name(verdict->type));
+    if (result->status == CHECK_SKIPPED && probe->answered)
+        result_fix(result, "name a STUN server that has two addresses and two ports and does RFC 5780, such as coturn");
+}
+
+/* ---- through the proxy ---- */
+
+static void explain(const struct check *check, const struct nat_probe *probe, const struct nat_verdict *verdict,
+                    struct check_result *result)
+{
+    const union netaddr *external = &probe->seen.mapped[NAT_PRIMARY];
+    bool no_nat = netaddr_equal_host(external, &check->proxy);
+    char text[NETADDR_TEXT_MAX];
+    netaddr_format_host(external, text);
+    if (verdict->type == NAT_STRICT) {
+        result_cause(result,
+                     "each destination sees another port, so that no two peers can meet: the server opens a "
+                     "socket for each%s",
+                     no_nat ? "" : ", or a NAT in front of it does the like");
+        result_fix(result, "use a server with endpoint-independent mapping%s",
+                   no_nat ? ""
+                          : "; behind a NAT, forward its external UDP ports, each under its own number (conesocks: "
+                            "udp.external_ports)");
+        return;
+    }
+    if (verdict->type != NAT_MODERATE)
+        return;
+    if (no_nat)
+        result_cause(result, "the server lets in only whom the client has sent to, or the firewall of its host does");
+    else
+        result_cause(result,
+                     "the server lets in only whom the client has sent to, or what is between it and the "
+                     "internet does: a firewall, or a NAT at %s that does not forward its ports",
+                     text);
+    result_fix(result,
+               "conesocks: udp.filtering: endpoint-independent, and let UDP in to udp.external_ports from everywhere "
+               "(dante can do no better); on the server's host, conesocks check --direct tells whether it is the "
+               "server or the network");
+}
+
+void step_nat(struct check *check, int family, struct check_result *result)
+{
+    const union netaddr *server = io_of_family(&check->far_end.addresses, family);
+    struct association association;
+    struct nat_probe probe;
+    if (!check_associate(check, &association)) {
+        result_say(result, CHECK_SKIPPED, "the proxy did not give us another association");
+        association_close(&association);
+        return;
+    }
+    nat_probe(&probe, &association.channel, server, &check->datagram);
+    association_close(&association);
+    struct nat_verdict verdict = nat_judge(&probe.seen);
+    *verdict_of(check, family) = verdict;
+    say_verdict(&probe, &verdict, result);
+    explain(check, &probe, &verdict, result);
+}
+
+/* ---- without ---- */
+
+static void compare(const struct check *check, const struct nat_verdict *through, const struct nat_verdict *direct,
+                    struct check_result *result)
+{
+    if (through->type == NAT_TYPE_UNKNOWN || direct->type == NAT_TYPE_UNKNOWN || !check_proxy_is_here(check))
+        return;
+    if (through->type <= NAT_OPEN)
+        return;
+    if (direct->type < through->type)
+        result_cause(result,
+                     "this host's own network is better than what the proxy makes of it: the server is to blame");
+    else
+        result_cause(result,
+                     "the proxy's host, which is this machine, has no better: its firewall or a NAT in front of it "
+                     "is to blame, not the server alone");
+}
+
+void step_direct(struct check *check, int family, struct check_result *result)
+{
+    const union netaddr *server = io_of_family(&check->far_end.addresses, family);
+    union netaddr any = netaddr_any(family);
+    struct channel straight = {.kind = CHANNEL_STRAIGHT, .fd = io_udp(&any)};
+    struct nat_probe probe;
+    if (straight.fd < 0) {
+        result_say(result, CHECK_INFO, "this machine has no %s", check_family_name(family));
+        return;
+    }
+    nat_probe(&probe, &straight, server, &check->datagram);
+    close(straight.fd);
+    struct nat_verdict verdict = nat_judge(&probe.seen);
+    say_verdict(&probe, &verdict, result);
+    if (check->options.proxy || !check->options.direct) { /* the proxy is what is being checked; this explains it */
+        result->status = CHECK_INFO;
+        compare(check, family == AF_INET ? &check->nat_v4 : &check->nat_v6, &verdict, result);
+    }
+}

@@ -1,0 +1,93 @@
+#include "check/stun_ask.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "check/io.h"
+
+#define FIRST_WAIT   500
+#define LONGEST_WAIT 2000
+
+void stun_new_transaction(uint8_t *transaction)
+{
+    if (getentropy(transaction, STUN_TRANSACTION) < 0)
+        abort(); /* a system without randomness is none */
+}
+
+static void send_question(const struct channel *channel, struct stun_question *q)
+{
+    struct stun_message request = {.class = STUN_REQUEST,
+                                   .method = STUN_BINDING,
+                                   .change_address = q->change_address,
+                                   .change_port = q->change_port};
+    uint8_t bytes[STUN_MESSAGE_MAX];
+    memcpy(request.transaction, q->transaction, STUN_TRANSACTION);
+    int error = channel_send(channel, &q->to, bytes, stun_encode(bytes, sizeof(bytes), &request));
+    if (error)
+        q->error = error;
+    q->sent_at = clock_ms();
+}
+
+static void send_what_is_open(const struct channel *channel, struct stun_question *questions, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!questions[i].answered)
+            send_question(channel, &questions[i]);
+}
+
+static void note_error(struct stun_question *questions, size_t count, int error)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!questions[i].answered)
+            questions[i].error = error;
+}
+
+/* Whether it answers one of the questions, for the first time. */
+static bool take_answer(struct stun_question *questions, size_t count, const struct datagram *datagram)
+{
+    struct stun_message answer;
+    if (stun_decode(datagram->payload, datagram->len, &answer) < 0 || answer.method != STUN_BINDING ||
+        (answer.class != STUN_SUCCESS && answer.class != STUN_ERROR))
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        struct stun_question *q = &questions[i];
+        if (q->answered || memcmp(q->transaction, answer.transaction, STUN_TRANSACTION) != 0)
+            continue;
+        q->answered = true;
+        q->answer = answer;
+        q->origin = datagram->origin;
+        q->sender = datagram->sender;
+        q->rtt_ms = (uint32_t)(clock_ms() - q->sent_at);
+        return true;
+    }
+    return false;
+}
+
+size_t stun_ask(struct channel *channel, struct stun_question *questions, size_t count, unsigned patience_ms,
+                struct datagram *room)
+{
+    uint64_t now = clock_ms(), end = now + patience_ms, again = now, wait = FIRST_WAIT;
+    size_t answered = 0;
+    for (size_t i = 0; i < count; i++) {
+        questions[i].answered = false;
+        questions[i].error = 0;
+        stun_new_transaction(questions[i].transaction);
+    }
+    while (answered < count && (now = clock_ms()) < end) {
+        if (now >= again) {
+            send_what_is_open(channel, questions, count);
+            again += wait;
+            wait = wait * 2 < LONGEST_WAIT ? wait * 2 : LONGEST_WAIT;
+        }
+        int error = channel_receive(channel, room, again < end ? again : end);
+        if (error == 0)
+            answered += take_answer(questions, count, room);
+        else if (error == -EPIPE || error == -EPROTO || error == -EBADF)
+            break; /* the connection that carries it is gone */
+        else if (error != -ETIMEDOUT)
+            note_error(questions, count, error);
+    }
+    return answered;
+}

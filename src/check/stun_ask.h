@@ -1,0 +1,35 @@
+/*
+ * Questions to a STUN server over a channel. Datagrams get lost, so each is asked again until it is answered or the
+ * time is over: 0, 0.5, 1.5, 3.5 and 5.5 s after the first (RFC 8489 section 6.2.1, with fewer and shorter waits).
+ * Where a fifth of all datagrams is lost each way, one in two hundred questions stays without its answer.
+ */
+#ifndef CONESOCKS_CHECK_STUN_ASK_H
+#define CONESOCKS_CHECK_STUN_ASK_H
+
+#include "check/channel.h"
+#include "check/stun.h"
+
+#define STUN_PATIENCE 7500 /* ms, for all of them together */
+
+struct stun_question {
+    union netaddr to;
+    bool change_address, change_port; /* from where the answer shall come */
+
+    /* What came of it. */
+    bool answered;
+    struct stun_message answer;   /* of class STUN_SUCCESS or STUN_ERROR */
+    union netaddr origin, sender; /* as a struct datagram has them */
+    uint32_t rtt_ms;              /* from the last time it was sent */
+    int error;                    /* a negative errno: what sending it, or ICMP, said last */
+
+    uint8_t transaction[STUN_TRANSACTION];
+    uint64_t sent_at;
+};
+
+/* Asks all of them side by side. `room` is for what comes in. How many were answered. */
+size_t stun_ask(struct channel *channel, struct stun_question *questions, size_t count, unsigned patience_ms,
+                struct datagram *room);
+
+void stun_new_transaction(uint8_t *transaction);
+
+#endif

@@ -1,0 +1,72 @@
+#include "check/silence.h"
+
+#include "test.h"
+
+#define NO       SILENCE_NOT_TRIED
+#define ANSWERED SILENCE_ANSWERED
+#define STAYED   SILENCE_STAYED
+
+/* What was seen of a fault whose place is known, and the place. */
+static const struct row {
+    const char *fault;
+    struct silence seen; /* rejected, no route, told elsewhere; at the proxy's address, with ours, over TCP, without */
+    enum silence_cause cause;
+} rows[] = {
+    {"a NAT that forwards, and nothing advertised", {0, 0, 1, ANSWERED, NO, NO, NO}, SILENCE_BOUND_ADDRESS},
+    {"the same, and a server that is not ours", {0, 1, 1, ANSWERED, NO, NO, NO}, SILENCE_BOUND_ADDRESS},
+    {"a NAT that does not forward, and nothing advertised",
+     {0, 0, 1, STAYED, STAYED, ANSWERED, ANSWERED},
+     SILENCE_BOUND_ADDRESS},
+    {"an address that nobody has a route to", {0, 1, 0, STAYED, STAYED, NO, ANSWERED}, SILENCE_BOUND_ADDRESS},
+    {"a server that wants the hint", {0, 0, 0, NO, ANSWERED, NO, NO}, SILENCE_HINT},
+    {"a firewall before our relay ports", {0, 0, 0, NO, STAYED, ANSWERED, ANSWERED}, SILENCE_WAY_IN},
+    {"the same, and we have no UDP ourselves", {0, 0, 0, NO, STAYED, ANSWERED, STAYED}, SILENCE_WAY_IN},
+    {"a firewall that rejects", {1, 0, 0, NO, STAYED, ANSWERED, ANSWERED}, SILENCE_CLOSED},
+    {"a server that has closed the port", {1, 0, 0, NO, STAYED, NO, ANSWERED}, SILENCE_CLOSED},
+    {"a proxy's host without UDP", {0, 0, 0, NO, STAYED, STAYED, ANSWERED}, SILENCE_WAY_OUT},
+    {"a STUN server that is down", {0, 0, 0, NO, STAYED, STAYED, STAYED}, SILENCE_FAR_END},
+    {"the same, and another proxy", {0, 0, 0, NO, STAYED, NO, STAYED}, SILENCE_FAR_END},
+    {"a firewall before another proxy", {0, 0, 0, NO, STAYED, NO, ANSWERED}, SILENCE_EITHER},
+    {"nothing could be tried", {0, 0, 0, NO, NO, NO, NO}, SILENCE_EITHER},
+};
+
+static void every_fault(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (silence_judge(&rows[i].seen) != rows[i].cause)
+            fail_msg("%s: said %d, expected %d", rows[i].fault, silence_judge(&rows[i].seen), rows[i].cause);
+}
+
+/* Nobody is accused who has just answered, and nobody on our side of him. */
+static void nobody_is_accused_wrongly(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 8 * 81; i++) {
+        const struct silence s = {
+            .rejected = i & 1,
+            .no_route = i & 2,
+            .told_elsewhere = i & 4,
+            .at_proxys_address = (enum silence_seen)(i / 8 % 3),
+            .with_our_address = (enum silence_seen)(i / 24 % 3),
+            .over_tcp = (enum silence_seen)(i / 72 % 3),
+            .without_proxy = (enum silence_seen)(i / 216 % 3),
+        };
+        enum silence_cause cause = silence_judge(&s);
+        bool out_works = s.over_tcp == ANSWERED;
+        assert_false(out_works && (cause == SILENCE_WAY_OUT || cause == SILENCE_FAR_END || cause == SILENCE_EITHER));
+        assert_false(s.without_proxy == ANSWERED && cause == SILENCE_FAR_END);
+        assert_false(cause == SILENCE_WAY_OUT && s.over_tcp != STAYED);
+        assert_false(cause == SILENCE_HINT && s.with_our_address != ANSWERED);
+        assert_false(cause == SILENCE_CLOSED && !s.rejected);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_fault),
+        cmocka_unit_test(nobody_is_accused_wrongly),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
