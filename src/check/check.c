@@ -98,6 +98,7 @@ static int run(struct check *check)
     for (size_t i = 0; i < count; i++)
         result_deinit(&results[i]);
     association_close(&check->association);
+    peer_server_close(check->far_end.own);
     return fflush(stdout) == 0 ? status : CHECK_UNKNOWN;
 }
 

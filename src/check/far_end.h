@@ -6,6 +6,7 @@
 #define CONESOCKS_CHECK_FAR_END_H
 
 #include "check/io.h"
+#include "check/peer_server.h"
 
 enum far_end_kind {
     FAR_END_NONE,
@@ -17,6 +18,9 @@ struct far_end {
     enum far_end_kind kind;
     char name[300]; /* as it was given, for people */
     struct io_addresses addresses;
+    const char *key;         /* a peer's; NULL: it asks for none */
+    struct peer_server *own; /* sockets of our own, or NULL */
+    char own_key[PEER_KEY_LEN + 1];
 };
 
 #endif

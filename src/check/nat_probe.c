@@ -48,20 +48,21 @@ static enum nat_seen seen_from_elsewhere(const struct stun_question *first, cons
 static void ask_for_elsewhere(struct channel *channel, const struct stun_question *first,
                               enum nat_seen *from_other_both, enum nat_seen *from_other_port, struct datagram *room)
 {
-    struct stun_question questions[] = {{.to = first->to, .change_address = true, .change_port = true},
-                                        {.to = first->to, .change_port = true}};
+    struct stun_question questions[] = {
+        {.to = first->to, .key = first->key, .change_address = true, .change_port = true},
+        {.to = first->to, .key = first->key, .change_port = true}};
     stun_ask(channel, questions, ARRAY_LEN(questions), STUN_PATIENCE, room);
     *from_other_both = seen_from_elsewhere(first, &questions[0]);
     *from_other_port = seen_from_elsewhere(first, &questions[1]);
 }
 
-void nat_probe(struct nat_probe *probe, struct channel *channel, const union netaddr *stun_server,
+void nat_probe(struct nat_probe *probe, struct channel *channel, const union netaddr *stun_server, const char *key,
                struct datagram *room)
 {
     *probe = (struct nat_probe){0};
     struct nat_observations *seen = &probe->seen;
     union netaddr places[NAT_PLACES];
-    struct stun_question first = {.to = *stun_server};
+    struct stun_question first = {.to = *stun_server, .key = key};
     stun_ask(channel, &first, 1, STUN_PATIENCE, room);
     probe->answered = is_success(&first);
     if (!probe->answered)
@@ -78,7 +79,7 @@ void nat_probe(struct nat_probe *probe, struct channel *channel, const union net
     set_places(places, stun_server, &probe->other_address);
     struct stun_question questions[NAT_PLACES - 1];
     for (size_t i = 0; i < ARRAY_LEN(questions); i++)
-        questions[i] = (struct stun_question){.to = places[i + 1]};
+        questions[i] = (struct stun_question){.to = places[i + 1], .key = key};
     stun_ask(channel, questions, ARRAY_LEN(questions), STUN_PATIENCE, room);
     for (size_t i = 0; i < ARRAY_LEN(questions); i++)
         if (is_success(&questions[i]))

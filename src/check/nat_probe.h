@@ -1,4 +1,5 @@
-/* The probes of RFC 5780 sections 4.3 and 4.4, over a channel that has not sent anything yet. */
+/* The probes of RFC 5780 sections 4.3 and 4.4, over a channel that has not sent anything yet; `key` as a stun_question
+ * has it. */
 #ifndef CONESOCKS_CHECK_NAT_PROBE_H
 #define CONESOCKS_CHECK_NAT_PROBE_H
 
@@ -13,7 +14,7 @@ struct nat_probe {
 };
 
 /* Takes up to three times STUN_PATIENCE where much is filtered. */
-void nat_probe(struct nat_probe *probe, struct channel *channel, const union netaddr *stun_server,
+void nat_probe(struct nat_probe *probe, struct channel *channel, const union netaddr *stun_server, const char *key,
                struct datagram *room);
 
 #endif

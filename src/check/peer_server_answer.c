@@ -50,7 +50,7 @@ static size_t compose(struct peer_server *server, const struct peer_errand *aske
     struct peer_answer answer = {.mapped = asked->from,
                                  .origin = server->places[way->place].address[way->port],
                                  .other = server->places[other_place(server, asked->place)].address[1 - asked->port]};
-    memcpy(answer.transaction, request->transaction, PEER_TRANSACTION);
+    memcpy(answer.transaction, request->transaction, STUN_TRANSACTION);
     if (guest) {
         answer.plain_count = guest->plain_count;
         answer.plain_last = guest->plain_last;
@@ -184,9 +184,9 @@ static bool reply(struct peer_server *server, const struct peer_conversation *co
 
 void peer_server_converse(struct peer_server *server, struct peer_conversation *conversation)
 {
-    size_t want = 4; /* the header's beginning says how long the message is */
+    size_t want = STUN_HEADER; /* which says how long the message is */
     if (conversation->have >= want)
-        want = peer_message_len(conversation->in);
+        want = stun_length(conversation->in);
     if (want < conversation->have || want > sizeof(conversation->in)) {
         peer_server_hang_up(conversation);
         return;
@@ -199,9 +199,7 @@ void peer_server_converse(struct peer_server *server, struct peer_conversation *
         return;
     }
     conversation->have += (size_t)n;
-    if (conversation->have <= 4)
-        return;
-    if (conversation->have == want) {
+    if (conversation->have > STUN_HEADER && conversation->have == want) {
         if (!reply(server, conversation))
             peer_server_hang_up(conversation);
         conversation->have = 0;

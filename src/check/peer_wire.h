@@ -25,16 +25,16 @@
 #include <stdint.h>
 
 #include "base/netaddr.h"
+#include "check/stun.h"
 
-#define PEER_PORT        3478 /* STUN's; the far end's other port is the next one */
-#define PEER_TRANSACTION 12
+#define PEER_PORT 3478 /* STUN's; the far end's other port is the next one */
 /* Requests are padded to this, so that no answer is longer than what asked for it. */
 #define PEER_REQUEST_MIN 160
 #define PEER_MESSAGE_MAX 1400
 #define PEER_DELAY_MAX   900
 
 struct peer_request {
-    uint8_t transaction[PEER_TRANSACTION];
+    uint8_t transaction[STUN_TRANSACTION];
     bool change_address, change_port; /* answer from another address, or port, of the far end */
     bool quiet;                       /* no answer: it only counts as bytes that have come */
     uint16_t delay_s;                 /* answer after so many seconds */
@@ -43,7 +43,7 @@ struct peer_request {
 };
 
 struct peer_answer {
-    uint8_t transaction[PEER_TRANSACTION];
+    uint8_t transaction[STUN_TRANSACTION];
     union netaddr mapped; /* where the request came from: XOR-MAPPED-ADDRESS */
     union netaddr origin; /* where the answer leaves from: RESPONSE-ORIGIN */
     union netaddr other;  /* the far end's other address and port; the same address with the other port: it has one */
@@ -54,8 +54,11 @@ struct peer_answer {
 
 /* Whether a datagram is meant as STUN: then it is never echoed. */
 bool peer_is_stun(const uint8_t *in, size_t len);
-/* How long a STUN message with these first 4 bytes is, on a byte stream; 0: it is none. */
-size_t peer_message_len(const uint8_t in[4]);
+/* Whether it is a whole STUN message that ends with the digest by `key`: nothing else of it is looked at. */
+bool peer_is_sealed(const uint8_t *in, size_t len, const char *key);
+/* Pads a STUN request of `len` bytes, whose buffer has `size`, and puts the digest behind it. The length, 0: no room.
+ */
+size_t peer_seal(uint8_t *request, size_t len, size_t size, const char *key);
 
 /* The length, of at least `len_min` and at most `size` bytes, or 0 when it does not fit. */
 size_t peer_request_encode(uint8_t *out, size_t size, size_t len_min, const struct peer_request *in, const char *key);

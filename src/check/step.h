@@ -80,6 +80,14 @@ void step_datagram(struct check *check, int family, struct check_result *result)
 void step_origin(struct check *check, int family, struct check_result *result);
 void step_port(struct check *check, int family, struct check_result *result);
 void step_nat(struct check *check, int family, struct check_result *result);
+void step_own(struct check *check, int family, struct check_result *result);
+void step_sizes(struct check *check, int family, struct check_result *result);
+void step_delay(struct check *check, int family, struct check_result *result);
+void step_loss(struct check *check, int family, struct check_result *result);
+void step_apart(struct check *check, int family, struct check_result *result);
+void step_hairpin(struct check *check, int family, struct check_result *result);
+void step_end(struct check *check, int family, struct check_result *result);
+void step_lifetime(struct check *check, int family, struct check_result *result);
 void step_direct(struct check *check, int family, struct check_result *result);
 
 #endif

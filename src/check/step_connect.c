@@ -54,20 +54,22 @@ static struct socks5_addr wire_target(const struct target *target)
 }
 
 /* A STUN question by TCP: do bytes go both ways? */
-static bool asks_and_hears(int fd, struct stun_message *answer)
+static bool asks_and_hears(int fd, const char *key, struct stun_message *answer)
 {
     struct stun_message request = {.class = STUN_REQUEST, .method = STUN_BINDING};
     uint8_t bytes[1024];
     uint64_t deadline = clock_ms() + ANSWER_TIMEOUT;
     stun_new_transaction(request.transaction);
     size_t len = stun_encode(bytes, sizeof(bytes), &request);
+    if (key)
+        len = peer_seal(bytes, len, sizeof(bytes), key);
     if (io_send_all(fd, bytes, len, deadline) < 0 || io_receive_all(fd, bytes, STUN_HEADER, deadline) < 0)
         return false;
     len = stun_length(bytes);
     return len >= STUN_HEADER && len <= sizeof(bytes) &&
            io_receive_all(fd, bytes + STUN_HEADER, len - STUN_HEADER, deadline) == 0 &&
-           stun_decode(bytes, len, answer) > 0 && answer->class == STUN_SUCCESS &&
-           memcmp(answer->transaction, request.transaction, STUN_TRANSACTION) == 0;
+           (!key || peer_is_sealed(bytes, len, key)) && stun_decode(bytes, len, answer) > 0 &&
+           answer->class == STUN_SUCCESS && memcmp(answer->transaction, request.transaction, STUN_TRANSACTION) == 0;
 }
 
 static void explain_refusal(const struct negotiation *n, struct check_result *result)
@@ -91,11 +93,12 @@ static void explain_refusal(const struct negotiation *n, struct check_result *re
     }
 }
 
-static void say_granted(const struct negotiation *n, const struct target *target, struct check_result *result)
+static void say_granted(const struct negotiation *n, const struct target *target, const char *key,
+                        struct check_result *result)
 {
     struct stun_message answer;
     char text[NETADDR_TEXT_MAX];
-    if (!target->is_far_end || !asks_and_hears(n->fd, &answer)) {
+    if (!target->is_far_end || !asks_and_hears(n->fd, key, &answer)) {
         result_say(result, CHECK_OK, "%s is connected", target->text);
         return;
     }
@@ -115,7 +118,7 @@ void step_connect(struct check *check, int family, struct check_result *result)
     uint64_t patience = 3 * CHECK_TCP_TIMEOUT; /* the proxy waits for the destination meanwhile */
     negotiate(&n, &check->url, &check->proxy, SOCKS5_COMMAND_CONNECT, &destination, clock_ms() + patience);
     if (n.end == NEGOTIATION_GRANTED) {
-        say_granted(&n, &target, result);
+        say_granted(&n, &target, check->far_end.key, result);
         close(n.fd);
         return;
     }

@@ -15,7 +15,7 @@
 
 static enum silence_seen try_channel(struct check *check, struct channel *channel, const union netaddr *to)
 {
-    struct stun_question question = {.to = *to};
+    struct stun_question question = {.to = *to, .key = check->far_end.key};
     return stun_ask(channel, &question, 1, TRIAL_PATIENCE, &check->datagram) ? SILENCE_ANSWERED : SILENCE_STAYED;
 }
 
@@ -194,7 +194,7 @@ static void note_answer(struct check *check, const struct stun_question *questio
 
 void step_datagram(struct check *check, int family, struct check_result *result)
 {
-    struct stun_question question = {.to = *io_of_family(&check->far_end.addresses, family)};
+    struct stun_question question = {.to = *io_of_family(&check->far_end.addresses, family), .key = check->far_end.key};
     struct association *a = &check->association;
     char to[NETADDR_TEXT_MAX], seen[NETADDR_TEXT_MAX];
     netaddr_format(&question.to, to);

@@ -61,7 +61,7 @@ static bool answers_another_port(struct check *check)
     other.fd = io_udp(&local);
     if (other.fd < 0)
         return false;
-    struct stun_question question = {.to = check->answer.to};
+    struct stun_question question = {.to = check->answer.to, .key = check->far_end.key};
     stun_ask(&other, &question, 1, PORT_PATIENCE, &check->datagram);
     close(other.fd);
     return question.answered;
@@ -70,7 +70,7 @@ static bool answers_another_port(struct check *check)
 void step_port(struct check *check, int family, struct check_result *result)
 {
     (void)family;
-    struct stun_question question = {.to = check->answer.to};
+    struct stun_question question = {.to = check->answer.to, .key = check->far_end.key};
     bool other = answers_another_port(check);
     bool still = stun_ask(&check->association.channel, &question, 1, STUN_PATIENCE, &check->datagram) > 0;
     result_data(result, "other_port_answered", json_boolean(other));

@@ -95,7 +95,7 @@ void step_nat(struct check *check, int family, struct check_result *result)
         association_close(&association);
         return;
     }
-    nat_probe(&probe, &association.channel, server, &check->datagram);
+    nat_probe(&probe, &association.channel, server, check->far_end.key, &check->datagram);
     association_close(&association);
     struct nat_verdict verdict = nat_judge(&probe.seen);
     *verdict_of(check, family) = verdict;
@@ -131,7 +131,7 @@ void step_direct(struct check *check, int family, struct check_result *result)
         result_say(result, CHECK_INFO, "this machine has no %s", check_family_name(family));
         return;
     }
-    nat_probe(&probe, &straight, server, &check->datagram);
+    nat_probe(&probe, &straight, server, check->far_end.key, &check->datagram);
     close(straight.fd);
     struct nat_verdict verdict = nat_judge(&probe.seen);
     say_verdict(&probe, &verdict, result);

@@ -59,6 +59,54 @@ static bool wants_direct_v6(const struct check *check)
     return wants_direct(check, AF_INET6, &check->nat_v6);
 }
 
+/* Nothing was named. */
+static bool wants_own(const struct check *check)
+{
+    return wants_proxy(check) && !check->options.stun && !check->options.peer && check_proxy_is_here(check);
+}
+
+static bool has_peer(const struct check *check, int family)
+{
+    unsigned answers = family == AF_INET ? FACT_ANSWERS_V4 : FACT_ANSWERS_V6;
+    return wants_proxy(check) && check->far_end.kind == FAR_END_PEER && check->facts & answers;
+}
+
+static bool wants_peer_v4(const struct check *check)
+{
+    return has_peer(check, AF_INET);
+}
+
+static bool wants_peer_v6(const struct check *check)
+{
+    return has_peer(check, AF_INET6);
+}
+
+static bool wants_peer_v6_alone(const struct check *check)
+{
+    return has_peer(check, AF_INET6) && !has_peer(check, AF_INET);
+}
+
+/* What does not depend on the family is done once. */
+static bool wants_one_v4(const struct check *check)
+{
+    return wants_proxy(check) && check->facts & FACT_ANSWERS_V4;
+}
+
+static bool wants_one_v6(const struct check *check)
+{
+    return wants_proxy(check) && check->facts & FACT_ANSWERS_V6 && !wants_one_v4(check);
+}
+
+static bool wants_lifetime_v4(const struct check *check)
+{
+    return check->options.lifetime && has_peer(check, AF_INET);
+}
+
+static bool wants_lifetime_v6(const struct check *check)
+{
+    return check->options.lifetime && wants_peer_v6_alone(check);
+}
+
 /* ---- the table ---- */
 
 #define TALKS (FACT_FAR_END | FACT_ASSOCIATED | FACT_ANSWERS)
@@ -67,6 +115,7 @@ const struct check_step check_steps[] = {
     {"far_end", "Far end", 0, NULL, step_far_end, 0},
     {"name", "Name", 0, wants_proxy, step_name, 0},
     {"tcp", "TCP", FACT_ADDRESS, wants_proxy, step_tcp, 0},
+    {"own", "Far end", FACT_REACHED, wants_own, step_own, 0},
     {"login", "Login", FACT_REACHED, wants_proxy, step_login, 0},
     {"connect", "CONNECT", FACT_LOGGED_IN, wants_proxy, step_connect, 0},
     {"associate", "UDP ASSOCIATE", FACT_LOGGED_IN, wants_proxy, step_associate, 0},
@@ -76,6 +125,20 @@ const struct check_step check_steps[] = {
     {"port", "Client's port", TALKS, wants_details, step_port, 0},
     {"nat_v4", "NAT, IPv4", TALKS, wants_nat_v4, step_nat, AF_INET},
     {"nat_v6", "NAT, IPv6", TALKS, wants_nat_v6, step_nat, AF_INET6},
+    {"sizes_v4", "Sizes, IPv4", TALKS, wants_peer_v4, step_sizes, AF_INET},
+    {"sizes_v6", "Sizes, IPv6", TALKS, wants_peer_v6, step_sizes, AF_INET6},
+    {"delay_v4", "Delay", TALKS, wants_one_v4, step_delay, AF_INET},
+    {"delay_v6", "Delay", TALKS, wants_one_v6, step_delay, AF_INET6},
+    {"loss_v4", "Loss", TALKS, wants_peer_v4, step_loss, AF_INET},
+    {"loss_v6", "Loss", TALKS, wants_peer_v6_alone, step_loss, AF_INET6},
+    {"apart_v4", "Several", TALKS, wants_one_v4, step_apart, AF_INET},
+    {"apart_v6", "Several", TALKS, wants_one_v6, step_apart, AF_INET6},
+    {"hairpin_v4", "Hairpin", TALKS, wants_one_v4, step_hairpin, AF_INET},
+    {"hairpin_v6", "Hairpin", TALKS, wants_one_v6, step_hairpin, AF_INET6},
+    {"end_v4", "End", TALKS, wants_one_v4, step_end, AF_INET},
+    {"end_v6", "End", TALKS, wants_one_v6, step_end, AF_INET6},
+    {"lifetime_v4", "Lifetime", TALKS, wants_lifetime_v4, step_lifetime, AF_INET},
+    {"lifetime_v6", "Lifetime", TALKS, wants_lifetime_v6, step_lifetime, AF_INET6},
     {"direct_v4", "Without, IPv4", FACT_FAR_END, wants_direct_v4, step_direct, AF_INET},
     {"direct_v6", "Without, IPv6", FACT_FAR_END, wants_direct_v6, step_direct, AF_INET6},
 };

@@ -24,7 +24,10 @@ static void send_question(const struct channel *channel, struct stun_question *q
                                    .change_port = q->change_port};
     uint8_t bytes[STUN_MESSAGE_MAX];
     memcpy(request.transaction, q->transaction, STUN_TRANSACTION);
-    int error = channel_send(channel, &q->to, bytes, stun_encode(bytes, sizeof(bytes), &request));
+    size_t len = stun_encode(bytes, sizeof(bytes), &request);
+    if (q->key)
+        len = peer_seal(bytes, len, sizeof(bytes), q->key);
+    int error = channel_send(channel, &q->to, bytes, len);
     if (error)
         q->error = error;
     q->sent_at = clock_ms();
@@ -55,6 +58,8 @@ static bool take_answer(struct stun_question *questions, size_t count, const str
         struct stun_question *q = &questions[i];
         if (q->answered || memcmp(q->transaction, answer.transaction, STUN_TRANSACTION) != 0)
             continue;
+        if (q->key && !peer_is_sealed(datagram->payload, datagram->len, q->key))
+            return false;
         q->answered = true;
         q->answer = answer;
         q->origin = datagram->origin;

@@ -7,12 +7,14 @@
 #define CONESOCKS_CHECK_STUN_ASK_H
 
 #include "check/channel.h"
+#include "check/peer_wire.h"
 #include "check/stun.h"
 
 #define STUN_PATIENCE 7500 /* ms, for all of them together */
 
 struct stun_question {
     union netaddr to;
+    const char *key;                  /* of a peer, which answers only to those who have it; NULL: of a STUN server */
     bool change_address, change_port; /* from where the answer shall come */
 
     /* What came of it. */

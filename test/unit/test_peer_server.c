@@ -78,7 +78,7 @@ static struct peer_answer hear_answer(const struct peer_request *to, union netad
     struct peer_answer answer;
     size_t len = hear(from);
     assert_true(peer_answer_decode(in, len, KEY, &answer));
-    assert_memory_equal(answer.transaction, to->transaction, PEER_TRANSACTION);
+    assert_memory_equal(answer.transaction, to->transaction, STUN_TRANSACTION);
     return answer;
 }
 
@@ -254,9 +254,9 @@ static void over_tcp(void **state)
         else
             assert_int_equal(send(fd, out, len, 0), len);
         struct peer_answer answer;
-        assert_int_equal(recv(fd, in, 4, MSG_WAITALL), 4);
-        size_t answer_len = peer_message_len(in);
-        assert_int_equal(recv(fd, in + 4, answer_len - 4, MSG_WAITALL), answer_len - 4);
+        assert_int_equal(recv(fd, in, STUN_HEADER, MSG_WAITALL), STUN_HEADER);
+        size_t answer_len = stun_length(in);
+        assert_int_equal(recv(fd, in + STUN_HEADER, answer_len - STUN_HEADER, MSG_WAITALL), answer_len - STUN_HEADER);
         assert_true(peer_answer_decode(in, answer_len, KEY, &answer));
         assert_true(netaddr_equal(&answer.mapped, &local));
     }
@@ -271,7 +271,7 @@ static void strangers_over_tcp(void **state)
     for (int i = 0; i < 100; i++)
         idle[i] = dial();
     int fd = dial();
-    assert_int_equal(send(fd, "GET / HTTP/1.0\r\n\r\n", 18, MSG_NOSIGNAL), 18);
+    assert_int_equal(send(fd, "GET /index.html HTTP/1.0\r\n\r\n", 28, MSG_NOSIGNAL), 28);
     assert_true(recv(fd, in, sizeof(in), 0) <= 0);
     close(fd);
     fd = dial();

@@ -1,0 +1,70 @@
+#include "check/peer_ask.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "check/io.h"
+#include "check/stun_ask.h"
+
+#define TRIES      4
+#define FIRST_WAIT 200 /* ms; twice as long each time */
+
+static bool is_over(int error)
+{
+    return error == -ETIMEDOUT || error == -EPIPE || error == -EPROTO || error == -EBADF;
+}
+
+bool peer_hear(const struct peer_line *line, uint64_t deadline)
+{
+    for (;;) {
+        int error = channel_receive(line->channel, line->room, deadline);
+        if (is_over(error) || (error && clock_ms() >= deadline))
+            return false;
+        if (!error && netaddr_equal(&line->room->origin, &line->to))
+            return true;
+    }
+}
+
+bool peer_say(const struct peer_line *line, struct peer_request *request, size_t len_min)
+{
+    uint8_t bytes[PEER_MESSAGE_MAX];
+    stun_new_transaction(request->transaction);
+    size_t len = peer_request_encode(bytes, sizeof(bytes), len_min, request, line->key);
+    return len > 0 && channel_send(line->channel, &line->to, bytes, len) == 0;
+}
+
+static bool hear_answer(const struct peer_line *line, const struct peer_request *request, struct peer_answer *answer,
+                        uint64_t deadline)
+{
+    while (peer_hear(line, deadline))
+        if (peer_answer_decode(line->room->payload, line->room->len, line->key, answer) &&
+            memcmp(answer->transaction, request->transaction, sizeof(answer->transaction)) == 0)
+            return true;
+    return false;
+}
+
+bool peer_ask(const struct peer_line *line, const struct peer_request *request, struct peer_answer *answer)
+{
+    struct peer_request asked = *request;
+    for (unsigned i = 0; i < TRIES; i++) {
+        peer_say(line, &asked, PEER_REQUEST_MIN);
+        if (hear_answer(line, &asked, answer, clock_ms() + (FIRST_WAIT << i)))
+            return true;
+    }
+    return false;
+}
+
+bool peer_send_pattern(const struct peer_line *line, size_t len, uint32_t seed)
+{
+    static uint8_t bytes[CHANNEL_DATAGRAM_MAX];
+    peer_pattern(bytes, len, seed);
+    return channel_send(line->channel, &line->to, bytes, len) == 0;
+}
+
+bool peer_hear_pattern(const struct peer_line *line, size_t len, uint32_t seed, uint64_t deadline)
+{
+    while (peer_hear(line, deadline))
+        if (line->room->len == len && peer_pattern_is(line->room->payload, len, seed))
+            return true;
+    return false;
+}

@@ -1,0 +1,183 @@
+/* How large may a datagram be, each way, and from where on does it come in pieces? */
+#include <netinet/ip.h>
+#include <unistd.h>
+
+#include "check/measure.h"
+#include "check/peer_ask.h"
+#include "check/step.h"
+
+#define TRIES      2
+#define ECHO_WAIT  600  /* ms */
+#define PAID_LEN   1200 /* of the datagrams that pay for a larger one: every path takes them */
+#define QUIC_LEN   1200 /* RFC 9000 section 14: paths that take less are of no use to it */
+#define HEADERS_V4 28   /* IP and UDP */
+#define HEADERS_V6 48
+
+struct sizes {
+    struct peer_line line;
+    uint32_t seed;
+    struct size_search up, down;
+    size_t whole; /* the largest that reaches the far end in one packet */
+    bool empty;   /* those of 0 bytes pass */
+};
+
+/* ---- probes ---- */
+
+enum passage { PASSED_NEITHER, PASSED_UP, PASSED_BOTH };
+
+/* Sends one and has it echoed. Where no echo comes, the far end tells whether it has got it. */
+static enum passage probe(struct sizes *sizes, size_t len)
+{
+    static const struct peer_request report = {.delay_s = 0};
+    for (int i = 0; i < TRIES; i++) {
+        struct peer_answer answer;
+        sizes->seed++;
+        if (peer_send_pattern(&sizes->line, len, sizes->seed) &&
+            peer_hear_pattern(&sizes->line, len, sizes->seed, clock_ms() + ECHO_WAIT))
+            return PASSED_BOTH;
+        if (peer_ask(&sizes->line, &report, &answer) && answer.plain_count > 0 && answer.plain_last == len)
+            return PASSED_UP;
+    }
+    return PASSED_NEITHER;
+}
+
+/* Has the far end send one of that size, after paying for it. */
+static bool probe_down(struct sizes *sizes, size_t len)
+{
+    for (int i = 0; i < TRIES; i++) {
+        struct peer_request pay = {.quiet = true}, order = {.plain = true, .plain_len = (uint16_t)len};
+        for (size_t paid = 0; paid < len; paid += PAID_LEN)
+            peer_say(&sizes->line, &pay, PAID_LEN);
+        peer_say(&sizes->line, &order, PAID_LEN);
+        if (peer_hear_pattern(&sizes->line, len, 0, clock_ms() + ECHO_WAIT))
+            return true;
+    }
+    return false;
+}
+
+static void search_both(struct sizes *sizes)
+{
+    for (size_t len; (len = size_search_next(&sizes->up)) != 0;) {
+        enum passage passage = probe(sizes, len);
+        size_search_tell(&sizes->up, len, passage != PASSED_NEITHER);
+        size_search_tell(&sizes->down, len,
+                         passage == PASSED_BOTH || (passage == PASSED_NEITHER && probe_down(sizes, len)));
+    }
+    for (size_t len; (len = size_search_next(&sizes->down)) != 0;)
+        size_search_tell(&sizes->down, len, probe_down(sizes, len));
+    sizes->empty = probe(sizes, 0) == PASSED_BOTH;
+}
+
+/* The largest of those that pass which the far end has got in one packet. */
+static void search_whole(struct sizes *sizes)
+{
+    static const struct peer_request report = {.delay_s = 0};
+    struct size_search search = {.fails = 0};
+    for (size_t len; (len = size_search_next(&search)) != 0;) {
+        struct peer_answer answer = {.fragment = 1};
+        bool whole = len <= sizes->up.works && probe(sizes, len) != PASSED_NEITHER &&
+                     peer_ask(&sizes->line, &report, &answer) && answer.plain_last == len && answer.fragment == 0;
+        size_search_tell(&search, len, whole);
+    }
+    sizes->whole = search.works;
+}
+
+/* ---- what it means ---- */
+
+/* The most that fits into one packet on our side, with the SOCKS header for that family; 0: it cannot be told. */
+static size_t fits_to_proxy(const struct check *check, int family)
+{
+    const union netaddr *relay = &check->association.channel.relay;
+    bool v6 = relay->sa.sa_family == AF_INET6;
+    int mtu = 0, fd = socket(relay->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    socklen_t len = sizeof(mtu);
+    if (fd < 0)
+        return 0;
+    if (connect(fd, &relay->sa, netaddr_len(relay)) < 0 ||
+        getsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_MTU : IP_MTU, &mtu, &len) < 0)
+        mtu = 0;
+    close(fd);
+    int header = family == AF_INET ? SOCKS5_UDP_HEADER_V4 : SOCKS5_UDP_HEADER_V6;
+    int most = mtu - (v6 ? HEADERS_V6 : HEADERS_V4) - header;
+    return most > 0 ? (size_t)most : 0;
+}
+
+static const char *whose_limit(size_t works, size_t fits)
+{
+    if (works > 8192)
+        return "the proxy's own buffers: not every server is made for the largest";
+    if (fits == 0)
+        return "fragments of IP packets are dropped on the way, or the server's buffers are small";
+    if (works == fits)
+        return "what takes more than one packet between here and the proxy is lost: fragments are dropped there, by a "
+               "firewall or a NAT";
+    if (works > fits)
+        return "fragments pass between here and the proxy; they are dropped between the proxy and the far end";
+    return "a part of the path takes smaller packets (a tunnel, PPPoE), and its \"packet too big\" messages or the "
+           "fragments are dropped";
+}
+
+static void explain(const struct sizes *sizes, struct check_result *result, size_t fits)
+{
+    size_t works = sizes->up.works < sizes->down.works ? sizes->up.works : sizes->down.works;
+    if (works >= SIZE_MOST && sizes->empty)
+        return;
+    if (works >= SIZE_MOST) {
+        result_cause(result, "the proxy drops datagrams without a payload, which are as good as any other (RFC 768)");
+        return;
+    }
+    result_cause(result, "%s", whose_limit(works, fits));
+    if (works <= 8192)
+        result_fix(result,
+                   "let IP fragments pass in the firewalls on that way (nftables and cloud firewalls: by protocol "
+                   "UDP, not by port alone), and ICMP type 3 code 4 and ICMPv6 type 2");
+}
+
+static enum check_status judge(const struct sizes *sizes)
+{
+    size_t works = sizes->up.works < sizes->down.works ? sizes->up.works : sizes->down.works;
+    if (works < QUIC_LEN)
+        return CHECK_FAILED;
+    return works < 8192 || !sizes->empty ? CHECK_WARNING : CHECK_OK;
+}
+
+static void describe(const struct sizes *sizes, struct check_result *result, size_t fits)
+{
+    char pieces[128] = "";
+    if (sizes->whole < sizes->up.works)
+        snprintf(pieces, sizeof(pieces), "; above %zu in pieces beyond the proxy", sizes->whole);
+    else if (fits && fits < sizes->up.works)
+        snprintf(pieces, sizeof(pieces), "; above %zu in pieces on the way to the proxy", fits);
+    if (sizes->up.works == sizes->down.works)
+        result_say(result, judge(sizes), "%s1 to %zu bytes arrive exactly, both ways%s",
+                   sizes->empty ? "0 and " : "none without a payload, ", sizes->up.works, pieces);
+    else
+        result_say(result, judge(sizes), "%sup to %zu bytes arrive at the far end, up to %zu here%s",
+                   sizes->empty ? "" : "none without a payload; ", sizes->up.works, sizes->down.works, pieces);
+    result_data(result, "largest_up", json_integer((json_int_t)sizes->up.works));
+    result_data(result, "largest_down", json_integer((json_int_t)sizes->down.works));
+    result_data(result, "largest_unfragmented", json_integer((json_int_t)sizes->whole));
+    result_data(result, "largest_unfragmented_to_proxy", fits ? json_integer((json_int_t)fits) : json_null());
+    result_data(result, "empty", json_boolean(sizes->empty));
+    explain(sizes, result, fits);
+}
+
+void step_sizes(struct check *check, int family, struct check_result *result)
+{
+    static const struct peer_request hello = {.delay_s = 0};
+    struct association association;
+    struct peer_answer answer;
+    struct sizes sizes = {.line = {.channel = &association.channel,
+                                   .to = *io_of_family(&check->far_end.addresses, family),
+                                   .key = check->far_end.key,
+                                   .room = &check->datagram}};
+    if (!check_associate(check, &association) || !peer_ask(&sizes.line, &hello, &answer)) {
+        result_say(result, CHECK_FAILED, "the far end does not answer any more");
+        association_close(&association);
+        return;
+    }
+    search_both(&sizes);
+    search_whole(&sizes);
+    describe(&sizes, result, fits_to_proxy(check, family));
+    association_close(&association);
+}
