@@ -64,6 +64,23 @@ static void write_gauges(const struct metrics *metrics, FILE *out)
     fputs("conesocks_build_info{version=\"" CONESOCKS_VERSION "\"} 1\n", out);
 }
 
+static void write_lookups(const struct metrics *metrics, FILE *out)
+{
+    static const unsigned bounds_ms[LOOKUP_TIME_COUNT] = LOOKUP_TIMES_MS;
+    const char *name = "conesocks_lookup_duration_seconds";
+    uint64_t count = 0;
+    write_family(name, "histogram",
+                 "time that a name took to resolve in one address family, from the cache or in vain too", out);
+    for (int i = 0; i < LOOKUP_TIME_COUNT; i++) {
+        count += read_counter(&metrics->lookup_times[i]);
+        fprintf(out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name, bounds_ms[i] / 1e3, count);
+    }
+    count += read_counter(&metrics->lookup_times[LOOKUP_TIME_COUNT]);
+    fprintf(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n", name, count);
+    fprintf(out, "%s_sum %.6f\n", name, (double)read_counter(&metrics->lookup_microseconds) / 1e6);
+    fprintf(out, "%s_count %" PRIu64 "\n", name, count);
+}
+
 static void write_process(const struct process_use *use, FILE *out)
 {
     write_family("process_cpu_seconds_total", "counter", "CPU time spent, user and system", out);
@@ -87,6 +104,7 @@ char *exposition_format(const struct metrics *metrics, const struct admin_facts 
         return NULL;
     write_counters(metrics, out);
     write_gauges(metrics, out);
+    write_lookups(metrics, out);
     write_whole("conesocks_reloads_total", "counter", "configurations put in force by a reload", facts->reloads, out);
     write_whole("conesocks_reloads_failed_total", "counter", "reloads that changed nothing because of a mistake",
                 facts->reloads_failed, out);

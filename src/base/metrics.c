@@ -37,6 +37,19 @@ void metrics_sum(struct metrics *sum, const struct metrics *part)
 #undef X
     for (int i = 0; i < DROP_REASON_COUNT; i++)
         metrics_add(&sum->udp_dropped_total[i], read_counter(&part->udp_dropped_total[i]));
+    for (int i = 0; i <= LOOKUP_TIME_COUNT; i++)
+        metrics_add(&sum->lookup_times[i], read_counter(&part->lookup_times[i]));
+    metrics_add(&sum->lookup_microseconds, read_counter(&part->lookup_microseconds));
+}
+
+void metrics_lookup(struct metrics *metrics, uint64_t microseconds)
+{
+    static const uint64_t bounds[LOOKUP_TIME_COUNT] = LOOKUP_TIMES_MS;
+    int i = 0;
+    while (i < LOOKUP_TIME_COUNT && microseconds > bounds[i] * 1000)
+        i++;
+    metrics_add(&metrics->lookup_times[i], 1);
+    metrics_add(&metrics->lookup_microseconds, microseconds);
 }
 
 /* Returns the length so far, or `size` once the text is full. */

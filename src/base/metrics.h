@@ -108,11 +108,19 @@ const char *drop_reason_advice(enum drop_reason reason);
     X(limited_memory_total, "connections and requests refused while memory was short")                                 \
     X(shed_streams_total, "streams that nobody read, ended because memory was short")
 
+/* How long name servers take, in classes: up to so many milliseconds, the last one beyond them all. */
+#define LOOKUP_TIMES_MS                                                                                                \
+    {                                                                                                                  \
+        1, 5, 20, 50, 100, 250, 500, 1000, 2500, 5000                                                                  \
+    }
+#define LOOKUP_TIME_COUNT 10
+
 struct metrics {
 #define X(name, help) atomic_uint_fast64_t name;
     METRICS(X)
 #undef X
     atomic_uint_fast64_t udp_dropped_total[DROP_REASON_COUNT];
+    atomic_uint_fast64_t lookup_times[LOOKUP_TIME_COUNT + 1], lookup_microseconds;
 };
 
 /* Adds to a counter that only the calling thread writes: no locked instruction. */
@@ -120,6 +128,9 @@ static inline void metrics_add(atomic_uint_fast64_t *counter, uint64_t n)
 {
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
 }
+
+/* Counts one lookup that took so long. */
+void metrics_lookup(struct metrics *metrics, uint64_t microseconds);
 
 /* sum += part, counter by counter; `sum` belongs to the caller. */
 void metrics_sum(struct metrics *sum, const struct metrics *part);

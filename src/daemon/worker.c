@@ -314,7 +314,8 @@ static bool init_env(struct env *env, struct snapshot *snapshot, struct quota *q
 {
     env->quota = quota;
     const struct config *config = snapshot->config;
-    const struct resolver_options options = resolver_options(config);
+    struct resolver_options options = resolver_options(config);
+    options.metrics = &env->metrics;
     ports_init_system(&env->system_ports);
     env->dgrams = dgram_io_new(config->udp.offload == CONFIG_OFFLOAD_AUTO && dgram_io_can_offload());
     (void)env_use(env, snapshot);

@@ -9,12 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <time.h>
 
 #include "net/resolver_files.h"
 #include "net/resolver_unbound.h"
 
 #define LOG_MODULE "resolver"
 #include "base/log.h"
+#include "base/metrics.h"
 
 #define LABEL_MAX 63
 
@@ -40,6 +42,7 @@ struct resolver_query {
     int async_id;
     int family;
     enum resolver_status status;
+    uint64_t begun_us;
     size_t count;
     union netaddr addresses[RESOLVER_ADDRESSES_MAX];
     char name[NAME_TEXT_MAX + 2];
@@ -51,6 +54,7 @@ struct resolver {
     struct timeval timeout;
     uint32_t per_client;
     void (*release)(void *charge);
+    struct metrics *metrics;
     union netaddr *servers; /* of the options */
     size_t server_count;    /* 0: resolv.conf's are used */
     char *hosts_path, *resolv_conf_path;
@@ -153,6 +157,13 @@ static void client_give_back(struct resolver *resolver, struct client *client)
 
 /* Queries. */
 
+static uint64_t now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
 static void query_unlink(struct resolver_query *query)
 {
     event_del(&query->event);
@@ -248,6 +259,8 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
     struct resolver_query *query = arg;
     resolver_done *done = query->done;
     void *done_arg = query->arg;
+    if (query->resolver->metrics)
+        metrics_lookup(query->resolver->metrics, now_us() - query->begun_us);
     if (query->asked) {
         resolver_cancel(query);
         done(done_arg, RESOLVER_TIMED_OUT, NULL, 0);
@@ -408,6 +421,7 @@ size_t resolver_waiting(const struct resolver *resolver)
 static bool copy_files(struct resolver *resolver, const struct resolver_options *options)
 {
     resolver->release = options->release;
+    resolver->metrics = options->metrics;
     resolver->hosts_path = strdup(options->hosts_file ? options->hosts_file : "/etc/hosts");
     resolver->resolv_conf_path = strdup(options->resolv_conf ? options->resolv_conf : "/etc/resolv.conf");
     return resolver->hosts_path && resolver->resolv_conf_path;
@@ -461,6 +475,7 @@ struct resolver_query *resolver_lookup(struct resolver *resolver, const union ne
     query->done = done;
     query->arg = arg;
     query->family = family;
+    query->begun_us = now_us();
     memcpy(query->name, name, len + 1);
     evtimer_assign(&query->event, resolver->base, on_event, query);
     LIST_INSERT_HEAD(&resolver->queries, query, entry);

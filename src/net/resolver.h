@@ -12,6 +12,7 @@
 #include "base/netaddr.h"
 
 struct event_base;
+struct metrics;
 struct resolver;
 struct resolver_query;
 
@@ -21,6 +22,7 @@ struct resolver_options {
     uint64_t timeout_ms;           /* an answer that takes longer is RESOLVER_TIMED_OUT */
     uint32_t per_client;           /* queries under way at once for one IPv4 address or IPv6 /64 (0 = no limit) */
     void (*release)(void *charge); /* gives back what resolver_charge() brought; NULL: nothing will be brought */
+    struct metrics *metrics;       /* that count how long answers take; NULL: none */
     const char *hosts_file;        /* NULL: /etc/hosts */
     const char *resolv_conf;       /* NULL: /etc/resolv.conf */
 };

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import servers
 import socks5
 from conftest import ALICE, LISTEN, USERS
 from daemon import PROGRAM, SANITIZED, wait_until
@@ -82,6 +83,20 @@ def test_metrics_are_the_counters_of_the_log(net, watched, lan, peer):
     watched.reload("listen: nonsense")
     seen = samples(net)
     assert (seen["conesocks_reloads_total"], seen["conesocks_reloads_failed_total"]) == (1, 1)
+
+
+def test_how_long_names_take(net, start, lan):
+    """A name that a server knows, one that another does not answer for."""
+    with servers.Dns(net.inet1, INET1_V4, {"known.example": [INET1_V4], "lost.example": None}):
+        start({"admin": {"port": ADMIN[1]}, "dns": {"servers": [INET1_V4], "timeout": "1s"},
+               "outbound": {"prefer": "ipv4-only"}}, leaves_lookups=True)
+        web = net.inet1.listen(INET1_V4)
+        assert socks5.connect(net.client, lan, ("known.example", web.getsockname()[1]))[1].code == 0
+        assert socks5.connect(net.client, lan, ("lost.example", 80))[1].code == 6
+    seen = samples(net)
+    name = "conesocks_lookup_duration_seconds"
+    assert (seen[name + "_count"], seen[name + '_bucket{le="0.5"}'], seen[name + '_bucket{le="+Inf"}']) == (2, 1, 2)
+    assert 1 <= seen[name + "_sum"] < 2
 
 
 def test_health(net, watched):

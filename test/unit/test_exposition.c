@@ -63,6 +63,29 @@ static void what_is_open_now(void **state)
     free(text);
 }
 
+static void how_long_names_take(void **state)
+{
+    (void)state;
+    struct metrics one = {0}, other = {0};
+    metrics_lookup(&one, 0);
+    metrics_lookup(&one, 1000);
+    metrics_lookup(&other, 1001);
+    metrics_lookup(&other, 2500000);
+    metrics_lookup(&other, 5000001);
+    metrics_sum(&one, &other);
+    char *text = text_of(&one, &use);
+    expect(text, "\n# TYPE conesocks_lookup_duration_seconds histogram\n"
+                 "conesocks_lookup_duration_seconds_bucket{le=\"0.001\"} 2\n"
+                 "conesocks_lookup_duration_seconds_bucket{le=\"0.005\"} 3\n");
+    expect(text, "_bucket{le=\"1\"} 3\n"
+                 "conesocks_lookup_duration_seconds_bucket{le=\"2.5\"} 4\n"
+                 "conesocks_lookup_duration_seconds_bucket{le=\"5\"} 4\n"
+                 "conesocks_lookup_duration_seconds_bucket{le=\"+Inf\"} 5\n"
+                 "conesocks_lookup_duration_seconds_sum 7.502002\n"
+                 "conesocks_lookup_duration_seconds_count 5\n");
+    free(text);
+}
+
 static void the_process_and_the_build(void **state)
 {
     (void)state;
@@ -95,6 +118,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_counter_has_its_lines),
         cmocka_unit_test(what_is_open_now),
+        cmocka_unit_test(how_long_names_take),
         cmocka_unit_test(the_process_and_the_build),
         cmocka_unit_test(what_cannot_be_told_is_left_out),
     };
