@@ -136,9 +136,10 @@ static void close_relay(struct assoc *assoc, uint64_t used_until)
 
 static void discard(struct assoc *assoc)
 {
-    const struct env *env = assoc->env;
+    struct env *env = assoc->env;
     const struct assoc_flow *flow = &assoc->flow;
     uint64_t used_until = flow->last_up_ms > flow->last_down_ms ? flow->last_up_ms : flow->last_down_ms;
+    env->open.associations--;
     if (assoc->client.fd >= 0)
         close_relay(assoc, used_until);
     for (int slot = 0; slot < FAMILY_COUNT; slot++) {
@@ -193,6 +194,7 @@ static int begin(struct assoc **out, struct env *env, const union netaddr *peer,
     struct assoc *assoc = calloc(1, sizeof(*assoc));
     if (!assoc)
         return -ENOMEM;
+    env->open.associations++;
     assoc->env = env;
     assoc->user = user;
     assoc->client.fd = -1;

@@ -58,7 +58,10 @@ struct env {
     enum memory_level memory; /* how much there is left: see relief.h */
     size_t names_waiting;     /* bytes of all datagrams that wait for a name */
 
-    struct session_list sessions;    /* alive */
+    struct session_list sessions; /* alive, in the order of their ids */
+    struct {
+        size_t sessions, associations, streams;
+    } open;                          /* how many of each there are */
     struct negotiation_list waiting; /* for a request, the longest first */
     struct session_list ended;       /* to be freed once their callbacks have returned, by `reaper` */
     struct event reaper;

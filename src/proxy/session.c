@@ -95,6 +95,7 @@ void session_end(struct session *session, const char *why, bool abort)
         close(session->fd);
     admission_end(&session->admission, env);
     TAILQ_REMOVE(&env->sessions, session, link);
+    env->open.sessions--;
     TAILQ_INSERT_TAIL(&env->ended, session, link);
     event_active(&env->reaper, EV_TIMEOUT, 0);
 }
@@ -327,5 +328,6 @@ void session_new(struct env *env, int fd, const union netaddr *peer, const struc
     event_assign(&session->readable, env->base, fd, EV_READ | EV_PERSIST, on_readable, session);
     event_add(&session->readable, NULL);
     TAILQ_INSERT_TAIL(&env->sessions, session, link);
+    env->open.sessions++;
     metrics_add(&env->metrics.sessions_total, 1);
 }

@@ -50,7 +50,7 @@ struct negotiation {
 };
 
 struct session {
-    TAILQ_ENTRY(session) link; /* in the order of ids */
+    TAILQ_ENTRY(session) link;
     struct env *env;
     uint64_t id; /* never used again in this process */
     int fd;

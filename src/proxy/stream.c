@@ -308,6 +308,7 @@ struct stream *stream_new(struct env *env, enum config_command command, const un
     else if (kind == ADDRESS_IP)
         reaching->address = addr;
     event_assign(&reaching->settle, env->base, -1, 0, on_settle, stream);
+    env->open.streams++;
     stream->env = env;
     stream->hooks = *hooks;
     stream->command = command;
@@ -365,6 +366,7 @@ void stream_free(struct stream *stream)
 {
     if (!stream)
         return;
+    stream->env->open.streams--;
     stop_reaching(stream);
     stream_stop_relay(stream);
     if (stream->remote_fd >= 0) {

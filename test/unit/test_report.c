@@ -211,7 +211,10 @@ static void pages_in_the_order_of_ids(void **state)
     report_take(page, &env, first + 9);
     assert_int_equal(page->rows[0].id, first + 11);
     assert_true(page->more);
-    report_take(page, &env, page->rows[9].id);
+    report_take(page, &env, first + 21); /* from the other end */
+    assert_int_equal(page->row_count, 3);
+    assert_int_equal(page->rows[0].id, first + 22);
+    report_take(page, &env, first + 20);
     assert_int_equal(page->row_count, 4);
     assert_false(page->more);
     report_take(page, &env, UINT64_MAX);
