@@ -14,7 +14,11 @@ import threading
 import urllib.parse
 
 import pytest
+import socks5
+from conftest import ALICE, LISTEN, USERS
 from daemon import PROGRAM, wait_until
+from netns import INET1_V4, PROXY_V4
+from socks5 import Association
 
 PORT = 1081
 URL = f"http://127.0.0.1:{PORT}"
@@ -381,3 +385,160 @@ def test_watch_without_a_terminal(net):
 def test_watch_that_cannot_begin(net, run):
     result = run("status", "--watch")
     assert result.returncode == 1 and "nobody listens there" in result.stdout
+
+
+# ---- status of the program itself ----
+
+ADMIN = {"admin": {"port": PORT}}
+
+
+def test_status_of_associations_and_streams(net, start, lan, peer, run):
+    """What is shown is what is there: its client, its external port, what it moved."""
+    proxy = start({**ADMIN, "udp": {"filtering": "address-dependent"}})
+    server = net.inet1.listen(INET1_V4)
+    associations = [Association(net.client, lan) for _ in range(3)]
+    for count, each in enumerate(associations, 1):
+        assert each.alive(peer, count)
+    sock, _ = socks5.connect(net.client, lan, server.getsockname())
+    sock.sendall(b"x" * 5000)
+    socks5.recv_exact(server.accept()[0], 5000)
+    arguments = ["-c", str(proxy.config_path)]
+    whole = json.loads(run("status", *arguments, "--json").stdout)
+    assert whole["pid"] == proxy.pid and len(whole["sessions"]) == 4
+    words = run("status", *arguments).stdout
+    assert f"process {proxy.pid}, running" in words and "address-dependent filtering" in words
+    assert "3 associations, 1 streams, 0 negotiating" in words
+    for session in whole["sessions"]:
+        sockets = session.get("external") or [session["destination"]]
+        assert re.search(rf"^{re.escape(session['client'])} .* ?{re.escape(sockets[0])} ", words, re.MULTILINE), words
+    assert [session.get("up_datagrams") for session in whole["sessions"]] == [1, 2, 3, None]
+
+
+def test_status_of_hundreds_is_whole(net, start, lan, run):
+    proxy = start(ADMIN)
+    server = net.inet1.listen(INET1_V4, backlog=2000)
+    streams = [socks5.connect(net.client, lan, server.getsockname())[0] for _ in range(1200)]
+    whole = json.loads(run("status", "-c", str(proxy.config_path), "--json").stdout)
+    ours = sorted("%s:%d" % sock.getsockname() for sock in streams)
+    assert sorted(session["client"] for session in whole["sessions"]) == ours and whole["next"] is None
+    words = run("status", "--all").stdout
+    assert "TCP streams: 1200\n" in words and all(f"\n{client} " in words for client in ours)
+
+
+def test_row51_a_clients_name_does_not_steer_the_terminal(net, start, lan, run):
+    """The destination of a CONNECT that is still being looked up, and of one that stays: both are the client's words."""
+    start(ADMIN | {"users": [{"name": EVIL.replace("\n", ""), "password": USERS[0]["password"]}], "listen": [
+        {"address": PROXY_V4, "port": 1080}]})
+    server = net.inet1.listen(INET1_V4)
+    user = EVIL.replace("\n", "")
+    sock, reply = socks5.connect(net.client, lan, server.getsockname(), user=user, password=ALICE[1])
+    assert reply.code == 0, sock
+    output = run("status").stdout
+    assert "TCP streams: 1" in output and "red\\x1b]0;title" in output, output
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", output)
+
+
+def test_status_by_the_socket(serve, folder, run):
+    proxy = serve({"admin": {"socket": str(folder / "admin")}})
+    for arguments in (["-c", str(proxy.config_path)], ["--socket", str(folder / "admin")]):
+        result = run("status", *arguments)
+        assert result.returncode == 0 and f"process {proxy.pid}" in result.stdout
+
+
+# ---- reload ----
+
+@pytest.fixture
+def reloadable(serve, folder):
+    """reloadable(config) starts one with a pid file."""
+    return lambda config=(): serve({"run": {"pid_file": str(folder / "pid")}, **dict(config)})
+
+
+def edit(proxy, **members):
+    proxy.configure(json.loads(proxy.config_path.read_text()) | members)
+
+
+@pytest.mark.parametrize("admin", [{}, {"port": PORT}])
+def test_reload(reloadable, run, admin):
+    """What came of it is known where there is an admin listener."""
+    proxy = reloadable({"admin": admin})
+    edit(proxy, limits={"sessions": 7}, workers=1)
+    result = run("reload", "-c", str(proxy.config_path))
+    assert result.returncode == 0, result.stdout
+    if admin:
+        assert "reloaded" in result.stdout and "at the next start: workers\n" in result.stdout
+        assert "configuration reloaded" in proxy.log
+        assert "waiting for the next start: workers" in run("status").stdout
+    else:
+        assert f"process {proxy.pid} was told" in result.stdout
+        proxy.wait_log("configuration reloaded")
+
+
+def test_reload_by_the_status_alone(serve, run):
+    """Without a pid file, whoever answers at the admin listener is told."""
+    proxy = serve(ADMIN)
+    result = run("reload", "-c", str(proxy.config_path))
+    assert result.returncode == 0 and "reloaded" in result.stdout and "configuration reloaded" in proxy.log
+
+
+def test_row55_reload_of_a_broken_file(reloadable, run):
+    """It is told as -t does, and the server hears nothing of it."""
+    proxy = reloadable(ADMIN)
+    proxy.configure("listen: [{port: 1080x}]\n")
+    result, checked = run("reload", "-c", str(proxy.config_path)), run("-t", "-c", str(proxy.config_path))
+    assert result.returncode == 1 and result.stdout.startswith(checked.stdout) and "1080x" in checked.stdout
+    assert "stays in force" in result.stdout and "reload:" not in proxy.log
+
+
+def test_reload_that_the_server_refuses(net, reloadable, run):
+    """The file is fine, the new listener's port is not free: the server's own words."""
+    proxy = reloadable(ADMIN)
+    net.proxy.listen(PROXY_V4, 1082)
+    edit(proxy, listen=[*LISTEN, {"address": PROXY_V4, "port": 1082, "auth": "none", "open": True}])
+    result = run("reload", "-c", str(proxy.config_path))
+    assert result.returncode == 1 and "not reloaded" in result.stdout and "10.77.0.1:1082" in result.stdout
+    assert "The last reload failed" in run("status").stdout
+
+
+def test_row57_reload_of_what_does_not_run(net, run, tmp_path):
+    """No pid file, one that nobody holds, and one whose process is somebody else's by now, which SIGHUP would end."""
+    pid_file, config = tmp_path / "pid", tmp_path / "c.yaml"
+    config.write_text(f"run: {{pid_file: {pid_file}}}\n", encoding="ascii")
+    assert "not running" in run("reload", "-c", str(config)).stdout
+    other = net.proxy.start("sleep", "60")
+    pid_file.write_text(f"{other.pid}\n", encoding="ascii")
+    result = run("reload", "-c", str(config))
+    assert result.returncode == 1 and "not running" in result.stdout
+    with open(pid_file, encoding="ascii") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        result = run("reload", "-c", str(config))
+    assert result.returncode == 1 and f"process {other.pid} is not conesocks" in result.stdout
+    assert other.poll() is None
+    other.kill()
+    other.wait()
+
+
+def test_reload_believes_no_stranger(net, run, tmp_path):
+    """Whoever listens at the admin port names a process: it has to be a conesocks."""
+    config, other = tmp_path / "c.yaml", net.proxy.start("sleep", "60")
+    config.write_text(f"admin: {{port: {PORT}}}\nrun: {{pid_file: {tmp_path}/pid}}\n", encoding="ascii")
+    with Answers(net.proxy, lambda path: paged(status(pid=other.pid), path)):
+        result = run("reload", "-c", str(config))
+    assert result.returncode == 1 and "is not conesocks" in result.stdout and other.poll() is None
+    other.kill()
+    other.wait()
+
+
+def test_reload_of_another_file(reloadable, run, tmp_path):
+    proxy = reloadable(ADMIN)
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(proxy.config_path.read_text())
+    result = run("reload", "-c", str(copy))
+    assert result.returncode == 1 and str(proxy.config_path) in result.stdout and "reload:" not in proxy.log
+
+
+def test_reload_by_somebody_else(net, reloadable, folder):
+    """Who may not signal it is told so."""
+    proxy = reloadable({"run": {"pid_file": str(folder / "pid"), "user": "daemon"}})
+    result = net.proxy.run("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", PROGRAM, "reload", "-c",
+                           str(proxy.config_path))
+    assert result.returncode == 1 and "only root and the user" in result.stdout, result.stdout
