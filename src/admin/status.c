@@ -32,10 +32,11 @@ static json_t *moment(time_t when)
 
 static json_t *configuration_json(const struct status *status)
 {
-    return json_pack("{s:o, s:o, s:I, s:I, s:o}", "file", json_chosen(status->configuration.file), "loaded",
+    return json_pack("{s:o, s:o, s:I, s:I, s:o, s:o}", "file", json_chosen(status->configuration.file), "loaded",
                      moment(status->configuration.loaded), "reloads", (json_int_t)status->configuration.reloads,
                      "reloads_failed", (json_int_t)status->configuration.failed, "last_error",
-                     json_chosen(status->configuration.last_error));
+                     json_chosen(status->configuration.last_error), "waiting_for_start",
+                     json_chosen(status->configuration.waiting_for_start));
 }
 
 static json_t *listeners_json(const struct config *config)

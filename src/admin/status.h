@@ -24,6 +24,7 @@ struct status {
         time_t loaded;
         uint64_t reloads, failed;
         const char *last_error; /* NULL: none */
+        const char *waiting_for_start;
     } configuration;
     const struct snapshot *snapshot; /* in force */
     const struct metrics *totals;

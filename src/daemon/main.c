@@ -39,7 +39,7 @@ static const struct command {
 } commands[] = {
     {"hash-password", hash_password, "read a password, print its hash for the configuration"},
     {"status", status_command, "tell what a server does that runs"},
-    {"reload", reload_command, "have it read its configuration again, and tell what came of it"},
+    {"reload", reload_command, "have a server read its configuration again, and tell what came of it"},
     {"explain", explain, "tell what becomes of a request, and which rule decides"},
     {"check", check, "tell what a SOCKS5 server, any, does well, and which NAT type it gives its clients"},
 };

@@ -91,6 +91,13 @@ static void note_error(struct reload *reload, const char *text)
     snprintf(reload->record.error, sizeof(reload->record.error), "%.*s", (int)strcspn(text, "\n"), text);
 }
 
+static void note_no_listener(struct reload *reload, const union netaddr *address, int error)
+{
+    char text[NETADDR_TEXT_MAX];
+    snprintf(reload->record.error, sizeof(reload->record.error), "cannot listen on %s: %s",
+             netaddr_format(address, text), strerror(error));
+}
+
 static struct config *load(struct reload *reload)
 {
     const char *path = reload->path;
@@ -140,6 +147,7 @@ static bool open_listeners(struct reload *reload, const struct config *config)
             const struct config_listener *listener = &config->listen[i];
             int fd = -1;
             if (!listens_on(reload->in_force->config, &listener->address) && (fd = worker_listen(listener)) < 0) {
+                note_no_listener(reload, &listener->address, -fd);
                 close_listeners(reload, opened);
                 return false;
             }
@@ -168,7 +176,6 @@ static void finish(struct reload *reload)
     char *waiting = changes_at_start(reload->started->config, now);
     log_info("configuration reloaded%s%s", waiting ? "; these changes take effect at the next start: " : "",
              waiting ? waiting : "");
-    free(waiting);
     free(reload->opened);
     reload->opened = NULL;
     snapshot_release(reload->in_force);
@@ -176,6 +183,8 @@ static void finish(struct reload *reload)
     reload->record.done++;
     reload->record.loaded = time(NULL);
     reload->record.error[0] = '\0';
+    free(reload->record.waiting);
+    reload->record.waiting = waiting;
     reload->fresh = NULL;
     notify_ready();
 }
@@ -335,5 +344,6 @@ void reload_free(struct reload *reload)
     inbox_free(reload->inbox);
     snapshot_release(reload->started);
     snapshot_release(reload->in_force);
+    free(reload->record.waiting);
     free(reload);
 }

@@ -31,6 +31,7 @@ struct reload_record {
     uint64_t done, failed;
     time_t loaded;   /* when the configuration in force was read */
     char error[256]; /* why the last one failed, the first line of it; "": it did not */
+    char *waiting;   /* keys that changed since the start and take effect at the next one; NULL: none */
 };
 const struct reload_record *reload_record(const struct reload *reload);
 /* The server stops: from now on a reload is refused, in words. One that is under way still comes to its end. */

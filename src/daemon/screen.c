@@ -64,7 +64,7 @@ void screen_draw(const char *text, size_t width, size_t height)
         const char *end = strchrnul(text, '\n');
         char *line = strndup(text, (size_t)(end - text));
         if (line)
-            fprintf(out, "%s%.*s\x1b[K", row ? "\r\n" : "", (int)terminal_fit(line, width), line);
+            fprintf(out, "%s%.*s\x1b[K", row ? "\n" : "", (int)terminal_fit(line, width), line);
         free(line);
         text = *end ? end + 1 : end;
     }

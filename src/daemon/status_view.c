@@ -70,6 +70,8 @@ static void print_configuration(const struct view *view)
     else
         line(view, "file", "%s, of %s; %" PRIu64 " reloads, %" PRIu64 " that failed", file,
              text_or(configuration, "loaded", "?"), reloads, failed);
+    if (ask_text(configuration, "waiting_for_start"))
+        line(view, "", "waiting for the next start: %s", ask_text(configuration, "waiting_for_start"));
     if (error)
         line(view, "", "The last reload failed, and the configuration of before is in force: %s", error);
 }

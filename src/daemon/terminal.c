@@ -26,7 +26,7 @@ char *terminal_escape(const char *text)
     if (!out)
         return NULL;
     while (*text) {
-        size_t columns, len = *text == '\\' ? 0 : visible(text, &columns);
+        size_t columns, len = visible(text, &columns);
         if (len > 0)
             end = mempcpy(end, text, len);
         else

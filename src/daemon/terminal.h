@@ -11,8 +11,8 @@
 
 #define TERMINAL_ANY_WIDTH ((size_t)1 << 30) /* no line is that long, and sums with it do not overflow */
 
-/* `text` with everything as \xNN that is no visible character of the locale, and each backslash. free(); NULL: out of
- * memory. */
+/* `text` with everything as \xNN that is no visible character of the locale; backslashes stay, for what the server
+ * sends is escaped once already. free(); NULL: out of memory. */
 char *terminal_escape(const char *text);
 /* Columns of an escaped text. */
 size_t terminal_width(const char *text);

@@ -103,6 +103,7 @@ static void what_the_default_configuration_looks_like(void **state)
     expect_text("state", "running");
     expect_null("configuration.file");
     expect_null("configuration.last_error");
+    expect_null("configuration.waiting_for_start");
     expect_text("listeners.0.address", "127.0.0.1:1080");
     assert_true(json_is_false(at("listeners.0.login")) && json_is_false(at("listeners.0.proxy_protocol")));
     assert_true(json_is_true(at("udp.enabled")));
@@ -138,6 +139,7 @@ static void what_was_configured(void **state)
     status.configuration.file = "/etc/conesocks/cone\"socks.yaml";
     status.configuration.reloads = 3;
     status.configuration.failed = 2;
+    status.configuration.waiting_for_start = "workers, run.user";
     status.configuration.last_error = "conesocks.yaml:3:1: found the unknown key \xff";
     status.memory.known = true;
     status.memory.used = 5;
@@ -153,6 +155,7 @@ static void what_was_configured(void **state)
     expect_text("configuration.file", "/etc/conesocks/cone\"socks.yaml");
     expect_number("configuration.reloads", 3);
     expect_number("configuration.reloads_failed", 2);
+    expect_text("configuration.waiting_for_start", "workers, run.user");
     expect_text("configuration.last_error", "conesocks.yaml:3:1: found the unknown key \\xff");
     expect_number("memory.used_bytes", 5);
     expect_number("memory.limit_bytes", 10);
