@@ -30,12 +30,14 @@ static struct {
     ino_t inode;
 } named;
 
+#define NOT_PLAIN "it is not a plain file"
+
 /* NULL, or why the log must not be written there. In a folder for all, somebody could have put it there to read along,
  * or to have us write into another file. */
 static const char *refusal(const struct stat *status, uid_t owner)
 {
     if (!S_ISREG(status->st_mode))
-        return "it is not a plain file";
+        return NOT_PLAIN;
     if (status->st_nlink != 1)
         return "it has another name as well (a hard link)";
     return status->st_uid != 0 && status->st_uid != owner ? "it belongs to another user" : NULL;
@@ -46,7 +48,7 @@ static int open_file(const char *path, uid_t owner, const char **why)
 {
     struct stat status;
     int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 0640);
-    *why = errno == ELOOP ? "it is a symbolic link" : strerror(errno);
+    *why = errno == ELOOP ? "it is a symbolic link" : errno == ENXIO ? NOT_PLAIN : strerror(errno);
     if (fd < 0)
         return -1;
     *why = fstat(fd, &status) < 0 ? strerror(errno) : refusal(&status, owner);

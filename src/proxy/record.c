@@ -113,6 +113,7 @@ void record_log(const struct record *record)
 {
     struct fields fields = {.count = 0};
     union netaddr remote;
+    add_number(&fields, "id", record->id);
     add_address(&fields, "client", record->client);
     add_text(&fields, "user", record->user);
     if (record->assoc) {

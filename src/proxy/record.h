@@ -14,6 +14,7 @@ struct assoc;
 struct stream;
 
 struct record {
+    uint64_t id; /* as in the status */
     const union netaddr *client;
     const char *user;            /* NULL: no login */
     const struct assoc *assoc;   /* NULL, or the one that it was */

@@ -36,6 +36,7 @@ static void log_end(const struct session *session, const char *why)
     if (!log_enabled(LOG_LEVEL_INFO) || (!asked && !log_limit_pass(&env->strangers_log, now, &held_back)))
         return;
     const struct record record = {
+        .id = session->id,
         .client = &session->peer,
         .user = session->user,
         .assoc = session->assoc,

@@ -30,14 +30,15 @@ def wait_until(condition, what, timeout=PATIENCE):
 
 class Conesocks:
     def __init__(self, host, folder, config, arguments=(), nofile=None, leaves_lookups=False, killed=False, files=(),
-                 group=None, environment=None, sockets=()):
+                 group=None, environment=None, sockets=(), log_file=None, mounts=()):
         """`config`: a dict, YAML text, or None for the built-in default. `leaves_lookups`: name servers that do not answer
         are part of the test; libunbound goes on asking them for minutes, with a socket each. `group`: the folder of the
-        control group to run in. `sockets` are passed as systemd does it."""
+        control group to run in. `sockets` are passed as systemd does it. `log_file`: where `config` has it log to, with
+        {pid} for its process id. `mounts`: what the shell mounts for it alone."""
         self.leaves_lookups = leaves_lookups
         self.killed = killed  # by the test itself
         # Files of the system that this process sees in place of the real ones: (content, path).
-        swaps = [f"mount --bind {ours} {theirs}" for ours, theirs in files]
+        swaps = [*mounts, *(f"mount --bind {ours} {theirs}" for ours, theirs in files)]
         prefix = ["unshare", "--mount", "sh", "-c", " && ".join([*swaps, 'exec "$@"']), "sh"] if swaps else []
         if sockets:
             prefix = ["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", *prefix]
@@ -61,6 +62,8 @@ class Conesocks:
             self.process = host.start(*command, stdout=log, stderr=log, preexec_fn=prepare,
                                       pass_fds=range(3, 3 + len(sockets)),
                                       env=os.environ | (environment or {}))
+        if log_file:
+            self.log_path = Path(str(log_file).format(pid=self.pid))
         wait_until(lambda: self.listening() or self.process.poll() is not None, "the listener")
         assert self.process.poll() is None, f"conesocks did not start:\n{self.log}"
         self.baseline = len(self.descriptors())
@@ -72,14 +75,14 @@ class Conesocks:
 
     @property
     def log(self):
-        return self.log_path.read_text(encoding="utf-8", errors="backslashreplace")
+        return self.log_path.read_text(encoding="utf-8", errors="backslashreplace") if self.log_path.exists() else ""
 
     @property
     def pid(self):
         return self.process.pid
 
     def listening(self):
-        return re.findall(r"^conesocks: info: server: listening on (\S+)", self.log, re.MULTILINE)
+        return re.findall(r'(?:server: |"server","message":")listening on ([^\s"]+)', self.log)
 
     def descriptors(self):
         """What its descriptors stand for. Pipes are left out: idle ones are kept for the next stream."""
@@ -104,8 +107,13 @@ class Conesocks:
 
     def sessions(self, **wanted):
         """The session lines of the log as dicts, those that hold `wanted`."""
-        lines = re.findall(r"^conesocks: info: session: (.*)", self.log, re.MULTILINE)
+        lines = re.findall(r"^(?:\S+Z )?conesocks: info: session: (.*)", self.log, re.MULTILINE)
         rows = [dict(word.partition("=")[::2] for word in shlex.split(line)) for line in lines]
+        return [row for row in rows if wanted.items() <= row.items()]
+
+    def objects(self, **wanted):
+        """The lines of a log in JSON, those that hold `wanted`."""
+        rows = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
         return [row for row in rows if wanted.items() <= row.items()]
 
     def session(self, **wanted):

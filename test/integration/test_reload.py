@@ -1,5 +1,6 @@
 """SIGHUP: another configuration while clients are served. Those that it forbids end, all others notice nothing."""
 import os
+import re
 import signal
 import socket
 import threading
@@ -462,14 +463,26 @@ def test_logins_while_users_change(net, serve, lan):
     assert outcomes <= {b"\5\2\1\0", b"\5\2\1\1", b"\5\2"}
 
 
-def test_row27_row55_a_thousand_reloads_under_load(net, serve, lan, echo):
-    """Every other file is broken. Nobody loses a datagram, a byte or a connection, and nothing is left behind."""
+def rotate(path, number):
+    """As logrotate does with "create": the same name is another file."""
+    old = path.with_name(f"{path.name}.{number}")
+    path.rename(old)
+    path.touch()
+    os.chown(path, 65534, 65534)
+    return old
+
+
+def test_row27_row55_a_thousand_reloads_under_load(net, serve, lan, echo, folder):
+    """Every other file is broken, and the log's file another one for every tenth. Nobody loses a datagram, a byte or a
+    connection, the log no line, and nothing is left behind."""
     reloads = 150 if SANITIZED else 1000
     users = [{"name": f"user{number}", "password": USERS[0]["password"]} for number in range(50)]
     rules = [{"action": "deny", "to": [f"192.0.{number // 250}.{number % 250}/32"]} for number in range(300)]
-    configs = [lan_config({"users": users, "rules": rules, "log": {"level": "info"}}),
-               lan_config({"users": users[:40], "rules": rules[::2], "timeouts": {"connect": "9s"}})]
-    proxy = serve(configs[0])
+    logs = [folder / "log"]
+    log = {"target": "file", "file": str(logs[0])}
+    configs = [lan_config({"users": users, "rules": rules, "log": {"level": "info", **log}}),
+               lan_config({"users": users[:40], "rules": rules[::2], "timeouts": {"connect": "9s"}, "log": log})]
+    proxy = serve(configs[0], log_file=logs[0])
     peer = net.inet1.udp(INET1_V4)
     associations = [Association(net.client, lan) for _ in range(4)]
     streams = [socks5.connect(net.client, lan, echo)[0] for _ in range(2)]
@@ -479,6 +492,8 @@ def test_row27_row55_a_thousand_reloads_under_load(net, serve, lan, echo):
             Load(lambda: all(talk(sock, data[:20000]) for sock in streams)) as bytes_:
         for number in range(reloads):
             good = number % 2 == 0
+            if number % 10 == 0 and OTHER_USERS:
+                logs.append(rotate(logs[0], number))
             if proxy.reload(configs[number // 2 % 2] if good else BROKEN) != good:
                 failed.append(number)
             if number == reloads // 5:
@@ -489,7 +504,11 @@ def test_row27_row55_a_thousand_reloads_under_load(net, serve, lan, echo):
         assert SANITIZED or resident_kib(proxy) <= resident + 1024
     for each in associations:
         assert each.alive(peer, 5)
-    assert not proxy.sessions(command="udp") and not proxy.sessions(command="connect")
+    lines = "".join(path.read_text(encoding="ascii") for path in logs).splitlines()
+    assert all(re.match(r"\S+Z conesocks: \w+: \w+: ", line) for line in lines)
+    assert len([line for line in lines if "reload: configuration reloaded" in line]) == reloads // 2
+    assert len([line for line in lines if "reload: configuration not reloaded" in line]) == reloads // 2
+    assert not [line for line in lines if "command=udp" in line or "command=connect" in line or "cannot be" in line]
 
 
 def test_a_listener_that_gets_balancers_serves_them_only(net, serve):
