@@ -8,9 +8,10 @@
 #include <stddef.h>
 
 extern const struct admin_page {
-    const char *html;  /* UTF-8; no NUL at its end */
+    const char *html; /* UTF-8; no NUL at its end */
     size_t size;
-    const char *policy; /* Content-Security-Policy: without it, what a client calls itself is one slip from being code */
+    /* Content-Security-Policy. Without it, what a client calls itself is one slip from being code. */
+    const char *policy;
 } admin_page;
 
 #endif

@@ -6,10 +6,14 @@ import time
 
 import admin_mock
 import pytest
+import socks5
 from admin_mock import negotiation, session, stream
 from browser import DESKTOP, PHONE, Browser
+from conftest import ALICE, USERS
 from daemon import wait_until
+from netns import CLIENT_V4, PROXY_V4
 from selenium.webdriver.common.keys import Keys
+from socks5 import Association
 
 LOOPBACK = "127.0.0.1"
 # What clients may call themselves, and what it would do if it were HTML.
@@ -44,6 +48,42 @@ def opened(browser, admin):
     browser.driver.get("about:blank")
 
 
+def test_a_real_proxy(browser, net, serve, peer, web):
+    """Row 50, 51: what is done is seen, and moves; the name of who does it is text; no password is anywhere."""
+    hash_of_password = USERS[0]["password"]
+    proxy = serve({"listen": [{"address": PROXY_V4, "port": 1080}], "admin": {"port": 1081},
+                   "users": [{"name": HOSTILE[0], "password": hash_of_password}]})
+    browser.open("http://127.0.0.1:1081/")
+    browser.wait("No associations yet.")
+    association = Association(net.client, (PROXY_V4, 1080), user=HOSTILE[0], password=ALICE[1])
+    port = association.external(peer)[1]
+    row = wait_until(browser.rows, "the association")[0]
+    client = "%s:%d" % association.control.getsockname()
+    assert row["Client"] == [client, HOSTILE[0]] and row["NAT"][0] == "full cone" and row["Peers"][0] == "1"
+    assert row["Relay"] == ["%s:%d" % association.relay, "from port %d" % association.udp.getsockname()[1]]
+    assert row["External"] == [f"port {port}", ""]
+    assert association.alive(peer, 99)
+    wait_until(lambda: browser.rows()[0]["From client"][1].endswith("· 100 dgrams"), "100 datagrams from the client")
+    assert browser.rows()[0]["To client"][1].endswith("· 99 dgrams")
+    association.send_raw(b"no header")
+    browser.wait("From a client, with no valid SOCKS5 UDP header.", "#drops")
+    assert browser.rows()[0]["Dropped"] == ["1", "bad_header 1"]
+    wait_until(lambda: "At most 0" not in browser.find("#datagrams svg").get_attribute("aria-label"), "history")
+    assert "M" in browser.find("#datagrams .area.udp").get_attribute("d")
+    _, reply = socks5.connect(net.client, (PROXY_V4, 1080), web, user=HOSTILE[0], password=ALICE[1])
+    assert reply.code == 0
+    net.client.connect(CLIENT_V4, (PROXY_V4, 1080))
+    browser.find("#tab-streams").click()
+    wait_until(lambda: sorted(row["Kind"][0] for row in browser.rows()) == ["CONNECT", "logging in"], "both")
+    assert "%s:%d" % web in browser.text("#sessions")
+    assert hash_of_password not in browser.driver.page_source
+    assert browser.complaints() == []
+    assert {url.split("?")[0].rsplit("/", 1)[1] for url in browser.requests() if url.startswith("http")} <= {
+        "", "status", "history"}
+    proxy.process.terminate()
+    browser.wait("No answer since", "#banners")
+
+
 def busy(admin, count=3):
     """Associations, and ten minutes in which something happened."""
     admin.sessions = [session(number) for number in range(1, count + 1)]
@@ -53,10 +93,10 @@ def busy(admin, count=3):
 def test_empty_states_help(admin, opened):
     browser = opened()
     browser.wait("No associations yet.")
-    assert "conesocks check --proxy socks5://10.77.0.1:1080" in browser.text("#sessions")
+    assert "conesocks check --proxy socks5://USER:PASSWORD@10.77.0.1:1080" in browser.text("#sessions")
     assert "Nothing dropped" in browser.text(".drops")
     browser.find("#tab-streams").click()
-    assert "curl --proxy socks5h://10.77.0.1:1080" in browser.text("#sessions")
+    assert "curl --proxy socks5h://USER:PASSWORD@10.77.0.1:1080" in browser.text("#sessions")
     browser.find("#filter").send_keys("nobody")
     assert "Nothing matches." in browser.text("#sessions")
 

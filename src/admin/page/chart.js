@@ -116,7 +116,8 @@ class Chart {
     this.cursor.setAttribute('x1', x);
     this.cursor.setAttribute('x2', x);
     this.cursor.classList.toggle('shown', this.at !== null);
-    const words = this.bands.map((band, number) => sample ? `${wayOf(band)} ${this.format(sample[number])}` : 'no value');
+    const words = this.bands.map((band, number) =>
+      `${wayOf(band)} ${sample ? this.format(sample[number]) : 'not known yet'}`);
     this.svg.setAttribute('aria-valuenow', place);
     this.svg.setAttribute('aria-valuetext', `${when}: ${words.join(', ')}`);
   }

@@ -14,8 +14,8 @@ const NAT_TYPES = {
   },
   'address-and-port-dependent': {
     name: 'Port-restricted cone', reach: 1, consoles: ['Moderate', 'Type 2', 'B'],
-    means: 'Endpoint-independent mapping, address-and-port-dependent filtering: only the very ports that a client has ' +
-      'sent to may answer; two clients like this may not meet without help. Set udp.filtering to endpoint-independent ' +
+    means: 'Endpoint-independent mapping, address-and-port-dependent filtering: only the very ports that a client ' +
+      'has sent to may answer, so that two such clients may fail to meet. Set udp.filtering to endpoint-independent ' +
       'for a full cone.',
   },
 };
@@ -96,7 +96,8 @@ function resolverVerdict(asked, failed) {
 function showResolver(resolver, lately) {
   const asked = lately('lookups'), failed = lately('lookups_failed');
   const [verdict, mood] = resolverVerdict(asked, failed);
-  const names = (all, lost) => all ? `${plural(all, 'name')}, ${count(lost)} not resolved (${percent(lost, all)})` : 'nothing';
+  const names = (all, lost) =>
+    all ? `${plural(all, 'name')}, ${count(lost)} not resolved (${percent(lost, all)})` : 'nothing';
   byId('resolver-verdict').className = `verdict ${mood}`;
   put(byId('main'), {
     'resolver-verdict': verdict,
@@ -123,7 +124,8 @@ function showLimits({limits, memory}) {
     gauge.classList.toggle('near', used >= 0.8 * limit);
     gauge.firstElementChild.style.width = `${Math.min(100, 100 * used / limit)}%`;
   });
-  put(byId('main'), {'limits-none': unset.length ? `Without a limit: ${unset.map(limit => limit.name).join(', ')}.` : ''});
+  const names = unset.map(limit => limit.name).join(', ');
+  put(byId('main'), {'limits-none': names ? `Without a limit: ${names}.` : ''});
 }
 
 function showSetup({listeners, udp, workers, configuration}) {
@@ -145,7 +147,9 @@ function showSetup({listeners, udp, workers, configuration}) {
 
 /* What the tables say when they are empty. */
 function help({udp, listeners}) {
-  const to = listeners[0]?.address ?? '127.0.0.1:1080';
+  const listener = listeners[0] ?? {address: '127.0.0.1:1080', login: false};
+  const to = (listener.login ? 'USER:PASSWORD@' : '') +
+    listener.address.replace(/^(0\.0\.0\.0|\[::\]):/, `${location.hostname}:`); // where it listens on all addresses
   return {
     associations: udp.enabled ? {
       title: 'No associations yet.',

@@ -52,7 +52,8 @@ class Sessions {
     session.drops = Object.values(session.dropped ?? {}).reduce((sum, number) => sum + number, 0);
     session.isAssociation = session.kind.startsWith('association');
     session.text = [session.client, session.user, session.upstream, session.relay, session.client_udp,
-      ...session.external ?? [], session.destination, session.remote, session.kind, ...Object.keys(session.dropped ?? {}),
+      ...session.external ?? [], session.destination, session.remote, session.kind,
+      ...Object.keys(session.dropped ?? {}),
     ].join(' ').toLowerCase();
     return session;
   }

@@ -24,6 +24,9 @@ function sender({client, client_udp: udp}) {
   return hostOf(udp) === hostOf(client) ? `from port ${portOf(udp)}` : `from ${udp}`;
 }
 
+/* An external address; which of this host's it is, is decided for each datagram, unless the configuration says so. */
+const mapped = address => address.replace(/^0\.0\.0\.0:/, 'port ').replace(/^\[::\]:(.*)/, 'port $1 (IPv6)');
+
 const who = session => joined(session.user, session.upstream && `via ${session.upstream}`);
 
 function reasons(dropped) {
@@ -47,7 +50,8 @@ const COLUMNS = {
     {label: 'Relay', key: session => session.relay,
       cell: session => [session.relay ?? KIND[session.kind], session.relay ? sender(session) : '']},
     {label: 'External', key: session => session.external[0] ?? '',
-      cell: session => [session.external[0] ?? 'none yet', session.external.slice(1).join(', ')]},
+      cell: session => [session.external.length ? mapped(session.external[0]) : 'none yet',
+        session.external.slice(1).map(mapped).join(', ')]},
     {label: 'NAT', key: session => session.filtering, cell: session => [NAT[session.filtering] ?? session.filtering]},
     {label: 'Peers', number: true, key: session => session.destinations,
       cell: session => [count(session.destinations)]},
