@@ -10,6 +10,7 @@
 #include "admin/exposition.h"
 #include "admin/http.h"
 #include "admin/pac.h"
+#include "admin/page.h"
 #include "admin/process.h"
 #include "admin/request.h"
 #include "admin/unix_socket.h"
@@ -112,8 +113,8 @@ static void answer_pac(struct admin *admin, struct http_connection *connection, 
 static void answer_page(struct admin *admin, struct http_connection *connection, const struct request *request)
 {
     (void)admin, (void)request;
-    http_answer_text(connection, 200,
-                     "conesocks " CONESOCKS_VERSION "\n/status /history /metrics /healthz /readyz /proxy.pac\n");
+    http_answer(connection, &(struct http_answer){200, "text/html; charset=utf-8", admin_page.policy, admin_page.html,
+                                                  admin_page.size, false});
 }
 
 static const struct route {

@@ -1,0 +1,179 @@
+/* What each part of the page says of a status. */
+'use strict';
+
+const NAT_TYPES = {
+  'endpoint-independent': {
+    name: 'Full cone', reach: 3, consoles: ['Open', 'Type 1', 'A'],
+    means: 'Endpoint-independent mapping and filtering: an association keeps one address and port towards everybody, ' +
+      'and everybody may send to it. Players and callers reach each other directly.',
+  },
+  'address-dependent': {
+    name: 'Address-restricted cone', reach: 2, consoles: ['Moderate', 'Type 2', 'B'],
+    means: 'Endpoint-independent mapping, address-dependent filtering: only hosts that a client has sent to may ' +
+      'answer. Set udp.filtering to endpoint-independent for a full cone.',
+  },
+  'address-and-port-dependent': {
+    name: 'Port-restricted cone', reach: 1, consoles: ['Moderate', 'Type 2', 'B'],
+    means: 'Endpoint-independent mapping, address-and-port-dependent filtering: only the very ports that a client ' +
+      'has sent to may answer, so that two such clients may fail to meet. Set udp.filtering to endpoint-independent ' +
+      'for a full cone.',
+  },
+};
+const NO_UDP = {
+  name: 'No UDP', reach: 0, consoles: [],
+  means: 'UDP ASSOCIATE is switched off here (udp.enabled), and clients are told so. TCP works.',
+};
+
+function showHead(status) {
+  put(document.body, {
+    version: status.version, uptime: duration(status.uptime_seconds), pid: status.pid, state: status.state,
+  });
+  document.title = `conesocks · ${plural(status.open.associations, 'association')}`;
+}
+
+function showNat(udp) {
+  const nat = udp.enabled ? NAT_TYPES[udp.filtering] : NO_UDP;
+  const reach = byId('nat-reach');
+  put(byId('main'), {'nat-name': nat.name, 'nat-means': nat.means});
+  reach.hidden = byId('nat-consoles').hidden = !udp.enabled;
+  nat.consoles.forEach((name, place) => write(byId('nat-consoles').querySelectorAll('b')[place], name));
+  byId('beam').setAttribute('points', `10,48 96,0 96,${32 * nat.reach}`);
+  const mark = (selector, name, on) =>
+    reach.querySelectorAll(selector).forEach((element, place) => element.classList.toggle(name, on(place)));
+  mark('li', 'let-in', place => place < nat.reach);
+  mark('.ray', 'stopped', place => place >= nat.reach);
+}
+
+function showTotals({open, totals}) {
+  const udp = totals.udp_up_bytes_total + totals.udp_down_bytes_total;
+  const streams = totals.stream_up_bytes_total + totals.stream_down_bytes_total;
+  const datagrams = totals.udp_up_datagrams_total + totals.udp_down_datagrams_total;
+  put(byId('main'), {
+    associations: count(open.associations),
+    'associations-note': `${count(totals.associations_total)} since the start`,
+    streams: count(open.streams),
+    'streams-count': count(open.streams + open.negotiating),
+    'streams-note': joined(`${count(totals.connects_total + totals.binds_total)} since the start`,
+      open.negotiating && `${count(open.negotiating)} logging in`),
+    relayed: bytes(udp + streams),
+    'relayed-note': `${bytes(udp)} of it in ${amount(datagrams, '')} datagrams`,
+  });
+}
+
+function showDropped({drops, totals}, lately) {
+  const dropped = drops.reduce((sum, drop) => sum + drop.count, 0);
+  const all = dropped + totals.udp_up_datagrams_total + totals.udp_down_datagrams_total;
+  put(byId('main'), {
+    dropped: all ? percent(dropped, all) : '0 %',
+    'dropped-note': `${plural(dropped, 'datagram')}, ${count(lately('dropped'))} in 10 minutes`,
+  });
+}
+
+/* `before`: what there was `seconds` ago. */
+function showDrops(drops, before, seconds) {
+  const then = Object.fromEntries(before.map(drop => [drop.reason, drop.count]));
+  const sorted = [...drops].sort((a, b) => b.count - a.count);
+  list(byId('drops'), byId('drop'), sorted, (item, drop) => {
+    const rate = seconds > 0 ? (drop.count - (then[drop.reason] ?? 0)) / seconds : 0;
+    put(item, {
+      count: count(drop.count), rate: rate > 0 ? `+${perSecond(rate)}` : '', reason: drop.reason,
+      means: sentence(drop.means), advice: `What to do: ${drop.advice}.`,
+    });
+  });
+  byId('no-drops').hidden = drops.length > 0;
+}
+
+function resolverVerdict(asked, failed) {
+  if (asked === 0)
+    return ['No names asked for lately', 'quiet'];
+  if (failed >= asked / 2)
+    return ['Most names do not resolve: see whether the servers answer (dns.servers)', 'bad'];
+  if (failed >= asked / 10)
+    return ['Some names do not resolve', 'wary'];
+  return ['Healthy', 'good'];
+}
+
+function showResolver(resolver, lately) {
+  const asked = lately('lookups'), failed = lately('lookups_failed');
+  const [verdict, mood] = resolverVerdict(asked, failed);
+  const names = (all, lost) =>
+    all ? `${plural(all, 'name')}, ${count(lost)} not resolved (${percent(lost, all)})` : 'nothing';
+  byId('resolver-verdict').className = `verdict ${mood}`;
+  put(byId('main'), {
+    'resolver-verdict': verdict,
+    'resolver-servers': resolver.servers.join(', ') || 'no server',
+    'resolver-lately': names(asked, failed),
+    'resolver-total': names(resolver.lookups, resolver.failed),
+    'resolver-waiting': resolver.waiting ? plural(resolver.waiting, 'name') : 'nothing',
+  });
+}
+
+function showLimits({limits, memory}) {
+  const named = limits.map(limit => ({...limit, name: limit.name.replaceAll('_', ' '), text: count}));
+  const set = named.filter(limit => limit.limit !== null);
+  const unset = named.filter(limit => limit.limit === null);
+  if (memory.limit_bytes !== null)
+    set.push({name: 'memory', limit: memory.limit_bytes, used: memory.used_bytes, refused: 0, text: bytes});
+  list(byId('limits'), byId('limit'), set, (item, {name, limit, used, refused, text}) => {
+    const gauge = item.querySelector('.gauge');
+    put(item, {
+      name, used: used === null ? `at most ${text(limit)}` : `${text(used)} of ${text(limit)}`,
+      refused: refused ? `${plural(refused, 'time')} refused since the start` : '',
+    });
+    gauge.hidden = used === null; // what is counted for each client has no one number
+    gauge.classList.toggle('near', used >= 0.8 * limit);
+    gauge.firstElementChild.style.width = `${Math.min(100, 100 * used / limit)}%`;
+  });
+  const names = unset.map(limit => limit.name).join(', ');
+  put(byId('main'), {'limits-none': names ? `Without a limit: ${names}.` : ''});
+}
+
+function showSetup({listeners, udp, workers, configuration}) {
+  const advertised = [udp.advertise_v4, udp.advertise_v6].filter(Boolean).join(', ');
+  const listener = ({address, login, proxy_protocol: announced}) =>
+    joined(address, login ? 'login' : 'no login', announced && 'PROXY protocol');
+  put(byId('main'), {
+    listeners: listeners.map(listener).join('\n'),
+    'udp-client-side': udp.enabled ? joined(`ports: ${udp.ports}`, advertised && `advertised as ${advertised}`) : 'off',
+    'udp-external': udp.enabled ? `ports: ${udp.external_ports}` : 'off',
+    'udp-idle': udp.idle_seconds ? `end after ${duration(udp.idle_seconds)}` : 'stay until the client leaves',
+    workers: `${workers.length}, with ${workers.map(each => count(each.sessions)).join(' + ')} sessions`,
+    file: configuration.file ?? 'none: the built-in default',
+    loaded: moment(configuration.loaded),
+    reloads: joined(count(configuration.reloads),
+      configuration.reloads_failed && `${count(configuration.reloads_failed)} failed`),
+  });
+}
+
+/* What the tables say when they are empty. */
+function help({udp, listeners}) {
+  const listener = listeners[0] ?? {address: '127.0.0.1:1080', login: false};
+  const to = (listener.login ? 'USER:PASSWORD@' : '') +
+    listener.address.replace(/^(0\.0\.0\.0|\[::\]):/, `${location.hostname}:`); // where it listens on all addresses
+  return {
+    associations: udp.enabled ? {
+      title: 'No associations yet.',
+      advice: 'Point a program that speaks UDP over SOCKS5 here: a game or a console through a tun bridge, a torrent ' +
+        'client. To see that it works:',
+      example: `conesocks check --proxy socks5://${to}`,
+    } : {title: 'No associations: UDP is off.', advice: 'The configuration switches it off (udp.enabled).', example: ''},
+    streams: {
+      title: 'No streams yet.',
+      advice: 'Point a browser here; it may take proxy.pac, below. Or try:',
+      example: `curl --proxy socks5h://${to} https://www.debian.org/`,
+    },
+  };
+}
+
+/* What is wrong, for the top of the page: [mood, words]. */
+function warnings({state, configuration, memory}) {
+  const lines = [];
+  if (state === 'draining')
+    lines.push(['wary', 'Draining: no new clients are taken. It ends with its present ones, or when its time is up.']);
+  if (configuration.last_error)
+    lines.push(['bad', `The last reload failed, and what was in force stays: ${configuration.last_error}`]);
+  if (memory.level !== 'ample')
+    lines.push(['bad', `Memory is ${memory.level}: what is idle longest ends, to make room. Raise limits.memory, or ` +
+      'lower other limits.']);
+  return lines;
+}

@@ -1,0 +1,65 @@
+/* All sessions that the server has told of.
+ *
+ * It hands them out by rising id, PAGE at a time, and each poll asks for one such page: with few sessions that
+ * is all of them every time, with thousands it goes round, so that neither side has much to do at once. A page tells
+ * everything about its range of ids: who is not in it has ended. */
+'use strict';
+
+const PAGE = 500;
+
+class Sessions {
+  constructor() {
+    this.byId = new Map();
+    this.after = 0; // what the next poll asks for
+    this.first = true; // the first round goes without pauses
+  }
+
+  forget() {
+    this.byId.clear();
+    this.after = 0;
+    this.first = true;
+  }
+
+  get query() {
+    return `status?limit=${PAGE}${this.after ? `&after=${this.after}` : ''}`;
+  }
+
+  /* Takes in a page. Returns whether the next one should be asked for at once. */
+  take(page, next, now) {
+    const end = next ?? Infinity;
+    const seen = new Set(page.map(session => session.id));
+    for (const id of this.byId.keys())
+      if (id > this.after && id <= end && !seen.has(id))
+        this.byId.delete(id);
+    for (const session of page)
+      this.byId.set(session.id, this.rated(session, now));
+    this.after = next ?? 0;
+    const more = this.first && next !== null;
+    this.first = more;
+    return more;
+  }
+
+  /* With what it moved each second since it was last told of. */
+  rated(session, now) {
+    const before = this.byId.get(session.id);
+    const seconds = before ? (now - before.seen) / 1000 : 0;
+    const rate = name => seconds > 0 ? Math.max(0, session[name] - before[name]) / seconds : 0;
+    session.seen = now;
+    session.up_bytes ??= 0; // of one that is still logging in
+    session.down_bytes ??= 0;
+    session.upRate = rate('up_bytes');
+    session.downRate = rate('down_bytes');
+    session.drops = Object.values(session.dropped ?? {}).reduce((sum, number) => sum + number, 0);
+    session.isAssociation = session.kind.startsWith('association');
+    session.text = [session.client, session.user, session.upstream, session.relay, session.client_udp,
+      ...session.external ?? [], session.destination, session.remote, session.kind,
+      ...Object.keys(session.dropped ?? {}),
+    ].join(' ').toLowerCase();
+    return session;
+  }
+
+  select(associations, words) {
+    return [...this.byId.values()].filter(session =>
+      session.isAssociation === associations && words.every(word => session.text.includes(word)));
+  }
+}

@@ -1,0 +1,328 @@
+"""The status page in a real browser: that it tells the truth, asks nobody else and can be read by everybody.
+
+Most of it is shown by a stand-in for the server, which can say what a proxy in a test would hardly get to.
+"""
+import time
+
+import admin_mock
+import pytest
+import socks5
+from admin_mock import negotiation, session, stream
+from browser import DESKTOP, PHONE, Browser
+from conftest import ALICE, USERS
+from daemon import wait_until
+from netns import CLIENT_V4, PROXY_V4
+from selenium.webdriver.common.keys import Keys
+from socks5 import Association
+
+LOOPBACK = "127.0.0.1"
+# What clients may call themselves, and what it would do if it were HTML.
+HOSTILE = ["<img src=x onerror=document.title='taken'>", "</td></table><script>document.title='taken'</script>",
+           "&lt;b&gt; ${1+1} {{7*7}}", "\u202egnitirw tfel ot thgir", "x" * 255, "line\nbreak\u0000nul\u001b[31mred"]
+
+
+@pytest.fixture(scope="module")
+def browser(network):
+    with network.proxy.enter():
+        shown = Browser()
+        yield shown
+        shown.quit()
+
+
+@pytest.fixture
+def admin(net):
+    shown = admin_mock.Admin(net.proxy.listen(LOOPBACK, timeout=None))
+    yield shown
+    shown.stop()
+
+
+@pytest.fixture
+def opened(browser, admin):
+    """opened(...) shows the stand-in's page."""
+    def run(state="running", **options):
+        browser.open(admin.url, **options)
+        browser.wait(state, "#state")
+        return browser
+
+    yield run
+    browser.driver.get("about:blank")
+
+
+def test_a_real_proxy(browser, net, serve, peer, web):
+    """Row 50, 51: what is done is seen, and moves; the name of who does it is text; no password is anywhere."""
+    hash_of_password = USERS[0]["password"]
+    proxy = serve({"listen": [{"address": PROXY_V4, "port": 1080}], "admin": {"port": 1081},
+                   "users": [{"name": HOSTILE[0], "password": hash_of_password}]})
+    browser.open("http://127.0.0.1:1081/")
+    browser.wait("No associations yet.")
+    association = Association(net.client, (PROXY_V4, 1080), user=HOSTILE[0], password=ALICE[1])
+    port = association.external(peer)[1]
+    row = wait_until(browser.rows, "the association")[0]
+    client = "%s:%d" % association.control.getsockname()
+    assert row["Client"] == [client, HOSTILE[0]] and row["NAT"][0] == "full cone" and row["Peers"][0] == "1"
+    assert row["Relay"] == ["%s:%d" % association.relay, "from port %d" % association.udp.getsockname()[1]]
+    assert row["External"] == [f"port {port}", ""]
+    assert association.alive(peer, 99)
+    wait_until(lambda: browser.rows()[0]["From client"][1].endswith("· 100 dgrams"), "100 datagrams from the client")
+    assert browser.rows()[0]["To client"][1].endswith("· 99 dgrams")
+    association.send_raw(b"no header")
+    browser.wait("From a client, with no valid SOCKS5 UDP header.", "#drops")
+    assert browser.rows()[0]["Dropped"] == ["1", "bad_header 1"]
+    wait_until(lambda: "At most 0" not in browser.find("#datagrams svg").get_attribute("aria-label"), "history")
+    assert "M" in browser.find("#datagrams .area.udp").get_attribute("d")
+    _, reply = socks5.connect(net.client, (PROXY_V4, 1080), web, user=HOSTILE[0], password=ALICE[1])
+    assert reply.code == 0
+    net.client.connect(CLIENT_V4, (PROXY_V4, 1080))
+    browser.find("#tab-streams").click()
+    wait_until(lambda: sorted(row["Kind"][0] for row in browser.rows()) == ["CONNECT", "logging in"], "both")
+    assert "%s:%d" % web in browser.text("#sessions")
+    assert hash_of_password not in browser.driver.page_source
+    assert browser.complaints() == []
+    assert {url.split("?")[0].rsplit("/", 1)[1] for url in browser.requests() if url.startswith("http")} <= {
+        "", "status", "history"}
+    proxy.process.terminate()
+    browser.wait("No answer since", "#banners")
+
+
+def busy(admin, count=3):
+    """Associations, and ten minutes in which something happened."""
+    admin.sessions = [session(number) for number in range(1, count + 1)]
+    admin.history["samples"] = [[1000 * n, 40_000 * n, 9000, 90_000, 30, 100, n % 7, 4, 0] for n in range(120)]
+
+
+def test_empty_states_help(admin, opened):
+    browser = opened()
+    browser.wait("No associations yet.")
+    assert "conesocks check --proxy socks5://USER:PASSWORD@10.77.0.1:1080" in browser.text("#sessions")
+    assert "Nothing dropped" in browser.text(".drops")
+    browser.find("#tab-streams").click()
+    assert "curl --proxy socks5h://USER:PASSWORD@10.77.0.1:1080" in browser.text("#sessions")
+    browser.find("#filter").send_keys("nobody")
+    assert "Nothing matches." in browser.text("#sessions")
+
+
+def test_values_move(admin, opened):
+    """A rate is what was moved between two answers, and figures change where they stand."""
+    busy(admin, 1)
+    browser = opened()
+    browser.wait("full cone", "#sessions")
+    row = browser.run("return (window.row = document.querySelector('.list tbody tr')).innerText")
+    assert "10.77.0.1:30001" in row and "10.88.0.1:31001" in row and "from port 40001" in row
+    assert browser.rows()[0]["To client"][1] == "12 kB · 20 dgrams"
+    admin.sessions = [session(1, down_bytes=12_000 + 4_000_000, down_datagrams=5020, dropped={"rate": 7, "refused": 9})]
+    wait_until(lambda: "bit/s" in browser.rows()[0]["To client"][0], "a rate")
+    assert browser.rows()[0]["To client"][1] == "4.01 MB · 5.02 k dgrams"
+    assert browser.rows()[0]["Dropped"] == ["16", "refused 9, rate 7"]
+    assert browser.run("return window.row === document.querySelector('.list tbody tr')"), "rows are made anew each time"
+    admin.sessions = []
+    browser.wait("No associations yet.")
+
+
+@pytest.mark.parametrize("filtering, name, console, let_in", [
+    ("endpoint-independent", "Full cone", "Open Type 1 A", 3),
+    ("address-dependent", "Address-restricted cone", "Moderate Type 2 B", 2),
+    ("address-and-port-dependent", "Port-restricted cone", "Moderate Type 2 B", 1)])
+def test_nat_in_words(admin, opened, filtering, name, console, let_in):
+    admin.status["udp"]["filtering"] = filtering
+    browser = opened()
+    browser.wait(name, ".nat")
+    assert console in " ".join(browser.text(".nat").split())
+    assert len(browser.all("#nat-reach li.let-in")) == let_in
+    assert "conesocks check" in browser.text(".nat"), "it does not say that the path may add to this"
+
+
+def test_no_udp(admin, opened):
+    admin.status["udp"]["enabled"] = False
+    browser = opened()
+    browser.wait("No UDP", ".nat")
+    assert "Consoles" not in browser.text(".nat")
+    assert "UDP is off" in browser.text("#sessions")
+
+
+def test_charts(admin, opened):
+    """The newest sample is shown, and each of the others to whoever asks by key."""
+    busy(admin)
+    browser = opened()
+    chart = browser.find("#throughput svg")
+    browser.wait("144 kbit/s", "#throughput .legend")  # 90,000 bytes in five seconds
+    assert len(browser.find("#throughput .edge").get_attribute("d").split("L")) == 120
+    assert "UDP to clients 144 kbit/s" in chart.get_attribute("aria-valuetext")
+    assert "over the last ten minutes. At most 7.76 Mbit/s to clients" in chart.get_attribute("aria-label")
+    assert "7.62 Mbit/s" in browser.text("#throughput .legend")  # 119 * 40,000 bytes
+    chart.send_keys(Keys.HOME)
+    assert "9 min 55 s ago" in browser.text("#throughput figcaption")
+    assert "7.62" not in browser.text("#throughput .legend")
+    chart.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    assert "9 min 45 s ago" in browser.text("#throughput figcaption")
+    assert "128 kbit/s" in browser.text("#throughput .legend")  # 2 * 40,000 bytes
+    chart.send_keys(Keys.ESCAPE)
+    assert "7.62 Mbit/s" in browser.text("#throughput .legend")
+
+
+def test_hostile_names(admin, opened):
+    """Row 51: what a client calls itself is text, whatever it looks like; so is what it asks for, and an error that
+    quotes it."""
+    admin.sessions = [session(number, user=name, upstream=name) for number, name in enumerate(HOSTILE, 1)]
+    admin.sessions += [stream(number, user=name, destination=name) for number, name in enumerate(HOSTILE, 11)]
+    admin.status["configuration"].update(last_error=HOSTILE[0], file=HOSTILE[1])
+    admin.status["drops"] = [{"reason": HOSTILE[0], "count": 1, "means": HOSTILE[1], "advice": HOSTILE[0]}]
+    browser = opened(size=PHONE)
+    for tab, column, line in ("#tab-associations", "Client", 1), ("#tab-streams", "Destination", 0):
+        browser.find(tab).click()
+        wait_until(browser.rows, "the sessions")
+        shown = browser.run("return [...document.querySelectorAll(`td[data-label=${arguments[0]}]`)].map("
+                            "cell => cell.children[arguments[1]].textContent)", column, line)
+        for name in HOSTILE:
+            assert any(name in text for text in shown)
+        assert browser.widest() <= PHONE[0]
+    assert HOSTILE[0] in browser.text("#banners") and HOSTILE[1] in browser.text(".setup")
+    assert not browser.all("img") and browser.driver.title.startswith("conesocks")
+    assert browser.complaints() == []
+
+
+def test_the_policy_stops_what_slips_through(admin, opened):
+    """That nothing was ever run above is worth something only if the policy would tell."""
+    browser = opened()
+    browser.run("document.body.insertAdjacentHTML('beforeend', \"<img src=x onerror='window.taken = true'>\")")
+    browser.run("document.body.append(Object.assign(document.createElement('script'), {text: 'window.taken = true'}))")
+    wait_until(lambda: any("Content Security Policy" in line for line in browser.complaints()), "a complaint")
+    assert browser.run("return window.taken") is None
+
+
+def test_asks_nobody_else(admin, opened):
+    busy(admin)
+    browser = opened()
+    wait_until(lambda: admin.asked.get("/history", 0) > 1, "the second history")
+    asked = [url for url in browser.requests() if not url.startswith("data:")]
+    assert set(asked) == {admin.url, f"{admin.url}status?limit=500", f"{admin.url}history"}
+    assert browser.complaints() == []
+
+
+@pytest.mark.parametrize("width", [320, 360, 820, 1280])
+def test_fits_the_screen(admin, opened, width):
+    """The page itself never scrolls sideways."""
+    admin_mock.crowd(admin)
+    browser = opened(size=(width, 740))
+    for tab in browser.all("[role=tab]"):
+        tab.click()
+        wait_until(browser.rows, "the sessions")
+        assert browser.widest() <= width
+
+
+def test_dark_and_light(admin, opened):
+    """Both can be read, by everybody, in every mood."""
+    admin_mock.crowd(admin)
+    admin.status["configuration"]["last_error"] = "conesocks.yaml:3:9: expected a port"
+    browser = opened()
+    wait_until(browser.rows, "the sessions")
+    grounds = set()
+    for state in "running", "draining":
+        admin.status["state"] = state
+        browser.wait(state, "#state")
+        for dark in False, True:
+            browser.look(dark=dark)
+            grounds.add(browser.run("return getComputedStyle(document.body).backgroundColor"))
+            assert browser.pale() == []
+    assert len(grounds) == 2
+
+
+def test_silence_is_told(admin, opened, net):
+    busy(admin)
+    browser = opened()
+    browser.wait("full cone", "#sessions")
+    port = admin.stop()
+    browser.wait("No answer since", "#banners")
+    assert browser.text("#state") == "no answer"
+    assert "full cone" in browser.text("#sessions"), "what was known is gone"
+    assert browser.pale() == []
+    again = admin_mock.Admin(net.proxy.listen(LOOPBACK, port, timeout=None))
+    again.status.update(pid=4712, started="2026-03-02T08:30:00Z")
+    again.sessions = [session(2)]
+    browser.wait("running", "#state")
+    assert browser.text("#banners") == "" and browser.text(".about").endswith("4712")
+    assert len(browser.rows()) == 1 and "–" in browser.rows()[0]["To client"][0], "numbers of two processes were mixed"
+    again.stop()
+
+
+def test_a_refusal_is_told(admin, opened):
+    browser = opened()
+    admin.refusal = "no memory\n"
+    browser.wait("it answered 503: no memory", "#banners")
+    admin.refusal = None
+    browser.wait("running", "#state")
+
+
+def test_what_is_wrong_comes_first(admin, opened):
+    admin.status["state"] = "draining"
+    admin.status["configuration"].update(last_error="conesocks.yaml:3:9: expected a port", reloads_failed=1)
+    admin.status["memory"]["level"] = "critical"
+    admin.status["limits"][1].update(used=3990, refused=3)
+    admin.history["samples"] = [[0] * 7 + [10, 9]]
+    browser = opened(state="draining")
+    browser.wait("Draining: no new clients", "#banners")
+    assert "conesocks.yaml:3:9: expected a port" in browser.text("#banners")
+    assert "Memory is critical" in browser.text("#banners")
+    assert "3 times refused" in browser.text("#limits") and browser.all("#limits .near")
+    browser.wait("Most names do not resolve", "#resolver-verdict")
+
+
+def test_nobody_looks(admin, opened):
+    """Then nothing is asked; and at once when somebody does again."""
+    browser = opened()
+    browser.driver.minimize_window()
+    wait_until(lambda: browser.run("return document.hidden"), "the page to be hidden")
+    time.sleep(0.5)  # what was under way ends
+    asked = admin.asked["/status"]
+    time.sleep(3)
+    assert admin.asked["/status"] == asked
+    browser.driver.set_window_rect(0, 0, *DESKTOP)
+    wait_until(lambda: admin.asked["/status"] > asked, "the next poll")
+
+
+def test_sorts_and_filters(admin, opened):
+    admin.sessions = [session(1, user="alice", down_bytes=5), session(2, user="bob", down_bytes=50, client="10.77.0.9:1"),
+                      session(3, user="carol", down_bytes=500, client="10.77.0.10:1", dropped={"refused": 4})]
+    browser = opened(size=DESKTOP)
+
+    def users():
+        return [row["Client"][1] for row in browser.rows()]
+
+    wait_until(lambda: len(users()) == 3, "the sessions")
+    dropped = next(head for head in browser.all("th button") if head.text.startswith("Dropped"))
+    dropped.send_keys(Keys.ENTER)  # by key as well as by hand
+    assert users()[0] == "carol"
+    assert browser.find("th[aria-sort=descending]").text.startswith("Dropped")
+    dropped.send_keys(Keys.ENTER)
+    assert users()[2] == "carol"
+    next(head for head in browser.all("th button") if head.text == "Client").click()
+    assert users() == ["alice", "bob", "carol"]  # 10.77.0.9 comes before 10.77.0.10
+    browser.find("#filter").send_keys("10.77.0.10 REFUSED")
+    assert users() == ["carol"]
+    browser.find("#filter").clear()
+
+
+def test_tabs_by_key(admin, opened):
+    admin.sessions = [session(1), stream(2), negotiation(3)]
+    browser = opened()
+    browser.wait("full cone", "#sessions")
+    browser.find("#tab-associations").send_keys(Keys.ARROW_RIGHT)
+    assert browser.driver.switch_to.active_element.get_attribute("id") == "tab-streams"
+    assert sorted(row["Kind"][0] for row in browser.rows()) == ["CONNECT", "logging in"]
+    assert browser.find("#tab-streams").get_attribute("aria-selected") == "true"
+
+
+def test_thousands(admin, opened):
+    """6,000 associations: all are told of, a part at a time, and few are drawn."""
+    admin.sessions = [session(number) for number in range(1, 6001)]
+    browser = opened()
+    browser.wait("1–15 of 6,000 associations", "#pager")
+    assert "each is asked about every 24 s" in browser.text("#pager")
+    assert len(browser.rows()) == 15
+    assert browser.run("return document.getElementsByTagName('*').length") < 1500
+    browser.find("#filter").send_keys("10.88.0.1:36999")
+    wait_until(lambda: len(browser.rows()) == 1, "one of the last")
+    assert browser.rows()[0]["External"][0] == "10.88.0.1:36999"
+    browser.find("#filter").clear()
+    browser.find("#filter").send_keys("10.88")
+    browser.find("#next").click()
+    browser.wait("16–30 of 6,000", "#pager")
