@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define LOG_MODULE "admin"
@@ -166,7 +167,7 @@ static bool listen_on_tcp(struct admin *admin, const union netaddr *address, enu
 
 static bool listen_on_socket(struct admin *admin, const char *path)
 {
-    int fd = admin->sockets.local < 0 ? unix_socket_listen(path) : admin->sockets.local;
+    int fd = admin->sockets.local < 0 ? unix_socket_listen(path, SOCK_STREAM, 0660) : admin->sockets.local;
     if (fd < 0) {
         log_error("cannot listen on %s: %s%s", path, strerror(-fd),
                   fd == -EADDRINUSE ? ". Is conesocks running already?"

@@ -8,24 +8,23 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define BACKLOG    64
-#define UMASK_0660 0117
+#define BACKLOG 64
 
-static int make(void)
+static int make(int type)
 {
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     return fd < 0 ? -errno : fd;
 }
 
 /* A socket outlives who made it, as after kill -9. 0: it is gone now. */
-static int remove_stale(const struct sockaddr_un *address)
+static int remove_stale(const struct sockaddr_un *address, int type)
 {
     struct stat status;
     if (lstat(address->sun_path, &status) < 0)
         return errno == ENOENT ? 0 : -errno;
     if (!S_ISSOCK(status.st_mode))
         return -ENOTSOCK;
-    int fd = make();
+    int fd = make(type);
     if (fd < 0)
         return fd;
     bool stale = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 && errno == ECONNREFUSED;
@@ -35,16 +34,16 @@ static int remove_stale(const struct sockaddr_un *address)
     return unlink(address->sun_path) < 0 ? -errno : 0;
 }
 
-int unix_socket_listen(const char *path)
+int unix_socket_listen(const char *path, int type, mode_t mode)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof(address.sun_path))
         return -ENAMETOOLONG;
     strcpy(address.sun_path, path);
-    int error = remove_stale(&address), fd = error ? error : make();
+    int error = remove_stale(&address, type), fd = error ? error : make(type);
     if (fd < 0)
         return fd;
-    mode_t before = umask(UMASK_0660);
+    mode_t before = umask(0777 & ~mode);
     error = bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, BACKLOG) < 0 ? errno : 0;
     umask(before);
     if (!error)

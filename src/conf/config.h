@@ -246,6 +246,7 @@ struct config {
         char *user, *group; /* NULL: an unprivileged one when started as root, and that user's own group */
         enum config_sandbox sandbox;
         char *pid_file; /* NULL: none in the foreground, /run/conesocks.pid as a daemon */
+        char *handover; /* a socket's path; NULL: none */
     } run;
 };
 

@@ -359,6 +359,8 @@ static const struct schema_row run_rows[] = {
      .help = "keep files and system calls out of reach that a proxy does not need"},
     {"pid_file", OPTION(path, run.pid_file), .none = "none", .initial = "none", .at_start = true,
      .help = "file that holds the process id, locked; none: /run/conesocks.pid as a daemon, else no file"},
+    {"handover", OPTION(path, run.handover), .none = "none", .initial = "none", .at_start = true,
+     .help = "socket at which a new process asks for this one's place (--take-over)"},
     {0},
 };
 

@@ -77,12 +77,23 @@ static int refuse(const char *path, int fd, const char *why)
     return -1;
 }
 
+/* false and errno, ENOSPC on a full disk: then the file is empty. */
+static bool write_id(int fd)
+{
+    char text[32];
+    int len = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
+    ssize_t written = ftruncate(fd, 0) < 0 ? -1 : pwrite(fd, text, (size_t)len, 0);
+    if (written >= 0 && written < len)
+        errno = ENOSPC;
+    return written == len;
+}
+
 int pidfile_open(const char *path)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
     if (fd < 0)
         return refuse(path, -1, errno == ELOOP ? "is a symbolic link: remove it" : strerror(errno));
-    struct stat status, named;
+    struct stat status;
     if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode))
         return refuse(path, fd, "is not a plain file");
     /* In a folder for all, somebody could have put it there to have a file of ours overwritten, or to hold the lock. */
@@ -93,13 +104,27 @@ int pidfile_open(const char *path)
     if (flock(fd, LOCK_EX | LOCK_NB) < 0)
         return refuse(path, fd, errno == EWOULDBLOCK ? "conesocks is running already" : strerror(errno));
     /* Whoever held it before may have removed it just now: then a third would not find our lock. */
-    if (lstat(path, &named) < 0 || named.st_dev != status.st_dev || named.st_ino != status.st_ino)
+    if (!pidfile_is(path, fd))
         return refuse(path, fd, "was replaced while it was being locked: try again");
-    char text[32];
-    int len = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
-    if (ftruncate(fd, 0) < 0 || write(fd, text, (size_t)len) != len)
-        return refuse(path, fd, strerror(errno));
-    return fd;
+    return write_id(fd) ? fd : refuse(path, fd, strerror(errno));
+}
+
+bool pidfile_is(const char *path, int fd)
+{
+    struct stat status, named;
+    return fstat(fd, &status) == 0 && lstat(path, &named) == 0 && named.st_dev == status.st_dev &&
+           named.st_ino == status.st_ino;
+}
+
+void pidfile_write(int fd)
+{
+    if (!write_id(fd))
+        log_warning("cannot write the pid file: %s", strerror(errno));
+}
+
+void pidfile_empty(int fd)
+{
+    (void)!ftruncate(fd, 0);
 }
 
 void pidfile_remove(const char *path, int fd)
@@ -107,7 +132,7 @@ void pidfile_remove(const char *path, int fd)
     if (fd < 0)
         return;
     if (unlink(path) < 0)
-        (void)!ftruncate(fd, 0); /* the sandbox, or another user's folder: the descriptor may still do that */
+        pidfile_empty(fd); /* the sandbox, or another user's folder: the descriptor may still do that */
     close(fd);
 }
 

@@ -22,6 +22,12 @@ void background_ready(void);
  * in the log: another process holds it, it is a symbolic link, or it cannot be written.
  */
 int pidfile_open(const char *path);
+/* Whether `fd`, which another process has given us with its lock, is that file. It still holds the other's id. */
+bool pidfile_is(const char *path, int fd);
+/* Writes this process's id. */
+void pidfile_write(int fd);
+/* Nobody's any more. */
+void pidfile_empty(int fd);
 /* Leaves an empty file where it cannot be removed. */
 void pidfile_remove(const char *path, int fd);
 /* The process that holds the lock; or 0 and an errno: ESRCH when none does, EAGAIN when it has not written its id yet,

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define LOG_MODULE "server"
@@ -25,9 +26,24 @@ struct inherited *inherited_new(void)
     return calloc(1, sizeof(struct inherited));
 }
 
+/* Workers that share a socket each have a descriptor for it. */
+static bool is_known(const struct inherited *inherited, int fd)
+{
+    struct stat one, other;
+    for (size_t i = 0; i < inherited->count; i++)
+        if (fstat(fd, &one) == 0 && fstat(inherited->sockets[i].fd, &other) == 0 && one.st_dev == other.st_dev &&
+            one.st_ino == other.st_ino)
+            return true;
+    return false;
+}
+
 bool inherited_add(struct inherited *inherited, int fd)
 {
     union netaddr address;
+    if (is_known(inherited, fd)) {
+        close(fd);
+        return true;
+    }
     int error = sock_adopt_listener(fd, &address);
     void *more = error ? NULL : realloc(inherited->sockets, (inherited->count + 1) * sizeof(inherited->sockets[0]));
     if (!more) {

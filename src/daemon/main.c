@@ -29,6 +29,7 @@ struct arguments {
     const char *config_file; /* NULL: the built-in default */
     enum action action;
     bool daemon;
+    bool take_over;
 };
 
 /* What is done instead of serving; each has its --help. */
@@ -46,13 +47,15 @@ static const struct command {
 
 static int usage(FILE *out, int status)
 {
-    fputs("Usage: conesocks [-c FILE] [-d] [-t] [--dump]\n"
+    fputs("Usage: conesocks [-c FILE] [-d] [--take-over]\n"
+          "       conesocks -t|--dump [-c FILE]\n"
           "       conesocks COMMAND [OPTIONS]\n"
           "\n"
           "A SOCKS5 proxy with full-cone UDP. Without -c it listens on 127.0.0.1:1080, without a login.\n"
           "\n"
           "  -c, --config FILE  read the configuration from FILE (see conesocks.yaml(5))\n"
           "  -d, --daemon       run in the background; log to syslog\n"
+          "      --take-over    serve in place of the server that runs, which ends with its last session\n"
           "  -t, --test         check the configuration and exit\n"
           "      --dump         print the configuration in force and exit\n"
           "  -V, --version      print the version and exit\n"
@@ -113,7 +116,7 @@ static int run(struct config *config, const struct arguments *arguments)
         return EXIT_FAILURE;
     }
     char *path = absolute(arguments->config_file);
-    const struct serve_options options = {.path = path, .daemon = arguments->daemon};
+    const struct serve_options options = {.path = path, .daemon = arguments->daemon, .take_over = arguments->take_over};
     int status = serve(snapshot, &options);
     free(path);
     snapshot_release(snapshot);
@@ -158,10 +161,11 @@ static void fill_standard_descriptors(void)
 
 int main(int argc, char **argv)
 {
-    enum { LONG_DUMP = 256, LONG_OPTIONS };
+    enum { LONG_DUMP = 256, LONG_OPTIONS, LONG_TAKE_OVER };
     static const struct option options[] = {
         {"config", required_argument, NULL, 'c'},
         {"daemon", no_argument, NULL, 'd'},
+        {"take-over", no_argument, NULL, LONG_TAKE_OVER},
         {"test", no_argument, NULL, 't'},
         {"dump", no_argument, NULL, LONG_DUMP},
         {"version", no_argument, NULL, 'V'},
@@ -181,6 +185,9 @@ int main(int argc, char **argv)
             break;
         case 'd':
             arguments.daemon = true;
+            break;
+        case LONG_TAKE_OVER:
+            arguments.take_over = true;
             break;
         case 't':
             arguments.action = TEST;

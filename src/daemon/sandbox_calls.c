@@ -40,8 +40,8 @@ static const char *const allowed[] = {
     "recvmmsg", "recvmmsg_time64", "recvmsg", "send", "sendmmsg", "sendmsg", "sendto", "setsockopt", "shutdown",
     "socketpair",
     /* descriptors */
-    "close", "close_range", "dup", "dup2", "dup3", "fcntl", "fcntl64", "pipe", "pipe2", "pread64", "read", "readv",
-    "splice", "write", "writev",
+    "close", "close_range", "dup", "dup2", "dup3", "fcntl", "fcntl64", "pipe", "pipe2", "pread64", "pwrite64", "read",
+    "readv", "splice", "write", "writev",
     /* files: which ones is Landlock's matter */
     "_llseek", "access", "chdir", "faccessat", "faccessat2", "flock", "fstat", "fstat64", "fstatat64", "ftruncate",
     "ftruncate64", "lseek", "lstat", "lstat64", "newfstatat", "open", "openat", "readlink", "readlinkat", "stat",

@@ -1,7 +1,9 @@
 #include "daemon/serve.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define LOG_MODULE "server"
 #include "base/log.h"
@@ -11,15 +13,58 @@
 #include "daemon/inherited.h"
 #include "daemon/sandbox.h"
 #include "daemon/server.h"
+#include "daemon/takeover.h"
 #include "policy/snapshot.h"
 
-static struct inherited *inherit(const struct config *config)
+/* What the process has beside the server. */
+struct process {
+    const struct config *config;
+    const struct serve_options *options;
+    const char *pid_file; /* NULL: none */
+    int lock;             /* the pid file's; -1: none */
+    bool lock_taken;      /* from the server that runs */
+    struct inherited *inherited;
+    struct takeover takeover;
+};
+
+/* Before a fork: systemd passes its sockets to one process alone. */
+static bool inherit(struct process *process)
 {
-    struct inherited *inherited = inherited_new();
-    if (inherited && inherited_from_systemd(inherited) && inherited_is_wanted(inherited, config))
-        return inherited;
-    inherited_free(inherited);
-    return NULL;
+    process->inherited = inherited_new();
+    return process->inherited && inherited_from_systemd(process->inherited) &&
+           inherited_is_wanted(process->inherited, process->config);
+}
+
+/* Unless it comes with the server's place, locked, and names the process that still runs. */
+static bool open_pid_file(struct process *process)
+{
+    const int taken = process->takeover.pid_file;
+    if (!process->pid_file)
+        return true;
+    process->lock_taken = taken >= 0 && pidfile_is(process->pid_file, taken);
+    process->lock = process->lock_taken ? fcntl(taken, F_DUPFD_CLOEXEC, 0) : pidfile_open(process->pid_file);
+    return process->lock >= 0;
+}
+
+static struct server *open_server(struct process *process, struct snapshot *snapshot)
+{
+    const struct serve_options *options = process->options;
+    if (!inherit(process))
+        return NULL;
+    if (options->daemon)
+        background_start();
+    if (options->take_over && !takeover_begin(&process->takeover, process->config, process->inherited))
+        return NULL;
+    if (!open_pid_file(process))
+        return NULL;
+    const struct server_given given = {
+        .listeners = process->inherited,
+        .admin = process->takeover.admin,
+        .handover = process->takeover.handover,
+        .taken = takeover_is_under_way(&process->takeover),
+        .pid_file = process->lock,
+    };
+    return server_new(snapshot, options->path, &given);
 }
 
 /* As whoever starts us, who may have a folder that we will not reach. */
@@ -43,39 +88,49 @@ static bool start_log(const struct config *config, bool daemon)
     return error == 0;
 }
 
-/* With what takes privileges in hand. */
-static bool run(struct server *server, const struct config *config, const struct serve_options *options)
+/* It serves: the pid file says so, and whoever waits for it hears it. */
+static void announce(struct process *process)
 {
-    if (!open_log(config) || !sandbox_enter(config, options->path))
-        return false;
-    if (!start_log(config, options->daemon) || !server_start(server))
-        return false;
+    if (process->lock_taken)
+        pidfile_write(process->lock);
+    else if (process->takeover.pid_file >= 0)
+        pidfile_empty(process->takeover.pid_file);
+    takeover_finish(&process->takeover);
     background_ready();
+}
+
+static bool run(struct process *process, struct server *server)
+{
+    if (!open_log(process->config) || !sandbox_enter(process->config, process->options->path))
+        return false;
+    if (!start_log(process->config, process->options->daemon) || !server_start(server))
+        return false;
+    announce(process);
     server_run(server);
     return true;
 }
 
 int serve(struct snapshot *snapshot, const struct serve_options *options)
 {
-    const struct config *config = snapshot->config;
-    const char *pid_file = config->run.pid_file;
-    if (options->daemon && !pid_file)
-        pid_file = PIDFILE_DEFAULT;
-    struct inherited *inherited = inherit(config); /* before a fork: systemd passes them to one process alone */
-    if (!inherited)
-        return EXIT_FAILURE;
-    if (options->daemon)
-        background_start();
-    int lock = -1;
-    if (pid_file && (lock = pidfile_open(pid_file)) < 0) {
-        inherited_free(inherited);
-        return EXIT_FAILURE;
-    }
-    struct server *server = server_new(snapshot, options->path, inherited);
-    inherited_free(inherited);
-    bool served = server && run(server, config, options);
+    struct process process = {
+        .config = snapshot->config,
+        .options = options,
+        .pid_file = snapshot->config->run.pid_file,
+        .lock = -1,
+        .takeover = TAKEOVER_NONE,
+    };
+    if (options->daemon && !process.pid_file)
+        process.pid_file = PIDFILE_DEFAULT;
+    struct server *server = open_server(&process, snapshot);
+    inherited_free(process.inherited);
+    bool served = server && run(&process, server);
+    bool names_another = served ? server_is_replaced(server) : process.lock_taken;
     server_free(server);
-    pidfile_remove(pid_file, lock);
+    takeover_abandon(&process.takeover);
+    if (names_another)
+        close(process.lock);
+    else
+        pidfile_remove(process.pid_file, process.lock);
     log_stop();
     return served ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -12,6 +12,7 @@ struct snapshot;
 struct serve_options {
     const char *path; /* of the configuration, absolute; NULL: the built-in default */
     bool daemon;
+    bool take_over; /* from the server that runs, if one does */
 };
 
 /* Returns the exit status, when the server has ended or could not begin. */

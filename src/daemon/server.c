@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <sched.h>
 #include <signal.h>
@@ -21,6 +22,7 @@
 #include "conf/config.h"
 #include "daemon/advertise.h"
 #include "daemon/drain.h"
+#include "daemon/handover.h"
 #include "daemon/health.h"
 #include "daemon/inherited.h"
 #include "daemon/notify.h"
@@ -46,6 +48,10 @@ struct server {
     struct drain *drain;
     struct watermark *watermark; /* NULL: nothing limits the memory */
     struct health *health;
+    struct handover *handover;       /* NULL: nobody can take over */
+    int handover_socket, pid_file;   /* -1: none */
+    bool taken;                      /* from a server that still may serve on */
+    bool replaced;                   /* by another process */
     struct admin *admin;             /* NULL: there is nobody to show anything to */
     struct supervision *supervision; /* NULL: by nobody */
     struct survey *survey;           /* for `admin` */
@@ -93,11 +99,11 @@ static void log_receive_buffer(void)
 }
 
 /* Workers share their addresses, which would let a second server in as well: ask alone first. */
-static bool addresses_are_free(const struct config *config, const struct inherited *inherited)
+static bool addresses_are_free(const struct config *config, const struct server_given *given)
 {
     for (size_t i = 0; i < config->listen_count; i++) {
         char text[NETADDR_TEXT_MAX];
-        if (inherited_has(inherited, &config->listen[i].address))
+        if (inherited_has(given->listeners, &config->listen[i].address))
             continue;
         int fd = sock_listen(&config->listen[i].address, false);
         if (fd < 0) {
@@ -107,7 +113,7 @@ static bool addresses_are_free(const struct config *config, const struct inherit
         }
         close(fd);
     }
-    return relay_port_is_free(config, false);
+    return given->taken || relay_port_is_free(config, false);
 }
 
 static void sum_metrics(const struct server *server, struct metrics *sum)
@@ -132,7 +138,8 @@ static void describe(void *arg, char text[SUPERVISION_TEXT_MAX])
     uint32_t sessions = quota_held(all, QUOTA_SESSIONS), associations = quota_held(all, QUOTA_ASSOCIATIONS);
     int len = 0;
     if (drain_is_under_way(server->drain))
-        len = snprintf(text, SUPERVISION_TEXT_MAX, "about to end; ");
+        len =
+            snprintf(text, SUPERVISION_TEXT_MAX, "%s; ", server->replaced ? "another process serves" : "about to end");
     else
         len = snprintf(text, SUPERVISION_TEXT_MAX, "%zu listener%s, ", listeners, listeners == 1 ? "" : "s");
     snprintf(text + len, (size_t)(SUPERVISION_TEXT_MAX - len), "%" PRIu32 " session%s, %" PRIu32 " association%s",
@@ -159,6 +166,26 @@ static void stop(struct server *server, bool gently)
     reload_refuse(server->reload);
     drain_begin(server->drain, DRAIN_TAKE_WAITING, limit_ms);
     supervision_say(server->supervision);
+}
+
+/* Another process serves: new connections are its. */
+static void on_replaced(void *arg)
+{
+    struct server *server = arg;
+    server->replaced = true;
+    admin_let_go(server->admin);
+    reload_refuse(server->reload);
+    drain_begin(server->drain, DRAIN_LEAVE_WAITING, reload_config(server->reload)->timeouts.drain_ms);
+    supervision_say(server->supervision);
+}
+
+static bool wait_for_successor(struct server *server)
+{
+    const struct handover_goods goods = {server->workers, server->worker_count, server->admin, server->pid_file};
+    const int fd = server->handover_socket;
+    server->handover_socket = -1;
+    server->handover = fd >= 0 ? handover_new(server->base, fd, &goods, on_replaced, server) : NULL;
+    return server->handover || fd < 0;
 }
 
 static void on_signal(evutil_socket_t signal, short what, void *arg)
@@ -253,8 +280,13 @@ static void show_history(void *arg, admin_done *done, void *done_arg)
     survey_history(server->survey, done, done_arg);
 }
 
+static int copy_of(int fd)
+{
+    return fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+}
+
 /* Without a file nobody has asked for it: then it may fail. */
-static bool open_admin(struct server *server)
+static bool open_admin(struct server *server, const struct admin_sockets *given)
 {
     const struct config *config = server->snapshot->config;
     const struct admin_source source = {
@@ -268,11 +300,11 @@ static bool open_admin(struct server *server)
         .history = show_history,
     };
     const bool wanted = netaddr_port(&config->admin.address) || config->admin.socket, must = server->path;
+    const struct admin_sockets opened = {copy_of(given->tcp), copy_of(given->local)};
     server->started = time(NULL);
     server->health =
         wanted || notify_is_heard() ? health_new(server->base, server->workers, server->worker_count) : NULL;
-    server->admin =
-        wanted && server->health ? admin_new(server->base, config, &source, ADMIN_SOCKETS_NONE, must) : NULL;
+    server->admin = wanted && server->health ? admin_new(server->base, config, &source, opened, must) : NULL;
     return server->admin || !wanted || !must;
 }
 
@@ -285,22 +317,33 @@ static void on_libevent_log(int severity, const char *message)
         log_debug("libevent: %s", message);
 }
 
-struct server *server_new(struct snapshot *snapshot, const char *path, const struct inherited *inherited)
+static bool open_handover(struct server *server, int given)
+{
+    const char *path = server->snapshot->config->run.handover;
+    server->handover_socket = given < 0 && path ? handover_listen(path) : copy_of(given);
+    return server->handover_socket >= 0 || !path;
+}
+
+struct server *server_new(struct snapshot *snapshot, const char *path, const struct server_given *given)
 {
     event_set_log_callback(on_libevent_log);
     raise_descriptor_limit();
-    if (!addresses_are_free(snapshot->config, inherited) || !advertise_find(snapshot))
+    if (!addresses_are_free(snapshot->config, given) || !advertise_find(snapshot))
         return NULL;
     struct server *server = calloc(1, sizeof(*server));
     if (!server)
         return NULL;
     server->snapshot = snapshot_hold(snapshot);
     server->path = path;
+    server->taken = given->taken;
+    server->pid_file = given->pid_file;
+    server->handover_socket = -1;
     server->base = event_base_new();
     server->quota = quota_new();
     if (!server->base || !server->quota)
         log_error("cannot start: %s", strerror(errno));
-    if (!server->base || !server->quota || !open_workers(server, inherited) || !open_admin(server)) {
+    if (!server->base || !server->quota || !open_workers(server, given->listeners) ||
+        !open_admin(server, &given->admin) || !open_handover(server, given->handover)) {
         server_free(server);
         return NULL;
     }
@@ -350,7 +393,7 @@ bool server_start(struct server *server)
     server->drain = server->reload ? drain_new(server->base, server->workers, server->worker_count, server->quota,
                                                on_drained, server)
                                    : NULL;
-    server->auth = server->drain && begin_survey(server) ? auth_new() : NULL;
+    server->auth = server->drain && begin_survey(server) && wait_for_successor(server) ? auth_new() : NULL;
     int error = server->auth ? 0 : -errno;
     for (size_t i = 0; i < server->worker_count && !error; i++)
         error = worker_start(server->workers[i], server->auth);
@@ -370,6 +413,7 @@ static void stop_workers(struct server *server)
 
 void server_run(struct server *server)
 {
+    server->taken = false; /* it is all ours now */
     server->supervision = supervision_new(server->base, server->health, describe, server);
     notify_ready();
     supervision_say(server->supervision);
@@ -378,10 +422,17 @@ void server_run(struct server *server)
     log_counters(server);
 }
 
+bool server_is_replaced(const struct server *server)
+{
+    return server->replaced;
+}
+
 void server_free(struct server *server)
 {
     if (!server)
         return;
+    if (server->taken)
+        admin_let_go(server->admin); /* its file is still the other's */
     admin_free(server->admin);
     health_free(server->health);
     stop_workers(server);
@@ -389,6 +440,9 @@ void server_free(struct server *server)
     survey_free(server->survey);
     watermark_free(server->watermark);
     reload_free(server->reload);
+    handover_free(server->handover);
+    if (server->handover_socket >= 0)
+        close(server->handover_socket);
     drain_free(server->drain);
     /* The helper before the workers: it posts to their inboxes. */
     if (server->auth)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -177,6 +178,36 @@ int worker_listen(const struct config_listener *wanted)
     if (fd < 0)
         log_error("cannot listen on %s: %s", netaddr_format(&wanted->address, text), strerror(-fd));
     return fd;
+}
+
+static void on_copy(struct inbox_item *item)
+{
+    struct worker_listeners *copy = container_of(item, struct worker_listeners, item);
+    struct worker *worker = copy->worker;
+    struct listener *listener;
+    size_t count = 0;
+    SLIST_FOREACH(listener, &worker->listeners, link)
+    {
+        count++;
+    }
+    copy->fds = calloc(count + 1, sizeof(int));
+    copy->count = 0;
+    copy->error = copy->fds ? 0 : ENOMEM;
+    SLIST_FOREACH(listener, &worker->listeners, link)
+    {
+        int fd = copy->error ? -1 : fcntl(listener->fd, F_DUPFD_CLOEXEC, 0);
+        if (fd >= 0)
+            copy->fds[copy->count++] = fd;
+        else if (!copy->error)
+            copy->error = errno;
+    }
+    copy->done(copy);
+}
+
+void worker_copy_listeners(struct worker_listeners *listeners)
+{
+    listeners->item.run = on_copy;
+    inbox_post(listeners->worker->env.inbox, &listeners->item);
 }
 
 static void on_closing(struct inbox_item *item)

@@ -40,6 +40,18 @@ struct worker_change {
 
 /* Puts another snapshot in force, after worker_start(). Sessions that it does not allow end, all others go on. */
 void worker_change(struct worker_change *change);
+/* Where a worker listens: copies of the descriptors, for the caller to close. Kept until `done` was called, on the
+ * worker's thread. */
+struct worker_listeners {
+    struct inbox_item item;
+    struct worker *worker;
+    int *fds; /* to be freed */
+    size_t count;
+    int error; /* an errno: these are not all */
+    void (*done)(struct worker_listeners *listeners);
+};
+void worker_copy_listeners(struct worker_listeners *listeners);
+
 /* Stops accepting, and its sessions go on. `take_waiting`: connections that wait to be accepted still are. Once. */
 void worker_close(struct worker *worker, bool take_waiting);
 /* Until it has come to that: afterwards it has no session but those that it counts by now. */

@@ -228,6 +228,7 @@ static const char *const changes[] = {
     "run: {group: somebody}",
     "run: {sandbox: off}",
     "run: {pid_file: /run/x.pid}",
+    "run: {handover: /run/x.sock}",
 };
 
 static void a_dump_loads_as_equal(void **state)

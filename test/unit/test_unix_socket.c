@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,7 +38,7 @@ static void it_is_for_user_and_group(void **state)
     (void)state;
     struct stat status;
     mode_t before = umask(0);
-    int fd = unix_socket_listen(path);
+    int fd = unix_socket_listen(path, SOCK_STREAM, 0660);
     assert_true(fd >= 0);
     assert_int_equal(stat(path, &status), 0);
     assert_int_equal(status.st_mode & 0777, 0660);
@@ -48,11 +49,11 @@ static void it_is_for_user_and_group(void **state)
 static void one_that_nobody_listens_on_goes(void **state)
 {
     (void)state;
-    int first = unix_socket_listen(path);
+    int first = unix_socket_listen(path, SOCK_STREAM, 0660);
     assert_true(first >= 0);
-    assert_int_equal(unix_socket_listen(path), -EADDRINUSE);
+    assert_int_equal(unix_socket_listen(path, SOCK_STREAM, 0660), -EADDRINUSE);
     close(first);
-    int second = unix_socket_listen(path);
+    int second = unix_socket_listen(path, SOCK_STREAM, 0660);
     assert_true(second >= 0);
     close(second);
 }
@@ -62,11 +63,11 @@ static void what_is_no_socket_stays(void **state)
     (void)state;
     FILE *file = fopen(path, "w");
     fclose(file);
-    assert_int_equal(unix_socket_listen(path), -ENOTSOCK);
+    assert_int_equal(unix_socket_listen(path, SOCK_STREAM, 0660), -ENOTSOCK);
     assert_int_equal(access(path, F_OK), 0);
     unlink(path);
     assert_int_equal(symlink("/dev/null", path), 0);
-    assert_int_equal(unix_socket_listen(path), -ENOTSOCK);
+    assert_int_equal(unix_socket_listen(path, SOCK_STREAM, 0660), -ENOTSOCK);
     assert_int_equal(access("/dev/null", F_OK), 0);
 }
 
@@ -75,11 +76,11 @@ static void where_there_is_no_folder(void **state)
     (void)state;
     char deep[128], longer[256];
     snprintf(deep, sizeof(deep), "%s/none/socket", folder);
-    assert_int_equal(unix_socket_listen(deep), -ENOENT);
+    assert_int_equal(unix_socket_listen(deep, SOCK_STREAM, 0660), -ENOENT);
     memset(longer, 'a', sizeof(longer));
     longer[0] = '/';
     longer[108] = '\0';
-    assert_int_equal(unix_socket_listen(longer), -ENAMETOOLONG);
+    assert_int_equal(unix_socket_listen(longer, SOCK_STREAM, 0660), -ENAMETOOLONG);
 }
 
 int main(void)

@@ -1,0 +1,33 @@
+/*
+ * The new process's side of an upgrade (--take-over): it gets the listening sockets of the server that runs, prepares
+ * itself, and says when it serves. Until then both hold them and the running one serves.
+ */
+#ifndef CONESOCKS_DAEMON_TAKEOVER_H
+#define CONESOCKS_DAEMON_TAKEOVER_H
+
+#include <stdbool.h>
+
+#include "admin/admin.h"
+
+struct config;
+struct inherited;
+
+/* What comes beside the listeners; -1: nothing. Whoever takes one over puts -1 in its place. */
+struct takeover {
+    int server; /* that runs */
+    struct admin_sockets admin;
+    int pid_file;
+    int handover; /* the socket at which the next one will ask us */
+};
+#define TAKEOVER_NONE ((struct takeover){-1, ADMIN_SOCKETS_NONE, -1, -1})
+
+/* Asks the server that waits at run.handover. Only what `config` still wants is kept. When nobody runs there, nothing
+ * comes, and that is fine. false after a line in the log. */
+bool takeover_begin(struct takeover *takeover, const struct config *config, struct inherited *listeners);
+bool takeover_is_under_way(const struct takeover *takeover);
+/* Tells the other one that it is over. */
+void takeover_finish(struct takeover *takeover);
+/* Before that: nothing has happened. */
+void takeover_abandon(struct takeover *takeover);
+
+#endif
