@@ -152,10 +152,10 @@ def test_nobody_listens(net, serve, lan, peer, socket_name):
 def test_units_are_fine(tmp_path):
     """As far as systemd can tell without running them."""
     units = []
-    for template in sorted([*CONFIG.glob("*.service"), *CONFIG.glob("*.socket")]):
-        text = template.read_text(encoding="utf-8").replace("@sbindir@/conesocks", PROGRAM)
-        units.append(tmp_path / template.name)
-        units[-1].write_text(text.replace("@sysconfdir@", "/etc"), encoding="utf-8")
+    for name, options in (("conesocks.service", ""), ("conesocks@a.service", " --take-over"), ("conesocks.socket", "")):
+        text = (CONFIG / name.replace("@a", "")).read_text(encoding="utf-8").replace("@sbindir@/conesocks", PROGRAM)
+        units.append(tmp_path / name)
+        units[-1].write_text(text.replace("@sysconfdir@", "/etc").replace("@options@", options), encoding="utf-8")
     result = subprocess.run(["systemd-analyze", "verify", "--man=no", *map(str, units)], capture_output=True, text=True,
                             check=False)
     lines = [line for line in result.stderr.splitlines() if "conesocks" in line]
