@@ -67,17 +67,6 @@ static struct server *open_server(struct process *process, struct snapshot *snap
     return server_new(snapshot, options->path, &given);
 }
 
-/* It serves: the pid file says so, and whoever waits for it hears it. */
-static void announce(struct process *process)
-{
-    if (process->lock_taken)
-        pidfile_write(process->lock);
-    else if (process->takeover.pid_file >= 0)
-        pidfile_empty(process->takeover.pid_file);
-    takeover_finish(&process->takeover);
-    background_ready();
-}
-
 /* As whoever starts us, who may have a folder that we will not reach. */
 static bool open_log(const struct config *config)
 {
@@ -97,6 +86,17 @@ static bool start_log(const struct config *config, bool daemon)
     if (error)
         log_error("cannot start a thread: %s", strerror(-error));
     return error == 0;
+}
+
+/* It serves: the pid file says so, and whoever waits for it hears it. */
+static void announce(struct process *process)
+{
+    if (process->lock_taken)
+        pidfile_write(process->lock);
+    else if (process->takeover.pid_file >= 0)
+        pidfile_empty(process->takeover.pid_file);
+    takeover_finish(&process->takeover);
+    background_ready();
 }
 
 static bool run(struct process *process, struct server *server)

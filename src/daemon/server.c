@@ -265,7 +265,8 @@ static const char *show_sick(void *arg)
 static const char *show_unready(void *arg)
 {
     const struct server *server = arg;
-    return drain_is_under_way(server->drain) ? "draining: no new connections" : show_sick(arg);
+    /* Whoever asks just as another process takes over means that one. */
+    return drain_is_under_way(server->drain) && !server->replaced ? "draining: no new connections" : show_sick(arg);
 }
 
 static void show_status(void *arg, const struct admin_query *query, admin_done *done, void *done_arg)

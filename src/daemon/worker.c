@@ -315,6 +315,8 @@ int worker_start(struct worker *worker, struct auth *auth)
     worker->accepts = true;
     int error = pthread_create(&worker->thread, NULL, run, worker);
     worker->running = error == 0;
+    if (worker->running)
+        pthread_setname_np(worker->thread, "worker");
     return -error;
 }
 

@@ -115,9 +115,11 @@ def paused(threads):
         if libc.ptrace(PTRACE_SEIZE, thread, None, None) < 0 or libc.ptrace(PTRACE_INTERRUPT, thread, None, None) < 0:
             pytest.skip("cannot pause a thread here (ptrace)")
         os.waitpid(thread, 0x40000000)  # __WALL
-    yield
-    for thread in threads:
-        libc.ptrace(PTRACE_DETACH, thread, None, None)
+    try:
+        yield
+    finally:
+        for thread in threads:
+            libc.ptrace(PTRACE_DETACH, thread, None, None)
 
 
 def test_watchdog(serve, manager):
@@ -125,7 +127,8 @@ def test_watchdog(serve, manager):
     proxy = serve(environment=manager.environment | {"WATCHDOG_USEC": "1000000"})
     for _ in range(3):
         assert manager.next("WATCHDOG") == "WATCHDOG=1"
-    threads = [int(entry.name) for entry in Path(f"/proc/{proxy.pid}/task").iterdir() if int(entry.name) != proxy.pid]
+    tasks = Path(f"/proc/{proxy.pid}/task").iterdir()
+    threads = [int(task.name) for task in tasks if (task / "comm").read_text(encoding="ascii") == "worker\n"]
     with paused(threads):
         proxy.wait_log("a worker has not come round for 3 s")
         manager.socket.settimeout(0)
@@ -152,10 +155,10 @@ def test_nobody_listens(net, serve, lan, peer, socket_name):
 def test_units_are_fine(tmp_path):
     """As far as systemd can tell without running them."""
     units = []
-    for template in sorted([*CONFIG.glob("*.service"), *CONFIG.glob("*.socket")]):
-        text = template.read_text(encoding="utf-8").replace("@sbindir@/conesocks", PROGRAM)
-        units.append(tmp_path / template.name)
-        units[-1].write_text(text.replace("@sysconfdir@", "/etc"), encoding="utf-8")
+    for name, options in (("conesocks.service", ""), ("conesocks@a.service", " --take-over"), ("conesocks.socket", "")):
+        text = (CONFIG / name.replace("@a", "")).read_text(encoding="utf-8").replace("@sbindir@/conesocks", PROGRAM)
+        units.append(tmp_path / name)
+        units[-1].write_text(text.replace("@sysconfdir@", "/etc").replace("@options@", options), encoding="utf-8")
     result = subprocess.run(["systemd-analyze", "verify", "--man=no", *map(str, units)], capture_output=True, text=True,
                             check=False)
     lines = [line for line in result.stderr.splitlines() if "conesocks" in line]

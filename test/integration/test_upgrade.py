@@ -4,8 +4,6 @@ import signal
 import socket
 import struct
 import subprocess
-import threading
-from pathlib import Path
 
 import pytest
 import servers
@@ -85,3 +83,214 @@ def test_upgrades_under_load(net, serve, config, upgrade, lan, echo, folder, ext
     assert has_ended(proxies[0])
     assert not [row for proxy in proxies for row in proxy.sessions(why="server stops")]
     assert (folder / "pid").read_text(encoding="ascii") == f"{proxies[-1].pid}\n"
+
+
+# ---- what goes wrong ----
+
+@pytest.mark.parametrize("text, why", [
+    ("listen: [{port: perhaps}]", "expected a port"),
+    ("listen: [{address: 192.0.2.1, port: 1080, auth: none, open: true}]\nrun: {handover: HERE}", "cannot listen on"),
+    ("listen: [{address: 10.77.0.1, port: 1080, auth: none, open: true}]\nrun: {handover: HERE, user: nobody-of-that-name}"
+     "\nadmin: {socket: HERE.admin}", "run.user"),
+    ("listen: [{address: 10.77.0.1, port: 1080, auth: none, open: true}]", "run.handover"),
+])
+def test_a_new_one_that_cannot_serve_changes_nothing(net, serve, config, upgrade, lan, peer, folder, text, why):
+    """A mistake in its file, a listener that it cannot open, or a sandbox that it cannot enter: at whatever point."""
+    here = str(folder / "handover")
+    old = serve(config({"admin": {"socket": f"{here}.admin"}}))
+    association = Association(net.client, lan)
+    path = folder / "new.yaml"
+    path.write_text(text.replace("HERE", here), encoding="utf-8")
+    result = net.proxy.run(PROGRAM, "-c", str(path), "--take-over", timeout=20)
+    assert result.returncode == 1 and why in result.stdout
+    if "about to take over" in old.log:
+        old.wait_log("has not come to serve; nothing has changed")
+    assert association.alive(peer, 5) and Association(net.client, lan).alive(peer, 5)
+    assert (folder / "pid").read_text(encoding="ascii") == f"{old.pid}\n" and (folder / "handover.admin").is_socket()
+    assert old.reload(lan_config(config({"admin": {"socket": f"{here}.admin"}})))
+    net.client.close_sockets()
+    upgrade()
+    assert has_ended(old)
+
+
+def test_a_new_one_that_is_killed_changes_nothing(net, serve, config, upgrade, lan, peer, folder):
+    """It has the sockets, and dies before it serves."""
+    old = serve(config())
+    with net.proxy.enter():
+        taker = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    taker.connect(str(folder / "handover"))
+    messages, fds = receive_all(taker)
+    assert [kind for kind, _ in messages] == [0, 0, 3, 4, 5] and sum(count for _, count in messages[:-1]) == len(fds)
+    second = net.proxy.run(PROGRAM, "-c", str(old.config_path), "--take-over", timeout=20)
+    assert second.returncode == 1 and "the running server refuses: see its log" in second.stdout
+    assert Association(net.client, lan).alive(peer, 20)
+    taker.close()
+    for fd in fds:
+        os.close(fd)
+    old.wait_log("has not come to serve; nothing has changed")
+    assert Association(net.client, lan).alive(peer, 5)
+    net.client.close_sockets()
+    upgrade()
+    assert has_ended(old)
+
+
+def receive_all(taker):
+    """[(kind, count)], descriptors"""
+    messages, fds = [], []
+    taker.settimeout(10)
+    while not messages or messages[-1][0] != 5:
+        data, more, _, _ = socket.recv_fds(taker, 100, 200)
+        version, kind, count = struct.unpack("=III", data)
+        assert version == 1
+        messages.append((kind, count))
+        fds += more
+    return messages, fds
+
+
+@pytest.mark.parametrize("answer", [b"", b"nonsense", struct.pack("=III", 2, 6, 0), struct.pack("=III", 1, 5, 0)])
+def test_a_wrong_answer_changes_nothing(net, serve, config, lan, peer, folder, answer):
+    old = serve(config())
+    with net.proxy.enter():
+        taker = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    taker.connect(str(folder / "handover"))
+    for fd in receive_all(taker)[1]:
+        os.close(fd)
+    taker.sendall(answer) if answer else taker.close()  # pylint: disable=expression-not-assigned
+    old.wait_log("has not come to serve; nothing has changed")
+    assert Association(net.client, lan).alive(peer, 5)
+    taker.close()
+
+
+@pytest.mark.skipif(not OTHER_USERS, reason="there is no other user in this namespace")
+@pytest.mark.parametrize("mode, why", [(0o600, "Permission denied"), (0o666, "the running server refuses: see its log")])
+def test_another_users_process_is_refused(net, serve, config, lan, peer, folder, mode, why):
+    """By the socket's mode, and by itself."""
+    old = serve(config({"run": {"user": "root"}}))
+    (folder / "handover").chmod(mode)
+    result = net.proxy.run("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", PROGRAM, "-c",
+                           str(old.config_path), "--take-over", timeout=20)
+    assert result.returncode == 1 and why in result.stdout
+    assert ("user id 12345 asks for the listeners: refused" in old.log) == (mode == 0o666)
+    assert Association(net.client, lan).alive(peer, 5)
+
+
+@pytest.mark.skipif(not OTHER_USERS, reason="there is no other user in this namespace")
+def test_nothing_is_taken_from_another_user(net, config, folder):
+    """Somebody waits at the path before the server does."""
+    folder.chmod(0o777)
+    script = ("import socket, sys; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.bind(sys.argv[1]); "
+              "s.listen(); print(flush=True); s.accept(); s.recv(1)")
+    trap = net.proxy.start("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "/usr/bin/python3", "-c", script,
+                           str(folder / "handover"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert trap.stdout.readline()
+    path = folder / "new.yaml"
+    path.write_text("listen: [{address: %s, port: 1080, auth: none, open: true}]\nrun: {handover: %s}" %
+                    (PROXY_V4, config()["run"]["handover"]), encoding="ascii")
+    result = net.proxy.run(PROGRAM, "-c", str(path), "--take-over", timeout=20)
+    trap.kill()
+    trap.wait()
+    assert result.returncode == 1 and "belongs to user id 12345" in result.stdout
+
+
+def test_an_ordinary_start_takes_nothing(net, serve, config, lan, peer, folder):
+    old = serve(config())
+    result = net.proxy.run(PROGRAM, "-c", str(old.config_path), timeout=20)
+    assert result.returncode == 1 and "running already" in result.stdout
+    assert Association(net.client, lan).alive(peer, 5) and (folder / "handover").is_socket()
+
+
+# ---- the rest ----
+
+def test_nobody_to_take_over_from(net, upgrade, lan, peer):
+    """Also after kill -9, which leaves the socket's file behind."""
+    first = upgrade(killed=True)
+    first.wait_log("nobody serves at .*: there is nothing to take over")
+    first.process.kill()
+    first.process.wait()
+    again = upgrade()
+    again.wait_log("there is nothing to take over")
+    assert Association(net.client, lan).alive(peer, 5)
+
+
+def test_listeners_change_with_it(net, serve, config, upgrade, lan, peer):
+    """One goes, one stays, one comes."""
+    def listen(*ports):
+        return {"listen": [{"address": PROXY_V4, "port": port, "auth": "none", "open": True} for port in ports]}
+
+    old = serve(config(listen(1080, 1082)))
+    upgrade(listen(1080, 1083))
+    assert has_ended(old)
+    for port in (1080, 1083):
+        assert Association(net.client, (PROXY_V4, port)).alive(peer, 5)
+    with pytest.raises(ConnectionRefusedError):
+        net.client.connect(None, (PROXY_V4, 1082))
+
+
+def test_the_admin_listener_goes_with_it(net, serve, config, upgrade, folder):
+    """Asked all the while, by TCP and by its socket."""
+    admin = {"admin": {"port": ADMIN_PORT, "socket": str(folder / "admin")}}
+
+    def ask(family, address):
+        with net.proxy.enter():
+            sock = socket.socket(family)
+        with sock:
+            sock.settimeout(10)
+            sock.connect(address)
+            sock.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+            return b" 200 " in socks5.recv_all(sock)
+
+    old = serve(config(admin))
+    with Load(lambda: ask(socket.AF_INET, ("127.0.0.1", ADMIN_PORT))) as tcp, \
+            Load(lambda: ask(socket.AF_UNIX, str(folder / "admin"))) as local:
+        for _ in range(3):
+            before, new = (tcp.steps, local.steps), upgrade(admin)
+            assert has_ended(old)
+            wait_until(lambda b=before: tcp.steps > b[0] + 5 and local.steps > b[1] + 5, "answers")
+            old = new
+    assert (folder / "admin").is_socket()
+
+
+def test_another_pid_file(serve, config, upgrade, folder):
+    old = serve(config({"run": {"pid_file": str(folder / "other")}}))
+    upgrade()
+    assert has_ended(old)
+    assert (folder / "other").read_text(encoding="ascii") == ""
+
+
+def test_a_limit_and_sigterm(net, serve, config, upgrade, lan, peer):
+    """timeouts.drain holds for the one that is replaced; SIGTERM ends it at once; SIGHUP is not its any more."""
+    old = serve(config({"timeouts": {"drain": "1s"}}))
+    association = Association(net.client, lan)
+    middle = upgrade()
+    assert association.control.recv(1) == b"" and has_ended(old)
+    association = Association(net.client, lan)
+    upgrade()
+    middle.wait_log("no new connections; 1 session goes on$")
+    middle.process.send_signal(signal.SIGHUP)
+    middle.wait_log("SIGHUP: not reloaded")
+    assert association.alive(peer, 5)
+    middle.process.send_signal(signal.SIGTERM)
+    assert association.control.recv(1) == b"" and has_ended(middle)
+    assert Association(net.client, lan).alive(peer, 5)
+
+
+def test_a_daemon(net, folder, lan, peer):
+    """The command returns when the new one serves."""
+    path = folder / "lan.yaml"
+    path.write_text("listen: [{address: %s, port: 1080, auth: none, open: true}]\nrun: {handover: %s/handover, "
+                    "pid_file: %s/pid}\n" % (PROXY_V4, folder, folder), encoding="ascii")
+    pids = []
+    try:
+        for options in ((), ("--take-over",), ("--take-over",)):
+            result = net.proxy.run(PROGRAM, "-d", "-c", str(path), *options, timeout=20)
+            assert result.returncode == 0, result.stdout
+            pids.append(int((folder / "pid").read_text(encoding="ascii")))
+            assert Association(net.client, lan).alive(peer, 5)
+            net.client.close_sockets()
+        assert len(set(pids)) == 3
+        wait_until(lambda: not os.path.exists(f"/proc/{pids[0]}") and not os.path.exists(f"/proc/{pids[1]}"), "their ends")
+    finally:
+        for pid in pids:
+            if os.path.exists(f"/proc/{pid}"):
+                os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: (folder / "pid").read_text(encoding="ascii") == "", "the end")
