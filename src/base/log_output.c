@@ -230,6 +230,7 @@ static void *write_lines(void *unused)
     (void)unused;
     struct head head;
     char line[LOG_LINE_MAX];
+    pthread_setname_np(pthread_self(), "log"); /* the sandbox forbids to name another */
     pthread_mutex_lock(&queue.lock);
     for (;;) {
         take_over_file();
@@ -320,8 +321,6 @@ int log_start(void)
     int error = pthread_create(&queue.thread, NULL, write_lines, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     queue.running = error == 0;
-    if (queue.running)
-        pthread_setname_np(queue.thread, "log");
     return -error;
 }
 

@@ -303,6 +303,7 @@ bool worker_ping(struct worker *worker)
 static void *run(void *arg)
 {
     struct worker *worker = arg;
+    pthread_setname_np(pthread_self(), "worker"); /* the sandbox forbids to name another */
     event_base_dispatch(worker->env.base);
     return NULL;
 }
@@ -315,8 +316,6 @@ int worker_start(struct worker *worker, struct auth *auth)
     worker->accepts = true;
     int error = pthread_create(&worker->thread, NULL, run, worker);
     worker->running = error == 0;
-    if (worker->running)
-        pthread_setname_np(worker->thread, "worker");
     return -error;
 }
 

@@ -145,6 +145,7 @@ static void *help(void *arg)
     struct auth *auth = arg;
     struct auth_job *job;
     bool stopping;
+    pthread_setname_np(pthread_self(), "auth"); /* the sandbox forbids to name another */
     while ((job = take(auth, &stopping))) {
         bool spare = stopping || atomic_load(&job->abandoned);
         enum auth_verdict verdict = spare ? AUTH_UNCHECKED : check(auth, job);
@@ -163,8 +164,6 @@ static int start_helper(struct auth *auth)
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int error = pthread_create(&auth->helper, NULL, help, auth);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (!error)
-        pthread_setname_np(auth->helper, "auth");
     return error;
 }
 
