@@ -232,6 +232,8 @@ static int show(const struct request *request)
         status = request->json            ? show_json(&place)
                  : request->watch_seconds ? watch(&place, request)
                                           : show_once(&place, request);
+        if (status != EXIT_SUCCESS && !request->config_file && !request->socket && !request->url)
+            fputs("conesocks status: with -c FILE it asks where that configuration says\n", stderr);
     }
     ask_place_free(&place);
     return status;
