@@ -58,14 +58,14 @@ static double now_seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-static void pause_for(double seconds)
+static void pause_for(unsigned seconds)
 {
-    struct timespec rest = {.tv_sec = (time_t)seconds, .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9)};
+    struct timespec rest = {.tv_sec = (time_t)seconds};
     while (nanosleep(&rest, &rest) < 0 && errno == EINTR)
         ;
 }
 
-/* Two readings of one server, the later one without a moment when there is none. */
+/* The last two of one server; `seconds` apart, once there are two. */
 struct readings {
     json_t *now, *before;
     double at, seconds;
@@ -144,7 +144,7 @@ static int show_once(const struct ask_place *place, const struct request *reques
     return status;
 }
 
-/* What there is to see now, or of before with a line that says so; NULL: out of memory. */
+/* One frame: what there is to see now, or what was before the `error` that is said with it. NULL: out of memory. */
 static char *compose(const struct readings *readings, const struct status_frame *frame, const char *error)
 {
     char *text = NULL;

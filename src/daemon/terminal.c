@@ -68,23 +68,21 @@ size_t terminal_width(const char *text)
 
 void terminal_shorten(FILE *out, const char *text, size_t width)
 {
-    size_t whole = terminal_width(text);
-    if (whole <= width) {
+    if (terminal_width(text) <= width) {
         fputs(text, out);
         return;
     }
     if (width == 0)
         return;
-    size_t head = terminal_fit(text, (width - 1) / 2);
+    size_t room = width - 1, head = terminal_fit(text, room / 2), columns;
     const char *tail = text + head;
-    while (terminal_width(tail) > width - 1 - (width - 1) / 2) {
-        size_t columns, len = visible(tail, &columns);
+    while (terminal_width(tail) > room - room / 2) {
+        size_t len = visible(tail, &columns);
         tail += len ? len : 1;
     }
-    fprintf(out, "%.*s%s%s", (int)head, text, MB_CUR_MAX > 1 ? "…" : "~", tail);
-    /* A wide character may have been a column too many. */
-    for (size_t used = terminal_width(tail) + 1 + whole - terminal_width(text + head); used < width; used++)
-        fputc(' ', out);
+    /* Where a wide character was a column too many there is one to fill. */
+    size_t used = width_of(text, head) + terminal_width(tail);
+    fprintf(out, "%.*s%s%s%*s", (int)head, text, MB_CUR_MAX > 1 ? "…" : "~", tail, (int)(room - used), "");
 }
 
 void terminal_wrap(FILE *out, const char *text, size_t column, size_t indent, size_t width)
