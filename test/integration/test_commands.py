@@ -1,99 +1,17 @@
 """conesocks status and conesocks reload: what they show of a server that runs, and what they say of anything else."""
-import contextlib
 import fcntl
 import json
 import os
-import pty
 import re
-import signal
 import socket
-import struct
-import subprocess
-import termios
-import threading
-import urllib.parse
 
 import pytest
 import socks5
+from answers import EVIL, PORT, URL, Answers, association, http, paged, status, stream
 from conftest import ALICE, LISTEN, USERS
 from daemon import PROGRAM, SANITIZER, wait_until
 from netns import INET1_V4, PROXY_V4
 from socks5 import Association
-
-PORT = 1081
-URL = f"http://127.0.0.1:{PORT}"
-EVIL = 'x"\n\x1b[31mred\x1b]0;title\x07\u202e\u009b\\'
-
-
-class Answers:
-    """Listens at the admin port of a host and answers each connection with what answer(path) returns: bytes, or what to
-    send piece by piece. It stands in for servers that are out of their mind."""
-
-    def __init__(self, host, answer):
-        self.answer = answer
-        self.socket = host.listen("127.0.0.1", PORT)
-        self.socket.settimeout(None)
-        self.thread = threading.Thread(target=self.serve, daemon=True)
-        self.thread.start()
-
-    def serve(self):
-        while True:
-            try:
-                connection, _ = self.socket.accept()
-            except OSError:
-                return
-            with connection, contextlib.suppress(OSError):
-                path = connection.recv(4096).split(b" ")[1].decode()
-                answer = self.answer(path)
-                for piece in [answer] if isinstance(answer, bytes) else answer:
-                    connection.sendall(piece)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.socket.shutdown(socket.SHUT_RDWR)
-        self.socket.close()
-        self.thread.join()
-
-
-def http(body, status="200 OK", length=None):
-    body = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return f"HTTP/1.0 {status}\r\nContent-Length: {len(body) if length is None else length}\r\n\r\n".encode() + body
-
-
-def association(number, **members):
-    return {"id": number, "kind": "association", "client": f"10.77.0.2:{10000 + number}", "user": "alice",
-            "age_seconds": 3700, "idle_seconds": 1, "relay": "10.77.0.1:30000", "client_udp": "10.77.0.2:5000",
-            "external": ["203.0.113.7:31000"], "destinations": 3, "up_datagrams": 1, "up_bytes": 1000 * number,
-            "down_datagrams": 1, "down_bytes": 10, "dropped": {"stranger": 2}, "upstream": None} | members
-
-
-def stream(number, **members):
-    return {"id": number, "kind": "connect", "client": "10.77.0.2:40000", "user": None, "age_seconds": 9,
-            "destination": "www.example.org:443", "remote": "203.0.113.9:443", "up_bytes": 10, "down_bytes": 3 << 20,
-            "upstream": None} | members
-
-
-def status(sessions=(), **members):
-    return {"version": "0.1.0", "pid": 4711, "started": "2026-11-22T19:00:00Z", "uptime_seconds": 100, "state": "running",
-            "configuration": {"file": "/etc/conesocks.yaml", "loaded": "2026-11-22T19:00:00Z", "reloads": 1,
-                              "reloads_failed": 0, "last_error": None},
-            "listeners": [{"address": "10.77.0.1:1080", "login": True, "proxy_protocol": False}],
-            "udp": {"enabled": True, "mapping": "endpoint-independent", "filtering": "endpoint-independent",
-                    "ports": "any", "external_ports": "any", "advertise_v4": None, "advertise_v6": None},
-            "open": {"sessions": 2, "associations": 1, "streams": 1, "negotiating": 0}, "totals": {}, "drops": [],
-            "resolver": {"servers": ["10.77.0.1:53"], "lookups": 5, "failed": 1, "waiting": 0}, "limits": [],
-            "memory": {"used_bytes": 1 << 20, "limit_bytes": None, "level": "ample"},
-            "sessions": list(sessions), "next": None} | members
-
-
-def paged(whole, path):
-    """That part of all sessions that is asked for."""
-    query = urllib.parse.parse_qs(urllib.parse.urlparse(path).query)
-    after, limit = int(query["after"][0]), int(query["limit"][0])
-    sessions = [session for session in whole["sessions"] if session["id"] > after]
-    return http(whole | {"sessions": sessions[:limit], "next": sessions[limit - 1]["id"] if sessions[limit:] else None})
 
 
 @pytest.fixture
@@ -273,126 +191,6 @@ def test_wrong_usage(run, arguments):
 def test_help(run, command):
     result = run(command, "--help")
     assert result.returncode == 0 and result.stdout.startswith(f"Usage: conesocks {command} ")
-
-
-# ---- status --watch ----
-
-class Screen:
-    """A program at a terminal of its own."""
-
-    def __init__(self, host, *command, lines=24, columns=80):
-        self.fd, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-        with host.enter():
-            self.process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs,
-                                            env=os.environ | {"LC_ALL": "C.UTF-8"}, start_new_session=True)
-        os.close(theirs)
-        self.bytes = b""
-        self.reader = threading.Thread(target=self.read, daemon=True)
-        self.reader.start()
-
-    def read(self):
-        with contextlib.suppress(OSError):  # the other side is closed
-            while data := os.read(self.fd, 65536):
-                self.bytes += data
-
-    @property
-    def written(self):
-        return self.bytes.decode(errors="replace")
-
-    def frames(self):
-        """What was drawn, whole frames only, each a list of lines without what steers the terminal."""
-        drawn = re.findall(r"\x1b\[H(.*?)\x1b\[J", self.written, re.DOTALL)
-        return [frame.replace("\x1b[K", "").split("\r\n") for frame in drawn]
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        self.reader.join()
-        os.close(self.fd)
-
-
-ENTER, LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_watch_gives_the_terminal_back(net, number):
-    asked = []
-
-    def answer(path):
-        asked.append(path)
-        return paged(status([association(1, up_bytes=len(asked) << 20)]), path)
-
-    with Answers(net.proxy, answer), Screen(net.proxy, PROGRAM, "status", "--watch", "1") as screen:
-        wait_until(lambda: len(screen.frames()) >= 3, "three frames")
-        assert screen.written.startswith(ENTER) and LEAVE not in screen.written
-        screen.process.send_signal(number)
-        assert screen.process.wait(10) == -number
-        screen.reader.join()
-        assert screen.written.endswith(LEAVE)
-    first, second = screen.frames()[0], screen.frames()[1]
-    assert any("UP b/s" in line for line in second) and not any("UP b/s" in line for line in first)
-
-
-def test_watch_is_stopped_and_goes_on(net):
-    with Answers(net.proxy, lambda path: paged(status(), path)), \
-            Screen(net.proxy, PROGRAM, "status", "--watch", "1") as screen:
-        wait_until(screen.frames, "a frame")
-        screen.process.send_signal(signal.SIGTSTP)
-        wait_until(lambda: screen.written.endswith(LEAVE), "the terminal")
-        screen.process.send_signal(signal.SIGCONT)
-        wait_until(lambda: screen.written.count(ENTER) == 2, "the screen")
-        before = len(screen.frames())
-        wait_until(lambda: len(screen.frames()) > before, "another frame")
-
-
-@pytest.mark.parametrize("lines, columns", [(24, 80), (10, 30), (60, 200), (3, 10), (1, 1)])
-def test_watch_fits_the_terminal(net, lines, columns):
-    """Row 51: with names that are long and wide, too."""
-    long = "日本" * 60 + EVIL
-    sessions = [association(number, user=long) for number in range(1, 200)]
-    sessions += [stream(number, destination=long) for number in range(200, 300)]
-    with Answers(net.proxy, lambda path: paged(status(sessions), path)), \
-            Screen(net.proxy, PROGRAM, "status", "--watch", "1", lines=lines, columns=columns) as screen:
-        wait_until(lambda: len(screen.frames()) >= 2, "two frames")
-        for frame in screen.frames():
-            assert len(frame) <= lines
-            for line in frame:
-                width = sum(2 if char in "日本" else 1 for char in line)
-                assert width <= columns and not re.search("[\x00-\x1f\x7f-\x9f\u202e]", line), line
-        if lines >= 24:
-            assert any("UDP associations: 199" in line for line in frame)
-            assert any("TCP streams: 100" in line for line in frame)
-
-
-def test_watch_outlives_the_server(net):
-    """It says that nobody answers, and goes on when somebody does, with another process's counters."""
-    with Answers(net.proxy, lambda path: paged(status(totals={"udp_up_bytes_total": 1}), path)):
-        screen = Screen(net.proxy, PROGRAM, "status", "--watch", "1")
-        wait_until(screen.frames, "a frame")
-    with screen:
-        wait_until(lambda: any("nobody listens there" in line for line in screen.frames()[-1]), "what is wrong")
-        assert any("process 4711" in line for line in screen.frames()[-1])
-        with Answers(net.proxy, lambda path: paged(status(pid=4712, totals={"udp_up_bytes_total": 1 << 30}), path)):
-            wait_until(lambda: any("process 4712" in line for line in screen.frames()[-1]), "the next one")
-        first = next(frame for frame in screen.frames() if any("process 4712" in line for line in frame))
-        assert not any("nobody listens" in line or "bit/s" in line for line in first), first
-
-
-def test_watch_without_a_terminal(net):
-    """Block after block, and it ends when nobody reads on."""
-    with Answers(net.proxy, lambda path: paged(status(), path)):
-        result = net.proxy.run("sh", "-c", f"{PROGRAM} status --watch 1 | head -n 25; echo ended")
-    assert result.stdout.count("process 4711") >= 2 and "\x1b" not in result.stdout and "ended" in result.stdout
-
-
-def test_watch_that_cannot_begin(net, run):
-    result = run("status", "--watch")
-    assert result.returncode == 1 and "nobody listens there" in result.stdout
 
 
 # ---- status of the program itself ----
