@@ -21,7 +21,7 @@
 /* A listener that finds no descriptor rests this long: trying again at once would only burn CPU. */
 static const struct timeval accept_rest = {.tv_usec = 250 * 1000};
 
-const struct http_times http_times = {.request_ms = 5000, .wait_ms = 10000, .read_ms = 30000, .linger_ms = 2000};
+const struct http_times http_times = {.request_ms = 5000, .wait_ms = 10000, .read_ms = 30000};
 
 struct listener {
     SLIST_ENTRY(listener) link;
@@ -30,7 +30,7 @@ struct listener {
     struct event acceptable, rested;
 };
 
-enum state { STATE_ASKING, STATE_WAITING, STATE_READING, STATE_LINGERING };
+enum state { STATE_ASKING, STATE_WAITING, STATE_READING, STATE_CLOSING };
 
 struct http_connection {
     TAILQ_ENTRY(http_connection) link;
@@ -74,6 +74,14 @@ static void connection_free(struct http_connection *connection)
     event_del(&connection->deadline);
     bufferevent_free(connection->stream);
     free(connection);
+}
+
+/* With a reset: the kernel would go on holding what has not been read, for as long as its reader likes. */
+static void connection_abort(struct http_connection *connection)
+{
+    struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    (void)setsockopt(bufferevent_getfd(connection->stream), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    connection_free(connection);
 }
 
 static void enter(struct http_connection *connection, enum state state, unsigned ms)
@@ -247,7 +255,7 @@ static void on_written(struct bufferevent *stream, void *arg)
     if (connection->state != STATE_READING)
         return;
     shutdown(bufferevent_getfd(stream), SHUT_WR);
-    enter(connection, STATE_LINGERING, connection->http->times.linger_ms);
+    connection->state = STATE_CLOSING;
     bufferevent_enable(stream, EV_READ);
 }
 
@@ -262,7 +270,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct http_connection *connection = arg;
     if (connection->state != STATE_WAITING) {
-        connection_free(connection);
+        connection_abort(connection);
         return;
     }
     forget_ticket(connection);
@@ -315,7 +323,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
             return; /* EAGAIN, or that connection's own trouble: the next event comes for the others */
         http->refusal_said = false;
         if (http->connection_count >= HTTP_CONNECTIONS_MAX)
-            connection_free(TAILQ_FIRST(&http->connections));
+            connection_abort(TAILQ_FIRST(&http->connections));
         connection_new(http, accepted);
     }
 }

@@ -26,8 +26,7 @@ struct request;
 struct http_times {
     unsigned request_ms; /* until it has asked */
     unsigned wait_ms;    /* for an answer that comes later */
-    unsigned read_ms;    /* until it has read the answer */
-    unsigned linger_ms;  /* until it closes */
+    unsigned read_ms;    /* until it has read the answer, and closes */
 };
 extern const struct http_times http_times;
 
