@@ -122,13 +122,26 @@ static const char *reason(int status)
     return "Error";
 }
 
-static size_t unsent(const struct http *http)
+static size_t unsent(const struct http_connection *connection)
 {
-    size_t sum = 0;
-    const struct http_connection *connection;
+    return evbuffer_get_length(bufferevent_get_output(connection->stream));
+}
+
+/* Makes room among the answers that wait for their readers: who has waited longest goes. */
+static bool make_room(struct http *http, size_t size)
+{
+    size_t sum = size;
+    struct http_connection *connection, *next;
     TAILQ_FOREACH(connection, &http->connections, link)
-    sum += evbuffer_get_length(bufferevent_get_output(connection->stream));
-    return sum;
+    sum += unsent(connection);
+    for (connection = TAILQ_FIRST(&http->connections); connection && sum > HTTP_UNSENT_MAX; connection = next) {
+        next = TAILQ_NEXT(connection, link);
+        if (unsent(connection) == 0)
+            continue;
+        sum -= unsent(connection);
+        connection_abort(connection);
+    }
+    return sum <= HTTP_UNSENT_MAX;
 }
 
 static void free_body(const void *data, size_t len, void *body)
@@ -181,13 +194,13 @@ void http_answer_text(struct http_connection *connection, int status, const char
 
 void http_answer(struct http_connection *connection, const struct http_answer *answer)
 {
-    if (unsent(connection->http) + answer->size <= HTTP_UNSENT_MAX) {
+    if (make_room(connection->http, answer->size)) {
         send_answer(connection, answer);
         return;
     }
     if (answer->owned)
         free((void *)answer->body);
-    http_answer_text(connection, 503, "too many answers wait for their readers\n");
+    http_answer_text(connection, 503, "too large\n");
 }
 
 struct http_ticket *http_defer(struct http_connection *connection)
