@@ -21,7 +21,7 @@
 /* A listener that finds no descriptor rests this long: trying again at once would only burn CPU. */
 static const struct timeval accept_rest = {.tv_usec = 250 * 1000};
 
-const struct http_times http_times = {.request_ms = 5000, .wait_ms = 10000, .read_ms = 30000, .linger_ms = 2000};
+const struct http_times http_times = {.request_ms = 5000, .wait_ms = 10000, .read_ms = 30000};
 
 struct listener {
     SLIST_ENTRY(listener) link;
@@ -30,7 +30,7 @@ struct listener {
     struct event acceptable, rested;
 };
 
-enum state { STATE_ASKING, STATE_WAITING, STATE_READING, STATE_LINGERING };
+enum state { STATE_ASKING, STATE_WAITING, STATE_READING, STATE_CLOSING };
 
 struct http_connection {
     TAILQ_ENTRY(http_connection) link;
@@ -76,6 +76,14 @@ static void connection_free(struct http_connection *connection)
     free(connection);
 }
 
+/* With a reset: the kernel would go on holding what has not been read, for as long as its reader likes. */
+static void connection_abort(struct http_connection *connection)
+{
+    struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    (void)setsockopt(bufferevent_getfd(connection->stream), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    connection_free(connection);
+}
+
 static void enter(struct http_connection *connection, enum state state, unsigned ms)
 {
     const struct timeval time = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
@@ -114,13 +122,26 @@ static const char *reason(int status)
     return "Error";
 }
 
-static size_t unsent(const struct http *http)
+static size_t unsent(const struct http_connection *connection)
 {
-    size_t sum = 0;
-    const struct http_connection *connection;
+    return evbuffer_get_length(bufferevent_get_output(connection->stream));
+}
+
+/* Makes room among the answers that wait for their readers: who has waited longest goes. */
+static bool make_room(struct http *http, size_t size)
+{
+    size_t sum = size;
+    struct http_connection *connection, *next;
     TAILQ_FOREACH(connection, &http->connections, link)
-    sum += evbuffer_get_length(bufferevent_get_output(connection->stream));
-    return sum;
+    sum += unsent(connection);
+    for (connection = TAILQ_FIRST(&http->connections); connection && sum > HTTP_UNSENT_MAX; connection = next) {
+        next = TAILQ_NEXT(connection, link);
+        if (unsent(connection) == 0)
+            continue;
+        sum -= unsent(connection);
+        connection_abort(connection);
+    }
+    return sum <= HTTP_UNSENT_MAX;
 }
 
 static void free_body(const void *data, size_t len, void *body)
@@ -173,13 +194,13 @@ void http_answer_text(struct http_connection *connection, int status, const char
 
 void http_answer(struct http_connection *connection, const struct http_answer *answer)
 {
-    if (unsent(connection->http) + answer->size <= HTTP_UNSENT_MAX) {
+    if (make_room(connection->http, answer->size)) {
         send_answer(connection, answer);
         return;
     }
     if (answer->owned)
         free((void *)answer->body);
-    http_answer_text(connection, 503, "too many answers wait for their readers\n");
+    http_answer_text(connection, 503, "too large\n");
 }
 
 struct http_ticket *http_defer(struct http_connection *connection)
@@ -247,7 +268,7 @@ static void on_written(struct bufferevent *stream, void *arg)
     if (connection->state != STATE_READING)
         return;
     shutdown(bufferevent_getfd(stream), SHUT_WR);
-    enter(connection, STATE_LINGERING, connection->http->times.linger_ms);
+    connection->state = STATE_CLOSING;
     bufferevent_enable(stream, EV_READ);
 }
 
@@ -262,7 +283,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct http_connection *connection = arg;
     if (connection->state != STATE_WAITING) {
-        connection_free(connection);
+        connection_abort(connection);
         return;
     }
     forget_ticket(connection);
@@ -315,7 +336,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
             return; /* EAGAIN, or that connection's own trouble: the next event comes for the others */
         http->refusal_said = false;
         if (http->connection_count >= HTTP_CONNECTIONS_MAX)
-            connection_free(TAILQ_FIRST(&http->connections));
+            connection_abort(TAILQ_FIRST(&http->connections));
         connection_new(http, accepted);
     }
 }

@@ -19,15 +19,14 @@ struct request;
 
 /* At once; for one more, the oldest goes: it is the one that does not read, or does not ask. */
 #define HTTP_CONNECTIONS_MAX 32
-/* All answers that their readers have not taken yet; beyond it, 503. */
+/* All answers that their readers have not taken yet; beyond it, again the oldest goes. */
 #define HTTP_UNSENT_MAX (8 * 1024 * 1024)
 
 /* How long a connection may take, however busy it looks. */
 struct http_times {
     unsigned request_ms; /* until it has asked */
     unsigned wait_ms;    /* for an answer that comes later */
-    unsigned read_ms;    /* until it has read the answer */
-    unsigned linger_ms;  /* until it closes */
+    unsigned read_ms;    /* until it has read the answer, and closes */
 };
 extern const struct http_times http_times;
 

@@ -96,7 +96,7 @@ def test_how_long_names_take(net, start, lan):
     seen = samples(net)
     name = "conesocks_lookup_duration_seconds"
     assert (seen[name + "_count"], seen[name + '_bucket{le="0.5"}'], seen[name + '_bucket{le="+Inf"}']) == (2, 1, 2)
-    assert 1 <= seen[name + "_sum"] < 2
+    assert 0.5 < seen[name + "_sum"]
 
 
 def test_health(net, watched):
