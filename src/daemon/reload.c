@@ -182,7 +182,6 @@ static void finish(struct reload *reload)
     reload->in_force = reload->fresh;
     reload->record.done++;
     reload->record.loaded = time(NULL);
-    reload->record.error[0] = '\0';
     free(reload->record.waiting);
     reload->record.waiting = waiting;
     reload->fresh = NULL;

@@ -1,12 +1,14 @@
 """/status and /history: what they say is so, all of it, whatever happens meanwhile."""
 import contextlib
 import json
+import re
 import resource
 import signal
 import socket
 import struct
 import threading
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import servers
@@ -197,6 +199,30 @@ def test_history(net, watched, lan, peer):
     assert sum(sample["udp_up_datagrams"] for sample in told()) == 20
     assert sum(sample["udp_down_bytes"] for sample in told()) == sum(len(b"re: probe %d" % n) for n in range(20))
     assert sum(sample["stream_up_bytes"] for sample in told()) == 0
+
+
+def names_of_members(value):
+    """All names in JSON, but for those that are data: counters and reasons."""
+    if isinstance(value, list):
+        return set().union(*map(names_of_members, value))
+    if not isinstance(value, dict):
+        return set()
+    below = (each for name, each in value.items() if name not in ("totals", "dropped"))
+    return set(value).union(*map(names_of_members, below))
+
+
+def test_the_manual_names_every_member(net, watched, lan, web):
+    association, (stream, _) = Association(net.client, lan), socks5.connect(net.client, lan, web)
+    association.udp.sendto(b"no header", association.relay)
+    wait_until(lambda: status(net)["drops"], "the drop")
+    manual = (Path(__file__).resolve().parents[2] / "man/conesocks.8").read_text(encoding="utf-8")
+    section = manual.partition(".Sh STATUS AND HISTORY")[2].partition(".Sh ")[0]
+    told = set(re.findall(r"^\.(?:It |Pq )?Cm (.*)", section, re.MULTILINE))
+    words = {word for line in told for word in line.replace(",", " ").split()}
+    for target in "/status", "/history":
+        assert names_of_members(json.loads(ask(net, target)[2])) - words == set()
+    stream.close()
+    association.close()
 
 
 # ---- Rows 50 and 51: what clients chose ----

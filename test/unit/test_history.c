@@ -82,6 +82,18 @@ static void a_timer_is_never_quite_on_time(void **state)
     expect_samples("stream_up_bytes", 4, {1, 2, 3, 104});
 }
 
+/* The time is that of the clock, not of the calls. */
+static void a_late_timer_does_not_stretch_time(void **state)
+{
+    (void)state;
+    json_int_t expected[101];
+    for (uint64_t i = 1; i <= 100; i++)
+        sample_at(7000 + i * 5050, 10);
+    for (size_t i = 0; i < 101; i++)
+        expected[i] = i == 49 || i == 50 ? 5 : 10; /* where the calls fall behind by one */
+    expect_samples_("stream_up_bytes", 101, expected);
+}
+
 /* A machine that slept, or a process that was stopped: no spike, and nothing is lost. */
 static void what_was_missed_is_spread(void **state)
 {
@@ -138,6 +150,7 @@ int main(void)
         TEST(nothing_yet),
         TEST(what_passed_in_each_period),
         TEST(a_timer_is_never_quite_on_time),
+        TEST(a_late_timer_does_not_stretch_time),
         TEST(what_was_missed_is_spread),
         TEST(only_ten_minutes_are_kept),
         TEST(every_field_is_its_own),

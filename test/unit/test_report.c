@@ -217,6 +217,8 @@ static void pages_in_the_order_of_ids(void **state)
     report_take(page, &env, first + 20);
     assert_int_equal(page->row_count, 4);
     assert_false(page->more);
+    report_take(page, &env, first + 2);
+    assert_int_equal(page->rows[0].id, first + 3);
     report_take(page, &env, UINT64_MAX);
     assert_int_equal(page->row_count, 0);
     assert_false(page->more);
