@@ -188,6 +188,27 @@ def test_row57_symlinked_pid_file(run, tmp_path):
     assert precious.read_text(encoding="ascii") == "precious"
 
 
+@pytest.mark.parametrize("room", [4096, 8192])
+def test_row57_a_full_disk(net, tmp_path, room):
+    """The pid file cannot be written: that is said, and there is no server that nobody would find again. With room it starts."""
+    disk, path = tmp_path / "disk", tmp_path / "run.yaml"
+    disk.mkdir()
+    path.write_text(LAN + f"run: {{pid_file: {disk}/pid}}\n", encoding="ascii")
+    script = f"mount -t tmpfs -o size={room} tmpfs {disk} && head -c 4096 /dev/zero > {disk}/all && exec \"$@\""
+    if net.proxy.run("unshare", "--mount", "true").returncode != 0:
+        pytest.skip("cannot mount here (a chroot?)")
+    process = net.proxy.start("unshare", "--mount", "sh", "-c", script, "sh", PROGRAM, "-c", str(path),
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with process:
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if "listening on" in line:
+                process.send_signal(signal.SIGTERM)
+    full = f"pid file {disk}/pid: No space left on device" in "".join(lines)
+    assert (process.returncode, full) == ((1, True) if room == 4096 else (0, False)), lines
+
+
 def test_row57_kill_9_and_again(net, start, lan):
     """With connections open, the port can be bound again at once."""
     proxy = start(killed=True)

@@ -140,6 +140,38 @@ static void who_holds_it(void **state)
     unlink(path);
 }
 
+/* Another process may be given the descriptor, with the lock on it. */
+static void row_57_it_goes_from_one_process_to_the_next(void **state)
+{
+    (void)state;
+    char mine[32], child_text[32];
+    int lock = pidfile_open(path);
+    assert_true(lock >= 0);
+    assert_true(pidfile_is(path, lock));
+    assert_false(pidfile_is(other, lock));
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        pidfile_write(lock);
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    snprintf(child_text, sizeof(child_text), "%ld\n", (long)child);
+    expect_file(path, child_text);
+    pidfile_write(lock); /* from its beginning, wherever the other one has left off */
+    snprintf(mine, sizeof(mine), "%ld\n", (long)getpid());
+    expect_file(path, mine);
+    assert_int_equal(pidfile_open(path), -1);
+    pidfile_empty(lock);
+    expect_file(path, "");
+    unlink(path);
+    write_file(path, "another file of that name");
+    assert_false(pidfile_is(path, lock));
+    unlink(path);
+    close(lock);
+}
+
 /* ---- the daemon ---- */
 
 /* Starts a daemon that runs `act` and ends. Returns the exit status that its caller sees. */
@@ -214,6 +246,7 @@ int main(void)
         cmocka_unit_test(row_57_what_is_no_plain_file_is_left_alone),
         cmocka_unit_test(row_57_somebody_elses_is_refused),
         cmocka_unit_test(who_holds_it),
+        cmocka_unit_test(row_57_it_goes_from_one_process_to_the_next),
         cmocka_unit_test(the_caller_learns_of_success),
         cmocka_unit_test(the_caller_learns_of_failure),
     };
