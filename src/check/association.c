@@ -12,10 +12,10 @@ static void channel_close(struct channel *channel)
 }
 
 /* Our socket has the address of the control connection: it is how a server knows that the datagrams are ours. */
-static int udp_towards(const union netaddr *relay, const union netaddr *local)
+static int udp_towards(const union netaddr *relay, const union netaddr *local, uint16_t port)
 {
     union netaddr from = local->sa.sa_family == relay->sa.sa_family ? *local : netaddr_any(relay->sa.sa_family);
-    netaddr_set_port(&from, 0);
+    netaddr_set_port(&from, port);
     return io_udp(&from);
 }
 
@@ -25,7 +25,7 @@ bool association_redirect(struct association *a, const union netaddr *relay)
     a->relay = *relay;
     if (!same_family) {
         channel_close(&a->channel);
-        a->channel.fd = udp_towards(relay, &a->negotiation.local);
+        a->channel.fd = udp_towards(relay, &a->negotiation.local, a->port);
     }
     a->channel.kind = CHANNEL_RELAYED;
     a->channel.relay = *relay;
@@ -53,7 +53,7 @@ static bool ask(struct association *a, const struct proxy_url *url, const union 
 {
     union netaddr nowhere = netaddr_any(proxy->sa.sa_family);
     const struct socks5_addr destination = socks5_addr_of(hint ? hint : &nowhere);
-    *a = (struct association){.channel.fd = -1};
+    *a = (struct association){.channel.fd = -1, .port = hint ? netaddr_port(hint) : 0};
     negotiate(&a->negotiation, url, proxy, command, &destination, deadline);
     return a->negotiation.end == NEGOTIATION_GRANTED;
 }

@@ -11,6 +11,7 @@ struct association {
     struct negotiation negotiation; /* what the server has said; its `fd` keeps the association alive */
     union netaddr relay;            /* where datagrams go, see association_open(); AF_UNSPEC: nobody knows where */
     struct channel channel;         /* its fd is -1 when there is none */
+    uint16_t port;                  /* that our socket has to have; 0: any */
 };
 
 /*

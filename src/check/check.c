@@ -5,7 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
+#include "base/log.h"
+#include "base/password.h"
 #include "base/util.h"
 #include "check/listen.h"
 #include "check/peer_wire.h"
@@ -14,7 +17,6 @@
 
 #define RESULTS_MAX      64
 #define PROXY_DEFAULT    "socks5://127.0.0.1:1080"
-#define STUN_PORT        3478
 #define LIFETIME_DEFAULT 300
 
 static const char usage_text[] =
@@ -80,10 +82,31 @@ static void run_step(const struct check_step *step, struct check *check, struct 
         step->run(check, step->family, result);
 }
 
+/* What is checked, from where on. */
+static json_t *introduce(const struct check *check, const struct report_style *style)
+{
+    const struct proxy_url *url = &check->url;
+    const char *far_end = check->options.stun ? check->options.stun : check->options.peer;
+    bool v6 = strchr(url->host, ':') != NULL;
+    char user[4 * sizeof(url->user) + 1], proxy[300] = "no proxy";
+    log_escape(user, sizeof(user), (const char *)url->user, url->user_len);
+    if (check_wants_proxy(check))
+        snprintf(proxy, sizeof(proxy), v6 ? "[%s]:%u" : "%s:%u", url->host, url->port);
+    if (!style->json)
+        printf("%s%s%s%s%s\n\n", proxy, url->user_len ? " as " : "", user, far_end ? ", far end " : "",
+               far_end ? far_end : "");
+    json_t *head = json_object();
+    json_object_set_new(head, "proxy", check_wants_proxy(check) ? json_string(proxy) : json_null());
+    json_object_set_new(head, "user", url->user_len ? json_string(user) : json_null());
+    json_object_set_new(head, "far_end", far_end ? json_string(far_end) : json_null());
+    return head;
+}
+
 static int run(struct check *check)
 {
     struct check_result results[RESULTS_MAX];
     struct report_style style = report_style_for(stdout, check->options.json);
+    json_t *head = introduce(check, &style);
     size_t count = 0;
     for (size_t i = 0; i < check_step_count && count < RESULTS_MAX; i++) {
         const struct check_step *step = &check_steps[i];
@@ -93,7 +116,7 @@ static int run(struct check *check)
         run_step(step, check, &results[count]);
         report_step_ends(stdout, &style, &results[count++]);
     }
-    report_end(stdout, &style, results, count, json_object());
+    report_end(stdout, &style, results, count, head);
     int status = report_verdict(results, count);
     for (size_t i = 0; i < count; i++)
         result_deinit(&results[i]);
@@ -102,16 +125,71 @@ static int run(struct check *check)
     return fflush(stdout) == 0 ? status : CHECK_UNKNOWN;
 }
 
+/* ---- what was asked for ---- */
+
+/* From ps(1), from now on. */
+static void hide_password(char *url)
+{
+    char *from = strstr(url, "://"), *at = strrchr(url, '@');
+    from = from ? from + 3 : url;
+    char *colon = at ? memchr(from, ':', (size_t)(at - from)) : NULL;
+    if (colon)
+        memset(colon + 1, '*', (size_t)(at - colon - 1));
+}
+
+static const char *set_password(struct proxy_url *url, const char *password)
+{
+    size_t len = strlen(password);
+    if (len > sizeof(url->password))
+        return "a password has no more than 255 bytes";
+    memcpy(url->password, password, len);
+    url->password_len = (uint8_t)len;
+    return NULL;
+}
+
+/* Where the address has none: from the environment, or from whoever sits there. NULL, or what is wrong. */
+static const char *find_password(struct proxy_url *url)
+{
+    const char *given = getenv("CONESOCKS_CHECK_PASSWORD");
+    if (url->user_len == 0 || url->has_password)
+        return NULL;
+    if (given || !isatty(STDIN_FILENO))
+        return set_password(url, given ? given : "");
+    char *typed = password_ask("Password of the proxy's user: ");
+    if (!typed)
+        return "there is no password";
+    const char *wrong = set_password(url, typed);
+    explicit_bzero(typed, strlen(typed));
+    free(typed);
+    return wrong;
+}
+
+/* Whether it names a host, and a port where it must. */
+static const char *judge_place(const char *place, bool needs_port)
+{
+    char host[256];
+    uint16_t port = 0;
+    const char *wrong = place ? host_port_parse(place, host, &port) : NULL;
+    return place && !wrong && needs_port && port == 0 ? "the port is missing" : wrong;
+}
+
 static int begin(const struct check_options *options)
 {
+    const char *wrong;
+    if ((wrong = judge_place(options->stun, false)) || (wrong = judge_place(options->peer, false)) ||
+        (wrong = judge_place(options->connect, true)))
+        return usage(wrong, NULL);
     struct check *check = calloc(1, sizeof(*check));
     if (!check)
         return CHECK_UNKNOWN;
     check->options = *options;
     check->association.channel.fd = check->association.negotiation.fd = -1;
-    const char *proxy = options->proxy ? options->proxy : PROXY_DEFAULT;
-    const char *wrong = proxy_url_parse(proxy, &check->url);
-    int status = wrong ? usage(wrong, proxy) : run(check);
+    wrong = proxy_url_parse(options->proxy ? options->proxy : PROXY_DEFAULT, &check->url);
+    if (!wrong && options->proxy)
+        hide_password(options->proxy);
+    if (!wrong)
+        wrong = find_password(&check->url);
+    int status = wrong ? usage(wrong, NULL) : run(check);
     explicit_bzero(check, sizeof(*check));
     free(check);
     return status;

@@ -27,7 +27,7 @@ enum check_fact {
 };
 
 struct check_options {
-    const char *proxy;   /* NULL: none was named */
+    char *proxy;         /* NULL: none was named. Its password is overwritten, once it was read */
     const char *stun;    /* HOST[:PORT] */
     const char *peer;    /* HOST[:PORT] */
     const char *key;     /* the peer's; NULL: none */
@@ -66,6 +66,8 @@ extern const size_t check_step_count;
 
 /* Another association, in the same way as the check's. */
 bool check_associate(const struct check *check, struct association *association);
+/* Whether there is one to be checked, or only the way without. */
+bool check_wants_proxy(const struct check *check);
 /* Whether the proxy runs on this very machine. */
 bool check_proxy_is_here(const struct check *check);
 const char *check_family_name(int family);

@@ -161,7 +161,7 @@ void step_direct(struct check *check, int family, struct check_result *result)
     close(straight.fd);
     struct nat_verdict verdict = nat_judge(&probe.seen);
     say_verdict(check, &probe, &verdict, result);
-    if (check->options.proxy || !check->options.direct) { /* the proxy is what is being checked; this explains it */
+    if (check_wants_proxy(check)) { /* the proxy is what is being checked; this explains it */
         result->status = CHECK_INFO;
         compare(check, family == AF_INET ? &check->nat_v4 : &check->nat_v6, &verdict, result);
     }

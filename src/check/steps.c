@@ -5,11 +5,6 @@
 
 /* ---- who wants what ---- */
 
-static bool wants_proxy(const struct check *check)
-{
-    return check->options.proxy || !check->options.direct;
-}
-
 static bool has_far_end(const struct check *check, int family)
 {
     return io_of_family(&check->far_end.addresses, family) != NULL;
@@ -18,18 +13,18 @@ static bool has_far_end(const struct check *check, int family)
 static bool wants_v4(const struct check *check)
 {
     /* Without any far end one row says so. */
-    return wants_proxy(check) && (has_far_end(check, AF_INET) || !(check->facts & FACT_FAR_END));
+    return check_wants_proxy(check) && (has_far_end(check, AF_INET) || !(check->facts & FACT_FAR_END));
 }
 
 /* These say nothing by not being there; that no datagram comes back is said in the row before them. */
 static bool wants_details(const struct check *check)
 {
-    return wants_proxy(check) && check->facts & FACT_ANSWERS;
+    return check_wants_proxy(check) && check->facts & FACT_ANSWERS;
 }
 
 static bool wants_v6(const struct check *check)
 {
-    return wants_proxy(check) && has_far_end(check, AF_INET6);
+    return check_wants_proxy(check) && has_far_end(check, AF_INET6);
 }
 
 static bool wants_nat_v6(const struct check *check)
@@ -62,13 +57,13 @@ static bool wants_direct_v6(const struct check *check)
 /* Nothing was named. */
 static bool wants_own(const struct check *check)
 {
-    return wants_proxy(check) && !check->options.stun && !check->options.peer && check_proxy_is_here(check);
+    return check_wants_proxy(check) && !check->options.stun && !check->options.peer && check_proxy_is_here(check);
 }
 
 static bool has_peer(const struct check *check, int family)
 {
     unsigned answers = family == AF_INET ? FACT_ANSWERS_V4 : FACT_ANSWERS_V6;
-    return wants_proxy(check) && check->far_end.kind == FAR_END_PEER && check->facts & answers;
+    return check_wants_proxy(check) && check->far_end.kind == FAR_END_PEER && check->facts & answers;
 }
 
 static bool wants_peer_v4(const struct check *check)
@@ -89,12 +84,12 @@ static bool wants_peer_v6_alone(const struct check *check)
 /* What does not depend on the family is done once. */
 static bool wants_one_v4(const struct check *check)
 {
-    return wants_proxy(check) && check->facts & FACT_ANSWERS_V4;
+    return check_wants_proxy(check) && check->facts & FACT_ANSWERS_V4;
 }
 
 static bool wants_one_v6(const struct check *check)
 {
-    return wants_proxy(check) && check->facts & FACT_ANSWERS_V6 && !wants_one_v4(check);
+    return check_wants_proxy(check) && check->facts & FACT_ANSWERS_V6 && !wants_one_v4(check);
 }
 
 static bool wants_lifetime_v4(const struct check *check)
@@ -113,12 +108,12 @@ static bool wants_lifetime_v6(const struct check *check)
 
 const struct check_step check_steps[] = {
     {"far_end", "Far end", 0, NULL, step_far_end, 0},
-    {"name", "Name", 0, wants_proxy, step_name, 0},
-    {"tcp", "TCP", FACT_ADDRESS, wants_proxy, step_tcp, 0},
+    {"name", "Name", 0, check_wants_proxy, step_name, 0},
+    {"tcp", "TCP", FACT_ADDRESS, check_wants_proxy, step_tcp, 0},
     {"own", "Far end", FACT_REACHED, wants_own, step_own, 0},
-    {"login", "Login", FACT_REACHED, wants_proxy, step_login, 0},
-    {"connect", "CONNECT", FACT_LOGGED_IN, wants_proxy, step_connect, 0},
-    {"associate", "UDP ASSOCIATE", FACT_LOGGED_IN, wants_proxy, step_associate, 0},
+    {"login", "Login", FACT_REACHED, check_wants_proxy, step_login, 0},
+    {"connect", "CONNECT", FACT_LOGGED_IN, check_wants_proxy, step_connect, 0},
+    {"associate", "UDP ASSOCIATE", FACT_LOGGED_IN, check_wants_proxy, step_associate, 0},
     {"datagram_v4", "Datagrams, IPv4", FACT_ASSOCIATED | FACT_FAR_END, wants_v4, step_datagram, AF_INET},
     {"datagram_v6", "Datagrams, IPv6", FACT_ASSOCIATED | FACT_FAR_END, wants_v6, step_datagram, AF_INET6},
     {"origin", "Origin", TALKS, wants_details, step_origin, 0},
@@ -155,6 +150,11 @@ bool check_associate(const struct check *check, struct association *association)
     union netaddr relay = check->association.relay;
     netaddr_set_port(&relay, netaddr_port(&association->relay));
     return association_redirect(association, &relay);
+}
+
+bool check_wants_proxy(const struct check *check)
+{
+    return check->options.proxy || !check->options.direct;
 }
 
 bool check_proxy_is_here(const struct check *check)

@@ -181,8 +181,8 @@ int stun_decode(const uint8_t *in, size_t len, struct stun_message *out)
     out->method = (uint16_t)((type >> 2 & 0xf80) | (type >> 1 & 0x70) | (type & 0xf));
     memcpy(out->transaction, in + 8, STUN_TRANSACTION);
     for (size_t at = STUN_HEADER; at < whole;) {
-        size_t attribute_len = get16(in + at + 2); /* there are four bytes: all lengths are multiples of that */
-        if (padded(attribute_len) > whole - at - 4 ||
+        size_t attribute_len = get16(in + at + 2); /* that is there, as is all padding: `whole` is a multiple of 4 */
+        if (attribute_len > whole - at - 4 ||
             !take_attribute(out, &found, get16(in + at), in + at + 4, attribute_len, in + 4))
             return STUN_E_ATTRIBUTE;
         at += 4 + padded(attribute_len);

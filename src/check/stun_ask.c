@@ -16,8 +16,10 @@ void stun_new_transaction(uint8_t *transaction)
         abort(); /* a system without randomness is none */
 }
 
-static void send_question(const struct channel *channel, struct stun_question *q)
+void stun_send(const struct channel *channel, struct stun_question *q)
 {
+    if (q->sent_at == 0)
+        stun_new_transaction(q->transaction);
     struct stun_message request = {.class = STUN_REQUEST,
                                    .method = STUN_BINDING,
                                    .change_address = q->change_address,
@@ -37,7 +39,7 @@ static void send_what_is_open(const struct channel *channel, struct stun_questio
 {
     for (size_t i = 0; i < count; i++)
         if (!questions[i].answered)
-            send_question(channel, &questions[i]);
+            stun_send(channel, &questions[i]);
 }
 
 static void note_error(struct stun_question *questions, size_t count, int error)
@@ -47,8 +49,7 @@ static void note_error(struct stun_question *questions, size_t count, int error)
             questions[i].error = error;
 }
 
-/* Whether it answers one of the questions, for the first time. */
-static bool take_answer(struct stun_question *questions, size_t count, const struct datagram *datagram)
+bool stun_take(struct stun_question *questions, size_t count, const struct datagram *datagram)
 {
     struct stun_message answer;
     if (stun_decode(datagram->payload, datagram->len, &answer) < 0 || answer.method != STUN_BINDING ||
@@ -78,7 +79,7 @@ size_t stun_ask(struct channel *channel, struct stun_question *questions, size_t
     for (size_t i = 0; i < count; i++) {
         questions[i].answered = false;
         questions[i].error = 0;
-        stun_new_transaction(questions[i].transaction);
+        questions[i].sent_at = 0;
     }
     while (answered < count && (now = clock_ms()) < end) {
         if (now >= again) {
@@ -88,7 +89,7 @@ size_t stun_ask(struct channel *channel, struct stun_question *questions, size_t
         }
         int error = channel_receive(channel, room, again < end ? again : end);
         if (error == 0)
-            answered += take_answer(questions, count, room);
+            answered += stun_take(questions, count, room);
         else if (error == -EPIPE || error == -EPROTO || error == -EBADF)
             break; /* the connection that carries it is gone */
         else if (error != -ETIMEDOUT)

@@ -32,6 +32,11 @@ struct stun_question {
 size_t stun_ask(struct channel *channel, struct stun_question *questions, size_t count, unsigned patience_ms,
                 struct datagram *room);
 
+/* The parts of that, for who has other times: sends a question, by a transaction of its own if it is the first time. */
+void stun_send(const struct channel *channel, struct stun_question *question);
+/* Whether it answers one of the questions, for the first time. */
+bool stun_take(struct stun_question *questions, size_t count, const struct datagram *datagram);
+
 void stun_new_transaction(uint8_t *transaction);
 
 #endif

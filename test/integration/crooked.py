@@ -1,0 +1,158 @@
+"""A SOCKS5 server and a STUN server that do what they are told to, right or wrong: what others out there do."""
+import contextlib
+import select
+import struct
+import threading
+
+import servers
+import socks5
+
+
+class Socks5:
+    """Serves CONNECT (always "connection refused") and UDP ASSOCIATE at `address`, on `host`; datagrams leave from
+    `outside`. What is wrong with it:
+
+    method        what it chooses of the ways to log in
+    refuses       the code that a UDP ASSOCIATE is answered with
+    bound         (host, port) in place of the relay's; a port of None is the relay's; a text is a name
+    says          bytes in place of all that it would say
+    drops         datagrams are not relayed
+    wants_hint    datagrams are only taken from the address and port that the request names
+    follows       answers go to whoever sent last, else to whoever sent first
+    serves_all    every port of the client's address gets its own answers
+    answers_from  another socket than the relay's
+    origin        what every answer names as its origin
+    symmetric     another port for each destination"""
+
+    def __init__(self, host, address, outside, port=1080, **wrong):
+        self.host, self.outside = host, outside
+        self.method = wrong.pop("method", 0)
+        self.refuses, self.bound, self.says = wrong.pop("refuses", 0), wrong.pop("bound", None), wrong.pop("says", None)
+        self.origin = wrong.pop("origin", None)
+        self.wrong = set(wrong)
+        assert self.wrong <= {"drops", "wants_hint", "follows", "serves_all", "answers_from", "symmetric"}
+        self.address = address
+        self.listener = host.listen(address, port, timeout=None)
+
+    def __enter__(self):
+        self.context = servers.serving(self.loop, self.listener)
+        self.context.__enter__()
+        return self
+
+    def __exit__(self, *details):
+        self.context.__exit__(*details)
+
+    def loop(self):
+        while True:
+            try:
+                control, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(control,), daemon=True).start()
+
+    def serve(self, control):
+        with control, contextlib.suppress(OSError, EOFError):
+            _, count = socks5.recv_exact(control, 2)
+            socks5.recv_exact(control, count)
+            if self.says is not None:
+                control.sendall(self.says)
+                return
+            control.sendall(bytes([5, self.method]))
+            if self.method:
+                return
+            _, command, _, atyp = socks5.recv_exact(control, 4)
+            hint, _, _ = socks5.decode_address(bytes([atyp]) + socks5.recv_exact(control, {1: 6, 4: 18}[atyp]))
+            if command != socks5.ASSOCIATE:
+                control.sendall(bytes([5, 5 if command == socks5.CONNECT else 7, 0]) + socks5.encode_address(*socks5.ANY_V4))
+                return
+            self.associate(control, hint)
+
+    def associate(self, control, hint):
+        refused = self.refuses and not ("wants_hint" in self.wrong and hint[1])
+        relay = self.host.udp(self.address, timeout=None)
+        host, port = self.bound if isinstance(self.bound, tuple) else (self.bound or self.address, None)
+        bound = (host, relay.getsockname()[1] if port is None else port)
+        control.sendall(bytes([5, self.refuses if refused else 0, 0]) + socks5.encode_address(*bound))
+        if not refused:
+            Relay(self, relay, hint).run(control)
+
+
+class Relay:
+    def __init__(self, server, relay, hint):
+        self.server, self.relay, self.hint = server, relay, hint
+        self.answering = server.host.udp(server.address, timeout=None) if "answers_from" in server.wrong else relay
+        self.externals, self.clients = {}, {}  # by the destination, or by the client where each has its own
+
+    def run(self, control):
+        while True:
+            ready, _, _ = select.select([control, self.relay, *self.externals.values()], [], [])
+            for sock in ready:
+                if sock is control:
+                    return
+                if sock is self.relay:
+                    self.up()
+                else:
+                    self.down(sock)
+
+    def up(self):
+        datagram, client = self.relay.recvfrom(65536)
+        wrong = self.server.wrong
+        if "drops" in wrong or ("wants_hint" in wrong and client[1] != self.hint[1]):
+            return
+        destination, payload = socks5.unwrap(datagram)
+        key = (client if "serves_all" in wrong else None, destination if "symmetric" in wrong else None)
+        if key not in self.externals:
+            self.externals[key] = self.server.host.udp(self.server.outside, timeout=None)
+            self.clients[self.externals[key]] = client
+        if "follows" in wrong:
+            self.clients[self.externals[key]] = client
+        if "follows" in wrong or client == self.clients[self.externals[key]]:
+            self.externals[key].sendto(payload, destination)
+
+    def down(self, sock):
+        payload, origin = sock.recvfrom(65536)
+        self.answering.sendto(socks5.wrap(self.server.origin or origin, payload), self.clients[sock])
+
+
+class Stun:
+    """A STUN server with two addresses and two ports (RFC 5780). `elsewhere` is what it does when it shall answer from
+    another place: "answers" from there, "stays" where it was asked, or is "silent"."""
+    COOKIE = 0x2112a442
+    XOR_MAPPED, CHANGE_REQUEST, RESPONSE_ORIGIN, OTHER_ADDRESS = 0x0020, 0x0003, 0x802b, 0x802c
+
+    def __init__(self, host, addresses, elsewhere="answers", ports=(3478, 3479)):
+        self.places = {(address, port): host.udp(address, port, timeout=None) for address in addresses for port in ports}
+        self.addresses, self.ports, self.elsewhere = addresses, ports, elsewhere
+
+    def __enter__(self):
+        self.context = servers.serving(self.loop, *self.places.values())
+        self.context.__enter__()
+        return self
+
+    def __exit__(self, *details):
+        self.context.__exit__(*details)
+
+    def loop(self):
+        with contextlib.suppress(OSError, ValueError):
+            while True:
+                for sock in select.select(list(self.places.values()), [], [])[0]:
+                    question, client = sock.recvfrom(2048)
+                    if not question:
+                        return
+                    self.answer(sock.getsockname(), question, client)
+
+    def answer(self, place, question, client):
+        kind, size = struct.unpack_from("!HH", question, 20) if len(question) > 24 else (0, 0)
+        change = question[27] if (kind, size) == (self.CHANGE_REQUEST, 4) else 0
+        if change and self.elsewhere == "silent":
+            return
+        other = tuple(pair[1 - pair.index(own)] for pair, own in zip((self.addresses, self.ports), place))
+        here = place if self.elsewhere == "stays" else (other[0] if change & 4 else place[0], other[1] if change & 2 else place[1])
+        xor = struct.pack("!HI", client[1] ^ self.COOKIE >> 16, int.from_bytes(self.packed(client)[2:], "big") ^ self.COOKIE)
+        body = (struct.pack("!HHH", self.XOR_MAPPED, 8, 1) + xor + struct.pack("!HHH", self.RESPONSE_ORIGIN, 8, 1) +
+                self.packed(here) + struct.pack("!HHH", self.OTHER_ADDRESS, 8, 1) + self.packed(other))
+        self.places[here].sendto(struct.pack("!HH", 0x0101, len(body)) + question[4:20] + body, client)
+
+    @staticmethod
+    def packed(address):
+        return struct.pack("!H", address[1]) + bytes(map(int, address[0].split(".")))
