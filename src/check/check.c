@@ -63,7 +63,7 @@ static const char *why_not(unsigned missing)
         {FACT_REACHED, "the proxy cannot be reached"},
         {FACT_LOGGED_IN, "the proxy does not let us in"},
         {FACT_ASSOCIATED, "there is no association to send datagrams by"},
-        {FACT_FAR_END, "nothing to talk to: name a STUN server with --stun"},
+        {FACT_FAR_END, "nothing to talk to: name a STUN server with --stun, or a peer with --peer"},
         {FACT_ANSWERS, "no datagram comes back"},
     };
     for (size_t i = 0; i < ARRAY_LEN(reasons); i++)

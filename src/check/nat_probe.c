@@ -56,6 +56,35 @@ static void ask_for_elsewhere(struct channel *channel, const struct stun_questio
     *from_other_port = seen_from_elsewhere(first, &questions[1]);
 }
 
+/* Two ports of one address; also of one that a NAT stands for, so that the other address is not the one it names. */
+static bool has_one_address(const struct stun_question *first)
+{
+    const union netaddr *origin = &first->answer.response_origin, *other = &first->answer.other_address;
+    if (other->sa.sa_family != first->to.sa.sa_family || netaddr_port(other) == netaddr_port(&first->to))
+        return false;
+    bool told = origin->sa.sa_family == other->sa.sa_family;
+    return netaddr_equal_host(other, told ? origin : &first->to) || (told && !netaddr_equal_host(origin, &first->to));
+}
+
+/* What its other port sees, and whether it is let in: of other addresses that says nothing. */
+static void probe_other_port(struct nat_probe *probe, struct channel *channel, const struct stun_question *first,
+                             struct datagram *room)
+{
+    struct nat_observations *seen = &probe->seen;
+    struct stun_question elsewhere = {.to = first->to, .key = first->key, .change_port = true};
+    struct stun_question there = {.to = first->to, .key = first->key};
+    netaddr_set_port(&there.to, netaddr_port(&first->answer.other_address));
+    stun_ask(channel, &elsewhere, 1, STUN_PATIENCE, room);
+    seen->from_other_port = seen_from_elsewhere(first, &elsewhere);
+    stun_ask(channel, &there, 1, STUN_PATIENCE, room);
+    if (is_success(&there))
+        seen->mapped[NAT_OTHER_PORT] = there.answer.mapped;
+    if (seen->from_other_port == NAT_ARRIVED)
+        return;
+    stun_ask(channel, &elsewhere, 1, STUN_PATIENCE, room);
+    seen->proof_other_port = seen_from_elsewhere(first, &elsewhere);
+}
+
 void nat_probe(struct nat_probe *probe, struct channel *channel, const union netaddr *stun_server, const char *key,
                struct datagram *room)
 {
@@ -69,8 +98,11 @@ void nat_probe(struct nat_probe *probe, struct channel *channel, const union net
         return;
     seen->mapped[NAT_PRIMARY] = first.answer.mapped;
     probe->other_address = first.answer.other_address;
+    probe->one_address = has_one_address(&first);
     probe->lacks = what_it_lacks(stun_server, &probe->other_address);
-    if (probe->lacks)
+    if (probe->one_address)
+        probe_other_port(probe, channel, &first, room);
+    if (probe->one_address || probe->lacks)
         return;
 
     /* Filtering comes first: what is sent to the other places opens filters towards them. */

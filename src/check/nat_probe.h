@@ -9,6 +9,7 @@
 struct nat_probe {
     bool answered;               /* by the primary place, or there is nothing else */
     const char *lacks;           /* why a server cannot tell more; NULL: it can */
+    bool one_address;            /* that is what it lacks: its two ports have told what they can */
     union netaddr other_address; /* AF_UNSPEC: it has none */
     struct nat_observations seen;
 };

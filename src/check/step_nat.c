@@ -23,7 +23,31 @@ static const char *describe(const struct nat_verdict *verdict, char *text, size_
     return text;
 }
 
-static void say_verdict(const struct nat_probe *probe, const struct nat_verdict *verdict, struct check_result *result)
+/* With one address of the far end. It is a loose end, unless there cannot be another one: ours on this machine. */
+static void say_one_address(const struct check *check, const struct nat_probe *probe, struct check_result *result)
+{
+    const struct nat_observations *seen = &probe->seen;
+    const union netaddr *first = &seen->mapped[NAT_PRIMARY], *second = &seen->mapped[NAT_OTHER_PORT];
+    bool steady = second->sa.sa_family != AF_UNSPEC && netaddr_equal(first, second);
+    enum check_status unknown = check->far_end.own ? CHECK_INFO : CHECK_SKIPPED;
+    if (steady && seen->from_other_port == NAT_ARRIVED)
+        result_say(result, unknown,
+                   "the far end's other port is let in, and sees the same external port; of other addresses its one "
+                   "address cannot tell");
+    else if (steady && seen->from_other_port == NAT_SILENT && seen->proof_other_port == NAT_ARRIVED)
+        result_say(result, CHECK_WARNING,
+                   "%s filtering: not even the far end's other port is let in before it is sent to",
+                   nat_behaviour_name(NAT_ADDRESS_AND_PORT_DEPENDENT));
+    else if (second->sa.sa_family != AF_UNSPEC && !steady)
+        result_say(result, CHECK_FAILED, "the far end's other port sees another external port: \"symmetric\"");
+    else
+        result_say(result, CHECK_SKIPPED, "unknown: not all of the far end's answers came");
+    if (result->status == CHECK_SKIPPED)
+        result_fix(result, "give the far end a second address, or name a STUN server that has two (RFC 5780)");
+}
+
+static void say_verdict(const struct check *check, const struct nat_probe *probe, const struct nat_verdict *verdict,
+                        struct check_result *result)
 {
     static const enum check_status statuses[] = {[NAT_TYPE_UNKNOWN] = CHECK_SKIPPED,
                                                  [NAT_OPEN] = CHECK_OK,
@@ -38,6 +62,8 @@ static void say_verdict(const struct nat_probe *probe, const struct nat_verdict 
     result_data(result, "external", json_string(external));
     if (!probe->answered)
         result_say(result, CHECK_SKIPPED, "unknown: the STUN server did not answer");
+    else if (probe->one_address)
+        say_one_address(check, probe, result);
     else if (probe->lacks)
         result_say(result, CHECK_SKIPPED, "unknown: %s", probe->lacks);
     else if (verdict->type == NAT_TYPE_UNKNOWN)
@@ -46,7 +72,7 @@ static void say_verdict(const struct nat_probe *probe, const struct nat_verdict 
     else
         result_say(result, statuses[verdict->type], "%s (%s): game consoles call this NAT type %s",
                    nat_cone_name(verdict), text, nat_type_name(verdict->type));
-    if (result->status == CHECK_SKIPPED && probe->answered)
+    if (result->status == CHECK_SKIPPED && probe->answered && !probe->one_address)
         result_fix(result, "name a STUN server that has two addresses and two ports and does RFC 5780, such as coturn");
 }
 
@@ -99,7 +125,7 @@ void step_nat(struct check *check, int family, struct check_result *result)
     association_close(&association);
     struct nat_verdict verdict = nat_judge(&probe.seen);
     *verdict_of(check, family) = verdict;
-    say_verdict(&probe, &verdict, result);
+    say_verdict(check, &probe, &verdict, result);
     explain(check, &probe, &verdict, result);
 }
 
@@ -134,7 +160,7 @@ void step_direct(struct check *check, int family, struct check_result *result)
     nat_probe(&probe, &straight, server, check->far_end.key, &check->datagram);
     close(straight.fd);
     struct nat_verdict verdict = nat_judge(&probe.seen);
-    say_verdict(&probe, &verdict, result);
+    say_verdict(check, &probe, &verdict, result);
     if (check_wants_proxy(check)) { /* the proxy is what is being checked; this explains it */
         result->status = CHECK_INFO;
         compare(check, family == AF_INET ? &check->nat_v4 : &check->nat_v6, &verdict, result);
