@@ -228,6 +228,7 @@ int check(int argc, char **argv)
         {0},
     };
     struct check_options chosen = {.key = getenv("CONESOCKS_CHECK_KEY")};
+    static char key[256];
     const char *where = NULL, *lifetime;
     bool listens = false;
     for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
@@ -242,7 +243,9 @@ int check(int argc, char **argv)
             chosen.peer = optarg;
             break;
         case KEY:
-            chosen.key = optarg;
+            snprintf(key, sizeof(key), "%s", optarg);
+            memset(optarg, '*', strlen(optarg)); /* from ps(1) */
+            chosen.key = key;
             break;
         case LISTEN:
             listens = true;

@@ -6,8 +6,9 @@
 #include "check/io.h"
 #include "check/stun_ask.h"
 
-#define TRIES      4
-#define FIRST_WAIT 200 /* ms; twice as long each time */
+#define TRIES        4
+#define FIRST_WAIT   200 /* ms; twice as long each time */
+#define PATTERN_SURE 12  /* bytes that are not the same by chance */
 
 static bool is_over(int error)
 {
@@ -61,10 +62,14 @@ bool peer_send_pattern(const struct peer_line *line, size_t len, uint32_t seed)
     return channel_send(line->channel, &line->to, bytes, len) == 0;
 }
 
-bool peer_hear_pattern(const struct peer_line *line, size_t len, uint32_t seed, uint64_t deadline)
+bool peer_hear_pattern(struct peer_line *line, size_t len, uint32_t seed, uint64_t deadline)
 {
-    while (peer_hear(line, deadline))
-        if (line->room->len == len && peer_pattern_is(line->room->payload, len, seed))
+    while (peer_hear(line, deadline)) {
+        const struct datagram *came = line->room;
+        bool ours = came->len >= PATTERN_SURE && came->len <= len && peer_pattern_is(came->payload, came->len, seed);
+        line->cut = line->cut || (ours && came->len < len);
+        if (came->len == len && peer_pattern_is(came->payload, len, seed))
             return true;
+    }
     return false;
 }

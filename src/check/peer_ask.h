@@ -12,6 +12,7 @@ struct peer_line {
     union netaddr to; /* the peer's address */
     const char *key;
     struct datagram *room; /* for what comes in */
+    bool cut;              /* a pattern has come cut short, at some time */
 };
 
 /* Asks up to four times within three seconds. false: no answer came. */
@@ -25,6 +26,6 @@ bool peer_hear(const struct peer_line *line, uint64_t deadline);
 /* Sends `len` bytes of that pattern, or waits for them; false: they were refused, or did not come until the deadline.
  */
 bool peer_send_pattern(const struct peer_line *line, size_t len, uint32_t seed);
-bool peer_hear_pattern(const struct peer_line *line, size_t len, uint32_t seed, uint64_t deadline);
+bool peer_hear_pattern(struct peer_line *line, size_t len, uint32_t seed, uint64_t deadline);
 
 #endif

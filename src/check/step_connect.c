@@ -98,7 +98,14 @@ static void say_granted(const struct negotiation *n, const struct target *target
 {
     struct stun_message answer;
     char text[NETADDR_TEXT_MAX];
-    if (!target->is_far_end || !asks_and_hears(n->fd, key, &answer)) {
+    bool hears = target->is_far_end && asks_and_hears(n->fd, key, &answer);
+    if (key && target->is_far_end && !hears) { /* a peer answers by TCP, too */
+        result_say(result, CHECK_FAILED, "%s is connected, and does not answer", target->text);
+        result_cause(result, "its key is another one, or another program has that port");
+        result_fix(result, "give the key that conesocks check --listen has printed there: --key KEY");
+        return;
+    }
+    if (!hears) {
         result_say(result, CHECK_OK, "%s is connected", target->text);
         return;
     }

@@ -100,6 +100,8 @@ static struct silence look_for_other_ways(struct check *check, const struct stun
 static void explain_silence(const struct check *check, enum silence_cause cause, struct check_result *result)
 {
     char told[NETADDR_TEXT_MAX], proxy[NETADDR_TEXT_MAX];
+    bool is_peer = check->far_end.kind == FAR_END_PEER;
+    const char *option = is_peer ? "--peer" : "--stun";
     unsigned port = netaddr_port(&check->association.relay);
     const union netaddr *bound = &check->association.negotiation.bound;
     netaddr_format(bound->sa.sa_family == AF_UNSPEC ? &check->association.relay : bound, told);
@@ -137,14 +139,14 @@ static void explain_silence(const struct check *check, enum silence_cause cause,
         result_cause(result, "the proxy's host does not get UDP out, or no answers in: sent inside the TCP connection, "
                              "the datagram was not answered either, and without the proxy it is");
         result_fix(result,
-                   "let UDP out of the proxy's host, and answers in; there, conesocks check --direct --stun %s "
-                   "must work",
-                   check->far_end.name);
+                   "let UDP out of the proxy's host, and answers in; there, conesocks check --direct %s %s must work",
+                   option, check->far_end.name);
         break;
     case SILENCE_FAR_END:
-        result_cause(result, "%s does not answer without the proxy either: it may be down, or no STUN server",
-                     check->far_end.name);
-        result_fix(result, "try another STUN server first");
+        result_cause(result, "%s does not answer without the proxy either: it may be down, or %s", check->far_end.name,
+                     is_peer ? "its key may be another, or its firewall does not let UDP in" : "no STUN server");
+        result_fix(result, is_peer ? "see on its machine what conesocks check --listen says meanwhile"
+                                   : "try another STUN server first");
         break;
     default:
         result_cause(result,
@@ -153,8 +155,8 @@ static void explain_silence(const struct check *check, enum silence_cause cause,
                      port);
         result_fix(result,
                    "on the proxy's host, tcpdump udp port %u shows whether datagrams arrive, and conesocks check "
-                   "--direct --stun %s whether UDP gets out",
-                   port, check->far_end.name);
+                   "--direct %s %s whether UDP gets out",
+                   port, option, check->far_end.name);
     }
 }
 

@@ -61,14 +61,13 @@ static void say_verdict(const struct check *check, const struct nat_probe *probe
     result_data(result, "nat_type", json_string(mark_of(verdict->type)));
     result_data(result, "external", json_string(external));
     if (!probe->answered)
-        result_say(result, CHECK_SKIPPED, "unknown: the STUN server did not answer");
+        result_say(result, CHECK_SKIPPED, "unknown: the far end did not answer");
     else if (probe->one_address)
         say_one_address(check, probe, result);
     else if (probe->lacks)
         result_say(result, CHECK_SKIPPED, "unknown: %s", probe->lacks);
     else if (verdict->type == NAT_TYPE_UNKNOWN)
-        result_say(result, CHECK_SKIPPED, "unknown, although it is %s: not all of the STUN server's answers came",
-                   text);
+        result_say(result, CHECK_SKIPPED, "unknown, although it is %s: not all of the far end's answers came", text);
     else
         result_say(result, statuses[verdict->type], "%s (%s): game consoles call this NAT type %s",
                    nat_cone_name(verdict), text, nat_type_name(verdict->type));

@@ -1,5 +1,5 @@
 /* A far end on this machine, for a proxy on this machine. */
-#include <stdlib.h>
+#include <stdio.h>
 
 #include "base/util.h"
 #include "check/step.h"
@@ -42,6 +42,7 @@ void step_own(struct check *check, int family, struct check_result *result)
         return;
     }
     far_end->kind = FAR_END_PEER;
+    snprintf(far_end->name, sizeof(far_end->name), "this machine");
     far_end->key = far_end->own_key;
     for (size_t i = 0; i < ARRAY_LEN(hosts); i += 2) {
         union netaddr address = peer_server_address(far_end->own, i);

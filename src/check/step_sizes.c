@@ -1,5 +1,6 @@
 /* How large may a datagram be, each way, and from where on does it come in pieces? */
 #include <netinet/ip.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "check/measure.h"
@@ -7,35 +8,61 @@
 #include "check/step.h"
 
 #define TRIES      2
-#define ECHO_WAIT  600  /* ms */
+#define WAIT_MIN   150  /* ms, and four times what an answer takes */
 #define PAID_LEN   1200 /* of the datagrams that pay for a larger one: every path takes them */
 #define QUIC_LEN   1200 /* RFC 9000 section 14: paths that take less are of no use to it */
 #define HEADERS_V4 28   /* IP and UDP */
 #define HEADERS_V6 48
 
 struct sizes {
+    struct check *check;
+    struct association association;
     struct peer_line line;
     uint32_t seed;
+    uint64_t wait;
     struct size_search up, down;
     size_t whole; /* the largest that reaches the far end in one packet */
     bool empty;   /* those of 0 bytes pass */
+    bool empty_kills;
+    unsigned died; /* how often the association did not work any more after a probe of another size */
+    bool gone;     /* and a new one does not either: the far end, or the proxy, has ended */
 };
 
 /* ---- probes ---- */
+
+static const struct peer_request report = {.delay_s = 0};
+
+static bool open_line(struct sizes *sizes)
+{
+    struct peer_answer answer;
+    uint64_t before = clock_ms();
+    sizes->gone = !check_associate(sizes->check, &sizes->association) || !peer_ask(&sizes->line, &report, &answer);
+    sizes->wait = WAIT_MIN + 4 * (clock_ms() - before);
+    return !sizes->gone;
+}
+
+/* What the far end says it has got. Where nothing is said any more, the probe before has ended the association. */
+static bool ask_report(struct sizes *sizes, struct peer_answer *answer)
+{
+    if (peer_ask(&sizes->line, &report, answer))
+        return true;
+    association_close(&sizes->association);
+    sizes->died += open_line(sizes);
+    return false;
+}
 
 enum passage { PASSED_NEITHER, PASSED_UP, PASSED_BOTH };
 
 /* Sends one and has it echoed. Where no echo comes, the far end tells whether it has got it. */
 static enum passage probe(struct sizes *sizes, size_t len)
 {
-    static const struct peer_request report = {.delay_s = 0};
-    for (int i = 0; i < TRIES; i++) {
+    for (int i = 0; i < TRIES && !sizes->gone; i++) {
         struct peer_answer answer;
         sizes->seed++;
         if (peer_send_pattern(&sizes->line, len, sizes->seed) &&
-            peer_hear_pattern(&sizes->line, len, sizes->seed, clock_ms() + ECHO_WAIT))
+            peer_hear_pattern(&sizes->line, len, sizes->seed, clock_ms() + sizes->wait))
             return PASSED_BOTH;
-        if (peer_ask(&sizes->line, &report, &answer) && answer.plain_count > 0 && answer.plain_last == len)
+        if (ask_report(sizes, &answer) && answer.plain_count > 0 && answer.plain_last == len)
             return PASSED_UP;
     }
     return PASSED_NEITHER;
@@ -44,13 +71,15 @@ static enum passage probe(struct sizes *sizes, size_t len)
 /* Has the far end send one of that size, after paying for it. */
 static bool probe_down(struct sizes *sizes, size_t len)
 {
-    for (int i = 0; i < TRIES; i++) {
+    for (int i = 0; i < TRIES && !sizes->gone; i++) {
         struct peer_request pay = {.quiet = true}, order = {.plain = true, .plain_len = (uint16_t)len};
+        struct peer_answer answer;
         for (size_t paid = 0; paid < len; paid += PAID_LEN)
             peer_say(&sizes->line, &pay, PAID_LEN);
         peer_say(&sizes->line, &order, PAID_LEN);
-        if (peer_hear_pattern(&sizes->line, len, 0, clock_ms() + ECHO_WAIT))
+        if (peer_hear_pattern(&sizes->line, len, 0, clock_ms() + sizes->wait))
             return true;
+        ask_report(sizes, &answer);
     }
     return false;
 }
@@ -59,24 +88,31 @@ static void search_both(struct sizes *sizes)
 {
     for (size_t len; (len = size_search_next(&sizes->up)) != 0;) {
         enum passage passage = probe(sizes, len);
+        bool down = passage == PASSED_BOTH || (passage == PASSED_NEITHER && probe_down(sizes, len));
         size_search_tell(&sizes->up, len, passage != PASSED_NEITHER);
-        size_search_tell(&sizes->down, len,
-                         passage == PASSED_BOTH || (passage == PASSED_NEITHER && probe_down(sizes, len)));
+        size_search_tell(&sizes->down, len, down);
     }
     for (size_t len; (len = size_search_next(&sizes->down)) != 0;)
         size_search_tell(&sizes->down, len, probe_down(sizes, len));
+}
+
+/* Last, for some servers take it for the end of all. */
+static void probe_empty(struct sizes *sizes)
+{
+    unsigned died = sizes->died;
     sizes->empty = probe(sizes, 0) == PASSED_BOTH;
+    sizes->empty_kills = sizes->died > died;
+    sizes->died = died;
 }
 
 /* The largest of those that pass which the far end has got in one packet. */
 static void search_whole(struct sizes *sizes)
 {
-    static const struct peer_request report = {.delay_s = 0};
     struct size_search search = {.fails = 0};
     for (size_t len; (len = size_search_next(&search)) != 0;) {
         struct peer_answer answer = {.fragment = 1};
-        bool whole = len <= sizes->up.works && probe(sizes, len) != PASSED_NEITHER &&
-                     peer_ask(&sizes->line, &report, &answer) && answer.plain_last == len && answer.fragment == 0;
+        bool whole = len <= sizes->up.works && probe(sizes, len) != PASSED_NEITHER && ask_report(sizes, &answer) &&
+                     answer.plain_last == len && answer.fragment == 0;
         size_search_tell(&search, len, whole);
     }
     sizes->whole = search.works;
@@ -102,10 +138,12 @@ static size_t fits_to_proxy(const struct check *check, int family)
     return most > 0 ? (size_t)most : 0;
 }
 
-static const char *whose_limit(size_t works, size_t fits)
+static const char *whose_limit(const struct sizes *sizes, size_t works, size_t fits)
 {
-    if (works > 8192)
-        return "the proxy's own buffers: not every server is made for the largest";
+    if (sizes->line.cut)
+        return "the proxy cuts larger ones short, which is worse than to drop them: its buffers are too small";
+    if (sizes->check->far_end.own || works > 8192)
+        return "the proxy's own buffers: not every server is made for larger ones";
     if (fits == 0)
         return "fragments of IP packets are dropped on the way, or the server's buffers are small";
     if (works == fits)
@@ -114,31 +152,47 @@ static const char *whose_limit(size_t works, size_t fits)
     if (works > fits)
         return "fragments pass between here and the proxy; they are dropped between the proxy and the far end";
     return "a part of the path takes smaller packets (a tunnel, PPPoE), and its \"packet too big\" messages or the "
-           "fragments are dropped";
+           "fragments are dropped; or the proxy's buffers are small";
+}
+
+static size_t smaller(const struct sizes *sizes)
+{
+    return sizes->up.works < sizes->down.works ? sizes->up.works : sizes->down.works;
 }
 
 static void explain(const struct sizes *sizes, struct check_result *result, size_t fits)
 {
-    size_t works = sizes->up.works < sizes->down.works ? sizes->up.works : sizes->down.works;
-    if (works >= SIZE_MOST && sizes->empty)
-        return;
+    size_t works = smaller(sizes);
     if (works >= SIZE_MOST) {
-        result_cause(result, "the proxy drops datagrams without a payload, which are as good as any other (RFC 768)");
+        if (!sizes->empty)
+            result_cause(result,
+                         "the proxy drops datagrams without a payload, which are as good as any other (RFC 768)");
         return;
     }
-    result_cause(result, "%s", whose_limit(works, fits));
-    if (works <= 8192)
+    result_cause(result, "%s", whose_limit(sizes, works, fits));
+    if (works <= 8192 && !sizes->line.cut && !sizes->check->far_end.own)
         result_fix(result,
-                   "let IP fragments pass in the firewalls on that way (nftables and cloud firewalls: by protocol "
-                   "UDP, not by port alone), and ICMP type 3 code 4 and ICMPv6 type 2");
+                   "let IP fragments pass in the firewalls on that way (only the first of them has the ports), and "
+                   "ICMP type 3 code 4 and ICMPv6 type 2");
 }
 
 static enum check_status judge(const struct sizes *sizes)
 {
-    size_t works = sizes->up.works < sizes->down.works ? sizes->up.works : sizes->down.works;
+    size_t works = smaller(sizes);
     if (works < QUIC_LEN)
         return CHECK_FAILED;
-    return works < 8192 || !sizes->empty ? CHECK_WARNING : CHECK_OK;
+    return works < 8192 || !sizes->empty || sizes->line.cut || sizes->died ? CHECK_WARNING : CHECK_OK;
+}
+
+static void add_data(const struct sizes *sizes, struct check_result *result, size_t fits)
+{
+    result_data(result, "largest_up", json_integer((json_int_t)sizes->up.works));
+    result_data(result, "largest_down", json_integer((json_int_t)sizes->down.works));
+    result_data(result, "largest_unfragmented", json_integer((json_int_t)sizes->whole));
+    result_data(result, "largest_unfragmented_to_proxy", fits ? json_integer((json_int_t)fits) : json_null());
+    result_data(result, "empty", json_boolean(sizes->empty));
+    result_data(result, "cut_short", json_boolean(sizes->line.cut));
+    result_data(result, "ends_association", json_boolean(sizes->died > 0 || sizes->empty_kills));
 }
 
 static void describe(const struct sizes *sizes, struct check_result *result, size_t fits)
@@ -148,36 +202,35 @@ static void describe(const struct sizes *sizes, struct check_result *result, siz
         snprintf(pieces, sizeof(pieces), "; above %zu in pieces beyond the proxy", sizes->whole);
     else if (fits && fits < sizes->up.works)
         snprintf(pieces, sizeof(pieces), "; above %zu in pieces on the way to the proxy", fits);
+    const char *empty = sizes->empty         ? ""
+                        : sizes->empty_kills ? "; an empty one ends the association"
+                                             : "; empty ones are lost";
+    const char *died = sizes->died ? "; a larger one ends the association" : "";
     if (sizes->up.works == sizes->down.works)
-        result_say(result, judge(sizes), "%s1 to %zu bytes arrive exactly, both ways%s",
-                   sizes->empty ? "0 and " : "none without a payload, ", sizes->up.works, pieces);
+        result_say(result, judge(sizes), "%d to %zu bytes arrive exactly, both ways%s%s%s", sizes->empty ? 0 : 1,
+                   sizes->up.works, pieces, empty, died);
     else
-        result_say(result, judge(sizes), "%sup to %zu bytes arrive at the far end, up to %zu here%s",
-                   sizes->empty ? "" : "none without a payload; ", sizes->up.works, sizes->down.works, pieces);
-    result_data(result, "largest_up", json_integer((json_int_t)sizes->up.works));
-    result_data(result, "largest_down", json_integer((json_int_t)sizes->down.works));
-    result_data(result, "largest_unfragmented", json_integer((json_int_t)sizes->whole));
-    result_data(result, "largest_unfragmented_to_proxy", fits ? json_integer((json_int_t)fits) : json_null());
-    result_data(result, "empty", json_boolean(sizes->empty));
+        result_say(result, judge(sizes), "up to %zu bytes arrive at the far end, up to %zu here%s%s%s", sizes->up.works,
+                   sizes->down.works, pieces, empty, died);
+    add_data(sizes, result, fits);
     explain(sizes, result, fits);
 }
 
 void step_sizes(struct check *check, int family, struct check_result *result)
 {
-    static const struct peer_request hello = {.delay_s = 0};
-    struct association association;
-    struct peer_answer answer;
-    struct sizes sizes = {.line = {.channel = &association.channel,
-                                   .to = *io_of_family(&check->far_end.addresses, family),
-                                   .key = check->far_end.key,
-                                   .room = &check->datagram}};
-    if (!check_associate(check, &association) || !peer_ask(&sizes.line, &hello, &answer)) {
-        result_say(result, CHECK_FAILED, "the far end does not answer any more");
-        association_close(&association);
-        return;
+    struct sizes sizes = {.check = check};
+    sizes.line = (struct peer_line){.channel = &sizes.association.channel,
+                                    .to = *io_of_family(&check->far_end.addresses, family),
+                                    .key = check->far_end.key,
+                                    .room = &check->datagram};
+    if (open_line(&sizes)) {
+        search_both(&sizes);
+        search_whole(&sizes);
+        probe_empty(&sizes);
     }
-    search_both(&sizes);
-    search_whole(&sizes);
-    describe(&sizes, result, fits_to_proxy(check, family));
-    association_close(&association);
+    association_close(&sizes.association);
+    if (sizes.gone)
+        result_say(result, CHECK_FAILED, "the far end does not answer any more");
+    else
+        describe(&sizes, result, fits_to_proxy(check, family));
 }
