@@ -94,9 +94,9 @@ class Browser:
         """The table of sessions: each row as {heading: [line, quieter line]}."""
         return self.run(ROWS)
 
-    def widest(self):
-        """How wide the page is; wider than the screen, and it scrolls sideways."""
-        return self.run("return document.documentElement.scrollWidth")
+    def widest(self, selector="html"):
+        """How wide what is in it is: wider than the screen, and it scrolls sideways."""
+        return self.run("return document.querySelector(arguments[0]).scrollWidth", selector)
 
     def complaints(self):
         """What went to the console, violations of the policy among it."""
