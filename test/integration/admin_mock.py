@@ -1,6 +1,7 @@
 """A stand-in for the admin listener: the page as it is built, and a /status that says what a test wants to be shown.
 
-Run as a program it shows a busy proxy on 127.0.0.1:8081, to look at while the page is worked on.
+Run as a program it shows a busy proxy on 127.0.0.1:8081, to look at while the page is worked on; with --idle one that
+has just been started; with --picture FILE.png it takes the picture that README shows.
 """
 import copy
 import importlib.util
@@ -39,7 +40,8 @@ def session(number, **changes):
             "relay": f"10.77.0.1:{30000 + number % 30000}", "client_udp": f"{host}:{40000 + number % 20000}",
             "external": [f"10.88.0.1:{31000 + number % 30000}"], "mapping": "endpoint-independent",
             "filtering": "endpoint-independent", "destinations": number % 40, "up_datagrams": 10 * number,
-            "up_bytes": 1200 * number, "down_datagrams": 20 * number, "down_bytes": 12000 * number, "dropped": {}} | changes
+            "up_bytes": 1200 * number, "down_datagrams": 20 * number, "down_bytes": 12_000 * number,
+            "dropped": {}} | changes
 
 
 def stream(number, **changes):
@@ -182,7 +184,7 @@ def member(dice, number):
         "relay": f"192.168.1.1:{dice.randrange(30000, 30999)}", "client_udp": f"{host}:{dice.randrange(20000, 60000)}"}
     external = [f"198.51.100.7:{dice.randrange(31000, 31999)}", "[2001:db8::7]:31044"][:1 + (number % 7 == 0)]
     return session(number, external=external,
-                   idle_seconds=dice.choice([0, 0, 0, 1, 4, 31]), destinations=dice.choice([1, 1, 2, 5, 48]),
+                   idle_seconds=dice.choice([0, 0, 0, 0, 0, 4, 31]), destinations=dice.choice([1, 1, 2, 5, 48]),
                    dropped={"refused": 12} if number % 9 == 0 else {}, **common, **relay)
 
 
@@ -199,11 +201,11 @@ def move(admin, seconds, dice=random.Random(7)):
     admin.sessions = copy.deepcopy(admin.sessions)
     for each in admin.sessions:
         each["age_seconds"] += 1
-        if each["kind"].startswith("assoc") and each["idle_seconds"] == 0 and each["id"] % 3:
-            each["up_bytes"] += dice.randrange(2_000, 20_000)
-            each["down_bytes"] += dice.randrange(5_000, 900_000)
-            each["up_datagrams"] += 40
-            each["down_datagrams"] += 300
+        if each["kind"].startswith("assoc") and each["idle_seconds"] == 0:
+            each["up_bytes"] += 900 * each["id"] + dice.randrange(500)
+            each["down_bytes"] += 20_000 * (each["id"] % 7 + 1) + dice.randrange(10_000)
+            each["up_datagrams"] += 5 * each["id"]
+            each["down_datagrams"] += 40 * (each["id"] % 7 + 1)
         elif each["kind"] == "connect" and each["id"] % 4 == 0:
             each["down_bytes"] += dice.randrange(5_000, 2_000_000)
     admin.status["uptime_seconds"] += 1
@@ -215,12 +217,29 @@ def move(admin, seconds, dice=random.Random(7)):
 def main():
     shown = Admin(socket.create_server(("127.0.0.1", 8081)))
     print(shown.url, flush=True)
-    if "--idle" in sys.argv:
+    if "--idle" not in sys.argv:
+        crowd(shown)
+        threading.Thread(target=live, args=(shown,), daemon=True).start()
+    if "--picture" in sys.argv:
+        picture(shown, sys.argv[-1])
+    else:
         threading.Event().wait()
-    crowd(shown)
+
+
+def live(admin):
     for seconds in itertools.count(1):
         time.sleep(1)
-        move(shown, seconds)
+        move(admin, seconds)
+
+
+def picture(admin, file):
+    """What README shows."""
+    import browser
+    chromium = browser.Browser()
+    chromium.open(admin.url, size=(1280, 900))
+    time.sleep(5)
+    chromium.driver.save_screenshot(file)
+    chromium.quit()
 
 
 if __name__ == "__main__":

@@ -42,6 +42,12 @@ return {seen, pale};
 """
 
 
+ROWS = """
+const cells = row => [...row.cells].map(cell => [cell.dataset.label, [...cell.children].map(part => part.innerText)]);
+return [...document.querySelectorAll('.list tbody tr')].map(row => Object.fromEntries(cells(row)));
+"""
+
+
 class Browser:
     """To be used on its host's network namespace, as are the driver's own connections to it."""
 
@@ -50,7 +56,7 @@ class Browser:
         options.binary_location = "/usr/bin/chromium"
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-                         "--disable-background-networking", "--force-prefers-reduced-motion"):
+                         "--disable-background-networking", "--hide-scrollbars"):
             options.add_argument(argument)
         self.driver = webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
 
@@ -86,12 +92,11 @@ class Browser:
 
     def rows(self):
         """The table of sessions: each row as {heading: [line, quieter line]}."""
-        return self.run("return [...document.querySelectorAll('.list tbody tr')].map(row => Object.fromEntries("
-                        "[...row.cells].map(cell => [cell.dataset.label, [...cell.children].map(part => part.innerText)])))")
+        return self.run(ROWS)
 
-    def widest(self):
-        """How wide the page is; wider than the screen, and it scrolls sideways."""
-        return self.run("return document.documentElement.scrollWidth")
+    def widest(self, selector="html"):
+        """How wide what is in it is: wider than the screen, and it scrolls sideways."""
+        return self.run("return document.querySelector(arguments[0]).scrollWidth", selector)
 
     def complaints(self):
         """What went to the console, violations of the policy among it."""
@@ -99,8 +104,8 @@ class Browser:
 
     def requests(self):
         """The addresses that the page has asked for."""
-        entries = (json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance"))
-        return [entry["params"]["request"]["url"] for entry in entries if entry["method"] == "Network.requestWillBeSent"]
+        events = (json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance"))
+        return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
 
     def pale(self):
         """Texts of too little contrast."""

@@ -36,12 +36,16 @@ class Chart {
     this.svg = svg('svg', {tabindex: 0, role: 'slider', 'aria-valuemin': 0, 'aria-valuemax': SAMPLES - 1});
     this.grid = svg('g', {class: 'grid'});
     this.cursor = svg('line', {class: 'cursor', y1: TOP, y2: HEIGHT - BOTTOM});
-        for (const band of bands) {
+        this.svg.append(this.grid);
+    for (const band of bands) {
       band.area = svg('path', {class: `area ${band.className}`});
       band.edge = svg('path', {class: `edge ${band.className}`});
       this.svg.append(band.area, band.edge);
     }
-    this.svg.append(this.grid, this.cursor);
+    this.directions = svg('g', {class: 'grid'});
+    this.directions.append(svg('text', {y: TOP - 5, class: 'end'}, '▲ to clients'),
+      svg('text', {y: HEIGHT - BOTTOM - 5, class: 'end'}, '▼ from clients'));
+    this.svg.append(this.directions, this.cursor);
     this.hint = make('p', 'chart-hint soft');
     const plot = make('div', 'plot');
     plot.append(this.svg, this.hint);
@@ -169,13 +173,13 @@ class Chart {
       if (level !== 0 && this.samples.length > 0)
         parts.push(svg('text', {x: LEFT - 8, y: y + 4, class: 'end'}, this.format(Math.abs(level * step))));
     }
-    parts.push(svg('text', {x: this.width, y: TOP - 5, class: 'end'}, '▲ to clients'));
-    parts.push(svg('text', {x: this.width, y: HEIGHT - BOTTOM - 5, class: 'end'}, '▼ from clients'));
     const y = HEIGHT - 5;
     parts.push(svg('text', {x: LEFT, y}, '10 min ago'));
     parts.push(svg('text', {x: (LEFT + this.width) / 2, y, class: 'centre'}, '5 min ago'));
     parts.push(svg('text', {x: this.width, y, class: 'end'}, 'now'));
     this.grid.replaceChildren(...parts);
+    for (const words of this.directions.children)
+      words.setAttribute('x', this.width);
   }
 
   drawBands() {
