@@ -1,8 +1,8 @@
 /* The table of sessions: one screen of those that match, sorted, in tabs of associations and streams. */
 'use strict';
 
-const narrow = matchMedia('(max-width: 52rem)');
-const rows = () => narrow.matches ? 6 : 15; // on the screen at once
+const narrow = matchMedia('(max-width: 46rem)');
+const rows = () => narrow.matches ? 6 : 16; // on the screen at once
 
 const NAT = {
   'endpoint-independent': 'full cone',
