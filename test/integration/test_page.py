@@ -93,12 +93,19 @@ def busy(admin, count=3):
 def test_empty_states_help(admin, opened):
     browser = opened()
     browser.wait("No associations yet.")
-    assert "conesocks check --proxy socks5://USER:PASSWORD@10.77.0.1:1080" in browser.text("#sessions")
+    assert "conesocks check --proxy socks5://USER@10.77.0.1:1080 --stun STUN-SERVER" in browser.text("#sessions")
     assert "Nothing dropped" in browser.text(".drops")
     browser.find("#tab-streams").click()
     assert "curl --proxy socks5h://USER:PASSWORD@10.77.0.1:1080" in browser.text("#sessions")
     browser.find("#filter").send_keys("nobody")
     assert "Nothing matches." in browser.text("#sessions")
+
+
+def test_words_to_copy_for_one_machine(admin, opened):
+    admin.status["listeners"] = [{"address": "0.0.0.0:1080", "login": False, "proxy_protocol": False}]
+    browser = opened()
+    browser.wait("No associations yet.")
+    assert browser.text("#sessions pre") == "conesocks check --proxy socks5://127.0.0.1:1080"
 
 
 def test_values_move(admin, opened):

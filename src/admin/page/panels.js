@@ -147,20 +147,20 @@ function showSetup({listeners, udp, workers, configuration}) {
 
 /* What the tables say when they are empty. */
 function help({udp, listeners}) {
-  const listener = listeners[0] ?? {address: '127.0.0.1:1080', login: false};
-  const to = (listener.login ? 'USER:PASSWORD@' : '') +
-    listener.address.replace(/^(0\.0\.0\.0|\[::\]):/, `${location.hostname}:`); // where it listens on all addresses
+  const {address, login} = listeners[0] ?? {address: '127.0.0.1:1080', login: false};
+  const to = address.replace(/^(0\.0\.0\.0|\[::\]):/, `${location.hostname}:`); // where it listens on all addresses
+  const far = /^(127\.|\[::1\])/.test(to) ? '' : ' --stun STUN-SERVER'; // on one machine it is its own far end
   return {
     associations: udp.enabled ? {
       title: 'No associations yet.',
       advice: 'Point a program that speaks UDP over SOCKS5 here: a game or a console through a tun bridge, a torrent ' +
         'client. To see that it works:',
-      example: `conesocks check --proxy socks5://${to}`,
+      example: `conesocks check --proxy socks5://${login ? 'USER@' : ''}${to}${far}`,
     } : {title: 'No associations: UDP is off.', advice: 'The configuration switches it off (udp.enabled).', example: ''},
     streams: {
       title: 'No streams yet.',
       advice: 'Point a browser here; it may take proxy.pac, below. Or try:',
-      example: `curl --proxy socks5h://${to} https://www.debian.org/`,
+      example: `curl --proxy socks5h://${login ? 'USER:PASSWORD@' : ''}${to} https://www.debian.org/`,
     },
   };
 }
