@@ -333,3 +333,20 @@ def test_thousands(admin, opened):
     browser.find("#filter").send_keys("10.88")
     browser.find("#next").click()
     browser.wait("17–32 of 6,000", "#pager")
+
+
+def test_thousands_for_real(browser, net, serve, lan):
+    """More than the page asks for at a time: it goes round, and drops those that have gone."""
+    serve({"admin": {"port": 1081}})
+    browser.open("http://127.0.0.1:1081/")
+    opened = [Association(net.client, lan, bind=False) for _ in range(1100)]
+    browser.wait("of 1,100 associations", "#pager")
+    browser.find("#filter").send_keys("%s:%d" % opened[777].control.getsockname())
+    wait_until(lambda: len(browser.rows()) == 1, "one of them")
+    assert browser.rows()[0]["Relay"] == ["%s:%d" % opened[777].relay, "no datagram yet"]
+    for association in opened[:1000]:
+        association.close()
+    browser.find("#filter").clear()
+    browser.find("#filter").send_keys("10.77")
+    browser.wait("of 100 associations", "#pager")
+    assert browser.complaints() == []

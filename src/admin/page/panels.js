@@ -156,7 +156,9 @@ function help({udp, listeners}) {
       advice: 'Point a program that speaks UDP over SOCKS5 here: a game or a console through a tun bridge, a torrent ' +
         'client. To see that it works:',
       example: `conesocks check --proxy socks5://${login ? 'USER@' : ''}${to}${far}`,
-    } : {title: 'No associations: UDP is off.', advice: 'The configuration switches it off (udp.enabled).', example: ''},
+    } : {
+      title: 'No associations: UDP is off.', advice: 'The configuration switches it off (udp.enabled).', example: '',
+    },
     streams: {
       title: 'No streams yet.',
       advice: 'Point a browser here; it may take proxy.pac, below. Or try:',
