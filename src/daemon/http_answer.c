@@ -88,9 +88,11 @@ enum http_progress http_answer_read(const char *bytes, size_t len, bool ended, s
 {
     static const char start[] = "HTTP/1.";
     size_t compare = len < sizeof(start) - 1 ? len : sizeof(start) - 1;
-    if (compare > 0 && memcmp(bytes, start, compare) != 0)
+    if (!bytes || len == 0)
+        return ended ? HTTP_CUT_SHORT : HTTP_MORE;
+    if (memcmp(bytes, start, compare) != 0)
         return HTTP_WRONG;
-    const char *blank = len > 0 ? memmem(bytes, len < HTTP_HEAD_MAX ? len : HTTP_HEAD_MAX, "\r\n\r\n", 4) : NULL;
+    const char *blank = memmem(bytes, len < HTTP_HEAD_MAX ? len : HTTP_HEAD_MAX, "\r\n\r\n", 4);
     if (!blank)
         return len >= HTTP_HEAD_MAX ? HTTP_WRONG : ended ? HTTP_CUT_SHORT : HTTP_MORE;
     const char *line_end = memmem(bytes, (size_t)(blank + 2 - bytes), "\r\n", 2);
