@@ -1,6 +1,7 @@
 """/status and /history: what they say is so, all of it, whatever happens meanwhile."""
 import contextlib
 import json
+import os
 import re
 import resource
 import signal
@@ -18,7 +19,7 @@ from daemon import SANITIZED, wait_until
 from netns import CLIENT_V4, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_V4, PROXY_V4, PROXY_V6, PROXY_WAN_V4
 from socks5 import Association, OverTcp
 from test_admin import ADMIN, ask
-from test_reload import BROKEN, Load
+from test_reload import BROKEN, OTHER_USERS, Load
 
 WATCHED = {"admin": {"port": ADMIN[1]}}
 WITH_LOGIN = [{"address": entry["address"], "port": entry["port"]} for entry in LISTEN]
@@ -270,6 +271,9 @@ def test_row50_the_last_error_has_no_secret(net, serve, folder):
              "users:\n  - name: alice\n   password: sesame\n", "users: [{name: alice, password: 'sesame}]\n"]
     users_file = folder / "users"
     users_file.write_text("alice:sesame\n", encoding="ascii")
+    users_file.chmod(0o640)
+    if OTHER_USERS:
+        os.chown(users_file, 0, 65534)
     wrong.append(f"users_file: {users_file}\n")
     for count, text in enumerate(wrong):
         assert not proxy.reload(text)
@@ -281,9 +285,12 @@ def test_row50_the_last_error_has_no_secret(net, serve, folder):
     assert proxy.reload(lan_config(WATCHED | {"udp": {"idle": "10m"}}))
     said = status(net)
     assert said["configuration"] | {"loaded": loaded} == {
-        "file": str(proxy.config_path), "loaded": loaded, "reloads": 1, "reloads_failed": len(wrong), "last_error": None}
+        "file": str(proxy.config_path), "loaded": loaded, "reloads": 1, "reloads_failed": len(wrong), "last_error": None,
+        "waiting_for_start": None}
     assert said["udp"]["idle_seconds"] == 600
-    assert not proxy.reload(lan_config(WATCHED | {"listen": [{"address": "192.0.2.1", "port": 1}], "bogus": 1}))
+    nowhere = {"address": "192.0.2.1", "port": 1090, "auth": "none", "open": True}
+    assert not proxy.reload(lan_config(WATCHED | {"listen": [*LISTEN, nowhere]}))
+    assert "192.0.2.1:1090" in status(net)["configuration"]["last_error"]
 
 
 # ---- pages, while sessions come and go ----
