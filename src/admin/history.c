@@ -94,7 +94,7 @@ static json_t *sample_json(const struct sample *sample)
 {
     json_t *json = json_array();
     for (size_t field = 0; field < FIELD_COUNT; field++)
-        json = json_with(json, json_integer((json_int_t)sample->of[field]));
+        json = json_with(json, json_number(sample->of[field]));
     return json;
 }
 
@@ -111,6 +111,8 @@ char *history_json(const struct history *history)
     const size_t oldest = history->next + HISTORY_SAMPLES - history->count;
     for (size_t i = 0; i < history->count; i++)
         samples = json_with(samples, sample_json(&history->ring[(oldest + i) % HISTORY_SAMPLES]));
-    return json_text(
-        json_pack("{s:i, s:o, s:o}", "period_seconds", HISTORY_PERIOD_MS / 1000, "fields", fields, "samples", samples));
+    json_t *json = json_object();
+    json = json_with_key(json, "period_seconds", json_number(HISTORY_PERIOD_MS / 1000));
+    json = json_with_key(json, "fields", fields);
+    return json_text(json_with_key(json, "samples", samples));
 }

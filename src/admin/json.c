@@ -22,11 +22,9 @@ json_t *json_with_key(json_t *object, const char *key, json_t *value)
     return unless(json_object_set_new(object, key, value), object);
 }
 
-json_t *json_with_all(json_t *object, json_t *other)
+json_t *json_number(uint64_t value)
 {
-    int failed = json_object_update(object, other);
-    json_decref(other);
-    return unless(failed, object);
+    return json_integer((json_int_t)value);
 }
 
 json_t *json_chosen(const char *text)

@@ -12,9 +12,8 @@
 /* Takes over both, and returns the array or object with the value in it. */
 json_t *json_with(json_t *array, json_t *value);
 json_t *json_with_key(json_t *object, const char *key, json_t *value);
-/* Takes over both; the first with all that is in the second. */
-json_t *json_with_all(json_t *object, json_t *other);
 
+json_t *json_number(uint64_t value);
 /* What somebody chose, escaped as in the log: always text, whatever the bytes. NULL and "" are null. */
 json_t *json_chosen(const char *text);
 /* "192.0.2.1:80", or null when there is none. */

@@ -5,18 +5,12 @@
 
 #include "admin/json.h"
 #include "admin/status_session.h"
-#include "base/util.h"
 #include "policy/snapshot.h"
-
-static json_t *number(uint64_t value)
-{
-    return json_integer((json_int_t)value);
-}
 
 /* 0: null. */
 static json_t *number_or_null(uint64_t value)
 {
-    return value ? number(value) : json_null();
+    return value ? json_number(value) : json_null();
 }
 
 static json_t *moment(time_t when)
@@ -32,22 +26,29 @@ static json_t *moment(time_t when)
 
 static json_t *configuration_json(const struct status *status)
 {
-    return json_pack("{s:o, s:o, s:I, s:I, s:o, s:o}", "file", json_chosen(status->configuration.file), "loaded",
-                     moment(status->configuration.loaded), "reloads", (json_int_t)status->configuration.reloads,
-                     "reloads_failed", (json_int_t)status->configuration.failed, "last_error",
-                     json_chosen(status->configuration.last_error), "waiting_for_start",
-                     json_chosen(status->configuration.waiting_for_start));
+    json_t *json = json_object();
+    json = json_with_key(json, "file", json_chosen(status->configuration.file));
+    json = json_with_key(json, "loaded", moment(status->configuration.loaded));
+    json = json_with_key(json, "reloads", json_number(status->configuration.reloads));
+    json = json_with_key(json, "reloads_failed", json_number(status->configuration.failed));
+    json = json_with_key(json, "last_error", json_chosen(status->configuration.last_error));
+    return json_with_key(json, "waiting_for_start", json_chosen(status->configuration.waiting_for_start));
+}
+
+static json_t *listener_json(const struct config_listener *listener)
+{
+    const bool announced = listener->proxy_protocol == CONFIG_PROXY_PROTOCOL_REQUIRED;
+    json_t *json = json_object();
+    json = json_with_key(json, "address", json_address(&listener->address));
+    json = json_with_key(json, "login", json_boolean(listener->need_password));
+    return json_with_key(json, "proxy_protocol", json_boolean(announced));
 }
 
 static json_t *listeners_json(const struct config *config)
 {
     json_t *listeners = json_array();
-    for (size_t i = 0; i < config->listen_count; i++) {
-        const struct config_listener *listener = &config->listen[i];
-        const bool announced = listener->proxy_protocol == CONFIG_PROXY_PROTOCOL_REQUIRED;
-        listeners = json_with(listeners, json_pack("{s:o, s:b, s:b}", "address", json_address(&listener->address),
-                                                   "login", listener->need_password, "proxy_protocol", announced));
-    }
+    for (size_t i = 0; i < config->listen_count; i++)
+        listeners = json_with(listeners, listener_json(&config->listen[i]));
     return listeners;
 }
 
@@ -69,21 +70,26 @@ static json_t *host_json(const union netaddr *host)
 static json_t *udp_json(const struct snapshot *snapshot)
 {
     const struct config *config = snapshot->config;
-    return json_pack("{s:b, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "enabled", config->udp.enabled, "mapping",
-                     "endpoint-independent", "filtering", status_filtering(config->udp.filtering), "ports",
-                     ports_json(&config->udp.ports), "external_ports", ports_json(&config->udp.external_ports),
-                     "advertise_v4", host_json(&snapshot->advertised_v4), "advertise_v6",
-                     host_json(&snapshot->advertised_v6), "idle_seconds", number_or_null(config->udp.idle_ms / 1000));
+    json_t *json = json_object();
+    json = json_with_key(json, "enabled", json_boolean(config->udp.enabled));
+    json = json_with_key(json, "mapping", json_string("endpoint-independent"));
+    json = json_with_key(json, "filtering", json_string(status_filtering(config->udp.filtering)));
+    json = json_with_key(json, "ports", ports_json(&config->udp.ports));
+    json = json_with_key(json, "external_ports", ports_json(&config->udp.external_ports));
+    json = json_with_key(json, "advertise_v4", host_json(&snapshot->advertised_v4));
+    json = json_with_key(json, "advertise_v6", host_json(&snapshot->advertised_v6));
+    return json_with_key(json, "idle_seconds", number_or_null(config->udp.idle_ms / 1000));
 }
 
 /* ---- what there is ---- */
 
 static json_t *counts_json(const struct report_counts *counts)
 {
-    return json_pack("{s:I, s:I, s:I, s:I}", "sessions",
-                     (json_int_t)(counts->associations + counts->streams + counts->negotiating), "associations",
-                     (json_int_t)counts->associations, "streams", (json_int_t)counts->streams, "negotiating",
-                     (json_int_t)counts->negotiating);
+    json_t *json = json_object();
+    json = json_with_key(json, "sessions", json_number(counts->associations + counts->streams + counts->negotiating));
+    json = json_with_key(json, "associations", json_number(counts->associations));
+    json = json_with_key(json, "streams", json_number(counts->streams));
+    return json_with_key(json, "negotiating", json_number(counts->negotiating));
 }
 
 static json_t *workers_json(const struct status *status)
@@ -108,37 +114,44 @@ static json_t *open_json(const struct status *status)
 static json_t *totals_json(const struct metrics *totals)
 {
     json_t *json = json_object();
-#define X(name, help) json = json_with_key(json, #name, number(totals->name));
+#define X(name, help) json = json_with_key(json, #name, json_number(totals->name));
     METRICS(X)
 #undef X
     return json;
 }
 
+static json_t *drop_json(enum drop_reason reason, uint64_t count)
+{
+    json_t *json = json_object();
+    json = json_with_key(json, "reason", json_string(drop_reason_name(reason)));
+    json = json_with_key(json, "count", json_number(count));
+    json = json_with_key(json, "means", json_string(drop_reason_help(reason)));
+    return json_with_key(json, "advice", json_string(drop_reason_advice(reason)));
+}
+
 static json_t *drops_json(const struct metrics *totals)
 {
     json_t *drops = json_array();
-    for (int i = 0; i < DROP_REASON_COUNT; i++) {
-        const enum drop_reason reason = (enum drop_reason)i;
+    for (int i = 0; i < DROP_REASON_COUNT; i++)
         if (totals->udp_dropped_total[i])
-            drops = json_with(drops, json_pack("{s:s, s:I, s:s, s:s}", "reason", drop_reason_name(reason), "count",
-                                               (json_int_t)totals->udp_dropped_total[i], "means",
-                                               drop_reason_help(reason), "advice", drop_reason_advice(reason)));
-    }
+            drops = json_with(drops, drop_json((enum drop_reason)i, totals->udp_dropped_total[i]));
     return drops;
 }
 
 /* Each worker has a resolver of its own, which asks the same servers. */
 static json_t *resolver_json(const struct status *status)
 {
-    json_t *servers = json_array();
     const struct report *first = status->workers[0];
+    json_t *json = json_object(), *servers = json_array();
     size_t waiting = 0;
     for (size_t i = 0; i < first->server_count; i++)
         servers = json_with(servers, json_address(&first->servers[i]));
     for (size_t i = 0; i < status->worker_count; i++)
         waiting += status->workers[i]->lookups;
-    return json_pack("{s:o, s:I, s:I, s:I}", "servers", servers, "lookups", (json_int_t)status->totals->lookups_total,
-                     "failed", (json_int_t)status->totals->lookups_failed_total, "waiting", (json_int_t)waiting);
+    json = json_with_key(json, "servers", servers);
+    json = json_with_key(json, "lookups", json_number(status->totals->lookups_total));
+    json = json_with_key(json, "failed", json_number(status->totals->lookups_failed_total));
+    return json_with_key(json, "waiting", json_number(waiting));
 }
 
 /* ---- how much there may be ---- */
@@ -146,8 +159,11 @@ static json_t *resolver_json(const struct status *status)
 /* `used` is null for what is counted for each client or user: there is no one number. */
 static json_t *limit_json(const char *name, uint32_t limit, json_t *used, uint64_t refused)
 {
-    return json_pack("{s:s, s:o, s:o, s:I}", "name", name, "limit", number_or_null(limit), "used", used, "refused",
-                     (json_int_t)refused);
+    json_t *json = json_object();
+    json = json_with_key(json, "name", json_string(name));
+    json = json_with_key(json, "limit", number_or_null(limit));
+    json = json_with_key(json, "used", used);
+    return json_with_key(json, "refused", json_number(refused));
 }
 
 static json_t *limits_json(const struct status *status)
@@ -157,10 +173,10 @@ static json_t *limits_json(const struct status *status)
     json_t *limits = json_array();
 #define LIMIT(key, used, refused)                                                                                      \
     limits = json_with(limits, limit_json(#key, config->limits.key, used, totals->refused))
-    LIMIT(sessions, number(status->sessions_held), limited_sessions_total);
+    LIMIT(sessions, json_number(status->sessions_held), limited_sessions_total);
     LIMIT(sessions_per_client, json_null(), limited_sessions_per_client_total);
     LIMIT(sessions_per_user, json_null(), limited_sessions_per_user_total);
-    LIMIT(associations, number(status->associations_held), limited_associations_total);
+    LIMIT(associations, json_number(status->associations_held), limited_associations_total);
     LIMIT(associations_per_client, json_null(), limited_associations_per_client_total);
     LIMIT(associations_per_user, json_null(), limited_associations_per_user_total);
     LIMIT(handshakes_per_client, json_null(), limited_handshakes_per_client_total);
@@ -178,13 +194,15 @@ static json_t *memory_json(const struct status *status)
         [MEMORY_CRITICAL] = "critical",
     };
     const bool known = status->memory.known;
-    return json_pack("{s:o, s:o, s:s}", "used_bytes", known ? number(status->memory.used) : json_null(), "limit_bytes",
-                     known ? number(status->memory.limit) : json_null(), "level", levels[status->memory.level]);
+    json_t *json = json_object();
+    json = json_with_key(json, "used_bytes", known ? json_number(status->memory.used) : json_null());
+    json = json_with_key(json, "limit_bytes", known ? json_number(status->memory.limit) : json_null());
+    return json_with_key(json, "level", json_string(levels[status->memory.level]));
 }
 
 /* ---- all of it ---- */
 
-static json_t *page_json(const struct status *status)
+static json_t *add_page(json_t *json, const struct status *status)
 {
     const struct report_row **rows = calloc(status->limit, sizeof(*rows));
     uint64_t next = 0;
@@ -193,15 +211,19 @@ static json_t *page_json(const struct status *status)
     for (size_t i = 0; i < count; i++)
         sessions = json_with(sessions, status_session(rows[i]));
     free(rows);
-    return json_pack("{s:o, s:o}", "sessions", sessions, "next", number_or_null(next));
+    json = json_with_key(json, "sessions", sessions);
+    return json_with_key(json, "next", number_or_null(next));
 }
 
 char *status_json(const struct status *status)
 {
-    json_t *json =
-        json_pack("{s:s, s:i, s:o, s:I, s:s, s:o}", "version", CONESOCKS_VERSION, "pid", (int)getpid(), "started",
-                  moment(status->started), "uptime_seconds", (json_int_t)(status->uptime_ms / 1000), "state",
-                  status->draining ? "draining" : "running", "configuration", configuration_json(status));
+    json_t *json = json_object();
+    json = json_with_key(json, "version", json_string(CONESOCKS_VERSION));
+    json = json_with_key(json, "pid", json_number((uint64_t)getpid()));
+    json = json_with_key(json, "started", moment(status->started));
+    json = json_with_key(json, "uptime_seconds", json_number(status->uptime_ms / 1000));
+    json = json_with_key(json, "state", json_string(status->draining ? "draining" : "running"));
+    json = json_with_key(json, "configuration", configuration_json(status));
     json = json_with_key(json, "listeners", listeners_json(status->snapshot->config));
     json = json_with_key(json, "udp", udp_json(status->snapshot));
     json = json_with_key(json, "workers", workers_json(status));
@@ -211,5 +233,5 @@ char *status_json(const struct status *status)
     json = json_with_key(json, "resolver", resolver_json(status));
     json = json_with_key(json, "limits", limits_json(status));
     json = json_with_key(json, "memory", memory_json(status));
-    return json_text(json_with_all(json, page_json(status)));
+    return json_text(add_page(json, status));
 }

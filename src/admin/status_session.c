@@ -31,33 +31,36 @@ static json_t *dropped_json(const struct assoc_flow *flow)
     json_t *dropped = json_object();
     for (int i = 0; i < DROP_REASON_COUNT; i++)
         if (flow->dropped[i])
-            dropped = json_with_key(dropped, drop_reason_name((enum drop_reason)i),
-                                    json_integer((json_int_t)flow->dropped[i]));
+            dropped = json_with_key(dropped, drop_reason_name((enum drop_reason)i), json_number(flow->dropped[i]));
     return dropped;
 }
 
-static json_t *assoc_json(const struct report_row *row)
+static json_t *add_assoc(json_t *json, const struct report_row *row)
 {
     const struct assoc_flow *flow = &row->assoc.flow;
     const bool by_upstream = row->upstream[0] != '\0';
-    return json_pack("{s:I, s:o, s:o, s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o}",                         //
-                     "idle_seconds", (json_int_t)(row->assoc.idle_ms / 1000),                                //
-                     "relay", json_address(&flow->relay),                                                    //
-                     "client_udp", json_address(&flow->client),                                              //
-                     "external", external_json(flow),                                                        //
-                     "mapping", by_upstream ? BY_UPSTREAM : "endpoint-independent",                          //
-                     "filtering", by_upstream ? BY_UPSTREAM : status_filtering(row->assoc.filtering),        //
-                     "destinations", (json_int_t)sketch_estimate(flow->destinations),                        //
-                     "up_datagrams", (json_int_t)flow->up_datagrams, "up_bytes", (json_int_t)flow->up_bytes, //
-                     "down_datagrams", (json_int_t)flow->down_datagrams,                                     //
-                     "down_bytes", (json_int_t)flow->down_bytes, "dropped", dropped_json(flow));
+    const char *mapping = by_upstream ? BY_UPSTREAM : "endpoint-independent";
+    const char *filtering = by_upstream ? BY_UPSTREAM : status_filtering(row->assoc.filtering);
+    json = json_with_key(json, "idle_seconds", json_number(row->assoc.idle_ms / 1000));
+    json = json_with_key(json, "relay", json_address(&flow->relay));
+    json = json_with_key(json, "client_udp", json_address(&flow->client));
+    json = json_with_key(json, "external", external_json(flow));
+    json = json_with_key(json, "mapping", json_string(mapping));
+    json = json_with_key(json, "filtering", json_string(filtering));
+    json = json_with_key(json, "destinations", json_number(sketch_estimate(flow->destinations)));
+    json = json_with_key(json, "up_datagrams", json_number(flow->up_datagrams));
+    json = json_with_key(json, "up_bytes", json_number(flow->up_bytes));
+    json = json_with_key(json, "down_datagrams", json_number(flow->down_datagrams));
+    json = json_with_key(json, "down_bytes", json_number(flow->down_bytes));
+    return json_with_key(json, "dropped", dropped_json(flow));
 }
 
-static json_t *stream_json(const struct report_row *row)
+static json_t *add_stream(json_t *json, const struct report_row *row)
 {
-    return json_pack("{s:o, s:o, s:I, s:I}", "destination", json_chosen(row->stream.destination), "remote",
-                     json_address(&row->stream.remote), "up_bytes", (json_int_t)row->stream.up_bytes, "down_bytes",
-                     (json_int_t)row->stream.down_bytes);
+    json = json_with_key(json, "destination", json_chosen(row->stream.destination));
+    json = json_with_key(json, "remote", json_address(&row->stream.remote));
+    json = json_with_key(json, "up_bytes", json_number(row->stream.up_bytes));
+    return json_with_key(json, "down_bytes", json_number(row->stream.down_bytes));
 }
 
 json_t *status_session(const struct report_row *row)
@@ -69,16 +72,20 @@ json_t *status_session(const struct report_row *row)
         [REPORT_ASSOCIATION] = "association",
         [REPORT_ASSOCIATION_OVER_TCP] = "association-over-tcp",
     };
-    json_t *json = json_pack("{s:I, s:s, s:o, s:o, s:I, s:o}", "id", (json_int_t)row->id, "kind", kinds[row->kind],
-                             "client", json_address(&row->client), "user", json_chosen(row->user), "age_seconds",
-                             (json_int_t)(row->age_ms / 1000), "upstream", json_chosen(row->upstream));
+    json_t *json = json_object();
+    json = json_with_key(json, "id", json_number(row->id));
+    json = json_with_key(json, "kind", json_string(kinds[row->kind]));
+    json = json_with_key(json, "client", json_address(&row->client));
+    json = json_with_key(json, "user", json_chosen(row->user));
+    json = json_with_key(json, "age_seconds", json_number(row->age_ms / 1000));
+    json = json_with_key(json, "upstream", json_chosen(row->upstream));
     switch (row->kind) {
     case REPORT_ASSOCIATION:
     case REPORT_ASSOCIATION_OVER_TCP:
-        return json_with_all(json, assoc_json(row));
+        return add_assoc(json, row);
     case REPORT_CONNECT:
     case REPORT_BIND:
-        return json_with_all(json, stream_json(row));
+        return add_stream(json, row);
     case REPORT_NEGOTIATION:
         break;
     }

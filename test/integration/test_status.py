@@ -285,8 +285,8 @@ def test_row50_the_last_error_has_no_secret(net, serve, folder):
     assert proxy.reload(lan_config(WATCHED | {"udp": {"idle": "10m"}}))
     said = status(net)
     assert said["configuration"] | {"loaded": loaded} == {
-        "file": str(proxy.config_path), "loaded": loaded, "reloads": 1, "reloads_failed": len(wrong), "last_error": None,
-        "waiting_for_start": None}
+        "file": str(proxy.config_path), "loaded": loaded, "reloads": 1, "reloads_failed": len(wrong),
+        "last_error": None, "waiting_for_start": None}
     assert said["udp"]["idle_seconds"] == 600
     nowhere = {"address": "192.0.2.1", "port": 1090, "auth": "none", "open": True}
     assert not proxy.reload(lan_config(WATCHED | {"listen": [*LISTEN, nowhere]}))
