@@ -151,37 +151,50 @@ static void free_body(const void *data, size_t len, void *body)
 }
 
 /* Without a name for what a browser may do with it, it may do nothing. */
-static void write_head(struct evbuffer *out, const struct http_answer *answer)
+static bool write_head(struct evbuffer *out, const struct http_answer *answer)
 {
-    evbuffer_add_printf(out,
-                        "HTTP/1.1 %d %s\r\n"
-                        "Content-Type: %s\r\n"
-                        "Content-Length: %zu\r\n"
-                        "Connection: close\r\n"
-                        "Cache-Control: no-store\r\n"
-                        "Content-Security-Policy: %s\r\n"
-                        "Cross-Origin-Resource-Policy: same-origin\r\n"
-                        "Referrer-Policy: no-referrer\r\n"
-                        "X-Content-Type-Options: nosniff\r\n"
-                        "X-Frame-Options: DENY\r\n"
-                        "%s\r\n",
-                        answer->status, reason(answer->status),
-                        answer->type ? answer->type : "text/plain; charset=utf-8", answer->size,
-                        answer->policy ? answer->policy : "default-src 'none'; frame-ancestors 'none'",
-                        answer->status == 405 ? "Allow: GET, HEAD\r\n" : "");
+    return evbuffer_add_printf(out,
+                               "HTTP/1.1 %d %s\r\n"
+                               "Content-Type: %s\r\n"
+                               "Content-Length: %zu\r\n"
+                               "Connection: close\r\n"
+                               "Cache-Control: no-store\r\n"
+                               "Content-Security-Policy: %s\r\n"
+                               "Cross-Origin-Resource-Policy: same-origin\r\n"
+                               "Referrer-Policy: no-referrer\r\n"
+                               "X-Content-Type-Options: nosniff\r\n"
+                               "X-Frame-Options: DENY\r\n"
+                               "%s\r\n",
+                               answer->status, reason(answer->status),
+                               answer->type ? answer->type : "text/plain; charset=utf-8", answer->size,
+                               answer->policy ? answer->policy : "default-src 'none'; frame-ancestors 'none'",
+                               answer->status == 405 ? "Allow: GET, HEAD\r\n" : "") > 0;
+}
+
+/* Takes over a body that is owned. */
+static bool write_body(struct evbuffer *out, const struct http_answer *answer)
+{
+    void *body = (void *)answer->body;
+    if (evbuffer_add_reference(out, body, answer->size, answer->owned ? free_body : NULL, body) == 0)
+        return true;
+    if (answer->owned)
+        free(body);
+    return false;
 }
 
 static void send_answer(struct http_connection *connection, const struct http_answer *answer)
 {
     struct evbuffer *out = bufferevent_get_output(connection->stream);
-    write_head(out, answer);
-    bool sent = false;
-    if (!connection->head_only && answer->size > 0)
-        sent = answer->owned
-                   ? evbuffer_add_reference(out, answer->body, answer->size, free_body, (void *)answer->body) == 0
-                   : evbuffer_add_reference(out, answer->body, answer->size, NULL, NULL) == 0;
-    if (answer->owned && !sent)
+    const bool has_body = !connection->head_only && answer->size > 0;
+    bool written = write_head(out, answer);
+    if (has_body)
+        written &= write_body(out, answer);
+    else if (answer->owned)
         free((void *)answer->body);
+    if (!written) { /* half an answer would be taken for a whole one */
+        connection_abort(connection);
+        return;
+    }
     bufferevent_disable(connection->stream, EV_READ);
     bufferevent_enable(connection->stream, EV_WRITE);
     enter(connection, STATE_READING, connection->http->times.read_ms);
@@ -304,7 +317,7 @@ static void connection_new(struct http *http, int fd)
     TAILQ_INSERT_TAIL(&http->connections, connection, link);
     http->connection_count++;
     bufferevent_setcb(stream, on_readable, on_written, on_end, connection);
-    bufferevent_setwatermark(stream, EV_READ, 0, REQUEST_HEAD_MAX);
+    bufferevent_set_max_single_read(stream, REQUEST_HEAD_MAX); /* libevent's high-water mark crashes without memory */
     enter(connection, STATE_ASKING, http->times.request_ms);
     bufferevent_enable(stream, EV_READ);
 }

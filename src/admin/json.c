@@ -1,5 +1,6 @@
 #include "admin/json.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -44,7 +45,15 @@ json_t *json_address(const union netaddr *addr)
 
 char *json_text(json_t *json)
 {
-    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    /* Not json_dumps(): where its memory runs out it may leave out a name and go on. */
+    size_t size = json ? json_dumpb(json, NULL, 0, JSON_COMPACT) : 0;
+    char *text = size ? malloc(size + 1) : NULL;
+    if (text && json_dumpb(json, text, size, JSON_COMPACT) == size) {
+        text[size] = '\0';
+    } else {
+        free(text);
+        text = NULL;
+    }
     json_decref(json);
     return text;
 }

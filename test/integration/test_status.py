@@ -1,5 +1,7 @@
 """/status and /history: what they say is so, all of it, whatever happens meanwhile."""
 import contextlib
+import errno
+import http.client
 import json
 import os
 import re
@@ -16,6 +18,7 @@ import servers
 import socks5
 from conftest import ALICE, LISTEN, USERS, lan_config
 from daemon import SANITIZED, wait_until
+from faults import LIBRARY, Faults
 from netns import CLIENT_V4, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_V4, PROXY_V4, PROXY_V6, PROXY_WAN_V4
 from socks5 import Association, OverTcp
 from test_admin import ADMIN, ask
@@ -402,6 +405,37 @@ def test_a_hundred_reloads_meanwhile(net, serve, lan, peer):
     assert said["configuration"]["last_error"] is None and said["udp"]["idle_seconds"] == 600
     for each in associations:
         assert each.alive(peer, 5)
+        each.close()
+
+
+@pytest.mark.skipif(not LIBRARY.exists(), reason="sanitizers cannot be preloaded over")
+@pytest.mark.parametrize("target", ["/", "/status", "/history", "/metrics", "/proxy.pac"])
+def test_row46_each_nth_allocation_of_an_answer(net, serve, lan, tmp_path, target):
+    """An answer is whole, or says that there is none."""
+    faults = Faults(tmp_path)
+    proxy = serve(WATCHED | {"workers": 1}, environment=faults.environment)
+    kept = [Association(net.client, lan, bind=False) for _ in range(3)]
+
+    def shape(text):
+        """What is the same each time, and tells half an answer from a whole one."""
+        said = json.loads(text) if target in ("/status", "/history") else {}
+        return names_of_members(said), len(said.get("sessions", [])), text.count("\n")
+
+    whole = shape(ask(net, target)[2])
+    outcomes = Counter()
+    for skip in range(5000):
+        faults.set("allocation", errno.ENOMEM, skip)
+        try:
+            code, _, text = ask(net, target)
+        except (OSError, http.client.HTTPException):
+            code = None  # there was none even to say so
+        assert code != 200 or shape(text) == whole
+        outcomes[code] += 1
+        assert proxy.process.poll() is None, f"allocation {skip} ended it"
+        if not faults.clear()["allocation"]:
+            break
+    assert sum(outcomes.values()) > 3 and set(outcomes) <= {None, 200, 503}, outcomes
+    for each in kept:
         each.close()
 
 

@@ -52,10 +52,10 @@ static struct faults *faults = &idle;
  * Whose allocations fail: the program's own, and those of the libraries that bear it. libunbound 1.17 does not: where
  * its set-up fails it frees twice.
  */
-static const char *const hit_libraries[] = {"", "/libevent", "/libcyaml", "/libyaml"};
+static const char *const hit_libraries[] = {"", "/libevent", "/libcyaml", "/libyaml", "/libjansson"};
 static struct range {
     uintptr_t first, last;
-} hit_ranges[4];
+} hit_ranges[sizeof(hit_libraries) / sizeof(hit_libraries[0])];
 
 static int note_range(struct dl_phdr_info *object, size_t size, void *unused)
 {
