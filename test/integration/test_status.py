@@ -171,7 +171,7 @@ def test_the_server_itself(net, serve, lan):
             Association(net.client, lan, bind=False)
         for name in "known.example", "unknown.example":
             socks5.connect(net.client, lan, (name, 9))[0].close()
-        said = status(net)
+        said = wait_until(lambda: (said := status(net))["open"]["sessions"] == len(kept) and said, "the others' end")
     assert (said["pid"], said["state"]) == (proxy.pid, "running")
     assert said["configuration"]["file"] == str(proxy.config_path)
     assert [each["address"] for each in said["listeners"]] == [f"{PROXY_V4}:1080", f"[{PROXY_V6}]:1080"]
