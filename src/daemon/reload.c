@@ -16,6 +16,7 @@
 #include "base/util.h"
 #include "conf/changes.h"
 #include "daemon/advertise.h"
+#include "daemon/listeners.h"
 #include "daemon/notify.h"
 #include "daemon/relay_port.h"
 #include "daemon/sandbox.h"
@@ -146,7 +147,7 @@ static bool open_listeners(struct reload *reload, const struct config *config)
         for (size_t i = 0; i < config->listen_count; i++) {
             const struct config_listener *listener = &config->listen[i];
             int fd = -1;
-            if (!listens_on(reload->in_force->config, &listener->address) && (fd = worker_listen(listener)) < 0) {
+            if (!listens_on(reload->in_force->config, &listener->address) && (fd = listeners_socket(listener)) < 0) {
                 note_no_listener(reload, &listener->address, -fd);
                 close_listeners(reload, opened);
                 return false;

@@ -14,32 +14,17 @@
 #define LOG_MODULE "worker"
 #include "base/log.h"
 #include "base/util.h"
-#include "daemon/inherited.h"
+#include "daemon/listeners.h"
 #include "net/inbox.h"
 #include "net/pump.h"
 #include "net/resolver.h"
-#include "net/sock.h"
 #include "proxy/env.h"
 #include "proxy/login.h"
 #include "proxy/lookup.h"
 #include "proxy/report.h"
 #include "proxy/session.h"
 
-#define ACCEPT_MAX      32   /* connections taken before others have their turn */
-#define LAST_ACCEPT_MAX 4096 /* before a listener closes: as many as can wait */
-
-/* A listener that finds no descriptor rests this long: trying again at once would only burn CPU. */
-static const struct timeval accept_rest = {.tv_usec = 250 * 1000};
 static const struct timeval sweep_period = {.tv_sec = 1};
-#define REST_SAID_MS (60 * 1000) /* it can happen four times a second, for hours */
-
-struct listener {
-    SLIST_ENTRY(listener) link;
-    struct worker *worker;
-    int fd;
-    const struct config_listener *config; /* of the snapshot in force */
-    struct event acceptable, rested;
-};
 
 struct worker {
     struct env env;
@@ -52,155 +37,15 @@ struct worker {
     struct relief_order order; /* the main thread's, the worker's while `ordered` */
     atomic_bool ordered, pinged;
     atomic_size_t session_memory;
-    uint64_t rest_said_ms; /* 0: never */
-    SLIST_HEAD(, listener) listeners;
+    struct listeners listeners;
 };
 
-/* ---- accepting ---- */
-
-static void rest(struct listener *listener, int error)
-{
-    struct worker *worker = listener->worker;
-    uint64_t now = env_now(&worker->env);
-    metrics_add(&worker->env.metrics.accept_failed_total, 1);
-    event_del(&listener->acceptable);
-    event_add(&listener->rested, &accept_rest);
-    if (worker->rest_said_ms && now - worker->rest_said_ms < REST_SAID_MS)
-        return;
-    worker->rest_said_ms = now;
-    log_warning(
-        "cannot accept a connection: %s; new ones wait. For \"Too many open files\" raise the limit (ulimit -n, "
-        "or LimitNOFILE= in the systemd unit)",
-        strerror(error));
-}
-
-static void accept_some(struct listener *listener, int max)
-{
-    for (int i = 0; i < max; i++) {
-        union netaddr peer;
-        int accepted = sock_accept(listener->fd, &peer);
-        if (accepted == -EAGAIN)
-            return;
-        if (accepted == -EMFILE || accepted == -ENFILE || accepted == -ENOBUFS || accepted == -ENOMEM) {
-            if (sessions_shed_handshake(&listener->worker->env) || sessions_shed(&listener->worker->env, NULL))
-                continue;
-            rest(listener, -accepted);
-            return;
-        }
-        if (accepted >= 0)
-            session_new(&listener->worker->env, accepted, &peer, listener->config);
-        /* Any other error is that connection's own (accept(2)): the next one may be fine. */
-    }
-}
-
-static void on_acceptable(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd, (void)what;
-    accept_some(arg, ACCEPT_MAX);
-}
-
-static void on_rested(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd, (void)what;
-    struct listener *listener = arg;
-    event_add(&listener->acceptable, NULL);
-    accept_some(listener, ACCEPT_MAX);
-}
-
-/* Takes over the socket. false: no memory. */
-static bool listen_on(struct worker *worker, const struct config_listener *wanted, int fd)
-{
-    struct listener *listener = calloc(1, sizeof(*listener));
-    if (listener) {
-        *listener = (struct listener){.worker = worker, .fd = fd, .config = wanted};
-        event_assign(&listener->acceptable, worker->env.base, fd, EV_READ | EV_PERSIST, on_acceptable, listener);
-        event_assign(&listener->rested, worker->env.base, -1, 0, on_rested, listener);
-    }
-    if (!listener || event_add(&listener->acceptable, NULL) < 0) {
-        log_error("a worker cannot accept connections: no memory");
-        close(fd);
-        free(listener);
-        return false;
-    }
-    SLIST_INSERT_HEAD(&worker->listeners, listener, link);
-    return true;
-}
-
-static bool listen_on_inherited(struct worker *worker, const struct config_listener *wanted,
-                                const struct inherited_share *share)
-{
-    size_t position = 0;
-    int fd;
-    while ((fd = inherited_next(share, &wanted->address, &position)) >= 0)
-        if (!listen_on(worker, wanted, fd))
-            return false;
-    if (fd != -ENOENT)
-        log_error("cannot listen at an inherited socket: %s", strerror(-fd));
-    return fd == -ENOENT;
-}
-
-static bool listen_on_all(struct worker *worker, const struct config *config, const struct inherited_share *share)
-{
-    for (size_t i = 0; i < config->listen_count; i++) {
-        const struct config_listener *wanted = &config->listen[i];
-        if (inherited_has(share->inherited, &wanted->address)) {
-            if (!listen_on_inherited(worker, wanted, share))
-                return false;
-            continue;
-        }
-        int fd = worker_listen(wanted);
-        if (fd < 0 || !listen_on(worker, wanted, fd))
-            return false;
-    }
-    return true;
-}
-
-static void stop_listening(struct worker *worker, struct listener *listener)
-{
-    SLIST_REMOVE(&worker->listeners, listener, listener, link);
-    event_del(&listener->acceptable);
-    event_del(&listener->rested);
-    close(listener->fd);
-    free(listener);
-}
-
-static void stop_all_listening(struct worker *worker)
-{
-    while (!SLIST_EMPTY(&worker->listeners))
-        stop_listening(worker, SLIST_FIRST(&worker->listeners));
-}
-
-/* Shared even when this worker is the only one: 0.0.0.0 and :: with one port may then stand side by side. */
-int worker_listen(const struct config_listener *wanted)
-{
-    char text[NETADDR_TEXT_MAX];
-    int fd = sock_listen(&wanted->address, true);
-    if (fd < 0)
-        log_error("cannot listen on %s: %s", netaddr_format(&wanted->address, text), strerror(-fd));
-    return fd;
-}
+/* ---- listening ---- */
 
 static void on_copy(struct inbox_item *item)
 {
     struct worker_listeners *copy = container_of(item, struct worker_listeners, item);
-    struct worker *worker = copy->worker;
-    struct listener *listener;
-    size_t count = 0;
-    SLIST_FOREACH(listener, &worker->listeners, link)
-    {
-        count++;
-    }
-    copy->fds = calloc(count + 1, sizeof(int));
-    copy->count = 0;
-    copy->error = copy->fds ? 0 : ENOMEM;
-    SLIST_FOREACH(listener, &worker->listeners, link)
-    {
-        int fd = copy->error ? -1 : fcntl(listener->fd, F_DUPFD_CLOEXEC, 0);
-        if (fd >= 0)
-            copy->fds[copy->count++] = fd;
-        else if (!copy->error)
-            copy->error = errno;
-    }
+    copy->error = listeners_copy(&copy->worker->listeners, &copy->fds, &copy->count);
     copy->done(copy);
 }
 
@@ -213,13 +58,9 @@ void worker_copy_listeners(struct worker_listeners *listeners)
 static void on_closing(struct inbox_item *item)
 {
     struct worker *worker = container_of(item, struct worker, closing);
-    struct listener *listener;
-    SLIST_FOREACH(listener, &worker->listeners, link)
-    {
-        if (worker->takes_waiting)
-            accept_some(listener, LAST_ACCEPT_MAX);
-    }
-    stop_all_listening(worker);
+    if (worker->takes_waiting)
+        listeners_accept_waiting(&worker->listeners);
+    listeners_close(&worker->listeners);
     atomic_store_explicit(&worker->accepts, false, memory_order_release);
 }
 
@@ -256,7 +97,7 @@ static void on_reap(evutil_socket_t fd, short what, void *arg)
 static void on_stop(struct inbox_item *item)
 {
     struct worker *worker = container_of(item, struct worker, stop);
-    stop_all_listening(worker);
+    listeners_close(&worker->listeners);
     sessions_end(&worker->env, "server stops");
     event_base_loopbreak(worker->env.base);
 }
@@ -370,43 +211,21 @@ static bool init_env(struct env *env, struct snapshot *snapshot, struct quota *q
 struct worker *worker_new(struct snapshot *snapshot, struct quota *quota, const struct inherited_share *share)
 {
     struct worker *worker = calloc(1, sizeof(*worker));
+    if (worker)
+        worker->listeners.env = &worker->env;
     if (!worker || !init_env(&worker->env, snapshot, quota, worker)) {
         log_error("cannot set up a worker: no memory, or no descriptors (ulimit -n)");
         worker_free(worker);
         return NULL;
     }
     event_assign(&worker->sweep, worker->env.base, -1, EV_PERSIST, on_sweep, worker);
-    if (event_add(&worker->sweep, &sweep_period) == 0 && listen_on_all(worker, snapshot->config, share))
+    if (event_add(&worker->sweep, &sweep_period) == 0 && listeners_open(&worker->listeners, snapshot->config, share))
         return worker;
     worker_free(worker);
     return NULL;
 }
 
 /* ---- reload ---- */
-
-static const struct config_listener *find_listener(const struct config *config, const union netaddr *address)
-{
-    for (size_t i = 0; i < config->listen_count; i++)
-        if (netaddr_equal(&config->listen[i].address, address))
-            return &config->listen[i];
-    return NULL;
-}
-
-static void change_listeners(struct worker *worker, const struct config *config, const int *opened)
-{
-    struct listener *next;
-    for (struct listener *listener = SLIST_FIRST(&worker->listeners); listener; listener = next) {
-        const struct config_listener *wanted = find_listener(config, &listener->config->address);
-        next = SLIST_NEXT(listener, link);
-        if (wanted)
-            listener->config = wanted;
-        else
-            stop_listening(worker, listener);
-    }
-    for (size_t i = 0; i < config->listen_count; i++)
-        if (opened[i] >= 0)
-            (void)listen_on(worker, &config->listen[i], opened[i]); /* which has said why not */
-}
 
 static void on_change(struct inbox_item *item)
 {
@@ -418,7 +237,7 @@ static void on_change(struct inbox_item *item)
     logins_change(env->logins, config->limits.failed_logins);
     if (!resolver_change(env->resolver, &options))
         log_error("dns.servers: the ones of before go on being asked: no memory, or no descriptors");
-    change_listeners(change->worker, config, change->opened);
+    listeners_change(&change->worker->listeners, config, change->opened);
     sessions_review(env, before);
     snapshot_release(before);
     change->done(change);
@@ -451,7 +270,7 @@ void worker_free(struct worker *worker)
         return;
     struct env *env = &worker->env;
     if (env->base) {
-        stop_all_listening(worker);
+        listeners_close(&worker->listeners);
         sessions_end(env, "server stops");
         sessions_reap(env);
         if (env->inbox)

@@ -12,7 +12,6 @@
 #include "net/inbox.h"
 
 struct auth;
-struct config_listener;
 struct inherited_share;
 struct metrics;
 struct quota;
@@ -20,9 +19,6 @@ struct relief_order;
 struct report;
 struct snapshot;
 struct worker;
-
-/* A listening socket, whose address others may share; or a negative errno after a line in the log. */
-int worker_listen(const struct config_listener *wanted);
 
 /* Listens at its share of inherited sockets, and elsewhere opens one, whose address other workers may share; `quota`
  * outlives it. NULL after a line in the log. */
