@@ -359,10 +359,10 @@ def test_destinations_are_not_told(net, serve, lan, form):
         web = net.inet1.listen(INET1_V4, 8088)
         destinations = [(INET1_V4, 8088), ("open.test", 8088), (INET2_V4, 8088), ("secret.test", 8088), ("127.0.0.2", 8088),
                         ("missing.test", 8088), ("224.0.0.1", 8088), (PROXY_V4, 8088)]
-        shown = ""
+        shown = []
         for destination in destinations:
             sock, _ = socks5.connect(net.client, lan, destination)
-            shown += net.proxy.run("curl", "-sS", ADMIN + "/status").stdout
+            shown.append(net.proxy.run("curl", "-sS", ADMIN + "/status").stdout)
             sock.close()
         association = Association(net.client, lan)
         peer = net.inet1.udp(INET1_V4, 8088)
@@ -370,7 +370,7 @@ def test_destinations_are_not_told(net, serve, lan, form):
         for destination in destinations[2:]:
             association.send(destination, b"x")
         assert association.alive(peer, 2)
-        shown += net.proxy.run("curl", "-sS", ADMIN + "/status").stdout
+        shown.append(net.proxy.run("curl", "-sS", ADMIN + "/status").stdout)
         association.control.close()
         control = net.client.connect(None, lan)
         socks5.negotiate(control)
@@ -385,7 +385,8 @@ def test_destinations_are_not_told(net, serve, lan, form):
         done = '"command":"bind"' if form == "json" else "command=bind"
         wait_until(lambda: proxy.log.count(done) >= 1 and "another peer" in proxy.log, "the lines")
         wait_until(proxy.is_idle, "the end of all sessions")
-        said = proxy.log + shown
+        assert all(json.loads(page)["sessions"] for page in shown[:2])  # which it does tell
+        said = "\n".join([proxy.log, *shown])
         for secret in ("8088", "open.test", "secret.test", "missing.test", INET1_V4, INET2_V4, "224.0.0", "127.0.0.2"):
             assert secret not in said, said
         assert CLIENT_V4 in said and "denied by rules[0]" in said

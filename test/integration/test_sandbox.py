@@ -24,11 +24,11 @@ def threads(proxy):
 
 @pytest.mark.skipif(b"__tsan_init" in PROGRAM_BYTES, reason="TSan's own thread is older than the sandbox")
 def test_row52_what_every_thread_has_given_up(net, start, lan):
-    """Workers and the password helper alike; the daemon serves on."""
+    """Workers, the password helper and who writes the log alike; the daemon serves on."""
     listen = [{"address": entry["address"], "port": entry["port"]} for entry in LISTEN]
     proxy = start({"listen": listen, "users": USERS, "workers": 3})
     seen = list(threads(proxy))
-    assert len(seen) == 5
+    assert len(seen) == 6
     for status in seen:
         assert status["CapEff"] == status["CapPrm"] == status["CapInh"] == status["CapAmb"] == ["0" * 16]
         assert status["CapBnd"] == ["0" * 16]
