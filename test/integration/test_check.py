@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 import servers
-from checks import run_check
+from checks import Found, run_check
 from conftest import ALICE, LISTEN, USERS
 from crooked import Socks5, Stun
 from daemon import PATIENCE, PROGRAM, wait_until
@@ -349,6 +349,11 @@ def test_no_login_where_one_is_wanted(net, start, check):
     assert f"socks5://USER@{PROXY_V4}:1080" in step["fix"]
 
 
+def test_a_user_without_a_password(net, check):
+    found = check(proxy=f"socks5://alice@{PROXY_V4}")
+    assert found.status == USAGE and "CONESOCKS_CHECK_PASSWORD" in found.text
+
+
 def test_a_login_that_nobody_asks_for(net, proxy, check):
     assert "yours was not looked at" in check(proxy=f"socks5://alice:secret@{PROXY_V4}").step("login")["found"]
 
@@ -363,6 +368,19 @@ def test_nobody_listens(net, check):
 
 def test_nobody_is_there(net, check):
     assert check(proxy="socks5://10.77.0.99").blames("tcp", "no route to it", "let TCP port 1080 in")
+
+
+def test_one_address_of_two(net, tmp_path):
+    """Nobody listens at the first that most clients try. They go on at once, so nothing is wrong with that."""
+    if net.proxy.run("unshare", "--mount", "true").returncode != 0:
+        pytest.skip("cannot put a file in place of the system's here (a chroot?)")
+    hosts = tmp_path / "hosts"
+    hosts.write_text("::1 both.test\n127.0.0.1 both.test\n", encoding="ascii")
+    with Socks5(net.proxy, "127.0.0.1", PROXY_WAN_V4):
+        found = Found(net.proxy.run("unshare", "--mount", "sh", "-c", f'mount --bind {hosts} /etc/hosts && exec "$@"', "sh",
+                                    PROGRAM, "check", "--json", "--proxy", "socks5://both.test"))
+    assert "::1" in found.step("name")["found"] and "127.0.0.1" in found.step("name")["found"]
+    assert found.step("tcp")["status"] == "ok" and "[::1]:1080: Connection refused" in found.step("tcp")["found"]
 
 
 def test_the_name_is_wrong(net, check):
