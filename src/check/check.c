@@ -153,8 +153,11 @@ static const char *find_password(struct proxy_url *url)
     const char *given = getenv("CONESOCKS_CHECK_PASSWORD");
     if (url->user_len == 0 || url->has_password)
         return NULL;
-    if (given || !isatty(STDIN_FILENO))
-        return set_password(url, given ? given : "");
+    if (given)
+        return set_password(url, given);
+    if (!isatty(STDIN_FILENO))
+        return "a user without a password: CONESOCKS_CHECK_PASSWORD has none, and there is no terminal to ask; USER:@ "
+               "has an empty one";
     char *typed = password_ask("Password of the proxy's user: ");
     if (!typed)
         return "there is no password";

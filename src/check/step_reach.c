@@ -72,7 +72,7 @@ static int try_connection(const union netaddr *proxy, uint64_t *took_ms)
 void step_tcp(struct check *check, int family, struct check_result *result)
 {
     (void)family;
-    char text[NETADDR_TEXT_MAX];
+    char text[NETADDR_TEXT_MAX], bad_text[NETADDR_TEXT_MAX];
     const struct io_addresses *all = &check->proxy_addresses;
     const union netaddr *bad = NULL, *good = NULL;
     uint64_t took = 0, good_took = 0;
@@ -90,17 +90,24 @@ void step_tcp(struct check *check, int family, struct check_result *result)
             good_took = took;
         }
     }
-    if (good) {
-        check->proxy = *good;
-        check->facts |= FACT_REACHED;
-        result_say(result, CHECK_OK, "%s takes connections, %u ms", netaddr_format(good, text), (unsigned)good_took);
-        result_data(result, "address", json_string(text));
-    }
-    if (!bad)
+    if (!good) {
+        result_say(result, CHECK_FAILED, "%s: %s", netaddr_format(bad, text), strerror(error));
+        explain_no_connection(result, error, check->url.port);
         return;
-    result_say(result, good ? CHECK_WARNING : CHECK_FAILED, "%s: %s%s%s", netaddr_format(bad, text), strerror(error),
-               good ? "; another address answers" : "", good ? ", so clients may wait at first" : "");
-    explain_no_connection(result, error, check->url.port);
+    }
+    check->proxy = *good;
+    check->facts |= FACT_REACHED;
+    result_data(result, "address", json_string(netaddr_format(good, text)));
+    if (!bad) {
+        result_say(result, CHECK_OK, "%s takes connections, %u ms", text, (unsigned)good_took);
+        return;
+    }
+    /* Clients try the next one at once, unless nobody tells them that the first is none. */
+    bool wait = error == ETIMEDOUT;
+    result_say(result, wait ? CHECK_WARNING : CHECK_OK, "%s takes connections, %u ms; %s: %s", text,
+               (unsigned)good_took, netaddr_format(bad, bad_text), strerror(error));
+    if (wait)
+        explain_no_connection(result, error, check->url.port);
 }
 
 /* ---- login ---- */
