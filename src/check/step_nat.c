@@ -77,37 +77,21 @@ static void say_verdict(const struct check *check, const struct nat_probe *probe
 
 /* ---- through the proxy ---- */
 
-static void explain(const struct check *check, const struct nat_probe *probe, const struct nat_verdict *verdict,
-                    struct check_result *result)
+/* That the external address is the one by which we reach the server does not say that no NAT has it. */
+static void explain(const struct nat_verdict *verdict, struct check_result *result)
 {
-    const union netaddr *external = &probe->seen.mapped[NAT_PRIMARY];
-    bool no_nat = netaddr_equal_host(external, &check->proxy);
-    char text[NETADDR_TEXT_MAX];
-    netaddr_format_host(external, text);
     if (verdict->type == NAT_STRICT) {
-        result_cause(result,
-                     "each destination sees another port, so that no two peers can meet: the server opens a "
-                     "socket for each%s",
-                     no_nat ? "" : ", or a NAT in front of it does the like");
-        result_fix(result, "use a server with endpoint-independent mapping%s",
-                   no_nat ? ""
-                          : "; behind a NAT, forward its external UDP ports, each under its own number (conesocks: "
-                            "udp.external_ports)");
-        return;
+        result_cause(result, "each destination sees another port, so that no two peers can meet: the server opens a "
+                             "socket for each, or a NAT in front of it does the like");
+        result_fix(result, "use a server with endpoint-independent mapping; where it stands behind a NAT, forward its "
+                           "external UDP ports, each under its own number (conesocks: udp.external_ports)");
+    } else if (verdict->type == NAT_MODERATE) {
+        result_cause(result, "the server lets in only whom the client has sent to, or what stands in front of it does: "
+                             "a firewall, or a NAT that does not forward its external ports");
+        result_fix(result, "conesocks: udp.filtering: endpoint-independent, and let UDP in to udp.external_ports from "
+                           "everywhere (dante can do no better); on the server's host, conesocks check --direct "
+                           "tells whether it is the server or the network");
     }
-    if (verdict->type != NAT_MODERATE)
-        return;
-    if (no_nat)
-        result_cause(result, "the server lets in only whom the client has sent to, or the firewall of its host does");
-    else
-        result_cause(result,
-                     "the server lets in only whom the client has sent to, or what is between it and the "
-                     "internet does: a firewall, or a NAT at %s that does not forward its ports",
-                     text);
-    result_fix(result,
-               "conesocks: udp.filtering: endpoint-independent, and let UDP in to udp.external_ports from everywhere "
-               "(dante can do no better); on the server's host, conesocks check --direct tells whether it is the "
-               "server or the network");
 }
 
 void step_nat(struct check *check, int family, struct check_result *result)
@@ -125,7 +109,7 @@ void step_nat(struct check *check, int family, struct check_result *result)
     struct nat_verdict verdict = nat_judge(&probe.seen);
     *verdict_of(check, family) = verdict;
     say_verdict(check, &probe, &verdict, result);
-    explain(check, &probe, &verdict, result);
+    explain(&verdict, result);
 }
 
 /* ---- without ---- */

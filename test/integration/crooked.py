@@ -63,7 +63,8 @@ class Socks5:
             _, command, _, atyp = socks5.recv_exact(control, 4)
             hint, _, _ = socks5.decode_address(bytes([atyp]) + socks5.recv_exact(control, {1: 6, 4: 18}[atyp]))
             if command != socks5.ASSOCIATE:
-                control.sendall(bytes([5, 5 if command == socks5.CONNECT else 7, 0]) + socks5.encode_address(*socks5.ANY_V4))
+                code = 5 if command == socks5.CONNECT else 7
+                control.sendall(bytes([5, code, 0]) + socks5.encode_address(*socks5.ANY_V4))
                 return
             self.associate(control, hint)
 
@@ -121,7 +122,8 @@ class Stun:
     XOR_MAPPED, CHANGE_REQUEST, RESPONSE_ORIGIN, OTHER_ADDRESS = 0x0020, 0x0003, 0x802b, 0x802c
 
     def __init__(self, host, addresses, elsewhere="answers", ports=(3478, 3479)):
-        self.places = {(address, port): host.udp(address, port, timeout=None) for address in addresses for port in ports}
+        places = [(address, port) for address in addresses for port in ports]
+        self.places = {place: host.udp(*place, timeout=None) for place in places}
         self.addresses, self.ports, self.elsewhere = addresses, ports, elsewhere
 
     def __enter__(self):
@@ -147,8 +149,11 @@ class Stun:
         if change and self.elsewhere == "silent":
             return
         other = tuple(pair[1 - pair.index(own)] for pair, own in zip((self.addresses, self.ports), place))
-        here = place if self.elsewhere == "stays" else (other[0] if change & 4 else place[0], other[1] if change & 2 else place[1])
-        xor = struct.pack("!HI", client[1] ^ self.COOKIE >> 16, int.from_bytes(self.packed(client)[2:], "big") ^ self.COOKIE)
+        here = place
+        if self.elsewhere == "answers":
+            here = (other[0] if change & 4 else place[0], other[1] if change & 2 else place[1])
+        key = struct.pack("!HI", self.COOKIE >> 16, self.COOKIE)
+        xor = bytes(byte ^ mask for byte, mask in zip(self.packed(client), key))
         body = (struct.pack("!HHH", self.XOR_MAPPED, 8, 1) + xor + struct.pack("!HHH", self.RESPONSE_ORIGIN, 8, 1) +
                 self.packed(here) + struct.pack("!HHH", self.OTHER_ADDRESS, 8, 1) + self.packed(other))
         self.places[here].sendto(struct.pack("!HH", 0x0101, len(body)) + question[4:20] + body, client)

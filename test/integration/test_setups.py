@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import servers
 import socks5
+from checks import run_check
 from conftest import ALICE, USERS
 from daemon import wait_until
 from netns import Host, Network
@@ -289,6 +290,49 @@ def test_nothing_to_advertise(net, start, advertised):
     proxy.session(command="udp")
     told = f"client {CLIENT} is told to send its datagrams to {net.setup.proxy}:"
     assert (told in proxy.log) == net.setup.keeps_clients
+
+
+# The same, found out from where the clients are.
+
+
+@pytest.fixture
+def check(net, running, tmp_path):
+    """With a STUN server on the internet."""
+    running(net.inet1, *servers.coturn(tmp_path, INET1, INET1_OTHER), udp=(INET1_OTHER, 3479))
+    return lambda: run_check(net.client, "--stun", INET1, proxy=f"socks5://{ALICE[0]}@{OUTSIDE}",
+                             CONESOCKS_CHECK_PASSWORD=ALICE[1])
+
+
+@only(*FULL_CONE)
+def test_check_finds_a_full_cone(net, start, check):
+    start(net.setup.config())
+    found = check()
+    assert found.step("nat_v4")["data"]["nat_type"] == "open"
+    assert found.step("datagram_v4")["data"]["external"].startswith(OUTSIDE)
+
+
+@only("router", "cloud")
+def test_check_finds_that_the_external_ports_are_not_forwarded(net, start, check):
+    start(net.setup.config())
+    net.open(net.setup.tcp, net.setup.relays)
+    found = check()
+    assert found.blames("nat_v4", "a NAT that does not forward its external ports", r"udp\.external_ports")
+    assert found.step("nat_v4")["data"]["filtering"] == "address-and-port-dependent"
+
+
+def test_check_finds_that_nothing_is_advertised(net, start, check):
+    """What follows goes on with the address that works, so that one run tells all."""
+    start(net.setup.config().replace(OUTSIDE, "none"))
+    found = check()
+    assert found.blames("associate", "tells clients its address on the far side", r"udp\.advertise_v4")
+    assert found.blames("datagram_v4", f"send to {net.setup.proxy}:.* it is reached at {OUTSIDE}", r"udp\.advertise_v4")
+    assert found.step("nat_v4")["data"]["external"].startswith(OUTSIDE)
+
+
+def test_check_finds_that_the_relay_ports_are_not_forwarded(net, start, check):
+    start(net.setup.config())
+    net.open(net.setup.tcp, net.setup.externals)
+    assert check().blames("datagram_v4", "firewall between here and the proxy|port is closed", r"udp\.ports")
 
 
 @only("docker")
