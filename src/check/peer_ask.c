@@ -7,8 +7,8 @@
 #include "check/stun_ask.h"
 
 #define TRIES        4
-#define FIRST_WAIT   200 /* ms; twice as long each time */
-#define PATTERN_SURE 12  /* bytes that are not the same by chance */
+#define FIRST_WAIT   200u /* ms; twice as long each time */
+#define PATTERN_SURE 12   /* bytes that are not the same by chance */
 
 static bool is_over(int error)
 {
