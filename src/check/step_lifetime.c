@@ -108,6 +108,11 @@ void step_lifetime(struct check *check, int family, struct check_result *result)
     struct sleeper sleepers[LIFETIME_WAITS] = {0};
     unsigned waits[LIFETIME_WAITS];
     size_t count = lifetime_waits(check->options.lifetime, waits), asleep = 0;
+    if (check->far_end.kind != FAR_END_PEER) {
+        result_say(result, CHECK_SKIPPED, "a STUN server does not answer late: it takes a peer");
+        result_fix(result, "run conesocks check --listen on another machine, and name that: --peer HOST --key KEY");
+        return;
+    }
     for (size_t i = 0; i < count; i++) {
         sleepers[i].wait_s = waits[i];
         sleepers[i].asleep = fall_asleep(check, &sleepers[i], family);

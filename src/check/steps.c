@@ -94,7 +94,7 @@ static bool wants_one_v6(const struct check *check)
 
 static bool wants_lifetime_v4(const struct check *check)
 {
-    return check->options.lifetime && has_peer(check, AF_INET);
+    return check->options.lifetime && check_wants_proxy(check) && !wants_peer_v6_alone(check);
 }
 
 static bool wants_lifetime_v6(const struct check *check)

@@ -8,8 +8,9 @@ import subprocess
 import threading
 
 import pytest
+import servers
 from daemon import PATIENCE, PROGRAM, wait_until
-from netns import INET1_V4, INET1_V6, NEIGHBOUR_V4, PROXY_V4, PROXY_V6, PROXY_WAN_V4
+from netns import INET1_OTHER_V4, INET1_V4, INET1_V6, NEIGHBOUR_V4, PROXY_V4, PROXY_V6, PROXY_WAN_V4
 from test_check import BY_V4, OK, UNKNOWN, USAGE, WRONG, check, packet_filter  # noqa: F401 (fixtures)
 from test_upstream import DANTED
 
@@ -217,6 +218,12 @@ def test_lifetime(net, proxy, ask_peer):
     found = ask_peer("--lifetime", "10")
     assert found.status == OK
     assert found.step("lifetime_v4")["data"] == {"at_least_seconds": 10, "less_than_seconds": None}
+
+
+def test_lifetime_takes_a_peer(net, proxy, running, check, tmp_path):  # noqa: F811
+    running(net.inet1, *servers.coturn(tmp_path, INET1_V4, INET1_OTHER_V4), udp=(INET1_OTHER_V4, 3479))
+    found = check("--stun", INET1_V4, "--lifetime", "10")
+    assert found.status == UNKNOWN and "--peer" in found.step("lifetime_v4")["fix"]
 
 
 def test_a_short_lived_mapping(net, proxy, ask_peer, packet_filter):  # noqa: F811

@@ -146,10 +146,11 @@ static void strangers_get_nothing(void **state)
     (void)state;
     union netaddr from;
     static const uint8_t stun[20] = {0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42};
+    const struct peer_request forged = {.transaction = "forged"};
     send_to_server(NULL, 0);
     send_to_server("echo?", 5);
     send_to_server(stun, sizeof(stun));
-    ask(&plain_question, "another key", PEER_REQUEST_MIN);
+    ask(&forged, "another key", PEER_REQUEST_MIN);
     size_t len = peer_request_encode(out, sizeof(out), PEER_REQUEST_MIN, &plain_question, KEY);
     for (size_t cut = 0; cut < len; cut++)
         send_to_server(out, cut);
