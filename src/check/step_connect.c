@@ -53,25 +53,6 @@ static struct socks5_addr wire_target(const struct target *target)
                                 .port = target->port};
 }
 
-/* A STUN question by TCP: do bytes go both ways? */
-static bool asks_and_hears(int fd, const char *key, struct stun_message *answer)
-{
-    struct stun_message request = {.class = STUN_REQUEST, .method = STUN_BINDING};
-    uint8_t bytes[1024];
-    uint64_t deadline = clock_ms() + ANSWER_TIMEOUT;
-    stun_new_transaction(request.transaction);
-    size_t len = stun_encode(bytes, sizeof(bytes), &request);
-    if (key)
-        len = peer_seal(bytes, len, sizeof(bytes), key);
-    if (io_send_all(fd, bytes, len, deadline) < 0 || io_receive_all(fd, bytes, STUN_HEADER, deadline) < 0)
-        return false;
-    len = stun_length(bytes);
-    return len >= STUN_HEADER && len <= sizeof(bytes) &&
-           io_receive_all(fd, bytes + STUN_HEADER, len - STUN_HEADER, deadline) == 0 &&
-           (!key || peer_is_sealed(bytes, len, key)) && stun_decode(bytes, len, answer) > 0 &&
-           answer->class == STUN_SUCCESS && memcmp(answer->transaction, request.transaction, STUN_TRANSACTION) == 0;
-}
-
 static void explain_refusal(const struct negotiation *n, struct check_result *result)
 {
     switch (n->code) {
@@ -98,7 +79,7 @@ static void say_granted(const struct negotiation *n, const struct target *target
 {
     struct stun_message answer;
     char text[NETADDR_TEXT_MAX];
-    bool hears = target->is_far_end && asks_and_hears(n->fd, key, &answer);
+    bool hears = target->is_far_end && stun_ask_stream(n->fd, key, clock_ms() + ANSWER_TIMEOUT, &answer);
     if (key && target->is_far_end && !hears) { /* a peer answers by TCP, too */
         result_say(result, CHECK_FAILED, "%s is connected, and does not answer", target->text);
         result_cause(result, "its key is another one, or another program has that port");

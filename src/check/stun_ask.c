@@ -97,3 +97,20 @@ size_t stun_ask(struct channel *channel, struct stun_question *questions, size_t
     }
     return answered;
 }
+
+bool stun_ask_stream(int fd, const char *key, uint64_t deadline, struct stun_message *answer)
+{
+    struct stun_message request = {.class = STUN_REQUEST, .method = STUN_BINDING};
+    uint8_t bytes[1024];
+    stun_new_transaction(request.transaction);
+    size_t len = stun_encode(bytes, sizeof(bytes), &request);
+    if (key)
+        len = peer_seal(bytes, len, sizeof(bytes), key);
+    if (io_send_all(fd, bytes, len, deadline) < 0 || io_receive_all(fd, bytes, STUN_HEADER, deadline) < 0)
+        return false;
+    len = stun_length(bytes);
+    return len >= STUN_HEADER && len <= sizeof(bytes) &&
+           io_receive_all(fd, bytes + STUN_HEADER, len - STUN_HEADER, deadline) == 0 &&
+           (!key || peer_is_sealed(bytes, len, key)) && stun_decode(bytes, len, answer) > 0 &&
+           answer->class == STUN_SUCCESS && memcmp(answer->transaction, request.transaction, STUN_TRANSACTION) == 0;
+}

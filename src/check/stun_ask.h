@@ -39,4 +39,7 @@ bool stun_take(struct stun_question *questions, size_t count, const struct datag
 
 void stun_new_transaction(uint8_t *transaction);
 
+/* One question over a TCP connection: do bytes go both ways? */
+bool stun_ask_stream(int fd, const char *key, uint64_t deadline, struct stun_message *answer);
+
 #endif

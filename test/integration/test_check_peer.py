@@ -150,6 +150,35 @@ def test_own_sockets_only_towards_loopback(net, proxy, check):  # noqa: F811
     assert found.status == UNKNOWN and found.step("own")["status"] == "skipped" and "--peer" in found.step("own")["fix"]
 
 
+def test_a_proxy_that_is_elsewhere_after_all(net, proxy, check):  # noqa: F811
+    """A forwarded port, like a container's: it is not blamed for this machine's sockets, which are out of its reach."""
+    listener = net.client.listen("127.0.0.1", 1080)
+
+    def forward():
+        with contextlib.suppress(OSError):
+            while True:
+                near = listener.accept()[0]
+                far = net.client.connect(None, (PROXY_V4, 1080))
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=pour, args=(source, sink), daemon=True).start()
+
+    listener.settimeout(None)
+    threading.Thread(target=forward, daemon=True).start()
+    found = check(proxy="socks5://127.0.0.1:1080")
+    listener.shutdown(socket.SHUT_RDWR)
+    step = found.step("own")
+    assert step["status"] == "skipped" and "in a container" in step["found"] and "--stun" in step["fix"]
+    assert found.statuses()["datagram_v4"] == "skipped" and found.step("login")["status"] == "ok"
+
+
+def pour(source, sink):
+    with contextlib.suppress(OSError):
+        source.settimeout(None)
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+
+
 # Paths that lose what is large.
 
 
