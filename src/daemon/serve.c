@@ -89,13 +89,17 @@ static bool start_log(const struct config *config, bool daemon)
 }
 
 /* It serves: the pid file says so, and whoever waits for it hears it. */
-static void announce(struct process *process)
+static void announce(struct process *process, struct server *server)
 {
     if (process->lock_taken)
         pidfile_write(process->lock);
     else if (process->takeover.pid_file >= 0)
         pidfile_empty(process->takeover.pid_file);
-    takeover_finish(&process->takeover);
+    if (takeover_is_under_way(&process->takeover)) {
+        takeover_finish(&process->takeover);
+        server_take_place(server, &process->takeover);
+        takeover_abandon(&process->takeover);
+    }
     background_ready();
 }
 
@@ -105,7 +109,7 @@ static bool run(struct process *process, struct server *server)
         return false;
     if (!start_log(process->config, process->options->daemon) || !server_start(server))
         return false;
-    announce(process);
+    announce(process, server);
     server_run(server);
     return true;
 }

@@ -448,6 +448,11 @@ union netaddr sock_local(int fd)
     return world_upstream_local;
 }
 
+void sock_udp_join_nothing(int fd)
+{
+    (void)fd;
+}
+
 void sock_keepalive(int fd)
 {
     (void)fd;
