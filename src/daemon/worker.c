@@ -268,6 +268,7 @@ static bool init_env(struct env *env, struct snapshot *snapshot, struct quota *q
     struct resolver_options options = resolver_options(config);
     options.metrics = &env->metrics;
     ports_init_system(&env->system_ports);
+    env->counts_icmp = config->udp.icmp == CONFIG_ICMP_COUNT;
     env->dgrams = dgram_io_new(config->udp.offload == CONFIG_OFFLOAD_AUTO && dgram_io_can_offload());
     (void)env_use(env, snapshot);
     env->clock_ms = env_clock_coarse;
