@@ -295,6 +295,24 @@ def test_whoever_sends_last(net, stun, check, crooked):
     assert found.blames("port", "can take over its datagrams")
 
 
+def test_silenced_by_another_port(net, stun, check, crooked):
+    crooked(silenced=True)
+    found = check("--stun", stun)
+    assert found.blames("port", "can silence it by sending one datagram") and found.statuses()["nat_v4"] == "ok"
+
+
+@pytest.mark.parametrize("wrong", [{}, {"dies_of_v6": True}])
+def test_a_host_without_ipv6(net, check, wrong):
+    """That is no fault; but a server may not give up all for one datagram that it cannot send. (As dante does.)"""
+    with Socks5(net.proxy, "127.0.0.1", "127.0.0.1", **wrong):
+        found = check(host=net.proxy, proxy="socks5://127.0.0.1:1080")
+    if wrong:
+        assert found.blames("datagram_v6", "gives up a whole association for one datagram")
+    else:
+        assert found.statuses()["datagram_v6"] == "info"
+    assert found.statuses()["port"] == found.statuses()["nat_v4"] == "ok"
+
+
 def test_every_port_of_the_client(net, stun, check, crooked):
     crooked(serves_all=True)
     found = check("--stun", stun)
