@@ -71,7 +71,8 @@ def test_all_is_well(net, proxy, ask_peer):
     assert found.step("nat_v4")["data"]["nat_type"] == "open"
     sizes = found.step("sizes_v4")["data"]
     assert sizes == {"largest_up": 65000, "largest_down": 65000, "empty": True, "cut_short": False,
-                     "ends_association": False, "largest_unfragmented": 1472, "largest_unfragmented_to_proxy": 1462}
+                     "ends_association": False, "largest_unfragmented": 1472, "largest_unfragmented_to_proxy": 1462,
+                     "largest_unfragmented_from_proxy": 1462}
     delay = found.step("delay_v4")["data"]
     assert delay["through_ms"] > 0 and "straight_ms" not in delay
     assert found.step("loss_v4")["data"] == {"sent": 200, "lost_up": 0, "lost_down": 0, "duplicated": 0, "reordered": 0}
