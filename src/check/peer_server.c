@@ -98,26 +98,36 @@ static void close_places(struct peer_server *server)
 }
 
 /* All of them, at the ports that the first one has. On failure `failed` is the one that could not be had. */
-static bool open_places(struct peer_server *server, const union netaddr *hosts, size_t count, uint16_t port,
+static bool open_places(struct peer_server *server, const struct peer_host *hosts, size_t count, uint16_t port,
                         union netaddr *failed)
 {
     uint16_t ports[2] = {port, port ? (uint16_t)(port + 1) : 0};
     for (size_t i = 0; i < count; i++) {
         struct peer_place *place = &server->places[server->place_count++];
-        if (!open_place(place, &hosts[i], ports)) {
+        if (!open_place(place, &hosts[i].address, ports)) {
             int error = errno;
             *failed = place->address[place->udp[0] >= 0 && place->udp[1] < 0];
             close_places(server);
             errno = error;
             return false;
         }
+        place->other = (unsigned)peer_host_other(hosts, count, i);
         ports[0] = netaddr_port(&place->address[0]);
         ports[1] = netaddr_port(&place->address[1]);
     }
     return true;
 }
 
-struct peer_server *peer_server_open(const union netaddr *hosts, size_t count, uint16_t port, const char *key,
+size_t peer_host_other(const struct peer_host *hosts, size_t count, size_t n)
+{
+    size_t at = n;
+    do
+        at = (at + 1) % count;
+    while (hosts[at].address.sa.sa_family != hosts[n].address.sa.sa_family || hosts[at].link != hosts[n].link);
+    return at;
+}
+
+struct peer_server *peer_server_open(const struct peer_host *hosts, size_t count, uint16_t port, const char *key,
                                      const struct peer_server_watch *watch, char *problem, size_t problem_size)
 {
     struct peer_server *server = calloc(1, sizeof(*server));

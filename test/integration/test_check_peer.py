@@ -108,7 +108,7 @@ def test_dante(net, ask_peer, tmp_path):
 
 def test_ipv6(net, proxy, check, far_end):  # noqa: F811
     """The far end has one address of it, and says so; that is a loose end, not a fault."""
-    assert far_end().says("With one IPv6 address")
+    assert far_end().says("fd88::11, alone on its network")
     found = check("--peer", INET1_V6, "--key", KEY, proxy=f"socks5://[{PROXY_V6}]:1080")
     step = found.step("nat_v6")
     assert found.status == UNKNOWN and step["status"] == "skipped"
