@@ -131,6 +131,8 @@ static int receive_datagram(struct channel *channel, struct datagram *datagram, 
             if (channel->kind == CHANNEL_STRAIGHT || unwrap(datagram, (size_t)len))
                 return 0;
             channel->garbage++;
+            if (clock_ms() >= deadline) /* nor does a flood of these keep anybody here */
+                return -ETIMEDOUT;
             continue;
         }
         int error = take_errors(channel->fd);

@@ -17,13 +17,14 @@ static bool is_over(int error)
 
 bool peer_hear(const struct peer_line *line, uint64_t deadline)
 {
-    for (;;) {
+    do {
         int error = channel_receive(line->channel, line->room, deadline);
-        if (is_over(error) || (error && clock_ms() >= deadline))
+        if (is_over(error))
             return false;
         if (!error && netaddr_equal(&line->room->origin, &line->to))
             return true;
-    }
+    } while (clock_ms() < deadline);
+    return false;
 }
 
 bool peer_say(const struct peer_line *line, struct peer_request *request, size_t len_min)
@@ -37,7 +38,7 @@ bool peer_say(const struct peer_line *line, struct peer_request *request, size_t
 static bool hear_answer(const struct peer_line *line, const struct peer_request *request, struct peer_answer *answer,
                         uint64_t deadline)
 {
-    while (peer_hear(line, deadline))
+    while (clock_ms() < deadline && peer_hear(line, deadline))
         if (peer_answer_decode(line->room->payload, line->room->len, line->key, answer) &&
             memcmp(answer->transaction, request->transaction, sizeof(answer->transaction)) == 0)
             return true;
@@ -64,7 +65,7 @@ bool peer_send_pattern(const struct peer_line *line, size_t len, uint32_t seed)
 
 bool peer_hear_pattern(struct peer_line *line, size_t len, uint32_t seed, uint64_t deadline)
 {
-    while (peer_hear(line, deadline)) {
+    while (clock_ms() < deadline && peer_hear(line, deadline)) {
         const struct datagram *came = line->room;
         bool ours = came->len >= PATTERN_SURE && came->len <= len && peer_pattern_is(came->payload, came->len, seed);
         line->cut = line->cut || (ours && came->len < len);

@@ -152,7 +152,7 @@ void report_end(FILE *out, const struct report_style *style, const struct check_
         json_object_set_new(head, "steps", steps);
         json_object_set_new(head, "exit_status", json_integer(verdict));
         json_object_set_new(head, "verdict", json_string(verdicts[verdict]));
-        json_dumpf(head, out, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+        json_dumpf(head, out, JSON_INDENT(2) | JSON_REAL_PRECISION(6) | JSON_ENSURE_ASCII);
         fputc('\n', out);
     } else {
         fprintf(out, "\nIn all: %s.\n", verdicts[verdict]);

@@ -39,7 +39,7 @@ static bool ping(const struct peer_line *line, uint32_t *us)
     uint64_t before = clock_us(), deadline = clock_ms() + PING_WAIT;
     if (channel_send(line->channel, &line->to, bytes, len) != 0)
         return false;
-    while (peer_hear(line, deadline))
+    while (clock_ms() < deadline && peer_hear(line, deadline))
         if (stun_decode(line->room->payload, line->room->len, &answer) > 0 &&
             memcmp(answer.transaction, request.transaction, sizeof(answer.transaction)) == 0) {
             *us = (uint32_t)(clock_us() - before);
@@ -132,7 +132,7 @@ static void mark(uint8_t bytes[FLIGHT_LEN], unsigned number)
 
 static void collect(const struct peer_line *line, struct arrivals *arrivals, uint64_t deadline)
 {
-    while (peer_hear(line, deadline))
+    while (clock_ms() < deadline && peer_hear(line, deadline))
         if (line->room->len == FLIGHT_LEN && line->room->payload[0] == 0xff)
             arrivals_note(arrivals, (unsigned)(line->room->payload[1] << 8 | line->room->payload[2]));
 }

@@ -77,7 +77,7 @@ static void listen_until(struct crossing *c, uint64_t end, struct datagram *room
 {
     while (clock_ms() < end)
         for (int at = 0; at < SOCKETS; at++)
-            while (channel_receive(c->sockets[at], room, clock_ms() + TURN_MS) == 0)
+            while (clock_ms() < end && channel_receive(c->sockets[at], room, clock_ms() + TURN_MS) == 0)
                 count_answer(c, at, room);
 }
 

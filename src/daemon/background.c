@@ -13,6 +13,9 @@
 #define LOG_MODULE "daemon"
 #include "base/log.h"
 
+/* Whoever may read it may lock it, and keep the server from its next start. */
+#define PIDFILE_MODE 0600
+
 static int caller = -1; /* the pipe to the process that started us */
 
 static void die(const char *what)
@@ -90,7 +93,7 @@ static bool write_id(int fd)
 
 int pidfile_open(const char *path)
 {
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, PIDFILE_MODE);
     if (fd < 0)
         return refuse(path, -1, errno == ELOOP ? "is a symbolic link: remove it" : strerror(errno));
     struct stat status;
@@ -101,6 +104,9 @@ int pidfile_open(const char *path)
         return refuse(path, fd,
                       status.st_nlink != 1 ? "has another name as well (a hard link): remove it"
                                            : "belongs to another user: remove it, or name another");
+    /* One of before may have been readable to all. */
+    if (fchmod(fd, PIDFILE_MODE) < 0)
+        return refuse(path, fd, strerror(errno));
     if (flock(fd, LOCK_EX | LOCK_NB) < 0)
         return refuse(path, fd, errno == EWOULDBLOCK ? "conesocks is running already" : strerror(errno));
     /* Whoever held it before may have removed it just now: then a third would not find our lock. */

@@ -234,8 +234,14 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
     int taker = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (taker < 0)
         return;
+    if (!may_take(taker, &id)) {
+        close(taker);
+        return;
+    }
     /* awaited: for one that has left meanwhile */
-    if (handover->taker >= 0 || handover->awaited > 0 || !may_take(taker, &id)) {
+    if (handover->taker >= 0 || handover->awaited > 0) {
+        log_warning("process %d asks for the listeners, but process %d is about to take over: refused", (int)id,
+                    (int)handover->taker_id);
         close(taker);
         return;
     }

@@ -90,7 +90,8 @@ static pid_t find_process(const struct request *request, const json_t *status)
                 error == ENOENT ? "is not there" : "is of no process that lives",
                 request->asks ? ", and nobody answers at the admin listener" : "; --pid-file PATH names another");
     else
-        fprintf(stderr, "conesocks reload: %s: %s\n", request->pid_file, strerror(error));
+        fprintf(stderr, "conesocks reload: %s: %s%s\n", request->pid_file, strerror(error),
+                error == EACCES ? ": only root and the user that has started the server may read it" : "");
     return 0;
 }
 

@@ -258,6 +258,14 @@ def test_other_odd_bound_addresses(net, check, crooked, bound, words):
     assert words in found.step("associate")["found"] and found.step("associate")["cause"] and found.status == WRONG
 
 
+def test_row50_what_a_server_says_commands_no_terminal(net, check, crooked):
+    """A name with a control sequence of one character (CSI), and one that turns the direction of what follows."""
+    crooked(bound="clear\u009b2J\u202egone")
+    found = check()
+    assert found.step("associate")["data"]["bound"] == "clear\u009b2J\u202egone" and found.text.isascii()
+    assert "\u009b" not in check(form=None).text
+
+
 def test_a_server_that_insists_on_the_hint(net, stun, check, crooked):
     crooked(wants_hint=True)
     found = check("--stun", stun)

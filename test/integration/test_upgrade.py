@@ -125,6 +125,7 @@ def test_a_new_one_that_is_killed_changes_nothing(net, serve, config, upgrade, l
     assert [kind for kind, _ in messages] == [0, 0, 4, 5, 6] and sum(count for _, count in messages[:-1]) == len(fds)
     second = net.proxy.run(PROGRAM, "-c", str(old.config_path), "--take-over", timeout=20)
     assert second.returncode == 1 and "the running server refuses: see its log" in second.stdout
+    assert f"but process {os.getpid()} is about to take over: refused" in old.log
     assert Association(net.client, lan).alive(peer, 20)
     taker.close()
     for fd in fds:

@@ -77,6 +77,20 @@ static void row_57_a_stale_one_is_taken_over(void **state)
     pidfile_remove(path, lock);
 }
 
+/* By its lock anybody who may read it could keep the server from its next start. */
+static void row_57_nobody_else_may_read_it(void **state)
+{
+    (void)state;
+    struct stat status;
+    write_file(path, "");
+    assert_int_equal(chmod(path, 0644), 0);
+    int lock = pidfile_open(path);
+    assert_true(lock >= 0);
+    assert_int_equal(stat(path, &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0600);
+    pidfile_remove(path, lock);
+}
+
 static void row_57_what_is_no_plain_file_is_left_alone(void **state)
 {
     (void)state;
@@ -243,6 +257,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_holds_the_pid_and_is_locked),
         cmocka_unit_test(row_57_a_stale_one_is_taken_over),
+        cmocka_unit_test(row_57_nobody_else_may_read_it),
         cmocka_unit_test(row_57_what_is_no_plain_file_is_left_alone),
         cmocka_unit_test(row_57_somebody_elses_is_refused),
         cmocka_unit_test(who_holds_it),

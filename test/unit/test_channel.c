@@ -1,0 +1,83 @@
+#include "check/channel.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "check/io.h"
+#include "check/peer_ask.h"
+#include "test.h"
+
+/* The proxy's relay, and a client's association with it. */
+static int relay;
+static struct channel channel;
+static struct datagram room;
+
+static int open_both(void **state)
+{
+    (void)state;
+    union netaddr local;
+    assert_true(netaddr_parse(&local, "127.0.0.1", 0));
+    relay = io_udp(&local);
+    channel = (struct channel){.kind = CHANNEL_RELAYED, .fd = io_udp(&local), .relay = io_local(relay)};
+    assert_true(relay >= 0 && channel.fd >= 0);
+    return 0;
+}
+
+static int close_both(void **state)
+{
+    (void)state;
+    close(relay);
+    close(channel.fd);
+    return 0;
+}
+
+static void come(const char *bytes, size_t len)
+{
+    const union netaddr to = io_local(channel.fd);
+    assert_int_equal(sendto(relay, bytes, len, 0, &to.sa, netaddr_len(&to)), len);
+}
+
+#define GARBAGE     "\0\0\0\7"
+#define FROM(where) "\0\0\0\1" where "\0\7hello"
+#define COME(text)  come(text, sizeof(text) - 1)
+
+static void garbage_is_counted_and_left_out(void **state)
+{
+    (void)state;
+    COME(GARBAGE);
+    COME(FROM("\300\0\2\1"));
+    assert_int_equal(channel_receive(&channel, &room, clock_ms() + 10000), 0);
+    assert_int_equal(channel.garbage, 1);
+    assert_int_equal(room.len, 5);
+    assert_memory_equal(room.payload, "hello", 5);
+}
+
+/* a proxy that sends without an end keeps nobody longer than he would wait for silence. */
+static void garbage_does_not_put_off_the_deadline(void **state)
+{
+    (void)state;
+    COME(GARBAGE);
+    COME(FROM("\300\0\2\1"));
+    assert_int_equal(channel_receive(&channel, &room, 0), -ETIMEDOUT);
+}
+
+static void nor_do_strangers(void **state)
+{
+    (void)state;
+    struct peer_line line = {.channel = &channel, .room = &room};
+    assert_true(netaddr_parse(&line.to, "192.0.2.1", 7));
+    COME(FROM("\300\0\2\2"));
+    COME(FROM("\300\0\2\1"));
+    assert_false(peer_hear(&line, 0));
+    assert_true(peer_hear(&line, 0)); /* what is there is heard, even so late */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(garbage_is_counted_and_left_out, open_both, close_both),
+        cmocka_unit_test_setup_teardown(garbage_does_not_put_off_the_deadline, open_both, close_both),
+        cmocka_unit_test_setup_teardown(nor_do_strangers, open_both, close_both),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
