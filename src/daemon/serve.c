@@ -70,9 +70,10 @@ static struct server *open_server(struct process *process, struct snapshot *snap
 /* As whoever starts us, who may have a folder that we will not reach. */
 static bool open_log(const struct config *config)
 {
-    uid_t owner;
+    uid_t user;
+    gid_t group;
     return config->log.target != LOG_TARGET_FILE ||
-           (sandbox_user_id(config, &owner) && log_open(config->log.file, owner));
+           (sandbox_identity(config, &user, &group) && log_open(config->log.file, user, group));
 }
 
 /* What is wrong so far stands where whoever starts us looks. */

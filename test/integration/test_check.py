@@ -444,6 +444,11 @@ def test_connect_refused(net, proxy, check):
     assert found.blames("connect", "nothing listens at that port") and found.step("connect")["data"]["code"] == 5
 
 
+def test_connect_by_a_name_that_cannot_be_resolved(net, start, check):
+    start({"dns": {"servers": ["10.88.0.99"], "timeout": "1s"}}, leaves_lookups=True)  # no host has it
+    assert check("--connect", "silent.test:80").blames("connect", "name servers do not answer", "look the name up")
+
+
 def test_connect_denied(net, start, check):
     start({"rules": [{"action": "deny", "to": [f"{INET1_V4}/32"]}]})
     assert check("--connect", f"{INET1_V4}:80").blames("connect", "rules do not allow", "conesocks explain")
