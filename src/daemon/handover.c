@@ -274,6 +274,11 @@ struct handover *handover_new(struct event_base *base, int fd, const struct hand
     return handover;
 }
 
+bool handover_is_over(const struct handover *handover)
+{
+    return handover && handover->fd < 0;
+}
+
 void handover_free(struct handover *handover)
 {
     if (!handover)

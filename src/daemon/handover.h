@@ -6,6 +6,7 @@
 #ifndef CONESOCKS_DAEMON_HANDOVER_H
 #define CONESOCKS_DAEMON_HANDOVER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct admin;
@@ -30,6 +31,8 @@ int handover_listen(const char *path);
  * memory or descriptors. */
 struct handover *handover_new(struct event_base *base, int fd, const struct handover_goods *goods,
                               void (*over)(void *arg), void *arg);
+/* Whether another process serves, from before `over` is called. NULL: no. */
+bool handover_is_over(const struct handover *handover);
 /* After the workers were stopped. NULL is fine. */
 void handover_free(struct handover *handover);
 

@@ -53,7 +53,6 @@ struct server {
     struct handover *handover;       /* NULL: nobody can take over */
     int handover_socket, pid_file;   /* -1: none */
     bool taken;                      /* from a server that still may serve on */
-    bool replaced;                   /* by another process */
     struct admin *admin;             /* NULL: there is nobody to show anything to */
     struct supervision *supervision; /* NULL: by nobody */
     struct survey *survey;           /* for `admin` */
@@ -140,8 +139,8 @@ static void describe(void *arg, char text[SUPERVISION_TEXT_MAX])
     uint32_t sessions = quota_held(all, QUOTA_SESSIONS), associations = quota_held(all, QUOTA_ASSOCIATIONS);
     int len = 0;
     if (drain_is_under_way(server->drain))
-        len =
-            snprintf(text, SUPERVISION_TEXT_MAX, "%s; ", server->replaced ? "another process serves" : "about to end");
+        len = snprintf(text, SUPERVISION_TEXT_MAX, "%s; ",
+                       handover_is_over(server->handover) ? "another process serves" : "about to end");
     else
         len = snprintf(text, SUPERVISION_TEXT_MAX, "%zu listener%s, ", listeners, listeners == 1 ? "" : "s");
     snprintf(text + len, (size_t)(SUPERVISION_TEXT_MAX - len), "%" PRIu32 " session%s, %" PRIu32 " association%s",
@@ -174,7 +173,6 @@ static void stop(struct server *server, bool gently)
 static void on_replaced(void *arg)
 {
     struct server *server = arg;
-    server->replaced = true;
     admin_let_go(server->admin);
     reload_refuse(server->reload);
     drain_begin(server->drain, DRAIN_LEAVE_WAITING, reload_config(server->reload)->timeouts.drain_ms);
@@ -268,7 +266,8 @@ static const char *show_unready(void *arg)
 {
     const struct server *server = arg;
     /* Whoever asks just as another process takes over means that one. */
-    return drain_is_under_way(server->drain) && !server->replaced ? "draining: no new connections" : show_sick(arg);
+    return drain_is_under_way(server->drain) && !handover_is_over(server->handover) ? "draining: no new connections"
+                                                                                    : show_sick(arg);
 }
 
 static void show_status(void *arg, const struct admin_query *query, admin_done *done, void *done_arg)
@@ -441,15 +440,15 @@ void server_run(struct server *server)
 
 bool server_is_replaced(const struct server *server)
 {
-    return server->replaced;
+    return handover_is_over(server->handover);
 }
 
 void server_free(struct server *server)
 {
     if (!server)
         return;
-    if (server->taken)
-        admin_let_go(server->admin); /* its file is still the other's */
+    if (server->taken || server_is_replaced(server))
+        admin_let_go(server->admin); /* its file is the other's */
     admin_free(server->admin);
     health_free(server->health);
     stop_workers(server);
