@@ -257,3 +257,14 @@ def test_systemds_own_activation(net, folder, lan, peer):
     finally:
         process.terminate()
         assert process.wait(10) == 0
+
+
+def test_a_replaced_process_is_not_stopping(net, serve, manager, lan, folder):
+    """systemd would end it after TimeoutStopSec=, and its sessions are not over."""
+    config = {"run": {"handover": str(folder / "handover")}}
+    old = serve(config, environment=manager.environment)
+    association = Association(net.client, lan)
+    serve(config, arguments=("--take-over",))
+    assert manager.next("STATUS=another") == "STATUS=another process serves; 1 session, 1 association"
+    association.close()
+    assert old.process.wait(10) == 0 and manager.is_silent(0.1)
