@@ -58,6 +58,19 @@ def packet_filter(net):
         host.nft("delete table inet check")
 
 
+@pytest.fixture
+def knowing(tmp_path):
+    """knowing(host, addresses, argument ...) checks on that host, where the name both.test has those addresses."""
+    def run(host, addresses, *arguments):
+        if host.run("unshare", "--mount", "true").returncode != 0:
+            pytest.skip("cannot put a file in place of the system's here (a chroot?)")
+        hosts = tmp_path / "hosts"
+        hosts.write_text("".join(f"{address} both.test\n" for address in addresses), encoding="ascii")
+        return Found(host.run("unshare", "--mount", "sh", "-c", f'mount --bind {hosts} /etc/hosts && exec "$@"', "sh",
+                              PROGRAM, "check", "--json", *arguments))
+    return run
+
+
 # A server that does well.
 
 
@@ -297,6 +310,12 @@ def test_answers_without_their_origin(net, stun, check, crooked):
     assert found.step("nat_v4")["data"]["nat_type"] == "open"
 
 
+def test_answers_under_another_origin(net, stun, check, crooked):
+    """Always the one that was asked: an answer from elsewhere is still known for one."""
+    crooked(origin=(INET1_V4, 3478))
+    assert check("--stun", stun).step("nat_v4")["data"]["nat_type"] == "open"
+
+
 def test_whoever_sends_last(net, stun, check, crooked):
     crooked(follows=True)
     found = check("--stun", stun)
@@ -310,10 +329,10 @@ def test_silenced_by_another_port(net, stun, check, crooked):
 
 
 @pytest.mark.parametrize("wrong", [{}, {"dies_of_v6": True}])
-def test_a_host_without_ipv6(net, check, wrong):
+def test_a_host_without_ipv6(net, stun, knowing, crooked, wrong):
     """That is no fault; but a server may not give up all for one datagram that it cannot send. (As dante does.)"""
-    with Socks5(net.proxy, "127.0.0.1", "127.0.0.1", **wrong):
-        found = check(host=net.proxy, proxy="socks5://127.0.0.1:1080")
+    crooked(**wrong)
+    found = knowing(net.client, (stun, INET1_V6), "--proxy", BY_V4, "--stun", "both.test")
     if wrong:
         assert found.blames("datagram_v6", "gives up a whole association for one datagram")
     else:
@@ -396,15 +415,10 @@ def test_nobody_is_there(net, check):
     assert check(proxy="socks5://10.77.0.99").blames("tcp", "no route to it", "let TCP port 1080 in")
 
 
-def test_one_address_of_two(net, tmp_path):
+def test_one_address_of_two(net, knowing):
     """Nobody listens at the first that most clients try. They go on at once, so nothing is wrong with that."""
-    if net.proxy.run("unshare", "--mount", "true").returncode != 0:
-        pytest.skip("cannot put a file in place of the system's here (a chroot?)")
-    hosts = tmp_path / "hosts"
-    hosts.write_text("::1 both.test\n127.0.0.1 both.test\n", encoding="ascii")
     with Socks5(net.proxy, "127.0.0.1", PROXY_WAN_V4):
-        found = Found(net.proxy.run("unshare", "--mount", "sh", "-c", f'mount --bind {hosts} /etc/hosts && exec "$@"', "sh",
-                                    PROGRAM, "check", "--json", "--proxy", "socks5://both.test"))
+        found = knowing(net.proxy, ("::1", "127.0.0.1"), "--proxy", "socks5://both.test")
     assert "::1" in found.step("name")["found"] and "127.0.0.1" in found.step("name")["found"]
     assert found.step("tcp")["status"] == "ok" and "[::1]:1080: Connection refused" in found.step("tcp")["found"]
 
