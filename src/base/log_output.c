@@ -269,14 +269,18 @@ void log_output(enum log_level level, char *line, size_t len)
 
 /* ---- for the main thread ---- */
 
-bool log_open(const char *path, uid_t owner)
+bool log_open(const char *path, uid_t user, gid_t group)
 {
     const char *why;
-    output.file = open_file(path, owner, &why);
+    bool missing = access(path, F_OK) < 0;
+    output.file = open_file(path, user, &why);
     if (output.file < 0) {
         log_error("log.file: %s: %s", path, why);
         return false;
     }
+    /* logrotate compresses what it has renamed as that user. Where root may not give it away, it goes on as root's. */
+    if (missing && geteuid() == 0 && fchown(output.file, user, group) < 0)
+        log_info("log.file: %s stays root's: %s", path, strerror(errno));
     named.path = path;
     return true;
 }

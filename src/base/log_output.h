@@ -13,9 +13,9 @@
 
 #include "base/log.h"
 
-/* Opens the file of LOG_TARGET_FILE, whose path outlives the log, and makes it when it is missing; it belongs to root
- * or to `owner`. false after a line in the log. */
-bool log_open(const char *path, uid_t owner);
+/* Opens the file of LOG_TARGET_FILE, whose path outlives the log, and makes it for `user` and `group` when it is
+ * missing; one that is there belongs to root or to `user`. false after a line in the log. */
+bool log_open(const char *path, uid_t user, gid_t group);
 /* The target from now on, before log_start(). Before that: stderr. A file was opened before. */
 void log_to(enum log_target target);
 /* Writes to what has the file's name by now, when that is another file or none. If that cannot be opened, the one of

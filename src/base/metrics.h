@@ -102,6 +102,10 @@ const char *drop_reason_advice(enum drop_reason reason);
     X(udp_up_bytes_total, "payload bytes relayed from clients")                                                        \
     X(udp_down_datagrams_total, "datagrams relayed to clients")                                                        \
     X(udp_down_bytes_total, "payload bytes relayed to clients")                                                        \
+    X(udp_icmp_port_unreachable_total, "ICMP errors: nobody listens at that port of a destination")                    \
+    X(udp_icmp_unreachable_total, "ICMP errors: no way to a destination, or a packet filter's refusal")                \
+    X(udp_icmp_too_big_total, "ICMP errors: a datagram too large for the path to a destination")                       \
+    X(udp_icmp_ttl_total, "ICMP errors: a datagram went in a circle, or came in part")                                 \
     X(lookups_total, "names asked for")                                                                                \
     X(lookups_failed_total, "names that did not resolve")                                                              \
     X(accept_failed_total, "accepts that failed for want of descriptors or memory")                                    \

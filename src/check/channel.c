@@ -109,9 +109,15 @@ static bool unwrap(struct datagram *datagram, size_t len)
 static int receive_datagram(struct channel *channel, struct datagram *datagram, uint64_t deadline)
 {
     for (;;) {
-        socklen_t sender_len = sizeof(datagram->sender);
-        ssize_t len =
-            recvfrom(channel->fd, datagram->bytes, sizeof(datagram->bytes), 0, &datagram->sender.sa, &sender_len);
+        _Alignas(struct cmsghdr) uint8_t control[IO_CONTROL_ROOM];
+        struct iovec room = {.iov_base = datagram->bytes, .iov_len = sizeof(datagram->bytes)};
+        struct msghdr message = {.msg_name = &datagram->sender,
+                                 .msg_namelen = sizeof(datagram->sender),
+                                 .msg_iov = &room,
+                                 .msg_iovlen = 1,
+                                 .msg_control = control,
+                                 .msg_controllen = sizeof(control)};
+        ssize_t len = recvmsg(channel->fd, &message, 0);
         if (len < 0 && errno != EAGAIN && errno != EINTR) {
             int error = errno;
             take_errors(channel->fd);
@@ -121,6 +127,7 @@ static int receive_datagram(struct channel *channel, struct datagram *datagram, 
             datagram->origin = datagram->sender;
             datagram->payload = datagram->bytes;
             datagram->len = (size_t)len;
+            datagram->fragment = io_fragment(&message);
             if (channel->kind == CHANNEL_STRAIGHT || unwrap(datagram, (size_t)len))
                 return 0;
             channel->garbage++;
@@ -155,6 +162,7 @@ static int receive_frame(const struct channel *channel, struct datagram *datagra
         return -EPROTO;
     datagram->origin = plain_address(&frame.destination);
     datagram->sender = (union netaddr){0};
+    datagram->fragment = 0;
     datagram->payload = frame.payload;
     datagram->len = frame.payload_len;
     return 0;

@@ -32,6 +32,7 @@ struct datagram {
     union netaddr sender; /* where it came from on our side; AF_UNSPEC for a frame */
     const uint8_t *payload;
     size_t len;
+    size_t fragment; /* the largest IP fragment that it came in on our side; 0: it came whole, or by TCP */
     uint8_t bytes[CHANNEL_DATAGRAM_MAX + SOCKS5_UDP_HEADER_MAX];
 };
 

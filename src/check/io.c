@@ -8,8 +8,17 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+/* Where the C library's headers are older than the kernel. */
+#ifndef IP_RECVFRAGSIZE
+#define IP_RECVFRAGSIZE 25
+#endif
+#ifndef IPV6_RECVFRAGSIZE
+#define IPV6_RECVFRAGSIZE 77
+#endif
 
 uint64_t clock_ms(void)
 {
@@ -115,7 +124,28 @@ int io_udp(const union netaddr *local)
     setsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_RECVERR : IP_RECVERR, &one, sizeof(one));
     if (v6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+    io_want_fragments(fd, local->sa.sa_family);
     return bind(fd, &local->sa, netaddr_len(local)) < 0 ? give_up(fd, -errno) : fd;
+}
+
+void io_want_fragments(int fd, int family)
+{
+    const int one = 1;
+    bool v6 = family == AF_INET6;
+    setsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_RECVFRAGSIZE : IP_RECVFRAGSIZE, &one, sizeof(one));
+}
+
+size_t io_fragment(struct msghdr *message)
+{
+    for (struct cmsghdr *at = CMSG_FIRSTHDR(message); at; at = CMSG_NXTHDR(message, at)) {
+        int size = 0;
+        if ((at->cmsg_level == IPPROTO_IP && at->cmsg_type == IP_RECVFRAGSIZE) ||
+            (at->cmsg_level == IPPROTO_IPV6 && at->cmsg_type == IPV6_RECVFRAGSIZE))
+            memcpy(&size, CMSG_DATA(at), sizeof(size));
+        if (size > 0)
+            return (size_t)size;
+    }
+    return 0;
 }
 
 union netaddr io_local(int fd)

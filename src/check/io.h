@@ -25,6 +25,12 @@ int io_receive_all(int fd, void *bytes, size_t len, uint64_t deadline);
 /* A UDP socket, not connected, which still hears of ICMP errors. `local` may have port 0. */
 int io_udp(const union netaddr *local);
 
+/* Has recvmsg() tell how a datagram came, which io_udp() does: see io_fragment(). */
+void io_want_fragments(int fd, int family);
+/* The largest IP fragment that it came in, 0 when it came whole. `message` has room for control messages. */
+size_t io_fragment(struct msghdr *message);
+#define IO_CONTROL_ROOM 64
+
 union netaddr io_local(int fd);
 /* The address that a datagram to `to` would leave from; AF_UNSPEC: there is no route. */
 union netaddr io_source_for(const union netaddr *to);

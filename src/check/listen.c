@@ -12,9 +12,10 @@
 #include "check/proxy_url.h"
 
 #define KEY_MIN 8
+#define ALONE   ", alone on its network: filtering by address cannot be told from none here, that takes two"
 
 struct places {
-    union netaddr list[PEER_SERVER_PLACES_MAX];
+    struct peer_host list[PEER_SERVER_PLACES_MAX];
     size_t count;
 };
 
@@ -42,7 +43,8 @@ static void find_places(struct places *places)
         else if (one->ifa_addr->sa_family == AF_INET6)
             memcpy(&address.v6, one->ifa_addr, sizeof(address.v6));
         if (address.sa.sa_family != AF_UNSPEC && !is_local(&address))
-            places->list[places->count++] = address;
+            places->list[places->count++] =
+                (struct peer_host){.address = address, .link = if_nametoindex(one->ifa_name)};
     }
     freeifaddrs(all);
 }
@@ -58,39 +60,23 @@ static const char *parse_where(const char *where, struct places *places, uint16_
     if (wrong || everywhere)
         return wrong;
     places->count = 1;
-    return netaddr_parse(&places->list[0], host, 0) ? NULL : "the address is none: a name does not do here";
-}
-
-static size_t count_family(const struct places *places, int family)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < places->count; i++)
-        count += places->list[i].sa.sa_family == family;
-    return count;
-}
-
-static void tell_family(const struct places *places, int family, const char *name)
-{
-    size_t count = count_family(places, family);
-    if (count == 1)
-        printf("With one %s address, filtering by address cannot be told from none: that takes two.\n", name);
+    return netaddr_parse(&places->list[0].address, host, 0) ? NULL : "the address is none: a name does not do here";
 }
 
 static void introduce(const struct places *places, uint16_t port, const char *key)
 {
     char text[NETADDR_TEXT_MAX];
-    const union netaddr *first = &places->list[0];
+    const union netaddr *first = &places->list[0].address;
     printf("The far end for a check from another machine, at\n");
     for (size_t i = 0; i < places->count; i++)
-        printf("  %s\n", netaddr_format_host(&places->list[i], text));
+        printf("  %s%s\n", netaddr_format_host(&places->list[i].address, text),
+               peer_host_other(places->list, places->count, i) == i ? ALONE : "");
     printf("UDP %u and %u, TCP %u: let these in through the firewall. Then run there:\n\n", port, port + 1u, port);
     union netaddr at = *first;
     netaddr_set_port(&at, port);
     printf("  conesocks check --proxy socks5://HOST:PORT --peer %s --key %s\n\n",
            port == PEER_PORT ? netaddr_format_host(first, text) : netaddr_format(&at, text), key);
     printf("If this machine is behind a NAT, name its public address there instead.\n");
-    tell_family(places, AF_INET, "IPv4");
-    tell_family(places, AF_INET6, "IPv6");
     printf("Who does not know the key gets no answer. End it with Control-C.\n");
     fflush(stdout);
 }

@@ -18,13 +18,6 @@
 #define PORT_TRIES 20
 /* So many datagrams of one socket, then the next. */
 #define BATCH 32
-/* What the kernel says of how a datagram came apart, if the headers are older than it. */
-#ifndef IP_RECVFRAGSIZE
-#define IP_RECVFRAGSIZE 25
-#endif
-#ifndef IPV6_RECVFRAGSIZE
-#define IPV6_RECVFRAGSIZE 77
-#endif
 
 bool peer_make_key(char key[PEER_KEY_LEN + 1])
 {
@@ -56,7 +49,7 @@ static int open_socket(union netaddr *address, int type)
     } else {
         setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
         setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
-        setsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_RECVFRAGSIZE : IP_RECVFRAGSIZE, &one, sizeof(one));
+        io_want_fragments(fd, address->sa.sa_family);
         /* What is too large for the path may come in pieces: whether it comes is what is asked. */
         setsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER, &whole_path,
                    sizeof(whole_path));
@@ -105,26 +98,36 @@ static void close_places(struct peer_server *server)
 }
 
 /* All of them, at the ports that the first one has. On failure `failed` is the one that could not be had. */
-static bool open_places(struct peer_server *server, const union netaddr *hosts, size_t count, uint16_t port,
+static bool open_places(struct peer_server *server, const struct peer_host *hosts, size_t count, uint16_t port,
                         union netaddr *failed)
 {
     uint16_t ports[2] = {port, port ? (uint16_t)(port + 1) : 0};
     for (size_t i = 0; i < count; i++) {
         struct peer_place *place = &server->places[server->place_count++];
-        if (!open_place(place, &hosts[i], ports)) {
+        if (!open_place(place, &hosts[i].address, ports)) {
             int error = errno;
             *failed = place->address[place->udp[0] >= 0 && place->udp[1] < 0];
             close_places(server);
             errno = error;
             return false;
         }
+        place->other = (unsigned)peer_host_other(hosts, count, i);
         ports[0] = netaddr_port(&place->address[0]);
         ports[1] = netaddr_port(&place->address[1]);
     }
     return true;
 }
 
-struct peer_server *peer_server_open(const union netaddr *hosts, size_t count, uint16_t port, const char *key,
+size_t peer_host_other(const struct peer_host *hosts, size_t count, size_t n)
+{
+    size_t at = n;
+    do
+        at = (at + 1) % count;
+    while (hosts[at].address.sa.sa_family != hosts[n].address.sa.sa_family || hosts[at].link != hosts[n].link);
+    return at;
+}
+
+struct peer_server *peer_server_open(const struct peer_host *hosts, size_t count, uint16_t port, const char *key,
                                      const struct peer_server_watch *watch, char *problem, size_t problem_size)
 {
     struct peer_server *server = calloc(1, sizeof(*server));
@@ -158,25 +161,11 @@ union netaddr peer_server_address(const struct peer_server *server, size_t n)
 
 /* ---- serving ---- */
 
-/* The largest IP fragment that the datagram came in, 0 when it came whole. */
-static size_t fragment_of(struct msghdr *message)
-{
-    for (struct cmsghdr *at = CMSG_FIRSTHDR(message); at; at = CMSG_NXTHDR(message, at)) {
-        int size = 0;
-        if ((at->cmsg_level == IPPROTO_IP && at->cmsg_type == IP_RECVFRAGSIZE) ||
-            (at->cmsg_level == IPPROTO_IPV6 && at->cmsg_type == IPV6_RECVFRAGSIZE))
-            memcpy(&size, CMSG_DATA(at), sizeof(size));
-        if (size > 0)
-            return (size_t)size;
-    }
-    return 0;
-}
-
 static void receive(struct peer_server *server, unsigned place, unsigned port, uint64_t now_ms)
 {
     for (int i = 0; i < BATCH; i++) {
         struct peer_errand to = {.place = place, .port = port};
-        _Alignas(struct cmsghdr) uint8_t control[64];
+        _Alignas(struct cmsghdr) uint8_t control[IO_CONTROL_ROOM];
         struct iovec bytes = {.iov_base = server->buffer, .iov_len = sizeof(server->buffer)};
         struct msghdr message = {.msg_name = &to.from,
                                  .msg_namelen = sizeof(to.from),
@@ -187,7 +176,7 @@ static void receive(struct peer_server *server, unsigned place, unsigned port, u
         ssize_t len = recvmsg(server->places[place].udp[port], &message, MSG_DONTWAIT);
         if (len < 0)
             return;
-        peer_server_take(server, &to, server->buffer, (size_t)len, fragment_of(&message), now_ms);
+        peer_server_take(server, &to, server->buffer, (size_t)len, io_fragment(&message), now_ms);
     }
 }
 

@@ -26,11 +26,20 @@ struct peer_server_watch {
 /* Another one at each call, in letters that are hard to mistake. false: the system gives no random bytes. */
 bool peer_make_key(char key[PEER_KEY_LEN + 1]);
 
+/* An address to listen at. Those of one family and one link are each other's "other address": from another link's,
+ * such as a container bridge's, nothing would get to where the question came from. */
+struct peer_host {
+    union netaddr address;
+    unsigned link;
+};
+/* The one whose turn it is after the n-th; itself when it is alone. */
+size_t peer_host_other(const struct peer_host *hosts, size_t count, size_t n);
+
 /*
- * At all these hosts, one after the other "the other address" of its family, with `port` and the next one; 0: two that
+ * At all these hosts, with `port` and the next one; 0: two that
  * are free at all of them. NULL: `problem` says why, in words for the user. The key is kept by the caller.
  */
-struct peer_server *peer_server_open(const union netaddr *hosts, size_t count, uint16_t port, const char *key,
+struct peer_server *peer_server_open(const struct peer_host *hosts, size_t count, uint16_t port, const char *key,
                                      const struct peer_server_watch *watch, char *problem, size_t problem_size);
 /* Where the n-th host is to be asked: its first port. AF_UNSPEC beyond the last. */
 union netaddr peer_server_address(const struct peer_server *server, size_t n);

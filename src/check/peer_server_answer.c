@@ -6,16 +6,6 @@
 
 #define TELL_REFUSAL_MS 10000
 
-/* The next place of the same family; itself when there is no other. */
-static unsigned other_place(const struct peer_server *server, unsigned place)
-{
-    unsigned at = place;
-    do
-        at = (at + 1) % server->place_count;
-    while (server->places[at].address[0].sa.sa_family != server->places[place].address[0].sa.sa_family);
-    return at;
-}
-
 /* The place and port that the answer has to leave from. false: there is no other address. */
 static bool choose_way(const struct peer_server *server, struct peer_errand *request)
 {
@@ -23,7 +13,7 @@ static bool choose_way(const struct peer_server *server, struct peer_errand *req
         request->port = 1 - request->port;
     if (!request->request.change_address)
         return true;
-    unsigned other = other_place(server, request->place);
+    unsigned other = server->places[request->place].other;
     bool there_is = other != request->place;
     request->place = other;
     return there_is;
@@ -49,7 +39,7 @@ static size_t compose(struct peer_server *server, const struct peer_errand *aske
     }
     struct peer_answer answer = {.mapped = asked->from,
                                  .origin = server->places[way->place].address[way->port],
-                                 .other = server->places[other_place(server, asked->place)].address[1 - asked->port]};
+                                 .other = server->places[server->places[asked->place].other].address[1 - asked->port]};
     memcpy(answer.transaction, request->transaction, STUN_TRANSACTION);
     if (guest) {
         answer.plain_count = guest->plain_count;

@@ -13,6 +13,7 @@
 #define PEER_SERVER_DATAGRAM_MAX      65536
 
 struct peer_place {
+    unsigned other; /* the place of its other address, or its own */
     union netaddr address[2];
     int udp[2];
     int tcp;

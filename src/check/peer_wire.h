@@ -8,9 +8,9 @@
  *
  * Why not just an open STUN server, which any tool could use: its answer is longer than the question and goes wherever
  * the question claims to come from, so strangers could aim it at a third party. Here a datagram without the key gets
- * nothing, one with the key gets at most as many bytes as have come from its sender (see check/peer_guests.h), and no
- * datagram ever makes another address hear from us. A request that is overheard and repeated buys its sender the same:
- * no more bytes than it cost, and only while this far end runs with this key.
+ * nothing, and one with the key is answered to where it came from, with at most as many bytes as have come from there
+ * (see check/peer_guests.h). A request that is overheard and repeated, under a forged address too, moves no more bytes
+ * than it cost, and none once this far end has ended: another one has another key.
  *
  * Datagrams that are no STUN carry no key and may have any size, 0 too: they are echoed to guests, those who have shown
  * the key from the same address and port a moment ago.

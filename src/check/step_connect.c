@@ -53,7 +53,7 @@ static struct socks5_addr wire_target(const struct target *target)
                                 .port = target->port};
 }
 
-static void explain_refusal(const struct negotiation *n, struct check_result *result)
+static void explain_refusal(const struct negotiation *n, bool by_name, struct check_result *result)
 {
     switch (n->code) {
     case SOCKS5_REPLY_NOT_ALLOWED:
@@ -63,6 +63,13 @@ static void explain_refusal(const struct negotiation *n, struct check_result *re
     case SOCKS5_REPLY_HOST_UNREACHABLE:
         result_cause(result, "the proxy's host cannot resolve the name, or finds no way there");
         result_fix(result, "on the proxy's host, see whether its resolver knows the name and whether it can connect");
+        break;
+    case SOCKS5_REPLY_TTL_EXPIRED:
+        result_cause(result, "%sthe destination does not answer, or a firewall does not let the proxy's host out",
+                     by_name ? "the proxy's name servers do not answer, or " : "");
+        result_fix(result, "on the proxy's host, %sconnect there without the proxy%s",
+                   by_name ? "look the name up and " : "",
+                   by_name ? "; here, try --connect with an address instead of the name" : "");
         break;
     case SOCKS5_REPLY_CONNECTION_REFUSED:
         result_cause(result, "the proxy got there, and nothing listens at that port");
@@ -119,5 +126,5 @@ void step_connect(struct check *check, int family, struct check_result *result)
     if (n.end == NEGOTIATION_REFUSED)
         result_data(result, "code", json_integer(n.code));
     if (!says_little && n.end == NEGOTIATION_REFUSED)
-        explain_refusal(&n, result);
+        explain_refusal(&n, target.address.sa.sa_family == AF_UNSPEC, result);
 }

@@ -194,6 +194,23 @@ static void note_answer(struct check *check, const struct stun_question *questio
     check->facts |= FACT_ANSWERS | (question->to.sa.sa_family == AF_INET ? FACT_ANSWERS_V4 : FACT_ANSWERS_V6);
 }
 
+/* A host may well have one family alone. But what cannot be sent must cost no more than itself. */
+static void say_other_family(struct check *check, int family, const char *to, struct check_result *result)
+{
+    struct stun_question before = {.to = check->answer.to, .key = check->far_end.key};
+    const char *name = check_family_name(family);
+    if (stun_ask(&check->association.channel, &before, 1, STUN_PATIENCE, &check->datagram)) {
+        result_say(result, CHECK_INFO, "no answer from %s: the proxy's host may have no %s", to, name);
+        return;
+    }
+    result_say(result, CHECK_WARNING, "no answer from %s, and since then none to anything else either", to);
+    result_cause(result,
+                 "the proxy's host may have no %s; but the server gives up a whole association for one datagram "
+                 "that it cannot send",
+                 name);
+    result_fix(result, "update the server, or use another; have its clients use no %s meanwhile", name);
+}
+
 void step_datagram(struct check *check, int family, struct check_result *result)
 {
     struct stun_question question = {.to = *io_of_family(&check->far_end.addresses, family), .key = check->far_end.key};
@@ -209,8 +226,7 @@ void step_datagram(struct check *check, int family, struct check_result *result)
         return;
     }
     if (check->facts & FACT_ANSWERS) { /* the other family */
-        result_say(result, CHECK_INFO, "no answer from %s: the proxy's host may have no %s", to,
-                   check_family_name(family));
+        say_other_family(check, family, to, result);
         return;
     }
     if (say_silence(check, &question, result) && stun_ask(&a->channel, &question, 1, TRIAL_PATIENCE, &check->datagram))

@@ -55,7 +55,7 @@ void step_origin(struct check *check, int family, struct check_result *result)
  */
 enum { FIRST, OTHER, SOCKETS };
 
-#define ROUNDS    5
+#define ROUNDS    6 /* the first one does not count: a server may have answered before it saw the other socket */
 #define ROUND_MS  200
 #define LAST_WAIT 1500
 #define TURN_MS   20
@@ -69,7 +69,7 @@ struct crossing {
 static void count_answer(struct crossing *c, int at, const struct datagram *datagram)
 {
     for (int whose = 0; whose < SOCKETS; whose++)
-        if (stun_take(c->asked[whose], ROUNDS, datagram))
+        if (stun_take(&c->asked[whose][1], ROUNDS - 1, datagram))
             c->came[whose][at]++;
 }
 
@@ -81,47 +81,58 @@ static void listen_until(struct crossing *c, uint64_t end, struct datagram *room
                 count_answer(c, at, room);
 }
 
-/* false: there is no other socket to be had. */
-static bool cross(struct check *check, struct crossing *c)
+/* false: there is no other socket to be had, or the association does not answer its own one to begin with. */
+static bool cross(struct check *check, struct association *a, struct crossing *c)
 {
-    struct association *a = &check->association;
+    struct stun_question first = {.to = check->answer.to, .key = check->far_end.key};
     union netaddr local = io_local(a->channel.fd);
     netaddr_set_port(&local, 0);
     struct channel other = {.kind = CHANNEL_RELAYED, .relay = a->relay, .fd = io_udp(&local)};
     *c = (struct crossing){.sockets = {&a->channel, &other}};
     if (other.fd < 0)
         return false;
-    for (int i = 0; i < ROUNDS; i++) {
+    bool begun = stun_ask(&a->channel, &first, 1, STUN_PATIENCE, &check->datagram) > 0;
+    for (int i = 0; begun && i < ROUNDS; i++) {
         for (int whose = 0; whose < SOCKETS; whose++) {
-            c->asked[whose][i] = (struct stun_question){.to = check->answer.to, .key = check->far_end.key};
+            c->asked[whose][i] = (struct stun_question){.to = first.to, .key = first.key};
             stun_send(c->sockets[whose], &c->asked[whose][i]);
         }
         listen_until(c, clock_ms() + (i < ROUNDS - 1 ? ROUND_MS : LAST_WAIT), &check->datagram);
     }
     close(other.fd);
-    return true;
+    return begun;
+}
+
+static void say_crossing(const struct crossing *c, struct check_result *result)
+{
+    bool others = c->came[OTHER][FIRST] + c->came[OTHER][OTHER] > 0;
+    result_data(result, "kept", json_boolean(c->came[FIRST][FIRST] > 0 && c->came[FIRST][OTHER] == 0));
+    result_data(result, "other_port_relayed", json_boolean(others));
+    if (c->came[FIRST][OTHER] > 0) {
+        result_say(result, CHECK_WARNING, "answers go to whichever port of the client's address sent last");
+        result_cause(result,
+                     "everybody behind the same address as a client can take over its datagrams by sending one");
+    } else if (c->came[FIRST][FIRST] == 0) {
+        result_say(result, CHECK_WARNING, "no more answers come once another port of the client's address has sent");
+        result_cause(result, "everybody behind the same address as a client can silence it by sending one datagram");
+    } else if (others) {
+        result_say(result, CHECK_INFO,
+                   "learned from the first datagram and kept; other ports of the client's address are relayed, too");
+    } else {
+        result_say(result, CHECK_OK, "learned from the first datagram and kept; another port of ours is not relayed");
+    }
+    if (result->status == CHECK_WARNING)
+        result_fix(result, "update the server, or use another, where clients share an address");
 }
 
 void step_port(struct check *check, int family, struct check_result *result)
 {
     (void)family;
+    struct association association;
     struct crossing c;
-    if (!cross(check, &c)) {
-        result_say(result, CHECK_SKIPPED, "no second socket could be opened");
-        return;
-    }
-    result_data(result, "kept", json_boolean(c.came[FIRST][FIRST] > 0 && c.came[FIRST][OTHER] == 0));
-    result_data(result, "other_port_relayed", json_boolean(c.came[OTHER][FIRST] + c.came[OTHER][OTHER] > 0));
-    if (c.came[FIRST][OTHER] > 0 || c.came[FIRST][FIRST] == 0) {
-        result_say(result, CHECK_WARNING, "answers go to whichever port of the client's address sent last");
-        result_cause(result,
-                     "everybody behind the same address as a client can take over its datagrams by sending one");
-        result_fix(result, "update the server, or use another, where clients share an address");
-    } else if (c.came[OTHER][FIRST] + c.came[OTHER][OTHER] > 0) {
-        result_say(result, CHECK_INFO,
-                   "learned from the first datagram and kept; other ports of the client's address are "
-                   "relayed, too");
-    } else {
-        result_say(result, CHECK_OK, "learned from the first datagram and kept; another port of ours is not relayed");
-    }
+    if (check_associate(check, &association) && cross(check, &association, &c))
+        say_crossing(&c, result);
+    else
+        result_say(result, CHECK_SKIPPED, "another association for it could not be had, or did not answer");
+    association_close(&association);
 }

@@ -18,9 +18,9 @@ static bool is_loopback(const union netaddr *address)
 /* With IPv6, or, where the system has none, without. */
 static struct peer_server *open_server(const char *key, char *problem, size_t problem_size)
 {
-    union netaddr places[ARRAY_LEN(hosts)];
+    struct peer_host places[ARRAY_LEN(hosts)] = {0};
     for (size_t i = 0; i < ARRAY_LEN(hosts); i++)
-        netaddr_parse(&places[i], hosts[i], 0);
+        netaddr_parse(&places[i].address, hosts[i], 0);
     struct peer_server *server = peer_server_open(places, ARRAY_LEN(hosts), 0, key, NULL, problem, problem_size);
     return server ? server : peer_server_open(places, ARRAY_LEN(hosts) - 1, 0, key, NULL, problem, problem_size);
 }

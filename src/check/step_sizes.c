@@ -21,8 +21,9 @@ struct sizes {
     uint32_t seed;
     uint64_t wait;
     struct size_search up, down;
-    size_t whole; /* the largest that reaches the far end in one packet */
-    bool empty;   /* those of 0 bytes pass */
+    size_t whole;      /* the largest that reaches the far end in one packet */
+    size_t whole_here; /* the largest that reaches us so, from the proxy */
+    bool empty;        /* those of 0 bytes pass */
     bool empty_kills;
     unsigned died; /* how often the association did not work any more after a probe of another size */
     bool gone;     /* and a new one does not either: the far end, or the proxy, has ended */
@@ -118,6 +119,18 @@ static void search_whole(struct sizes *sizes)
     sizes->whole = search.works;
 }
 
+/* And of those that come here. */
+static void search_whole_here(struct sizes *sizes)
+{
+    struct size_search search = {.fails = 0};
+    for (size_t len; (len = size_search_next(&search)) != 0;) {
+        bool came = len <= sizes->down.works &&
+                    (len <= sizes->up.works ? probe(sizes, len) == PASSED_BOTH : probe_down(sizes, len));
+        size_search_tell(&search, len, came && sizes->line.room->fragment == 0);
+    }
+    sizes->whole_here = search.works;
+}
+
 /* ---- what it means ---- */
 
 /* The most that fits into one packet on our side, with the SOCKS header for that family; 0: it cannot be told. */
@@ -189,6 +202,7 @@ static void add_data(const struct sizes *sizes, struct check_result *result, siz
     result_data(result, "largest_up", json_integer((json_int_t)sizes->up.works));
     result_data(result, "largest_down", json_integer((json_int_t)sizes->down.works));
     result_data(result, "largest_unfragmented", json_integer((json_int_t)sizes->whole));
+    result_data(result, "largest_unfragmented_from_proxy", json_integer((json_int_t)sizes->whole_here));
     result_data(result, "largest_unfragmented_to_proxy", fits ? json_integer((json_int_t)fits) : json_null());
     result_data(result, "empty", json_boolean(sizes->empty));
     result_data(result, "cut_short", json_boolean(sizes->line.cut));
@@ -198,10 +212,12 @@ static void add_data(const struct sizes *sizes, struct check_result *result, siz
 static void describe(const struct sizes *sizes, struct check_result *result, size_t fits)
 {
     char pieces[128] = "";
+    size_t near = fits && fits < sizes->whole_here ? fits : sizes->whole_here; /* on our side of the proxy */
     if (sizes->whole < sizes->up.works)
-        snprintf(pieces, sizeof(pieces), "; above %zu in pieces beyond the proxy", sizes->whole);
-    else if (fits && fits < sizes->up.works)
-        snprintf(pieces, sizeof(pieces), "; above %zu in pieces on the way to the proxy", fits);
+        snprintf(pieces, sizeof(pieces), "; above %zu in pieces beyond the proxy, above %zu between it and here",
+                 sizes->whole, near);
+    else if (near < smaller(sizes))
+        snprintf(pieces, sizeof(pieces), "; above %zu in pieces between the proxy and here", near);
     const char *empty = sizes->empty         ? ""
                         : sizes->empty_kills ? "; an empty one ends the association"
                                              : "; empty ones are lost";
@@ -226,6 +242,7 @@ void step_sizes(struct check *check, int family, struct check_result *result)
     if (open_line(&sizes)) {
         search_both(&sizes);
         search_whole(&sizes);
+        search_whole_here(&sizes);
         probe_empty(&sizes);
     }
     association_close(&sizes.association);

@@ -85,7 +85,9 @@ struct config *config_load(const char *path, char **errors, char **warnings)
         const char *secrets = config && exposed ? secrets_of(config) : NULL;
         if (secrets)
             report_warning(&report, (struct place){0}, NULL,
-                           "everybody may read it, and the %s with it; run: chmod o-r %s", secrets, path);
+                           "everybody may read it, and the %s with it; give it to the server's group (see run.group), "
+                           "and run: chmod o-r %s",
+                           secrets, path);
     } else {
         config = build(NULL, NULL, 0, false, &report);
     }

@@ -32,6 +32,7 @@ enum config_auth { CONFIG_AUTH_AUTO, CONFIG_AUTH_NONE, CONFIG_AUTH_PASSWORD };
 enum config_proxy_protocol { CONFIG_PROXY_PROTOCOL_OFF, CONFIG_PROXY_PROTOCOL_REQUIRED };
 
 /* Whether the kernel joins and cuts datagrams for us (UDP_GRO, UDP_SEGMENT). */
+enum config_icmp { CONFIG_ICMP_IGNORE, CONFIG_ICMP_COUNT };
 enum config_offload { CONFIG_OFFLOAD_AUTO, CONFIG_OFFLOAD_OFF };
 
 /* Which bits of a datagram's IP header go along with it through the relay. */
@@ -187,6 +188,7 @@ struct config {
         struct config_ports ports, external_ports; /* 0: any, at random */
         struct config_advertise advertise_v4, advertise_v6;
         uint64_t port_rest_ms; /* 0 = none */
+        enum config_icmp icmp; /* about what its external sockets have sent */
         enum config_offload offload;
         enum config_carry carry;
         enum config_df df;

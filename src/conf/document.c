@@ -82,7 +82,7 @@ static struct place place_of_byte(const char *text, size_t size, size_t offset)
 }
 
 /* To YAML, "address: ::" is a mapping within a mapping: the one slip that everybody with IPv6 makes. */
-static bool line_has_double_colon(const char *text, size_t size, size_t line)
+static bool line_has(const char *text, size_t size, size_t line, const char *what)
 {
     const char *end = text + size;
     while (line-- > 0 && text < end) {
@@ -90,14 +90,21 @@ static bool line_has_double_colon(const char *text, size_t size, size_t line)
         text = newline ? newline + 1 : end;
     }
     const char *newline = memchr(text, '\n', (size_t)(end - text));
-    return memmem(text, (size_t)((newline ? newline : end) - text), "::", 2) != NULL;
+    return memmem(text, (size_t)((newline ? newline : end) - text), what, strlen(what)) != NULL;
+}
+
+/* What libyaml cannot know. */
+static const char *hint_about(const char *text, size_t size, size_t line)
+{
+    if (line_has(text, size, line, "\t"))
+        return "; indent with spaces, not with tabs";
+    return line_has(text, size, line, "::") ? "; put IPv6 addresses in quotes: \"::1\"" : "";
 }
 
 static void report_syntax(struct report *report, const yaml_parser_t *parser, const char *text, size_t size)
 {
     const char *problem = parser->problem ? parser->problem : "out of memory";
-    bool address = line_has_double_colon(text, size, parser->problem_mark.line);
-    const char *hint = address ? "; put IPv6 addresses in quotes: \"::1\"" : "";
+    const char *hint = hint_about(text, size, parser->problem_mark.line);
     if (parser->error == YAML_READER_ERROR)
         report_error(report, place_of_byte(text, size, parser->problem_offset), NULL,
                      "found bytes that are not UTF-8 text (%s), expected YAML", problem);

@@ -64,6 +64,11 @@ static const char *const filtering_words[] = {
     [CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT] = "address-and-port-dependent",
     NULL,
 };
+static const char *const icmp_words[] = {
+    [CONFIG_ICMP_IGNORE] = "ignore",
+    [CONFIG_ICMP_COUNT] = "count",
+    NULL,
+};
 static const char *const offload_words[] = {
     [CONFIG_OFFLOAD_AUTO] = "auto",
     [CONFIG_OFFLOAD_OFF] = "off",
@@ -230,6 +235,8 @@ static const struct schema_row udp_rows[] = {
      .help = "ports that the internet sees, one per association and family"},
     {"port_rest", OPTION(duration, udp.port_rest_ms), RANGE(SEC, HOUR), .none = "off", .initial = "2m",
      .help = "how long a port is left alone before another association gets it"},
+    {"icmp", OPTION(choice, udp.icmp), .words = icmp_words, .initial = "ignore", .at_start = true,
+     .help = "what becomes of the errors that routers and hosts report about datagrams"},
     {"offload", OPTION(choice, udp.offload), .words = offload_words, .initial = "auto", .at_start = true,
      .help = "let the kernel join and cut datagrams (GRO, GSO) where it can"},
     {"carry", OPTION(choice, udp.carry), .words = carry_words, .initial = "ecn",

@@ -16,6 +16,7 @@
 #include "daemon/handover_wire.h"
 #include "daemon/worker.h"
 #include "net/inbox.h"
+#include "proxy/kin.h"
 
 struct handover {
     struct event acceptable, answer;
@@ -23,10 +24,11 @@ struct handover {
     struct handover_goods goods;
     void (*over)(void *arg);
     void *arg;
-    int fd;         /* -1: it is another's now */
-    int taker;      /* who asks; -1: nobody */
-    pid_t taker_id; /* its process */
-    size_t awaited; /* workers that have not said yet where they listen */
+    int fd;                                      /* -1: it is another's now */
+    int taker;                                   /* who asks; -1: nobody */
+    pid_t taker_id;                              /* its process */
+    size_t awaited;                              /* workers that have not answered yet */
+    void (*answered)(struct handover *handover); /* when all have */
     bool ends;
     struct part {
         struct worker_listeners listeners;
@@ -66,18 +68,27 @@ static bool send_message(int to, enum handover_kind kind, const int *fds, size_t
     return sendmsg(to, &packet, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)sizeof(message);
 }
 
+static bool give_sockets(const struct handover *handover, enum handover_kind kind, const struct worker_sockets *sockets,
+                         size_t *given)
+{
+    for (size_t done = 0; done < sockets->count;) {
+        size_t left = sockets->count - done;
+        size_t count = left < HANDOVER_DESCRIPTORS_MAX ? left : HANDOVER_DESCRIPTORS_MAX;
+        if (!send_message(handover->taker, kind, sockets->fds + done, count, count))
+            return false;
+        done += count;
+        *given += count;
+    }
+    return true;
+}
+
 static bool give_listeners(const struct handover *handover, size_t *given)
 {
     for (size_t i = 0; i < handover->goods.worker_count; i++) {
         const struct worker_listeners *listeners = &handover->parts[i].listeners;
-        for (size_t done = 0; done < listeners->count;) {
-            size_t left = listeners->count - done;
-            size_t count = left < HANDOVER_DESCRIPTORS_MAX ? left : HANDOVER_DESCRIPTORS_MAX;
-            if (!send_message(handover->taker, HANDOVER_LISTENERS, listeners->fds + done, count, count))
-                return false;
-            done += count;
-            *given += count;
-        }
+        if (!give_sockets(handover, HANDOVER_LISTENERS, &listeners->tcp, given) ||
+            !give_sockets(handover, HANDOVER_UDP, &listeners->udp, given))
+            return false;
     }
     return true;
 }
@@ -106,16 +117,20 @@ static bool give_all(const struct handover *handover)
            send_message(handover->taker, HANDOVER_ALL, NULL, 0, given);
 }
 
+static void close_sockets(struct worker_sockets *sockets)
+{
+    for (size_t i = 0; i < sockets->count; i++)
+        close(sockets->fds[i]);
+    free(sockets->fds);
+    *sockets = (struct worker_sockets){0};
+}
+
 /* The copies that were made to be sent. */
 static void close_copies(struct handover *handover)
 {
     for (size_t i = 0; i < handover->goods.worker_count; i++) {
-        struct worker_listeners *listeners = &handover->parts[i].listeners;
-        for (size_t j = 0; j < listeners->count; j++)
-            close(listeners->fds[j]);
-        free(listeners->fds);
-        listeners->fds = NULL;
-        listeners->count = 0;
+        close_sockets(&handover->parts[i].listeners.tcp);
+        close_sockets(&handover->parts[i].listeners.udp);
     }
 }
 
@@ -126,11 +141,8 @@ static void forget_taker(struct handover *handover)
     handover->taker = -1;
 }
 
-static void on_copied(struct inbox_item *item)
+static void on_copied(struct handover *handover)
 {
-    struct handover *handover = container_of(item, struct part, listeners.item)->handover;
-    if (--handover->awaited > 0)
-        return;
     if (!handover->ends && give_all(handover)) {
         event_add(&handover->answer, NULL);
     } else if (!handover->ends) {
@@ -141,12 +153,41 @@ static void on_copied(struct inbox_item *item)
     close_copies(handover);
 }
 
+static void on_gone(struct handover *handover)
+{
+    int taker = handover->taker;
+    if (handover->ends)
+        return;
+    handover->taker = -1;
+    (void)send_message(taker, HANDOVER_GONE, NULL, 0, 0); /* it goes on without, too */
+    worker_hear(handover->goods.workers[0], taker);
+    handover->over(handover->arg);
+}
+
+/* ---- asking the workers ---- */
+
+static void on_answered(struct inbox_item *item)
+{
+    struct handover *handover = container_of(item, struct part, listeners.item)->handover;
+    if (--handover->awaited == 0)
+        handover->answered(handover);
+}
+
 /* On the worker's thread. */
 static void hand_back(struct worker_listeners *listeners)
 {
     struct handover *handover = container_of(listeners, struct part, listeners)->handover;
-    listeners->item.run = on_copied;
+    listeners->item.run = on_answered;
     inbox_post(handover->inbox, &listeners->item);
+}
+
+static void ask_workers(struct handover *handover, void (*ask)(struct worker_listeners *listeners),
+                        void (*answered)(struct handover *handover))
+{
+    handover->awaited = handover->goods.worker_count;
+    handover->answered = answered;
+    for (size_t i = 0; i < handover->goods.worker_count; i++)
+        ask(&handover->parts[i].listeners);
 }
 
 /* ---- who asks ---- */
@@ -172,16 +213,17 @@ static void on_answer(evutil_socket_t fd, short what, void *arg)
     struct handover_message message = {0};
     bool serves = recv(fd, &message, sizeof(message), 0) == (ssize_t)sizeof(message) &&
                   message.version == HANDOVER_VERSION && message.kind == HANDOVER_SERVES;
-    forget_taker(handover);
     if (!serves) {
         log_warning("process %d has not come to serve; nothing has changed", (int)handover->taker_id);
+        forget_taker(handover);
         return;
     }
     log_info("process %d serves now", (int)handover->taker_id);
     event_del(&handover->acceptable);
     close(handover->fd);
     handover->fd = -1;
-    handover->over(handover->arg);
+    kin_set_younger(fd);
+    ask_workers(handover, worker_give_up, on_gone);
 }
 
 static void on_acceptable(evutil_socket_t fd, short what, void *arg)
@@ -207,9 +249,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
     handover->taker = taker;
     handover->taker_id = id;
     event_assign(&handover->answer, event_get_base(&handover->acceptable), taker, EV_READ, on_answer, handover);
-    handover->awaited = handover->goods.worker_count;
-    for (size_t i = 0; i < handover->goods.worker_count; i++)
-        worker_copy_listeners(&handover->parts[i].listeners);
+    ask_workers(handover, worker_copy_listeners, on_copied);
 }
 
 /* ---- life ---- */

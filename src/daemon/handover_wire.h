@@ -1,8 +1,8 @@
 /*
  * What a server and the one that takes its place say to each other, over a Unix socket that keeps messages apart
  * (SOCK_SEQPACKET). Each is a struct handover_message, some with descriptors beside it (SCM_RIGHTS). The running one
- * sends what it has, HANDOVER_ALL last; the new one answers HANDOVER_SERVES when it does. Whoever closes instead has
- * changed nothing.
+ * sends what it has, HANDOVER_ALL last; the new one answers HANDOVER_SERVES when it does. Whoever closes before that
+ * has changed nothing. From HANDOVER_GONE on the connection is for datagrams: see proxy/kin.h.
  */
 #ifndef CONESOCKS_DAEMON_HANDOVER_WIRE_H
 #define CONESOCKS_DAEMON_HANDOVER_WIRE_H
@@ -15,12 +15,14 @@
 
 enum handover_kind {
     HANDOVER_LISTENERS,    /* for clients, of all workers; as many messages as it takes */
+    HANDOVER_UDP,          /* for datagrams of clients that are not known yet: udp.ports as one port; likewise */
     HANDOVER_ADMIN_TCP,    /* one descriptor, here and below; not sent where there is none */
     HANDOVER_ADMIN_SOCKET, /* in the file system */
     HANDOVER_PID_FILE,     /* with its lock */
     HANDOVER_SOCKET,       /* at which the next one will ask */
     HANDOVER_ALL,          /* none; `count` is how many came before */
     HANDOVER_SERVES,
+    HANDOVER_GONE, /* the running one's answer: it accepts nothing more */
 };
 
 struct handover_message {

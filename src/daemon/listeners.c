@@ -91,7 +91,7 @@ static bool listen_on(struct listeners *all, const struct config_listener *wante
         event_assign(&listener->acceptable, all->env->base, fd, EV_READ | EV_PERSIST, on_acceptable, listener);
         event_assign(&listener->rested, all->env->base, -1, 0, on_rested, listener);
     }
-    if (!listener || event_add(&listener->acceptable, NULL) < 0) {
+    if (!listener || (!all->paused && event_add(&listener->acceptable, NULL) < 0)) {
         log_error("a worker cannot accept connections: no memory");
         close(fd);
         free(listener);
@@ -179,6 +179,16 @@ void listeners_change(struct listeners *listeners, const struct config *config, 
     for (size_t i = 0; i < config->listen_count; i++)
         if (opened[i] >= 0)
             (void)listen_on(listeners, &config->listen[i], opened[i]); /* which has said why not */
+}
+
+void listeners_resume(struct listeners *listeners)
+{
+    struct listener *listener;
+    listeners->paused = false;
+    SLIST_FOREACH(listener, &listeners->list, link)
+    {
+        event_add(&listener->acceptable, NULL);
+    }
 }
 
 int listeners_copy(const struct listeners *listeners, int **fds, size_t *count)

@@ -18,6 +18,7 @@ struct listener;
 struct listeners {
     struct env *env;
     uint64_t rest_said_ms; /* 0: never */
+    bool paused;           /* connections wait: see listeners_resume() */
     SLIST_HEAD(, listener) list;
 };
 
@@ -28,6 +29,8 @@ int listeners_socket(const struct config_listener *wanted);
 bool listeners_open(struct listeners *listeners, const struct config *config, const struct inherited_share *share);
 /* The same for another configuration, whose new sockets are `opened`: -1 where there is one already. */
 void listeners_change(struct listeners *listeners, const struct config *config, const int *opened);
+/* Accepts from now on, after a start that was `paused`. */
+void listeners_resume(struct listeners *listeners);
 /* Copies of the descriptors. 0 or an errno; `*fds` is to be freed, and what is in it to be closed, even then. */
 int listeners_copy(const struct listeners *listeners, int **fds, size_t *count);
 /* Accepts what waits, as much as can have waited when it began. */

@@ -57,12 +57,14 @@ static bool is_readable(const char *path)
     return !path || access(path, R_OK) == 0;
 }
 
-static void warn_unreadable(const char *path)
+static void warn_unreadable(const char *path, char *text, size_t size)
 {
-    int error = errno;
-    log_warning("%s cannot be read again as user id %u, group id %u: %s. For SIGHUP to work, give it and its folder to "
-                "that group (chgrp, chmod g+rX; see run.group)",
-                path, (unsigned)geteuid(), (unsigned)getegid(), strerror(error));
+    snprintf(
+        text, size,
+        "%s cannot be read again as user id %u, group id %u: %s. For SIGHUP to work, give it and its folder to that "
+        "group (chgrp, chmod g+rX; see run.group)",
+        path, (unsigned)geteuid(), (unsigned)getegid(), strerror(errno));
+    log_warning("%s", text);
 }
 
 /* Permissions allow it, and yet it cannot be opened: Landlock knows the file that was there at the start. */
@@ -111,7 +113,7 @@ static struct config *load(struct reload *reload)
     log_text(LOG_LEVEL_WARNING, warnings);
     log_text(LOG_LEVEL_ERROR, errors);
     if (!config && !is_readable(path))
-        warn_unreadable(path);
+        warn_unreadable(path, reload->record.error, sizeof(reload->record.error));
     else if (!config && path)
         warn_replaced(path);
     return config;
@@ -308,9 +310,10 @@ static void check_files(const struct reload *reload)
 {
     const struct config *config = reload->started->config;
     const char *const paths[] = {reload->path, config->users_file};
+    char text[PATH_MAX + 256];
     for (size_t i = 0; i < ARRAY_LEN(paths); i++)
         if (!is_readable(paths[i]))
-            warn_unreadable(paths[i]);
+            warn_unreadable(paths[i], text, sizeof(text));
     check_log(config);
 }
 

@@ -167,6 +167,11 @@ static int signal_and_tell(const struct request *request, const json_t *before)
     bool answers = ask_number(before, "pid") == (uint64_t)pid;
     if (answers && !reads_that(request, before))
         return EXIT_FAILURE;
+    const char *state = answers ? ask_text(before, "state") : NULL;
+    if (state && strcmp(state, "draining") == 0) {
+        fputs("conesocks reload: not reloaded: the server is about to end\n", stderr);
+        return EXIT_FAILURE;
+    }
     if (kill(pid, SIGHUP) < 0) {
         fprintf(stderr, "conesocks reload: process %d: %s\n", (int)pid,
                 errno == EPERM ? "only root and the user that it runs as may signal it" : strerror(errno));

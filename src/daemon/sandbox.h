@@ -11,7 +11,7 @@
 struct config;
 
 /* Whom sandbox_enter() makes of this process. false after a line in the log. */
-bool sandbox_user_id(const struct config *config, uid_t *user);
+bool sandbox_identity(const struct config *config, uid_t *user, gid_t *group);
 
 /*
  * To be called before there is a second thread: what is given up, is given up by this one and those that it starts.

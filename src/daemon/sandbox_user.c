@@ -55,12 +55,13 @@ static bool find_identity(const struct config *config, struct identity *wanted)
     return true;
 }
 
-bool sandbox_user_id(const struct config *config, uid_t *user)
+bool sandbox_identity(const struct config *config, uid_t *user, gid_t *group)
 {
     struct identity wanted;
     if (!find_identity(config, &wanted))
         return false;
     *user = wanted.uid;
+    *group = wanted.gid;
     return true;
 }
 

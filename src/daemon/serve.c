@@ -70,9 +70,10 @@ static struct server *open_server(struct process *process, struct snapshot *snap
 /* As whoever starts us, who may have a folder that we will not reach. */
 static bool open_log(const struct config *config)
 {
-    uid_t owner;
+    uid_t user;
+    gid_t group;
     return config->log.target != LOG_TARGET_FILE ||
-           (sandbox_user_id(config, &owner) && log_open(config->log.file, owner));
+           (sandbox_identity(config, &user, &group) && log_open(config->log.file, user, group));
 }
 
 /* What is wrong so far stands where whoever starts us looks. */
@@ -89,13 +90,17 @@ static bool start_log(const struct config *config, bool daemon)
 }
 
 /* It serves: the pid file says so, and whoever waits for it hears it. */
-static void announce(struct process *process)
+static void announce(struct process *process, struct server *server)
 {
     if (process->lock_taken)
         pidfile_write(process->lock);
     else if (process->takeover.pid_file >= 0)
         pidfile_empty(process->takeover.pid_file);
-    takeover_finish(&process->takeover);
+    if (takeover_is_under_way(&process->takeover)) {
+        takeover_finish(&process->takeover);
+        server_take_place(server, &process->takeover);
+        takeover_abandon(&process->takeover);
+    }
     background_ready();
 }
 
@@ -105,7 +110,7 @@ static bool run(struct process *process, struct server *server)
         return false;
     if (!start_log(process->config, process->options->daemon) || !server_start(server))
         return false;
-    announce(process);
+    announce(process, server);
     server_run(server);
     return true;
 }

@@ -30,6 +30,7 @@
 #include "daemon/reload.h"
 #include "daemon/supervision.h"
 #include "daemon/survey.h"
+#include "daemon/takeover.h"
 #include "daemon/watermark.h"
 #include "daemon/worker.h"
 #include "net/ports.h"
@@ -37,6 +38,7 @@
 #include "policy/auth.h"
 #include "policy/quota.h"
 #include "policy/snapshot.h"
+#include "proxy/kin.h"
 
 struct server {
     struct snapshot *snapshot; /* of the start */
@@ -228,7 +230,7 @@ static bool open_workers(struct server *server, const struct inherited *inherite
         return false;
     for (; server->worker_count < count; server->worker_count++) {
         const struct inherited_share share = {inherited, server->worker_count, count};
-        struct worker *worker = worker_new(server->snapshot, server->quota, &share);
+        struct worker *worker = worker_new(server->snapshot, server->quota, &share, server->taken);
         if (!worker)
             return false;
         server->workers[server->worker_count] = worker;
@@ -406,6 +408,21 @@ bool server_start(struct server *server)
     return !error;
 }
 
+void server_take_place(struct server *server, struct takeover *takeover)
+{
+    if (takeover->udp_count > 0 || config_shared_port(server->snapshot->config)) {
+        kin_set_elder(takeover->server);
+        worker_hear(server->workers[0], takeover->server);
+        takeover->server = -1;
+    }
+    for (size_t i = 0; i < takeover->udp_count; i++)
+        worker_adopt(server->workers[i % server->worker_count], takeover->udp[i]);
+    takeover->udp_count = 0;
+    for (size_t i = 0; i < server->worker_count; i++)
+        worker_resume(server->workers[i]);
+    server->taken = false; /* it is all ours now */
+}
+
 static void stop_workers(struct server *server)
 {
     for (size_t i = 0; i < server->worker_count; i++)
@@ -414,7 +431,6 @@ static void stop_workers(struct server *server)
 
 void server_run(struct server *server)
 {
-    server->taken = false; /* it is all ours now */
     server->supervision = supervision_new(server->base, server->health, describe, server);
     notify_ready();
     supervision_say(server->supervision);

@@ -11,6 +11,7 @@
 struct inherited;
 struct snapshot;
 struct server;
+struct takeover;
 
 /* What is open already, and stays the caller's; -1: nothing. */
 struct server_given {
@@ -26,6 +27,8 @@ struct server_given {
 struct server *server_new(struct snapshot *snapshot, const char *path, const struct server_given *given);
 /* Starts to serve. false after a line in the log: a thread cannot be started. */
 bool server_start(struct server *server);
+/* Where all that was given is `taken`: accepts from now on, and takes over what has come of it. */
+void server_take_place(struct server *server, struct takeover *takeover);
 /* Serves on until SIGTERM or SIGINT, or until another process has taken over and the last session is over. */
 void server_run(struct server *server);
 /* Whether that was so: then the pid file is the other's. */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -93,6 +94,18 @@ static void keep(int *slot, int fd, bool wanted)
         close(fd);
 }
 
+static bool add_udp(struct takeover *takeover, int fd)
+{
+    int *more = realloc(takeover->udp, (takeover->udp_count + 1) * sizeof(*more));
+    if (!more) {
+        close(fd);
+        return false;
+    }
+    takeover->udp = more;
+    takeover->udp[takeover->udp_count++] = fd;
+    return true;
+}
+
 static bool is_at_path(int fd, const char *path)
 {
     struct sockaddr_un address = {0};
@@ -114,6 +127,8 @@ static bool sort_one(struct takeover *takeover, const struct config *config, str
     switch (kind) {
     case HANDOVER_LISTENERS:
         return inherited_add(listeners, fd);
+    case HANDOVER_UDP:
+        return add_udp(takeover, fd);
     case HANDOVER_ADMIN_TCP:
         keep(&takeover->admin.tcp, fd, is_at_address(fd, &config->admin.address));
         return true;
@@ -200,7 +215,15 @@ void takeover_finish(struct takeover *takeover)
     const struct handover_message message = {HANDOVER_VERSION, HANDOVER_SERVES, 0};
     if (takeover->server >= 0 && send(takeover->server, &message, sizeof(message), MSG_NOSIGNAL) < 0)
         log_warning("the server of before has ended meanwhile");
-    takeover_abandon(takeover);
+    struct parcel parcel;
+    int error;
+    do {
+        error = receive(takeover->server, &parcel);
+        for (size_t i = 0; i < parcel.fd_count; i++)
+            (void)add_udp(takeover, parcel.fds[i]); /* opened since */
+    } while (parcel.fd_count > 0);
+    if (error || parcel.message.kind != HANDOVER_GONE)
+        log_warning("the server of before does not say that it is gone: %s", error ? words(error) : "nonsense");
 }
 
 void takeover_abandon(struct takeover *takeover)
@@ -210,5 +233,9 @@ void takeover_abandon(struct takeover *takeover)
     for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
         if (fds[i] >= 0)
             close(fds[i]);
+    for (size_t i = 0; i < takeover->udp_count; i++)
+        if (takeover->udp[i] >= 0)
+            close(takeover->udp[i]);
+    free(takeover->udp);
     *takeover = TAKEOVER_NONE;
 }

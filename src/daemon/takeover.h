@@ -6,6 +6,7 @@
 #define CONESOCKS_DAEMON_TAKEOVER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "admin/admin.h"
 
@@ -18,16 +19,19 @@ struct takeover {
     struct admin_sockets admin;
     int pid_file;
     int handover; /* the socket at which the next one will ask us */
+    int *udp;     /* of proxy/shared_port.h */
+    size_t udp_count;
 };
-#define TAKEOVER_NONE ((struct takeover){-1, ADMIN_SOCKETS_NONE, -1, -1})
+#define TAKEOVER_NONE ((struct takeover){-1, ADMIN_SOCKETS_NONE, -1, -1, NULL, 0})
 
 /* Asks the server that waits at run.handover. Only what `config` still wants is kept. When nobody runs there, nothing
  * comes, and that is fine. false after a line in the log. */
 bool takeover_begin(struct takeover *takeover, const struct config *config, struct inherited *listeners);
 bool takeover_is_under_way(const struct takeover *takeover);
-/* Tells the other one that it is over. */
+/* Tells the other one that it is over, and waits until it accepts nothing more. From then on `server` is a connection
+ * for proxy/kin.h. */
 void takeover_finish(struct takeover *takeover);
-/* Before that: nothing has happened. */
+/* Closes what is left. Before takeover_finish(): nothing has happened. */
 void takeover_abandon(struct takeover *takeover);
 
 #endif

@@ -19,10 +19,12 @@
 #include "net/pump.h"
 #include "net/resolver.h"
 #include "proxy/env.h"
+#include "proxy/kin.h"
 #include "proxy/login.h"
 #include "proxy/lookup.h"
 #include "proxy/report.h"
 #include "proxy/session.h"
+#include "proxy/shared_port.h"
 
 static const struct timeval sweep_period = {.tv_sec = 1};
 
@@ -31,13 +33,15 @@ struct worker {
     pthread_t thread;
     bool running;
     struct event sweep;
-    struct inbox_item stop, relief, ping, closing;
+    struct inbox_item stop, relief, ping, closing, resume;
     bool takes_waiting; /* when it closes: the main thread's until then */
     atomic_bool accepts;
     struct relief_order order; /* the main thread's, the worker's while `ordered` */
     atomic_bool ordered, pinged;
     atomic_size_t session_memory;
     struct listeners listeners;
+    struct kin *kin[2]; /* an elder and a younger one */
+    size_t kin_count;
 };
 
 /* ---- listening ---- */
@@ -45,7 +49,11 @@ struct worker {
 static void on_copy(struct inbox_item *item)
 {
     struct worker_listeners *copy = container_of(item, struct worker_listeners, item);
-    copy->error = listeners_copy(&copy->worker->listeners, &copy->fds, &copy->count);
+    struct worker *worker = copy->worker;
+    copy->udp = (struct worker_sockets){0};
+    copy->error = listeners_copy(&worker->listeners, &copy->tcp.fds, &copy->tcp.count);
+    if (!copy->error)
+        copy->error = shared_port_copy(&worker->env, &copy->udp.fds, &copy->udp.count);
     copy->done(copy);
 }
 
@@ -53,6 +61,75 @@ void worker_copy_listeners(struct worker_listeners *listeners)
 {
     listeners->item.run = on_copy;
     inbox_post(listeners->worker->env.inbox, &listeners->item);
+}
+
+static void on_give_up(struct inbox_item *item)
+{
+    struct worker_listeners *listeners = container_of(item, struct worker_listeners, item);
+    shared_port_give_up(&listeners->worker->env);
+    listeners->done(listeners);
+}
+
+void worker_give_up(struct worker_listeners *listeners)
+{
+    listeners->item.run = on_give_up;
+    inbox_post(listeners->worker->env.inbox, &listeners->item);
+}
+
+/* A descriptor on its way to a worker. */
+struct passing {
+    struct inbox_item item;
+    struct worker *worker;
+    int fd;
+};
+
+static void pass(struct worker *worker, int fd, void (*run)(struct inbox_item *item))
+{
+    struct passing *passing = malloc(sizeof(*passing));
+    if (!passing) {
+        log_error("a worker cannot take part in the upgrade: no memory");
+        close(fd);
+        return;
+    }
+    *passing = (struct passing){.item = {.run = run}, .worker = worker, .fd = fd};
+    inbox_post(worker->env.inbox, &passing->item);
+}
+
+static void on_adopt(struct inbox_item *item)
+{
+    struct passing *passing = container_of(item, struct passing, item);
+    shared_port_adopt(&passing->worker->env, passing->fd);
+    free(passing);
+}
+
+void worker_adopt(struct worker *worker, int fd)
+{
+    pass(worker, fd, on_adopt);
+}
+
+static void on_kin(struct inbox_item *item)
+{
+    struct passing *passing = container_of(item, struct passing, item);
+    struct worker *worker = passing->worker;
+    worker->kin[worker->kin_count++] = kin_new(&worker->env, passing->fd);
+    free(passing);
+}
+
+void worker_hear(struct worker *worker, int kin)
+{
+    pass(worker, kin, on_kin);
+}
+
+static void on_resume(struct inbox_item *item)
+{
+    struct worker *worker = container_of(item, struct worker, resume);
+    listeners_resume(&worker->listeners);
+}
+
+void worker_resume(struct worker *worker)
+{
+    worker->resume.run = on_resume;
+    inbox_post(worker->env.inbox, &worker->resume);
 }
 
 static void on_closing(struct inbox_item *item)
@@ -99,6 +176,7 @@ static void on_stop(struct inbox_item *item)
     struct worker *worker = container_of(item, struct worker, stop);
     listeners_close(&worker->listeners);
     sessions_end(&worker->env, "server stops");
+    shared_port_close(&worker->env);
     event_base_loopbreak(worker->env.base);
 }
 
@@ -190,6 +268,7 @@ static bool init_env(struct env *env, struct snapshot *snapshot, struct quota *q
     struct resolver_options options = resolver_options(config);
     options.metrics = &env->metrics;
     ports_init_system(&env->system_ports);
+    env->counts_icmp = config->udp.icmp == CONFIG_ICMP_COUNT;
     env->dgrams = dgram_io_new(config->udp.offload == CONFIG_OFFLOAD_AUTO && dgram_io_can_offload());
     (void)env_use(env, snapshot);
     env->clock_ms = env_clock_coarse;
@@ -208,11 +287,12 @@ static bool init_env(struct env *env, struct snapshot *snapshot, struct quota *q
     return env->inbox && env->pumps && env->dgrams && env->resolver;
 }
 
-struct worker *worker_new(struct snapshot *snapshot, struct quota *quota, const struct inherited_share *share)
+struct worker *worker_new(struct snapshot *snapshot, struct quota *quota, const struct inherited_share *share,
+                          bool paused)
 {
     struct worker *worker = calloc(1, sizeof(*worker));
     if (worker)
-        worker->listeners.env = &worker->env;
+        worker->listeners = (struct listeners){.env = &worker->env, .paused = paused};
     if (!worker || !init_env(&worker->env, snapshot, quota, worker)) {
         log_error("cannot set up a worker: no memory, or no descriptors (ulimit -n)");
         worker_free(worker);
@@ -271,6 +351,8 @@ void worker_free(struct worker *worker)
     struct env *env = &worker->env;
     if (env->base) {
         listeners_close(&worker->listeners);
+        for (size_t i = 0; i < worker->kin_count; i++)
+            kin_free(worker->kin[i]);
         sessions_end(env, "server stops");
         sessions_reap(env);
         if (env->inbox)

@@ -21,8 +21,9 @@ struct snapshot;
 struct worker;
 
 /* Listens at its share of inherited sockets, and elsewhere opens one, whose address other workers may share; `quota`
- * outlives it. NULL after a line in the log. */
-struct worker *worker_new(struct snapshot *snapshot, struct quota *quota, const struct inherited_share *share);
+ * outlives it. `paused`: connections wait until worker_resume(). NULL after a line in the log. */
+struct worker *worker_new(struct snapshot *snapshot, struct quota *quota, const struct inherited_share *share,
+                          bool paused);
 /* Starts its thread; `auth` outlives it. 0 or a negative errno. */
 int worker_start(struct worker *worker, struct auth *auth);
 /* A reload, as it is for one worker; kept until `done` was called, on the worker's thread. */
@@ -36,17 +37,28 @@ struct worker_change {
 
 /* Puts another snapshot in force, after worker_start(). Sessions that it does not allow end, all others go on. */
 void worker_change(struct worker_change *change);
+struct worker_sockets {
+    int *fds; /* to be freed */
+    size_t count;
+};
 /* Where a worker listens: copies of the descriptors, for the caller to close. Kept until `done` was called, on the
  * worker's thread. */
 struct worker_listeners {
     struct inbox_item item;
     struct worker *worker;
-    int *fds; /* to be freed */
-    size_t count;
-    int error; /* an errno: these are not all */
+    struct worker_sockets tcp, udp; /* for connections; of shared_port.h */
+    int error;                      /* an errno: these are not all */
     void (*done)(struct worker_listeners *listeners);
 };
 void worker_copy_listeners(struct worker_listeners *listeners);
+/* Those of UDP are another process's from now on: see shared_port.h. `done` is called as above. */
+void worker_give_up(struct worker_listeners *listeners);
+/* Takes over such a socket. */
+void worker_adopt(struct worker *worker, int fd);
+/* Takes over a connection to another process: see kin.h. */
+void worker_hear(struct worker *worker, int kin);
+/* Accepts, where it has begun `paused`. Once. */
+void worker_resume(struct worker *worker);
 
 /* Stops accepting, and its sessions go on. `take_waiting`: connections that wait to be accepted still are. Once. */
 void worker_close(struct worker *worker, bool take_waiting);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/sock_diag.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>
@@ -184,6 +185,11 @@ int sock_udp(union netaddr *local, const struct ports *ports, uint64_t now_ms)
     int fd = sock_udp_open(local->sa.sa_family, false);
     int failed = fd < 0 ? 0 : ports_bind(ports, fd, local, now_ms);
     return failed ? close_with(fd, -failed) : fd;
+}
+
+void sock_udp_join_nothing(int fd)
+{
+    set_option(fd, IPPROTO_UDP, UDP_GRO, 0);
 }
 
 void sock_udp_probe(int fd, int family)

@@ -66,6 +66,9 @@ int sock_udp_open(int family, bool shared);
 /* 0 or a negative errno. */
 int sock_udp_bind(int fd, const union netaddr *local);
 
+/* Has the kernel join nothing that it receives, whatever whoever had it before has asked for. */
+void sock_udp_join_nothing(int fd);
+
 /* Has what it sends leave whole or not at all ("don't fragment"), for who finds out the path's MTU himself: no router's
  * word about that counts. A datagram that is too large for the interface is refused (EMSGSIZE). */
 void sock_udp_probe(int fd, int family);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "net/icmp.h"
 #include "net/sock.h"
 #include "proxy/address.h"
 #include "proxy/assoc_frames.h"
@@ -108,6 +109,8 @@ int assoc_open_external(struct assoc *assoc, int family)
         return fd;
     }
     external->assoc = assoc;
+    if (assoc->env->counts_icmp && !assoc->outlet)
+        icmp_keep(fd, family);
     external->socket = adopt(assoc->env, fd, family);
     if (assoc->egress)
         external->socket.tos = (uint8_t)(assoc->egress->dscp << 2);

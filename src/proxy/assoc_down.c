@@ -1,4 +1,5 @@
 /* From the internet to the client. */
+#include "net/icmp.h"
 #include "proxy/address.h"
 #include "proxy/assoc_frames.h"
 #include "proxy/assoc_impl.h"
@@ -66,12 +67,24 @@ void assoc_take_down(struct assoc *assoc, const struct dgram_run *run)
         batch->count++;
 }
 
+static void count_icmp(struct metrics *metrics, int fd)
+{
+    uint32_t counts[ICMP_KIND_COUNT] = {0};
+    icmp_take(fd, counts);
+    metrics_add(&metrics->udp_icmp_port_unreachable_total, counts[ICMP_PORT_UNREACHABLE]);
+    metrics_add(&metrics->udp_icmp_unreachable_total, counts[ICMP_UNREACHABLE]);
+    metrics_add(&metrics->udp_icmp_too_big_total, counts[ICMP_TOO_BIG]);
+    metrics_add(&metrics->udp_icmp_ttl_total, counts[ICMP_TTL]);
+}
+
 void assoc_on_external(evutil_socket_t fd, short what, void *arg)
 {
-    (void)fd, (void)what;
+    (void)what;
     struct external *external = arg;
     struct assoc *assoc = external->assoc;
     struct env *env = assoc->env;
+    if (env->counts_icmp) /* before datagrams are asked for: a pending error would come in their place */
+        count_icmp(&env->metrics, fd);
     size_t count = dgram_io_recv(env->dgrams, &external->socket, env->received, RECEIVE_MAX);
     for (size_t i = 0; i < count; i++)
         assoc_take_down(assoc, &env->received[i]);

@@ -52,6 +52,7 @@ struct env {
 
     /* The datagram path's buffers: see assoc.c. */
     struct dgram_io *dgrams;
+    bool counts_icmp; /* udp.icmp, as it was at the start: sockets live on */
     struct dgram_run received[DGRAM_BATCH_MAX];
     struct dgram_batch to_client, to_external[2];
 

@@ -106,6 +106,8 @@ const char *record_refusal(const struct stream *stream, enum socks5_reply code)
     };
     if (stream_upstream(stream))
         return upstream_texts[code];
+    if (stream_is_unresolved(stream))
+        return "name not resolved in time: see whether the name servers answer";
     return stream_command(stream) == CONFIG_COMMAND_BIND ? bind_texts[code] : connect_texts[code];
 }
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include "net/inbox.h"
 #include "net/sock.h"
 #include "proxy/env.h"
+#include "proxy/kin.h"
 
 /* One event's share. */
 #define RECEIVE_MAX 32
@@ -21,6 +23,7 @@ struct door {
     struct env *env;
     union netaddr relay;
     size_t shares;
+    bool adopted, copied; /* from, and for, another process */
     struct dgram_socket socket;
     struct event readable;
 };
@@ -94,7 +97,10 @@ void shared_port_route(struct env *env, const union netaddr *relay, const struct
 {
     struct demux_entry *entry;
     bool valid = is_valid(run);
-    switch (demux_find(relay, &run->peer, valid, env_now(env), &entry)) {
+    enum demux_verdict verdict = demux_find(relay, &run->peer, valid, env_now(env), &entry);
+    if ((verdict == DEMUX_STRANGER || verdict == DEMUX_OTHER_PORT) && kin_pass(relay, run))
+        return;
+    switch (verdict) {
     case DEMUX_FOUND:
         if (demux_worker(entry) == env)
             deliver(entry, run);
@@ -130,24 +136,41 @@ static void on_door(evutil_socket_t fd, short what, void *arg)
     take_at_door(arg);
 }
 
-static int open_door(struct door **out, struct env *env, const union netaddr *relay)
+/* Takes over `fd`, even when there is no memory; -1: another process listens there. */
+static struct door *add_door(struct env *env, const union netaddr *relay, int fd)
 {
     struct door *door = calloc(1, sizeof(*door));
-    int fd = door ? sock_udp_open(relay->sa.sa_family, true) : -ENOMEM;
+    if (!door) {
+        if (fd >= 0)
+            close(fd);
+        return NULL;
+    }
+    *door = (struct door){.env = env, .relay = *relay, .socket = {.fd = -1}};
+    if (fd >= 0)
+        door->socket = dgram_io_adopt(env->dgrams, fd);
+    event_assign(&door->readable, env->base, fd, EV_READ | EV_PERSIST, on_door, door);
+    if (fd >= 0)
+        event_add(&door->readable, NULL);
+    SLIST_INSERT_HEAD(&env->doors, door, link);
+    own_port_opened(OWN_PORT_RELAY, relay);
+    return door;
+}
+
+static int open_door(struct door **out, struct env *env, const union netaddr *relay)
+{
+    int fd = sock_udp_open(relay->sa.sa_family, true);
     int error = fd < 0 ? fd : sock_udp_bind(fd, relay);
     if (error) {
         if (fd >= 0)
             close(fd);
-        free(door);
         return error == -EADDRINUSE ? -EBUSY : error;
     }
-    *door = (struct door){.env = env, .relay = *relay, .socket = dgram_io_adopt(env->dgrams, fd)};
-    event_assign(&door->readable, env->base, fd, EV_READ | EV_PERSIST, on_door, door);
-    event_add(&door->readable, NULL);
-    SLIST_INSERT_HEAD(&env->doors, door, link);
-    own_port_opened(OWN_PORT_RELAY, relay);
-    *out = door;
-    return 0;
+    if (kin_give(fd)) {
+        close(fd);
+        fd = -1;
+    }
+    *out = add_door(env, relay, fd);
+    return *out ? 0 : -ENOMEM;
 }
 
 static int enter_door(struct door **out, struct env *env, const union netaddr *relay)
@@ -168,19 +191,87 @@ static int enter_door(struct door **out, struct env *env, const union netaddr *r
     return error;
 }
 
+static void close_door(struct door *door)
+{
+    event_del(&door->readable);
+    if (door->socket.fd >= 0)
+        close(door->socket.fd);
+    door->socket.fd = -1;
+}
+
 static void leave_door(struct door *door)
 {
     if (--door->shares > 0)
         return;
     /* What it holds may be for other workers. Connected to nobody, it gets no more. */
-    if (sock_udp_connect(door->socket.fd, &door->relay) == 0)
+    if (door->socket.fd >= 0 && !door->copied && sock_udp_connect(door->socket.fd, &door->relay) == 0)
         while (take_at_door(door) > 0)
             ;
     SLIST_REMOVE(&door->env->doors, door, door, link);
     own_port_closed(OWN_PORT_RELAY, &door->relay);
-    event_del(&door->readable);
-    close(door->socket.fd);
+    close_door(door);
     free(door);
+}
+
+/* ---- another process ---- */
+
+int shared_port_copy(struct env *env, int **fds, size_t *count)
+{
+    struct door *door;
+    size_t size = 1;
+    *count = 0;
+    SLIST_FOREACH(door, &env->doors, link)
+    {
+        size++;
+    }
+    *fds = calloc(size, sizeof(int));
+    if (!*fds)
+        return ENOMEM;
+    SLIST_FOREACH(door, &env->doors, link)
+    {
+        int fd = door->socket.fd < 0 ? -1 : fcntl(door->socket.fd, F_DUPFD_CLOEXEC, 0);
+        if (fd < 0 && door->socket.fd >= 0)
+            return errno;
+        if (fd >= 0)
+            (*fds)[(*count)++] = fd;
+        door->copied = true;
+    }
+    return 0;
+}
+
+void shared_port_give_up(struct env *env)
+{
+    struct door *door;
+    SLIST_FOREACH(door, &env->doors, link)
+    {
+        if (door->socket.fd >= 0 && (door->copied || kin_give(door->socket.fd)))
+            close_door(door);
+    }
+}
+
+void shared_port_adopt(struct env *env, int fd)
+{
+    const union netaddr relay = sock_local(fd);
+    if (kin_give(fd)) {
+        close(fd);
+        return;
+    }
+    sock_udp_join_nothing(fd); /* unless this process wants that, too */
+    struct door *door = add_door(env, &relay, fd);
+    if (!door)
+        return;
+    door->adopted = true;
+    door->shares = 1;
+}
+
+void shared_port_close(struct env *env)
+{
+    struct door *next;
+    for (struct door *door = SLIST_FIRST(&env->doors); door; door = next) {
+        next = SLIST_NEXT(door, link);
+        if (door->adopted)
+            leave_door(door);
+    }
 }
 
 /* ---- shares ---- */

@@ -42,7 +42,20 @@ void share_set(struct share *share, const union netaddr *client, enum demux_stat
 /* The client has been silent: another port of its address may take over. To be said as often as one likes. */
 void share_set_quiet(struct share *share, const union netaddr *client);
 
-/* Brings what came to `relay` to its association, or drops and counts it. */
+/*
+ * An upgrade: the listening sockets go to another process, which passes on what is for our associations (kin.h).
+ *
+ * Copies of those of this worker. 0 or an errno; `*fds` is to be freed, and what is in it to be closed, even then.
+ */
+int shared_port_copy(struct env *env, int **fds, size_t *count);
+/* They are the other's alone from now on, and so is what has been opened since. */
+void shared_port_give_up(struct env *env);
+/* Takes over a listening socket, for good. */
+void shared_port_adopt(struct env *env, int fd);
+/* Closes those that were taken over, at this worker's end. */
+void shared_port_close(struct env *env);
+
+/* Brings what came to `relay` to its association, here or in the process of before, or drops and counts it. */
 void shared_port_route(struct env *env, const union netaddr *relay, const struct dgram_run *run);
 
 #endif

@@ -92,6 +92,7 @@ static void on_dialed(void *arg, int fd, int error, const union netaddr *to)
             verdict = SOCKS5_REPLY_NOT_ALLOWED;
         else if (error == 0 && reaching->timed_out)
             verdict = SOCKS5_REPLY_TTL_EXPIRED;
+        stream->unresolved = verdict == SOCKS5_REPLY_TTL_EXPIRED && stream->by_name && reaching->found == 0;
     } else if (!set_rates(stream, to)) {
         verdict = SOCKS5_REPLY_GENERAL_FAILURE;
     }
@@ -401,6 +402,11 @@ union netaddr stream_local(const struct stream *stream)
 const char *stream_upstream(const struct stream *stream)
 {
     return stream->via ? stream->via->upstream : NULL;
+}
+
+bool stream_is_unresolved(const struct stream *stream)
+{
+    return stream->unresolved;
 }
 
 union netaddr stream_remote(const struct stream *stream)

@@ -66,6 +66,7 @@ struct stream {
     struct rates *rates; /* NULL: no limit */
     bool keeps_alive;    /* TCP keepalive is on, on the outgoing side */
     bool by_name;        /* `destination` is a name and its port, not an address */
+    bool unresolved;     /* ... about which no name server has answered in time */
     uint64_t relaying_since_ms;
     struct direction up, down;
     char destination[];

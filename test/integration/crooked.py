@@ -19,6 +19,8 @@ class Socks5:
     drops         datagrams are not relayed
     wants_hint    datagrams are only taken from the address and port that the request names
     follows       answers go to whoever sent last, else to whoever sent first
+    silenced      a datagram from another port than the first ends all answers
+    dies_of_v6    so does one to an IPv6 address
     serves_all    every port of the client's address gets its own answers
     answers_from  another socket than the relay's
     origin        what every answer names as its origin
@@ -30,7 +32,8 @@ class Socks5:
         self.refuses, self.bound, self.says = wrong.pop("refuses", 0), wrong.pop("bound", None), wrong.pop("says", None)
         self.origin = wrong.pop("origin", None)
         self.wrong = set(wrong)
-        assert self.wrong <= {"drops", "wants_hint", "follows", "serves_all", "answers_from", "symmetric"}
+        assert self.wrong <= {"drops", "wants_hint", "follows", "silenced", "dies_of_v6", "serves_all", "answers_from",
+                              "symmetric"}
         self.address = address
         self.listener = host.listen(address, port, timeout=None)
 
@@ -81,6 +84,7 @@ class Socks5:
 class Relay:
     def __init__(self, server, relay, hint):
         self.server, self.relay, self.hint = server, relay, hint
+        self.wrong = set(server.wrong)  # and what becomes so
         self.answering = server.host.udp(server.address, timeout=None) if "answers_from" in server.wrong else relay
         self.externals, self.clients = {}, {}  # by the destination, or by the client where each has its own
 
@@ -97,10 +101,15 @@ class Relay:
 
     def up(self):
         datagram, client = self.relay.recvfrom(65536)
-        wrong = self.server.wrong
+        wrong = self.wrong
         if "drops" in wrong or ("wants_hint" in wrong and client[1] != self.hint[1]):
             return
         destination, payload = socks5.unwrap(datagram)
+        if ("dies_of_v6" in wrong and ":" in destination[0]) or ("silenced" in wrong and self.is_another(client)):
+            wrong.add("drops")
+            return
+        if ":" in destination[0]:
+            return
         key = (client if "serves_all" in wrong else None, destination if "symmetric" in wrong else None)
         if key not in self.externals:
             self.externals[key] = self.server.host.udp(self.server.outside, timeout=None)
@@ -109,6 +118,9 @@ class Relay:
             self.clients[self.externals[key]] = client
         if "follows" in wrong or client == self.clients[self.externals[key]]:
             self.externals[key].sendto(payload, destination)
+
+    def is_another(self, client):
+        return self.clients and client not in self.clients.values()
 
     def down(self, sock):
         payload, origin = sock.recvfrom(65536)

@@ -303,6 +303,24 @@ def test_whoever_sends_last(net, stun, check, crooked):
     assert found.blames("port", "can take over its datagrams")
 
 
+def test_silenced_by_another_port(net, stun, check, crooked):
+    crooked(silenced=True)
+    found = check("--stun", stun)
+    assert found.blames("port", "can silence it by sending one datagram") and found.statuses()["nat_v4"] == "ok"
+
+
+@pytest.mark.parametrize("wrong", [{}, {"dies_of_v6": True}])
+def test_a_host_without_ipv6(net, check, wrong):
+    """That is no fault; but a server may not give up all for one datagram that it cannot send. (As dante does.)"""
+    with Socks5(net.proxy, "127.0.0.1", "127.0.0.1", **wrong):
+        found = check(host=net.proxy, proxy="socks5://127.0.0.1:1080")
+    if wrong:
+        assert found.blames("datagram_v6", "gives up a whole association for one datagram")
+    else:
+        assert found.statuses()["datagram_v6"] == "info"
+    assert found.statuses()["port"] == found.statuses()["nat_v4"] == "ok"
+
+
 def test_every_port_of_the_client(net, stun, check, crooked):
     crooked(serves_all=True)
     found = check("--stun", stun)
@@ -424,6 +442,11 @@ def test_connect_to_what_is_named(net, proxy, web, check):
 def test_connect_refused(net, proxy, check):
     found = check("--connect", f"{INET1_V4}:9")
     assert found.blames("connect", "nothing listens at that port") and found.step("connect")["data"]["code"] == 5
+
+
+def test_connect_by_a_name_that_cannot_be_resolved(net, start, check):
+    start({"dns": {"servers": ["10.88.0.99"], "timeout": "1s"}}, leaves_lookups=True)  # no host has it
+    assert check("--connect", "silent.test:80").blames("connect", "name servers do not answer", "look the name up")
 
 
 def test_connect_denied(net, start, check):

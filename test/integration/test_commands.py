@@ -3,7 +3,9 @@ import fcntl
 import json
 import os
 import re
+import signal
 import socket
+from pathlib import Path
 
 import pytest
 import socks5
@@ -12,6 +14,8 @@ from conftest import ALICE, LISTEN, USERS
 from daemon import PROGRAM, SANITIZER, wait_until
 from netns import INET1_V4, PROXY_V4
 from socks5 import Association
+
+OTHER_USERS = int(Path("/proc/self/uid_map").read_text(encoding="ascii").split()[2]) > 1
 
 
 @pytest.fixture
@@ -303,6 +307,27 @@ def test_reload_that_the_server_refuses(net, reloadable, run):
     result = run("reload", "-c", str(proxy.config_path))
     assert result.returncode == 1 and "not reloaded" in result.stdout and "10.77.0.1:1082" in result.stdout
     assert "The last reload failed" in run("status").stdout
+
+
+@pytest.mark.skipif(not OTHER_USERS, reason="root of this user namespace becomes nobody else")
+def test_reload_of_what_the_server_cannot_read(reloadable, run):
+    """Root, who asks for it, can; so it is said whose permission it takes."""
+    proxy = reloadable(ADMIN)
+    proxy.config_path.chmod(0o600)
+    os.chown(proxy.config_path, 0, 0)
+    result = run("reload", "-c", str(proxy.config_path))
+    assert result.returncode == 1 and "cannot be read again as user id 65534" in result.stdout and "chgrp" in result.stdout
+
+
+def test_reload_while_it_drains(net, reloadable, lan, peer, run):
+    proxy = reloadable({**ADMIN, "timeouts": {"drain": "1h"}})
+    association = Association(net.client, lan)
+    assert association.alive(peer)
+    proxy.process.send_signal(signal.SIGTERM)
+    proxy.wait_log("no new connections")
+    result = run("reload", "-c", str(proxy.config_path))
+    assert result.returncode == 1 and "not reloaded: the server is about to end" in result.stdout
+    association.close()
 
 
 def test_row57_reload_of_what_does_not_run(net, run, tmp_path):

@@ -214,6 +214,15 @@ def test_code_6_timed_out(net, start, lan, black_hole):
     assert refused(net, lan, (INET1_OTHER_V4, 80)) == 6
 
 
+@pytest.mark.parametrize("timeouts", [{"dns": "1s", "connect": "15s"}, {"dns": "30s", "connect": "1s"}])
+def test_code_6_name_not_resolved_in_time(net, start, lan, timeouts):
+    """The record blames the name servers, not a destination that was never tried."""
+    proxy = start({"dns": {"servers": [NOBODY_V4], "timeout": timeouts["dns"]}, "timeouts": {"connect": timeouts["connect"]}},
+                  leaves_lookups=True)
+    assert refused(net, lan, ("silent.test", 80)) == 6
+    assert "name not resolved in time" in proxy.session(reply="6")["why"]
+
+
 def test_code_7_bind_is_off(net, start, lan):
     start({"bind": {"enabled": False}})
     sock = net.client.connect(CLIENT_V4, lan)

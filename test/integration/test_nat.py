@@ -8,7 +8,8 @@ import threading
 import pytest
 import servers
 import socks5
-from netns import (CLIENT_V4, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_V4, INET2_V6, PROXY_V4, PROXY_V6, PROXY_WAN_V4)
+from daemon import wait_until
+from netns import (CLIENT_V4, CLIENT_V6, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_V4, INET2_V6, PROXY_V4, PROXY_V6, PROXY_WAN_V4)
 from socks5 import Association
 
 ENDPOINT_INDEPENDENT, ADDRESS_DEPENDENT = "endpoint-independent", "address-dependent"
@@ -88,6 +89,81 @@ def test_row31_unreachable_from_a_remote(net, proxy, lan, peer):
     assert association.alive(peer)
 
 
+COUNTED = {"udp": {"icmp": "count"}}
+KINDS = {"udp_icmp_port_unreachable_total": ([(3, 3)], [(1, 4)]),
+         "udp_icmp_unreachable_total": ([(3, 0), (3, 1), (3, 13)], [(1, 0), (1, 1), (1, 3)]),
+         "udp_icmp_too_big_total": ([(3, 4)], [(2, 0)]),
+         "udp_icmp_ttl_total": ([(11, 0)], [(3, 0)])}
+
+
+@pytest.fixture
+def talkative(net):
+    """The host on the internet reports each datagram that it refuses, not just one a second."""
+    net.inet1.sysctl("ipv4/icmp_ratelimit", 0)
+    yield
+    net.inet1.sysctl("ipv4/icmp_ratelimit", 1000)
+
+
+def unreachables(host):
+    """How many the host was told of: a kernel reports no more than some hundreds at once."""
+    return int(host.run("nstat", "-az", "IcmpInDestUnreachs").stdout.split("IcmpInDestUnreachs")[1].split()[0])
+
+
+@pytest.mark.usefixtures("talkative")
+def test_row31_refusals_are_counted_and_cost_a_living_peer_nothing(net, start, lan, peer):
+    """The error is pending when the next datagram is sent, alone or many in one message, and when one arrives."""
+    proxy = start(COUNTED)
+    association = Association(net.client, lan)
+    external = association.external(peer)
+    before = unreachables(net.proxy)
+    for number in range(100):
+        association.send((INET1_V4, 9), b"nobody listens")
+        association.send(peer.getsockname(), b"%d" % number)
+        assert peer.recv(10) == b"%d" % number
+        peer.sendto(b"back", external)
+        assert association.recv()[1] == b"back"
+    assert association.alive(peer)
+    assert proxy.counters()["udp_icmp_port_unreachable_total"] == unreachables(net.proxy) - before > 10
+    with proxy.stopped():  # so that they are received, and sent, at once
+        for number in range(60):
+            association.send((INET1_V4, 9 + number % 3), b"nobody listens")
+            association.send(peer.getsockname(), b"%d" % number)
+    assert {peer.recv(10) for _ in range(60)} == {b"%d" % number for number in range(60)}
+    assert association.alive(peer)
+    assert not proxy.dropped("send_failed")
+
+
+@pytest.mark.parametrize("v6", [False, True])
+def test_row31_icmp_is_counted_by_its_kind(net, start, v6):
+    """And nothing spins while nobody sends anything."""
+    proxy = start(COUNTED)
+    listener, source, remote, router = ((PROXY_V6, CLIENT_V6, INET1_V6, INET2_V6) if v6 else
+                                        (PROXY_V4, CLIENT_V4, INET1_V4, INET2_V4))
+    peer = net.inet1.udp(remote)
+    association = Association(net.client, (listener, 1080), source=source)
+    external = association.external(peer)
+    before = proxy.cpu_seconds()
+    for counter, kinds in KINDS.items():
+        for kind in kinds[v6]:
+            for _ in range(5):
+                forge_icmp(net.inet2, router, external, peer.getsockname(), kind, 1280)
+        wanted = 5 * len(kinds[v6])
+        wait_until(lambda: proxy.counters().get(counter) == wanted, counter)
+    for _ in range(1000):
+        forge_icmp(net.inet2, router, external, peer.getsockname(), KINDS["udp_icmp_ttl_total"][v6][0])
+    assert association.alive(peer)
+    assert association.silent(0.5)
+    assert proxy.cpu_seconds() - before < 0.4
+    assert proxy.counters()["udp_icmp_ttl_total"] > 5
+
+
+def test_icmp_is_ignored_by_default(net, proxy, lan, peer):
+    association = Association(net.client, lan)
+    association.send((INET1_V4, 9), b"nobody listens")
+    assert association.alive(peer, 10)
+    assert not [name for name in proxy.counters() if "icmp" in name]
+
+
 def test_row31_unreachable_from_the_client(net, proxy, lan, peer):
     """The client's port is closed for a while: what is sent then is lost, nothing else, and nothing spins."""
     association = Association(net.client, lan)
@@ -129,20 +205,24 @@ def watching(host, source):
 
 
 def forge_too_big(host, origin, victim, remote, mtu):
+    forge_icmp(host, origin, victim, remote, (2, 0) if ":" in victim[0] else (3, 4), mtu)
+
+
+def forge_icmp(host, origin, victim, remote, kind, mtu=0):
     """What a router would say to `victim` about its datagrams to `remote`, said by somebody who is none."""
     family, inside = (socket.AF_INET6, 58) if ":" in victim[0] else (socket.AF_INET, 1)
     udp = struct.pack("!HHHH", victim[1], remote[1], 1480, 0)
     addresses = ipaddress.ip_address(victim[0]).packed + ipaddress.ip_address(remote[0]).packed
     if family == socket.AF_INET:
         quoted = struct.pack("!BBHHHBBH", 0x45, 0, 1500, 1, 0, 64, 17, 0) + addresses + udp
-        message = struct.pack("!BBHHH", 3, 4, 0, 0, mtu) + quoted
+        message = struct.pack("!BBHHH", *kind, 0, 0, mtu) + quoted
         total = sum(struct.unpack(f"!{len(message) // 2}H", message))
         total = (total & 0xffff) + (total >> 16)
         checksum = ~((total & 0xffff) + (total >> 16)) & 0xffff
         message = message[:2] + struct.pack("!H", checksum) + message[4:]
     else:
         quoted = struct.pack("!IHBB", 6 << 28, 1488, 17, 64) + addresses + udp
-        message = struct.pack("!BBHI", 2, 0, 0, mtu) + quoted  # the kernel fills the checksum in
+        message = struct.pack("!BBHI", *kind, 0, mtu) + quoted  # the kernel fills the checksum in
     with host.enter(), socket.socket(family, socket.SOCK_RAW, inside) as sock:
         sock.bind((origin, 0))
         sock.sendto(message, (victim[0], 0))

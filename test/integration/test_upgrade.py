@@ -1,16 +1,18 @@
 """A new process takes the place of the one that runs: no connection is refused, no association is cut, no byte is lost."""
+import contextlib
 import os
 import signal
 import socket
 import struct
 import subprocess
+import time
 
 import pytest
 import servers
 import socks5
 from conftest import lan_config
 from daemon import PROGRAM, wait_until
-from netns import INET1_V4, INET2_V4, NEIGHBOUR_V4, PROXY_V4
+from netns import BALANCER_V4, INET1_V4, INET2_V4, NEIGHBOUR_V4, PROXY_V4, STRANGER_V4
 from socks5 import Association
 from test_reload import OTHER_USERS, Load, echo, talk  # pylint: disable=unused-import
 
@@ -120,7 +122,7 @@ def test_a_new_one_that_is_killed_changes_nothing(net, serve, config, upgrade, l
         taker = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     taker.connect(str(folder / "handover"))
     messages, fds = receive_all(taker)
-    assert [kind for kind, _ in messages] == [0, 0, 3, 4, 5] and sum(count for _, count in messages[:-1]) == len(fds)
+    assert [kind for kind, _ in messages] == [0, 0, 4, 5, 6] and sum(count for _, count in messages[:-1]) == len(fds)
     second = net.proxy.run(PROGRAM, "-c", str(old.config_path), "--take-over", timeout=20)
     assert second.returncode == 1 and "the running server refuses: see its log" in second.stdout
     assert f"but process {os.getpid()} is about to take over: refused" in old.log
@@ -139,7 +141,7 @@ def receive_all(taker):
     """[(kind, count)], descriptors"""
     messages, fds = [], []
     taker.settimeout(10)
-    while not messages or messages[-1][0] != 5:
+    while not messages or messages[-1][0] != 6:
         data, more, _, _ = socket.recv_fds(taker, 100, 200)
         version, kind, count = struct.unpack("=III", data)
         assert version == 1
@@ -148,7 +150,7 @@ def receive_all(taker):
     return messages, fds
 
 
-@pytest.mark.parametrize("answer", [b"", b"nonsense", struct.pack("=III", 2, 6, 0), struct.pack("=III", 1, 5, 0)])
+@pytest.mark.parametrize("answer", [b"", b"nonsense", struct.pack("=III", 2, 7, 0), struct.pack("=III", 1, 6, 0)])
 def test_a_wrong_answer_changes_nothing(net, serve, config, lan, peer, folder, answer):
     old = serve(config())
     with net.proxy.enter():
@@ -171,7 +173,8 @@ def test_another_users_process_is_refused(net, serve, config, lan, peer, folder,
     result = net.proxy.run("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", PROGRAM, "-c",
                            str(old.config_path), "--take-over", timeout=20)
     assert result.returncode == 1 and why in result.stdout
-    assert ("user id 12345 asks for the listeners: refused" in old.log) == (mode == 0o666)
+    if mode == 0o666:
+        old.wait_log("user id 12345 asks for the listeners: refused")
     assert Association(net.client, lan).alive(peer, 5)
 
 
@@ -295,3 +298,70 @@ def test_a_daemon(net, folder, lan, peer):
             if os.path.exists(f"/proc/{pid}"):
                 os.kill(pid, signal.SIGTERM)
     wait_until(lambda: (folder / "pid").read_text(encoding="ascii") == "", "the end")
+
+
+# ---- one UDP port for all ----
+
+ONE_PORT = {"udp": {"ports": "1080"}}
+
+
+def test_one_udp_port(net, serve, config, upgrade, lan, peer):
+    """Clients that are known, clients that have not sent yet, and one whose NAT gives it another port: each is heard by the
+    process that has its association, over two upgrades."""
+    first = serve(config({"udp": {**ONE_PORT["udp"], "rebind_after": "1s"}, "workers": 3}))
+    rebound = Association(net.balancer, lan, source=BALANCER_V4)
+    known = [rebound, *(Association(net.client, lan) for _ in range(4))]
+    external = [each.external(peer) for each in known]
+    waiting = [Association(net.neighbour, lan, source=NEIGHBOUR_V4) for _ in range(6)]
+    second = upgrade({**ONE_PORT, "workers": 2})
+    assert all(each.alive(peer, 10) for each in known)
+    assert all(each.alive(peer, 5) for each in waiting[:3])
+    comers = [Association(net.stranger, lan, source=STRANGER_V4) for _ in range(6)]
+    assert all(each.alive(peer, 5) for each in comers[:3])
+    third = upgrade({**ONE_PORT, "workers": 4})
+    assert all(each.alive(peer, 5) for each in (*known, *waiting, *comers))
+    more = [Association(net.client, lan) for _ in range(8)]
+    assert all(each.alive(peer, 5) for each in more)
+    time.sleep(3)  # rebind_after, and until that is noticed
+    rebound.udp = net.balancer.udp(BALANCER_V4)
+    assert rebound.alive(peer, 5)
+    assert [each.external(peer) for each in known] == external
+    assert first.process.poll() is None and second.process.poll() is None
+    for each in (*known, *waiting):
+        each.close()
+    assert has_ended(first)
+    assert all(each.alive(peer, 5) for each in (*comers, *more))
+    for each in comers:
+        each.close()
+    assert has_ended(second)
+    assert all(each.alive(peer, 5) for each in more)
+    assert third.dropped("stranger") == 0
+
+
+def test_one_udp_port_under_load(net, serve, config, upgrade, lan, peer):
+    """Newcomers' first datagrams may arrive at whoever listens just then, and none of them stays unheard."""
+    proxies = [serve(config(ONE_PORT))]
+    other_peer = net.inet2.udp(INET2_V4, timeout=0.5)
+    stays = [Association(net.client, lan) for _ in range(3)]
+
+    def is_heard(association):
+        """Within three tries: a port that the client has had just before is not its own for a moment (DEMUX_REST_MS)."""
+        for _ in range(3):
+            association.send(other_peer.getsockname(), b"hello")
+            with contextlib.suppress(socket.timeout):
+                return other_peer.recvfrom(100)[0] == b"hello"
+        return False
+
+    def come():
+        association = Association(net.neighbour, lan, source=NEIGHBOUR_V4)
+        heard = is_heard(association)
+        association.close()
+        association.udp.close()
+        return heard
+
+    with Load(come) as comers, Load(lambda: all(each.alive(peer, 1) for each in stays)) as plays:
+        for _ in range(3):
+            before = comers.steps, plays.steps
+            proxies.append(upgrade(ONE_PORT))
+            wait_until(lambda b=before: comers.steps > b[0] + 5 and plays.steps > b[1] + 5, "all of them to go on")
+    assert not [row for proxy in proxies for row in proxy.sessions(why="server stops")]

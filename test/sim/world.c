@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "net/dgram_io.h"
+#include "net/icmp.h"
 #include "net/inbox.h"
 #include "net/ports.h"
 #include "net/sock.h"
@@ -192,6 +193,16 @@ int sock_udp_disconnect(int fd)
 {
     by_fd(fd)->peer = (union netaddr){0};
     return 0;
+}
+
+void icmp_keep(int fd, int family)
+{
+    (void)fd, (void)family;
+}
+
+void icmp_take(int fd, uint32_t counts[ICMP_KIND_COUNT])
+{
+    (void)fd, (void)counts;
 }
 
 void sock_udp_probe(int fd, int family)
@@ -446,6 +457,11 @@ union netaddr sock_local(int fd)
 {
     (void)fd;
     return world_upstream_local;
+}
+
+void sock_udp_join_nothing(int fd)
+{
+    (void)fd;
 }
 
 void sock_keepalive(int fd)

@@ -174,6 +174,7 @@ static const char *const changes[] = {
     "udp: {ports: 1080}",
     "udp: {external_ports: 1024-65535}",
     "udp: {port_rest: 30s}",
+    "udp: {icmp: count}",
     "udp: {offload: off}",
     "bind: {enabled: false}",
     "bind: {ports: 30000-30999}",

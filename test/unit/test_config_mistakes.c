@@ -86,6 +86,15 @@ static void addresses_that_yaml_takes_for_mappings_get_a_hint(void **state)
     config_free(config);
 }
 
+static void tabs_get_a_hint(void **state)
+{
+    (void)state;
+    bad("listen:\n\t- port: 1080\n",
+        "c.yaml:2:1: not valid YAML: found character that cannot start any token (while scanning "
+        "for the next token, line 2); indent with spaces, not with tabs\n");
+    config_free(good("workers: 2\t# as ever\n"));
+}
+
 static void bytes_that_are_no_text_are_refused(void **state)
 {
     (void)state;
@@ -184,8 +193,13 @@ static void who_may_touch_the_file(void **state)
         {0602, "workers: 0\n",
          ": everybody may write to it (mode 0602), expected its owner and group alone; run: ", true},
         {0644, FAR "upstreams: [{name: far, address: 192.0.2.9, user: a, password: b}]\n",
-         ": warning: everybody may read it, and the passwords of its upstreams with it; run: chmod o-r ", false},
-        {0644, USERS, ": warning: everybody may read it, and the hashes of its users with it; run: chmod o-r ", false},
+         ": warning: everybody may read it, and the passwords of its upstreams with it; give it to the server's "
+         "group (see run.group), and run: chmod o-r ",
+         false},
+        {0644, USERS,
+         ": warning: everybody may read it, and the hashes of its users with it; give it to the server's "
+         "group (see run.group), and run: chmod o-r ",
+         false},
         {0644, "workers: 0\n", NULL, false},
         {0640, USERS, NULL, false},
     };
@@ -248,6 +262,7 @@ int main(void)
         cmocka_unit_test(a_file_that_is_no_configuration_is_refused),
         cmocka_unit_test(a_key_that_is_like_no_other_gets_them_all),
         cmocka_unit_test(addresses_that_yaml_takes_for_mappings_get_a_hint),
+        cmocka_unit_test(tabs_get_a_hint),
         cmocka_unit_test(bytes_that_are_no_text_are_refused),
         cmocka_unit_test(a_giant_is_refused_at_once),
         cmocka_unit_test(a_long_list_of_mistakes_ends),

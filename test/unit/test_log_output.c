@@ -71,7 +71,7 @@ static void a_file_is_appended_to_and_lines_have_their_time(void **state)
     (void)state;
     umask(0);
     for (int i = 0; i < 2; i++) {
-        assert_true(log_open(path, geteuid()));
+        assert_true(log_open(path, geteuid(), getegid()));
         log_to(LOG_TARGET_FILE);
         log_info("line %d", i);
         log_to(LOG_TARGET_STDERR);
@@ -90,7 +90,7 @@ static void a_file_is_appended_to_and_lines_have_their_time(void **state)
 
 static void *open_log(void *result)
 {
-    *(bool *)result = log_open(path, geteuid());
+    *(bool *)result = log_open(path, geteuid(), getegid());
     return NULL;
 }
 
@@ -166,7 +166,7 @@ static void no_line_is_lost_or_torn_while_the_file_is_renamed(void **state)
     pthread_t threads[THREADS];
     int next[THREADS] = {0};
     char old[128];
-    assert_true(log_open(path, geteuid()));
+    assert_true(log_open(path, geteuid(), getegid()));
     log_to(LOG_TARGET_FILE);
     assert_int_equal(log_start(), 0);
     for (int i = 0; i < THREADS; i++)
@@ -194,7 +194,7 @@ static void no_line_is_lost_or_torn_while_the_file_is_renamed(void **state)
 static void a_file_that_cannot_be_opened_again_goes_on(void **state)
 {
     (void)state;
-    assert_true(log_open(path, geteuid()));
+    assert_true(log_open(path, geteuid(), getegid()));
     log_to(LOG_TARGET_FILE);
     assert_int_equal(rename(path, other), 0);
     assert_int_equal(mkdir(path, 0700), 0);
@@ -274,7 +274,7 @@ static void a_full_file_costs_no_more_than_its_lines(void **state)
     (void)state;
     signal(SIGXFSZ, SIG_IGN);
     for (int threaded = 0; threaded < 2; threaded++) {
-        assert_true(log_open(path, geteuid()));
+        assert_true(log_open(path, geteuid(), getegid()));
         log_to(LOG_TARGET_FILE);
         log_info("first");
         limit_files(strlen(read_file(path)) + 20);

@@ -35,7 +35,7 @@ static int start(void **state)
 {
     (void)state;
     char problem[200] = "";
-    const union netaddr hosts[] = {at("127.0.0.1", 0), at("127.0.0.2", 0)};
+    const struct peer_host hosts[] = {{.address = at("127.0.0.1", 0)}, {.address = at("127.0.0.2", 0)}};
     server = peer_server_open(hosts, 2, 0, KEY, NULL, problem, sizeof(problem));
     if (!server || !peer_server_start(server))
         fail_msg("%s", problem);
@@ -127,7 +127,7 @@ static void one_address_has_no_other(void **state)
     (void)state;
     peer_server_close(server);
     char problem[200];
-    const union netaddr host = at("127.0.0.1", 0);
+    const struct peer_host host = {.address = at("127.0.0.1", 0)};
     server = peer_server_open(&host, 1, 0, KEY, NULL, problem, sizeof(problem));
     assert_true(server && peer_server_start(server));
     const union netaddr first = peer_server_address(server, 0);
@@ -289,10 +289,20 @@ static void a_taken_port_is_told(void **state)
 {
     (void)state;
     char problem[200] = "";
-    const union netaddr first = peer_server_address(server, 0);
-    assert_null(peer_server_open(&first, 1, netaddr_port(&first), KEY, NULL, problem, sizeof(problem)));
+    const struct peer_host first = {.address = peer_server_address(server, 0)};
+    assert_null(peer_server_open(&first, 1, netaddr_port(&first.address), KEY, NULL, problem, sizeof(problem)));
     assert_non_null(strstr(problem, "cannot listen on 127.0.0.1:"));
     assert_non_null(strstr(problem, "Address already in use"));
+}
+
+static void others_are_on_the_same_link(void **state)
+{
+    (void)state;
+    const struct peer_host hosts[] = {{at("192.0.2.1", 0), 2},   {at("172.17.0.1", 0), 3}, {at("2001:db8::1", 0), 2},
+                                      {at("2001:db8::2", 0), 2}, {at("192.0.2.2", 0), 2},  {at("192.0.2.3", 0), 2}};
+    static const size_t others[] = {4, 1, 3, 2, 5, 0};
+    for (size_t i = 0; i < 6; i++)
+        assert_int_equal(peer_host_other(hosts, 6, i), others[i]);
 }
 
 static void keys_differ(void **state)
@@ -319,6 +329,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(over_tcp, start, stop),
         cmocka_unit_test_setup_teardown(strangers_over_tcp, start, stop),
         cmocka_unit_test_setup_teardown(a_taken_port_is_told, start, stop),
+        cmocka_unit_test(others_are_on_the_same_link),
         cmocka_unit_test(keys_differ),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -108,8 +108,9 @@ static void does_it_well(int to)
     say(to, HANDOVER_VERSION, HANDOVER_PID_FILE, 1, fds, 1);
     say(to, HANDOVER_VERSION, HANDOVER_ADMIN_TCP, 1, fds, 1);
     say(to, HANDOVER_VERSION, HANDOVER_ADMIN_SOCKET, 1, fds, 1);
+    say(to, HANDOVER_VERSION, HANDOVER_UDP, 1, fds, 1);
     say(to, HANDOVER_VERSION, 99, 1, fds, 1);
-    say(to, HANDOVER_VERSION, HANDOVER_ALL, 8, NULL, 0);
+    say(to, HANDOVER_VERSION, HANDOVER_ALL, 9, NULL, 0);
 }
 
 static size_t open_descriptors(void)
@@ -143,6 +144,8 @@ static pid_t run(void (*act)(int to))
         if (act == closes_at_once || act == stops_in_between)
             _exit(1);
         bool serves = recv(to, &answer, sizeof(answer), 0) == sizeof(answer) && answer.kind == HANDOVER_SERVES;
+        say(to, 0, 0, 0, &to, 1); /* a socket that it has opened meanwhile */
+        say(to, HANDOVER_VERSION, HANDOVER_GONE, 0, NULL, 0);
         _exit(serves ? 0 : 1);
     }
     close(waiting);
@@ -186,9 +189,12 @@ static void listeners_come_and_the_rest_is_sorted(void **state)
     assert_int_equal(takeover.admin.tcp, -1); /* not at the address that the configuration names */
     assert_int_equal(takeover.admin.local, -1);
     assert_int_equal(takeover.handover, -1);
-    assert_int_equal(open_descriptors(), before + 4); /* two listeners, the pid file, the other end */
+    assert_int_equal(open_descriptors(), before + 5); /* two listeners, of UDP, the pid file, the other end */
     assert_true(inherited_has(listeners, &address));
+    assert_int_equal(takeover.udp_count, 1);
     takeover_finish(&takeover);
+    assert_int_equal(takeover.udp_count, 2);
+    takeover_abandon(&takeover);
     inherited_free(listeners);
     assert_int_equal(finish(other), 0);
     assert_int_equal(open_descriptors(), before);

@@ -1,0 +1,35 @@
+/*
+ * Two processes at the UDP port of all associations (shared_port.h), while an upgrade lasts. The younger one has the
+ * listening sockets, at which all arrives that comes for a client without a connected socket. What is for none of its
+ * associations it passes on to the elder, whose associations look for their clients as ever; and a socket that the
+ * elder still has to open goes to the younger. A process may have both, an elder and a younger one.
+ */
+#ifndef CONESOCKS_PROXY_KIN_H
+#define CONESOCKS_PROXY_KIN_H
+
+#include <stdbool.h>
+
+#include "base/netaddr.h"
+#include "net/dgram_io.h"
+
+struct env;
+struct kin;
+
+/* Says by which connection (SOCK_SEQPACKET) there is one, before anything below; -1: none. It stays the caller's. */
+void kin_set_elder(int fd);
+void kin_set_younger(int fd);
+
+/* Whether there is one still: what is for it comes by way of us. From any thread. */
+bool kin_has_elder(void);
+/* From any thread. false: there is none (any more), or it does not keep up. */
+bool kin_pass(const union netaddr *relay, const struct dgram_run *run);
+/* The descriptor stays the caller's, to be closed. */
+bool kin_give(int fd);
+
+/* Takes over a connection to either, and what comes by it, to this worker and from there to where it belongs. NULL: no
+ * memory. */
+struct kin *kin_new(struct env *env, int fd);
+/* NULL is fine. */
+void kin_free(struct kin *kin);
+
+#endif
