@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
-RULES, DASHBOARD = CONFIG / "prometheus-rules.yaml", CONFIG / "grafana-dashboard.json"
+RULES, DASHBOARD = (CONFIG / "monitoring" / name for name in ("prometheus-rules.yaml", "grafana-dashboard.json"))
 METRIC = re.compile(r"\b(?:conesocks|process)_[a-z_]+")
 
 UP, DOWN = {"up": "1x60"}, {"up": "0x60"}
