@@ -52,12 +52,17 @@ static const char *kind_of(const yaml_node_t *node)
     return empty ? "nothing" : "a single value";
 }
 
-/* Puts a text of the file in quotes, or as much of it as shows which one is meant. */
+/* Puts a text of the file in quotes, or as much of it as shows which one is meant: not the login of a URL, since what
+ * is wrong also stands in the log and in the status. */
 static const char *quote(const yaml_node_t *node, char *out, size_t size)
 {
     char text[QUOTE_MAX];
-    size_t used = log_escape(text, sizeof(text), (const char *)node->data.scalar.value, node->data.scalar.length);
-    snprintf(out, size, "\"%s\"%s", text, used < node->data.scalar.length ? "..." : "");
+    const char *value = (const char *)node->data.scalar.value;
+    size_t len = node->data.scalar.length;
+    const char *at = memrchr(value, '@', len);
+    size_t hidden = at && memchr(value, ':', (size_t)(at - value)) ? (size_t)(at - value) : 0;
+    size_t used = log_escape(text, sizeof(text), value + hidden, len - hidden);
+    snprintf(out, size, "\"%s%s\"%s", hidden ? "..." : "", text, used < len - hidden ? "..." : "");
     return out;
 }
 

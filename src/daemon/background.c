@@ -133,20 +133,11 @@ void pidfile_empty(int fd)
     (void)!ftruncate(fd, 0);
 }
 
-void pidfile_remove(const char *path, int fd)
-{
-    if (fd < 0)
-        return;
-    if (unlink(path) < 0)
-        pidfile_empty(fd); /* the sandbox, or another user's folder: the descriptor may still do that */
-    close(fd);
-}
-
 /* "4711\n", as pidfile_open writes it; 0: anything else. */
 static pid_t read_pid(int fd)
 {
     char text[32];
-    ssize_t len = read(fd, text, sizeof(text) - 1);
+    ssize_t len = pread(fd, text, sizeof(text) - 1, 0);
     if (len < 2 || text[len - 1] != '\n')
         return 0;
     text[len - 1] = '\0';
@@ -154,6 +145,17 @@ static pid_t read_pid(int fd)
     errno = 0;
     long pid = strtol(text, &end, 10);
     return text[0] >= '1' && text[0] <= '9' && *end == '\0' && errno == 0 && pid <= INT_MAX ? (pid_t)pid : 0;
+}
+
+void pidfile_remove(const char *path, int fd)
+{
+    if (fd < 0)
+        return;
+    const pid_t named = read_pid(fd);
+    bool taken_over = named > 0 && named != getpid(); /* just as we were told to end */
+    if (!taken_over && unlink(path) < 0)
+        pidfile_empty(fd); /* the sandbox, or another user's folder: the descriptor may still do that */
+    close(fd);
 }
 
 pid_t pidfile_holder(const char *path)

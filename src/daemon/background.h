@@ -28,7 +28,7 @@ bool pidfile_is(const char *path, int fd);
 void pidfile_write(int fd);
 /* Nobody's any more. */
 void pidfile_empty(int fd);
-/* Leaves an empty file where it cannot be removed. */
+/* Leaves an empty file where it cannot be removed, and one that names another process by now as it is. */
 void pidfile_remove(const char *path, int fd);
 /* The process that holds the lock; or 0 and an errno: ESRCH when none does, EAGAIN when it has not written its id yet,
  * else that of open(). */

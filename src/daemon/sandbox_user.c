@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <pwd.h>
@@ -6,6 +7,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -199,15 +201,31 @@ bool sandbox_permits(const struct config *config)
     return able;
 }
 
+/* By what the name leads to, not by the name: whoever may write to its folder could have put a file of ours there. */
+static int give_socket(const char *path, const struct identity *wanted)
+{
+    struct stat status;
+    int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    int error = fd < 0 || fstat(fd, &status) < 0                   ? errno
+                : S_ISSOCK(status.st_mode) && status.st_nlink == 1 ? 0
+                                                                   : ENOTSOCK;
+    if (!error && fchownat(fd, "", wanted->uid, wanted->gid, AT_EMPTY_PATH) < 0)
+        error = errno;
+    if (fd >= 0)
+        close(fd);
+    return error;
+}
+
 /* The admin listener's socket is whoever's who started us; it is to be the process's own, and its group's. */
 static void hand_over_socket(const struct config *config, const struct identity *wanted)
 {
     const char *path = config->admin.socket;
     if (!path || geteuid() != 0)
         return;
-    if (lchown(path, wanted->uid, wanted->gid) < 0)
+    int error = give_socket(path, wanted);
+    if (error)
         log_warning("%s stays root's: cannot give it to user id %u, group id %u: %s", path, (unsigned)wanted->uid,
-                    (unsigned)wanted->gid, strerror(errno));
+                    (unsigned)wanted->gid, strerror(error));
 }
 
 bool sandbox_user(const struct config *config)

@@ -287,7 +287,8 @@ def test_reload_by_the_status_alone(serve, run):
     """Without a pid file, whoever answers at the admin listener is told."""
     proxy = serve(ADMIN)
     result = run("reload", "-c", str(proxy.config_path))
-    assert result.returncode == 0 and "reloaded" in result.stdout and "configuration reloaded" in proxy.log
+    assert result.returncode == 0 and "reloaded" in result.stdout
+    proxy.wait_log("configuration reloaded")
 
 
 def test_row55_reload_of_a_broken_file(reloadable, run):

@@ -173,6 +173,8 @@ static void row_57_it_goes_from_one_process_to_the_next(void **state)
     assert_int_equal(waitpid(child, &status, 0), child);
     snprintf(child_text, sizeof(child_text), "%ld\n", (long)child);
     expect_file(path, child_text);
+    pidfile_remove(path, dup(lock));
+    expect_file(path, child_text);
     pidfile_write(lock); /* from its beginning, wherever the other one has left off */
     snprintf(mine, sizeof(mine), "%ld\n", (long)getpid());
     expect_file(path, mine);

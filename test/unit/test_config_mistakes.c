@@ -241,6 +241,8 @@ static void no_password_is_quoted(void **state)
         "users: hunter2",
         "users: [{name: alice, password: hunter2]",
         "users: [{name: alice, password: !hunter2 x}]",
+        "upstreams: [{name: far, address: \"socks5://alice:hunter2@far.example:1080\"}]",
+        "upstreams: [{name: far, address: \"alice:hunter2@far.example\"}]",
     };
     for (size_t i = 0; i < COUNT(texts); i++) {
         char *errors, *warnings;

@@ -209,6 +209,20 @@ static void row_52_a_user_and_a_group_by_name(void **state)
     expect_nothing_left(&found);
 }
 
+/* In a folder of that user's, who may have put another of root's files in the socket's place. */
+static void row_52_nothing_but_a_socket_is_given_to_the_user(void **state)
+{
+    (void)state;
+    if (!is_root())
+        SKIP_TEST("needs root");
+    struct config config = as("daemon", CONFIG_SANDBOX_OFF);
+    config.admin.socket = path;
+    expect_exit(enter(config, NULL, nothing), 0);
+    struct stat status;
+    assert_int_equal(stat(path, &status), 0);
+    assert_int_equal(status.st_uid, 0);
+}
+
 static void row_52_who_stays_root_keeps_nothing_but_the_name(void **state)
 {
     (void)state;
@@ -647,6 +661,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(row_52_root_becomes_nobody),
         cmocka_unit_test(row_52_a_user_and_a_group_by_name),
+        cmocka_unit_test(row_52_nothing_but_a_socket_is_given_to_the_user),
         cmocka_unit_test(row_52_who_stays_root_keeps_nothing_but_the_name),
         cmocka_unit_test(row_52_without_root_all_the_rest_applies),
         cmocka_unit_test(a_user_that_cannot_be_had_is_an_error),
