@@ -95,7 +95,10 @@ int pidfile_open(const char *path)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, PIDFILE_MODE);
     if (fd < 0)
-        return refuse(path, -1, errno == ELOOP ? "is a symbolic link: remove it" : strerror(errno));
+        return refuse(path, -1,
+                      errno == ELOOP    ? "is a symbolic link: remove it"
+                      : errno == EACCES ? "Permission denied: have run.pid_file name one that you may write"
+                                        : strerror(errno));
     struct stat status;
     if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode))
         return refuse(path, fd, "is not a plain file");

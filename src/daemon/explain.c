@@ -125,6 +125,8 @@ static int answer(const struct snapshot *snapshot, const struct question *questi
     struct subject subject = {0};
     const struct config_user *user = question->user ? users_find(&snapshot->users, question->user) : NULL;
     int status = EXIT_FAILURE;
+    if (question->user && !user)
+        fprintf(stderr, "conesocks explain: warning: nobody can log in as %s: there is no such user\n", question->user);
     if (subject_init(&subject, snapshot->rules, &asked->from, question->user, asked->command) &&
         own_hosts_read(&policy.own))
         status = asked->to.sa.sa_family == AF_UNSPEC ? say_name(snapshot->config, &subject, user, asked)

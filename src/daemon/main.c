@@ -175,8 +175,12 @@ int main(int argc, char **argv)
     };
     fill_standard_descriptors();
     const struct command *command = argc > 1 ? find_command(argv[1]) : NULL;
-    if (command)
+    if (command) {
+        static char name[32]; /* getopt's messages begin with it */
+        snprintf(name, sizeof(name), "conesocks %s", command->name);
+        argv[1] = name;
         return command->act(argc - 1, argv + 1);
+    }
     struct arguments arguments = {.action = RUN};
     for (int option; (option = getopt_long(argc, argv, "c:dtVh", options, NULL)) != -1;) {
         switch (option) {

@@ -189,6 +189,7 @@ def test_status_where_the_socket_is_for_others(net, folder):
 def test_wrong_usage(run, arguments):
     result = run(*arguments)
     assert result.returncode == 2 and "Usage:" in result.stdout
+    assert all(line.startswith(f"conesocks {arguments[0]}: ") for line in result.stdout.partition("Usage:")[0].split("\n") if line)
 
 
 @pytest.mark.parametrize("command", ["status", "reload"])

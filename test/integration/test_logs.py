@@ -275,6 +275,8 @@ def test_logrotate_with_our_example(net, to_file, folder, lan):
     proxy.session()
     assert len(proxy.sessions()) == 1
     assert (proxy.log_path.parent / "conesocks.log.1").read_text(encoding="ascii").count("reply=5") == 2
+    result = net.proxy.run("logrotate", "--force", "--state", str(folder / "state"), str(rules))
+    assert result.returncode == 0 and (proxy.log_path.parent / "conesocks.log.2.gz").exists(), result.stdout
 
 
 # ---- what does not take lines ----

@@ -401,6 +401,8 @@ def test_explain(tmp_path):
     assert explain(*asked) == (0, "allowed: no rule matches, and reach allows it (public address)")
     assert explain(*asked, "--user", "eve") == (
         1, "denied by rules[0]; a rule that allows it would have to stand before")
+    done = subprocess.run([daemon.PROGRAM, "explain", "-c", str(config), *asked, "--user", "eve"], capture_output=True, text=True, timeout=30)
+    assert "there is no such user" in done.stderr  # a rule may name her all the same
     assert explain("--from", "198.41.0.9", "--to", "[::1]:80")[0] == 1
     assert explain("--from", "198.41.0.9", "--to", "x.example:80")[0] == 0
     assert explain("--from", "198.41.0.9", "--to", "x.example:80", "--at", "127.0.0.1")[0] == 1

@@ -14,6 +14,7 @@ from daemon import PROGRAM, wait_until
 from netns import CLIENT_V4, INET1_V4, PROXY_V4
 from socks5 import Association
 
+OTHER_USERS = int(Path("/proc/self/uid_map").read_text(encoding="ascii").split()[2]) > 1
 LAN = "listen: [{address: 10.77.0.1, port: 1080, auth: none, open: true}]\n"
 
 
@@ -186,6 +187,15 @@ def test_row57_symlinked_pid_file(run, tmp_path):
     pid_file.symlink_to(precious)
     assert run(config=LAN + f"run: {{pid_file: {pid_file}}}\n").returncode == 1
     assert precious.read_text(encoding="ascii") == "precious"
+
+
+@pytest.mark.skipif(not OTHER_USERS, reason="root of this user namespace becomes nobody else")
+def test_pid_file_for_others(net, folder):
+    """As whoever is not root finds with -d, whose default is in /run."""
+    config = folder / "c.yaml"
+    config.write_text(LAN + f"run: {{pid_file: {folder}/pid}}\n", encoding="ascii")
+    result = net.proxy.run("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", PROGRAM, "-d", "-c", str(config))
+    assert result.returncode == 1 and "run.pid_file" in result.stdout
 
 
 @pytest.mark.parametrize("room", [4096, 8192])
