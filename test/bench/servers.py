@@ -184,7 +184,7 @@ socks pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }
 
 def conesocks(build):
     """Ours, first: everything else is divided by it. And ours with its fast paths off, where it has that option."""
-    program = str(build / "src/daemon/conesocks")
+    program = str(build / "src/command/conesocks")
     yield Server("conesocks", [program, "-c", "{config}"], CONESOCKS, kind="ours")
     options = subprocess.run([program, "--dump"], capture_output=True, text=True, check=True).stdout
     if "offload:" in options:
@@ -195,7 +195,7 @@ def conesocks(build):
 def with_rules(build):
     """Ours without rules, with 10 and with 10,000: networks that the load's addresses do not lie in, then one that they
     do, whose port is another's. So each datagram is looked for, found, and not decided by any."""
-    program = str(build / "src/daemon/conesocks")
+    program = str(build / "src/command/conesocks")
     for count in (0, 10, 10_000):
         networks = [f"{1 + i // 4096}.{i // 16 % 256}.{i % 16 * 16}.0/{20 + i % 8}" for i in range(count - 1)]
         rules = [{"action": "deny", "to": [network]} for network in networks]
@@ -207,7 +207,7 @@ def with_rules(build):
 
 def with_admin(build):
     """Ours without the admin listener, with it, and with somebody who keeps asking there."""
-    program = str(build / "src/daemon/conesocks")
+    program = str(build / "src/command/conesocks")
     admin = "admin: {port: {admin_port}}\n"
     for name, config, asked in (("no admin listener", "", ()), ("an admin listener", admin, ()),
                                 ("four times a second", admin, ("/metrics", "/status"))):

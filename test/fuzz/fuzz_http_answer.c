@@ -1,7 +1,7 @@
 /* The answer to `conesocks status`. The first byte: whether the connection ends after the rest. */
 #include "fuzz.h"
 
-#include "daemon/http_answer.h"
+#include "command/http_answer.h"
 
 /* Once it is final it stays so, whatever else comes. */
 static void require_same_for_every_beginning(const uint8_t *in, size_t len, enum http_progress whole)

@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-PROGRAM = os.environ.get("CONESOCKS") or str(Path(__file__).resolve().parents[2] / "build/src/daemon/conesocks")
+PROGRAM = os.environ.get("CONESOCKS") or str(Path(__file__).resolve().parents[2] / "build/src/command/conesocks")
 SANITIZED = b"__sanitizer" in Path(PROGRAM).read_bytes() if os.path.exists(PROGRAM) else False
 SANITIZER = re.compile(r"(ERROR|WARNING): \w+Sanitizer|runtime error:")
 # Sanitizers slow everything down, and take descriptors and memory of their own.

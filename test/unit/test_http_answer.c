@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/http_answer.h"
+#include "command/http_answer.h"
 
 /* In exactly its bytes, so that a sanitizer sees a read beyond them. */
 static enum http_progress read_text(const char *text, bool ended, struct http_answer *answer)

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/table.h"
-#include "daemon/terminal.h"
+#include "command/table.h"
+#include "command/terminal.h"
 
 static const struct table_column columns[] = {{"CLIENT", .least = 5},
                                               {"USER", .least = 4, .spare = 1},

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/terminal.h"
+#include "command/terminal.h"
 
 static int use_utf8(void **state)
 {

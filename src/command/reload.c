@@ -1,4 +1,4 @@
-#include "daemon/reload_command.h"
+#include "command/reload.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -10,11 +10,11 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "command/ask.h"
+#include "command/command.h"
+#include "command/terminal.h"
 #include "conf/config.h"
-#include "daemon/ask.h"
 #include "daemon/background.h"
-#include "daemon/command.h"
-#include "daemon/terminal.h"
 
 #define PATIENCE_MS 10000 /* for the outcome, and what looking up an advertised name may take */
 #define PAUSE_MS    100

@@ -1,6 +1,6 @@
 /* What the subcommands have in common. */
-#ifndef CONESOCKS_DAEMON_COMMAND_H
-#define CONESOCKS_DAEMON_COMMAND_H
+#ifndef CONESOCKS_COMMAND_COMMAND_H
+#define CONESOCKS_COMMAND_COMMAND_H
 
 #define EXIT_USAGE 2
 

@@ -1,6 +1,6 @@
 /* A GET by HTTP/1.0, from a Unix socket or over TCP. Blocks; for subcommands only. */
-#ifndef CONESOCKS_DAEMON_HTTP_GET_H
-#define CONESOCKS_DAEMON_HTTP_GET_H
+#ifndef CONESOCKS_COMMAND_HTTP_GET_H
+#define CONESOCKS_COMMAND_HTTP_GET_H
 
 #include <stddef.h>
 

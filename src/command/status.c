@@ -1,4 +1,4 @@
-#include "daemon/status_command.h"
+#include "command/status.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -10,12 +10,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "command/ask.h"
+#include "command/command.h"
+#include "command/screen.h"
+#include "command/status_view.h"
+#include "command/terminal.h"
 #include "conf/config.h"
-#include "daemon/ask.h"
-#include "daemon/command.h"
-#include "daemon/screen.h"
-#include "daemon/status_view.h"
-#include "daemon/terminal.h"
 
 #define WATCH_SECONDS 2
 #define TOP_SECONDS   1  /* between the two readings of --top */

@@ -1,4 +1,4 @@
-#include "daemon/command.h"
+#include "command/command.h"
 
 #include <stdio.h>
 #include <stdlib.h>

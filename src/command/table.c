@@ -1,9 +1,9 @@
-#include "daemon/table.h"
+#include "command/table.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/terminal.h"
+#include "command/terminal.h"
 
 #define GAP 2
 

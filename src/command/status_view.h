@@ -1,6 +1,6 @@
 /* A /status in words and tables, for a terminal. */
-#ifndef CONESOCKS_DAEMON_STATUS_VIEW_H
-#define CONESOCKS_DAEMON_STATUS_VIEW_H
+#ifndef CONESOCKS_COMMAND_STATUS_VIEW_H
+#define CONESOCKS_COMMAND_STATUS_VIEW_H
 
 #include <stdbool.h>
 #include <stddef.h>

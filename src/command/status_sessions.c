@@ -1,4 +1,4 @@
-#include "daemon/status_sessions.h"
+#include "command/status_sessions.h"
 
 #include <inttypes.h>
 #include <stdbool.h>
@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "daemon/ask.h"
-#include "daemon/table.h"
-#include "daemon/terminal.h"
+#include "command/ask.h"
+#include "command/table.h"
+#include "command/terminal.h"
 
 /* A title, a blank line before it, the columns' titles, and a line for those that are left out. */
 #define LINES_AROUND 4

@@ -1,6 +1,6 @@
 /* The whole terminal at standard output, for what is drawn over and over. */
-#ifndef CONESOCKS_DAEMON_SCREEN_H
-#define CONESOCKS_DAEMON_SCREEN_H
+#ifndef CONESOCKS_COMMAND_SCREEN_H
+#define CONESOCKS_COMMAND_SCREEN_H
 
 #include <stddef.h>
 

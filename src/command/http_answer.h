@@ -4,8 +4,8 @@
  * Whoever answers may be anybody, by mistake or on purpose: lengths are bounded, and what is not plainly an answer is
  * none.
  */
-#ifndef CONESOCKS_DAEMON_HTTP_ANSWER_H
-#define CONESOCKS_DAEMON_HTTP_ANSWER_H
+#ifndef CONESOCKS_COMMAND_HTTP_ANSWER_H
+#define CONESOCKS_COMMAND_HTTP_ANSWER_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-#include "daemon/hash_password.h"
+#include "command/hash_password.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/password.h"
-#include "daemon/command.h"
+#include "command/command.h"
 #include "policy/auth.h"
 
 static const char usage_text[] = "Usage: conesocks hash-password\n"

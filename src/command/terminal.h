@@ -2,8 +2,8 @@
  * Text for a terminal: what strangers chose must not steer it, and lines must fit. Widths are columns, by the locale
  * (LC_CTYPE) in force.
  */
-#ifndef CONESOCKS_DAEMON_TERMINAL_H
-#define CONESOCKS_DAEMON_TERMINAL_H
+#ifndef CONESOCKS_COMMAND_TERMINAL_H
+#define CONESOCKS_COMMAND_TERMINAL_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-#include "daemon/http_answer.h"
+#include "command/http_answer.h"
 
 #include <string.h>
 #include <strings.h>

@@ -1,4 +1,4 @@
-#include "daemon/ask_place.h"
+#include "command/ask_place.h"
 
 #include <errno.h>
 #include <grp.h>

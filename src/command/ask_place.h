@@ -1,6 +1,6 @@
 /* Where to ask the server that runs how it goes: its admin listener. */
-#ifndef CONESOCKS_DAEMON_ASK_PLACE_H
-#define CONESOCKS_DAEMON_ASK_PLACE_H
+#ifndef CONESOCKS_COMMAND_ASK_PLACE_H
+#define CONESOCKS_COMMAND_ASK_PLACE_H
 
 #include <stdbool.h>
 

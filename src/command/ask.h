@@ -1,12 +1,12 @@
 /* Asks the server that runs how it goes. */
-#ifndef CONESOCKS_DAEMON_ASK_H
-#define CONESOCKS_DAEMON_ASK_H
+#ifndef CONESOCKS_COMMAND_ASK_H
+#define CONESOCKS_COMMAND_ASK_H
 
 #include <stdint.h>
 
 #include <jansson.h>
 
-#include "daemon/ask_place.h"
+#include "command/ask_place.h"
 
 /* How many sessions come with an answer: none to speak of, or all pages in one. */
 enum ask_sessions { ASK_FEW_SESSIONS, ASK_ALL_SESSIONS };

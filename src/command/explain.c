@@ -1,4 +1,4 @@
-#include "daemon/explain.h"
+#include "command/explain.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "command/command.h"
 #include "conf/config.h"
-#include "daemon/command.h"
 #include "policy/snapshot.h"
 #include "policy/terms.h"
 #include "policy/verdict.h"

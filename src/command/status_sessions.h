@@ -1,6 +1,6 @@
 /* The sessions of a /status as two tables, of associations and of streams; those with most traffic first. */
-#ifndef CONESOCKS_DAEMON_STATUS_SESSIONS_H
-#define CONESOCKS_DAEMON_STATUS_SESSIONS_H
+#ifndef CONESOCKS_COMMAND_STATUS_SESSIONS_H
+#define CONESOCKS_COMMAND_STATUS_SESSIONS_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-#include "daemon/http_get.h"
+#include "command/http_get.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "daemon/http_answer.h"
+#include "command/http_answer.h"
 
 static int64_t now_ms(void)
 {

@@ -1,6 +1,6 @@
 /* A table for a terminal: columns as wide as they need, and narrower or gone where it is not wide enough for all. */
-#ifndef CONESOCKS_DAEMON_TABLE_H
-#define CONESOCKS_DAEMON_TABLE_H
+#ifndef CONESOCKS_COMMAND_TABLE_H
+#define CONESOCKS_COMMAND_TABLE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-#include "daemon/ask.h"
+#include "command/ask.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/http_get.h"
-#include "daemon/terminal.h"
+#include "command/http_get.h"
+#include "command/terminal.h"
 
 #define TIMEOUT_MS 5000 /* of a page */
 #define PAGE       1000 /* sessions; as many as the server gives */

@@ -1,4 +1,4 @@
-#include "daemon/status_view.h"
+#include "command/status_view.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/ask.h"
-#include "daemon/status_sessions.h"
-#include "daemon/terminal.h"
+#include "command/ask.h"
+#include "command/status_sessions.h"
+#include "command/terminal.h"
 
 #define LABEL 11 /* columns before what a line says */
 

@@ -1,4 +1,4 @@
-#include "daemon/terminal.h"
+#include "command/terminal.h"
 
 #include <inttypes.h>
 #include <stdbool.h>

@@ -1,4 +1,4 @@
-#include "daemon/screen.h"
+#include "command/screen.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
-#include "daemon/terminal.h"
+#include "command/terminal.h"
 
 /* A screen of its own, without a cursor; and back. */
 static const char enter[] = "\x1b[?1049h\x1b[?25l", leave[] = "\x1b[?25h\x1b[?1049l";
