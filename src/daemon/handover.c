@@ -18,8 +18,10 @@
 #include "net/inbox.h"
 #include "proxy/kin.h"
 
+static const struct timeval rest = {.tv_usec = 250 * 1000};
+
 struct handover {
-    struct event acceptable, answer;
+    struct event acceptable, rested, answer;
     struct inbox *inbox;
     struct handover_goods goods;
     void (*over)(void *arg);
@@ -220,6 +222,7 @@ static void on_answer(evutil_socket_t fd, short what, void *arg)
     }
     log_info("process %d serves now", (int)handover->taker_id);
     event_del(&handover->acceptable);
+    event_del(&handover->rested);
     close(handover->fd);
     handover->fd = -1;
     kin_set_younger(fd);
@@ -232,6 +235,10 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
     struct handover *handover = arg;
     pid_t id;
     int taker = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (taker < 0 && (errno == EMFILE || errno == ENFILE)) { /* trying again at once would only burn CPU */
+        event_del(&handover->acceptable);
+        event_add(&handover->rested, &rest);
+    }
     if (taker < 0)
         return;
     if (!may_take(taker, &id)) {
@@ -252,6 +259,13 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
     ask_workers(handover, worker_copy_listeners, on_copied);
 }
 
+static void on_rested(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct handover *handover = arg;
+    event_add(&handover->acceptable, NULL);
+}
+
 /* ---- life ---- */
 
 struct handover *handover_new(struct event_base *base, int fd, const struct handover_goods *goods,
@@ -268,6 +282,7 @@ struct handover *handover_new(struct event_base *base, int fd, const struct hand
     for (size_t i = 0; i < goods->worker_count; i++)
         handover->parts[i] =
             (struct part){.listeners = {.worker = goods->workers[i], .done = hand_back}, .handover = handover};
+    event_assign(&handover->rested, base, -1, 0, on_rested, handover);
     event_assign(&handover->acceptable, base, fd, EV_READ | EV_PERSIST, on_acceptable, handover);
     event_assign(&handover->answer, base, -1, EV_READ, on_answer, handover);
     event_add(&handover->acceptable, NULL);
@@ -286,6 +301,7 @@ void handover_free(struct handover *handover)
     handover->ends = true;
     inbox_free(handover->inbox);
     event_del(&handover->acceptable);
+    event_del(&handover->rested);
     if (handover->taker >= 0)
         forget_taker(handover);
     if (handover->fd >= 0)

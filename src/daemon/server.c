@@ -17,6 +17,7 @@
 #define LOG_MODULE "server"
 #include "admin/admin.h"
 #include "base/log.h"
+#include "base/log_output.h"
 #include "base/metrics.h"
 #include "base/util.h"
 #include "conf/config.h"
@@ -310,6 +311,14 @@ static bool open_admin(struct server *server, const struct admin_sockets *given)
     return server->admin || !wanted || !must;
 }
 
+/* It ends the process: what the log's thread has not written yet would be lost with it. */
+static void on_libevent_fatal(int error)
+{
+    log_error("libevent gives up (%d)", error);
+    log_stop();
+    abort();
+}
+
 /* libevent's own words go where ours go: as a daemon there is no stderr. */
 static void on_libevent_log(int severity, const char *message)
 {
@@ -329,6 +338,7 @@ static bool open_handover(struct server *server, int given)
 struct server *server_new(struct snapshot *snapshot, const char *path, const struct server_given *given)
 {
     event_set_log_callback(on_libevent_log);
+    event_set_fatal_callback(on_libevent_fatal);
     raise_descriptor_limit();
     if (!addresses_are_free(snapshot->config, given) || !advertise_find(snapshot))
         return NULL;
