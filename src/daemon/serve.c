@@ -31,6 +31,8 @@ struct process {
 static bool inherit(struct process *process)
 {
     process->inherited = inherited_new();
+    if (!process->inherited)
+        log_error("cannot start: no memory");
     return process->inherited && inherited_from_systemd(process->inherited) &&
            inherited_is_wanted(process->inherited, process->config);
 }

@@ -95,7 +95,7 @@ bool kin_give(int given)
 
 static bool is_whole(const struct passed *passed, size_t len)
 {
-    return passed->count > 0 && passed->stride >= passed->seg && passed->last <= passed->seg &&
+    return passed->count > 0 && (passed->count == 1 || passed->stride >= passed->seg) && passed->last <= passed->seg &&
            (size_t)passed->stride * (passed->count - 1U) + passed->last == len;
 }
 

@@ -86,9 +86,10 @@ function showDrops(drops, before, seconds) {
 function resolverVerdict(asked, failed) {
   if (asked === 0)
     return ['No names asked for lately', 'quiet'];
-  if (failed >= asked / 2)
+  // One or two of them are somebody's typing mistakes.
+  if (failed >= asked / 2 && failed > 2)
     return ['Most names do not resolve: see whether the servers answer (dns.servers)', 'bad'];
-  if (failed >= asked / 10)
+  if (failed >= asked / 10 && failed > 2)
     return ['Some names do not resolve', 'wary'];
   return ['Healthy', 'good'];
 }
