@@ -117,6 +117,8 @@ static int run(struct check *check)
         report_step_ends(stdout, &style, &results[count++]);
     }
     report_end(stdout, &style, results, count, head);
+    if (!style.json && check->far_end.kind == FAR_END_STUN && check_wants_proxy(check))
+        puts("Which sizes of datagrams pass, and how many get lost, takes a second machine in place of STUN: --peer.");
     int status = report_verdict(results, count);
     for (size_t i = 0; i < count; i++)
         result_deinit(&results[i]);

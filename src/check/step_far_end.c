@@ -27,9 +27,4 @@ void step_far_end(struct check *check, int family, struct check_result *result)
     far_end->key = check->options.peer ? check->options.key : NULL;
     snprintf(far_end->name, sizeof(far_end->name), "%s", text);
     check->facts |= FACT_FAR_END;
-    if (far_end->kind == FAR_END_STUN && check_wants_proxy(check))
-        result_say(result, CHECK_INFO,
-                   "%s, a STUN server; which sizes pass and what gets lost takes a second machine: "
-                   "--peer",
-                   text);
 }
