@@ -222,6 +222,7 @@ def dns(net):
         yield server
 
 
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer keeps for a while what was freed")
 def test_row45_a_limit_of_64_mib(net, start, lan, peer, dns):
     """It sheds, stays below, and takes everybody again when it is over."""
     with row45(net, start, lan, peer, dns, {"memory": "64MiB"}) as proxy:

@@ -370,6 +370,7 @@ def test_who_is_refused_does_not_flood_the_log(net, start, lan):
     begun = time.monotonic()
     for _ in range(100):
         assert code(net, lan, (INET1_V4, 80), host=net.stranger, source=STRANGER_V4) == 2
+    daemon.wait_until(proxy.is_idle, "the sessions' ends, with which their lines come")
     seconds = 2 + int(time.monotonic() - begun)
     assert len(proxy.sessions(user="-")) <= LOG_BURST * seconds
 

@@ -234,6 +234,7 @@ def test_a_passed_socket_of_another_kind(net, kind):
     """Of UDP, and one that does not listen."""
     with net.proxy.enter():
         sock = socket.socket(socket.AF_INET, kind)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of an earlier test may linger there
         sock.bind(("127.0.0.1", 1080))
     net.proxy.opened.append(sock)
     result = start_with(net, sock)
