@@ -25,6 +25,7 @@ from test_admin import ADMIN, ask
 from test_reload import BROKEN, OTHER_USERS, Load
 
 WATCHED = {"admin": {"port": ADMIN[1]}}
+ABOUT_TWO = (1, 2)  # one time in 64 the sketch takes them for one
 WITH_LOGIN = [{"address": entry["address"], "port": entry["port"]} for entry in LISTEN]
 
 
@@ -76,11 +77,12 @@ def test_an_association(net, watched, lan, peer):
     association.udp.sendto(b"no header", association.relay)
     row = wait_until(lambda: (row := row_of(net, association.control)) and row["dropped"] and row, "the drop")
     assert 0 <= row.pop("age_seconds") < 60 and 0 <= row.pop("idle_seconds") < 60
+    assert row.pop("destinations") in ABOUT_TWO
     assert row == {
         "id": before["id"], "kind": "association", "client": text_of(association.control.getsockname()), "user": None,
         "upstream": None, "relay": text_of(association.relay), "client_udp": text_of(association.udp.getsockname()),
         "external": [f"0.0.0.0:{external[1]}"], "mapping": "endpoint-independent", "filtering": "endpoint-independent",
-        "destinations": 2, "up_datagrams": 2, "up_bytes": len("who am I?another"), "down_datagrams": 2,
+        "up_datagrams": 2, "up_bytes": len("who am I?another"), "down_datagrams": 2,
         "down_bytes": 44, "dropped": {"bad_header": 1}}
     (drop,) = status(net)["drops"]
     assert (drop["reason"], drop["count"]) == ("bad_header", 1)
@@ -96,7 +98,8 @@ def test_both_families_and_the_modes_of_filtering(net, serve, lan):
     assert association.recv()[1] == b"welcome"
     net.inet2.udp(INET2_V4).sendto(b"not asked", externals[0])
     row = wait_until(lambda: (row := row_of(net, association.control)) and row["dropped"] and row, "the drop")
-    assert (row["external"], row["destinations"]) == ([f"0.0.0.0:{externals[0][1]}", f"[::]:{externals[1][1]}"], 2)
+    assert row["external"] == [f"0.0.0.0:{externals[0][1]}", f"[::]:{externals[1][1]}"]
+    assert row["destinations"] in ABOUT_TWO
     assert (row["filtering"], row["dropped"]) == ("address-dependent", {"filtered": 1})
     assert status(net)["udp"]["filtering"] == "address-dependent"
 
