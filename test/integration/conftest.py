@@ -1,5 +1,7 @@
+import contextlib
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -38,6 +40,26 @@ def network():
         return netns.Network()
     except PermissionError:
         pytest.exit("the tests need network namespaces: run as root, or under unshare --user --map-root-user --net", 2)
+
+
+def on_the_hosts():
+    return {process for host in netns.Host.all for process in host.processes()}
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_behind():
+    """A process that outlives its test holds ports that the next one wants: it ends here, and its test has failed."""
+    before = on_the_hosts()
+    yield
+    try:
+        daemon.wait_until(lambda: on_the_hosts() <= before, "the processes of the test to end", 3)
+    except AssertionError:
+        names = []
+        for process in on_the_hosts() - before:
+            with contextlib.suppress(OSError):
+                names.append(Path(f"/proc/{process}/cmdline").read_text(encoding="utf-8").replace("\0", " "))
+                os.kill(process, signal.SIGKILL)
+        pytest.fail(f"still running after the test: {names}")
 
 
 @pytest.fixture

@@ -35,8 +35,19 @@ def checked(result):
         raise OSError(number, os.strerror(number))
 
 
+class Process(subprocess.Popen):
+    """`with` waits for its end, which a test that fails in there would never bring about."""
+
+    def __exit__(self, kind, value, traceback):
+        if kind:
+            self.kill()
+        super().__exit__(kind, value, traceback)
+
+
 class Host:
     """One network namespace."""
+
+    all = []
 
     def __init__(self, name):
         self.name = name
@@ -46,6 +57,7 @@ class Host:
         self.fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         checked(libc.setns(before, CLONE_NEWNET))
         os.close(before)
+        self.all.append(self)
         self.ip("link set lo up")
 
     @property
@@ -84,7 +96,16 @@ class Host:
     def start(self, *command, **options):
         """A program that runs on; it dies with this process."""
         with self.enter():
-            return subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *command], stdin=subprocess.DEVNULL, **options)
+            return Process(["setpriv", "--pdeathsig", "KILL", *command], stdin=subprocess.DEVNULL, **options)
+
+    def processes(self):
+        """The ids of the processes on this host."""
+        inode = os.fstat(self.fd).st_ino
+        for entry in os.scandir("/proc"):
+            if entry.name.isdecimal():
+                with contextlib.suppress(OSError):  # ended meanwhile, or nobody's business
+                    if os.stat(f"/proc/{entry.name}/ns/net").st_ino == inode:
+                        yield int(entry.name)
 
     def socket(self, kind, address, port=0, timeout=5.0):
         """A bound socket; None as address leaves it unbound, and "::" as an IPv6 wildcard also takes IPv4."""

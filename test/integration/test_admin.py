@@ -154,7 +154,7 @@ def test_a_second_one_leaves_the_socket_alone(net, serve, folder):
 
 def at_a_terminal(net, log, *arguments):
     """Without a configuration file, its log on a terminal."""
-    return net.proxy.start("script", "--quiet", "--flush", "--command", " ".join([PROGRAM, *arguments]), str(log),
+    return net.proxy.start("script", "--quiet", "--flush", "--command", " ".join(["exec", PROGRAM, *arguments]), str(log),
                            stdout=-3, stderr=-3)
 
 
