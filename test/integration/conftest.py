@@ -1,5 +1,6 @@
 import contextlib
 import os
+import random
 import shutil
 import signal
 import tempfile
@@ -34,6 +35,20 @@ def pytest_configure():
         raise pytest.UsageError(f"no conesocks at {daemon.PROGRAM}: build it, or say where by CONESOCKS=")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Slow ones come in families: spread, so that no processor gets a whole family while the others have no more to do.
+    The order is always the same. What shares a fixture of its module, a browser or a site, stays together."""
+    families = {}
+    for item in items:
+        shares = {"browser", "site"} & set(item.fixturenames)
+        name = (item.path.name, getattr(item, "callspec", None) and item.callspec.params.get("site")) if shares else item.nodeid
+        families.setdefault(name, []).append(item)
+    order = list(families.values())
+    random.Random(len(order)).shuffle(order)
+    items[:] = [item for family in order for item in family]
+
+
 @pytest.fixture(scope="session")
 def network():
     try:
@@ -42,20 +57,26 @@ def network():
         pytest.exit("the tests need network namespaces: run as root, or under unshare --user --map-root-user --net", 2)
 
 
-def on_the_hosts():
-    return {process for host in netns.Host.all for process in host.processes()}
+def on_the_hosts(known=frozenset()):
+    """The processes there, less those that are `known` and what comes of them (a browser has ever new ones)."""
+    found = {process: parent for host in netns.Host.all for process, parent in host.processes()}
+
+    def is_known(process):
+        return process in known or process in found and is_known(found[process])
+
+    return {process for process in found if not is_known(process)}
 
 
 @pytest.fixture(autouse=True)
 def nothing_stays_behind():
     """A process that outlives its test holds ports that the next one wants: it ends here, and its test has failed."""
-    before = on_the_hosts()
+    known = on_the_hosts()
     yield
     try:
-        daemon.wait_until(lambda: on_the_hosts() <= before, "the processes of the test to end", 3)
+        daemon.wait_until(lambda: not on_the_hosts(known), "the processes of the test to end", 3)
     except AssertionError:
         names = []
-        for process in on_the_hosts() - before:
+        for process in on_the_hosts(known):
             with contextlib.suppress(OSError):
                 names.append(Path(f"/proc/{process}/cmdline").read_text(encoding="utf-8").replace("\0", " "))
                 os.kill(process, signal.SIGKILL)

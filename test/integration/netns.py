@@ -99,13 +99,14 @@ class Host:
             return Process(["setpriv", "--pdeathsig", "KILL", *command], stdin=subprocess.DEVNULL, **options)
 
     def processes(self):
-        """The ids of the processes on this host."""
+        """The processes on this host: the id of each, and its parent's."""
         inode = os.fstat(self.fd).st_ino
         for entry in os.scandir("/proc"):
             if entry.name.isdecimal():
                 with contextlib.suppress(OSError):  # ended meanwhile, or nobody's business
                     if os.stat(f"/proc/{entry.name}/ns/net").st_ino == inode:
-                        yield int(entry.name)
+                        with open(f"/proc/{entry.name}/stat", encoding="utf-8", errors="replace") as stat:
+                            yield int(entry.name), int(stat.read().rpartition(") ")[2].split()[1])
 
     def socket(self, kind, address, port=0, timeout=5.0):
         """A bound socket; None as address leaves it unbound, and "::" as an IPv6 wildcard also takes IPv4."""
