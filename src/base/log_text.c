@@ -8,7 +8,18 @@
 
 /* ---- escaping ---- */
 
-/* Length of the well-formed UTF-8 sequence at `in` (RFC 3629), or 0. */
+/* Marks that turn the direction of what follows, and line ends: a line with one shows other than what it says. */
+static bool is_layout(const unsigned char *in, size_t len)
+{
+    if (len == 2)
+        return in[0] == 0xd8 && in[1] == 0x9c; /* U+061C */
+    if (len != 3 || in[0] != 0xe2)
+        return false;
+    return (in[1] == 0x80 && (in[2] == 0x8e || in[2] == 0x8f || (in[2] >= 0xa8 && in[2] <= 0xae))) || /* U+200E, 2028 */
+           (in[1] == 0x81 && in[2] >= 0xa6 && in[2] <= 0xa9);                                         /* U+2066 */
+}
+
+/* Length of the well-formed UTF-8 sequence at `in` (RFC 3629) that shows as itself, or 0. */
 static size_t utf8_sequence(const unsigned char *in, size_t len)
 {
     size_t need = in[0] >= 0xf0 ? 4 : in[0] >= 0xe0 ? 3 : 2;
@@ -21,7 +32,7 @@ static size_t utf8_sequence(const unsigned char *in, size_t len)
     bool surrogate = in[0] == 0xed && in[1] > 0x9f;
     bool beyond = in[0] == 0xf4 && in[1] > 0x8f;
     bool c1_control = in[0] == 0xc2 && in[1] < 0xa0;
-    return overlong || surrogate || beyond || c1_control ? 0 : need;
+    return overlong || surrogate || beyond || c1_control || is_layout(in, need) ? 0 : need;
 }
 
 size_t log_escape(char *out, size_t out_size, const char *in, size_t in_len)

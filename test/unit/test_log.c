@@ -68,6 +68,13 @@ static const struct {
     {"e282 'x'", "\\xe2\\x82x"},
     {"f09f98 0a", "\\xf0\\x9f\\x98\\x0a"},
     {"c3c3a9", "\\xc3\xc3\xa9"},
+    /* what turns the direction of a line, or breaks it, and its neighbours */
+    {"e280ae", "\\xe2\\x80\\xae"},
+    {"e280a7", "\xe2\x80\xa7"},
+    {"e280af", "\xe2\x80\xaf"},
+    {"e281a6", "\\xe2\\x81\\xa6"},
+    {"e281a5", "\xe2\x81\xa5"},
+    {"d89c", "\\xd8\\x9c"},
 };
 #define ROW_COUNT (sizeof(rows) / sizeof(rows[0]))
 
