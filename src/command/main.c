@@ -20,6 +20,7 @@
 #include "command/status.h"
 #include "conf/config.h"
 #include "conf/schema.h"
+#include "daemon/sandbox.h"
 #include "daemon/serve.h"
 #include "policy/snapshot.h"
 
@@ -123,6 +124,17 @@ static int run(struct config *config, const struct arguments *arguments)
     return status;
 }
 
+/* Says what of the file this system lacks, too. */
+static int test(const struct config *config, const char *path)
+{
+    uid_t user;
+    gid_t group;
+    if (!sandbox_identity(config, &user, &group))
+        return EXIT_FAILURE;
+    printf("%s: the configuration is fine\n", path ? path : "built-in default");
+    return EXIT_SUCCESS;
+}
+
 static int act(const struct arguments *arguments)
 {
     if (arguments->action == OPTIONS) {
@@ -138,7 +150,7 @@ static int act(const struct arguments *arguments)
         config_dump(config, stdout, false);
         break;
     case TEST:
-        printf("%s: the configuration is fine\n", arguments->config_file ? arguments->config_file : "built-in default");
+        status = test(config, arguments->config_file);
         break;
     default:
         status = run(config, arguments);

@@ -54,6 +54,10 @@ static void print_server(const struct view *view)
     const json_t *listeners = ask_member(now, "listeners");
     size_t i;
     json_t *listener;
+    if (strcmp(text_or(now, "state", ""), "draining") == 0) {
+        line(view, "listens on", "nothing any more: it ends with the last session");
+        return;
+    }
     json_array_foreach(listeners, i, listener)
         line(view, i ? "" : "listens on", "%s%s%s", text_or(listener, "address", "?"),
              json_is_true(ask_member(listener, "login")) ? ", with a login" : ", without a login",

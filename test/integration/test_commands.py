@@ -329,6 +329,8 @@ def test_reload_while_it_drains(net, reloadable, lan, peer, run):
     proxy.wait_log("no new connections")
     result = run("reload", "-c", str(proxy.config_path))
     assert result.returncode == 1 and "not reloaded: the server is about to end" in result.stdout
+    shown = run("status").stdout
+    assert re.search("^listens on +nothing any more", shown, re.MULTILINE) and "draining for" in shown
     association.close()
 
 

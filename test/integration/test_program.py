@@ -92,6 +92,15 @@ def test_row55_broken_configuration(run, config, place, words):
         assert "wonderland" not in result.stdout
 
 
+@pytest.mark.parametrize("key", ["user", "group"])
+def test_somebody_whom_this_system_lacks(run, key):
+    """Found by -t, before the start that would fail."""
+    for options in (["-t"], []):
+        result = run(*options, config=f"run: {{{key}: nobody-of-that-name}}")
+        assert result.returncode == 1
+        assert f'run.{key}: this system has no "nobody-of-that-name"' in result.stdout
+
+
 def test_missing_configuration(run):
     result = run("-c", "/nonexistent/conesocks.yaml")
     assert result.returncode == 1 and "/nonexistent/conesocks.yaml" in result.stdout
