@@ -5,6 +5,7 @@
 #include <event2/event_struct.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -54,6 +55,7 @@ struct server {
     struct handover *handover;       /* NULL: nobody can take over */
     int handover_socket, pid_file;   /* -1: none */
     bool taken;                      /* from a server that still may serve on */
+    bool at_terminal;                /* not as a daemon */
     struct admin *admin;             /* NULL: there is nobody to show anything to */
     struct supervision *supervision; /* NULL: by nobody */
     struct survey *survey;           /* for `admin` */
@@ -155,11 +157,11 @@ static void on_drained(void *arg)
 }
 
 /* The first SIGTERM may give the sessions time; whoever asks again, or at a terminal, wants it now. */
-static void stop(struct server *server, bool gently)
+static void stop(struct server *server, const char *why, bool gently)
 {
     uint64_t limit_ms = reload_config(server->reload)->timeouts.drain_ms;
     if (!gently || limit_ms == 0 || drain_is_under_way(server->drain)) {
-        log_info("%s: stopping", gently ? "SIGTERM" : "SIGINT");
+        log_info("%s: stopping", why);
         notify_stopping();
         event_base_loopbreak(server->base);
         return;
@@ -189,6 +191,13 @@ static bool wait_for_successor(struct server *server)
     return server->handover || fd < 0;
 }
 
+/* A daemon's SIGHUP means: read the file again. Whoever started it in a window and closes that wants it to end. */
+static bool terminal_is_gone(const struct server *server)
+{
+    struct pollfd terminal = {.fd = STDERR_FILENO};
+    return server->at_terminal && poll(&terminal, 1, 0) == 1 && terminal.revents & POLLHUP;
+}
+
 static void on_signal(evutil_socket_t signal, short what, void *arg)
 {
     (void)what;
@@ -198,10 +207,16 @@ static void on_signal(evutil_socket_t signal, short what, void *arg)
         log_counters(server);
         break;
     case SIGHUP:
-        reload_begin(server->reload);
+        if (terminal_is_gone(server))
+            stop(server, "the terminal is gone", false);
+        else
+            reload_begin(server->reload);
+        break;
+    case SIGTERM:
+        stop(server, "SIGTERM", true);
         break;
     default:
-        stop(server, signal == SIGTERM);
+        stop(server, "SIGINT", false);
     }
 }
 
@@ -348,6 +363,7 @@ struct server *server_new(struct snapshot *snapshot, const char *path, const str
     server->snapshot = snapshot_hold(snapshot);
     server->path = path;
     server->taken = given->taken;
+    server->at_terminal = isatty(STDERR_FILENO);
     server->pid_file = given->pid_file;
     server->handover_socket = -1;
     server->base = event_base_new();

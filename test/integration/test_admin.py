@@ -2,7 +2,9 @@
 import contextlib
 import http.client
 import json
+import os
 import re
+import signal
 import socket
 import stat
 import time
@@ -181,6 +183,17 @@ def test_without_a_file_a_port_that_is_taken_is_no_hindrance(net, tmp_path):
         text = (tmp_path / "log").read_text()
         assert "warning: admin: no status page: cannot listen on 127.0.0.1:1081: Address already in use" in text
     taken.close()
+
+
+def test_a_terminal_that_is_closed_ends_it(net, tmp_path):
+    """As the window of it would be; while the terminal is there SIGHUP means what it does to a daemon."""
+    with terminal(net, tmp_path / "log") as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii").split()
+        os.kill(int(children[0]), signal.SIGHUP)
+        wait_until(lambda: "SIGHUP: there is no configuration file" in (tmp_path / "log").read_text(), "an answer")
+        assert ask(net, "/healthz")[0] == 200
+        process.kill()  # whoever has the other end of the terminal
+        wait_until(lambda: not Path(f"/proc/{children[0]}").exists(), "its end")
 
 
 def test_a_port_that_is_taken_is_an_error_for_who_asked_for_it(net, folder):
