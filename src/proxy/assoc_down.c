@@ -1,5 +1,6 @@
 /* From the internet to the client. */
 #include "net/icmp.h"
+#include "policy/hairpin.h"
 #include "proxy/address.h"
 #include "proxy/assoc_frames.h"
 #include "proxy/assoc_impl.h"
@@ -86,8 +87,10 @@ void assoc_on_external(evutil_socket_t fd, short what, void *arg)
     if (env->counts_icmp) /* before datagrams are asked for: a pending error would come in their place */
         count_icmp(&env->metrics, fd);
     size_t count = dgram_io_recv(env->dgrams, &external->socket, env->received, RECEIVE_MAX);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        hairpin_outward(&env->policy, &env->received[i].peer);
         assoc_take_down(assoc, &env->received[i]);
+    }
     /* What was dropped is no traffic: strangers could keep an association that nobody uses. */
     if (env->to_client.count)
         assoc->flow.last_down_ms = env_now(env);

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "net/sock.h"
+#include "policy/hairpin.h"
 #include "proxy/address.h"
 #include "proxy/assoc_impl.h"
 #include "proxy/assoc_outlet.h"
@@ -143,8 +144,11 @@ static void send_up(struct assoc *assoc, const char *name, const union netaddr *
     struct dgram_run *run = &batch->runs[batch->count];
     *run = *payloads;
     run->peer = *to;
-    if (!assoc->outlet || outlet_address(assoc->outlet, to, run))
-        batch->count++;
+    if (!assoc->outlet)
+        hairpin_inward(&env->policy, &run->peer);
+    else if (!outlet_address(assoc->outlet, to, run))
+        return;
+    batch->count++;
 }
 
 /* One datagram. */

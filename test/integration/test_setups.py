@@ -207,6 +207,22 @@ def test_row29_filtering_is_endpoint_independent(net, start):
 
 
 @only(*FULL_CONE)
+def test_row30_hairpin(net, start):
+    """Two clients reach each other by what the world calls them, though no NAT here turns anything round."""
+    start(net.setup.config())
+    one, two = associate(net), associate(net)
+    peer = net.inet1.udp(INET1)
+    at_one, at_two = one.external(peer), two.external(peer)
+    assert at_one[0] == at_two[0] == OUTSIDE
+    one.send(at_two, b"over the hairpin")
+    assert two.recv() == (at_one, b"over the hairpin")
+    two.send(at_one, b"and back")
+    assert one.recv() == (at_two, b"and back")
+    one.send(at_one, b"to myself")
+    assert one.recv() == (at_one, b"to myself")
+
+
+@only(*FULL_CONE)
 def test_row29_coturn_and_stun_say_so(net, start, running, tmp_path):
     """The tools that a user would ask, with a login, through a SOCKS client that nobody here wrote."""
     start(net.setup.config())
@@ -307,7 +323,8 @@ def check(net, running, tmp_path):
 def test_check_finds_a_full_cone(net, start, check):
     start(net.setup.config())
     found = check()
-    assert found.step("nat_v4")["data"]["nat_type"] == "open"
+    assert found.status == 0 and found.step("nat_v4")["data"]["nat_type"] == "open"
+    assert found.step("hairpin_v4")["data"] == {"reached": True, "source_is_external": True}
     assert found.step("datagram_v4")["data"]["external"].startswith(OUTSIDE)
 
 
