@@ -131,7 +131,8 @@ static void say_hairpin(struct check_result *result, bool heard, const union net
         result_cause(result,
                      "the proxy refuses its own addresses, filters, or stands behind a NAT that does not turn such "
                      "packets round (hairpinning, RFC 4787 REQ-9)");
-        result_fix(result, "players behind the same proxy may not see each other; on a router, switch on NAT loopback");
+        result_fix(result, "players behind the same proxy may not see each other. On a router, switch on NAT loopback; "
+                           "conesocks does it itself where udp.advertise_v4 and udp.external_ports are set");
     }
     result_data(result, "reached", json_boolean(heard));
     result_data(result, "source_is_external", heard ? json_boolean(netaddr_equal(origin, external)) : json_null());
