@@ -239,10 +239,20 @@ def test_row32_forged_packet_too_big_upwards(net, proxy, lan, peer):
     assert sizes == [1500] * 3
 
 
-def test_row32_forged_packet_too_big_over_ipv6(net, proxy, lan):
+@pytest.fixture
+def forgotten(net):
+    """Another address of inet1's, which other tests do not use: the proxy's host remembers for ten minutes what it
+    believes of one."""
+    address = "fd88::ff"
+    net.inet1.ip(f"address add {address}/64 dev eth0 nodad")
+    yield address
+    net.inet1.ip(f"address delete {address}/64 dev eth0")
+
+
+def test_row32_forged_packet_too_big_over_ipv6(net, proxy, lan, forgotten):
     """There nobody but the sender may fragment, so the message has to be believed: down to 1280, and all arrives."""
     association = Association(net.client, lan)
-    peer = net.inet1.udp(INET1_V6)
+    peer = net.inet1.udp(forgotten)
     external = association.external(peer)
     forge_too_big(net.inet2, INET2_V6, external, peer.getsockname(), 600)
     with watching(net.inet1, external[0]) as sizes:
