@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/log_impl.h"
 
@@ -45,7 +46,7 @@ const char *log_time(char *text)
     return text;
 }
 
-/* journald, syslog and whoever else reads a text by line adds the time; a file has nobody who does. */
+/* journald, syslog and whoever else reads a text by line adds the time and the process; a file has nobody who does. */
 static size_t add_prefix(char *line, enum log_level level)
 {
     char now[LOG_TIME_MAX];
@@ -57,7 +58,7 @@ static size_t add_prefix(char *line, enum log_level level)
     case LOG_TARGET_SYSLOG:
         break;
     case LOG_TARGET_FILE:
-        used = snprintf(line, LOG_LINE_MAX, "%s conesocks: %s: ", log_time(now), level_names[level]);
+        used = snprintf(line, LOG_LINE_MAX, "%s conesocks[%d]: %s: ", log_time(now), (int)getpid(), level_names[level]);
         break;
     }
     return (size_t)used;

@@ -1,5 +1,6 @@
 #include <jansson.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log_impl.h"
 #include "base/netaddr.h"
@@ -67,6 +68,7 @@ static bool add_head(json_t *line, const struct log_record *record)
 {
     char now[LOG_TIME_MAX];
     return json_object_set_new(line, "time", json_string(log_time(now))) == 0 &&
+           json_object_set_new(line, "pid", json_integer(getpid())) == 0 &&
            json_object_set_new(line, "level", json_string(log_level_name(record->level))) == 0 &&
            json_object_set_new(line, "module", json_string(record->module)) == 0 &&
            json_object_set_new(line, "message", text_value(record->message, MESSAGE_MAX)) == 0;

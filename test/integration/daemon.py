@@ -107,7 +107,7 @@ class Conesocks:
 
     def sessions(self, **wanted):
         """The session lines of the log as dicts, those that hold `wanted`."""
-        lines = re.findall(r"^(?:\S+Z )?conesocks: info: session: (.*)", self.log, re.MULTILINE)
+        lines = re.findall(r"^(?:\S+Z )?conesocks(?:\[\d+\])?: info: session: (.*)", self.log, re.MULTILINE)
         rows = [dict(word.partition("=")[::2] for word in shlex.split(line)) for line in lines]
         return [row for row in rows if wanted.items() <= row.items()]
 

@@ -87,7 +87,7 @@ def test_a_record_is_the_same_in_both(net, start, lan):
             assert {line["module"] for line in lines} >= {"server", "session"}
         proxy.stop()
     for text, row in zip(*(sorted(found[form], key=lambda row: int(row["id"])) for form in ("text", "json"))):
-        flat = {key: value for key, value in row.items() if key not in ("time", "level", "module", "message", "dropped")}
+        flat = {key: value for key, value in row.items() if key not in ("time", "pid", "level", "module", "message", "dropped")}
         flat |= {f"dropped_{key}": value for key, value in row.get("dropped", {}).items()}
         assert flat.keys() == text.keys()
         for key in flat.keys() - {"client", "relay", "client_udp", "external_v4", "seconds"}:
@@ -129,7 +129,7 @@ def test_row51_a_name_is_one_line(net, start, lan, name, form):
         assert all(line.startswith("conesocks: ") for line in lines)
         return
     rows = [json.loads(line) for line in lines]
-    assert all(row.keys() >= {"time", "level", "module", "message"} for row in rows)
+    assert all(row.keys() >= {"time", "pid", "level", "module", "message"} for row in rows)
     escaped = "".join(chr(byte) if 32 <= byte < 127 and byte != 92 else f"\\x{byte:02x}" for byte in name.split(b"\0")[0])
     assert (rows[0]["user"] or "") == escaped[:599 - 599 % (4 if escaped.startswith("\\") else 1)]
 
@@ -156,7 +156,7 @@ def test_a_file(net, to_file, lan):
     refuse(net, lan)
     row = proxy.session(reply="5")
     assert row["destination"] == f"{INET1_V4}:9"
-    assert all(re.match(TIME + " conesocks: ", line) for line in proxy.log.splitlines())
+    assert all(re.match(TIME + rf" conesocks\[{proxy.pid}\]: ", line) for line in proxy.log.splitlines())
     assert proxy.log_path.stat().st_mode & 0o777 == 0o640 & ~current_umask()
     assert f"from here on the log is in {proxy.log_path}" in (proxy.config_path.with_suffix(".log")).read_text()
     assert "cannot make" not in proxy.log
@@ -308,7 +308,7 @@ def test_row57_a_full_disk(net, serve, folder, lan):
     refuse(net, lan, 1)
     wait_until(lambda: lost(proxy.log), "the count")
     lines = proxy.log.splitlines()
-    assert all(re.match(TIME + " conesocks: ", line) for line in lines)
+    assert all(re.match(TIME + rf" conesocks\[{proxy.pid}\]: ", line) for line in lines)
     assert proxy.log.count("reply=5") + lost(proxy.log) == 104
     assert "No space left on device" in proxy.log
 

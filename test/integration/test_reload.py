@@ -505,7 +505,7 @@ def test_row27_row55_a_thousand_reloads_under_load(net, serve, lan, echo, folder
     for each in associations:
         assert each.alive(peer, 5)
     lines = "".join(path.read_text(encoding="ascii") for path in logs).splitlines()
-    assert all(re.match(r"\S+Z conesocks: \w+: \w+: ", line) for line in lines)
+    assert all(re.match(r"\S+Z conesocks\[\d+\]: \w+: \w+: ", line) for line in lines)
     assert len([line for line in lines if "reload: configuration reloaded" in line]) == reloads // 2
     assert len([line for line in lines if "reload: configuration not reloaded" in line]) == reloads // 2
     assert not [line for line in lines if "command=udp" in line or "command=connect" in line or "cannot be" in line]

@@ -10,6 +10,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log_impl.h"
 #include "base/netaddr.h"
@@ -50,6 +51,7 @@ static void a_line_has_its_head(void **state)
     assert_string_equal(text_at(object, "module"), "udp");
     assert_string_equal(text_at(object, "message"), "100% \"odd\"");
     int year, end;
+    assert_int_equal(json_integer_value(json_object_get(object, "pid")), getpid());
     assert_int_equal(sscanf(text_at(object, "time"), "%4d-%*2d-%*2dT%*2d:%*2d:%*2d.%*3dZ%n", &year, &end), 1);
     assert_int_equal(end, strlen("2026-01-02T03:04:05.678Z"));
     json_decref(object);

@@ -80,11 +80,12 @@ static void a_file_is_appended_to_and_lines_have_their_time(void **state)
     assert_int_equal(stat(path, &status), 0);
     assert_int_equal(status.st_mode & 07777, 0640);
     int seconds[2], end[2];
-    assert_int_equal(sscanf(read_file(path),
-                            "%*d-%*d-%*dT%*d:%*d:%d.%*dZ conesocks: info: test: line 0\n%n%*d-%*d-%*dT%*d:%*d:%d.%*dZ "
-                            "conesocks: info: test: line 1\n%n",
-                            &seconds[0], &end[0], &seconds[1], &end[1]),
-                     2);
+    assert_int_equal(
+        sscanf(read_file(path),
+               "%*d-%*d-%*dT%*d:%*d:%d.%*dZ conesocks[%*d]: info: test: line 0\n%n%*d-%*d-%*dT%*d:%*d:%d.%*dZ "
+               "conesocks[%*d]: info: test: line 1\n%n",
+               &seconds[0], &end[0], &seconds[1], &end[1]),
+        2);
     assert_int_equal(end[1], strlen(read_file(path)));
 }
 
@@ -153,7 +154,7 @@ static void check_lines(const char *text, int next[THREADS])
         assert_non_null(end);
         if (strstr(text, ": log: ") && strstr(text, ": log: ") < end)
             continue;
-        assert_int_equal(sscanf(text, "%*s conesocks: info: test: %c %d end%n", &name, &number, &len), 2);
+        assert_int_equal(sscanf(text, "%*s conesocks[%*d]: info: test: %c %d end%n", &name, &number, &len), 2);
         assert_ptr_equal(text + len, end);
         assert_int_equal(number, next[name - 'a']++);
     }
@@ -289,8 +290,9 @@ static void a_full_file_costs_no_more_than_its_lines(void **state)
         int lines[4] = {0};
         assert_int_equal(
             sscanf(read_file(path),
-                   "%*s conesocks: info: test: first\n%n%*s conesocks: info: test: fourth\n%n%*s conesocks: "
-                   "warning: log: lines lost here: 2 (File too large)\n%n%*s conesocks: info: test: fifth\n%n",
+                   "%*s conesocks[%*d]: info: test: first\n%n%*s conesocks[%*d]: info: test: fourth\n%n%*s "
+                   "conesocks[%*d]: "
+                   "warning: log: lines lost here: 2 (File too large)\n%n%*s conesocks[%*d]: info: test: fifth\n%n",
                    &lines[0], &lines[1], &lines[2], &lines[3]),
             0);
         if (lines[3] != (int)strlen(read_file(path)))
