@@ -64,7 +64,8 @@ class Conesocks:
                                       env=os.environ | (environment or {}))
         if log_file:
             self.log_path = Path(str(log_file).format(pid=self.pid))
-        wait_until(lambda: self.listening() or self.process.poll() is not None, "the listener")
+        expected = len(config.get("listen", "1")) if isinstance(config, dict) else 1
+        wait_until(lambda: len(self.listening()) >= expected or self.process.poll() is not None, "the listeners")
         assert self.process.poll() is None, f"conesocks did not start:\n{self.log}"
         self.baseline = len(self.descriptors())
 
