@@ -126,8 +126,9 @@ static void compare(const struct check *check, const struct nat_verdict *through
                      "this host's own network is better than what the proxy makes of it: the server is to blame");
     else
         result_cause(result,
-                     "the proxy's host, which is this machine, has no better: its firewall or a NAT in front of it "
-                     "is to blame, not the server alone");
+                     "the proxy's host, which is this machine, has no better at a port that nobody has let in or "
+                     "forwarded: its firewall or a NAT in front of it is to blame, unless udp.external_ports are; "
+                     "then it is the server (conesocks: udp.filtering)");
 }
 
 void step_direct(struct check *check, int family, struct check_result *result)
