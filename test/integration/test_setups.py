@@ -330,6 +330,14 @@ def test_check_finds_a_full_cone(net, start, check):
     assert found.step("datagram_v4")["data"]["external"].startswith(OUTSIDE)
 
 
+@only("docker-proxy")
+def test_check_finds_that_strangers_are_the_gateway(net, start, check):
+    start(net.setup.config())
+    found = check()
+    assert found.blames("nat_v4", "another address stands in his place", "network_mode: host")
+    assert found.step("nat_v4")["data"]["strangers_seem"].startswith(net.setup.gateway)
+
+
 @only("router", "cloud")
 def test_check_finds_that_the_external_ports_are_not_forwarded(net, start, check):
     start(net.setup.config())
