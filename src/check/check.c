@@ -53,9 +53,10 @@ static int usage(const char *wrong, const char *value)
 }
 
 /* Which of `missing` to name: the first that has not come to be. */
-static const char *why_not(unsigned missing)
+static const char *why_not(const struct check *check, unsigned missing)
 {
-    static const struct {
+    bool named = check->options.stun || check->options.peer;
+    const struct {
         enum check_fact fact;
         const char *why;
     } reasons[] = {
@@ -63,7 +64,8 @@ static const char *why_not(unsigned missing)
         {FACT_REACHED, "the proxy cannot be reached"},
         {FACT_LOGGED_IN, "the proxy does not let us in"},
         {FACT_ASSOCIATED, "there is no association to send datagrams by"},
-        {FACT_FAR_END, "nothing to talk to: name a STUN server with --stun, or a peer with --peer"},
+        {FACT_FAR_END, named ? "the far end has no address"
+                             : "nothing to talk to: name a STUN server with --stun, or a peer with --peer"},
         {FACT_ANSWERS, "no datagram comes back"},
     };
     for (size_t i = 0; i < ARRAY_LEN(reasons); i++)
@@ -77,7 +79,7 @@ static void run_step(const struct check_step *step, struct check *check, struct 
     unsigned missing = step->needs & ~check->facts;
     *result = (struct check_result){.id = step->id, .title = step->title};
     if (missing)
-        result_say(result, CHECK_SKIPPED, "%s", why_not(missing));
+        result_say(result, CHECK_SKIPPED, "%s", why_not(check, missing));
     else
         step->run(check, step->family, result);
 }
@@ -117,7 +119,7 @@ static int run(struct check *check)
         report_step_ends(stdout, &style, &results[count++]);
     }
     report_end(stdout, &style, results, count, head);
-    if (!style.json && check->far_end.kind == FAR_END_STUN && check_wants_proxy(check))
+    if (!style.json && check->far_end.kind == FAR_END_STUN && check_wants_proxy(check) && check->facts & FACT_ANSWERS)
         puts("Which sizes of datagrams pass, and how many get lost, takes a second machine in place of STUN: --peer.");
     int status = report_verdict(results, count);
     for (size_t i = 0; i < count; i++)

@@ -44,9 +44,19 @@ static enum nat_seen seen_from_elsewhere(const struct stun_question *first, cons
     return is_success(q) && !same_place(first, q) ? NAT_ARRIVED : NAT_NOT_ASKED;
 }
 
+/* What the proxy says of its origin is what the server says of it, or the server says nothing. */
+static bool is_as_told(const struct stun_question *q)
+{
+    const union netaddr *told = &q->answer.response_origin;
+    union netaddr origin = q->origin;
+    netaddr_unmap(&origin);
+    return told->sa.sa_family == AF_UNSPEC || netaddr_equal(told, &origin);
+}
+
 /* Asks the primary place to answer from two others. */
 static void ask_for_elsewhere(struct channel *channel, const struct stun_question *first,
-                              enum nat_seen *from_other_both, enum nat_seen *from_other_port, struct datagram *room)
+                              enum nat_seen *from_other_both, enum nat_seen *from_other_port, union netaddr *disguise,
+                              struct datagram *room)
 {
     struct stun_question questions[] = {
         {.to = first->to, .key = first->key, .change_address = true, .change_port = true},
@@ -54,6 +64,10 @@ static void ask_for_elsewhere(struct channel *channel, const struct stun_questio
     stun_ask(channel, questions, ARRAY_LEN(questions), STUN_PATIENCE, room);
     *from_other_both = seen_from_elsewhere(first, &questions[0]);
     *from_other_port = seen_from_elsewhere(first, &questions[1]);
+    /* Where the first one's is wrong, all are, and that is another matter: a far end behind a NAT knows no better. */
+    for (size_t i = 0; i < ARRAY_LEN(questions) && is_as_told(first); i++)
+        if (is_success(&questions[i]) && !is_as_told(&questions[i]))
+            *disguise = questions[i].origin;
 }
 
 /* Two ports of one address; also of one that a NAT stands for, so that the other address is not the one it names. */
@@ -106,7 +120,7 @@ void nat_probe(struct nat_probe *probe, struct channel *channel, const union net
         return;
 
     /* Filtering comes first: what is sent to the other places opens filters towards them. */
-    ask_for_elsewhere(channel, &first, &seen->from_other_both, &seen->from_other_port, room);
+    ask_for_elsewhere(channel, &first, &seen->from_other_both, &seen->from_other_port, &probe->disguise, room);
 
     set_places(places, stun_server, &probe->other_address);
     struct stun_question questions[NAT_PLACES - 1];
@@ -118,7 +132,7 @@ void nat_probe(struct nat_probe *probe, struct channel *channel, const union net
             seen->mapped[i + 1] = questions[i].answer.mapped;
 
     if (seen->from_other_both != NAT_ARRIVED || seen->from_other_port != NAT_ARRIVED)
-        ask_for_elsewhere(channel, &first, &seen->proof_other_both, &seen->proof_other_port, room);
+        ask_for_elsewhere(channel, &first, &seen->proof_other_both, &seen->proof_other_port, &probe->disguise, room);
     if (seen->from_other_both == NAT_NOT_ASKED && seen->from_other_port == NAT_NOT_ASKED)
         probe->lacks = "the STUN server does not answer from its other address when it is asked to (CHANGE-REQUEST)";
 }

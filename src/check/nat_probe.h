@@ -11,6 +11,7 @@ struct nat_probe {
     const char *lacks;           /* why a server cannot tell more; NULL: it can */
     bool one_address;            /* that is what it lacks: its two ports have told what they can */
     union netaddr other_address; /* AF_UNSPEC: it has none */
+    union netaddr disguise;      /* whom an answer from elsewhere names as its origin, wrongly; AF_UNSPEC: none does */
     struct nat_observations seen;
 };
 

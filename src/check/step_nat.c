@@ -53,13 +53,17 @@ static void say_verdict(const struct check *check, const struct nat_probe *probe
                                                  [NAT_OPEN] = CHECK_OK,
                                                  [NAT_MODERATE] = CHECK_WARNING,
                                                  [NAT_STRICT] = CHECK_FAILED};
-    char text[128], external[NETADDR_TEXT_MAX];
+    char text[128], external[NETADDR_TEXT_MAX], disguise[NETADDR_TEXT_MAX];
+    bool disguised = probe->disguise.sa.sa_family != AF_UNSPEC;
+    enum check_status status = disguised && verdict->type == NAT_OPEN ? CHECK_WARNING : statuses[verdict->type];
     describe(verdict, text, sizeof(text));
     netaddr_format(&probe->seen.mapped[NAT_PRIMARY], external);
     result_data(result, "mapping", json_string(nat_behaviour_name(verdict->mapping)));
     result_data(result, "filtering", json_string(nat_behaviour_name(verdict->filtering)));
     result_data(result, "nat_type", json_string(mark_of(verdict->type)));
     result_data(result, "external", json_string(external));
+    result_data(result, "strangers_seem",
+                disguised ? json_string(netaddr_format(&probe->disguise, disguise)) : json_null());
     if (!probe->answered)
         result_say(result, CHECK_SKIPPED, "unknown: the far end did not answer");
     else if (probe->one_address)
@@ -69,8 +73,9 @@ static void say_verdict(const struct check *check, const struct nat_probe *probe
     else if (verdict->type == NAT_TYPE_UNKNOWN)
         result_say(result, CHECK_SKIPPED, "unknown, although it is %s: not all of the far end's answers came", text);
     else
-        result_say(result, statuses[verdict->type], "%s (%s): game consoles call this NAT type %s",
-                   nat_cone_name(verdict), text, nat_type_name(verdict->type));
+        result_say(result, status, "%s (%s): game consoles call this NAT type %s%s%s", nat_cone_name(verdict), text,
+                   nat_type_name(verdict->type), disguised ? "; but a stranger seems to be " : "",
+                   disguised ? disguise : "");
     if (result->status == CHECK_SKIPPED && probe->answered && !probe->one_address)
         result_fix(result, "name a STUN server that has two addresses and two ports and does RFC 5780, such as coturn");
 }
@@ -78,9 +83,15 @@ static void say_verdict(const struct check *check, const struct nat_probe *probe
 /* ---- through the proxy ---- */
 
 /* That the external address is the one by which we reach the server does not say that no NAT has it. */
-static void explain(const struct nat_verdict *verdict, struct check_result *result)
+static void explain(const struct nat_probe *probe, const struct nat_verdict *verdict, struct check_result *result)
 {
-    if (verdict->type == NAT_STRICT) {
+    if (probe->disguise.sa.sa_family != AF_UNSPEC) {
+        result_cause(result, "who sends to a client first cannot be answered, for another address stands in his place: "
+                             "that of a process or a NAT that hands datagrams on to the server (rootless docker and "
+                             "Docker Desktop do), or the server itself names the wrong one");
+        result_fix(result, "have addresses kept on the way in to the server's external UDP ports: docker's firewall "
+                           "rules do, and network_mode: host");
+    } else if (verdict->type == NAT_STRICT) {
         result_cause(result, "each destination sees another port, so that no two peers can meet: the server opens a "
                              "socket for each, or a NAT in front of it does the like");
         result_fix(result, "use a server with endpoint-independent mapping; where it stands behind a NAT, forward its "
@@ -109,7 +120,7 @@ void step_nat(struct check *check, int family, struct check_result *result)
     struct nat_verdict verdict = nat_judge(&probe.seen);
     *verdict_of(check, family) = verdict;
     say_verdict(check, &probe, &verdict, result);
-    explain(&verdict, result);
+    explain(&probe, &verdict, result);
 }
 
 /* ---- without ---- */
@@ -126,8 +137,9 @@ static void compare(const struct check *check, const struct nat_verdict *through
                      "this host's own network is better than what the proxy makes of it: the server is to blame");
     else
         result_cause(result,
-                     "the proxy's host, which is this machine, has no better: its firewall or a NAT in front of it "
-                     "is to blame, not the server alone");
+                     "the proxy's host, which is this machine, has no better at a port that nobody has let in or "
+                     "forwarded: its firewall or a NAT in front of it is to blame, unless udp.external_ports are; "
+                     "then it is the server (conesocks: udp.filtering)");
 }
 
 void step_direct(struct check *check, int family, struct check_result *result)

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "check/scope.h"
 #include "check/step.h"
 
 /* ---- the name ---- */
@@ -35,13 +36,19 @@ void step_name(struct check *check, int family, struct check_result *result)
 
 /* ---- TCP ---- */
 
-static void explain_no_connection(struct check_result *result, int error, uint16_t port)
+static void explain_no_connection(struct check_result *result, int error, const union netaddr *proxy)
 {
+    unsigned port = netaddr_port(proxy);
+    bool here = scope_is_ours(proxy);
     switch (error) {
     case ECONNREFUSED:
-        result_cause(result, "nothing listens there: the proxy does not run, has another port, or listens on another "
-                             "address of its host, such as 127.0.0.1 alone");
-        result_fix(result, "on its host, ss -ltnp shows who listens where; conesocks: see listen in its configuration");
+        result_cause(result,
+                     "nothing listens there: the proxy does not run, has another port, or listens on another address "
+                     "of its host, such as 127.0.0.1 alone%s",
+                     here ? "" : "; or a NAT in front of it does not hand this port on");
+        result_fix(result,
+                   "on its host, ss -ltnp shows who listens where; conesocks: see listen in its configuration%s",
+                   here ? "" : "; behind a router or docker, see that the port is forwarded or published");
         break;
     case ENETUNREACH:
     case EHOSTUNREACH:
@@ -92,7 +99,7 @@ void step_tcp(struct check *check, int family, struct check_result *result)
     }
     if (!good) {
         result_say(result, CHECK_FAILED, "%s: %s", netaddr_format(bad, text), strerror(error));
-        explain_no_connection(result, error, check->url.port);
+        explain_no_connection(result, error, bad);
         return;
     }
     check->proxy = *good;
@@ -107,7 +114,7 @@ void step_tcp(struct check *check, int family, struct check_result *result)
     result_say(result, wait ? CHECK_WARNING : CHECK_OK, "%s takes connections, %u ms; %s: %s", text,
                (unsigned)good_took, netaddr_format(bad, bad_text), strerror(error));
     if (wait)
-        explain_no_connection(result, error, check->url.port);
+        explain_no_connection(result, error, bad);
 }
 
 /* ---- login ---- */
@@ -164,10 +171,13 @@ static void explain_no_login(const struct check *check, struct check_result *res
         break;
     default:
         result_cause(result, n->stage == CLIENT_AT_STATUS
-                                 ? "some servers say by this that the login is wrong"
+                                 ? "some servers say by this that the login is wrong, or that too many from here "
+                                   "were (conesocks: limits.failed_logins)"
                                  : "it does not take clients from this address, has reached a limit, or is no SOCKS5 "
                                    "server");
-        result_fix(result, "see in the server's log what it makes of this connection");
+        result_fix(result, "%ssee in the server's log what it makes of this connection",
+                   n->stage == CLIENT_AT_STATUS ? "after a few wrong passwords wait a minute before the next try; "
+                                                : "");
     }
 }
 

@@ -173,6 +173,14 @@ static size_t smaller(const struct sizes *sizes)
     return sizes->up.works < sizes->down.works ? sizes->up.works : sizes->down.works;
 }
 
+/* The most that goes in one packet between here and the proxy, on the narrower of the two ways. The way here may have
+ * another MTU than ours: what goes whole beyond the proxy, and does not come, shows which. */
+static size_t fits_near(const struct sizes *sizes, size_t fits_up)
+{
+    bool here = sizes->down.works < sizes->up.works && sizes->down.works < sizes->whole;
+    return here ? sizes->whole_here : fits_up;
+}
+
 static void explain(const struct sizes *sizes, struct check_result *result, size_t fits)
 {
     size_t works = smaller(sizes);
@@ -182,7 +190,7 @@ static void explain(const struct sizes *sizes, struct check_result *result, size
                          "the proxy drops datagrams without a payload, which are as good as any other (RFC 768)");
         return;
     }
-    result_cause(result, "%s", whose_limit(sizes, works, fits));
+    result_cause(result, "%s", whose_limit(sizes, works, fits_near(sizes, fits)));
     if (works <= 8192 && !sizes->line.cut && !sizes->check->far_end.own)
         result_fix(result,
                    "let IP fragments pass in the firewalls on that way (only the first of them has the ports), and "

@@ -104,18 +104,22 @@ static bool wants_lifetime_v6(const struct check *check)
 
 /* ---- the table ---- */
 
-#define TALKS (FACT_FAR_END | FACT_ASSOCIATED | FACT_ANSWERS)
+/* Each with what it rests on: the first that is missing is the reason to name. */
+#define REACHED    (FACT_ADDRESS | FACT_REACHED)
+#define LOGGED_IN  (REACHED | FACT_LOGGED_IN)
+#define ASSOCIATED (LOGGED_IN | FACT_ASSOCIATED)
+#define TALKS      (ASSOCIATED | FACT_FAR_END | FACT_ANSWERS)
 
 const struct check_step check_steps[] = {
     {"far_end", "Far end", 0, NULL, step_far_end, 0},
     {"name", "Name", 0, check_wants_proxy, step_name, 0},
     {"tcp", "TCP", FACT_ADDRESS, check_wants_proxy, step_tcp, 0},
-    {"login", "Login", FACT_REACHED, check_wants_proxy, step_login, 0},
-    {"own", "Far end", FACT_LOGGED_IN, wants_own, step_own, 0},
-    {"connect", "CONNECT", FACT_LOGGED_IN, check_wants_proxy, step_connect, 0},
-    {"associate", "UDP ASSOCIATE", FACT_LOGGED_IN, check_wants_proxy, step_associate, 0},
-    {"datagram_v4", "Datagrams, IPv4", FACT_ASSOCIATED | FACT_FAR_END, wants_v4, step_datagram, AF_INET},
-    {"datagram_v6", "Datagrams, IPv6", FACT_ASSOCIATED | FACT_FAR_END, wants_v6, step_datagram, AF_INET6},
+    {"login", "Login", REACHED, check_wants_proxy, step_login, 0},
+    {"own", "Far end", LOGGED_IN, wants_own, step_own, 0},
+    {"connect", "CONNECT", LOGGED_IN, check_wants_proxy, step_connect, 0},
+    {"associate", "UDP ASSOCIATE", LOGGED_IN, check_wants_proxy, step_associate, 0},
+    {"datagram_v4", "Datagrams, IPv4", ASSOCIATED | FACT_FAR_END, wants_v4, step_datagram, AF_INET},
+    {"datagram_v6", "Datagrams, IPv6", ASSOCIATED | FACT_FAR_END, wants_v6, step_datagram, AF_INET6},
     {"origin", "Origin", TALKS, wants_details, step_origin, 0},
     {"port", "Client's port", TALKS, wants_details, step_port, 0},
     {"nat_v4", "NAT, IPv4", TALKS, wants_nat_v4, step_nat, AF_INET},

@@ -1,8 +1,10 @@
 /*
  * Options and subcommands.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,9 +126,23 @@ static int run(struct config *config, const struct arguments *arguments)
     return status;
 }
 
+/* A warning at most: under systemd the folder may come with the start (RuntimeDirectory=). */
+static void warn_of_no_folder(const char *config_path, const char *key, const char *path)
+{
+    char *folder = path ? strdup(path) : NULL;
+    if (folder && access(dirname(folder), F_OK) < 0 && errno == ENOENT)
+        fprintf(stderr, "%s: warning: %s: there is no folder %s; the server does not start without it\n", config_path,
+                key, folder);
+    free(folder);
+}
+
 /* Says what of the file this system lacks, too. */
 static int test(const struct config *config, const char *path)
 {
+    warn_of_no_folder(path, "log.file", config->log.target == LOG_TARGET_FILE ? config->log.file : NULL);
+    warn_of_no_folder(path, "admin.socket", config->admin.socket);
+    warn_of_no_folder(path, "run.pid_file", config->run.pid_file);
+    warn_of_no_folder(path, "run.handover", config->run.handover);
     uid_t user;
     gid_t group;
     if (!sandbox_identity(config, &user, &group))

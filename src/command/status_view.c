@@ -49,12 +49,14 @@ static void print_server(const struct view *view)
 {
     const json_t *now = view->reading->now;
     char up[TERMINAL_NUMBER_MAX];
-    line(view, "conesocks", "%s, process %" PRIu64 ", %s for %s", ask_text(now, "version"), ask_number(now, "pid"),
-         ask_text(now, "state"), terminal_duration(up, ask_number(now, "uptime_seconds")));
+    bool draining = strcmp(text_or(now, "state", ""), "draining") == 0;
+    line(view, "conesocks", "%s, process %" PRIu64 ", running for %s%s", ask_text(now, "version"),
+         ask_number(now, "pid"), terminal_duration(up, ask_number(now, "uptime_seconds")),
+         draining ? ", draining" : "");
     const json_t *listeners = ask_member(now, "listeners");
     size_t i;
     json_t *listener;
-    if (strcmp(text_or(now, "state", ""), "draining") == 0) {
+    if (draining) {
         line(view, "listens on", "nothing any more: it ends with the last session");
         return;
     }
@@ -162,9 +164,12 @@ static void print_memory(const struct view *view)
 
 /* ---- what is amiss ---- */
 
-/* Those that refuse, or will soon. */
+/* Those that refuse, or will soon; and what comes before that of logins. */
 static void print_limits(const struct view *view)
 {
+    uint64_t wrong = ask_number(view->reading->now, "totals.auth_failed_total");
+    if (wrong > 0)
+        line(view, "logins", "%" PRIu64 " with a wrong name or password since the start", wrong);
     const json_t *limits = ask_member(view->reading->now, "limits");
     size_t i, said = 0;
     json_t *each;

@@ -1,7 +1,8 @@
 /*
  * Datagrams between two clients of this proxy where a NAT stands before it: they name each other as the world does, by
  * the advertised address, and such a NAT may not turn them round, or not under the address that they came from (RFC
- * 4787, REQ-9). So they are turned here, where that address's external ports are ours: udp.external_ports is configured.
+ * 4787, REQ-9). So they are turned here, where that address's external ports are ours: udp.external_ports is
+ * configured.
  */
 #ifndef CONESOCKS_POLICY_HAIRPIN_H
 #define CONESOCKS_POLICY_HAIRPIN_H

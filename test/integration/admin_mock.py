@@ -21,7 +21,8 @@ PAGE = Path(__file__).resolve().parents[2] / "src/admin/page"
 FIELDS = ["stream_up_bytes", "stream_down_bytes", "udp_up_bytes", "udp_down_bytes", "udp_up_datagrams",
           "udp_down_datagrams", "dropped", "lookups", "lookups_failed"]
 TOTALS = ["associations_total", "connects_total", "binds_total", "stream_up_bytes_total", "stream_down_bytes_total",
-          "udp_up_bytes_total", "udp_down_bytes_total", "udp_up_datagrams_total", "udp_down_datagrams_total"]
+          "udp_up_bytes_total", "udp_down_bytes_total", "udp_up_datagrams_total", "udp_down_datagrams_total",
+          "auth_failed_total"]
 
 
 def build():

@@ -311,9 +311,13 @@ def test_answers_without_their_origin(net, stun, check, crooked):
 
 
 def test_answers_under_another_origin(net, stun, check, crooked):
-    """Always the one that was asked: an answer from elsewhere is still known for one."""
+    """Always the one that was asked: an answer from elsewhere is still known for one. But nobody else can be answered,
+    as behind docker's userland proxy."""
     crooked(origin=(INET1_V4, 3478))
-    assert check("--stun", stun).step("nat_v4")["data"]["nat_type"] == "open"
+    found = check("--stun", stun)
+    data = found.step("nat_v4")["data"]
+    assert (data["nat_type"], data["strangers_seem"]) == ("open", f"{INET1_V4}:3478")
+    assert found.blames("nat_v4", "cannot be answered", "addresses kept") and found.statuses()["origin"] == "ok"
 
 
 def test_whoever_sends_last(net, stun, check, crooked):
@@ -387,6 +391,14 @@ def test_wrong_login(net, start, check):
     assert found.blames("login", "misspelt") and found.statuses()["associate"] == "skipped"
 
 
+def test_a_right_login_after_too_many_wrong_ones(net, start, check):
+    """The server does not say why it closes."""
+    start({**WITH_LOGIN, "limits": {"failed_logins": 1}, "workers": 1})
+    check(proxy=f"socks5://{ALICE[0]}:wrong@{PROXY_V4}")
+    found = check(proxy=f"socks5://{ALICE[0]}:{ALICE[1]}@{PROXY_V4}")
+    assert found.blames("login", r"too many .*limits\.failed_logins", "wait a minute")
+
+
 def test_no_login_where_one_is_wanted(net, start, check):
     start(WITH_LOGIN)
     step = check().step("login")
@@ -408,7 +420,20 @@ def test_a_login_that_nobody_asks_for(net, proxy, check):
 
 def test_nobody_listens(net, check):
     found = check()
-    assert found.blames("tcp", "nothing listens there", "ss -ltnp") and "refused" in found.step("tcp")["found"]
+    assert found.blames("tcp", "nothing listens there.* a NAT", "ss -ltnp.* forwarded or published")
+    assert "refused" in found.step("tcp")["found"]
+    assert {step["found"] for step in found.json["steps"][1:]} == {"the proxy cannot be reached"}
+
+
+def test_nobody_listens_here(net, check):
+    """There is no NAT to suspect."""
+    step = check(host=net.proxy, proxy="socks5://127.0.0.1").step("tcp")
+    assert "nothing listens there" in step["cause"] and "NAT" not in step["cause"] and "docker" not in step["fix"]
+
+
+def test_the_far_end_has_no_address(net, proxy, check):
+    found = check("--stun", "nobody.invalid")
+    assert found.step("far_end")["status"] == "failed" and found.step("nat_v4")["found"] == "the far end has no address"
 
 
 def test_nobody_is_there(net, check):
@@ -486,7 +511,17 @@ def test_the_hosts_firewall_is_to_blame(net, proxy, stun, check, packet_filter):
     packet_filter(net.proxy, f"chain i {{ type filter hook input priority 0; {STATEFUL} }}")
     found = check("--stun", stun, host=net.proxy)
     assert found.step("nat_v4")["data"]["filtering"] == "address-and-port-dependent" and found.status == WRONG
-    assert "this machine, has no better" in found.step("direct_v4")["cause"]
+    assert "this machine, has no better at a port that nobody has let in" in found.step("direct_v4")["cause"]
+
+
+def test_the_server_may_be_to_blame_behind_a_firewall(net, start, stun, check, packet_filter):
+    """What is tried without the proxy comes from a port that the firewall knows nothing of."""
+    start({"udp": {"filtering": "address-and-port-dependent", "external_ports": "31000-31009"}})
+    packet_filter(net.proxy, "chain i { type filter hook input priority 0; "
+                             f'iifname "eth1" udp dport 31000-31009 accept; {STATEFUL} }}')
+    found = check("--stun", stun, host=net.proxy)
+    cause = found.step("direct_v4")["cause"]
+    assert re.search(r"unless udp\.external_ports are; then it is the server .*udp\.filtering", cause)
 
 
 def test_the_server_is_to_blame(net, start, stun, check):

@@ -216,6 +216,17 @@ def test_fragments_are_dropped_on_the_way_back(net, proxy, ask_peer):
     assert (data["largest_up"], data["largest_down"]) == (65000, 1462)
 
 
+def test_fragments_are_dropped_on_the_way_back_alone(net, proxy, ask_peer):
+    """That smaller ones come to the proxy says nothing about those that it sends."""
+    net.client.ip(f"route add {PROXY_V4}/32 dev eth0 mtu 1280")
+    with drops_fragments(net.client, "eth0"):
+        found = ask_peer()
+    net.client.ip(f"route del {PROXY_V4}/32")
+    assert found.blames("sizes_v4", "fragments are dropped there, by a firewall or a NAT", "IP fragments")
+    data = found.step("sizes_v4")["data"]
+    assert (data["largest_down"], data["largest_unfragmented_to_proxy"]) == (1462, 1242)
+
+
 @pytest.fixture
 def tunnel(net):
     """The proxy's way to the internet takes packets of 1280 bytes, and says nothing about larger ones."""

@@ -2,6 +2,7 @@
 
 Most of it is shown by a stand-in for the server, which can say what a proxy in a test would hardly get to.
 """
+import re
 import time
 
 import admin_mock
@@ -271,6 +272,16 @@ def test_what_is_wrong_comes_first(admin, opened):
     assert "Memory is critical" in browser.text("#banners")
     assert "3 times refused" in browser.text("#limits") and browser.all("#limits .near")
     browser.wait("Most names do not resolve", "#resolver-verdict")
+
+
+def test_who_is_refused_is_seen(admin, opened):
+    """By a limit that one user has and the others have not, and for a wrong password."""
+    admin.status["limits"].append({"name": "associations_per_user", "limit": None, "used": None, "refused": 2})
+    admin.status["totals"]["auth_failed_total"] = 6
+    browser = opened()
+    browser.wait("6 logins with a wrong name or password", "[data-is=limits-logins]")
+    assert re.search("associations per user.*for some users.*2 times refused", browser.text("#limits"), re.DOTALL)
+    assert "associations per user" not in browser.text("[data-is=limits-none]")
 
 
 def test_nobody_looks(admin, opened):

@@ -101,6 +101,16 @@ def test_somebody_whom_this_system_lacks(run, key):
         assert f'run.{key}: this system has no "nobody-of-that-name"' in result.stdout
 
 
+@pytest.mark.parametrize("key, config", [
+    ("log.file", "log: {target: file, file: /nonexistent/log}"), ("admin.socket", "admin: {socket: /nonexistent/admin}"),
+    ("run.pid_file", "run: {pid_file: /nonexistent/pid}"), ("run.handover", "run: {handover: /nonexistent/socket}")])
+def test_a_folder_that_is_not_there(run, key, config):
+    """-t warns of it, for whoever starts the server may make it; without it there is no start."""
+    result = run("-t", config=config)
+    assert result.returncode == 0 and f"warning: {key}: there is no folder /nonexistent; " in result.stdout
+    assert run(config=config).returncode == 1
+
+
 def test_missing_configuration(run):
     result = run("-c", "/nonexistent/conesocks.yaml")
     assert result.returncode == 1 and "/nonexistent/conesocks.yaml" in result.stdout

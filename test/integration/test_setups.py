@@ -7,6 +7,8 @@ comments, or compose.yaml, ask for.
 """
 import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ import servers
 import socks5
 from checks import run_check
 from conftest import ALICE, USERS
-from daemon import wait_until
+from daemon import PROGRAM, SANITIZED, wait_until
 from netns import Host, Network
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
@@ -328,6 +330,14 @@ def test_check_finds_a_full_cone(net, start, check):
     assert found.step("datagram_v4")["data"]["external"].startswith(OUTSIDE)
 
 
+@only("docker-proxy")
+def test_check_finds_that_strangers_are_the_gateway(net, start, check):
+    start(net.setup.config())
+    found = check()
+    assert found.blames("nat_v4", "another address stands in his place", "network_mode: host")
+    assert found.step("nat_v4")["data"]["strangers_seem"].startswith(net.setup.gateway)
+
+
 @only("router", "cloud")
 def test_check_finds_that_the_external_ports_are_not_forwarded(net, start, check):
     start(net.setup.config())
@@ -380,3 +390,14 @@ def test_the_ports_to_open_are_the_ports_in_use(setup):
         wanted = setup.range(option)
         assert ports == f"udp dport {wanted[0]}-{wanted[-1]}"
     assert setup.tcp == "tcp dport 1080"
+
+
+@pytest.mark.skipif(SANITIZED or not shutil.which("dpkg-query"), reason="other libraries than in the image")
+def test_the_image_has_each_library_that_the_program_loads():
+    """Those of libc6 and libcrypt1 are in every Debian; the others come with nobody."""
+    linked = subprocess.run(["readelf", "--dynamic", PROGRAM], capture_output=True, text=True, check=True).stdout
+    libraries = re.findall(r"NEEDED.*\[(\S+)\]", linked)
+    owners = subprocess.run(["dpkg-query", "--search", *libraries], capture_output=True, text=True, check=True).stdout
+    packages = {re.search(rf"^([^:]+):.*/{re.escape(library)}$", owners, re.MULTILINE)[1] for library in libraries}
+    installed = (CONFIG / "docker/Dockerfile").read_text().rpartition("FROM ")[2].split()
+    assert packages - {"libc6", "libcrypt1"} - set(installed) == set()

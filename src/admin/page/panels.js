@@ -109,16 +109,23 @@ function showResolver(resolver, lately) {
   });
 }
 
-function showLimits({limits, memory}) {
+// A user may have a limit of his own where all others have none.
+function limitText(limit, used, text) {
+  if (limit === null)
+    return 'for some users';
+  return used === null ? `at most ${text(limit)}` : `${text(used)} of ${text(limit)}`;
+}
+
+function showLimits({limits, memory, totals}) {
   const named = limits.map(limit => ({...limit, name: limit.name.replaceAll('_', ' '), text: count}));
-  const set = named.filter(limit => limit.limit !== null);
-  const unset = named.filter(limit => limit.limit === null);
+  const said = limit => limit.limit !== null || limit.refused > 0;
+  const set = named.filter(said), unset = named.filter(limit => !said(limit));
   if (memory.limit_bytes !== null)
     set.push({name: 'memory', limit: memory.limit_bytes, used: memory.used_bytes, refused: 0, text: bytes});
   list(byId('limits'), byId('limit'), set, (item, {name, limit, used, refused, text}) => {
     const gauge = item.querySelector('.gauge');
     put(item, {
-      name, used: used === null ? `at most ${text(limit)}` : `${text(used)} of ${text(limit)}`,
+      name, used: limitText(limit, used, text),
       refused: refused ? `${plural(refused, 'time')} refused since the start` : '',
     });
     gauge.hidden = used === null; // what is counted for each client has no one number
@@ -126,7 +133,11 @@ function showLimits({limits, memory}) {
     gauge.firstElementChild.style.width = `${Math.min(100, 100 * used / limit)}%`;
   });
   const names = unset.map(limit => limit.name).join(', ');
-  put(byId('main'), {'limits-none': names ? `Without a limit: ${names}.` : ''});
+  const wrong = totals.auth_failed_total;
+  put(byId('main'), {
+    'limits-none': names ? `Without a limit: ${names}.` : '',
+    'limits-logins': wrong ? `${plural(wrong, 'login')} with a wrong name or password since the start.` : '',
+  });
 }
 
 function showSetup({listeners, udp, workers, configuration}) {
