@@ -91,19 +91,22 @@ static bool start_log(const struct config *config, bool daemon)
     return error == 0;
 }
 
-/* It serves: the pid file says so, and whoever waits for it hears it. */
-static void announce(struct process *process, struct server *server)
+/* It serves: the pid file says so, and whoever waits for it hears it. false: it must not. */
+static bool announce(struct process *process, struct server *server)
 {
+    const bool takes_over = takeover_is_under_way(&process->takeover);
+    if (takes_over && !takeover_finish(&process->takeover))
+        return false;
     if (process->lock_taken)
         pidfile_write(process->lock);
     else if (process->takeover.pid_file >= 0)
         pidfile_empty(process->takeover.pid_file);
-    if (takeover_is_under_way(&process->takeover)) {
-        takeover_finish(&process->takeover);
+    if (takes_over) {
         server_take_place(server, &process->takeover);
         takeover_abandon(&process->takeover);
     }
     background_ready();
+    return true;
 }
 
 static bool run(struct process *process, struct server *server)
@@ -112,7 +115,8 @@ static bool run(struct process *process, struct server *server)
         return false;
     if (!start_log(process->config, process->options->daemon) || !server_start(server))
         return false;
-    announce(process, server);
+    if (!announce(process, server))
+        return false;
     server_run(server);
     return true;
 }

@@ -466,7 +466,7 @@ void server_run(struct server *server)
 
 bool server_is_replaced(const struct server *server)
 {
-    return handover_is_over(server->handover);
+    return handover_is_over(server->handover) || handover_is_promised(server->handover);
 }
 
 void server_free(struct server *server)

@@ -137,6 +137,53 @@ def test_a_new_one_that_is_killed_changes_nothing(net, serve, config, upgrade, l
     assert has_ended(old)
 
 
+@pytest.fixture
+def taker(net, folder):
+    """taker() is a process that has all that it was given, and does not come to serve."""
+    def ask():
+        with net.proxy.enter():
+            asker = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        asker.connect(str(folder / "handover"))
+        for fd in receive_all(asker)[1]:
+            os.close(fd)
+        return asker
+
+    return ask
+
+
+def test_a_new_one_that_hangs_makes_room(net, serve, config, upgrade, taker, lan, peer):
+    """After a while, for the next one that asks; and it is told that it is too late, so that never two serve."""
+    old = serve(config())
+    hangs = taker()
+
+    def next_one():
+        with contextlib.suppress(struct.error):  # it is refused
+            return taker()
+        return time.sleep(0.5)
+
+    next_one = wait_until(next_one, "the next one's turn", 30)
+    old.wait_log("is told to end$")
+    assert [hangs.recv(100), hangs.recv(100)] == [struct.pack("=III", 1, 9, 0), b""]
+    with pytest.raises(BrokenPipeError):
+        hangs.sendall(struct.pack("=III", 1, 7, 0))
+    next_one.close()
+    old.wait_log("has not come to serve; nothing has changed")
+    assert Association(net.client, lan).alive(peer, 5)
+    net.client.close_sockets()
+    upgrade()
+    assert has_ended(old)
+
+
+def test_row57_sigterm_just_before_the_new_one_serves(serve, config, taker, folder):
+    """What has a name is not removed: it is the new one's."""
+    old = serve(config({"admin": {"socket": str(folder / "admin")}}))
+    new = taker()
+    old.process.send_signal(signal.SIGTERM)
+    assert has_ended(old)
+    assert (folder / "pid").exists() and (folder / "admin").is_socket() and (folder / "handover").is_socket()
+    new.close()
+
+
 def receive_all(taker):
     """[(kind, count)], descriptors"""
     messages, fds = [], []
