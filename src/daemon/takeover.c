@@ -67,7 +67,10 @@ static int receive(int from, struct parcel *parcel)
     } control;
     struct msghdr packet = {
         .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
-    ssize_t len = recvmsg(from, &packet, MSG_CMSG_CLOEXEC);
+    ssize_t len;
+    do /* a wait that has a limit ends with EINTR when a process that was stopped goes on */
+        len = recvmsg(from, &packet, MSG_CMSG_CLOEXEC);
+    while (len < 0 && errno == EINTR);
     int error = errno;
     parcel->fd_count = 0;
     const struct cmsghdr *rights = len > 0 ? CMSG_FIRSTHDR(&packet) : NULL;

@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,14 +124,31 @@ static void gives_one(int to)
     say(to, HANDOVER_VERSION, HANDOVER_ALL, 1, NULL, 0);
 }
 
-/* The end with something unheard resets the connection: what was said before has to be heard all the same. */
+static char state_of(pid_t process)
+{
+    char place[64], text[512], *end;
+    snprintf(place, sizeof(place), "/proc/%d/stat", (int)process);
+    FILE *file = fopen(place, "re");
+    size_t len = file ? fread(text, 1, sizeof(text) - 1, file) : 0;
+    text[len] = '\0';
+    end = strrchr(text, ')');
+    if (file)
+        fclose(file);
+    return end ? end[2] : '?';
+}
+
+/* Its end, with something that it has not read, resets the connection. Whoever has slept meanwhile sees that first. */
 static void gives_up(int to)
 {
     struct pollfd answer = {.fd = to, .events = POLLIN};
     gives_one(to);
     (void)poll(&answer, 1, -1);
+    kill(getppid(), SIGSTOP);
+    while (state_of(getppid()) != 'T')
+        sched_yield();
     say(to, HANDOVER_VERSION, HANDOVER_TOO_LATE, 0, NULL, 0);
     close(to);
+    kill(getppid(), SIGCONT);
 }
 
 static void gave_up_before(int to)
