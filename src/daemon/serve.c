@@ -1,6 +1,7 @@
 #include "daemon/serve.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -109,6 +110,16 @@ static bool announce(struct process *process, struct server *server)
     return true;
 }
 
+/* Before it serves and once it does not, nobody handles these, and they would kill it. */
+static void hold_signals(bool held)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGUSR1);
+    pthread_sigmask(held ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
+}
+
 static bool run(struct process *process, struct server *server)
 {
     if (!open_log(process->config) || !sandbox_enter(process->config, process->options->path))
@@ -117,7 +128,9 @@ static bool run(struct process *process, struct server *server)
         return false;
     if (!announce(process, server))
         return false;
+    hold_signals(false);
     server_run(server);
+    hold_signals(true);
     return true;
 }
 
@@ -130,6 +143,7 @@ int serve(struct snapshot *snapshot, const struct serve_options *options)
         .lock = -1,
         .takeover = TAKEOVER_NONE,
     };
+    hold_signals(true);
     if (options->daemon && !process.pid_file)
         process.pid_file = PIDFILE_DEFAULT;
     struct server *server = open_server(&process, snapshot);
