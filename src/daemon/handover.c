@@ -166,7 +166,8 @@ static void on_gone(struct handover *handover)
     if (handover->ends)
         return;
     handover->taker = -1;
-    (void)send_message(taker, HANDOVER_GONE, NULL, 0, 0); /* it goes on without, too */
+    if (!send_message(taker, HANDOVER_GONE, NULL, 0, 0))
+        (void)shutdown(taker, SHUT_RDWR); /* it waits, and takes our end as well */
     worker_hear(handover->goods.workers[0], taker);
     handover->over(handover->arg);
 }

@@ -1,5 +1,6 @@
 """A new process takes the place of the one that runs: no connection is refused, no association is cut, no byte is lost."""
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ import servers
 import socks5
 from conftest import lan_config
 from daemon import PROGRAM, wait_until
+from faults import LIBRARY, Faults
 from netns import BALANCER_V4, INET1_V4, INET2_V4, NEIGHBOUR_V4, PROXY_V4, STRANGER_V4
 from socks5 import Association
 from test_reload import OTHER_USERS, Load, echo, talk  # pylint: disable=unused-import
@@ -172,6 +174,19 @@ def test_a_new_one_that_hangs_makes_room(net, serve, config, upgrade, taker, lan
     net.client.close_sockets()
     upgrade()
     assert has_ended(old)
+
+
+@pytest.mark.skipif(not LIBRARY.exists(), reason="sanitizers cannot be preloaded over, so faults.so is not built")
+def test_row40_a_new_one_waits_no_longer_than_it_must(net, serve, config, taker, lan, peer, tmp_path):
+    """When it cannot be told that the old one takes no more."""
+    faults = Faults(tmp_path)
+    serve(config(), environment=faults.environment)
+    association, new = Association(net.client, lan), taker()
+    faults.set("sendmsg", errno.ENOBUFS)
+    new.sendall(struct.pack("=III", 1, 7, 0))
+    assert new.recv(100) == b"" and faults.clear()["sendmsg"] == 1
+    assert association.alive(peer, 5)
+    new.close()
 
 
 def test_row57_sigterm_just_before_the_new_one_serves(serve, config, taker, folder):
