@@ -149,13 +149,15 @@ static void forget_taker(struct handover *handover)
 
 static void on_copied(struct handover *handover)
 {
-    if (!handover->ends && give_all(handover)) {
-        event_add(&handover->answer, NULL);
+    if (!handover->ends) {
         handover->given_ms = env_clock_coarse();
-    } else if (!handover->ends) {
-        log_error("cannot give process %d the listeners: %s; nothing has changed", (int)handover->taker_id,
-                  strerror(errno));
-        forget_taker(handover);
+        /* Before it has anything: whoever has all and is not heard would serve beside us. */
+        bool heard = event_add(&handover->answer, NULL) == 0;
+        if (!heard || !give_all(handover)) {
+            log_error("cannot give process %d the listeners: %s; nothing has changed", (int)handover->taker_id,
+                      heard ? strerror(errno) : "no memory");
+            forget_taker(handover);
+        }
     }
     close_copies(handover);
 }

@@ -189,6 +189,24 @@ def test_row40_a_new_one_waits_no_longer_than_it_must(net, serve, config, taker,
     new.close()
 
 
+@pytest.mark.skipif(not LIBRARY.exists(), reason="sanitizers cannot be preloaded over, so faults.so is not built")
+def test_row46_each_nth_allocation_of_giving(net, serve, config, taker, lan, tmp_path):
+    """Who has all is heard, or two would serve."""
+    faults, given = Faults(tmp_path), 0
+    serve(config(), environment=faults.environment)
+    for skip in range(20):
+        Association(net.client, lan)  # so that the next connection gets a number that was never waited at
+        faults.set("allocation", errno.ENOMEM, skip)
+        with contextlib.suppress(struct.error):  # it is told at once that there is nothing to have
+            new = taker()
+            new.sendall(b"no")
+            assert new.recv(100) == b""
+            given += 1
+        if not faults.clear()["allocation"]:
+            break
+    assert 3 < skip < 19 and given
+
+
 def test_row57_sigterm_just_before_the_new_one_serves(serve, config, taker, folder):
     """What has a name is not removed, by who still may: it is the new one's."""
     old = serve(config({"admin": {"socket": str(folder / "admin")}, "run": {"user": "root", "sandbox": "off"}}))
@@ -398,6 +416,26 @@ def test_one_udp_port(net, serve, config, upgrade, lan, peer):
     assert has_ended(second)
     assert all(each.alive(peer, 5) for each in more)
     assert third.dropped("stranger") == 0
+
+
+def test_one_udp_port_while_a_new_one_hangs(net, serve, config, lan, peer, folder):
+    """The sockets at which newcomers are heard stay ours to read, whoever goes meanwhile."""
+    proxy = serve(config({**ONE_PORT, "workers": 3}))
+    goes = [Association(net.client, lan) for _ in range(6)]
+    with net.proxy.enter():
+        hangs = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    hangs.connect(str(folder / "handover"))
+    fds = receive_all(hangs)[1]
+    for each in goes:
+        each.close()
+    time.sleep(0.5)
+    assert all(Association(net.neighbour, lan, source=NEIGHBOUR_V4).alive(peer, 1) for _ in range(20))
+    hangs.close()
+    for fd in fds:
+        os.close(fd)
+    proxy.baseline += 3  # each worker's stays
+    net.neighbour.close_sockets()
+    assert all(Association(net.neighbour, lan, source=NEIGHBOUR_V4).alive(peer, 1) for _ in range(20))
 
 
 def test_one_udp_port_under_load(net, serve, config, upgrade, lan, peer):
