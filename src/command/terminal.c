@@ -13,7 +13,7 @@ static size_t visible(const char *text, size_t *columns)
 {
     wchar_t wide;
     mbstate_t state = {0};
-    size_t len = mbrtowc(&wide, text, strlen(text), &state);
+    size_t len = mbrtowc(&wide, text, strnlen(text, MB_CUR_MAX), &state);
     /* No width have, among others, the marks that turn the direction of what follows. */
     int width = len > 0 && len <= MB_CUR_MAX && iswprint((wint_t)wide) ? wcwidth(wide) : 0;
     *columns = width > 0 ? (size_t)width : 0;
@@ -76,12 +76,13 @@ void terminal_shorten(FILE *out, const char *text, size_t width)
         return;
     size_t room = width - 1, head = terminal_fit(text, room / 2), columns;
     const char *tail = text + head;
-    while (terminal_width(tail) > room - room / 2) {
+    size_t left = terminal_width(tail);
+    for (; left > room - room / 2; left -= columns) {
         size_t len = visible(tail, &columns);
         tail += len ? len : 1;
     }
     /* Where a wide character was a column too many there is one to fill. */
-    size_t used = width_of(text, head) + terminal_width(tail);
+    size_t used = width_of(text, head) + left;
     fprintf(out, "%.*s%s%s%*s", (int)head, text, MB_CUR_MAX > 1 ? "…" : "~", tail, (int)(room - used), "");
 }
 

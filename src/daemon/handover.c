@@ -16,9 +16,12 @@
 #include "daemon/handover_wire.h"
 #include "daemon/worker.h"
 #include "net/inbox.h"
+#include "proxy/env.h"
 #include "proxy/kin.h"
 
 static const struct timeval rest = {.tv_usec = 250 * 1000};
+/* So long nobody else has a chance; it takes less than a second. */
+#define TAKER_MS (10 * 1000)
 
 struct handover {
     struct event acceptable, rested, answer;
@@ -29,6 +32,7 @@ struct handover {
     int fd;                                      /* -1: it is another's now */
     int taker;                                   /* who asks; -1: nobody */
     pid_t taker_id;                              /* its process */
+    uint64_t given_ms;                           /* when it had all */
     size_t awaited;                              /* workers that have not answered yet */
     void (*answered)(struct handover *handover); /* when all have */
     bool ends;
@@ -145,12 +149,15 @@ static void forget_taker(struct handover *handover)
 
 static void on_copied(struct handover *handover)
 {
-    if (!handover->ends && give_all(handover)) {
-        event_add(&handover->answer, NULL);
-    } else if (!handover->ends) {
-        log_error("cannot give process %d the listeners: %s; nothing has changed", (int)handover->taker_id,
-                  strerror(errno));
-        forget_taker(handover);
+    if (!handover->ends) {
+        handover->given_ms = env_clock_coarse();
+        /* Before it has anything: whoever has all and is not heard would serve beside us. */
+        bool heard = event_add(&handover->answer, NULL) == 0;
+        if (!heard || !give_all(handover)) {
+            log_error("cannot give process %d the listeners: %s; nothing has changed", (int)handover->taker_id,
+                      heard ? strerror(errno) : "no memory");
+            forget_taker(handover);
+        }
     }
     close_copies(handover);
 }
@@ -161,7 +168,8 @@ static void on_gone(struct handover *handover)
     if (handover->ends)
         return;
     handover->taker = -1;
-    (void)send_message(taker, HANDOVER_GONE, NULL, 0, 0); /* it goes on without, too */
+    if (!send_message(taker, HANDOVER_GONE, NULL, 0, 0))
+        (void)shutdown(taker, SHUT_RDWR); /* it waits, and takes our end as well */
     worker_hear(handover->goods.workers[0], taker);
     handover->over(handover->arg);
 }
@@ -229,6 +237,20 @@ static void on_answer(evutil_socket_t fd, short what, void *arg)
     ask_workers(handover, worker_give_up, on_gone);
 }
 
+/* Makes room for another one. false: the one that is there still has its time, or has just answered, or does not hear
+ * that it is too late: then it could come to serve all the same. */
+static bool give_up(struct handover *handover)
+{
+    char answer;
+    if (handover->awaited > 0 || env_clock_coarse() - handover->given_ms < TAKER_MS ||
+        recv(handover->taker, &answer, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
+        !send_message(handover->taker, HANDOVER_TOO_LATE, NULL, 0, 0))
+        return false;
+    log_warning("process %d has not come to serve for too long: it is told to end", (int)handover->taker_id);
+    forget_taker(handover);
+    return true;
+}
+
 static void on_acceptable(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
@@ -245,8 +267,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
         close(taker);
         return;
     }
-    /* awaited: for one that has left meanwhile */
-    if (handover->taker >= 0 || handover->awaited > 0) {
+    if ((handover->taker >= 0 && !give_up(handover)) || handover->awaited > 0) { /* awaited: for one that has left */
         log_warning("process %d asks for the listeners, but process %d is about to take over: refused", (int)id,
                     (int)handover->taker_id);
         close(taker);
@@ -292,6 +313,11 @@ struct handover *handover_new(struct event_base *base, int fd, const struct hand
 bool handover_is_over(const struct handover *handover)
 {
     return handover && handover->fd < 0;
+}
+
+bool handover_is_promised(const struct handover *handover)
+{
+    return handover && handover->taker >= 0;
 }
 
 void handover_free(struct handover *handover)

@@ -1,7 +1,7 @@
 /*
  * The running server's side of an upgrade: it waits for a process that wants its place (takeover.h), gives it all
- * listening sockets and serves on until that one says that it serves. If it never does, nothing has happened. On the
- * main thread.
+ * listening sockets and serves on until that one says that it serves. If it never does, nothing has happened: the next
+ * one that asks gets its turn. On the main thread.
  */
 #ifndef CONESOCKS_DAEMON_HANDOVER_H
 #define CONESOCKS_DAEMON_HANDOVER_H
@@ -33,6 +33,8 @@ struct handover *handover_new(struct event_base *base, int fd, const struct hand
                               void (*over)(void *arg), void *arg);
 /* Whether another process serves, from before `over` is called. NULL: no. */
 bool handover_is_over(const struct handover *handover);
+/* Whether another process is about to: what is ours by name may be its at any time. NULL: no. */
+bool handover_is_promised(const struct handover *handover);
 /* After the workers were stopped. NULL is fine. */
 void handover_free(struct handover *handover);
 

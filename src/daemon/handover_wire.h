@@ -2,7 +2,9 @@
  * What a server and the one that takes its place say to each other, over a Unix socket that keeps messages apart
  * (SOCK_SEQPACKET). Each is a struct handover_message, some with descriptors beside it (SCM_RIGHTS). The running one
  * sends what it has, HANDOVER_ALL last; the new one answers HANDOVER_SERVES when it does. Whoever closes before that
- * has changed nothing. From HANDOVER_GONE on the connection is for datagrams: see proxy/kin.h.
+ * has changed nothing, but for the running one, whose end leaves all to the new one: if it is only tired of waiting it
+ * says HANDOVER_TOO_LATE before, and the new one ends. From HANDOVER_GONE on the connection is for datagrams: see
+ * proxy/kin.h.
  */
 #ifndef CONESOCKS_DAEMON_HANDOVER_WIRE_H
 #define CONESOCKS_DAEMON_HANDOVER_WIRE_H
@@ -22,7 +24,8 @@ enum handover_kind {
     HANDOVER_SOCKET,       /* at which the next one will ask */
     HANDOVER_ALL,          /* none; `count` is how many came before */
     HANDOVER_SERVES,
-    HANDOVER_GONE, /* the running one's answer: it accepts nothing more */
+    HANDOVER_GONE,     /* the running one's answer: it accepts nothing more */
+    HANDOVER_TOO_LATE, /* or this: it serves on, or somebody else does */
 };
 
 struct handover_message {

@@ -1,6 +1,7 @@
 #include "daemon/serve.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -91,19 +92,32 @@ static bool start_log(const struct config *config, bool daemon)
     return error == 0;
 }
 
-/* It serves: the pid file says so, and whoever waits for it hears it. */
-static void announce(struct process *process, struct server *server)
+/* It serves: the pid file says so, and whoever waits for it hears it. false: it must not. */
+static bool announce(struct process *process, struct server *server)
 {
+    const bool takes_over = takeover_is_under_way(&process->takeover);
+    if (takes_over && !takeover_finish(&process->takeover))
+        return false;
     if (process->lock_taken)
         pidfile_write(process->lock);
     else if (process->takeover.pid_file >= 0)
         pidfile_empty(process->takeover.pid_file);
-    if (takeover_is_under_way(&process->takeover)) {
-        takeover_finish(&process->takeover);
+    if (takes_over) {
         server_take_place(server, &process->takeover);
         takeover_abandon(&process->takeover);
     }
     background_ready();
+    return true;
+}
+
+/* Before it serves and once it does not, nobody handles these, and they would kill it. */
+static void hold_signals(bool held)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGUSR1);
+    pthread_sigmask(held ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
 }
 
 static bool run(struct process *process, struct server *server)
@@ -112,8 +126,11 @@ static bool run(struct process *process, struct server *server)
         return false;
     if (!start_log(process->config, process->options->daemon) || !server_start(server))
         return false;
-    announce(process, server);
+    if (!announce(process, server))
+        return false;
+    hold_signals(false);
     server_run(server);
+    hold_signals(true);
     return true;
 }
 
@@ -126,6 +143,7 @@ int serve(struct snapshot *snapshot, const struct serve_options *options)
         .lock = -1,
         .takeover = TAKEOVER_NONE,
     };
+    hold_signals(true);
     if (options->daemon && !process.pid_file)
         process.pid_file = PIDFILE_DEFAULT;
     struct server *server = open_server(&process, snapshot);

@@ -6,19 +6,16 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #define LOG_MODULE "server"
 #include "admin/admin.h"
 #include "base/log.h"
-#include "base/log_output.h"
 #include "base/metrics.h"
 #include "base/util.h"
 #include "conf/config.h"
@@ -32,10 +29,10 @@
 #include "daemon/reload.h"
 #include "daemon/supervision.h"
 #include "daemon/survey.h"
+#include "daemon/system.h"
 #include "daemon/takeover.h"
 #include "daemon/watermark.h"
 #include "daemon/worker.h"
-#include "net/ports.h"
 #include "net/sock.h"
 #include "policy/auth.h"
 #include "policy/quota.h"
@@ -64,43 +61,6 @@ struct server {
     size_t signal_count, worker_count;
     struct worker **workers;
 };
-
-/* The CPUs that this process may use, which a container or taskset may have made fewer than the machine has. */
-static size_t cpu_count(void)
-{
-    cpu_set_t set;
-    int count = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
-    return count > 0 ? (size_t)count : 1;
-}
-
-/* Each association takes three or four descriptors; the soft limit of 1024 is there for programs that use select(). */
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return;
-    limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
-        log_info("open files: %llu at most", (unsigned long long)limit.rlim_cur);
-}
-
-/* What the kernel grants depends on net.core.rmem_max; said once, not for each socket. */
-static void log_receive_buffer(void)
-{
-    struct ports ports;
-    union netaddr local = netaddr_any(AF_INET);
-    ports_init_system(&ports);
-    int fd = sock_udp(&local, &ports, 0), granted = 0;
-    socklen_t len = sizeof(granted);
-    if (fd < 0)
-        return;
-    if (getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &granted, &len) == 0)
-        log_info("UDP receive buffers: %d KiB each%s", granted / 1024,
-                 granted / 2 < SOCK_UDP_BUFFER ? "; for fewer losses in bursts raise net.core.rmem_max to 1048576"
-                                               : "");
-    close(fd);
-    ports_release(&ports, &local, 0);
-}
 
 /* Workers share their addresses, which would let a second server in as well: ask alone first. */
 static bool addresses_are_free(const struct config *config, const struct server_given *given)
@@ -238,7 +198,7 @@ static bool watch_signals(struct server *server)
 static bool open_workers(struct server *server, const struct inherited *inherited)
 {
     const struct config *config = server->snapshot->config;
-    size_t count = config->workers ? config->workers : cpu_count();
+    size_t count = config->workers ? config->workers : system_cpus();
     server->workers = calloc(count, sizeof(struct worker *));
     if (!server->workers)
         return false;
@@ -326,23 +286,6 @@ static bool open_admin(struct server *server, const struct admin_sockets *given)
     return server->admin || !wanted || !must;
 }
 
-/* It ends the process: what the log's thread has not written yet would be lost with it. */
-static void on_libevent_fatal(int error)
-{
-    log_error("libevent gives up (%d)", error);
-    log_stop();
-    abort();
-}
-
-/* libevent's own words go where ours go: as a daemon there is no stderr. */
-static void on_libevent_log(int severity, const char *message)
-{
-    if (severity >= EVENT_LOG_WARN)
-        log_warning("libevent: %s", message);
-    else
-        log_debug("libevent: %s", message);
-}
-
 static bool open_handover(struct server *server, int given)
 {
     const char *path = server->snapshot->config->run.handover;
@@ -352,9 +295,8 @@ static bool open_handover(struct server *server, int given)
 
 struct server *server_new(struct snapshot *snapshot, const char *path, const struct server_given *given)
 {
-    event_set_log_callback(on_libevent_log);
-    event_set_fatal_callback(on_libevent_fatal);
-    raise_descriptor_limit();
+    system_listen_to_libevent();
+    system_raise_descriptor_limit();
     if (!addresses_are_free(snapshot->config, given) || !advertise_find(snapshot))
         return NULL;
     struct server *server = calloc(1, sizeof(*server));
@@ -382,7 +324,7 @@ struct server *server_new(struct snapshot *snapshot, const char *path, const str
         server_free(server);
         return NULL;
     }
-    log_receive_buffer();
+    system_log_receive_buffer();
     return server;
 }
 
@@ -466,7 +408,7 @@ void server_run(struct server *server)
 
 bool server_is_replaced(const struct server *server)
 {
-    return handover_is_over(server->handover);
+    return handover_is_over(server->handover) || handover_is_promised(server->handover);
 }
 
 void server_free(struct server *server)

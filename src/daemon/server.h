@@ -31,7 +31,7 @@ bool server_start(struct server *server);
 void server_take_place(struct server *server, struct takeover *takeover);
 /* Serves on until SIGTERM or SIGINT, or until another process has taken over and the last session is over. */
 void server_run(struct server *server);
-/* Whether that was so: then the pid file is the other's. */
+/* Whether that was so, or is about to be: then the pid file is the other's. */
 bool server_is_replaced(const struct server *server);
 void server_free(struct server *server);
 

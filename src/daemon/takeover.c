@@ -67,7 +67,10 @@ static int receive(int from, struct parcel *parcel)
     } control;
     struct msghdr packet = {
         .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
-    ssize_t len = recvmsg(from, &packet, MSG_CMSG_CLOEXEC);
+    ssize_t len;
+    do /* a wait that has a limit ends with EINTR when a process that was stopped goes on */
+        len = recvmsg(from, &packet, MSG_CMSG_CLOEXEC);
+    while (len < 0 && errno == EINTR);
     int error = errno;
     parcel->fd_count = 0;
     const struct cmsghdr *rights = len > 0 ? CMSG_FIRSTHDR(&packet) : NULL;
@@ -210,20 +213,34 @@ bool takeover_is_under_way(const struct takeover *takeover)
     return takeover->server >= 0;
 }
 
-void takeover_finish(struct takeover *takeover)
+/* What it says last may stand behind the reset that its end is. */
+static int receive_last(int from, struct parcel *parcel)
+{
+    int error = receive(from, parcel);
+    return error == ECONNRESET ? receive(from, parcel) : error;
+}
+
+bool takeover_finish(struct takeover *takeover)
 {
     const struct handover_message message = {HANDOVER_VERSION, HANDOVER_SERVES, 0};
-    if (takeover->server >= 0 && send(takeover->server, &message, sizeof(message), MSG_NOSIGNAL) < 0)
-        log_warning("the server of before has ended meanwhile");
     struct parcel parcel;
     int error;
+    (void)!send(takeover->server, &message, sizeof(message), MSG_NOSIGNAL); /* whether it hears this shows below */
     do {
-        error = receive(takeover->server, &parcel);
+        error = receive_last(takeover->server, &parcel);
         for (size_t i = 0; i < parcel.fd_count; i++)
             (void)add_udp(takeover, parcel.fds[i]); /* opened since */
     } while (parcel.fd_count > 0);
-    if (error || parcel.message.kind != HANDOVER_GONE)
+    if (!error && parcel.message.kind == HANDOVER_TOO_LATE) {
+        log_error(
+            "the running server has waited for too long, and now another process takes over, or none: this one ends");
+        return false;
+    }
+    if (error == ECONNRESET)
+        log_warning("the server of before has ended meanwhile");
+    else if (error || parcel.message.kind != HANDOVER_GONE)
         log_warning("the server of before does not say that it is gone: %s", error ? words(error) : "nonsense");
+    return true;
 }
 
 void takeover_abandon(struct takeover *takeover)

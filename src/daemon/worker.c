@@ -83,16 +83,17 @@ struct passing {
     int fd;
 };
 
-static void pass(struct worker *worker, int fd, void (*run)(struct inbox_item *item))
+/* false: no memory. */
+static bool pass(struct worker *worker, int fd, void (*run)(struct inbox_item *item))
 {
     struct passing *passing = malloc(sizeof(*passing));
     if (!passing) {
         log_error("a worker cannot take part in the upgrade: no memory");
-        close(fd);
-        return;
+        return false;
     }
     *passing = (struct passing){.item = {.run = run}, .worker = worker, .fd = fd};
     inbox_post(worker->env.inbox, &passing->item);
+    return true;
 }
 
 static void on_adopt(struct inbox_item *item)
@@ -104,20 +105,24 @@ static void on_adopt(struct inbox_item *item)
 
 void worker_adopt(struct worker *worker, int fd)
 {
-    pass(worker, fd, on_adopt);
+    if (!pass(worker, fd, on_adopt))
+        close(fd);
 }
 
 static void on_kin(struct inbox_item *item)
 {
     struct passing *passing = container_of(item, struct passing, item);
     struct worker *worker = passing->worker;
-    worker->kin[worker->kin_count++] = kin_new(&worker->env, passing->fd);
+    struct kin *kin = kin_new(&worker->env, passing->fd);
+    if (kin)
+        worker->kin[worker->kin_count++] = kin;
     free(passing);
 }
 
 void worker_hear(struct worker *worker, int kin)
 {
-    pass(worker, kin, on_kin);
+    if (!pass(worker, kin, on_kin))
+        kin_give_up(kin);
 }
 
 static void on_resume(struct inbox_item *item)

@@ -10,10 +10,11 @@
 #include "policy/verdict.h"
 
 /* Where to send in place of `to`: an external port of ours, as the world names it, becomes that port on this host; all
- * else stays, for the price of a comparison. */
+ * else stays, for the price of a comparison. Not for a socket that is bound to an interface: it would not come here. */
 void hairpin_inward(const struct policy *policy, union netaddr *to);
 
-/* Whom to name in place of `from`, of a datagram that came to an external port: the way back. */
+/* Whom to name in place of `from`, of a datagram that came to an external port: the way back. Who came from another of
+ * this host's addresses was not turned: both have called each other by those, on the LAN. */
 void hairpin_outward(const struct policy *policy, union netaddr *from);
 
 #endif

@@ -23,10 +23,20 @@ static bool is_loop(const struct policy *policy, const struct subject *subject, 
     return is_listener(policy, canonical);
 }
 
-/* An external port of ours, at an address where it is bound (hairpin). */
-static bool is_mapping(const struct subject *subject, const union netaddr *canonical)
+const union netaddr *policy_advertised(const struct policy *policy, const union netaddr *address)
 {
-    return subject->command == CONFIG_COMMAND_UDP && own_port_is(OWN_PORT_EXTERNAL, canonical);
+    return address->sa.sa_family == AF_INET ? &policy->advertised_v4 : &policy->advertised_v6;
+}
+
+/* An external port of ours (hairpin), at an address where it is bound, or as the world names it: of an address that is
+ * this host's only for a NAT, all ports are meant for where they are bound. */
+static bool is_mapping(const struct policy *policy, const struct subject *subject, const union netaddr *canonical)
+{
+    union netaddr located = *canonical;
+    if (subject->command != CONFIG_COMMAND_UDP)
+        return false;
+    return own_port_is(OWN_PORT_EXTERNAL, canonical) ||
+           (!own_hosts_contain(&policy->own, canonical) && own_port_locate(&located));
 }
 
 /* A wide network that a rule allows does not open the special addresses within: 0.0.0.0/0 is no word on 127.0.0.1. */
@@ -36,15 +46,10 @@ static bool is_meant(const struct rules_match *match, const union netaddr *canon
     return match->bits > 0 && match->bits >= special;
 }
 
-/* What the world takes for this host, of a family. */
-static const union netaddr *advertised(const struct policy *policy, const union netaddr *canonical)
-{
-    return canonical->sa.sa_family == AF_INET ? &policy->advertised_v4 : &policy->advertised_v6;
-}
-
 bool policy_is_own(const struct policy *policy, const union netaddr *canonical)
 {
-    return own_hosts_contain(&policy->own, canonical) || netaddr_equal_host(advertised(policy, canonical), canonical);
+    return own_hosts_contain(&policy->own, canonical) ||
+           netaddr_equal_host(policy_advertised(policy, canonical), canonical);
 }
 
 bool policy_is_listener(const struct policy *policy, const union netaddr *to)
@@ -70,7 +75,7 @@ static enum verdict_code judge(const struct policy *policy, const struct subject
                 return VERDICT_ALLOWED;
         }
     }
-    if (own && !is_mapping(subject, canonical) &&
+    if (own && !is_mapping(policy, subject, canonical) &&
         reach_for(policy->config->reach_in_force, &subject->client) != CONFIG_REACH_ALL)
         return VERDICT_OWN;
     enum reach_place place;

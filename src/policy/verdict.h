@@ -35,6 +35,9 @@ struct policy {
     union netaddr advertised_v4, advertised_v6; /* AF_UNSPEC: none */
 };
 
+/* What the world takes for this host, of the family of `address`; AF_UNSPEC: nothing is known. */
+const union netaddr *policy_advertised(const struct policy *policy, const union netaddr *address);
+
 /* Whether an address is this host's, or what the world takes for it; not the loopback's. */
 bool policy_is_own(const struct policy *policy, const union netaddr *canonical);
 

@@ -97,6 +97,11 @@ static struct dgram_socket adopt(const struct env *env, int fd, int family)
     return dgram_io_adopt(env->dgrams, fd);
 }
 
+bool assoc_is_bound(const struct assoc *assoc)
+{
+    return assoc->egress && assoc->egress->interface[0];
+}
+
 int assoc_open_external(struct assoc *assoc, int family)
 {
     int slot = family_index(family);
@@ -119,7 +124,7 @@ int assoc_open_external(struct assoc *assoc, int family)
     event_add(&external->readable, NULL);
     assoc->external[slot] = external;
     assoc->flow.external[slot] = local;
-    own_port_opened(OWN_PORT_EXTERNAL, &local);
+    own_port_opened(assoc_is_bound(assoc) ? OWN_PORT_BOUND : OWN_PORT_EXTERNAL, &local);
     return 0;
 }
 

@@ -62,6 +62,8 @@ struct assoc {
 
 /* Opens the external socket of a family. 0 or a negative errno. */
 int assoc_open_external(struct assoc *assoc, int family);
+/* Whether those sockets are bound to an interface. */
+bool assoc_is_bound(const struct assoc *assoc);
 /* Counts datagrams that go nowhere. */
 void assoc_drop(struct assoc *assoc, enum drop_reason reason, uint32_t count);
 /* Of a batch that was sent: what was not. */

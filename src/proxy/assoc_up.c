@@ -144,10 +144,10 @@ static void send_up(struct assoc *assoc, const char *name, const union netaddr *
     struct dgram_run *run = &batch->runs[batch->count];
     *run = *payloads;
     run->peer = *to;
-    if (!assoc->outlet)
-        hairpin_inward(&env->policy, &run->peer);
-    else if (!outlet_address(assoc->outlet, to, run))
+    if (assoc->outlet && !outlet_address(assoc->outlet, to, run))
         return;
+    if (!assoc->outlet && !assoc_is_bound(assoc))
+        hairpin_inward(&env->policy, &run->peer);
     batch->count++;
 }
 

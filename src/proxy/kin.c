@@ -114,13 +114,18 @@ static void take_run(struct kin *kin, const struct passed *passed, size_t len)
         shared_port_route(kin->env, &passed->relay, &run);
 }
 
+static void forget_descriptor(const int fd)
+{
+    int expected = fd;
+    atomic_compare_exchange_strong(&elder, &expected, -1);
+    expected = fd;
+    atomic_compare_exchange_strong(&younger, &expected, -1);
+}
+
 /* The other process has ended. The descriptor stays open: other threads may be about to send by it. */
 static void forget(struct kin *kin)
 {
-    int fd = kin->fd;
-    atomic_compare_exchange_strong(&elder, &fd, -1);
-    fd = kin->fd;
-    atomic_compare_exchange_strong(&younger, &fd, -1);
+    forget_descriptor(kin->fd);
     event_del(&kin->readable);
 }
 
@@ -157,18 +162,25 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 /* ---- life ---- */
 
+void kin_give_up(int fd)
+{
+    forget_descriptor(fd);
+    (void)shutdown(fd, SHUT_RDWR);
+}
+
 struct kin *kin_new(struct env *env, int fd)
 {
     struct kin *kin = malloc(sizeof(*kin));
-    if (!kin) {
-        close(fd);
-        return NULL;
+    if (kin) {
+        kin->env = env;
+        kin->fd = fd;
+        event_assign(&kin->readable, env->base, fd, EV_READ | EV_PERSIST, on_readable, kin);
+        if (event_add(&kin->readable, NULL) == 0)
+            return kin;
     }
-    kin->env = env;
-    kin->fd = fd;
-    event_assign(&kin->readable, env->base, fd, EV_READ | EV_PERSIST, on_readable, kin);
-    event_add(&kin->readable, NULL);
-    return kin;
+    free(kin);
+    kin_give_up(fd);
+    return NULL;
 }
 
 void kin_free(struct kin *kin)

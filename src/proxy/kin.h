@@ -27,8 +27,11 @@ bool kin_pass(const union netaddr *relay, const struct dgram_run *run);
 bool kin_give(int fd);
 
 /* Takes over a connection to either, and what comes by it, to this worker and from there to where it belongs. NULL: no
- * memory. */
+ * memory, and it was given up. */
 struct kin *kin_new(struct env *env, int fd);
+/* For both it is as if the other had ended. The descriptor stays open for good: other threads may be about to send by
+ * it, and it must not be another's by then. */
+void kin_give_up(int fd);
 /* NULL is fine. */
 void kin_free(struct kin *kin);
 

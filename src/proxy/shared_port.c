@@ -23,7 +23,8 @@ struct door {
     struct env *env;
     union netaddr relay;
     size_t shares;
-    bool adopted, copied; /* from, and for, another process */
+    bool copied; /* for another process */
+    bool kept;   /* by a share of its own, for another process has it, too: left to that it could be nobody's to read */
     struct dgram_socket socket;
     struct event readable;
 };
@@ -140,17 +141,21 @@ static void on_door(evutil_socket_t fd, short what, void *arg)
 static struct door *add_door(struct env *env, const union netaddr *relay, int fd)
 {
     struct door *door = calloc(1, sizeof(*door));
-    if (!door) {
+    bool heard = door && fd < 0;
+    if (door) {
+        *door = (struct door){.env = env, .relay = *relay, .socket = {.fd = -1}};
+        event_assign(&door->readable, env->base, fd, EV_READ | EV_PERSIST, on_door, door);
+    }
+    if (door && fd >= 0) {
+        door->socket = dgram_io_adopt(env->dgrams, fd);
+        heard = event_add(&door->readable, NULL) == 0;
+    }
+    if (!heard) {
         if (fd >= 0)
             close(fd);
+        free(door);
         return NULL;
     }
-    *door = (struct door){.env = env, .relay = *relay, .socket = {.fd = -1}};
-    if (fd >= 0)
-        door->socket = dgram_io_adopt(env->dgrams, fd);
-    event_assign(&door->readable, env->base, fd, EV_READ | EV_PERSIST, on_door, door);
-    if (fd >= 0)
-        event_add(&door->readable, NULL);
     SLIST_INSERT_HEAD(&env->doors, door, link);
     own_port_opened(OWN_PORT_RELAY, relay);
     return door;
@@ -215,6 +220,12 @@ static void leave_door(struct door *door)
 
 /* ---- another process ---- */
 
+static void keep(struct door *door)
+{
+    door->shares += !door->kept;
+    door->kept = true;
+}
+
 int shared_port_copy(struct env *env, int **fds, size_t *count)
 {
     struct door *door;
@@ -232,9 +243,11 @@ int shared_port_copy(struct env *env, int **fds, size_t *count)
         int fd = door->socket.fd < 0 ? -1 : fcntl(door->socket.fd, F_DUPFD_CLOEXEC, 0);
         if (fd < 0 && door->socket.fd >= 0)
             return errno;
-        if (fd >= 0)
-            (*fds)[(*count)++] = fd;
+        if (fd < 0)
+            continue;
+        (*fds)[(*count)++] = fd;
         door->copied = true;
+        keep(door);
     }
     return 0;
 }
@@ -258,10 +271,8 @@ void shared_port_adopt(struct env *env, int fd)
     }
     sock_udp_join_nothing(fd); /* unless this process wants that, too */
     struct door *door = add_door(env, &relay, fd);
-    if (!door)
-        return;
-    door->adopted = true;
-    door->shares = 1;
+    if (door)
+        keep(door);
 }
 
 void shared_port_close(struct env *env)
@@ -269,7 +280,7 @@ void shared_port_close(struct env *env)
     struct door *next;
     for (struct door *door = SLIST_FIRST(&env->doors); door; door = next) {
         next = SLIST_NEXT(door, link);
-        if (door->adopted)
+        if (door->kept)
             leave_door(door);
     }
 }

@@ -52,7 +52,7 @@ int shared_port_copy(struct env *env, int **fds, size_t *count);
 void shared_port_give_up(struct env *env);
 /* Takes over a listening socket, for good. */
 void shared_port_adopt(struct env *env, int fd);
-/* Closes those that were taken over, at this worker's end. */
+/* Closes those that were taken over or copied, at this worker's end. */
 void shared_port_close(struct env *env);
 
 /* Brings what came to `relay` to its association, here or in the process of before, or drops and counts it. */

@@ -200,6 +200,25 @@ def test_row57_pid_file(net, start, run, tmp_path):
     start(config)
 
 
+def test_row57_signals_before_it_serves(net, start, tmp_path):
+    """Its pid file is there already, for logrotate and the like to find; what they ask for waits."""
+    pid_file = tmp_path / "conesocks.pid"
+
+    class Dns(servers.Dns):
+        def answer(self, query):
+            """On the way to what it serves by."""
+            if not self.asked:
+                for number in (signal.SIGHUP, signal.SIGUSR1):
+                    os.kill(int(pid_file.read_text(encoding="ascii")), number)
+            return super().answer(query)
+
+    with Dns(net.inet1, INET1_V4, {"outside.test": ["198.51.100.7"]}):
+        proxy = start({"dns": {"servers": [INET1_V4]}, "udp": {"advertise_v4": "outside.test"},
+                       "run": {"pid_file": str(pid_file)}})
+        proxy.wait_log("reload: configuration ")  # or why not
+        proxy.wait_log("counters:")
+
+
 def test_row57_symlinked_pid_file(run, tmp_path):
     precious, pid_file = tmp_path / "precious", tmp_path / "conesocks.pid"
     precious.write_text("precious", encoding="ascii")

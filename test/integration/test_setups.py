@@ -8,6 +8,7 @@ comments, or compose.yaml, ask for.
 import os
 import re
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from netns import Host, Network
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 OUTSIDE, CLIENT = "198.41.0.7", "198.41.0.2"
 INET1, INET1_OTHER, INET2 = "198.41.0.11", "198.41.0.12", "198.41.0.21"
+ETH_P_IP = 0x0800
 
 
 def asked_for(comments):
@@ -222,6 +224,37 @@ def test_row30_hairpin(net, start):
     assert one.recv() == (at_two, b"and back")
     one.send(at_one, b"to myself")
     assert one.recv() == (at_one, b"to myself")
+
+
+@only("cloud")
+@pytest.mark.parametrize("outbound, named", [("{}", "10.0.0.10"), ("{address_v4: 10.0.0.10}", OUTSIDE)])
+def test_row30_hairpin_by_the_name_that_was_used(net, start, outbound, named):
+    """Whoever is called by the proxy's own address answers from that; by the advertised one also where sockets are bound."""
+    start(net.setup.config() + f"outbound: {outbound}\n")
+    one, two = associate(net), associate(net)
+    peer = net.inet1.udp(INET1)
+    at_one, at_two = (named, one.external(peer)[1]), (named, two.external(peer)[1])
+    one.send(at_two, b"over the hairpin")
+    assert two.recv() == (at_one, b"over the hairpin")
+    two.send(at_one, b"and back")
+    assert one.recv() == (at_two, b"and back")
+
+
+@only("cloud")
+def test_row30_nothing_for_the_loopback_leaves_by_an_interface(net, start):
+    start(net.setup.config() + "outbound: {interface: eth0}\n")
+    one, two = associate(net), associate(net)
+    peer = net.inet1.udp(INET1)
+    at_two = two.external(peer)
+    with net.edge.enter():
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IP))
+    with wire:
+        wire.bind(("eth1", ETH_P_IP))
+        wire.settimeout(5)
+        one.send(at_two, b"to whom?")
+        while not (packet := wire.recv(2000)).endswith(b"to whom?") or packet[26:30] != socket.inet_aton("10.0.0.10"):
+            pass
+    assert socket.inet_ntoa(packet[30:34]) == OUTSIDE
 
 
 @only(*FULL_CONE)

@@ -1,5 +1,6 @@
 """A new process takes the place of the one that runs: no connection is refused, no association is cut, no byte is lost."""
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ import servers
 import socks5
 from conftest import lan_config
 from daemon import PROGRAM, wait_until
+from faults import LIBRARY, Faults
 from netns import BALANCER_V4, INET1_V4, INET2_V4, NEIGHBOUR_V4, PROXY_V4, STRANGER_V4
 from socks5 import Association
 from test_reload import OTHER_USERS, Load, echo, talk  # pylint: disable=unused-import
@@ -135,6 +137,84 @@ def test_a_new_one_that_is_killed_changes_nothing(net, serve, config, upgrade, l
     net.client.close_sockets()
     upgrade()
     assert has_ended(old)
+
+
+@pytest.fixture
+def taker(net, folder):
+    """taker() is a process that has all that it was given, and does not come to serve."""
+    def ask():
+        with net.proxy.enter():
+            asker = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        asker.connect(str(folder / "handover"))
+        for fd in receive_all(asker)[1]:
+            os.close(fd)
+        return asker
+
+    return ask
+
+
+def test_a_new_one_that_hangs_makes_room(net, serve, config, upgrade, taker, lan, peer):
+    """After a while, for the next one that asks; and it is told that it is too late, so that never two serve."""
+    old = serve(config())
+    hangs = taker()
+
+    def next_one():
+        with contextlib.suppress(struct.error):  # it is refused
+            return taker()
+        return time.sleep(0.5)
+
+    next_one = wait_until(next_one, "the next one's turn", 30)
+    old.wait_log("is told to end$")
+    assert [hangs.recv(100), hangs.recv(100)] == [struct.pack("=III", 1, 9, 0), b""]
+    with pytest.raises(BrokenPipeError):
+        hangs.sendall(struct.pack("=III", 1, 7, 0))
+    next_one.close()
+    old.wait_log("has not come to serve; nothing has changed")
+    assert Association(net.client, lan).alive(peer, 5)
+    net.client.close_sockets()
+    upgrade()
+    assert has_ended(old)
+
+
+@pytest.mark.skipif(not LIBRARY.exists(), reason="sanitizers cannot be preloaded over, so faults.so is not built")
+def test_row40_a_new_one_waits_no_longer_than_it_must(net, serve, config, taker, lan, peer, tmp_path):
+    """When it cannot be told that the old one takes no more."""
+    faults = Faults(tmp_path)
+    serve(config(), environment=faults.environment)
+    association, new = Association(net.client, lan), taker()
+    faults.set("sendmsg", errno.ENOBUFS)
+    new.sendall(struct.pack("=III", 1, 7, 0))
+    assert new.recv(100) == b"" and faults.clear()["sendmsg"] == 1
+    assert association.alive(peer, 5)
+    new.close()
+
+
+@pytest.mark.skipif(not LIBRARY.exists(), reason="sanitizers cannot be preloaded over, so faults.so is not built")
+def test_row46_each_nth_allocation_of_giving(net, serve, config, taker, lan, tmp_path):
+    """Who has all is heard, or two would serve."""
+    faults, given = Faults(tmp_path), 0
+    serve(config(), environment=faults.environment)
+    for skip in range(20):
+        Association(net.client, lan)  # so that the next connection gets a number that was never waited at
+        faults.set("allocation", errno.ENOMEM, skip)
+        with contextlib.suppress(struct.error):  # it is told at once that there is nothing to have
+            new = taker()
+            new.sendall(b"no")
+            assert new.recv(100) == b""
+            given += 1
+        if not faults.clear()["allocation"]:
+            break
+    assert 3 < skip < 19 and given
+
+
+def test_row57_sigterm_just_before_the_new_one_serves(serve, config, taker, folder):
+    """What has a name is not removed, by who still may: it is the new one's."""
+    old = serve(config({"admin": {"socket": str(folder / "admin")}, "run": {"user": "root", "sandbox": "off"}}))
+    new = taker()
+    old.process.send_signal(signal.SIGTERM)
+    assert has_ended(old)
+    assert (folder / "pid").exists() and (folder / "admin").is_socket() and (folder / "handover").is_socket()
+    new.close()
 
 
 def receive_all(taker):
@@ -336,6 +416,26 @@ def test_one_udp_port(net, serve, config, upgrade, lan, peer):
     assert has_ended(second)
     assert all(each.alive(peer, 5) for each in more)
     assert third.dropped("stranger") == 0
+
+
+def test_one_udp_port_while_a_new_one_hangs(net, serve, config, lan, peer, folder):
+    """The sockets at which newcomers are heard stay ours to read, whoever goes meanwhile."""
+    proxy = serve(config({**ONE_PORT, "workers": 3}))
+    goes = [Association(net.client, lan) for _ in range(6)]
+    with net.proxy.enter():
+        hangs = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    hangs.connect(str(folder / "handover"))
+    fds = receive_all(hangs)[1]
+    for each in goes:
+        each.close()
+    time.sleep(0.5)
+    assert all(Association(net.neighbour, lan, source=NEIGHBOUR_V4).alive(peer, 1) for _ in range(20))
+    hangs.close()
+    for fd in fds:
+        os.close(fd)
+    proxy.baseline += 3  # each worker's stays
+    net.neighbour.close_sockets()
+    assert all(Association(net.neighbour, lan, source=NEIGHBOUR_V4).alive(peer, 1) for _ in range(20))
 
 
 def test_one_udp_port_under_load(net, serve, config, upgrade, lan, peer):

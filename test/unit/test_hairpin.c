@@ -15,8 +15,8 @@ static union netaddr at(const char *host, uint16_t port)
     return addr;
 }
 
-/* A proxy with 10.77.0.1 and fd77::1, which the world knows as 198.51.100.7 and 2001:db9::7, and four external ports:
- * 3000 of either family, 3001 of IPv4, and 3002 at 10.77.0.1 alone. */
+/* A proxy with 10.77.0.1 and fd77::1, which the world knows as 198.51.100.7 and 2001:db9::7, and external ports: 3000
+ * of either family, 3001 of IPv4, 3002 at 10.77.0.1 and fd77::1 alone, and 3003 bound to an interface. */
 static int set_up(void **state)
 {
     static const char text[] = "udp: {external_ports: 3000-3999}";
@@ -31,9 +31,12 @@ static int set_up(void **state)
     policy.advertised_v6 = at("2001:db9::7", 0);
     const union netaddr own[] = {at("10.77.0.1", 0), at("fd77::1", 0)};
     assert_true(own_hosts_set(&policy.own, own, ARRAY_LEN(own)));
-    const union netaddr ports[] = {at("0.0.0.0", 3000), at("::", 3000), at("0.0.0.0", 3001), at("10.77.0.1", 3002)};
+    const union netaddr ports[] = {at("0.0.0.0", 3000), at("::", 3000), at("0.0.0.0", 3001), at("10.77.0.1", 3002),
+                                   at("fd77::1", 3002)};
+    const union netaddr bound = at("0.0.0.0", 3003);
     for (size_t i = 0; i < ARRAY_LEN(ports); i++)
         own_port_opened(OWN_PORT_EXTERNAL, &ports[i]);
+    own_port_opened(OWN_PORT_BOUND, &bound);
     return 0;
 }
 
@@ -61,6 +64,8 @@ static void a_port_of_ours_as_the_world_names_it(void **state)
     becomes(hairpin_inward, "198.51.100.7", 3000, "127.0.0.1");
     becomes(hairpin_inward, "2001:db9::7", 3000, "::1");
     becomes(hairpin_inward, "198.51.100.7", 3001, "127.0.0.1");
+    becomes(hairpin_inward, "198.51.100.7", 3002, "10.77.0.1");
+    becomes(hairpin_inward, "2001:db9::7", 3002, "fd77::1");
 }
 
 static void what_else_there_is_goes_where_it_did(void **state)
@@ -69,7 +74,7 @@ static void what_else_there_is_goes_where_it_did(void **state)
     becomes(hairpin_inward, "198.51.100.8", 3000, "198.51.100.8");
     becomes(hairpin_inward, "198.51.100.7", 3009, "198.51.100.7"); /* no port of ours: the NAT's own, or gone */
     becomes(hairpin_inward, "2001:db9::7", 3001, "2001:db9::7");
-    becomes(hairpin_inward, "198.51.100.7", 3002, "198.51.100.7"); /* not reached at every address */
+    becomes(hairpin_inward, "198.51.100.7", 3003, "198.51.100.7"); /* the loopback does not lead there */
     becomes(hairpin_inward, "10.77.0.1", 3000, "10.77.0.1");
 }
 
@@ -77,10 +82,18 @@ static void the_way_back(void **state)
 {
     (void)state;
     becomes(hairpin_outward, "127.0.0.1", 3000, "198.51.100.7");
-    becomes(hairpin_outward, "10.77.0.1", 3001, "198.51.100.7");
     becomes(hairpin_outward, "10.77.0.1", 3002, "198.51.100.7");
     becomes(hairpin_outward, "::1", 3000, "2001:db9::7");
-    becomes(hairpin_outward, "fd77::1", 3000, "2001:db9::7");
+    becomes(hairpin_outward, "fd77::1", 3002, "2001:db9::7");
+}
+
+/* Who named the other so is answered by that name. */
+static void by_an_address_of_this_host(void **state)
+{
+    (void)state;
+    becomes(hairpin_inward, "10.77.0.1", 3001, "10.77.0.1");
+    becomes(hairpin_outward, "10.77.0.1", 3001, "10.77.0.1");
+    becomes(hairpin_outward, "fd77::1", 3000, "fd77::1");
 }
 
 static void others_are_who_they_are(void **state)
@@ -90,6 +103,8 @@ static void others_are_who_they_are(void **state)
     becomes(hairpin_outward, "127.0.0.1", 3009, "127.0.0.1");     /* another program of this host */
     becomes(hairpin_outward, "10.77.0.1", 53, "10.77.0.1");
     becomes(hairpin_outward, "::1", 3001, "::1");
+    becomes(hairpin_outward, "127.0.0.1", 3002, "127.0.0.1"); /* 3002 is free there */
+    becomes(hairpin_outward, "127.0.0.1", 3003, "127.0.0.1");
 }
 
 static void stays(const char *outside)
@@ -126,6 +141,7 @@ int main(void)
         cmocka_unit_test(a_port_of_ours_as_the_world_names_it),
         cmocka_unit_test(what_else_there_is_goes_where_it_did),
         cmocka_unit_test(the_way_back),
+        cmocka_unit_test(by_an_address_of_this_host),
         cmocka_unit_test(others_are_who_they_are),
         cmocka_unit_test(without_a_nat_nothing_is_turned),
         cmocka_unit_test(random_ports_are_not_the_worlds),

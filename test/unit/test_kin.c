@@ -173,6 +173,24 @@ static void its_end_is_noticed(void **state)
     teardown(family);
 }
 
+/* Without memory to hear it by. Its number stays taken: another thread may be about to send by it. */
+static void one_that_is_given_up_has_ended(void **state)
+{
+    (void)state;
+    struct family *family = setup();
+    char byte;
+    kin_set_elder(family->ends[1]);
+    kin_set_younger(family->ends[1]);
+    kin_give_up(family->ends[1]);
+    assert_false(kin_has_elder());
+    assert_false(kin_give(family->ends[0]));
+    assert_int_equal(recv(family->ends[0], &byte, 1, MSG_DONTWAIT), 0);
+    int other = sock_udp_open(AF_INET, false);
+    assert_int_not_equal(other, family->ends[1]);
+    close(other);
+    teardown(family);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -182,6 +200,7 @@ int main(void)
         cmocka_unit_test(who_does_not_keep_up_is_not_waited_for),
         cmocka_unit_test(a_socket_is_given_and_listened_at),
         cmocka_unit_test(its_end_is_noticed),
+        cmocka_unit_test(one_that_is_given_up_has_ended),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

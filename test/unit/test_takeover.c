@@ -1,6 +1,9 @@
 #include "test.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,7 +69,7 @@ static int listener(void)
 
 static void closes_at_once(int to)
 {
-    (void)to;
+    close(to);
 }
 
 static void stops_in_between(int to)
@@ -113,6 +116,54 @@ static void does_it_well(int to)
     say(to, HANDOVER_VERSION, HANDOVER_ALL, 9, NULL, 0);
 }
 
+/* Of all messages but those that come when it is over. */
+static void gives_one(int to)
+{
+    int fd = listener();
+    say(to, HANDOVER_VERSION, HANDOVER_LISTENERS, 1, &fd, 1);
+    say(to, HANDOVER_VERSION, HANDOVER_ALL, 1, NULL, 0);
+}
+
+static char state_of(pid_t process)
+{
+    char place[64], text[512], *end;
+    snprintf(place, sizeof(place), "/proc/%d/stat", (int)process);
+    FILE *file = fopen(place, "re");
+    size_t len = file ? fread(text, 1, sizeof(text) - 1, file) : 0;
+    text[len] = '\0';
+    end = strrchr(text, ')');
+    if (file)
+        fclose(file);
+    return end ? end[2] : '?';
+}
+
+/* Its end, with something that it has not read, resets the connection. Whoever has slept meanwhile sees that first. */
+static void gives_up(int to)
+{
+    struct pollfd answer = {.fd = to, .events = POLLIN};
+    gives_one(to);
+    (void)poll(&answer, 1, -1);
+    kill(getppid(), SIGSTOP);
+    while (state_of(getppid()) != 'T')
+        sched_yield();
+    say(to, HANDOVER_VERSION, HANDOVER_TOO_LATE, 0, NULL, 0);
+    close(to);
+    kill(getppid(), SIGCONT);
+}
+
+static void gave_up_before(int to)
+{
+    gives_one(to);
+    say(to, HANDOVER_VERSION, HANDOVER_TOO_LATE, 0, NULL, 0);
+    close(to);
+}
+
+static void gives_and_dies(int to)
+{
+    gives_one(to);
+    close(to);
+}
+
 static size_t open_descriptors(void)
 {
     size_t count = 0;
@@ -141,7 +192,7 @@ static pid_t run(void (*act)(int to))
         fcntl(waiting, F_SETFL, 0);
         int to = accept(waiting, NULL, NULL);
         act(to);
-        if (act == closes_at_once || act == stops_in_between)
+        if (fcntl(to, F_GETFD) < 0 || act == stops_in_between)
             _exit(1);
         bool serves = recv(to, &answer, sizeof(answer), 0) == sizeof(answer) && answer.kind == HANDOVER_SERVES;
         say(to, 0, 0, 0, &to, 1); /* a socket that it has opened meanwhile */
@@ -192,12 +243,39 @@ static void listeners_come_and_the_rest_is_sorted(void **state)
     assert_int_equal(open_descriptors(), before + 5); /* two listeners, of UDP, the pid file, the other end */
     assert_true(inherited_has(listeners, &address));
     assert_int_equal(takeover.udp_count, 1);
-    takeover_finish(&takeover);
+    assert_true(takeover_finish(&takeover));
     assert_int_equal(takeover.udp_count, 2);
     takeover_abandon(&takeover);
     inherited_free(listeners);
     assert_int_equal(finish(other), 0);
     assert_int_equal(open_descriptors(), before);
+}
+
+static bool finishes_after(void (*act)(int to))
+{
+    struct inherited *listeners = inherited_new();
+    struct takeover takeover;
+    pid_t other = run(act);
+    assert_true(takeover_begin(&takeover, &config, listeners));
+    if (act != gives_up)
+        assert_int_equal(finish(other), 1);
+    bool serves = takeover_finish(&takeover);
+    if (act == gives_up)
+        assert_int_equal(finish(other), 1);
+    takeover_abandon(&takeover);
+    inherited_free(listeners);
+    return serves;
+}
+
+/* Never two serve, and never none. */
+static void who_is_too_late_does_not_serve(void **state)
+{
+    (void)state;
+    address = netaddr_any(AF_INET);
+    close(listener());
+    assert_false(finishes_after(gives_up));
+    assert_false(finishes_after(gave_up_before));
+    assert_true(finishes_after(gives_and_dies));
 }
 
 static void nobody_there_is_no_mistake(void **state)
@@ -219,6 +297,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_goes_wrong_leaves_nothing_behind),
         cmocka_unit_test(listeners_come_and_the_rest_is_sorted),
+        cmocka_unit_test(who_is_too_late_does_not_serve),
         cmocka_unit_test(nobody_there_is_no_mistake),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

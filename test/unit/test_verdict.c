@@ -112,6 +112,24 @@ static void an_external_port_of_ours_is_open_to_all(void **state)
     assert_int_equal(udp(LAN, "203.0.114.1", 40000), VERDICT_OWN);
 }
 
+/* Row 30, behind a NAT: the address that it stands for is not this host's own, so nothing else can be there. */
+static void an_external_port_is_open_as_the_world_names_it(void **state)
+{
+    (void)state;
+    const union netaddr external = at("10.77.0.1", 40000), none = policy.advertised_v4;
+    configure("{}");
+    own_port_opened(OWN_PORT_EXTERNAL, &external);
+    policy.advertised_v4 = at("203.0.115.7", 0);
+    assert_int_equal(udp(LAN, "203.0.115.7", 40000), VERDICT_ALLOWED);
+    assert_int_equal(udp(LAN, "203.0.115.7", 40001), VERDICT_OWN);
+    assert_int_equal(tcp(LAN, "203.0.115.7", 40000), VERDICT_OWN);
+    assert_int_equal(udp(LAN, "203.0.114.1", 40000), VERDICT_OWN);
+    policy.advertised_v4 = at("203.0.114.1", 0); /* no NAT: another program of this host may have that port there */
+    assert_int_equal(udp(LAN, "203.0.114.1", 40000), VERDICT_OWN);
+    policy.advertised_v4 = none;
+    own_port_closed(OWN_PORT_EXTERNAL, &external);
+}
+
 /* Row 30, with an outbound address for each user. */
 static void an_external_port_is_open_where_it_is_bound(void **state)
 {
@@ -259,6 +277,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(this_host_is_out_of_reach),
         cmocka_unit_test(an_external_port_of_ours_is_open_to_all),
+        cmocka_unit_test(an_external_port_is_open_as_the_world_names_it),
         cmocka_unit_test(an_external_port_is_open_where_it_is_bound),
         cmocka_unit_test(nothing_leads_back_into_the_proxy),
         cmocka_unit_test(some_addresses_are_nobodys),

@@ -1,0 +1,69 @@
+#include "daemon/system.h"
+
+#include <event2/event.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define LOG_MODULE "server"
+#include "base/log.h"
+#include "base/log_output.h"
+#include "net/ports.h"
+#include "net/sock.h"
+
+size_t system_cpus(void)
+{
+    cpu_set_t set;
+    int count = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    return count > 0 ? (size_t)count : 1;
+}
+
+void system_raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
+        log_info("open files: %llu at most", (unsigned long long)limit.rlim_cur);
+}
+
+void system_log_receive_buffer(void)
+{
+    struct ports ports;
+    union netaddr local = netaddr_any(AF_INET);
+    ports_init_system(&ports);
+    int fd = sock_udp(&local, &ports, 0), granted = 0;
+    socklen_t len = sizeof(granted);
+    if (fd < 0)
+        return;
+    if (getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &granted, &len) == 0)
+        log_info("UDP receive buffers: %d KiB each%s", granted / 1024,
+                 granted / 2 < SOCK_UDP_BUFFER ? "; for fewer losses in bursts raise net.core.rmem_max to 1048576"
+                                               : "");
+    close(fd);
+    ports_release(&ports, &local, 0);
+}
+
+/* It ends the process: what the log's thread has not written yet would be lost with it. */
+static void on_libevent_fatal(int error)
+{
+    log_error("libevent gives up (%d)", error);
+    log_stop();
+    abort();
+}
+
+static void on_libevent_log(int severity, const char *message)
+{
+    if (severity >= EVENT_LOG_WARN)
+        log_warning("libevent: %s", message);
+    else
+        log_debug("libevent: %s", message);
+}
+
+void system_listen_to_libevent(void)
+{
+    event_set_log_callback(on_libevent_log);
+    event_set_fatal_callback(on_libevent_fatal);
+}
