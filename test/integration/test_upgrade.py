@@ -464,4 +464,7 @@ def test_one_udp_port_under_load(net, serve, config, upgrade, lan, peer):
             before = comers.steps, plays.steps
             proxies.append(upgrade(ONE_PORT))
             wait_until(lambda b=before: comers.steps > b[0] + 5 and plays.steps > b[1] + 5, "all of them to go on")
+    for each in stays:
+        each.close()
+    assert all(has_ended(proxy) for proxy in proxies[:-1])  # or SIGTERM would meet it on its way to the end
     assert not [row for proxy in proxies for row in proxy.sessions(why="server stops")]
