@@ -85,6 +85,18 @@ def test_a_line_is_said_once(serve, manager):
     assert manager.is_silent(5.5)
 
 
+def test_the_journal_hears_what_is_wrong(folder):
+    """With the priority of an error, for `journalctl -p err`, though the log has not begun yet."""
+    config, journal = folder / "c.yaml", folder / "journal"
+    config.write_text("listen: perhaps\nworkers: none\n", encoding="ascii")
+    with journal.open("w") as stderr:
+        status = os.fstat(stderr.fileno())
+        result = subprocess.run([PROGRAM, "-t", "-c", str(config)], stderr=stderr, check=False, timeout=20,
+                                env=os.environ | {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"})
+    lines = journal.read_text(encoding="ascii").splitlines()
+    assert result.returncode == 1 and lines and all(line.startswith(f"<3>{config}:") for line in lines)
+
+
 def test_drain_is_said(net, serve, manager, lan):
     proxy = serve(DRAIN, environment=manager.environment)
     association = Association(net.client, lan)
