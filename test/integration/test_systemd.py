@@ -2,6 +2,7 @@
 import contextlib
 import ctypes
 import os
+import re
 import shutil
 import signal
 import socket
@@ -162,6 +163,20 @@ def test_another_process_is_not_watched(serve, manager):
 def test_nobody_listens(net, serve, lan, peer, socket_name):
     serve(environment={"NOTIFY_SOCKET": socket_name, "WATCHDOG_USEC": "nonsense"})
     assert Association(net.client, lan).alive(peer, 5)
+
+
+@pytest.mark.parametrize("text, commands", [("workers: 1", ["conesocks", "kill"]), ("workers: none", ["conesocks"])])
+def test_a_mistake_fails_the_reload(tmp_path, text, commands):
+    """systemd runs one after the other until one fails, and tells who asked."""
+    (tmp_path / "conesocks.yaml").write_text(text, encoding="ascii")
+    unit = (CONFIG / "conesocks.service").read_text(encoding="utf-8").replace("@sbindir@/conesocks", PROGRAM)
+    ran = []
+    for line in re.findall("^ExecReload=(.*)", unit.replace("@sysconfdir@", str(tmp_path)), re.MULTILINE):
+        command = line.replace("$MAINPID", "$$").replace("-HUP", "-0")
+        ran.append(Path(command.split()[0]).name)
+        if subprocess.run(["sh", "-c", command], capture_output=True, check=False, timeout=20).returncode != 0:
+            break
+    assert ran == commands
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze")
