@@ -47,6 +47,7 @@ struct check {
     unsigned facts;                    /* of enum check_fact */
     struct stun_question answer;       /* the first one that was answered */
     struct nat_verdict nat_v4, nat_v6; /* through the proxy */
+    unsigned lost;                     /* how many of those of step_loss() */
     struct datagram datagram;          /* room for what comes in */
 };
 

@@ -188,6 +188,7 @@ void step_loss(struct check *check, int family, struct check_result *result)
         result_say(result, CHECK_FAILED, "the far end does not answer any more");
     } else {
         unsigned came = after.plain_count - before.plain_count;
+        check->lost = arrivals_lost(&arrivals, FLIGHT);
         say_loss(result, &arrivals, came < FLIGHT ? FLIGHT - came : 0);
     }
     association_close(&association);
