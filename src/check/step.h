@@ -65,6 +65,8 @@ extern const size_t check_step_count;
 /* How long one thing over TCP may take, in ms. */
 #define CHECK_TCP_TIMEOUT 10000
 
+/* How long to wait for what takes `ms` where the far end is near. Once there is check.answer. */
+uint64_t check_patience(const struct check *check, unsigned ms);
 /* Another association, in the same way as the check's. */
 bool check_associate(const struct check *check, struct association *association);
 /* Whether there is one to be checked, or only the way without. */

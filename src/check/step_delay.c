@@ -36,7 +36,7 @@ static bool ping(const struct peer_line *line, uint32_t *us)
     size_t len = stun_encode(bytes, sizeof(bytes), &request);
     if (line->key)
         len = peer_seal(bytes, len, sizeof(bytes), line->key);
-    uint64_t before = clock_us(), deadline = clock_ms() + PING_WAIT;
+    uint64_t before = clock_us(), deadline = clock_ms() + PING_WAIT + line->rtt_ms;
     if (channel_send(line->channel, &line->to, bytes, len) != 0)
         return false;
     while (clock_ms() < deadline && peer_hear(line, deadline))
@@ -52,7 +52,7 @@ static void ping_often(const struct peer_line *line, struct pings *pings)
 {
     uint64_t end = clock_ms() + PINGS_TOTAL;
     uint32_t us;
-    for (unsigned i = 0; i < PINGS && clock_ms() < end; i++) {
+    for (unsigned i = 0; i < PINGS_MIN || (i < PINGS && clock_ms() < end); i++) {
         if (ping(line, &us))
             pings->us[pings->count++] = us;
         else if (i == 0)
@@ -66,6 +66,7 @@ static struct peer_line line_to(struct check *check, struct channel *channel, in
     return (struct peer_line){.channel = channel,
                               .to = *io_of_family(&check->far_end.addresses, family),
                               .key = check->far_end.key,
+                              .rtt_ms = check->answer.rtt_ms,
                               .room = &check->datagram};
 }
 
@@ -147,7 +148,8 @@ static void fly(const struct peer_line *line, struct arrivals *arrivals)
         next += FLIGHT_GAP;
         collect(line, arrivals, next);
     }
-    for (uint64_t end = clock_ms() + FLIGHT_LINGER; arrivals_lost(arrivals, FLIGHT) > 0 && clock_ms() < end;)
+    for (uint64_t end = clock_ms() + FLIGHT_LINGER + line->rtt_ms;
+         arrivals_lost(arrivals, FLIGHT) > 0 && clock_ms() < end;)
         collect(line, arrivals, clock_ms() + FLIGHT_GAP);
 }
 

@@ -265,6 +265,7 @@ void step_sizes(struct check *check, int family, struct check_result *result)
     sizes.line = (struct peer_line){.channel = &sizes.association.channel,
                                     .to = *io_of_family(&check->far_end.addresses, family),
                                     .key = check->far_end.key,
+                                    .rtt_ms = check->answer.rtt_ms,
                                     .room = &check->datagram};
     if (open_line(&sizes)) {
         search_both(&sizes);

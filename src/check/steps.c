@@ -146,6 +146,11 @@ const size_t check_step_count = ARRAY_LEN(check_steps);
 
 /* ---- what several steps share ---- */
 
+uint64_t check_patience(const struct check *check, unsigned ms)
+{
+    return ms + check->answer.rtt_ms;
+}
+
 bool check_associate(const struct check *check, struct association *association)
 {
     if (!association_open(association, &check->url, &check->proxy, NULL, clock_ms() + CHECK_TCP_TIMEOUT))
