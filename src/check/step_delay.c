@@ -11,6 +11,7 @@
 
 #define PINGS       50
 #define PINGS_MIN   5
+#define PINGS_FIRST 3    /* that nobody answers: there is no way. One may get lost */
 #define PING_WAIT   1000 /* ms */
 #define PINGS_TOTAL 6000
 #define PAUSE_US    5000
@@ -55,8 +56,8 @@ static void ping_often(const struct peer_line *line, struct pings *pings)
     for (unsigned i = 0; i < PINGS_MIN || (i < PINGS && clock_ms() < end); i++) {
         if (ping(line, &us))
             pings->us[pings->count++] = us;
-        else if (i == 0)
-            return; /* there is no way */
+        else if (pings->count == 0 && i + 1 == PINGS_FIRST)
+            return;
         usleep(PAUSE_US);
     }
 }

@@ -177,8 +177,10 @@ static const char *whose_limit(const struct sizes *sizes, size_t works, size_t f
         return "the proxy cuts larger ones short, which is worse than to drop them: its buffers are too small";
     if (is_for_losses(sizes, fits))
         return "what gets lost (Loss): a larger one comes in more pieces, and without one of them it is lost";
-    if (sizes->check->far_end.own || works > 8192)
+    if (sizes->check->far_end.own)
         return "the proxy's own buffers: not every server is made for larger ones";
+    if (works > 8192)
+        return "the proxy's own buffers, or a short queue on the way: not all are made for larger ones";
     if (fits == 0)
         return "fragments of IP packets are dropped on the way, or the server's buffers are small";
     if (works == fits)

@@ -25,6 +25,7 @@ class Socks5:
     answers_from  another socket than the relay's
     origin        what every answer names as its origin
     symmetric     another port for each destination
+    loses_first   so it does with the first datagram of each association
     slow          every datagram to the client is late by so many seconds"""
 
     def __init__(self, host, address, outside, port=1080, **wrong):
@@ -34,7 +35,7 @@ class Socks5:
         self.origin, self.slow = wrong.pop("origin", None), wrong.pop("slow", 0)
         self.wrong = set(wrong)
         assert self.wrong <= {"drops", "wants_hint", "follows", "silenced", "dies_of_v6", "serves_all", "answers_from",
-                              "symmetric"}
+                              "symmetric", "loses_first"}
         self.address = address
         self.listener = host.listen(address, port, timeout=None)
 
@@ -104,6 +105,9 @@ class Relay:
         datagram, client = self.relay.recvfrom(65536)
         wrong = self.wrong
         if "drops" in wrong or ("wants_hint" in wrong and client[1] != self.hint[1]):
+            return
+        if "loses_first" in wrong:
+            wrong.remove("loses_first")
             return
         destination, payload = socks5.unwrap(datagram)
         if ("dies_of_v6" in wrong and ":" in destination[0]) or ("silenced" in wrong and self.is_another(client)):
