@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/log_impl.h"
+#include "base/log_output.h"
 
 static atomic_uint threshold = LOG_LEVEL_WARNING;
 static atomic_uint written_as = LOG_FORMAT_TEXT;
@@ -53,7 +54,7 @@ static size_t add_prefix(char *line, enum log_level level)
     int used = 0;
     switch (log_output_target()) {
     case LOG_TARGET_STDERR:
-        used = snprintf(line, LOG_LINE_MAX, "conesocks: %s: ", level_names[level]);
+        used = snprintf(line, LOG_LINE_MAX, "%sconesocks: %s: ", log_mark(level), level_names[level]);
         break;
     case LOG_TARGET_SYSLOG:
         break;
@@ -67,9 +68,10 @@ static size_t add_prefix(char *line, enum log_level level)
 size_t log_format_line(char *line, const struct log_record *record)
 {
     bool json = atomic_load_explicit(&written_as, memory_order_relaxed) == LOG_FORMAT_JSON;
-    size_t len = json ? log_json(line, LOG_LINE_MAX - 1, record) : 0;
+    size_t mark = json ? (size_t)snprintf(line, LOG_LINE_MAX, "%s", log_mark(record->level)) : 0;
+    size_t len = json ? log_json(line + mark, LOG_LINE_MAX - 1 - mark, record) : 0;
     if (len > 0)
-        return len;
+        return mark + len;
     len = add_prefix(line, record->level);
     return len + log_text(line + len, LOG_LINE_MAX - 1 - len, record);
 }

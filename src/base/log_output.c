@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <syslog.h>
@@ -72,6 +73,7 @@ static bool is_where_it_was(void)
 /* One thread's at a time: that of who logs, and once it runs the queue's. */
 static struct {
     enum log_target target;
+    bool journal;       /* stderr is systemd's, which reads a line's priority from its beginning */
     int fd;             /* unless that is syslog */
     int file;           /* opened, for LOG_TARGET_FILE */
     bool torn;          /* half a line stands at the end */
@@ -257,6 +259,12 @@ enum log_target log_output_target(void)
     return output.target;
 }
 
+const char *log_mark(enum log_level level)
+{
+    static const char *const marks[] = {"<3>", "<4>", "<6>", "<7>"};
+    return output.journal ? marks[level] : "";
+}
+
 void log_output(enum log_level level, char *line, size_t len)
 {
     pthread_mutex_lock(&queue.lock);
@@ -268,6 +276,16 @@ void log_output(enum log_level level, char *line, size_t len)
 }
 
 /* ---- for the main thread ---- */
+
+/* JOURNAL_STREAM names the descriptor that systemd has opened; a script may have sent ours elsewhere. */
+static bool is_journal(int fd)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    uintmax_t device, inode;
+    struct stat status;
+    return stream && sscanf(stream, "%ju:%ju", &device, &inode) == 2 && fstat(fd, &status) == 0 &&
+           status.st_dev == device && status.st_ino == inode;
+}
 
 bool log_open(const char *path, uid_t user, gid_t group)
 {
@@ -290,6 +308,7 @@ void log_to(enum log_target target)
     if (target == LOG_TARGET_SYSLOG)
         openlog("conesocks", LOG_PID | LOG_NDELAY, LOG_DAEMON);
     output.fd = target == LOG_TARGET_FILE ? output.file : STDERR_FILENO;
+    output.journal = target == LOG_TARGET_STDERR && is_journal(STDERR_FILENO);
     output.target = target;
 }
 

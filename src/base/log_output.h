@@ -16,8 +16,13 @@
 /* Opens the file of LOG_TARGET_FILE, whose path outlives the log, and makes it for `user` and `group` when it is
  * missing; one that is there belongs to root or to `user`. false after a line in the log. */
 bool log_open(const char *path, uid_t user, gid_t group);
-/* The target from now on, before log_start(). Before that: stderr. A file was opened before. */
+/* The target from now on, before log_start(). Before that: stderr, as if it were not systemd's. A file was opened
+ * before.
+ */
 void log_to(enum log_target target);
+/* What a line at stderr begins with where that is systemd's journal, which takes its priority from it (sd-daemon(3)).
+ * "" elsewhere. */
+const char *log_mark(enum log_level level);
 /* Writes to what has the file's name by now, when that is another file or none. If that cannot be opened, the one of
  * before goes on, and the log says so. */
 void log_reopen(void);

@@ -50,7 +50,7 @@ bool peer_ask(const struct peer_line *line, const struct peer_request *request, 
     struct peer_request asked = *request;
     for (unsigned i = 0; i < TRIES; i++) {
         peer_say(line, &asked, PEER_REQUEST_MIN);
-        if (hear_answer(line, &asked, answer, clock_ms() + (FIRST_WAIT << i)))
+        if (hear_answer(line, &asked, answer, clock_ms() + line->rtt_ms + (FIRST_WAIT << i)))
             return true;
     }
     return false;

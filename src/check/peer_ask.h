@@ -12,10 +12,11 @@ struct peer_line {
     union netaddr to; /* the peer's address */
     const char *key;
     struct datagram *room; /* for what comes in */
+    unsigned rtt_ms;       /* about, and rather too much: an answer is waited for that much longer */
     bool cut;              /* a pattern has come cut short, at some time */
 };
 
-/* Asks up to four times within three seconds. false: no answer came. */
+/* Asks up to four times, within three seconds where answers take no time. false: no answer came. */
 bool peer_ask(const struct peer_line *line, const struct peer_request *request, struct peer_answer *answer);
 /* Says it once and does not wait. The transaction is left in `request`. false: it could not be sent. */
 bool peer_say(const struct peer_line *line, struct peer_request *request, size_t len_min);

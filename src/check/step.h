@@ -47,6 +47,7 @@ struct check {
     unsigned facts;                    /* of enum check_fact */
     struct stun_question answer;       /* the first one that was answered */
     struct nat_verdict nat_v4, nat_v6; /* through the proxy */
+    unsigned lost;                     /* how many of those of step_loss() */
     struct datagram datagram;          /* room for what comes in */
 };
 
@@ -64,6 +65,8 @@ extern const size_t check_step_count;
 /* How long one thing over TCP may take, in ms. */
 #define CHECK_TCP_TIMEOUT 10000
 
+/* How long to wait for what takes `ms` where the far end is near. Once there is check.answer. */
+uint64_t check_patience(const struct check *check, unsigned ms);
 /* Another association, in the same way as the check's. */
 bool check_associate(const struct check *check, struct association *association);
 /* Whether there is one to be checked, or only the way without. */

@@ -11,6 +11,7 @@
 
 #define PINGS       50
 #define PINGS_MIN   5
+#define PINGS_FIRST 3    /* that nobody answers: there is no way. One may get lost */
 #define PING_WAIT   1000 /* ms */
 #define PINGS_TOTAL 6000
 #define PAUSE_US    5000
@@ -36,7 +37,7 @@ static bool ping(const struct peer_line *line, uint32_t *us)
     size_t len = stun_encode(bytes, sizeof(bytes), &request);
     if (line->key)
         len = peer_seal(bytes, len, sizeof(bytes), line->key);
-    uint64_t before = clock_us(), deadline = clock_ms() + PING_WAIT;
+    uint64_t before = clock_us(), deadline = clock_ms() + PING_WAIT + line->rtt_ms;
     if (channel_send(line->channel, &line->to, bytes, len) != 0)
         return false;
     while (clock_ms() < deadline && peer_hear(line, deadline))
@@ -52,11 +53,11 @@ static void ping_often(const struct peer_line *line, struct pings *pings)
 {
     uint64_t end = clock_ms() + PINGS_TOTAL;
     uint32_t us;
-    for (unsigned i = 0; i < PINGS && clock_ms() < end; i++) {
+    for (unsigned i = 0; i < PINGS_MIN || (i < PINGS && clock_ms() < end); i++) {
         if (ping(line, &us))
             pings->us[pings->count++] = us;
-        else if (i == 0)
-            return; /* there is no way */
+        else if (pings->count == 0 && i + 1 == PINGS_FIRST)
+            return;
         usleep(PAUSE_US);
     }
 }
@@ -66,6 +67,7 @@ static struct peer_line line_to(struct check *check, struct channel *channel, in
     return (struct peer_line){.channel = channel,
                               .to = *io_of_family(&check->far_end.addresses, family),
                               .key = check->far_end.key,
+                              .rtt_ms = check->answer.rtt_ms,
                               .room = &check->datagram};
 }
 
@@ -147,7 +149,8 @@ static void fly(const struct peer_line *line, struct arrivals *arrivals)
         next += FLIGHT_GAP;
         collect(line, arrivals, next);
     }
-    for (uint64_t end = clock_ms() + FLIGHT_LINGER; arrivals_lost(arrivals, FLIGHT) > 0 && clock_ms() < end;)
+    for (uint64_t end = clock_ms() + FLIGHT_LINGER + line->rtt_ms;
+         arrivals_lost(arrivals, FLIGHT) > 0 && clock_ms() < end;)
         collect(line, arrivals, clock_ms() + FLIGHT_GAP);
 }
 
@@ -188,6 +191,7 @@ void step_loss(struct check *check, int family, struct check_result *result)
         result_say(result, CHECK_FAILED, "the far end does not answer any more");
     } else {
         unsigned came = after.plain_count - before.plain_count;
+        check->lost = arrivals_lost(&arrivals, FLIGHT);
         say_loss(result, &arrivals, came < FLIGHT ? FLIGHT - came : 0);
     }
     association_close(&association);

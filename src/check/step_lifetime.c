@@ -28,6 +28,7 @@ static bool fall_asleep(struct check *check, struct sleeper *sleeper, int family
     sleeper->line = (struct peer_line){.channel = &sleeper->association.channel,
                                        .to = *io_of_family(&check->far_end.addresses, family),
                                        .key = check->far_end.key,
+                                       .rtt_ms = check->answer.rtt_ms,
                                        .room = &check->datagram};
     if (!check_associate(check, &sleeper->association) || !peer_ask(&sleeper->line, &hello, &answer))
         return false;

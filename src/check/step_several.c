@@ -87,7 +87,7 @@ void step_apart(struct check *check, int family, struct check_result *result)
 /* What comes to `to` from anybody but the far end, if it is the hairpin's. */
 static bool hear_hairpin(struct check *check, struct channel *to, uint32_t seed, union netaddr *origin)
 {
-    uint64_t deadline = clock_ms() + HAIRPIN_WAIT;
+    uint64_t deadline = clock_ms() + check_patience(check, HAIRPIN_WAIT);
     while (clock_ms() < deadline) {
         if (channel_receive(to, &check->datagram, deadline) == 0 && check->datagram.len == 64 &&
             peer_pattern_is(check->datagram.payload, 64, seed)) {
@@ -169,7 +169,8 @@ void step_end(struct check *check, int family, struct check_result *result)
     association.negotiation.fd = -1;
     usleep(END_TIME * 1000);
     struct stun_question question = question_to(check, family);
-    bool alive = stun_ask(&association.channel, &question, 1, END_PATIENCE, &check->datagram) == 1;
+    bool alive = stun_ask(&association.channel, &question, 1, (unsigned)check_patience(check, END_PATIENCE),
+                          &check->datagram) == 1;
     close_several(&association, 1);
     result_data(result, "ended", json_boolean(!alive));
     if (!alive) {

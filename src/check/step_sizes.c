@@ -8,6 +8,7 @@
 #include "check/step.h"
 
 #define TRIES      2
+#define TRIES_LOSS 4    /* where the step before has seen that some get lost */
 #define WAIT_MIN   150  /* ms, and four times what an answer takes */
 #define PAID_LEN   1200 /* of the datagrams that pay for a larger one: every path takes them */
 #define QUIC_LEN   1200 /* RFC 9000 section 14: paths that take less are of no use to it */
@@ -54,25 +55,31 @@ static bool ask_report(struct sizes *sizes, struct peer_answer *answer)
 
 enum passage { PASSED_NEITHER, PASSED_UP, PASSED_BOTH };
 
+static int tries(const struct sizes *sizes)
+{
+    return sizes->check->lost > 0 ? TRIES_LOSS : TRIES;
+}
+
 /* Sends one and has it echoed. Where no echo comes, the far end tells whether it has got it. */
 static enum passage probe(struct sizes *sizes, size_t len)
 {
-    for (int i = 0; i < TRIES && !sizes->gone; i++) {
+    enum passage best = PASSED_NEITHER;
+    for (int i = 0; i < tries(sizes) && !sizes->gone; i++) {
         struct peer_answer answer;
         sizes->seed++;
         if (peer_send_pattern(&sizes->line, len, sizes->seed) &&
             peer_hear_pattern(&sizes->line, len, sizes->seed, clock_ms() + sizes->wait))
             return PASSED_BOTH;
         if (ask_report(sizes, &answer) && answer.plain_count > 0 && answer.plain_last == len)
-            return PASSED_UP;
+            best = PASSED_UP;
     }
-    return PASSED_NEITHER;
+    return best;
 }
 
 /* Has the far end send one of that size, after paying for it. */
 static bool probe_down(struct sizes *sizes, size_t len)
 {
-    for (int i = 0; i < TRIES && !sizes->gone; i++) {
+    for (int i = 0; i < tries(sizes) && !sizes->gone; i++) {
         struct peer_request pay = {.quiet = true}, order = {.plain = true, .plain_len = (uint16_t)len};
         struct peer_answer answer;
         for (size_t paid = 0; paid < len; paid += PAID_LEN)
@@ -151,12 +158,29 @@ static size_t fits_to_proxy(const struct check *check, int family)
     return most > 0 ? (size_t)most : 0;
 }
 
+static size_t smaller(const struct sizes *sizes)
+{
+    return sizes->up.works < sizes->down.works ? sizes->up.works : sizes->down.works;
+}
+
+/* What came in several pieces did pass, on both sides of the proxy, and some of all that is sent gets lost. */
+static bool is_for_losses(const struct sizes *sizes, size_t fits)
+{
+    size_t works = smaller(sizes);
+    return sizes->check->lost > 0 && fits > 0 && works < SIZE_MOST && works > fits && works > sizes->whole &&
+           !sizes->line.cut && !sizes->died;
+}
+
 static const char *whose_limit(const struct sizes *sizes, size_t works, size_t fits)
 {
     if (sizes->line.cut)
         return "the proxy cuts larger ones short, which is worse than to drop them: its buffers are too small";
-    if (sizes->check->far_end.own || works > 8192)
+    if (is_for_losses(sizes, fits))
+        return "what gets lost (Loss): a larger one comes in more pieces, and without one of them it is lost";
+    if (sizes->check->far_end.own)
         return "the proxy's own buffers: not every server is made for larger ones";
+    if (works > 8192)
+        return "the proxy's own buffers, or a short queue on the way: not all are made for larger ones";
     if (fits == 0)
         return "fragments of IP packets are dropped on the way, or the server's buffers are small";
     if (works == fits)
@@ -166,11 +190,6 @@ static const char *whose_limit(const struct sizes *sizes, size_t works, size_t f
         return "fragments pass between here and the proxy; they are dropped between the proxy and the far end";
     return "a part of the path takes smaller packets (a tunnel, PPPoE), and its \"packet too big\" messages or the "
            "fragments are dropped; or the proxy's buffers are small";
-}
-
-static size_t smaller(const struct sizes *sizes)
-{
-    return sizes->up.works < sizes->down.works ? sizes->up.works : sizes->down.works;
 }
 
 /* The most that goes in one packet between here and the proxy, on the narrower of the two ways. The way here may have
@@ -191,17 +210,19 @@ static void explain(const struct sizes *sizes, struct check_result *result, size
         return;
     }
     result_cause(result, "%s", whose_limit(sizes, works, fits_near(sizes, fits)));
-    if (works <= 8192 && !sizes->line.cut && !sizes->check->far_end.own)
+    if (works <= 8192 && !sizes->line.cut && !sizes->check->far_end.own && !is_for_losses(sizes, fits))
         result_fix(result,
                    "let IP fragments pass in the firewalls on that way (only the first of them has the ports), and "
                    "ICMP type 3 code 4 and ICMPv6 type 2");
 }
 
-static enum check_status judge(const struct sizes *sizes)
+static enum check_status judge(const struct sizes *sizes, size_t fits)
 {
     size_t works = smaller(sizes);
     if (works < QUIC_LEN)
         return CHECK_FAILED;
+    if (sizes->empty && is_for_losses(sizes, fits))
+        return CHECK_INFO;
     return works < 8192 || !sizes->empty || sizes->line.cut || sizes->died ? CHECK_WARNING : CHECK_OK;
 }
 
@@ -231,11 +252,11 @@ static void describe(const struct sizes *sizes, struct check_result *result, siz
                                              : "; empty ones are lost";
     const char *died = sizes->died ? "; a larger one ends the association" : "";
     if (sizes->up.works == sizes->down.works)
-        result_say(result, judge(sizes), "%d to %zu bytes arrive exactly, both ways%s%s%s", sizes->empty ? 0 : 1,
+        result_say(result, judge(sizes, fits), "%d to %zu bytes arrive exactly, both ways%s%s%s", sizes->empty ? 0 : 1,
                    sizes->up.works, pieces, empty, died);
     else
-        result_say(result, judge(sizes), "up to %zu bytes arrive at the far end, up to %zu here%s%s%s", sizes->up.works,
-                   sizes->down.works, pieces, empty, died);
+        result_say(result, judge(sizes, fits), "up to %zu bytes arrive at the far end, up to %zu here%s%s%s",
+                   sizes->up.works, sizes->down.works, pieces, empty, died);
     add_data(sizes, result, fits);
     explain(sizes, result, fits);
 }
@@ -246,6 +267,7 @@ void step_sizes(struct check *check, int family, struct check_result *result)
     sizes.line = (struct peer_line){.channel = &sizes.association.channel,
                                     .to = *io_of_family(&check->far_end.addresses, family),
                                     .key = check->far_end.key,
+                                    .rtt_ms = check->answer.rtt_ms,
                                     .room = &check->datagram};
     if (open_line(&sizes)) {
         search_both(&sizes);

@@ -124,12 +124,12 @@ const struct check_step check_steps[] = {
     {"port", "Client's port", TALKS, wants_details, step_port, 0},
     {"nat_v4", "NAT, IPv4", TALKS, wants_nat_v4, step_nat, AF_INET},
     {"nat_v6", "NAT, IPv6", TALKS, wants_nat_v6, step_nat, AF_INET6},
+    {"loss_v4", "Loss", TALKS, wants_peer_v4, step_loss, AF_INET},
+    {"loss_v6", "Loss", TALKS, wants_peer_v6_alone, step_loss, AF_INET6},
     {"sizes_v4", "Sizes, IPv4", TALKS, wants_peer_v4, step_sizes, AF_INET},
     {"sizes_v6", "Sizes, IPv6", TALKS, wants_peer_v6, step_sizes, AF_INET6},
     {"delay_v4", "Delay", TALKS, wants_one_v4, step_delay, AF_INET},
     {"delay_v6", "Delay", TALKS, wants_one_v6, step_delay, AF_INET6},
-    {"loss_v4", "Loss", TALKS, wants_peer_v4, step_loss, AF_INET},
-    {"loss_v6", "Loss", TALKS, wants_peer_v6_alone, step_loss, AF_INET6},
     {"apart_v4", "Several", TALKS, wants_one_v4, step_apart, AF_INET},
     {"apart_v6", "Several", TALKS, wants_one_v6, step_apart, AF_INET6},
     {"hairpin_v4", "Hairpin", TALKS, wants_one_v4, step_hairpin, AF_INET},
@@ -145,6 +145,11 @@ const struct check_step check_steps[] = {
 const size_t check_step_count = ARRAY_LEN(check_steps);
 
 /* ---- what several steps share ---- */
+
+uint64_t check_patience(const struct check *check, unsigned ms)
+{
+    return ms + check->answer.rtt_ms;
+}
 
 bool check_associate(const struct check *check, struct association *association)
 {

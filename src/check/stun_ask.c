@@ -18,8 +18,10 @@ void stun_new_transaction(uint8_t *transaction)
 
 void stun_send(const struct channel *channel, struct stun_question *q)
 {
-    if (q->sent_at == 0)
+    if (q->sent_at == 0) {
         stun_new_transaction(q->transaction);
+        q->sent_at = clock_ms();
+    }
     struct stun_message request = {.class = STUN_REQUEST,
                                    .method = STUN_BINDING,
                                    .change_address = q->change_address,
@@ -32,7 +34,6 @@ void stun_send(const struct channel *channel, struct stun_question *q)
     int error = channel_send(channel, &q->to, bytes, len);
     if (error)
         q->error = error;
-    q->sent_at = clock_ms();
 }
 
 static void send_what_is_open(const struct channel *channel, struct stun_question *questions, size_t count)

@@ -21,7 +21,7 @@ struct stun_question {
     bool answered;
     struct stun_message answer;   /* of class STUN_SUCCESS or STUN_ERROR */
     union netaddr origin, sender; /* as a struct datagram has them */
-    uint32_t rtt_ms;              /* from the last time it was sent */
+    uint32_t rtt_ms;              /* from the first time it was sent: which one is answered does not show */
     int error;                    /* a negative errno: what sending it, or ICMP, said last */
 
     uint8_t transaction[STUN_TRANSACTION];

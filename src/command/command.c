@@ -4,11 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log_output.h"
 #include "conf/config.h"
 
-static void print(const char *lines)
+static void print(enum log_level level, const char *lines)
 {
-    fprintf(stderr, "%s%s", lines, strchr(lines, '\0')[-1] == '\n' ? "" : "\n");
+    for (size_t len; *lines; lines += len + (lines[len] == '\n')) {
+        len = strcspn(lines, "\n");
+        fprintf(stderr, "%s%.*s\n", log_mark(level), (int)len, lines);
+    }
 }
 
 struct config *command_load(const char *path)
@@ -16,9 +20,9 @@ struct config *command_load(const char *path)
     char *errors, *warnings;
     struct config *config = config_load(path, &errors, &warnings);
     if (warnings)
-        print(warnings);
+        print(LOG_LEVEL_WARNING, warnings);
     if (!config)
-        print(errors);
+        print(LOG_LEVEL_ERROR, errors);
     free(errors);
     free(warnings);
     return config;

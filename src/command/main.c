@@ -202,6 +202,7 @@ int main(int argc, char **argv)
         {0},
     };
     fill_standard_descriptors();
+    log_to(LOG_TARGET_STDERR);
     const struct command *command = argc > 1 ? find_command(argv[1]) : NULL;
     if (command) {
         static char name[32]; /* getopt's messages begin with it */

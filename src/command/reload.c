@@ -86,9 +86,11 @@ static pid_t find_process(const struct request *request, const json_t *status)
         fprintf(stderr, "conesocks reload: process %d is not conesocks, or cannot be seen from here: try it as root\n",
                 (int)pid);
     else if (error == ESRCH || error == ENOENT)
-        fprintf(stderr, "conesocks reload: not running: %s %s%s\n", request->pid_file,
+        fprintf(stderr, "conesocks reload: no server found: %s %s%s\n", request->pid_file,
                 error == ENOENT ? "is not there" : "is of no process that lives",
-                request->asks ? ", and nobody answers at the admin listener" : "; --pid-file PATH names another");
+                request->asks
+                    ? ", and nobody answers at the admin listener"
+                    : "; --pid-file PATH names another, and systemctl reload conesocks reaches one under systemd");
     else
         fprintf(stderr, "conesocks reload: %s: %s%s\n", request->pid_file, strerror(error),
                 error == EACCES ? ": only root and the user that has started the server may read it" : "");

@@ -10,6 +10,9 @@
 #define LOG_MODULE "systemd"
 #include "base/log.h"
 
+/* To end all that is open, once it is time. */
+#define SPARE_MS 30000
+
 /* What cannot be said is no reason to stop serving, and whoever waits for it says so himself. */
 static void say(const char *state)
 {
@@ -39,9 +42,11 @@ void notify_reloading(void)
     say(state);
 }
 
-void notify_stopping(void)
+void notify_stopping(uint64_t within_ms)
 {
-    say("STOPPING=1");
+    char state[64];
+    snprintf(state, sizeof(state), "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRIu64, (within_ms + SPARE_MS) * 1000);
+    say(state);
 }
 
 void notify_status(const char *text)

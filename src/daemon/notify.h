@@ -13,7 +13,8 @@ bool notify_is_heard(void);
 void notify_ready(void);
 /* Afterwards notify_ready() again, whatever came of it. */
 void notify_reloading(void);
-void notify_stopping(void);
+/* It is over by then, or soon after: systemd waits so long, even where that is more than TimeoutStopSec=. */
+void notify_stopping(uint64_t within_ms);
 /* One line for people. */
 void notify_status(const char *text);
 /* How long it may stay silent before it counts as hung; 0: for ever. */

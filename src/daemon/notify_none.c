@@ -16,8 +16,9 @@ void notify_reloading(void)
 {
 }
 
-void notify_stopping(void)
+void notify_stopping(uint64_t within_ms)
 {
+    (void)within_ms;
 }
 
 void notify_status(const char *text)

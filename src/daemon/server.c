@@ -122,11 +122,11 @@ static void stop(struct server *server, const char *why, bool gently)
     uint64_t limit_ms = reload_config(server->reload)->timeouts.drain_ms;
     if (!gently || limit_ms == 0 || drain_is_under_way(server->drain)) {
         log_info("%s: stopping", why);
-        notify_stopping();
+        notify_stopping(0);
         event_base_loopbreak(server->base);
         return;
     }
-    notify_stopping();
+    notify_stopping(limit_ms);
     reload_refuse(server->reload);
     drain_begin(server->drain, DRAIN_TAKE_WAITING, limit_ms);
     supervision_say(server->supervision);

@@ -1,6 +1,7 @@
 import contextlib
 import os
 import random
+import resource
 import shutil
 import signal
 import tempfile
@@ -33,6 +34,9 @@ def lan_config(config=()):
 def pytest_configure():
     if not os.access(daemon.PROGRAM, os.X_OK):
         raise pytest.UsageError(f"no conesocks at {daemon.PROGRAM}: build it, or say where by CONESOCKS=")
+    # Some hold more sockets than the 1,024 of an ordinary login.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @pytest.hookimpl(trylast=True)

@@ -24,16 +24,18 @@ class Socks5:
     serves_all    every port of the client's address gets its own answers
     answers_from  another socket than the relay's
     origin        what every answer names as its origin
-    symmetric     another port for each destination"""
+    symmetric     another port for each destination
+    loses_first   so it does with the first datagram of each association
+    slow          every datagram to the client is late by so many seconds"""
 
     def __init__(self, host, address, outside, port=1080, **wrong):
         self.host, self.outside = host, outside
         self.method = wrong.pop("method", 0)
         self.refuses, self.bound, self.says = wrong.pop("refuses", 0), wrong.pop("bound", None), wrong.pop("says", None)
-        self.origin = wrong.pop("origin", None)
+        self.origin, self.slow = wrong.pop("origin", None), wrong.pop("slow", 0)
         self.wrong = set(wrong)
         assert self.wrong <= {"drops", "wants_hint", "follows", "silenced", "dies_of_v6", "serves_all", "answers_from",
-                              "symmetric"}
+                              "symmetric", "loses_first"}
         self.address = address
         self.listener = host.listen(address, port, timeout=None)
 
@@ -104,6 +106,9 @@ class Relay:
         wrong = self.wrong
         if "drops" in wrong or ("wants_hint" in wrong and client[1] != self.hint[1]):
             return
+        if "loses_first" in wrong:
+            wrong.remove("loses_first")
+            return
         destination, payload = socks5.unwrap(datagram)
         if ("dies_of_v6" in wrong and ":" in destination[0]) or ("silenced" in wrong and self.is_another(client)):
             wrong.add("drops")
@@ -124,7 +129,11 @@ class Relay:
 
     def down(self, sock):
         payload, origin = sock.recvfrom(65536)
-        self.answering.sendto(socks5.wrap(self.server.origin or origin, payload), self.clients[sock])
+        answer = socks5.wrap(self.server.origin or origin, payload), self.clients[sock]
+        if self.server.slow:
+            threading.Timer(self.server.slow, self.answering.sendto, answer).start()
+        else:
+            self.answering.sendto(*answer)
 
 
 class Stun:

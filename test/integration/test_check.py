@@ -245,6 +245,23 @@ def test_a_server_that_relays_nothing(net, stun, own_way, check, crooked):
     assert found.blames("datagram_v4", "cannot be told apart from here", "tcpdump")
 
 
+def test_one_datagram_gets_lost(net, stun, check, crooked):
+    """The first of each association, as it happens on a bad line: no step gives up for that."""
+    crooked(loses_first=True)
+    found = check("--stun", stun)
+    wrong = {step for step, status in found.statuses().items() if status in ("failed", "warning")}
+    assert wrong <= {"connect"}, found.json
+
+
+def test_a_long_way(net, stun, check, crooked):
+    """By a satellite, and a busy one: late is not lost."""
+    crooked(slow=1.4)
+    found = check("--stun", stun)
+    assert found.step("datagram_v4")["data"]["rtt_ms"] >= 1400
+    assert found.step("delay_v4")["data"]["through_ms"] >= 1400
+    assert found.statuses()["nat_v4"] == found.statuses()["hairpin_v4"] == "ok"
+
+
 # Servers that answer oddly.
 
 

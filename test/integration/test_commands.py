@@ -338,11 +338,12 @@ def test_row57_reload_of_what_does_not_run(net, run, tmp_path):
     """No pid file, one that nobody holds, and one whose process is somebody else's by now, which SIGHUP would end."""
     pid_file, config = tmp_path / "pid", tmp_path / "c.yaml"
     config.write_text(f"run: {{pid_file: {pid_file}}}\n", encoding="ascii")
-    assert "not running" in run("reload", "-c", str(config)).stdout
+    result = run("reload", "-c", str(config))
+    assert "no server found" in result.stdout and "systemctl reload conesocks" in result.stdout
     other = net.proxy.start("sleep", "60")
     pid_file.write_text(f"{other.pid}\n", encoding="ascii")
     result = run("reload", "-c", str(config))
-    assert result.returncode == 1 and "not running" in result.stdout
+    assert result.returncode == 1 and "no server found" in result.stdout
     with open(pid_file, encoding="ascii") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         result = run("reload", "-c", str(config))

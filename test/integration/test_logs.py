@@ -261,9 +261,9 @@ def test_a_daemon_logs_to_its_file(net, folder, log_folder, lan):
 def test_logrotate_with_our_example(net, to_file, folder, lan):
     proxy = to_file()
     example = (CONFIG / "conesocks.logrotate").read_text(encoding="ascii")
-    assert all(text in example for text in ("/var/log/conesocks/*.log", "su conesocks conesocks", "systemctl reload"))
+    assert all(text in example for text in ("/var/log/conesocks/*.log", "su conesocks conesocks", "systemctl kill -s HUP"))
     ours = example.replace("/var/log/conesocks", str(proxy.log_path.parent)).replace("conesocks conesocks", "nobody nogroup")
-    ours = re.sub("systemctl reload .*", f"kill -HUP {proxy.pid}", ours)
+    ours = re.sub("systemctl kill .*", f"kill -HUP {proxy.pid}", ours)
     rules = folder / "logrotate.conf"
     rules.write_text(ours, encoding="ascii")
     refuse(net, lan, 2)

@@ -143,20 +143,22 @@ def limited_group():
         parent = own_group(version)
         if not parent:
             pytest.skip(f"this process is in no control group of version {version}")
-        folder = parent / f"conesocks-test-{os.getpid()}"
-        try:
-            folder.mkdir()
-        except OSError as error:
-            pytest.skip(f"no control group of version {version} can be made here: {error}")
-        made.append(folder)
-        file = folder / ("memory.limit_in_bytes" if version == 1 else "memory.max")
-        if not file.exists():
+        name = "memory.limit_in_bytes" if version == 1 else "memory.max"
+        # Version 2 limits nothing below a group with processes of its own, as a unit's or a login's is: then beside it.
+        for above in [parent] if version == 1 else [parent, parent.parent]:
+            folder = above / f"conesocks-test-{os.getpid()}"
+            try:
+                folder.mkdir()
+            except OSError as error:
+                pytest.skip(f"no control group of version {version} can be made here: {error}")
+            made.append(folder)
             with contextlib.suppress(OSError):
-                (parent / "cgroup.subtree_control").write_text("+memory", encoding="ascii")
-        if not file.exists():
-            pytest.skip(f"control groups of version {version} do not limit memory here")
-        file.write_text(str(limit), encoding="ascii")
-        return folder
+                if version == 2 and not (folder / name).exists():
+                    (above / "cgroup.subtree_control").write_text("+memory", encoding="ascii")
+            if (folder / name).exists():
+                (folder / name).write_text(str(limit), encoding="ascii")
+                return folder
+        pytest.skip(f"control groups of version {version} do not limit memory here")
 
     yield make
     for folder in made:

@@ -2,6 +2,7 @@
 import contextlib
 import ctypes
 import os
+import re
 import shutil
 import signal
 import socket
@@ -75,7 +76,7 @@ def test_ready_status_and_stopping(net, serve, any_manager, lan, peer):
     assert association.alive(peer, 5)
     assert any_manager.next() == "STATUS=2 listeners, 1 session, 1 association"
     proxy.process.send_signal(signal.SIGTERM)
-    assert any_manager.next() == "STOPPING=1"
+    assert any_manager.next().startswith("STOPPING=1\n")
     assert proxy.process.wait(10) == 0
 
 
@@ -85,11 +86,24 @@ def test_a_line_is_said_once(serve, manager):
     assert manager.is_silent(5.5)
 
 
+def test_the_journal_hears_what_is_wrong(folder):
+    """With the priority of an error, for `journalctl -p err`, though the log has not begun yet."""
+    config, journal = folder / "c.yaml", folder / "journal"
+    config.write_text("listen: perhaps\nworkers: none\n", encoding="ascii")
+    with journal.open("w") as stderr:
+        status = os.fstat(stderr.fileno())
+        result = subprocess.run([PROGRAM, "-t", "-c", str(config)], stderr=stderr, check=False, timeout=20,
+                                env=os.environ | {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"})
+    lines = journal.read_text(encoding="ascii").splitlines()
+    assert result.returncode == 1 and lines and all(line.startswith(f"<3>{config}:") for line in lines)
+
+
 def test_drain_is_said(net, serve, manager, lan):
+    """With how long it may take, or it would be killed after TimeoutStopSec=."""
     proxy = serve(DRAIN, environment=manager.environment)
     association = Association(net.client, lan)
     proxy.process.send_signal(signal.SIGTERM)
-    assert manager.next("STOPPING") == "STOPPING=1"
+    assert manager.next("STOPPING") == "STOPPING=1\nEXTEND_TIMEOUT_USEC=3630000000"
     assert manager.next() == "STATUS=about to end; 1 session, 1 association"
     association.close()
     assert proxy.process.wait(10) == 0
@@ -149,6 +163,20 @@ def test_another_process_is_not_watched(serve, manager):
 def test_nobody_listens(net, serve, lan, peer, socket_name):
     serve(environment={"NOTIFY_SOCKET": socket_name, "WATCHDOG_USEC": "nonsense"})
     assert Association(net.client, lan).alive(peer, 5)
+
+
+@pytest.mark.parametrize("text, commands", [("workers: 1", ["conesocks", "kill"]), ("workers: none", ["conesocks"])])
+def test_a_mistake_fails_the_reload(tmp_path, text, commands):
+    """systemd runs one after the other until one fails, and tells who asked."""
+    (tmp_path / "conesocks.yaml").write_text(text, encoding="ascii")
+    unit = (CONFIG / "conesocks.service").read_text(encoding="utf-8").replace("@sbindir@/conesocks", PROGRAM)
+    ran = []
+    for line in re.findall("^ExecReload=(.*)", unit.replace("@sysconfdir@", str(tmp_path)), re.MULTILINE):
+        command = line.replace("$MAINPID", "$$").replace("-HUP", "-0")
+        ran.append(Path(command.split()[0]).name)
+        if subprocess.run(["sh", "-c", command], capture_output=True, check=False, timeout=20).returncode != 0:
+            break
+    assert ran == commands
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze")

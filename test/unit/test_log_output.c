@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/log_output.h"
+#include "base/util.h"
 
 static char folder[64], path[96], other[96];
 
@@ -323,6 +324,48 @@ static void the_same_where_a_shell_has_opened_it(void **state)
                                          "conesocks: warning: log: lines lost here: 1 (File too large)\n");
 }
 
+/* ---- systemd's journal ---- */
+
+static void *say_one_of_each(void *stream)
+{
+    setenv("JOURNAL_STREAM", stream, 1);
+    log_to(LOG_TARGET_STDERR);
+    unsetenv("JOURNAL_STREAM");
+    for (int level = LOG_LEVEL_ERROR; level <= LOG_LEVEL_DEBUG; level++)
+        LOG_AT((enum log_level)level, "said");
+    log_set_format(LOG_FORMAT_JSON);
+    log_warning("said");
+    log_set_format(LOG_FORMAT_TEXT);
+    return NULL;
+}
+
+/* Where it goes by the descriptor that systemd has opened, and not where a script has sent it elsewhere. */
+static void the_journal_hears_the_priority_of_each_line(void **state)
+{
+    (void)state;
+    struct stat status;
+    char stream[64];
+    int fd = open(path, O_RDWR | O_CREAT, 0600);
+    assert_int_equal(fstat(fd, &status), 0);
+    snprintf(stream, sizeof(stream), "%ju:%ju", (uintmax_t)status.st_dev, (uintmax_t)status.st_ino);
+    log_set_level(LOG_LEVEL_DEBUG);
+    with_stderr(fd, say_one_of_each, stream);
+    const char *text = read_file(path), *json = strstr(text, "<4>{\"time\":");
+    assert_non_null(json);
+    assert_int_equal(strncmp(text,
+                             "<3>conesocks: error: test: said\n<4>conesocks: warning: test: said\n"
+                             "<6>conesocks: info: test: said\n<7>conesocks: debug: test: said\n",
+                             (size_t)(json - text)),
+                     0);
+    static char others[][16] = {"", "1", "1:2", "what:ever"};
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        assert_int_equal(ftruncate(fd, 0), 0);
+        with_stderr(fd, say_one_of_each, others[i]);
+        assert_null(strchr(read_file(path), '<'));
+    }
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -333,6 +376,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_pipe_that_nobody_reads_keeps_nobody_waiting, in_a_folder, without_it),
         cmocka_unit_test_setup_teardown(a_full_file_costs_no_more_than_its_lines, in_a_folder, without_it),
         cmocka_unit_test_setup_teardown(the_same_where_a_shell_has_opened_it, in_a_folder, without_it),
+        cmocka_unit_test_setup_teardown(the_journal_hears_the_priority_of_each_line, in_a_folder, without_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
