@@ -17,22 +17,36 @@ struct pair {
 };
 _Static_assert(sizeof(struct pair) == 48, "no byte of it is left unset");
 
-TAILQ_HEAD(entry_list, demux_entry);
+/* An entry's place on a list. */
+struct place {
+    TAILQ_ENTRY(place) link;
+    struct place_list *list; /* NULL: on none */
+    struct demux_entry *entry;
+};
 
-/* A client's address, and its associations that may be given a port. */
-struct host {
+TAILQ_HEAD(place_list, place);
+
+/* Associations with the same client address. With a host_port in `pair`: only those whose request has named that port.
+ */
+struct group {
     UT_hash_handle hh;
     struct pair pair;
     size_t entries;
-    struct entry_list waiting, quiet; /* each in the order in which they came to be so */
+    /* Those that may be given a port, each list in the order in which they came to be so. Each waiting entry without a
+     * client is on `open`, or on `named` of its address and on `open` of its named port. */
+    struct place_list open, named;
+    struct place_list taken; /* of a named port: they wait for it, and have a client at another port meanwhile */
+    struct place_list quiet;
 };
 
 struct demux_entry {
     UT_hash_handle hh; /* of `clients`, while client.host_port is not 0 */
     struct pair client;
-    struct host *host;       /* NULL: it has ended */
-    struct entry_list *list; /* that it is on: one of its host's, or `resting`; NULL: none */
-    TAILQ_ENTRY(demux_entry) link;
+    enum demux_state state;
+    struct group *host;   /* NULL: it has ended */
+    struct group *hint;   /* NULL: its request has named no port */
+    struct place by_host; /* on a list of `host`, or on `resting` */
+    struct place by_hint; /* on a list of `hint` */
     uint64_t rests_until_ms;
     uint32_t references; /* the association's or, afterwards, the table's, and one for each datagram under way */
     uint16_t hint_port;
@@ -40,9 +54,9 @@ struct demux_entry {
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all that follows */
-static struct host *hosts;
+static struct group *groups;
 static struct demux_entry *clients;
-static struct entry_list resting = TAILQ_HEAD_INITIALIZER(resting);
+static struct place_list resting = TAILQ_HEAD_INITIALIZER(resting);
 
 static struct pair pair_of(const union netaddr *relay, const union netaddr *from)
 {
@@ -59,51 +73,77 @@ static struct pair pair_of(const union netaddr *relay, const union netaddr *from
 
 /* ---- under the lock ---- */
 
-static struct host *find_host(struct pair pair)
+static struct group *find_group(struct pair pair, uint16_t port)
 {
-    struct host *host;
-    pair.host_port = 0;
-    HASH_FIND(hh, hosts, &pair, sizeof(pair), host);
-    return host;
+    struct group *group;
+    pair.host_port = port;
+    HASH_FIND(hh, groups, &pair, sizeof(pair), group);
+    return group;
 }
 
-static struct host *join_host(struct pair pair)
+static struct group *make_group(struct pair pair, uint16_t port)
 {
-    struct host *host = find_host(pair);
-    if (!host) {
-        host = calloc(1, sizeof(*host));
-        if (!host)
-            return NULL;
-        host->pair = pair;
-        TAILQ_INIT(&host->waiting);
-        TAILQ_INIT(&host->quiet);
-        HASH_ADD(hh, hosts, pair, sizeof(host->pair), host);
-        if (!host->hh.tbl) {
-            free(host);
-            return NULL;
-        }
-    }
-    host->entries++;
-    return host;
+    struct group *group = calloc(1, sizeof(*group));
+    if (!group)
+        return NULL;
+    group->pair = pair;
+    group->pair.host_port = port;
+    TAILQ_INIT(&group->open);
+    TAILQ_INIT(&group->named);
+    TAILQ_INIT(&group->taken);
+    TAILQ_INIT(&group->quiet);
+    HASH_ADD(hh, groups, pair, sizeof(group->pair), group);
+    if (group->hh.tbl)
+        return group;
+    free(group);
+    return NULL;
 }
 
-static void leave_host(struct host *host)
+/* NULL: no memory. */
+static struct group *join_group(struct pair pair, uint16_t port)
 {
-    if (--host->entries > 0)
+    struct group *group = find_group(pair, port);
+    if (!group)
+        group = make_group(pair, port);
+    if (group)
+        group->entries++;
+    return group;
+}
+
+static void leave_group(struct group *group)
+{
+    if (!group || --group->entries > 0)
         return;
-    HASH_DEL(hosts, host);
-    free(host);
+    HASH_DEL(groups, group);
+    free(group);
 }
 
-static void put_on(struct demux_entry *entry, struct entry_list *list)
+static void put_on(struct place *place, struct place_list *list)
 {
-    if (entry->list == list)
+    if (place->list == list)
         return;
-    if (entry->list)
-        TAILQ_REMOVE(entry->list, entry, link);
-    entry->list = list;
+    if (place->list)
+        TAILQ_REMOVE(place->list, place, link);
+    place->list = list;
     if (list)
-        TAILQ_INSERT_TAIL(list, entry, link);
+        TAILQ_INSERT_TAIL(list, place, link);
+}
+
+static struct demux_entry *first_of(const struct place_list *list)
+{
+    const struct place *place = TAILQ_FIRST(list);
+    return place ? place->entry : NULL;
+}
+
+/* Puts a living entry on the lists where choose() looks for it. */
+static void arrange(struct demux_entry *entry)
+{
+    struct group *host = entry->host, *hint = entry->hint;
+    bool waits = entry->state == DEMUX_WAITING, has_client = entry->client.host_port != 0;
+    struct place_list *waiting = hint ? &host->named : &host->open;
+    put_on(&entry->by_host, entry->state == DEMUX_QUIET ? &host->quiet : waits && !has_client ? waiting : NULL);
+    if (hint)
+        put_on(&entry->by_hint, !waits ? NULL : has_client ? &hint->taken : &hint->open);
 }
 
 static void unreference(struct demux_entry *entry)
@@ -128,14 +168,14 @@ static void forget_client(struct demux_entry *entry)
 
 static void stop_resting(struct demux_entry *entry)
 {
-    put_on(entry, NULL);
+    put_on(&entry->by_host, NULL);
     forget_client(entry);
     unreference(entry);
 }
 
 static void forget_rested(uint64_t now_ms)
 {
-    for (struct demux_entry *first; (first = TAILQ_FIRST(&resting)) && first->rests_until_ms <= now_ms;)
+    for (struct demux_entry *first; (first = first_of(&resting)) && first->rests_until_ms <= now_ms;)
         stop_resting(first);
 }
 
@@ -161,31 +201,18 @@ static bool set_client(struct demux_entry *entry, const struct pair *client)
 
 /* ---- the choice ---- */
 
-/* How well what comes from `port` fits an association that waits; 0: not at all. */
-static int fits(const struct demux_entry *entry, uint16_t port)
+/* `rests`: the port was the client's of an association that has ended; only a request that names it takes it over. */
+static struct demux_entry *choose(const struct group *host, uint16_t port, bool rests)
 {
-    bool has_client = entry->client.host_port != 0;
-    if (entry->hint_port == port)
-        return has_client ? 3 : 4;
-    if (has_client)
-        return 0;
-    return entry->hint_port == 0 ? 2 : 1;
-}
-
-/* `named`: only one whose request has named the port. */
-static struct demux_entry *choose(const struct host *host, uint16_t port, bool named)
-{
-    struct demux_entry *best = NULL, *each;
-    int best_fit = named ? 2 : 0;
-    TAILQ_FOREACH(each, &host->waiting, link)
-    {
-        int fit = fits(each, port);
-        if (fit <= best_fit)
-            continue;
-        best = each;
-        best_fit = fit;
-    }
-    return best || named ? best : TAILQ_FIRST(&host->quiet);
+    const struct group *hint = find_group(host->pair, port);
+    struct demux_entry *entry = hint ? first_of(&hint->open) : NULL;
+    if (!entry && hint)
+        entry = first_of(&hint->taken);
+    if (entry || rests)
+        return entry;
+    if (!(entry = first_of(&host->open)) && !(entry = first_of(&host->named)))
+        entry = first_of(&host->quiet);
+    return entry;
 }
 
 static bool take_client(struct demux_entry *entry, const struct pair *client)
@@ -193,7 +220,8 @@ static bool take_client(struct demux_entry *entry, const struct pair *client)
     bool may_change = entry->hint_port && entry->hint_port != client->host_port;
     bool taken = set_client(entry, client);
     if (taken)
-        put_on(entry, may_change ? &entry->host->waiting : NULL);
+        entry->state = may_change ? DEMUX_WAITING : DEMUX_HELD;
+    arrange(entry);
     return taken;
 }
 
@@ -201,7 +229,7 @@ static enum demux_verdict find(const struct pair *pair, bool valid, struct demux
 {
     struct demux_entry *known = find_client(pair), *entry = known;
     if (!known || !known->host) {
-        const struct host *host = find_host(*pair);
+        const struct group *host = find_group(*pair, 0);
         if (!host)
             return DEMUX_STRANGER;
         entry = valid ? choose(host, pair->host_port, known != NULL) : NULL;
@@ -239,6 +267,18 @@ void demux_done(struct demux_entry *entry)
 
 /* ---- entries ---- */
 
+static bool join(struct demux_entry *entry)
+{
+    entry->host = join_group(entry->client, 0);
+    if (entry->host && entry->hint_port && !(entry->hint = join_group(entry->client, entry->hint_port))) {
+        leave_group(entry->host);
+        entry->host = NULL;
+    }
+    if (entry->host)
+        arrange(entry);
+    return entry->host != NULL;
+}
+
 struct demux_entry *demux_enter(const union netaddr *relay, const union netaddr *host, uint16_t hint_port, void *worker,
                                 void *owner)
 {
@@ -247,28 +287,32 @@ struct demux_entry *demux_enter(const union netaddr *relay, const union netaddr 
     if (!entry)
         return NULL;
     pair.host_port = 0;
-    *entry =
-        (struct demux_entry){.client = pair, .references = 1, .hint_port = hint_port, .worker = worker, .owner = owner};
+    *entry = (struct demux_entry){.client = pair,
+                                  .state = DEMUX_WAITING,
+                                  .references = 1,
+                                  .hint_port = hint_port,
+                                  .worker = worker,
+                                  .owner = owner};
+    entry->by_host.entry = entry->by_hint.entry = entry;
     pthread_mutex_lock(&lock);
-    entry->host = join_host(pair);
-    if (entry->host)
-        put_on(entry, &entry->host->waiting);
+    bool joined = join(entry);
     pthread_mutex_unlock(&lock);
-    if (!entry->host) {
-        free(entry);
-        return NULL;
-    }
-    return entry;
+    if (joined)
+        return entry;
+    free(entry);
+    return NULL;
 }
 
 void demux_leave(struct demux_entry *entry, uint64_t now_ms)
 {
     pthread_mutex_lock(&lock);
     forget_rested(now_ms);
-    put_on(entry, entry->client.host_port ? &resting : NULL);
-    leave_host(entry->host);
+    put_on(&entry->by_hint, NULL);
+    put_on(&entry->by_host, entry->client.host_port ? &resting : NULL);
+    leave_group(entry->hint);
+    leave_group(entry->host);
     entry->owner = NULL;
-    entry->host = NULL;
+    entry->host = entry->hint = NULL;
     entry->rests_until_ms = now_ms + DEMUX_REST_MS;
     if (entry->client.host_port == 0)
         unreference(entry);
@@ -281,7 +325,8 @@ void demux_set(struct demux_entry *entry, const union netaddr *client, enum demu
     struct pair pair = entry->client;
     pair.host_port = netaddr_port(client);
     (void)set_client(entry, &pair);
-    put_on(entry, state == DEMUX_WAITING ? &entry->host->waiting : state == DEMUX_QUIET ? &entry->host->quiet : NULL);
+    entry->state = state;
+    arrange(entry);
     pthread_mutex_unlock(&lock);
 }
 

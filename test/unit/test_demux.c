@@ -2,6 +2,7 @@
 #include "test.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "proxy/demux.h"
 
@@ -268,6 +269,56 @@ static void ipv6_and_its_scopes(void **state)
     assert_int_equal(found_at(&relay, &from, true), 0);
 }
 
+#define CROWD  10000
+#define ROUNDS 2000
+
+static uint64_t cpu_ns(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+}
+
+/* What a late datagram and a client's first one cost together, while so many associations of one address wait. */
+static uint64_t cost_with(size_t waiting)
+{
+    static struct demux_entry *crowd[CROWD];
+    enter(0, 0);
+    assert_int_equal(found(7000), 0);
+    leave(0);
+    for (size_t i = 0; i < waiting; i++) {
+        crowd[i] = demux_enter(&relay, &host, (uint16_t)(10000 + i), &worker, &owners[0]);
+        assert_non_null(crowd[i]);
+    }
+    const uint64_t begun = cpu_ns();
+    for (size_t i = 0; i < ROUNDS; i++) {
+        const size_t last = waiting - 1 - i % 100;
+        assert_int_equal(found(7000), -DEMUX_OTHER_PORT);
+        assert_int_equal(found((uint16_t)(10000 + last)), 0);
+        demux_set(crowd[last], &(union netaddr){0}, DEMUX_WAITING);
+    }
+    const uint64_t cost = cpu_ns() - begun;
+    for (size_t i = 0; i < waiting; i++)
+        demux_leave(crowd[i], now);
+    now += 10 * DEMUX_REST_MS;
+    return cost;
+}
+
+/* Row 70. Walking the list made it 500 times as much. */
+static void test_row70_a_crowd_that_waits_costs_no_datagram_more(void **state)
+{
+    (void)state;
+    uint64_t few = UINT64_MAX, many = UINT64_MAX;
+    for (int i = 0; i < 3; i++) {
+        const uint64_t with_few = cost_with(100), with_many = cost_with(CROWD);
+        few = with_few < few ? with_few : few;
+        many = with_many < many ? with_many : many;
+    }
+    print_message("%d waiting: %.2f us for two datagrams; 100: %.2f us\n", CROWD, (double)many / ROUNDS / 1000,
+                  (double)few / ROUNDS / 1000);
+    assert_true(many < 10 * few);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -283,6 +334,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_that_is_gone_meanwhile_has_no_owner, begin, end),
         cmocka_unit_test_setup_teardown(only_so_many_are_under_way, begin, end),
         cmocka_unit_test_setup_teardown(ipv6_and_its_scopes, begin, end),
+        cmocka_unit_test_setup_teardown(test_row70_a_crowd_that_waits_costs_no_datagram_more, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
