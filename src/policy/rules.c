@@ -4,54 +4,34 @@
 #include <string.h>
 
 #include "policy/key.h"
+#include "policy/rule_index.h"
+
+/* Where rules lead to: an index for each kind of destination that can be searched for. */
+struct targets {
+    struct rule_networks *networks;
+    struct rule_texts *names; /* "example.com", or ".example.com" for that and all below */
+};
+
+/* The rules without from and user, as they are for one command: the same for all its subjects. */
+struct common {
+    uint64_t *applies; /* a bit for each rule */
+    uint32_t *anywhere;
+    size_t anywhere_count;         /* of those that take every destination, in order */
+    uint32_t first, first_opening; /* see struct subject; UINT32_MAX: none */
+};
 
 /*
- * Each network that some rule names is a node; its parent is the next wider one that holds it. The edges cut the
- * addresses of a family into pieces that lie in the same networks. So: search the piece, then walk from the narrowest
- * network outwards, through at most as many as an address has bits.
+ * Thousands of rules that are each about somebody must cost those nothing whom they are not about. So what applies to
+ * all is kept here once, and what applies to a client or a user is found by that.
  */
-struct entry { /* a rule names a network */
-    struct key start;
-    uint32_t rule;
-    uint8_t bits;
-};
-
-#define NO_NODE UINT32_MAX
-
-struct node { /* entries of the same network, in the order of their rules */
-    uint32_t first, count, parent;
-};
-
-struct edge { /* from this address on, up to the next edge, `node` is the narrowest network */
-    struct key start;
-    uint32_t node;
-};
-
-struct table {
-    struct entry *entries;
-    struct node *nodes;
-    struct edge *edges;
-    size_t entry_count, node_count, edge_count;
-};
-
-struct named {
-    const char *text; /* "example.com", or ".example.com" for that and all below */
-    uint32_t rule;
-};
-
-enum { TABLE_V4, TABLE_V6, TABLE_COUNT };
-
 struct rules {
     const struct config_rule *list;
     size_t count;
-    struct table tables[TABLE_COUNT];
-    struct named *names;
-    size_t name_count;
-    /* What is the same for all subjects, so that thousands of rules make no session slow to begin. */
-    uint64_t *for_all;      /* a bit for each rule without from, user and command */
-    uint32_t first_opening; /* of these */
-    uint32_t *unsettled;    /* the other rules, and those that take every destination */
-    size_t unsettled_count;
+    struct common common[CONFIG_COMMAND_COUNT];
+    struct targets common_to;
+    struct targets personal_to; /* of the rules with from or user */
+    struct rule_networks *from; /* rules without user */
+    struct rule_texts *users;
 };
 
 static size_t words(const struct rules *rules)
@@ -69,91 +49,40 @@ static bool has_bit(const uint64_t *bits, uint32_t i)
     return bits[i / 64] >> i % 64 & 1;
 }
 
-/* ---- compiling ---- */
+/* ---- what a rule says ---- */
 
-static void add_network(struct rules *rules, uint32_t rule, const struct config_network *network)
+static bool is_personal(const struct config_rule *rule)
 {
-    struct table *table = &rules->tables[network->address.sa.sa_family == AF_INET ? TABLE_V4 : TABLE_V6];
-    table->entries[table->entry_count++] = (struct entry){key_of(&network->address), rule, network->bits};
+    return rule->from_count > 0 || rule->user_count > 0;
 }
 
-static void add_target(struct rules *rules, uint32_t rule, const struct config_target *target)
+static bool is_from(const struct config_rule *rule, const union netaddr *client)
 {
-    switch (target->kind) {
-    case CONFIG_TARGET_NETWORK:
-        add_network(rules, rule, &target->network);
-        break;
-    case CONFIG_TARGET_PRIVATE:
-        for (size_t i = 0; i < CONFIG_PRIVATE_NETWORKS; i++)
-            add_network(rules, rule, &config_private_networks[i]);
-        break;
-    case CONFIG_TARGET_NAME:
-    case CONFIG_TARGET_SUFFIX:
-        rules->names[rules->name_count++] = (struct named){target->name, rule};
-        break;
-    case CONFIG_TARGET_ANY: /* see takes_anywhere() */
-        break;
+    for (size_t i = 0; i < rule->from_count; i++) {
+        const struct config_network *network = &rule->from[i];
+        if (network->address.sa.sa_family != client->sa.sa_family)
+            continue;
+        struct key start = key_of(&network->address), key = key_of(client);
+        if (!key_less(key, start) && !key_less(key_last(start, network->bits), key))
+            return true;
     }
+    return rule->from_count == 0;
 }
 
-static int by_network(const void *a, const void *b)
+static bool is_for(const struct config_rule *rule, enum config_command command)
 {
-    const struct entry *left = a, *right = b;
-    if (!key_equal(left->start, right->start))
-        return key_less(right->start, left->start) - key_less(left->start, right->start);
-    if (left->bits != right->bits)
-        return left->bits - right->bits;
-    return (left->rule > right->rule) - (left->rule < right->rule);
+    for (size_t i = 0; i < rule->command_count; i++)
+        if (rule->commands[i] == command)
+            return true;
+    return rule->command_count == 0;
 }
 
-static int by_name(const void *a, const void *b)
+static bool has_port(const struct config_rule *rule, uint16_t port)
 {
-    const struct named *left = a, *right = b;
-    int order = strcmp(left->text, right->text);
-    return order ? order : (left->rule > right->rule) - (left->rule < right->rule);
-}
-
-static struct key last_of(const struct table *table, uint32_t node)
-{
-    const struct entry *entry = &table->entries[table->nodes[node].first];
-    return key_last(entry->start, entry->bits);
-}
-
-static void add_edge(struct table *table, struct key start, uint32_t node)
-{
-    if (table->edge_count && key_equal(table->edges[table->edge_count - 1].start, start))
-        table->edge_count--;
-    table->edges[table->edge_count++] = (struct edge){start, node};
-}
-
-/* Leaves `node`: from the address after its last one its parent is the narrowest. */
-static uint32_t leave(struct table *table, uint32_t node)
-{
-    struct key after = key_next(last_of(table, node));
-    uint32_t parent = table->nodes[node].parent;
-    if (after.high || after.low)
-        add_edge(table, after, parent);
-    return parent;
-}
-
-static void draw_edges(struct table *table)
-{
-    uint32_t inside = NO_NODE;
-    qsort(table->entries, table->entry_count, sizeof(struct entry), by_network);
-    for (uint32_t i = 0; i < table->entry_count;) {
-        const struct entry *entry = &table->entries[i];
-        while (inside != NO_NODE && key_less(last_of(table, inside), entry->start))
-            inside = leave(table, inside);
-        uint32_t node = (uint32_t)table->node_count++, first = i;
-        while (i < table->entry_count && table->entries[i].bits == entry->bits &&
-               key_equal(table->entries[i].start, entry->start))
-            i++;
-        table->nodes[node] = (struct node){first, i - first, inside};
-        add_edge(table, entry->start, node);
-        inside = node;
-    }
-    while (inside != NO_NODE)
-        inside = leave(table, inside);
+    for (size_t i = 0; i < rule->port_count; i++)
+        if (rule->ports[i].first <= port && port <= rule->ports[i].last)
+            return true;
+    return rule->port_count == 0;
 }
 
 static bool takes_anywhere(const struct config_rule *rule)
@@ -172,39 +101,95 @@ static bool opens_addresses(const struct config_rule *rule)
     return false;
 }
 
-static void settle(struct rules *rules)
+/* ---- compiling ---- */
+
+static bool add_target(struct targets *targets, uint32_t rule, const struct config_target *target)
 {
-    rules->first_opening = UINT32_MAX;
-    for (uint32_t i = 0; i < rules->count; i++) {
-        const struct config_rule *rule = &rules->list[i];
-        bool for_all = rule->from_count == 0 && rule->user_count == 0 && rule->command_count == 0;
-        if (for_all)
-            set_bit(rules->for_all, i);
-        if (for_all && rules->first_opening == UINT32_MAX && opens_addresses(rule))
-            rules->first_opening = i;
-        if (!for_all || takes_anywhere(rule))
-            rules->unsettled[rules->unsettled_count++] = i;
+    bool done = true;
+    switch (target->kind) {
+    case CONFIG_TARGET_NETWORK:
+        return rule_networks_add(targets->networks, &target->network, rule);
+    case CONFIG_TARGET_PRIVATE:
+        for (size_t i = 0; i < CONFIG_PRIVATE_NETWORKS && done; i++)
+            done = rule_networks_add(targets->networks, &config_private_networks[i], rule);
+        break;
+    case CONFIG_TARGET_NAME:
+    case CONFIG_TARGET_SUFFIX:
+        return rule_texts_add(targets->names, target->name, rule);
+    case CONFIG_TARGET_ANY: /* see takes_anywhere() */
+        break;
     }
+    return done;
+}
+
+/* Those with both are found by their users. */
+static bool add_subjects(struct rules *rules, uint32_t i)
+{
+    const struct config_rule *rule = &rules->list[i];
+    bool done = true;
+    for (size_t j = 0; j < rule->user_count && done; j++)
+        done = rule_texts_add(rules->users, rule->users[j], i);
+    for (size_t j = 0; rule->user_count == 0 && j < rule->from_count && done; j++)
+        done = rule_networks_add(rules->from, &rule->from[j], i);
+    return done;
+}
+
+static void add_common(struct common *common, uint32_t i, const struct config_rule *rule)
+{
+    set_bit(common->applies, i);
+    if (takes_anywhere(rule))
+        common->anywhere[common->anywhere_count++] = i;
+    if (common->first == UINT32_MAX)
+        common->first = i;
+    if (common->first_opening == UINT32_MAX && opens_addresses(rule))
+        common->first_opening = i;
+}
+
+static bool add_rule(struct rules *rules, uint32_t i)
+{
+    const struct config_rule *rule = &rules->list[i];
+    bool personal = is_personal(rule), done = !personal || add_subjects(rules, i);
+    for (size_t j = 0; j < rule->to_count && done; j++)
+        done = add_target(personal ? &rules->personal_to : &rules->common_to, i, &rule->to[j]);
+    for (enum config_command command = 0; !personal && command < CONFIG_COMMAND_COUNT; command++)
+        if (is_for(rule, command))
+            add_common(&rules->common[command], i, rule);
+    return done;
+}
+
+static bool init_targets(struct targets *targets)
+{
+    *targets = (struct targets){rule_networks_new(), rule_texts_new()};
+    return targets->networks && targets->names;
+}
+
+static bool settle_targets(struct targets *targets)
+{
+    return rule_networks_settle(targets->networks) && rule_texts_settle(targets->names);
+}
+
+static void deinit_targets(struct targets *targets)
+{
+    rule_networks_free(targets->networks);
+    rule_texts_free(targets->names);
 }
 
 static bool allocate(struct rules *rules)
 {
-    size_t targets = 0;
-    for (size_t i = 0; i < rules->count; i++)
-        for (size_t j = 0; j < rules->list[i].to_count; j++)
-            targets += rules->list[i].to[j].kind == CONFIG_TARGET_PRIVATE ? CONFIG_PRIVATE_NETWORKS : 1;
-    rules->names = calloc(targets + 1, sizeof(struct named));
-    rules->for_all = calloc(words(rules) + 1, sizeof(uint64_t));
-    rules->unsettled = calloc(rules->count + 1, sizeof(uint32_t));
-    bool able = rules->names && rules->for_all && rules->unsettled;
-    for (int i = 0; i < TABLE_COUNT; i++) {
-        struct table *table = &rules->tables[i];
-        table->entries = calloc(targets + 1, sizeof(struct entry));
-        table->nodes = calloc(targets + 1, sizeof(struct node));
-        table->edges = calloc(2 * targets + 1, sizeof(struct edge));
-        able &= table->entries && table->nodes && table->edges;
+    bool able = init_targets(&rules->common_to) && init_targets(&rules->personal_to);
+    rules->from = rule_networks_new();
+    rules->users = rule_texts_new();
+    for (size_t i = 0; i < CONFIG_COMMAND_COUNT; i++) {
+        struct common *common = &rules->common[i];
+        *common = (struct common){
+            .applies = calloc(words(rules) + 1, sizeof(uint64_t)),
+            .anywhere = calloc(rules->count + 1, sizeof(uint32_t)),
+            .first = UINT32_MAX,
+            .first_opening = UINT32_MAX,
+        };
+        able = able && common->applies && common->anywhere;
     }
-    return able;
+    return able && rules->from && rules->users;
 }
 
 struct rules *rules_compile(const struct config_rule *list, size_t count)
@@ -214,184 +199,207 @@ struct rules *rules_compile(const struct config_rule *list, size_t count)
         return NULL;
     rules->list = list;
     rules->count = count;
-    if (!allocate(rules)) {
-        rules_free(rules);
-        return NULL;
-    }
-    for (uint32_t i = 0; i < count; i++)
-        for (size_t j = 0; j < list[i].to_count; j++)
-            add_target(rules, i, &list[i].to[j]);
-    for (int i = 0; i < TABLE_COUNT; i++)
-        draw_edges(&rules->tables[i]);
-    qsort(rules->names, rules->name_count, sizeof(struct named), by_name);
-    settle(rules);
-    return rules;
+    bool done = allocate(rules);
+    for (uint32_t i = 0; i < count && done; i++)
+        done = add_rule(rules, i);
+    if (done && settle_targets(&rules->common_to) && settle_targets(&rules->personal_to) &&
+        rule_networks_settle(rules->from) && rule_texts_settle(rules->users))
+        return rules;
+    rules_free(rules);
+    return NULL;
 }
 
 void rules_free(struct rules *rules)
 {
     if (!rules)
         return;
-    for (int i = 0; i < TABLE_COUNT; i++) {
-        free(rules->tables[i].entries);
-        free(rules->tables[i].nodes);
-        free(rules->tables[i].edges);
+    for (size_t i = 0; i < CONFIG_COMMAND_COUNT; i++) {
+        free(rules->common[i].applies);
+        free(rules->common[i].anywhere);
     }
-    free(rules->names);
-    free(rules->for_all);
-    free(rules->unsettled);
+    deinit_targets(&rules->common_to);
+    deinit_targets(&rules->personal_to);
+    rule_networks_free(rules->from);
+    rule_texts_free(rules->users);
     free(rules);
 }
 
 /* ---- subjects ---- */
 
-static bool is_from(const struct config_rule *rule, const union netaddr *client)
+struct candidates {
+    uint32_t *rules;
+    size_t count, room;
+    bool failed; /* no memory */
+};
+
+static void add_candidates(struct candidates *candidates, struct rule_list found)
 {
-    for (size_t i = 0; i < rule->from_count; i++) {
-        const struct config_network *network = &rule->from[i];
-        if (network->address.sa.sa_family != client->sa.sa_family)
-            continue;
-        struct key start = key_of(&network->address), key = key_of(client);
-        if (!key_less(key, start) && !key_less(key_last(start, network->bits), key))
-            return true;
+    size_t count = candidates->count + found.count;
+    if (found.count == 0 || candidates->failed)
+        return;
+    if (count > candidates->room) {
+        uint32_t *rules = reallocarray(candidates->rules, count, sizeof(uint32_t));
+        candidates->failed = !rules;
+        if (!rules)
+            return;
+        candidates->rules = rules;
+        candidates->room = count;
     }
-    return rule->from_count == 0;
+    memcpy(candidates->rules + candidates->count, found.rules, found.count * sizeof(uint32_t));
+    candidates->count = count;
 }
 
-static bool is_by(const struct config_rule *rule, const char *user)
+static int by_number(const void *a, const void *b)
 {
-    for (size_t i = 0; user && i < rule->user_count; i++)
-        if (strcmp(rule->users[i], user) == 0)
-            return true;
-    return rule->user_count == 0;
+    const uint32_t *left = a, *right = b;
+    return (*left > *right) - (*left < *right);
 }
 
-static bool is_for(const struct config_rule *rule, enum config_command command)
+/* Leaves those that apply, in order, each once. */
+static void sift(struct candidates *candidates, const struct subject *subject)
 {
-    for (size_t i = 0; i < rule->command_count; i++)
-        if (rule->commands[i] == command)
-            return true;
-    return rule->command_count == 0;
+    size_t kept = 0;
+    qsort(candidates->rules, candidates->count, sizeof(uint32_t), by_number);
+    for (size_t i = 0; i < candidates->count; i++) {
+        const uint32_t number = candidates->rules[i];
+        const struct config_rule *rule = &subject->rules->list[number];
+        if (kept && candidates->rules[kept - 1] == number)
+            continue;
+        if (is_from(rule, &subject->client) && is_for(rule, subject->command))
+            candidates->rules[kept++] = number;
+    }
+    candidates->count = kept;
 }
 
-static void add_rule(struct subject *subject, uint32_t i, const struct config_rule *rule)
+/* Takes over what is left of them. false: no memory. */
+static bool take_candidates(struct subject *subject, const struct candidates *candidates)
 {
-    set_bit(subject->applies, i);
-    if (takes_anywhere(rule))
-        subject->anywhere[subject->anywhere_count++] = i;
-    if (opens_addresses(rule) && i < subject->first_opening)
-        subject->first_opening = i;
+    const struct config_rule *list = subject->rules->list;
+    size_t anywhere = 0;
+    for (size_t i = 0; i < candidates->count; i++)
+        anywhere += takes_anywhere(&list[candidates->rules[i]]);
+    if (candidates->count == 0)
+        return true;
+    subject->personal = malloc((candidates->count + anywhere) * sizeof(uint32_t));
+    if (!subject->personal)
+        return false;
+    memcpy(subject->personal, candidates->rules, candidates->count * sizeof(uint32_t));
+    subject->personal_count = candidates->count;
+    subject->anywhere = subject->personal + candidates->count;
+    for (size_t i = 0; i < candidates->count; i++) {
+        const uint32_t rule = candidates->rules[i];
+        if (takes_anywhere(&list[rule]))
+            subject->anywhere[subject->anywhere_count++] = rule;
+        if (rule < subject->first_opening && opens_addresses(&list[rule]))
+            subject->first_opening = rule;
+    }
+    return true;
 }
 
 bool subject_init(struct subject *subject, const struct rules *rules, const union netaddr *client, const char *user,
                   enum config_command command)
 {
+    struct candidates candidates = {0};
     *subject = (struct subject){.client = *client, .command = command, .first_opening = UINT32_MAX};
     netaddr_unmap(&subject->client);
     if (!rules || rules->count == 0)
         return true;
     subject->rules = rules;
-    subject->first_opening = rules->first_opening;
-    subject->applies = malloc(words(rules) * sizeof(uint64_t));
-    subject->anywhere = calloc(rules->unsettled_count + 1, sizeof(uint32_t));
-    if (!subject->applies || !subject->anywhere) {
-        subject_deinit(subject);
-        return false;
-    }
-    memcpy(subject->applies, rules->for_all, words(rules) * sizeof(uint64_t));
-    for (size_t i = 0; i < rules->unsettled_count; i++) {
-        const struct config_rule *rule = &rules->list[rules->unsettled[i]];
-        if (is_from(rule, &subject->client) && is_by(rule, user) && is_for(rule, command))
-            add_rule(subject, rules->unsettled[i], rule);
-    }
-    return true;
+    subject->first_opening = rules->common[command].first_opening;
+    if (user)
+        add_candidates(&candidates, rule_texts_find(rules->users, user));
+    for (const struct rule_network *network = rule_networks_find(rules->from, &subject->client); network;
+         network = rule_network_wider(network))
+        add_candidates(&candidates, rule_network_list(network));
+    if (candidates.count > 0)
+        sift(&candidates, subject);
+    bool done = !candidates.failed && take_candidates(subject, &candidates);
+    free(candidates.rules);
+    if (!done)
+        *subject = (struct subject){0};
+    return done;
 }
 
 void subject_deinit(struct subject *subject)
 {
-    free(subject->applies);
-    free(subject->anywhere);
+    free(subject->personal);
     *subject = (struct subject){0};
 }
 
 /* ---- finding ---- */
 
-static bool has_port(const struct config_rule *rule, uint16_t port)
+static const struct common *common_of(const struct subject *subject)
 {
-    for (size_t i = 0; i < rule->port_count; i++)
-        if (rule->ports[i].first <= port && port <= rule->ports[i].last)
-            return true;
-    return rule->port_count == 0;
+    return &subject->rules->common[subject->command];
 }
 
-static bool matches(const struct subject *subject, uint32_t rule, uint16_t port)
+/* The first of the rules on a list that applies to the subject and takes the port, if it is below `end`; else `end`. */
+static uint32_t first_common(const struct subject *subject, struct rule_list list, uint16_t port, uint32_t end)
 {
-    return has_bit(subject->applies, rule) && has_port(&subject->rules->list[rule], port);
+    const uint64_t *applies = common_of(subject)->applies;
+    for (size_t i = 0; i < list.count && list.rules[i] < end; i++)
+        if (has_bit(applies, list.rules[i]) && has_port(&subject->rules->list[list.rules[i]], port))
+            return list.rules[i];
+    return end;
 }
 
-static uint32_t narrowest(const struct table *table, struct key key)
+static uint32_t first_personal(const struct subject *subject, struct rule_list list, uint16_t port, uint32_t end)
 {
-    size_t first = 0, end = table->edge_count;
-    while (first < end) { /* the last edge that is not past the key */
-        size_t middle = first + (end - first) / 2;
-        if (key_less(key, table->edges[middle].start))
-            end = middle;
-        else
-            first = middle + 1;
-    }
-    return first ? table->edges[first - 1].node : NO_NODE;
+    const struct rule_list personal = {subject->personal, subject->personal_count};
+    const bool shorter = list.count < personal.count;
+    uint32_t rule;
+    for (size_t at = 0;
+         (rule = rule_list_next_common(shorter ? &list : &personal, shorter ? &personal : &list, &at, end)) < end;)
+        if (has_port(&subject->rules->list[rule], port))
+            return rule;
+    return end;
 }
 
-static void find_by_address(const struct subject *subject, const union netaddr *address, uint16_t port,
-                            struct rules_match *best)
+typedef uint32_t first_on_list(const struct subject *subject, struct rule_list list, uint16_t port, uint32_t end);
+
+static void find_by_address(const struct subject *subject, const struct targets *targets, first_on_list *first,
+                            const union netaddr *address, uint16_t port, struct rules_match *best)
 {
-    const struct table *table = &subject->rules->tables[address->sa.sa_family == AF_INET ? TABLE_V4 : TABLE_V6];
-    uint32_t parent;
-    for (uint32_t at = narrowest(table, key_of(address)); at != NO_NODE; at = parent) {
-        const struct entry *entry = &table->entries[table->nodes[at].first], *end = entry + table->nodes[at].count;
-        for (; entry < end && entry->rule < best->rule; entry++)
-            if (matches(subject, entry->rule, port))
-                *best = (struct rules_match){entry->rule, entry->bits};
-        parent = table->nodes[at].parent;
+    for (const struct rule_network *network = rule_networks_find(targets->networks, address); network;
+         network = rule_network_wider(network)) {
+        uint32_t rule = first(subject, rule_network_list(network), port, best->rule);
+        if (rule < best->rule)
+            *best = (struct rules_match){rule, rule_network_bits(network)};
     }
 }
 
 static void find_anywhere(const struct subject *subject, uint16_t port, struct rules_match *best)
 {
-    for (size_t i = 0; i < subject->anywhere_count && subject->anywhere[i] < best->rule; i++)
-        if (has_port(&subject->rules->list[subject->anywhere[i]], port))
-            *best = (struct rules_match){subject->anywhere[i], 0};
+    const struct common *common = common_of(subject);
+    const struct rule_list lists[] = {{subject->anywhere, subject->anywhere_count},
+                                      {common->anywhere, common->anywhere_count}};
+    for (size_t i = 0; i < 2; i++)
+        for (size_t j = 0; j < lists[i].count && lists[i].rules[j] < best->rule; j++)
+            if (has_port(&subject->rules->list[lists[i].rules[j]], port))
+                *best = (struct rules_match){lists[i].rules[j], 0};
 }
 
-static void find_by_text(const struct subject *subject, const char *text, uint16_t port, struct rules_match *best)
+/* By the name, and by each domain that it lies in. */
+static void find_by_name(const struct subject *subject, const struct targets *targets, first_on_list *first,
+                         const char *name, uint16_t port, struct rules_match *best)
 {
-    const struct rules *rules = subject->rules;
-    size_t first = 0, end = rules->name_count;
-    while (first < end) { /* the first that is not before the text */
-        size_t middle = first + (end - first) / 2;
-        if (strcmp(rules->names[middle].text, text) < 0)
-            first = middle + 1;
-        else
-            end = middle;
-    }
-    for (; first < rules->name_count && strcmp(rules->names[first].text, text) == 0; first++) {
-        uint32_t rule = rules->names[first].rule;
-        if (rule < best->rule && matches(subject, rule, port))
+    char dotted[1 + 256] = ".";
+    size_t len = strlen(name);
+    if (rule_texts_is_empty(targets->names) || len >= sizeof(dotted) - 1)
+        return;
+    memcpy(dotted + 1, name, len + 1);
+    for (const char *text = dotted + 1; text; text = strchr(text == dotted + 1 ? dotted : text + 1, '.')) {
+        uint32_t rule = first(subject, rule_texts_find(targets->names, text), port, best->rule);
+        if (rule < best->rule)
             *best = (struct rules_match){rule, 0};
     }
 }
 
-/* By the name, and by each domain that it lies in. */
-static void find_by_name(const struct subject *subject, const char *name, uint16_t port, struct rules_match *best)
+static void find_name(const struct subject *subject, const char *name, uint16_t port, struct rules_match *best)
 {
-    char dotted[1 + 256] = ".";
-    size_t len = strlen(name);
-    if (subject->rules->name_count == 0 || len >= sizeof(dotted) - 1)
-        return;
-    memcpy(dotted + 1, name, len + 1);
-    find_by_text(subject, dotted + 1, port, best);
-    for (const char *domain = dotted; domain; domain = strchr(domain + 1, '.'))
-        find_by_text(subject, domain, port, best);
+    find_by_name(subject, &subject->rules->common_to, first_common, name, port, best);
+    if (subject->personal_count > 0)
+        find_by_name(subject, &subject->rules->personal_to, first_personal, name, port, best);
 }
 
 struct rules_match rules_find(const struct subject *subject, const char *name, const union netaddr *canonical,
@@ -400,19 +408,28 @@ struct rules_match rules_find(const struct subject *subject, const char *name, c
     struct rules_match best = {RULES_NO_MATCH, 0};
     if (!subject->rules)
         return best;
-    find_by_address(subject, canonical, port, &best);
+    find_by_address(subject, &subject->rules->common_to, first_common, canonical, port, &best);
+    if (subject->personal_count > 0)
+        find_by_address(subject, &subject->rules->personal_to, first_personal, canonical, port, &best);
     find_anywhere(subject, port, &best);
     if (name)
-        find_by_name(subject, name, port, &best);
+        find_name(subject, name, port, &best);
     return best;
 }
 
 uint32_t rules_find_everywhere(const struct subject *subject)
 {
-    for (size_t i = 0; i < subject->anywhere_count; i++)
-        if (subject->rules->list[subject->anywhere[i]].port_count == 0)
-            return subject->anywhere[i];
-    return RULES_NO_MATCH;
+    uint32_t found = RULES_NO_MATCH;
+    if (!subject->rules)
+        return found;
+    const struct common *common = common_of(subject);
+    const struct rule_list lists[] = {{subject->anywhere, subject->anywhere_count},
+                                      {common->anywhere, common->anywhere_count}};
+    for (size_t i = 0; i < 2; i++)
+        for (size_t j = 0; j < lists[i].count && lists[i].rules[j] < found; j++)
+            if (subject->rules->list[lists[i].rules[j]].port_count == 0)
+                found = lists[i].rules[j];
+    return found;
 }
 
 uint32_t rules_find_name(const struct subject *subject, const char *name, uint16_t port)
@@ -421,7 +438,7 @@ uint32_t rules_find_name(const struct subject *subject, const char *name, uint16
     if (!subject->rules)
         return best.rule;
     find_anywhere(subject, port, &best);
-    find_by_name(subject, name, port, &best);
+    find_name(subject, name, port, &best);
     return best.rule;
 }
 
@@ -435,11 +452,13 @@ uint32_t rules_deny_name(const struct subject *subject, const char *name, uint16
 
 bool rules_deny_all(const struct subject *subject)
 {
-    if (subject->anywhere_count == 0)
+    if (!subject->rules)
         return false;
-    uint32_t rule = subject->anywhere[0];
-    for (uint32_t i = 0; i < rule; i++)
-        if (has_bit(subject->applies, i))
-            return false;
-    return subject->rules->list[rule].action == CONFIG_ACTION_DENY && subject->rules->list[rule].port_count == 0;
+    const uint32_t common = common_of(subject)->first;
+    const uint32_t personal = subject->personal_count > 0 ? subject->personal[0] : RULES_NO_MATCH;
+    const uint32_t first = common < personal ? common : personal;
+    if (first == RULES_NO_MATCH)
+        return false;
+    const struct config_rule *rule = &subject->rules->list[first];
+    return takes_anywhere(rule) && rule->action == CONFIG_ACTION_DENY && rule->port_count == 0;
 }

@@ -2,7 +2,7 @@
  * The configuration's rules, compiled: which is the first that matches? What it decides is verdict.h's.
  *
  * What stays the same for a session (client, user, command) is settled once, in its subject; what remains per datagram
- * is one search for the destination's network, whatever the number of rules.
+ * is a search for the destination's network, whatever the number of rules.
  */
 #ifndef CONESOCKS_POLICY_RULES_H
 #define CONESOCKS_POLICY_RULES_H
@@ -20,15 +20,15 @@ struct rules;
 struct rules *rules_compile(const struct config_rule *list, size_t count);
 void rules_free(struct rules *rules);
 
-/* One that asks, for one thing. */
+/* One that asks, for one thing. It takes memory for the rules alone that are about its client or user. */
 struct subject {
     const struct rules *rules; /* NULL: there are none */
     union netaddr client;      /* unmapped */
     enum config_command command;
-    uint64_t *applies;      /* a bit for each rule that is about this client, user and command */
-    uint32_t *anywhere;     /* of these, the ones that take every destination, in order */
-    size_t anywhere_count;  /* of them */
-    uint32_t first_opening; /* of these, the first that allows some addresses; UINT32_MAX: none */
+    uint32_t *personal; /* the rules with from or user that apply to it, in order; NULL: none */
+    uint32_t *anywhere; /* of these, the ones that take every destination; in the same memory */
+    size_t personal_count, anywhere_count;
+    uint32_t first_opening; /* of all rules that apply, the first that allows some addresses; UINT32_MAX: none */
 };
 
 /* `user` is NULL without a login. `rules` must outlive the subject. false: no memory. */

@@ -1,7 +1,10 @@
 #include "test.h"
 
+#include <malloc.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/util.h"
 #include "policy/rules.h"
@@ -259,6 +262,117 @@ static void tells_when_no_destination_is_left(void **state)
         assert_false(denies_all(not_all[i], "10.0.0.2"));
 }
 
+/* ---- thousands of rules that are each about somebody ---- */
+
+#define CROWD    10000
+#define SUBJECTS 1000
+
+/* A rule from an address, one by a user, and so on: each denies the same network, or everything. */
+static struct rules *compile_crowd(size_t count)
+{
+    static struct config_rule list[CROWD];
+    static struct config_network from[CROWD];
+    static char names[CROWD][16], *users[CROWD];
+    static struct config_target to = {.kind = CONFIG_TARGET_PRIVATE}; /* one network that all of them name */
+    for (uint32_t i = 0; i < count; i++) {
+        from[i] = (struct config_network){at("10.0.0.0"), 32};
+        from[i].address.v4.sin_addr.s_addr |= htobe32(i);
+        snprintf(names[i], sizeof(names[i]), "user%u", i);
+        users[i] = names[i];
+        list[i] = (struct config_rule){.action = CONFIG_ACTION_DENY};
+        if (i % 2) {
+            list[i].from = &from[i];
+            list[i].from_count = 1;
+        } else {
+            list[i].users = &users[i];
+            list[i].user_count = 1;
+        }
+        if (i % 4 < 2) {
+            list[i].to = &to;
+            list[i].to_count = 1;
+        }
+    }
+    struct rules *rules = rules_compile(list, count);
+    assert_non_null(rules);
+    return rules;
+}
+
+static struct subject subjects[SUBJECTS];
+
+static void init_subjects(const struct rules *rules)
+{
+    union netaddr client = at("10.0.0.0");
+    for (uint32_t i = 0; i < SUBJECTS; i++) {
+        client.v4.sin_addr.s_addr = htobe32(10U << 24 | i % 100);
+        assert_true(subject_init(&subjects[i], rules, &client, "user8", CONFIG_COMMAND_UDP));
+    }
+}
+
+static void deinit_subjects(void)
+{
+    for (uint32_t i = 0; i < SUBJECTS; i++)
+        subject_deinit(&subjects[i]);
+}
+
+/* Row 70. Each took 36 KiB: a number for every rule. */
+static void test_row70_a_subject_holds_only_the_rules_about_it(void **state)
+{
+    (void)state;
+    struct rules *rules = compile_crowd(CROWD);
+    const size_t before = mallinfo2().uordblks;
+    init_subjects(rules);
+    const size_t each = (mallinfo2().uordblks - before) / SUBJECTS;
+    print_message("%zu bytes for a subject, with %d rules\n", each, CROWD);
+    assert_true(each <= 64);
+    const union netaddr private = at("10.9.9.9"), public = at("192.0.2.1");
+    assert_int_equal(rules_find(&subjects[5], NULL, &private, 1).rule, 5);
+    assert_int_equal(rules_find(&subjects[7], NULL, &public, 1).rule, 7);
+    assert_int_equal(rules_find(&subjects[9], NULL, &private, 1).rule, 8);
+    assert_int_equal(rules_find(&subjects[9], NULL, &public, 1).rule, RULES_NO_MATCH);
+    deinit_subjects();
+    rules_free(rules);
+}
+
+static uint64_t cpu_ns(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+}
+
+/* What it costs to begin so many subjects, and then to ask once for each. */
+static void measure(size_t count, uint64_t cost[2])
+{
+    struct rules *rules = compile_crowd(count);
+    const union netaddr private = at("10.9.9.9");
+    const uint64_t begun = cpu_ns();
+    init_subjects(rules);
+    const uint64_t settled = cpu_ns();
+    for (uint32_t i = 0; i < SUBJECTS; i++)
+        assert_true(rules_find(&subjects[i], NULL, &private, 1).rule <= 100);
+    const uint64_t spent[2] = {settled - begun, cpu_ns() - settled};
+    for (int i = 0; i < 2; i++)
+        cost[i] = spent[i] < cost[i] ? spent[i] : cost[i];
+    deinit_subjects();
+    rules_free(rules);
+}
+
+/* Row 70. */
+static void test_row70_rules_about_others_cost_nothing(void **state)
+{
+    (void)state;
+    uint64_t few[2] = {UINT64_MAX, UINT64_MAX}, many[2] = {UINT64_MAX, UINT64_MAX};
+    for (int i = 0; i < 3; i++) {
+        measure(100, few);
+        measure(CROWD, many);
+    }
+    print_message("%d rules: %.2f us to begin, %.2f us to ask; 100: %.2f us and %.2f us\n", CROWD,
+                  (double)many[0] / SUBJECTS / 1000, (double)many[1] / SUBJECTS / 1000,
+                  (double)few[0] / SUBJECTS / 1000, (double)few[1] / SUBJECTS / 1000);
+    assert_true(many[0] < 10 * few[0]);
+    assert_true(many[1] < 10 * few[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -272,6 +386,8 @@ int main(void)
         cmocka_unit_test(private_is_what_reach_calls_so),
         cmocka_unit_test(a_name_is_denied_before_it_is_resolved_where_that_is_sure),
         cmocka_unit_test(a_million_requests_agree_with_the_model),
+        cmocka_unit_test(test_row70_a_subject_holds_only_the_rules_about_it),
+        cmocka_unit_test(test_row70_rules_about_others_cost_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,310 @@
+#include "policy/rule_index.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy/key.h"
+
+/* Room for one more of `count` things; doubles as it grows, so that `room` need not be kept. NULL: no memory. */
+static void *grow(void *list, size_t count, size_t size)
+{
+    if (count & (count - 1))
+        return list;
+    return reallocarray(list, count ? 2 * count : 1, size);
+}
+
+static bool has(const struct rule_list *list, uint32_t rule)
+{
+    size_t first = 0, end = list->count;
+    while (first < end) {
+        size_t middle = first + (end - first) / 2;
+        if (list->rules[middle] < rule)
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return first < list->count && list->rules[first] == rule;
+}
+
+uint32_t rule_list_next_common(const struct rule_list *few, const struct rule_list *many, size_t *at, uint32_t end)
+{
+    while (*at < few->count && few->rules[*at] < end) {
+        const uint32_t rule = few->rules[(*at)++];
+        if (has(many, rule))
+            return rule;
+    }
+    return end;
+}
+
+/* ---- networks ---- */
+
+/*
+ * Each network that some rule names is a node; `wider` is the next wider one that holds it. The edges cut the addresses
+ * of a family into pieces that lie in the same networks. So: search the piece, then walk from the narrowest network
+ * outwards.
+ */
+struct entry { /* a rule names a network */
+    struct key start;
+    uint32_t rule;
+    uint8_t bits;
+};
+
+struct rule_network {
+    struct key start;
+    const struct rule_network *wider;
+    const uint32_t *rules;
+    size_t count;
+    uint8_t bits;
+};
+
+struct edge { /* from this address on, up to the next edge, this is the narrowest network */
+    struct key start;
+    const struct rule_network *narrowest;
+};
+
+enum { TABLE_V4, TABLE_V6, TABLE_COUNT };
+
+struct table {
+    struct entry *entries; /* until it is settled */
+    size_t entry_count;
+    struct rule_network *nodes;
+    struct edge *edges;
+    uint32_t *rules;
+    size_t node_count, edge_count, rule_count;
+};
+
+struct rule_networks {
+    struct table tables[TABLE_COUNT];
+};
+
+struct rule_networks *rule_networks_new(void)
+{
+    return calloc(1, sizeof(struct rule_networks));
+}
+
+void rule_networks_free(struct rule_networks *networks)
+{
+    for (int i = 0; networks && i < TABLE_COUNT; i++) {
+        free(networks->tables[i].entries);
+        free(networks->tables[i].nodes);
+        free(networks->tables[i].edges);
+        free(networks->tables[i].rules);
+    }
+    free(networks);
+}
+
+static int table_of(const union netaddr *address)
+{
+    return address->sa.sa_family == AF_INET ? TABLE_V4 : TABLE_V6;
+}
+
+bool rule_networks_add(struct rule_networks *networks, const struct config_network *network, uint32_t rule)
+{
+    struct table *table = &networks->tables[table_of(&network->address)];
+    struct entry *entries = grow(table->entries, table->entry_count, sizeof(struct entry));
+    if (!entries)
+        return false;
+    table->entries = entries;
+    entries[table->entry_count++] = (struct entry){key_of(&network->address), rule, network->bits};
+    return true;
+}
+
+static int by_network(const void *a, const void *b)
+{
+    const struct entry *left = a, *right = b;
+    if (!key_equal(left->start, right->start))
+        return key_less(right->start, left->start) - key_less(left->start, right->start);
+    if (left->bits != right->bits)
+        return left->bits - right->bits;
+    return (left->rule > right->rule) - (left->rule < right->rule);
+}
+
+static void add_edge(struct table *table, struct key start, const struct rule_network *narrowest)
+{
+    if (table->edge_count && key_equal(table->edges[table->edge_count - 1].start, start))
+        table->edge_count--;
+    table->edges[table->edge_count++] = (struct edge){start, narrowest};
+}
+
+/* Leaves `node`: from the address after its last one the next wider is the narrowest. */
+static const struct rule_network *leave(struct table *table, const struct rule_network *node)
+{
+    struct key after = key_next(key_last(node->start, node->bits));
+    if (after.high || after.low)
+        add_edge(table, after, node->wider);
+    return node->wider;
+}
+
+/* Makes one node of the entries of one network, from `first` on. Returns how many entries these are. */
+static size_t add_node(struct table *table, size_t first, const struct rule_network *wider)
+{
+    const struct entry *entry = &table->entries[first];
+    struct rule_network *node = &table->nodes[table->node_count++];
+    *node = (struct rule_network){entry->start, wider, &table->rules[table->rule_count], 0, entry->bits};
+    size_t next = first;
+    for (; next < table->entry_count && table->entries[next].bits == entry->bits &&
+           key_equal(table->entries[next].start, entry->start);
+         next++) {
+        if (next > first && table->entries[next].rule == table->entries[next - 1].rule)
+            continue;
+        table->rules[table->rule_count++] = table->entries[next].rule;
+        node->count++;
+    }
+    return next - first;
+}
+
+static void draw_edges(struct table *table)
+{
+    const struct rule_network *inside = NULL;
+    for (size_t i = 0; i < table->entry_count;) {
+        while (inside && key_less(key_last(inside->start, inside->bits), table->entries[i].start))
+            inside = leave(table, inside);
+        i += add_node(table, i, inside);
+        inside = &table->nodes[table->node_count - 1];
+        add_edge(table, inside->start, inside);
+    }
+    while (inside)
+        inside = leave(table, inside);
+}
+
+static bool settle_table(struct table *table)
+{
+    if (table->entry_count == 0)
+        return true;
+    table->nodes = calloc(table->entry_count, sizeof(struct rule_network));
+    table->edges = calloc(2 * table->entry_count, sizeof(struct edge));
+    table->rules = calloc(table->entry_count, sizeof(uint32_t));
+    if (!table->nodes || !table->edges || !table->rules)
+        return false;
+    qsort(table->entries, table->entry_count, sizeof(struct entry), by_network);
+    draw_edges(table);
+    free(table->entries);
+    table->entries = NULL;
+    return true;
+}
+
+bool rule_networks_settle(struct rule_networks *networks)
+{
+    return settle_table(&networks->tables[TABLE_V4]) && settle_table(&networks->tables[TABLE_V6]);
+}
+
+const struct rule_network *rule_networks_find(const struct rule_networks *networks, const union netaddr *address)
+{
+    const struct table *table = &networks->tables[table_of(address)];
+    const struct key key = key_of(address);
+    size_t first = 0, end = table->edge_count;
+    while (first < end) { /* the last edge that is not past the key */
+        size_t middle = first + (end - first) / 2;
+        if (key_less(key, table->edges[middle].start))
+            end = middle;
+        else
+            first = middle + 1;
+    }
+    return first ? table->edges[first - 1].narrowest : NULL;
+}
+
+const struct rule_network *rule_network_wider(const struct rule_network *network)
+{
+    return network->wider;
+}
+
+struct rule_list rule_network_list(const struct rule_network *network)
+{
+    return (struct rule_list){network->rules, network->count};
+}
+
+unsigned rule_network_bits(const struct rule_network *network)
+{
+    return network->bits;
+}
+
+/* ---- texts ---- */
+
+struct named {
+    const char *text;
+    uint32_t rule;
+};
+
+struct rule_texts {
+    struct named *named;
+    uint32_t *rules; /* the same order */
+    size_t count;
+};
+
+struct rule_texts *rule_texts_new(void)
+{
+    return calloc(1, sizeof(struct rule_texts));
+}
+
+void rule_texts_free(struct rule_texts *texts)
+{
+    if (!texts)
+        return;
+    free(texts->named);
+    free(texts->rules);
+    free(texts);
+}
+
+bool rule_texts_add(struct rule_texts *texts, const char *text, uint32_t rule)
+{
+    struct named *named = grow(texts->named, texts->count, sizeof(struct named));
+    if (!named)
+        return false;
+    texts->named = named;
+    named[texts->count++] = (struct named){text, rule};
+    return true;
+}
+
+static int by_text(const void *a, const void *b)
+{
+    const struct named *left = a, *right = b;
+    int order = strcmp(left->text, right->text);
+    return order ? order : (left->rule > right->rule) - (left->rule < right->rule);
+}
+
+bool rule_texts_settle(struct rule_texts *texts)
+{
+    size_t kept = 0;
+    if (texts->count == 0)
+        return true;
+    texts->rules = calloc(texts->count, sizeof(uint32_t));
+    if (!texts->rules)
+        return false;
+    qsort(texts->named, texts->count, sizeof(struct named), by_text);
+    for (size_t i = 0; i < texts->count; i++) {
+        if (kept && by_text(&texts->named[kept - 1], &texts->named[i]) == 0)
+            continue;
+        texts->named[kept] = texts->named[i];
+        texts->rules[kept++] = texts->named[i].rule;
+    }
+    texts->count = kept;
+    return true;
+}
+
+bool rule_texts_is_empty(const struct rule_texts *texts)
+{
+    return texts->count == 0;
+}
+
+/* The first that is not before the text or, `behind`, is past it. */
+static size_t position(const struct rule_texts *texts, const char *text, bool behind)
+{
+    size_t first = 0, end = texts->count;
+    while (first < end) {
+        size_t middle = first + (end - first) / 2;
+        int order = strcmp(texts->named[middle].text, text);
+        if (order < 0 || (behind && order == 0))
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return first;
+}
+
+struct rule_list rule_texts_find(const struct rule_texts *texts, const char *text)
+{
+    size_t first = position(texts, text, false);
+    if (first == texts->count || strcmp(texts->named[first].text, text) != 0)
+        return (struct rule_list){NULL, 0};
+    return (struct rule_list){&texts->rules[first], position(texts, text, true) - first};
+}
