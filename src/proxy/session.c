@@ -1,5 +1,6 @@
 #include "proxy/session.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <inttypes.h>
@@ -48,7 +49,7 @@ static void log_end(const struct session *session, const char *why)
         .held_back = held_back,
     };
     record_log(&record);
-    if (session->assoc)
+    if (session->assoc && session->granted)
         advertised_review(env, &session->peer, assoc_flow(session->assoc));
 }
 
@@ -73,6 +74,17 @@ static void drop_negotiation(struct session *session)
     session->negotiation = NULL;
 }
 
+/* Frees all that the session owns but its connection. Nothing is left then that could call the session back, or judge
+ * by rules that are gone. The user's name stays for those who look at the session until it is reaped. */
+static void release(struct session *session)
+{
+    drop_negotiation(session);
+    stream_free(session->stream);
+    assoc_free(session->assoc);
+    session->stream = NULL;
+    session->assoc = NULL;
+}
+
 void session_end(struct session *session, const char *why, bool abort)
 {
     struct env *env = session->env;
@@ -85,11 +97,7 @@ void session_end(struct session *session, const char *why, bool abort)
         metrics_add(&env->metrics.handshakes_failed_total, 1);
     session->state = SESSION_ENDED;
     event_del(&session->readable);
-    drop_negotiation(session);
-    stream_free(session->stream);
-    assoc_free(session->assoc);
-    session->stream = NULL;
-    session->assoc = NULL;
+    release(session);
     if (abort)
         sock_abort(session->fd);
     else
@@ -121,10 +129,8 @@ static void refuse(struct session *session, const char *why)
     if (!session_send(session))
         return;
     log_end(session, why);
-    drop_negotiation(session);
+    release(session);
     admission_refused(&session->admission, session->env);
-    stream_free(session->stream);
-    session->stream = NULL;
     shutdown(session->fd, SHUT_WR);
     session->state = SESSION_LINGERING;
     session->started_ms = env_now(session->env);
@@ -133,6 +139,7 @@ static void refuse(struct session *session, const char *why)
 
 void session_refuse(struct session *session, enum socks5_reply code, const char *why)
 {
+    assert(session->negotiation);
     session->reply = code;
     metrics_add(&session->env->metrics.requests_refused_total, 1);
     handshake_reply(&session->negotiation->handshake, (uint8_t)code, NULL);

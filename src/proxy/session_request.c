@@ -113,8 +113,6 @@ static void on_upstream_answered(void *arg, enum socks5_reply code)
         grant_assoc(session);
         return;
     }
-    assoc_free(session->assoc);
-    session->assoc = NULL;
     session_refuse(session, code, "no association: the upstream does not grant one, or has failed");
 }
 

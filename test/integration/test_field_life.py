@@ -1,0 +1,129 @@
+"""What ends has ended wholly, whatever it waited for; and upstreams as people run them. Attack rows 58, 62 and 69."""
+import contextlib
+import itertools
+import threading
+
+import pytest
+import servers
+import socks5
+from conftest import ALICE, LISTEN, USERS, lan_config
+from daemon import wait_until
+from netns import CLIENT_V4, INET1_V4, INET2_OTHER_V4, INET2_V4, PROXY_V4
+
+FAR = {"name": "far", "address": INET2_V4, "port": 1080}
+GRANTED = bytes([5, 0, 0]) + socks5.encode_address(INET2_V4, 4000)
+REFUSED = bytes([5, 1, 0]) + socks5.encode_address("0.0.0.0", 0)
+
+
+class Upstream:
+    """A SOCKS5 server that does what `play(control, command)` does once it has read a request."""
+
+    def __init__(self, host, play, login=None, address=INET2_V4, port=1080):
+        """`login` is what it answers to a user name and password; None: it asks for none."""
+        self.play, self.login, self.asked = play, login, []
+        self.listener = host.listen(address, port, timeout=None)
+        self.context = servers.serving(self.loop, self.listener)
+
+    def __enter__(self):
+        self.context.__enter__()
+        return self
+
+    def __exit__(self, *details):
+        self.context.__exit__(*details)
+
+    def loop(self):
+        while True:
+            try:
+                control = self.listener.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(control,), daemon=True).start()
+
+    def serve(self, control):
+        with control, contextlib.suppress(OSError, EOFError):
+            control.settimeout(10)
+            socks5.recv_exact(control, socks5.recv_exact(control, 2)[1])
+            control.sendall(bytes([5, 2 if self.login else 0]))
+            if self.login:
+                socks5.recv_exact(control, socks5.recv_exact(control, 2)[1])
+                socks5.recv_exact(control, socks5.recv_exact(control, 1)[0])
+                control.sendall(self.login)
+            command = socks5.recv_exact(control, 4)
+            rest = {socks5.V4: 6, socks5.V6: 18}.get(command[3]) or socks5.recv_exact(control, 1)[0] + 2
+            self.asked.append((command[1], socks5.recv_exact(control, rest)))
+            self.play(control, command[1])
+
+
+# ---- what a session waits for, when a reload takes it away ----
+
+BOB = {"name": "bob", "password": USERS[0]["password"]}
+BOB_LOGIN = ("bob", ALICE[1])
+SLOW = {"name": "slow", "password": "$6$rounds=1000000$conesocks$" + "x" * 86}  # takes about a second to check
+WAITING = {"listen": [{"address": PROXY_V4, "port": 1080, "auth": "password"}], "users": [*USERS, BOB, SLOW],
+           "upstreams": [FAR], "dns": {"servers": [INET2_OTHER_V4]},
+           "rules": [*({"action": "deny", "to": [f"10.88.0.{last}"]} for last in range(100, 300 - 64)),
+                     {"action": "allow", "to": [INET1_V4], "command": ["connect"]},
+                     {"action": "allow", "to": [".nobody.test"], "command": ["connect"]},
+                     {"action": "allow", "command": ["bind"]},
+                     {"action": "allow", "upstream": "far"}]}
+REVOKED = {"user gone": WAITING | {"users": USERS},
+           "rule": WAITING | {"rules": [{"action": "deny", "user": ["bob"]}]},
+           "UDP off": WAITING | {"udp": {"enabled": False}}}
+ANSWERS = ("grants", "refuses", "closes", "is silent")
+
+
+def begin(net, lan, command, destination, login=BOB_LOGIN):
+    """A request that gets no answer yet."""
+    sock = net.client.connect(CLIENT_V4, lan)
+    socks5.negotiate(sock, *login)
+    sock.sendall(socks5.request_message(command, destination))
+    return sock
+
+
+@pytest.mark.parametrize("how", REVOKED)
+def test_row58_what_a_reload_refuses_ends_wholly(net, serve, lan, how):
+    """Sessions that wait for their upstream's answer to an association, a stream; for a name, a dial, a BIND peer, a password. The
+    answers come while the refused client may still read its reply; in that time it sends on. (A crash: the answer found a session that
+    had let go of its negotiation, and datagrams were judged by rules that were gone.)"""
+    reloaded, kinds = threading.Event(), itertools.cycle(ANSWERS)
+
+    def play(control, _):
+        kind = next(kinds)
+        reloaded.wait(10)
+        if kind == "is silent":
+            socks5.recv_all(control)
+        elif kind != "closes":
+            control.sendall(GRANTED if kind == "grants" else REFUSED)
+            socks5.recv_all(control)
+
+    before, after = (lan_config(config | {"udp": {"ports": "1080", **config.get("udp", {})}}) for config in (WAITING, REVOKED[how]))
+    full = net.inet1.listen(INET1_V4, backlog=0)  # does not answer a connection request once one waits there
+    net.inet2.connect(INET2_V4, full.getsockname())
+    with Upstream(net.inet2, play) as far, servers.Dns(net.inet2, INET2_OTHER_V4, {"nobody.test": None}):
+        proxy = serve(before, leaves_lookups=True)
+        associations = [begin(net, lan, command, socks5.ANY_V4)
+                        for command in (socks5.ASSOCIATE, socks5.UDP_IN_TCP) for _ in ANSWERS]
+        others = [begin(net, lan, socks5.CONNECT, (INET2_OTHER_V4, 80)) for _ in ANSWERS]
+        others += [begin(net, lan, socks5.CONNECT, ("nobody.test", 80)), begin(net, lan, socks5.CONNECT, full.getsockname())]
+        bind = begin(net, lan, socks5.BIND, (INET1_V4, 0))
+        assert socks5.recv_reply(bind).code == 0
+        wait_until(lambda: len(far.asked) == len(associations) + len(ANSWERS), "the upstream to be asked")
+        checked = net.client.connect(CLIENT_V4, lan)
+        checked.sendall(bytes([5, 1, 2]) + socks5.login_message("slow", "password"))
+        assert socks5.recv_exact(checked, 2) == bytes([5, 2])
+        assert proxy.reload(after)
+        reloaded.set()
+        sender = net.client.udp(CLIENT_V4)
+        for sock in associations:
+            with contextlib.suppress(OSError):
+                sender.sendto(socks5.wrap((INET1_V4, 9), b"late"), lan)
+            with contextlib.suppress(OSError):
+                sock.sendall(socks5.frame((INET1_V4, 9), b"late"))
+        revoked = associations if how == "UDP off" else associations + others + [bind]
+        for sock in revoked:
+            with contextlib.suppress(OSError, EOFError):
+                assert socks5.recv_reply(sock).code == 2
+            assert socks5.recv_all(sock) == b""
+        assert socks5.recv_all(checked) in (b"", b"\1\1")
+        assert socks5.recv_reply(begin(net, lan, socks5.CONNECT, (INET1_V4, 9), ALICE)).code == 5
+        assert proxy.process.poll() is None
