@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/tcp.h"
+
 /* Where the C library's headers are older than the kernel. */
 #ifndef IP_RECVFRAGSIZE
 #define IP_RECVFRAGSIZE 25
@@ -57,13 +59,13 @@ int io_dial(const union netaddr *to, uint64_t deadline)
     if (fd < 0)
         return -errno;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    if (connect(fd, &to->sa, netaddr_len(to)) == 0)
-        return fd;
-    if (errno != EINPROGRESS)
+    if (connect(fd, &to->sa, netaddr_len(to)) < 0 && errno != EINPROGRESS)
         return give_up(fd, -errno);
     int waited = io_wait(fd, POLLOUT, deadline);
     if (waited == 0 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
         error = errno;
+    if (waited == 0 && !error && tcp_is_connected_to_itself(fd))
+        error = ECONNREFUSED;
     return waited < 0 || error ? give_up(fd, waited < 0 ? waited : -error) : fd;
 }
 

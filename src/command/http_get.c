@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/tcp.h"
 #include "command/http_answer.h"
 
 static int64_t now_ms(void)
@@ -51,6 +52,8 @@ static int connect_to(const struct sockaddr *address, socklen_t len, int64_t dea
         if (waited || getsockopt(*fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
             error = waited ? waited : errno;
     }
+    if (!error && tcp_is_connected_to_itself(*fd))
+        error = ECONNREFUSED;
     if (error) {
         close(*fd);
         *fd = -1;

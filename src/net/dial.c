@@ -6,10 +6,15 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/tcp.h"
 #include "net/sock.h"
 
-#define CANDIDATES_MAX      16 /* of one family; a name with more loses the rest */
-#define ATTEMPT_DELAY_MS    250
+#define CANDIDATES_MAX   16 /* of one family; a name with more loses the rest */
+#define ATTEMPTS_MAX     4  /* at once: each is a descriptor, and a connection that the other side may see */
+#define ATTEMPT_DELAY_MS 250
+/* An attempt that has been silent for so long gives its place to an address that has not been tried. Two SYNs have left
+ * by then, and the second has had a second. */
+#define ATTEMPT_PATIENCE_MS 2000
 #define RESOLUTION_DELAY_MS 50 /* RFC 8305 section 3: how long the preferred family's answer is waited for */
 
 enum { V4, V6, FAMILIES };
@@ -21,9 +26,10 @@ struct candidate {
 
 struct attempt {
     struct dial *dial;
-    struct event writable;
+    struct event answered;
     union netaddr to;
-    int fd; /* -1: free */
+    int fd;       /* -1: none */
+    bool overdue; /* silent for ATTEMPT_PATIENCE_MS */
 };
 
 struct dial {
@@ -37,8 +43,8 @@ struct dial {
     int next_family;
     bool all_added, waited_for_preferred;
     int error;
-    size_t started, running;
-    struct attempt attempts[FAMILIES * CANDIDATES_MAX];
+    size_t running;
+    struct attempt attempts[ATTEMPTS_MAX];
 };
 
 static void on_step(evutil_socket_t fd, short what, void *arg);
@@ -69,6 +75,8 @@ struct dial *dial_new(struct event_base *base, const struct dial_options *option
     dial->done = done;
     dial->arg = arg;
     dial->next_family = options->ipv4_first ? V4 : V6;
+    for (size_t i = 0; i < ATTEMPTS_MAX; i++)
+        dial->attempts[i] = (struct attempt){.dial = dial, .fd = -1};
     event_assign(&dial->step_timer, base, -1, 0, on_step, dial);
     event_assign(&dial->deadline, base, -1, 0, on_deadline, dial);
     struct timeval timeout = milliseconds(options->timeout_ms);
@@ -76,19 +84,28 @@ struct dial *dial_new(struct event_base *base, const struct dial_options *option
     return dial;
 }
 
-static void close_attempt(struct attempt *attempt)
+/* Returns its descriptor, or -1. */
+static int end_attempt(struct attempt *attempt)
 {
-    if (attempt->fd < 0)
-        return;
-    event_del(&attempt->writable);
-    close(attempt->fd);
+    int fd = attempt->fd;
+    if (fd < 0)
+        return fd;
+    event_del(&attempt->answered);
     attempt->fd = -1;
     attempt->dial->running--;
+    return fd;
+}
+
+static void close_attempt(struct attempt *attempt)
+{
+    int fd = end_attempt(attempt);
+    if (fd >= 0)
+        close(fd);
 }
 
 void dial_cancel(struct dial *dial)
 {
-    for (size_t i = 0; i < dial->started; i++)
+    for (size_t i = 0; i < ATTEMPTS_MAX; i++)
         close_attempt(&dial->attempts[i]);
     event_del(&dial->step_timer);
     event_del(&dial->deadline);
@@ -115,6 +132,11 @@ void dial_add(struct dial *dial, int family, const union netaddr *addresses, siz
     }
     if (dial->running == 0 || !event_pending(&dial->step_timer, EV_TIMEOUT, NULL))
         step_after(dial, 0);
+}
+
+size_t dial_descriptors(const struct dial *dial)
+{
+    return dial->running;
 }
 
 void dial_all_added(struct dial *dial)
@@ -148,35 +170,71 @@ static void note_error(struct dial *dial, int error)
         dial->error = error;
 }
 
-static void on_writable(evutil_socket_t fd, short what, void *arg)
+static bool is_full(const struct dial *dial)
 {
-    (void)what;
+    return dial->running == ATTEMPTS_MAX;
+}
+
+static void fail_attempt(struct attempt *attempt, int error)
+{
+    note_error(attempt->dial, error);
+    close_attempt(attempt);
+    step_after(attempt->dial, 0);
+}
+
+static void on_answered(evutil_socket_t fd, short what, void *arg)
+{
     struct attempt *attempt = arg;
     struct dial *dial = attempt->dial;
-    int error = sock_error(fd);
-    if (error) {
-        note_error(dial, error);
-        close_attempt(attempt);
-        step_after(dial, 0);
+    if (what & EV_TIMEOUT) {
+        attempt->overdue = true;
+        event_add(&attempt->answered, NULL);
+        if (is_full(dial))
+            step_after(dial, 0);
         return;
     }
-    event_del(&attempt->writable);
-    attempt->fd = -1;
-    dial->running--;
-    finish(dial, fd, 0, &attempt->to);
+    int error = sock_error(fd);
+    if (error) {
+        fail_attempt(attempt, error);
+    } else if (tcp_is_connected_to_itself(fd)) {
+        sock_abort(end_attempt(attempt));
+        fail_attempt(attempt, ECONNREFUSED);
+    } else {
+        end_attempt(attempt);
+        finish(dial, fd, 0, &attempt->to);
+    }
+}
+
+/* A place for one more attempt; NULL: all are taken by attempts that may still succeed. */
+static struct attempt *find_place(struct dial *dial)
+{
+    struct attempt *overdue = NULL;
+    for (size_t i = 0; i < ATTEMPTS_MAX; i++) {
+        struct attempt *attempt = &dial->attempts[i];
+        if (attempt->fd < 0)
+            return attempt;
+        if (attempt->overdue)
+            overdue = attempt;
+    }
+    if (overdue) {
+        note_error(dial, ETIMEDOUT);
+        close_attempt(overdue);
+    }
+    return overdue;
 }
 
 /* 0, or the errno of an attempt that failed at once. */
-static int start(struct dial *dial, const struct candidate *candidate)
+static int start(struct attempt *attempt, const struct candidate *candidate)
 {
+    struct dial *dial = attempt->dial;
+    const struct timeval patience = milliseconds(ATTEMPT_PATIENCE_MS);
     int fd = sock_connect(&candidate->to, &candidate->way);
     if (fd < 0)
         return -fd;
-    struct attempt *attempt = &dial->attempts[dial->started++];
     *attempt = (struct attempt){.dial = dial, .to = candidate->to, .fd = fd};
     dial->running++;
-    event_assign(&attempt->writable, dial->base, fd, EV_WRITE, on_writable, attempt);
-    event_add(&attempt->writable, NULL);
+    event_assign(&attempt->answered, dial->base, fd, EV_WRITE, on_answered, attempt);
+    event_add(&attempt->answered, &patience);
     return 0;
 }
 
@@ -185,12 +243,10 @@ static bool left(const struct dial *dial, int family)
     return dial->tried[family] < dial->added[family];
 }
 
-/* The next candidate, families alternating; NULL when none is left for now. */
+/* The next candidate, families alternating. */
 static const struct candidate *next_candidate(struct dial *dial)
 {
     int family = left(dial, dial->next_family) ? dial->next_family : 1 - dial->next_family;
-    if (!left(dial, family))
-        return NULL;
     dial->next_family = 1 - family;
     return &dial->candidates[family][dial->tried[family]++];
 }
@@ -212,8 +268,11 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
         step_after(dial, RESOLUTION_DELAY_MS);
         return;
     }
-    for (const struct candidate *next; (next = next_candidate(dial));) {
-        int error = start(dial, next);
+    while (left(dial, V4) || left(dial, V6)) {
+        struct attempt *place = find_place(dial);
+        if (!place)
+            return; /* until one of them fails, or is overdue */
+        int error = start(place, next_candidate(dial));
         if (error == 0) {
             step_after(dial, ATTEMPT_DELAY_MS);
             return;

@@ -1,7 +1,7 @@
 /*
  * Happy eyeballs (RFC 8305): reaches one host through whichever of its addresses answers first. Addresses may come
  * family by family while attempts are under way; families alternate, a new attempt starts every 250 ms or as soon as
- * one fails.
+ * one fails. A few attempts run at once; further addresses are tried as these fail or stay silent for two seconds.
  */
 #ifndef CONESOCKS_NET_DIAL_H
 #define CONESOCKS_NET_DIAL_H
@@ -33,6 +33,8 @@ struct dial *dial_new(struct event_base *base, const struct dial_options *option
 void dial_add(struct dial *dial, int family, const union netaddr *addresses, size_t count, const struct sock_way *way);
 /* No more addresses will come. */
 void dial_all_added(struct dial *dial);
+/* How many descriptors it holds now, one for each attempt. */
+size_t dial_descriptors(const struct dial *dial);
 /* Gives up without calling `done`. */
 void dial_cancel(struct dial *dial);
 

@@ -69,6 +69,11 @@ size_t pump_held(const struct pump *pump)
     return pump->in_pipe + (pump->rest ? pump->rest_len - pump->rest_at : 0);
 }
 
+size_t pump_descriptors(const struct pump *pump)
+{
+    return pump->in_pipe ? 2 : 0;
+}
+
 static enum pump_state write_rest(struct pump *pump)
 {
     if (pump->rest)

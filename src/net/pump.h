@@ -50,6 +50,8 @@ void pump_init(struct pump *pump, int from, int to);
 void pump_deinit(struct pump *pump, struct pump_pool *pool);
 /* How many bytes it holds back. */
 size_t pump_held(const struct pump *pump);
+/* How many descriptors it holds: those of a pipe, or none. */
+size_t pump_descriptors(const struct pump *pump);
 /* Moves what can be moved now, a bounded share of it, and returns the new state. No more than `limit` bytes are read;
  * what was read before may be written with any. */
 enum pump_state pump_run(struct pump *pump, struct pump_pool *pool, uint64_t limit);

@@ -382,6 +382,16 @@ void stream_free(struct stream *stream)
     free(stream);
 }
 
+size_t stream_descriptors(const struct stream *stream)
+{
+    const struct reaching *reaching = stream->reaching;
+    size_t held = stream->remote_fd >= 0 ? 1 : 0;
+    if (reaching)
+        return held + (reaching->dial ? dial_descriptors(reaching->dial) : 0) + (reaching->bind ? 1 : 0) +
+               (reaching->upstream ? upstream_descriptors(reaching->upstream) : 0);
+    return held + pump_descriptors(&stream->up.pump) + pump_descriptors(&stream->down.pump);
+}
+
 enum config_command stream_command(const struct stream *stream)
 {
     return stream->command;

@@ -47,6 +47,8 @@ bool stream_sweep(struct stream *stream, uint64_t now_ms);
 
 /* Since when a direction has had bytes that its reader does not take (env_now); UINT64_MAX: none. */
 uint64_t stream_stuck_since(const struct stream *stream);
+/* How many descriptors it holds, beside the client's connection. */
+size_t stream_descriptors(const struct stream *stream);
 /* Memory that it holds, ours and the kernel's. */
 size_t stream_memory(const struct stream *stream);
 /* Ends it, as broken: the stream is freed by its owner. */

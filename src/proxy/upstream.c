@@ -279,3 +279,8 @@ struct upstream *upstream_ask(struct env *env, const union netaddr *client, cons
     find(upstream, client, user);
     return upstream;
 }
+
+size_t upstream_descriptors(const struct upstream *upstream)
+{
+    return (upstream->fd >= 0 ? 1 : 0) + (upstream->dial ? dial_descriptors(upstream->dial) : 0);
+}

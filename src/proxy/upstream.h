@@ -31,6 +31,8 @@ typedef void upstream_done(void *arg, const struct upstream_answer *answer);
 struct upstream *upstream_ask(struct env *env, const union netaddr *client, const char *user, const struct terms *terms,
                               enum socks5_command command, const struct socks5_addr *destination, upstream_done *done,
                               void *arg);
+/* How many descriptors it holds. */
+size_t upstream_descriptors(const struct upstream *upstream);
 /* Gives up without calling `done`. NULL is fine. */
 void upstream_cancel(struct upstream *upstream);
 

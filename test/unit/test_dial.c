@@ -337,6 +337,56 @@ static void too_many_addresses_are_cut(void **state)
     assert_int_equal(outcome.error, ECONNREFUSED);
 }
 
+/* The way fixes the connection's own port, which the system else picks at random (row 65). */
+static void row65_a_connection_to_itself_is_a_refusal(void **state)
+{
+    (void)state;
+    static const char *const hosts[] = {"127.0.0.1", "::1"};
+    for (size_t i = 0; i < 2; i++) {
+        struct sock_way way = {.egress = {.mark = 0}};
+        close(listen_at(hosts[i], &way.from));
+        struct dial *dial = start(5000, false);
+        dial_add(dial, way.from.sa.sa_family, &way.from, 1, &way);
+        dial_all_added(dial);
+        run();
+        assert_int_equal(outcome.fd, -1);
+        assert_int_equal(outcome.error, ECONNREFUSED);
+    }
+}
+
+static size_t most_at_once;
+static void count_descriptors(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    if (dial_descriptors(arg) > most_at_once)
+        most_at_once = dial_descriptors(arg);
+}
+
+/* Silent addresses make room for the ones behind them, all within one time limit. */
+static void few_attempts_run_at_once_and_late_addresses_get_their_turn(void **state)
+{
+    (void)state;
+    struct silent silent;
+    union netaddr addresses[6];
+    be_silent(&silent, "127.0.0.1");
+    for (int i = 0; i < 5; i++)
+        addresses[i] = silent.where;
+    int listener = listen_at("127.0.0.1", &addresses[5]);
+    struct dial *dial = start(10000, false);
+    dial_add(dial, AF_INET, addresses, 6, NULL);
+    dial_all_added(dial);
+    const struct timeval often = {.tv_usec = 20000};
+    struct event *counting = event_new(base, -1, EV_PERSIST, count_descriptors, dial);
+    event_add(counting, &often);
+    most_at_once = 0;
+    run();
+    event_free(counting);
+    assert_true(netaddr_equal(&outcome.to, &addresses[5]));
+    assert_int_equal(most_at_once, 4);
+    close(listener);
+    stop_being_silent(&silent);
+}
+
 int main(void)
 {
     base = event_base_new();
@@ -357,6 +407,8 @@ int main(void)
         cmocka_unit_test(refused_is_more_telling_than_unroutable),
         cmocka_unit_test(a_cancelled_dial_says_nothing),
         cmocka_unit_test(too_many_addresses_are_cut),
+        cmocka_unit_test(row65_a_connection_to_itself_is_a_refusal),
+        cmocka_unit_test(few_attempts_run_at_once_and_late_addresses_get_their_turn),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     event_base_free(base);

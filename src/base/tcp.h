@@ -1,0 +1,11 @@
+/* What whoever opens a TCP connection has to know, with or without an event loop. */
+#ifndef CONESOCKS_BASE_TCP_H
+#define CONESOCKS_BASE_TCP_H
+
+#include <stdbool.h>
+
+/* Whether a connection leads to its own socket (simultaneous open, RFC 793 section 3.4). That happens when nobody
+ * listens at a local port and the system picks this very port as the connection's own. To be taken as a refusal. */
+bool tcp_is_connected_to_itself(int fd);
+
+#endif
