@@ -1,5 +1,6 @@
 #include "proxy/assoc.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
@@ -252,19 +253,16 @@ static int open_relay(struct assoc *assoc)
         return fd;
     assoc->client = adopt(env, fd, assoc->flow.relay.sa.sa_family);
     event_assign(&assoc->client_readable, env->base, fd, EV_READ | EV_PERSIST, assoc_on_client, assoc);
-    event_add(&assoc->client_readable, NULL);
     return 0;
 }
 
 static int finish(struct assoc **out, struct assoc *assoc, int error)
 {
-    if (error) {
+    if (error)
         discard(assoc);
-        return error;
-    }
-    metrics_add(&assoc->env->metrics.associations_total, !assoc->outlet); /* which is not granted yet */
-    *out = assoc;
-    return 0;
+    else
+        *out = assoc;
+    return error;
 }
 
 int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
@@ -289,12 +287,22 @@ int assoc_new_over_tcp(struct assoc **out, struct env *env, const union netaddr 
     return finish(out, assoc, assoc->frames ? 0 : -ENOMEM);
 }
 
+void assoc_start(struct assoc *assoc)
+{
+    assert(!assoc->granted);
+    assoc->granted = true;
+    metrics_add(&assoc->env->metrics.associations_total, 1);
+    if (assoc->frames)
+        frames_start(assoc->frames);
+    else
+        event_add(&assoc->client_readable, NULL);
+}
+
 void assoc_free(struct assoc *assoc)
 {
     if (!assoc)
         return;
-    bool granted = !assoc->outlet || outlet_family(assoc->outlet) != AF_UNSPEC;
-    metrics_add(&assoc->env->metrics.associations_ended_total, granted);
+    metrics_add(&assoc->env->metrics.associations_ended_total, assoc->granted);
     discard(assoc);
 }
 

@@ -37,8 +37,9 @@ struct assoc;
 
 /*
  * Opens an association for the client of a control connection: `peer` and `local` are that connection's two ends,
- * unmapped; `user` is NULL without a login, and outlives the association; `hint` is the request's DST. Its relay socket
- * is armed on return. 0 or a negative errno: -EACCES when the rules leave it no destination at all.
+ * unmapped; `user` is NULL without a login, and outlives the association; `hint` is the request's DST. What the client
+ * sends waits in the kernel until assoc_start(). 0 or a negative errno: -EACCES when the rules leave it no destination
+ * at all.
  */
 int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
               const union netaddr *local, const struct socks5_addr *hint);
@@ -48,9 +49,11 @@ struct assoc_hooks {
     void *arg;
 };
 /* The same over TCP: the datagrams are frames (struct socks5_frame) on the control connection `fd`, which stays its
- * owner's, but is the association's to read and write as soon as the loop runs again. */
+ * owner's, but is the association's to read and write from assoc_start() on. */
 int assoc_new_over_tcp(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
                        const union netaddr *local, int fd, const struct assoc_hooks *hooks);
+/* It is granted: from now on it reads what the client sends. */
+void assoc_start(struct assoc *assoc);
 void assoc_free(struct assoc *assoc);
 
 bool assoc_is_over_tcp(const struct assoc *assoc);

@@ -230,9 +230,13 @@ struct frames *frames_new(struct assoc *assoc, int fd, const struct assoc_hooks 
     frames->fd = fd;
     event_assign(&frames->readable, base, fd, EV_READ | EV_PERSIST, on_readable, frames);
     event_assign(&frames->writable, base, fd, EV_WRITE | EV_PERSIST, on_writable, frames);
-    event_add(&frames->readable, NULL);
     frames_set_room(frames, relief_room(assoc->env->memory));
     return frames;
+}
+
+void frames_start(struct frames *frames)
+{
+    event_add(&frames->readable, NULL);
 }
 
 void frames_free(struct frames *frames)

@@ -13,8 +13,9 @@
 
 struct frames;
 
-/* `fd` is the connection. What comes goes up by assoc_take_up(). NULL: no memory. */
+/* `fd` is the connection. What comes goes up by assoc_take_up(), from frames_start() on. NULL: no memory. */
 struct frames *frames_new(struct assoc *assoc, int fd, const struct assoc_hooks *hooks);
+void frames_start(struct frames *frames);
 void frames_free(struct frames *frames);
 
 /* Sends every run, framed with its `peer` as the origin, counts what became of each datagram, and empties the batch. */

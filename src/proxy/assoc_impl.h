@@ -44,6 +44,7 @@ struct assoc {
     struct assoc_flow flow;
     struct subject subject;
     const char *user; /* NULL: no login */
+    bool granted;     /* see assoc_start() */
     struct dgram_socket client;
     bool connected; /* the client's socket takes datagrams from flow.client only */
     struct event client_readable;

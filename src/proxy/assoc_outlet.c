@@ -90,7 +90,6 @@ static enum socks5_reply take_answer(struct outlet *outlet, const struct upstrea
     sock_keepalive(outlet->control);
     event_assign(&outlet->over, env->base, outlet->control, EV_READ | EV_PERSIST, on_control, outlet);
     event_add(&outlet->over, NULL);
-    metrics_add(&env->metrics.associations_total, 1);
     return SOCKS5_REPLY_SUCCEEDED;
 }
 

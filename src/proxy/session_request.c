@@ -103,17 +103,18 @@ static void grant_assoc(struct session *session)
     session->state = SESSION_ASSOCIATED;
     if (over_tcp)
         event_del(&session->readable);
+    else
+        event_add(&session->readable, NULL);
+    assoc_start(session->assoc);
 }
 
 static void on_upstream_answered(void *arg, enum socks5_reply code)
 {
     struct session *session = arg;
-    if (code == SOCKS5_REPLY_SUCCEEDED) {
-        event_add(&session->readable, NULL);
+    if (code == SOCKS5_REPLY_SUCCEEDED)
         grant_assoc(session);
-        return;
-    }
-    session_refuse(session, code, "no association: the upstream does not grant one, or has failed");
+    else
+        session_refuse(session, code, "no association: the upstream does not grant one, or has failed");
 }
 
 static void on_assoc_ended(void *arg, const char *why)

@@ -127,3 +127,41 @@ def test_row58_what_a_reload_refuses_ends_wholly(net, serve, lan, how):
         assert socks5.recv_all(checked) in (b"", b"\1\1")
         assert socks5.recv_reply(begin(net, lan, socks5.CONNECT, (INET1_V4, 9), ALICE)).code == 5
         assert proxy.process.poll() is None
+
+
+# ---- upstreams ----
+
+BY_FAR = {"upstreams": [FAR], "outbound": {"upstream": "far"}}
+
+
+def hold(control):
+    """Until the other side ends."""
+    socks5.recv_all(control)
+
+
+def test_row69_frames_that_follow_the_request_at_once_wait_for_the_upstream(net, start, lan):
+    """UDP over TCP by an upstream that takes its time: 0 of 5 frames arrived."""
+    relay, asked, may_grant = net.inet2.udp(INET2_V4), threading.Event(), threading.Event()
+
+    def play(control, _):
+        asked.set()
+        may_grant.wait(10)
+        control.sendall(bytes([5, 0, 0]) + socks5.encode_address(*relay.getsockname()))
+        hold(control)
+
+    with Upstream(net.inet2, play):
+        proxy = start(BY_FAR)
+        control = net.client.connect(CLIENT_V4, lan)
+        control.sendall(bytes([5, 1, 0]) + socks5.request_message(socks5.UDP_IN_TCP, socks5.ANY_V4)
+                        + socks5.frame((INET1_V4, 9), b"0"))
+        for number in range(1, 4):
+            control.sendall(socks5.frame((INET1_V4, 9), b"%d" % number))
+        assert asked.wait(10)
+        control.sendall(socks5.frame((INET1_V4, 9), b"4"))
+        wait_until(lambda: proxy.counters().get("upstream_requests_total") == 1, "the upstream to be asked")
+        may_grant.set()
+        assert socks5.recv_exact(control, 2) == bytes([5, 0])
+        assert socks5.recv_reply(control).code == 0
+        assert [socks5.unwrap(relay.recv(100)) for _ in range(5)] == [((INET1_V4, 9), b"%d" % number) for number in range(5)]
+        control.close()
+        net.close_sockets()

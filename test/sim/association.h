@@ -26,6 +26,7 @@ static inline void open_with_hint(const char *host, uint16_t port)
     struct socks5_addr wire = {
         .atyp = len == 4 ? SOCKS5_ATYP_IPV4 : SOCKS5_ATYP_IPV6, .host_len = (uint8_t)len, .host = bytes, .port = port};
     assert_int_equal(assoc_new(&assoc, &world_env, &control_peer, NULL, &control_local, &wire), 0);
+    assoc_start(assoc);
 }
 
 static inline void open_plain(void)

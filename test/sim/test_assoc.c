@@ -163,6 +163,7 @@ static void a_hint_that_is_not_the_clients_counts_for_nothing(void **state)
     static const uint8_t name[] = {10, 0, 0, 2}; /* four letters that look like the client's address */
     const struct socks5_addr hint = {.atyp = SOCKS5_ATYP_NAME, .host_len = 4, .host = name, .port = 8888};
     assert_int_equal(assoc_new(&assoc, &world_env, &control_peer, NULL, &control_local, &hint), 0);
+    assoc_start(assoc);
     expect_alive();
     assert_false(from_client_at(&other_port, &server, "x"));
     expect_nothing();

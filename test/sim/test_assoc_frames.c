@@ -47,11 +47,17 @@ static int end_pair(void **state)
     return end(state);
 }
 
-static void open_over_tcp(void)
+static void open_unstarted(void)
 {
     const struct assoc_hooks hooks = {.ended = on_ended};
     assert_int_equal(assoc_new_over_tcp(&assoc, &world_env, &control_peer, NULL, &control_local, near_end, &hooks), 0);
     assert_true(assoc_is_over_tcp(assoc));
+}
+
+static void open_over_tcp(void)
+{
+    open_unstarted();
+    assoc_start(assoc);
 }
 
 static void from_client_bytes(const uint8_t *bytes, size_t len)
@@ -115,6 +121,18 @@ static void frames_cut_anywhere(void **state)
         from_client_bytes(bytes + i, 1);
     expect_three();
     assert_int_equal(flow()->up_datagrams, (len + 2) * 3);
+}
+
+/* An upstream may take its time to grant it. */
+static void row_69_frames_before_the_start_wait(void **state)
+{
+    (void)state;
+    open_unstarted();
+    from_client_text("0001 0a 01 c000020a 0035 31");
+    expect_nothing();
+    assoc_start(assoc);
+    world_run();
+    expect_up(&server, "1");
 }
 
 /* More than one read takes, in all and in one frame. */
@@ -293,6 +311,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(frames_cut_anywhere),
+        TEST(row_69_frames_before_the_start_wait),
         TEST(large_frames),
         TEST(each_datagram_is_judged),
         TEST(whoever_sends_is_named),

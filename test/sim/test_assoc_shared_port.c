@@ -35,6 +35,7 @@ static void open_second_of(struct env *env)
 {
     static const struct socks5_addr no_hint = {.atyp = SOCKS5_ATYP_NAME};
     assert_int_equal(assoc_new(&second, env, &control_peer, NULL, &control_local, &no_hint), 0);
+    assoc_start(second);
 }
 
 static void open_second(void)
