@@ -15,7 +15,6 @@
 /* An attempt that has been silent for so long gives its place to an address that has not been tried. Two SYNs have left
  * by then, and the second has had a second. */
 #define ATTEMPT_PATIENCE_MS 2000
-#define RESOLUTION_DELAY_MS 50 /* RFC 8305 section 3: how long the preferred family's answer is waited for */
 
 enum { V4, V6, FAMILIES };
 
@@ -41,7 +40,7 @@ struct dial {
     struct candidate candidates[FAMILIES][CANDIDATES_MAX];
     size_t added[FAMILIES], tried[FAMILIES];
     int next_family;
-    bool all_added, waited_for_preferred;
+    bool all_added;
     int error;
     size_t running;
     struct attempt attempts[ATTEMPTS_MAX];
@@ -251,23 +250,10 @@ static const struct candidate *next_candidate(struct dial *dial)
     return &dial->candidates[family][dial->tried[family]++];
 }
 
-static bool waits_for_preferred(struct dial *dial)
-{
-    int preferred = dial->options.ipv4_first ? V4 : V6;
-    if (dial->all_added || dial->waited_for_preferred || dial->added[preferred] > 0)
-        return false;
-    return dial->added[1 - preferred] > 0;
-}
-
 static void on_step(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct dial *dial = arg;
-    if (waits_for_preferred(dial)) {
-        dial->waited_for_preferred = true;
-        step_after(dial, RESOLUTION_DELAY_MS);
-        return;
-    }
     while (left(dial, V4) || left(dial, V6)) {
         struct attempt *place = find_place(dial);
         if (!place)

@@ -279,14 +279,18 @@ void sock_abort(int fd)
     close(fd);
 }
 
-union netaddr sock_source_for(const union netaddr *address)
+union netaddr sock_source_for(const union netaddr *address, const struct sock_way *way)
 {
+    const int family = address->sa.sa_family;
     union netaddr to = *address, source = {0};
-    int fd = socket(address->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return source;
     netaddr_set_port(&to, 9); /* any port: connecting a UDP socket sends nothing */
-    if (connect(fd, &to.sa, netaddr_len(&to)) == 0)
+    bool able = !way || sock_set_egress(fd, family, &way->egress) == 0;
+    if (able && way && way->from.sa.sa_family == family && !netaddr_is_any(&way->from))
+        able = sock_udp_bind(fd, &way->from) == 0;
+    if (able && connect(fd, &to.sa, netaddr_len(&to)) == 0)
         source = sock_local(fd);
     close(fd);
     return source;
@@ -297,10 +301,10 @@ union netaddr sock_default_source(int family)
     /* That this address is nobody's does not matter. */
     union netaddr somewhere;
     netaddr_parse(&somewhere, family == AF_INET ? "192.0.2.1" : "2001:db8::1", 9);
-    return sock_source_for(&somewhere);
+    return sock_source_for(&somewhere, NULL);
 }
 
-bool sock_has_route(const union netaddr *address)
+bool sock_has_route(const union netaddr *address, const struct sock_way *way)
 {
-    return sock_source_for(address).sa.sa_family != AF_UNSPEC;
+    return sock_source_for(address, way).sa.sa_family != AF_UNSPEC;
 }

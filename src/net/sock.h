@@ -98,11 +98,11 @@ bool sock_is_lost(int fd);
 void sock_abort(int fd);
 
 /* The address that a datagram to `address` would leave from, by its route; AF_UNSPEC: there is none, or what else errno
- * says. */
-union netaddr sock_source_for(const union netaddr *address);
+ * says. `way` as for sock_connect(), with port 0. */
+union netaddr sock_source_for(const union netaddr *address, const struct sock_way *way);
 /* The same for where the default route leads. */
 union netaddr sock_default_source(int family);
 /* Whether it would find a route. */
-bool sock_has_route(const union netaddr *address);
+bool sock_has_route(const union netaddr *address, const struct sock_way *way);
 
 #endif

@@ -309,8 +309,12 @@ void assoc_free(struct assoc *assoc)
 bool assoc_review(struct assoc *assoc, const char *user)
 {
     subject_deinit(&assoc->subject);
-    return subject_init(&assoc->subject, assoc->env->rules, &assoc->flow.client_host, user, CONFIG_COMMAND_UDP) &&
-           !rules_deny_all(&assoc->subject);
+    if (!subject_init(&assoc->subject, assoc->env->rules, &assoc->flow.client_host, user, CONFIG_COMMAND_UDP) ||
+        rules_deny_all(&assoc->subject))
+        return false;
+    if (assoc->names)
+        names_review(assoc->names);
+    return true;
 }
 
 bool assoc_awaits_upstream(struct assoc *assoc, const struct assoc_outlet_hooks *hooks)

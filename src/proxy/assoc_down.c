@@ -5,6 +5,7 @@
 #include "proxy/assoc_frames.h"
 #include "proxy/assoc_impl.h"
 #include "proxy/filter.h"
+#include "proxy/names.h"
 
 void assoc_flush_down(struct assoc *assoc)
 {
@@ -59,6 +60,8 @@ void assoc_take_down(struct assoc *assoc, const struct dgram_run *run)
         assoc_drop(assoc, DROP_FILTERED, run->count);
         return;
     }
+    if (assoc->names)
+        names_mark_answered(assoc->names, &run->peer);
     if (batch->count == DGRAM_BATCH_MAX)
         assoc_flush_down(assoc);
     struct dgram_run *out = &batch->runs[batch->count];

@@ -151,6 +151,19 @@ static void send_up(struct assoc *assoc, const char *name, const union netaddr *
     batch->count++;
 }
 
+/* Decides whether an address of a name is taken; each datagram is checked again when it is sent there. */
+static bool can_reach(void *arg, const char *name, const union netaddr *to)
+{
+    struct assoc *assoc = arg;
+    const int family = to->sa.sa_family;
+    struct sock_way way = {.from = assoc->flow.external[family_index(family)]};
+    if (assoc->egress)
+        way.egress = *assoc->egress;
+    netaddr_set_port(&way.from, 0);
+    return verdict_find(&assoc->env->policy, &assoc->subject, name, to).code == VERDICT_ALLOWED &&
+           sock_has_route(to, &way) && has_external(assoc, family);
+}
+
 /* One datagram. */
 static struct dgram_run run_of_one(const uint8_t *payload, size_t len)
 {
@@ -193,7 +206,7 @@ static void send_up_by_name(struct assoc *assoc, const char *name, uint16_t port
         return;
     }
     if (!assoc->names) {
-        const struct names_hooks hooks = {deliver_named, deliver_named_end, drop_named, assoc};
+        const struct names_hooks hooks = {can_reach, deliver_named, deliver_named_end, drop_named, assoc};
         assoc->names = names_new(assoc->env, &assoc->flow.client_host, assoc->user, &hooks);
     }
     for (size_t i = 0; i < payloads->count; i++) {

@@ -102,7 +102,7 @@ static union netaddr local_for(const struct env *env, const struct terms *terms,
         return *from;
     if (netaddr_is_any(from) || policy_is_own(&env->policy, &canonical))
         return sock_default_source(from->sa.sa_family);
-    return sock_source_for(from);
+    return sock_source_for(from, NULL);
 }
 
 static enum socks5_reply listen_for(struct bind *bind, const struct terms *terms)

@@ -87,6 +87,9 @@ struct snapshot *env_use(struct env *env, struct snapshot *snapshot);
 /* `user` is the name of a login, or NULL; the others as for terms_find(). */
 struct terms env_terms(const struct env *env, const char *user, uint32_t rule, const union netaddr *client);
 
+/* The family that a connection to a host with both kinds of addresses is tried over first. */
+int env_first_family(const struct env *env);
+
 /* CLOCK_MONOTONIC_COARSE, in milliseconds: a few milliseconds behind, and nearly free. */
 uint64_t env_clock_coarse(void);
 

@@ -1,12 +1,39 @@
 #include "proxy/lookup.h"
 
+#include <event2/event.h>
+#include <event2/event_struct.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #define LOG_MODULE "limits"
 #include "base/log.h"
+#include "net/resolver.h"
 #include "policy/quota.h"
 #include "proxy/env.h"
+
+#define RESOLUTION_DELAY_MS 50 /* RFC 8305 section 3 */
+
+/* One family's question. */
+struct question {
+    struct lookup *lookup;
+    struct resolver_query *query; /* NULL: answered, or not asked */
+};
+
+struct lookup {
+    struct env *env;
+    struct lookup_hooks hooks;
+    int first; /* the family whose addresses come first: an index of `questions` */
+    struct question questions[FAMILY_COUNT];
+    struct event delay; /* has the second family's addresses wait for the first's */
+    size_t waiting_count;
+    union netaddr waiting[RESOLVER_ADDRESSES_MAX];
+    bool any_found, timed_out;
+    bool *gone; /* set when it is cancelled; NULL: no hook is running */
+};
+
+/* ---- what it costs ---- */
 
 static void say_limited(struct env *env, const union netaddr *client, const char *user)
 {
@@ -39,8 +66,8 @@ void lookup_release(void *charge)
     quota_close(account);
 }
 
-struct resolver_query *lookup_begin(struct env *env, const union netaddr *client, const char *user, const char *name,
-                                    int family, resolver_done *done, void *arg)
+static struct resolver_query *ask(struct env *env, const union netaddr *client, const char *user, const char *name,
+                                  int family, resolver_done *done, void *arg)
 {
     struct quota_account *account = user ? charge(env, client, user) : NULL;
     if (user && !account)
@@ -51,4 +78,130 @@ struct resolver_query *lookup_begin(struct env *env, const union netaddr *client
     else if (account)
         lookup_release(account);
     return query;
+}
+
+/* ---- answers ---- */
+
+static bool is_under_way(const struct lookup *lookup)
+{
+    return lookup->questions[FAMILY_V4].query || lookup->questions[FAMILY_V6].query;
+}
+
+static void free_lookup(struct lookup *lookup)
+{
+    if (lookup->gone)
+        *lookup->gone = true;
+    event_del(&lookup->delay);
+    free(lookup);
+}
+
+void lookup_cancel(struct lookup *lookup)
+{
+    if (!lookup)
+        return;
+    for (int i = 0; i < FAMILY_COUNT; i++)
+        if (lookup->questions[i].query)
+            resolver_cancel(lookup->questions[i].query);
+    free_lookup(lookup);
+}
+
+/* false: the lookup has been cancelled meanwhile. */
+static bool report_found(struct lookup *lookup, const union netaddr *addresses, size_t count)
+{
+    bool gone = false;
+    if (count == 0)
+        return true;
+    lookup->any_found = true;
+    lookup->gone = &gone;
+    lookup->hooks.found(lookup->hooks.arg, addresses, count);
+    if (!gone)
+        lookup->gone = NULL;
+    return !gone;
+}
+
+static bool report_waiting(struct lookup *lookup)
+{
+    const size_t count = lookup->waiting_count;
+    lookup->waiting_count = 0;
+    return report_found(lookup, lookup->waiting, count);
+}
+
+static void end(struct lookup *lookup)
+{
+    const struct lookup_hooks hooks = lookup->hooks;
+    const bool timed_out = lookup->timed_out;
+    if (!lookup->any_found)
+        metrics_add(&lookup->env->metrics.lookups_failed_total, 1);
+    free_lookup(lookup);
+    hooks.ended(hooks.arg, timed_out);
+}
+
+static void on_delay(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    (void)report_waiting(arg);
+}
+
+/* An AAAA record may hold an IPv4-mapped address: no IPv6 socket of ours can send to it. */
+static size_t unmap(const struct lookup *lookup, const union netaddr *addresses, size_t count, union netaddr *unmapped)
+{
+    const bool ipv6_only = lookup->env->config->outbound.prefer == CONFIG_PREFER_IPV6_ONLY;
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        unmapped[kept] = addresses[i];
+        netaddr_unmap(&unmapped[kept]);
+        if (!ipv6_only || unmapped[kept].sa.sa_family == AF_INET6)
+            kept++;
+    }
+    return kept;
+}
+
+static void on_answer(void *arg, enum resolver_status status, const union netaddr *addresses, size_t count)
+{
+    static const struct timeval delay = {.tv_usec = RESOLUTION_DELAY_MS * 1000};
+    struct question *question = arg;
+    struct lookup *lookup = question->lookup;
+    const struct question *first = &lookup->questions[lookup->first];
+    union netaddr found[RESOLVER_ADDRESSES_MAX];
+    question->query = NULL;
+    lookup->timed_out |= status == RESOLVER_TIMED_OUT;
+    count = status == RESOLVER_FOUND ? unmap(lookup, addresses, count, found) : 0;
+    if (first->query) {
+        memcpy(lookup->waiting, found, count * sizeof(found[0]));
+        lookup->waiting_count = count;
+        if (count > 0)
+            event_add(&lookup->delay, &delay);
+        return;
+    }
+    if (report_found(lookup, found, count) && report_waiting(lookup) && !is_under_way(lookup))
+        end(lookup);
+}
+
+/* ---- questions ---- */
+
+struct lookup *lookup_begin(struct env *env, const union netaddr *client, const char *user, const char *name,
+                            int first_family, const struct lookup_hooks *hooks)
+{
+    static const int families[FAMILY_COUNT] = {[FAMILY_V4] = AF_INET, [FAMILY_V6] = AF_INET6};
+    const enum config_prefer prefer = env->config->outbound.prefer;
+    struct lookup *lookup = calloc(1, sizeof(*lookup));
+    if (!lookup)
+        return NULL;
+    lookup->env = env;
+    lookup->hooks = *hooks;
+    lookup->first = family_index(first_family);
+    event_assign(&lookup->delay, env->base, -1, 0, on_delay, lookup);
+    for (int i = 0; i < FAMILY_COUNT; i++) {
+        struct question *question = &lookup->questions[i];
+        question->lookup = lookup;
+        if ((prefer == CONFIG_PREFER_IPV4_ONLY && i == FAMILY_V6) ||
+            (prefer == CONFIG_PREFER_IPV6_ONLY && i == FAMILY_V4))
+            continue;
+        question->query = ask(env, client, user, name, families[i], on_answer, question);
+    }
+    metrics_add(&env->metrics.lookups_total, 1);
+    if (is_under_way(lookup))
+        return lookup;
+    free_lookup(lookup);
+    return NULL;
 }

@@ -1,19 +1,40 @@
 /*
- * A question for a name's addresses, charged to the user who has it asked as well as to the client (net/resolver.h).
+ * The addresses of a host name, of both families: for CONNECT, for datagrams and for the name of an upstream.
+ *
+ * Both families are asked at once. Neither waits for a name server that is silent about the other (RFC 8305 section 3):
+ * the second family's addresses wait for the first family's answer, but no longer than 50 ms.
  */
 #ifndef CONESOCKS_PROXY_LOOKUP_H
 #define CONESOCKS_PROXY_LOOKUP_H
 
+#include <stdbool.h>
+#include <stddef.h>
+
 #include "base/netaddr.h"
-#include "net/resolver.h"
 
 struct env;
+struct lookup;
 
-/* As resolver_lookup(); `user` is NULL without a login. NULL also when the user has as many under way as
- * limits.lookups_per_user allows. */
-struct resolver_query *lookup_begin(struct env *env, const union netaddr *client, const char *user, const char *name,
-                                    int family, resolver_done *done, void *arg);
-/* For the resolver's options: gives back what a lookup was charged. */
+/* They are called from the event loop. The lookup may be cancelled in them. */
+struct lookup_hooks {
+    /* Addresses of one family, without port and unmapped; at most once for each family. */
+    void (*found)(void *arg, const union netaddr *addresses, size_t count);
+    /* No more will come, and the lookup is gone. `timed_out`: a family has not been answered in time. */
+    void (*ended)(void *arg, bool timed_out);
+    void *arg;
+};
+
+/*
+ * Asks for `name`; `first_family` is the one whose addresses should come first. outbound.prefer may rule out the other.
+ * The questions are charged to the client and to the user (NULL: no login). NULL: neither question could be asked, as
+ * too many are under way for one of these two or in all (limits.lookups_per_...), or there is no memory.
+ */
+struct lookup *lookup_begin(struct env *env, const union netaddr *client, const char *user, const char *name,
+                            int first_family, const struct lookup_hooks *hooks);
+/* Forgets it: no hook will be called. NULL is none. */
+void lookup_cancel(struct lookup *lookup);
+
+/* For the resolver's options: gives back what a question was charged. */
 void lookup_release(void *charge);
 
 #endif

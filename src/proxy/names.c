@@ -2,12 +2,14 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 #include "base/hash.h"
-#include "net/resolver.h"
-#include "net/sock.h"
 #include "proxy/env.h"
 #include "proxy/lookup.h"
+
+/* Lists of silent addresses: a power of two. */
+#define SILENT_LISTS 32
 
 struct waiting {
     struct waiting *next;
@@ -16,19 +18,34 @@ struct waiting {
     uint8_t payload[];
 };
 
-/* One family's half of a lookup. */
-struct half {
-    struct name *name;
-    struct resolver_query *query; /* NULL: answered, or not asked */
-    union netaddr found;          /* AF_UNSPEC: no address */
+/* How good an address is for a name. The best one is taken; one that is NEW is taken at once. */
+enum fitness {
+    FITNESS_NONE,
+    FITNESS_UNUSABLE, /* denied or unreachable: what is sent there is dropped, and counted with the reason */
+    FITNESS_CURRENT,  /* in use, and silent */
+    FITNESS_TRIED,    /* was silent when it was in use */
+    FITNESS_NEW,
 };
 
 struct name {
     struct names *names;
     enum { RESOLVING, KNOWN, FAILED } state;
+    struct lookup *lookup; /* NULL: none is under way; while KNOWN: for the next address */
     uint64_t used_ms;
+    uint16_t port; /* of the datagram that was the reason for the lookup */
+
     union netaddr address;
-    struct half halves[FAMILY_COUNT];
+    uint64_t address_since_ms;
+    bool answered;   /* a datagram has come from the address */
+    uint32_t review; /* that the address has passed */
+    LIST_ENTRY(name) silent;
+
+    size_t tried_count;
+    union netaddr tried[NAMES_TRIED_MAX]; /* the address and those before it, none of which has answered */
+
+    enum fitness best; /* of the addresses that the lookup has found so far */
+    union netaddr best_address;
+
     struct waiting *first, **last;
     uint32_t waiting_count;
     size_t waiting_bytes;
@@ -44,6 +61,9 @@ struct names {
     struct name *table;
     uint32_t resolving;
     size_t waiting_bytes; /* of all its names; counted in env->names_waiting too */
+    uint32_t review;      /* counts changes of the rules */
+    uint32_t silent_count;
+    LIST_HEAD(, name) silent[SILENT_LISTS]; /* names whose address has not answered, by a hash of the address */
 };
 
 struct names *names_new(struct env *env, const union netaddr *client, const char *user, const struct names_hooks *hooks)
@@ -53,6 +73,56 @@ struct names *names_new(struct env *env, const union netaddr *client, const char
         *names = (struct names){.env = env, .client = *client, .user = user, .hooks = *hooks};
     return names;
 }
+
+/* ---- which addresses have answered ---- */
+
+static size_t silent_list_of(const union netaddr *address)
+{
+    size_t len, hash = 0;
+    const uint8_t *host = netaddr_host(address, &len);
+    for (size_t i = 0; host && i < len; i++)
+        hash = hash * 31 + host[i];
+    return hash % SILENT_LISTS;
+}
+
+static void add_to_silent(struct name *name)
+{
+    name->answered = false;
+    name->names->silent_count++;
+    LIST_INSERT_HEAD(&name->names->silent[silent_list_of(&name->address)], name, silent);
+}
+
+static void remove_from_silent(struct name *name)
+{
+    if (name->state != KNOWN || name->answered)
+        return;
+    name->names->silent_count--;
+    LIST_REMOVE(name, silent);
+}
+
+static void end_lookup(struct name *name)
+{
+    lookup_cancel(name->lookup);
+    name->lookup = NULL;
+}
+
+void names_mark_answered(struct names *names, const union netaddr *peer)
+{
+    if (names->silent_count == 0)
+        return;
+    struct name *next, *name = LIST_FIRST(&names->silent[silent_list_of(peer)]);
+    for (; name; name = next) {
+        next = LIST_NEXT(name, silent);
+        if (!netaddr_equal_host(&name->address, peer))
+            continue;
+        remove_from_silent(name);
+        name->answered = true;
+        name->tried_count = 0;
+        end_lookup(name);
+    }
+}
+
+/* ---- life ---- */
 
 static void clear_queue(struct name *name)
 {
@@ -70,9 +140,8 @@ static void clear_queue(struct name *name)
 
 static void forget(struct names *names, struct name *name)
 {
-    for (int i = 0; i < FAMILY_COUNT; i++)
-        if (name->halves[i].query)
-            resolver_cancel(name->halves[i].query);
+    end_lookup(name);
+    remove_from_silent(name);
     if (name->state == RESOLVING)
         names->resolving--;
     clear_queue(name);
@@ -90,90 +159,158 @@ void names_free(struct names *names)
     free(names);
 }
 
-/*
- * Unlike a CONNECT, a datagram has no second try at another family: so it takes the one the client itself speaks, whose
- * mapping is open already and whose addresses the client can surely read, unless the configuration prefers IPv4.
- */
+/* ---- its address ---- */
+
+/* A CONNECT tries the other family soon; datagrams may have to wait for seconds until it is tried. So they begin with
+ * the family that the client itself uses, unless the configuration prefers IPv4: its mapping is open already, and the
+ * client can surely read its addresses. */
 static int first_family(const struct names *names)
 {
-    switch (names->env->config->outbound.prefer) {
-    case CONFIG_PREFER_IPV4:
-    case CONFIG_PREFER_IPV4_ONLY:
-        return FAMILY_V4;
-    case CONFIG_PREFER_IPV6_ONLY:
-        return FAMILY_V6;
-    case CONFIG_PREFER_IPV6:
-        break;
-    }
-    return family_index(names->client.sa.sa_family);
+    return env_first_family(names->env) == AF_INET ? AF_INET : names->client.sa.sa_family;
 }
 
-/* The preferred family's address if a route leads there, else the other's. */
-static union netaddr choose(const struct name *name)
+static void deliver_queue(struct name *name)
 {
-    int first = first_family(name->names);
-    const union netaddr *preferred = &name->halves[first].found, *other = &name->halves[1 - first].found;
-    if (preferred->sa.sa_family == AF_UNSPEC)
-        return *other;
-    if (other->sa.sa_family == AF_UNSPEC || sock_has_route(preferred))
-        return *preferred;
-    return *other;
-}
-
-static void settle(struct name *name)
-{
-    struct names *names = name->names;
-    const struct names_hooks *hooks = &names->hooks;
-    names->resolving--;
-    name->address = choose(name);
-    name->used_ms = env_now(names->env);
-    name->state = name->address.sa.sa_family == AF_UNSPEC ? FAILED : KNOWN;
-    if (name->state == FAILED) {
-        metrics_add(&names->env->metrics.lookups_failed_total, 1);
-        if (name->waiting_count)
-            hooks->dropped(hooks->arg, DROP_UNRESOLVED, name->waiting_count);
-    } else {
-        for (const struct waiting *waiting = name->first; waiting; waiting = waiting->next) {
-            union netaddr to = name->address;
-            netaddr_set_port(&to, waiting->port);
-            hooks->deliver(hooks->arg, name->text, &to, waiting->payload, waiting->len);
-        }
-        hooks->delivered(hooks->arg);
+    const struct names_hooks *hooks = &name->names->hooks;
+    for (const struct waiting *waiting = name->first; waiting; waiting = waiting->next) {
+        union netaddr to = name->address;
+        netaddr_set_port(&to, waiting->port);
+        hooks->deliver(hooks->arg, name->text, &to, waiting->payload, waiting->len);
     }
+    hooks->delivered(hooks->arg);
     clear_queue(name);
 }
 
-static void on_answer(void *arg, enum resolver_status status, const union netaddr *addresses, size_t count)
+static void use_address(struct name *name, const union netaddr *address)
 {
-    struct half *half = arg;
-    half->query = NULL;
-    if (status == RESOLVER_FOUND && count > 0) {
-        half->found = addresses[0];
-        netaddr_unmap(&half->found);
-    }
-    struct name *name = half->name;
-    if (!name->halves[FAMILY_V4].query && !name->halves[FAMILY_V6].query)
-        settle(name);
+    const bool awaited = name->state == RESOLVING;
+    remove_from_silent(name);
+    if (name->tried_count == NAMES_TRIED_MAX)
+        name->tried_count = 0;
+    name->tried[name->tried_count++] = *address;
+    name->address = *address;
+    name->address_since_ms = env_now(name->names->env);
+    name->review = name->names->review;
+    name->state = KNOWN;
+    add_to_silent(name);
+    if (!awaited)
+        return;
+    name->names->resolving--;
+    name->used_ms = name->address_since_ms;
+    deliver_queue(name);
 }
 
-static bool ask(struct name *name)
+static enum fitness fitness_of(const struct name *name, const union netaddr *address)
+{
+    const struct names_hooks *hooks = &name->names->hooks;
+    union netaddr to = *address;
+    netaddr_set_port(&to, name->port);
+    if (!hooks->can_reach(hooks->arg, name->text, &to))
+        return FITNESS_UNUSABLE;
+    if (name->state == KNOWN && netaddr_equal_host(&name->address, address))
+        return FITNESS_CURRENT;
+    for (size_t i = 0; i < name->tried_count; i++)
+        if (netaddr_equal_host(&name->tried[i], address))
+            return FITNESS_TRIED;
+    return FITNESS_NEW;
+}
+
+static void on_addresses(void *arg, const union netaddr *addresses, size_t count)
+{
+    struct name *name = arg;
+    for (size_t i = 0; i < count && name->best != FITNESS_NEW; i++) {
+        const enum fitness fitness = fitness_of(name, &addresses[i]);
+        if (fitness <= name->best)
+            continue;
+        name->best = fitness;
+        name->best_address = addresses[i];
+        if (fitness == FITNESS_NEW)
+            use_address(name, &addresses[i]);
+    }
+}
+
+static void fail(struct name *name)
 {
     struct names *names = name->names;
-    static const int families[FAMILY_COUNT] = {[FAMILY_V4] = AF_INET, [FAMILY_V6] = AF_INET6};
-    enum config_prefer prefer = names->env->config->outbound.prefer;
-    bool asked = false;
-    for (int i = 0; i < FAMILY_COUNT; i++) {
-        struct half *half = &name->halves[i];
-        *half = (struct half){.name = name};
-        if ((prefer == CONFIG_PREFER_IPV4_ONLY && i == FAMILY_V6) ||
-            (prefer == CONFIG_PREFER_IPV6_ONLY && i == FAMILY_V4))
-            continue;
-        half->query = lookup_begin(names->env, &names->client, names->user, name->text, families[i], on_answer, half);
-        asked |= half->query != NULL;
-    }
-    metrics_add(&names->env->metrics.lookups_total, 1);
-    return asked;
+    names->resolving--;
+    name->state = FAILED;
+    name->used_ms = env_now(names->env);
+    if (name->waiting_count)
+        names->hooks.dropped(names->hooks.arg, DROP_UNRESOLVED, name->waiting_count);
+    clear_queue(name);
 }
+
+static void on_lookup_end(void *arg, bool timed_out)
+{
+    (void)timed_out;
+    struct name *name = arg;
+    name->lookup = NULL;
+    if (name->best == FITNESS_NEW)
+        return;
+    if (name->best != FITNESS_NONE) { /* all have been tried: begin again */
+        name->tried_count = 0;
+        use_address(name, &name->best_address);
+    } else if (name->state == RESOLVING) {
+        fail(name);
+    } else {
+        name->address_since_ms = env_now(name->names->env);
+    }
+}
+
+static bool look_up(struct name *name, uint16_t port)
+{
+    struct names *names = name->names;
+    const struct lookup_hooks hooks = {on_addresses, on_lookup_end, name};
+    name->port = port;
+    name->best = FITNESS_NONE;
+    name->lookup = lookup_begin(names->env, &names->client, names->user, name->text, first_family(names), &hooks);
+    return name->lookup != NULL;
+}
+
+/* As if it had never been asked for. */
+static bool resolve(struct name *name, uint16_t port)
+{
+    end_lookup(name);
+    remove_from_silent(name);
+    name->tried_count = 0;
+    name->used_ms = env_now(name->names->env);
+    name->state = FAILED;
+    if (!look_up(name, port))
+        return false;
+    name->state = RESOLVING;
+    name->names->resolving++;
+    return true;
+}
+
+/* The address has been silent for long enough while the client sends. The resolver's cache answers for as long as the
+ * records live, so asking again costs little, and brings other addresses when they have changed. */
+static void try_next_address(struct name *name, uint16_t port, uint64_t now)
+{
+    if (name->answered || name->lookup || now - name->address_since_ms < NAMES_TRY_MS)
+        return;
+    if (!look_up(name, port))
+        name->address_since_ms = now;
+}
+
+/* An address that the rules deny now is given up like a silent one, although it may have answered. */
+static void review_address(struct name *name)
+{
+    if (name->review == name->names->review)
+        return;
+    name->review = name->names->review;
+    if (fitness_of(name, &name->address) != FITNESS_UNUSABLE)
+        return;
+    remove_from_silent(name);
+    add_to_silent(name);
+    name->address_since_ms = 0;
+}
+
+void names_review(struct names *names)
+{
+    names->review++;
+}
+
+/* ---- the table ---- */
 
 static void make_room(struct names *names)
 {
@@ -252,13 +389,8 @@ enum names_verdict names_route(struct names *names, const char *text, uint16_t p
             return NAMES_DROPPED;
         if (!name && !(name = remember(names, text)))
             return NAMES_DROPPED;
-        name->used_ms = now;
-        if (!ask(name)) {
-            name->state = FAILED;
+        if (!resolve(name, port))
             return NAMES_DROPPED;
-        }
-        name->state = RESOLVING;
-        names->resolving++;
     }
     if (name->state == RESOLVING)
         return enqueue(name, port, payload, len) ? NAMES_WAITS : NAMES_DROPPED;
@@ -266,6 +398,8 @@ enum names_verdict names_route(struct names *names, const char *text, uint16_t p
         *reason = DROP_UNRESOLVED;
         return NAMES_DROPPED;
     }
+    review_address(name);
+    try_next_address(name, port, now);
     name->used_ms = now;
     *to = name->address;
     netaddr_set_port(to, port);

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "net/dial.h"
-#include "net/resolver.h"
 #include "net/sock.h"
 #include "policy/rates.h"
 #include "proxy/bind.h"
@@ -21,11 +20,8 @@
 
 static void stop_dialing(struct reaching *reaching)
 {
-    for (int i = 0; i < FAMILY_COUNT; i++) {
-        if (reaching->lookups[i].query)
-            resolver_cancel(reaching->lookups[i].query);
-        reaching->lookups[i].query = NULL;
-    }
+    lookup_cancel(reaching->lookup);
+    reaching->lookup = NULL;
     if (reaching->dial)
         dial_cancel(reaching->dial);
     reaching->dial = NULL;
@@ -186,56 +182,37 @@ static void on_came(void *arg, int fd, const union netaddr *peer, enum socks5_re
 }
 
 /* Keeps the addresses that policy allows: the address that is dialed is the address that was checked. */
-static void dial_allowed(struct stream *stream, int family, const union netaddr *addresses, size_t count)
+static void on_addresses(void *arg, const union netaddr *addresses, size_t count)
 {
+    struct stream *stream = arg;
     struct reaching *reaching = stream->reaching;
     for (size_t i = 0; i < count && reaching->dial; i++) {
         union netaddr to = addresses[i];
         uint32_t rule;
-        netaddr_unmap(&to);
         netaddr_set_port(&to, reaching->port);
         reaching->found++;
-        if (to.sa.sa_family == family && permit(stream->env, &reaching->subject, reaching->name, &to, 1, &rule))
+        if (permit(stream->env, &reaching->subject, reaching->name, &to, 1, &rule))
             dial_by_rule(stream, &to, rule);
         else
             reaching->refused++;
     }
 }
 
-static void on_answer(void *arg, enum resolver_status status, const union netaddr *addresses, size_t count)
+static void on_lookup_end(void *arg, bool timed_out)
 {
-    struct lookup *lookup = arg;
-    struct stream *stream = lookup->stream;
+    struct stream *stream = arg;
     struct reaching *reaching = stream->reaching;
-    lookup->query = NULL;
-    if (status == RESOLVER_FOUND)
-        dial_allowed(stream, lookup->family, addresses, count);
-    else if (status != RESOLVER_NOT_FOUND)
-        reaching->timed_out |= status == RESOLVER_TIMED_OUT;
-    if (!reaching->dial || reaching->lookups[FAMILY_V4].query || reaching->lookups[FAMILY_V6].query)
-        return;
-    if (reaching->found == 0)
-        metrics_add(&stream->env->metrics.lookups_failed_total, 1);
+    reaching->lookup = NULL;
+    reaching->timed_out = timed_out;
     dial_all_added(reaching->dial);
 }
 
 static bool look_up(struct stream *stream, const char *name)
 {
-    static const int families[FAMILY_COUNT] = {[FAMILY_V4] = AF_INET, [FAMILY_V6] = AF_INET6};
-    enum config_prefer prefer = stream->env->config->outbound.prefer;
-    bool under_way = false;
-    metrics_add(&stream->env->metrics.lookups_total, 1);
-    for (int i = 0; i < FAMILY_COUNT; i++) {
-        struct lookup *lookup = &stream->reaching->lookups[i];
-        *lookup = (struct lookup){.stream = stream, .family = families[i]};
-        if ((prefer == CONFIG_PREFER_IPV4_ONLY && i == FAMILY_V6) ||
-            (prefer == CONFIG_PREFER_IPV6_ONLY && i == FAMILY_V4))
-            continue;
-        lookup->query =
-            lookup_begin(stream->env, &stream->client, stream->reaching->user, name, families[i], on_answer, lookup);
-        under_way |= lookup->query != NULL;
-    }
-    return under_way;
+    const struct lookup_hooks hooks = {on_addresses, on_lookup_end, stream};
+    stream->reaching->lookup =
+        lookup_begin(stream->env, &stream->client, stream->reaching->user, name, env_first_family(stream->env), &hooks);
+    return stream->reaching->lookup != NULL;
 }
 
 /* The connection is compared with an address: names have too many, and none for whoever connects from behind them. */
@@ -289,7 +266,7 @@ struct stream *stream_new(struct env *env, enum config_command command, const un
     struct reaching *reaching = calloc(1, sizeof(*reaching));
     const struct dial_options options = {
         .timeout_ms = env->config->timeouts.connect_ms,
-        .ipv4_first = env->config->outbound.prefer == CONFIG_PREFER_IPV4,
+        .ipv4_first = env_first_family(env) == AF_INET,
     };
     bool able = stream && reaching && subject_init(&reaching->subject, env->rules, client, user, command);
     bool dials = command == CONFIG_COMMAND_CONNECT;

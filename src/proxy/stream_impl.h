@@ -14,8 +14,8 @@
 
 struct bind;
 struct dial;
+struct lookup;
 struct rates;
-struct resolver_query;
 struct upstream;
 
 struct direction {
@@ -25,18 +25,12 @@ struct direction {
     uint64_t stuck_since_ms; /* while it waits to write */
 };
 
-struct lookup {
-    struct stream *stream;
-    int family;
-    struct resolver_query *query; /* NULL: not under way */
-};
-
 /* Needed only until the destination is reached. */
 struct reaching {
     struct dial *dial;         /* of CONNECT */
     struct bind *bind;         /* of BIND, once its port is open */
     struct upstream *upstream; /* asked, in place of a dial */
-    struct lookup lookups[FAMILY_COUNT];
+    struct lookup *lookup;     /* of the name; NULL: not under way */
     struct subject subject;
     const char *user;         /* the session's; NULL: no login */
     char name[NAME_TEXT_MAX]; /* "": an address was asked for */

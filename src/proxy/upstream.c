@@ -19,17 +19,12 @@
 #include "proxy/lookup.h"
 #include "wire/client_handshake.h"
 
-struct question {
-    struct upstream *upstream;
-    struct resolver_query *query; /* NULL: not under way */
-};
-
 struct upstream {
     struct env *env;
     struct snapshot *snapshot; /* what `settings` is a part of; NULL: that lives long enough */
     const struct config_upstream *settings;
     struct sock_way ways[FAMILY_COUNT];
-    struct question questions[FAMILY_COUNT];
+    struct lookup *lookup; /* of its name; NULL: not under way */
     struct dial *dial;
     bool is_own; /* an address of it is a listener of ours */
     int fd;      /* -1: not connected yet */
@@ -47,9 +42,7 @@ void upstream_cancel(struct upstream *upstream)
 {
     if (!upstream)
         return;
-    for (int i = 0; i < FAMILY_COUNT; i++)
-        if (upstream->questions[i].query)
-            resolver_cancel(upstream->questions[i].query);
+    lookup_cancel(upstream->lookup);
     if (upstream->dial)
         dial_cancel(upstream->dial);
     event_del(&upstream->deadline);
@@ -198,35 +191,29 @@ static void dial_others(struct upstream *upstream, const union netaddr *addresse
     }
 }
 
-static void on_answer(void *arg, enum resolver_status status, const union netaddr *addresses, size_t count)
+static void on_addresses(void *arg, const union netaddr *addresses, size_t count)
 {
-    struct question *question = arg;
-    struct upstream *upstream = question->upstream;
-    question->query = NULL;
-    if (status == RESOLVER_FOUND)
-        dial_others(upstream, addresses, count);
-    if (!upstream->questions[FAMILY_V4].query && !upstream->questions[FAMILY_V6].query)
-        dial_all_added(upstream->dial);
+    dial_others(arg, addresses, count);
+}
+
+static void on_lookup_end(void *arg, bool timed_out)
+{
+    (void)timed_out;
+    struct upstream *upstream = arg;
+    upstream->lookup = NULL;
+    dial_all_added(upstream->dial);
 }
 
 static void find(struct upstream *upstream, const union netaddr *client, const char *user)
 {
-    static const int families[FAMILY_COUNT] = {[FAMILY_V4] = AF_INET, [FAMILY_V6] = AF_INET6};
+    const struct lookup_hooks hooks = {on_addresses, on_lookup_end, upstream};
     const struct config_host *host = &upstream->settings->host;
-    enum config_prefer prefer = upstream->env->config->outbound.prefer;
-    bool under_way = false;
-    if (!host->name)
+    if (host->name)
+        upstream->lookup =
+            lookup_begin(upstream->env, client, user, host->name, env_first_family(upstream->env), &hooks);
+    else
         dial_others(upstream, &host->address, 1);
-    for (int i = 0; i < FAMILY_COUNT && host->name; i++) {
-        struct question *question = &upstream->questions[i];
-        question->upstream = upstream;
-        if ((prefer == CONFIG_PREFER_IPV4_ONLY && i == FAMILY_V6) ||
-            (prefer == CONFIG_PREFER_IPV6_ONLY && i == FAMILY_V4))
-            continue;
-        question->query = lookup_begin(upstream->env, client, user, host->name, families[i], on_answer, question);
-        under_way |= question->query != NULL;
-    }
-    if (!under_way)
+    if (!upstream->lookup)
         dial_all_added(upstream->dial);
 }
 
@@ -254,7 +241,7 @@ struct upstream *upstream_ask(struct env *env, const union netaddr *client, cons
     const struct timeval timeout = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
     const struct dial_options options = {
         .timeout_ms = 2 * ms, /* the deadline is for all together, and ours */
-        .ipv4_first = env->config->outbound.prefer == CONFIG_PREFER_IPV4,
+        .ipv4_first = env_first_family(env) == AF_INET,
     };
     struct upstream *upstream = calloc(1, sizeof(*upstream));
     if (!upstream)

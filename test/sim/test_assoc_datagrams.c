@@ -1,4 +1,6 @@
 /* What becomes of single datagrams, and of names, in an association. */
+#include <errno.h>
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -262,20 +264,20 @@ static void a_name_is_resolved_once_and_kept(void **state)
     from_client_by_name("game.example.", 54, "two");
     expect_nothing();
     assert_int_equal(world_pending_queries(), 2); /* one for each family */
-    assert_true(world_answer("game.example", AF_INET, RESOLVER_FOUND, "192.0.2.10"));
-    expect_nothing();
     assert_true(world_answer("game.example", AF_INET6, RESOLVER_FOUND, "2001:db8::10"));
+    assert_null(world_next_sent());
+    assert_true(world_answer("game.example", AF_INET, RESOLVER_FOUND, "192.0.2.10"));
     expect_up(&server, "one"); /* the client's own family */
     union netaddr second = addr("192.0.2.10", 54);
     expect_up(&second, "two");
+    from_internet(&second, "answer");
+    expect_down(&client, &second, "answer");
     for (int i = 0; i < 10; i++) {
         pass(200 * 1000);
         from_client_by_name("game.example", 53, "more");
         expect_up(&server, "more");
     }
     assert_int_equal(world_pending_queries(), 0);
-    from_internet(&server, "answer");
-    expect_down(&client, &server, "answer");
     pass(301 * 1000);
     from_client_by_name("game.example", 53, "after a long pause");
     assert_int_equal(world_pending_queries(), 2);
@@ -392,6 +394,58 @@ static void row_25_a_name_is_judged_by_its_address(void **state)
     assert_int_equal(flow()->dropped[DROP_REFUSED], 1);
 }
 
+static void row_68_of_a_names_addresses_an_allowed_one_is_used(void **state)
+{
+    (void)state;
+    const union netaddr allowed = addr("8.8.8.8", 53);
+    world_config.reach_in_force = CONFIG_REACH_PUBLIC;
+    open_plain();
+    from_client_by_name("mixed.example", 53, "x");
+    world_answer("mixed.example", AF_INET, RESOLVER_FOUND, "10.0.0.9 8.8.8.8");
+    world_answer("mixed.example", AF_INET6, RESOLVER_NOT_FOUND, NULL);
+    expect_up(&allowed, "x");
+    assert_int_equal(flow()->dropped[DROP_REFUSED], 0);
+    assert_int_equal(world_env.metrics.refused_by_reach_total, 0);
+}
+
+static void row_68_a_family_without_a_socket_is_passed_over(void **state)
+{
+    (void)state;
+    open_plain();
+    world_open_fails_family = AF_INET6;
+    world_open_error = EAFNOSUPPORT;
+    from_client_by_name("two.example", 53, "x");
+    world_answer("two.example", AF_INET, RESOLVER_NOT_FOUND, NULL);
+    world_answer("two.example", AF_INET6, RESOLVER_FOUND, "2001:db8::10 ::ffff:192.0.2.10");
+    expect_up(&server, "x");
+    assert_int_equal(flow()->dropped[DROP_NO_SOCKET], 0);
+}
+
+static void row_68_a_silent_address_gives_way_to_one_that_answers(void **state)
+{
+    (void)state;
+    const uint64_t long_enough_ms = 10 * 1000;
+    const union netaddr dead = addr("192.0.2.66", 53);
+    open_plain();
+    from_client_by_name("two.example", 53, "x");
+    world_answer("two.example", AF_INET, RESOLVER_FOUND, "192.0.2.66 192.0.2.10");
+    world_answer("two.example", AF_INET6, RESOLVER_NOT_FOUND, NULL);
+    expect_up(&dead, "x");
+    from_internet(&server2, "another's"); /* proves nothing */
+    expect_down(&client, &server2, "another's");
+    for (int i = 0; i < 5; i++) {
+        pass(long_enough_ms);
+        from_client_by_name("two.example", 53, "again");
+        expect_up(i == 0 ? &dead : &server, "again");
+        world_answer("two.example", AF_INET, RESOLVER_FOUND, "192.0.2.66 192.0.2.10");
+        world_answer("two.example", AF_INET6, RESOLVER_NOT_FOUND, NULL);
+        from_client_by_name("two.example", 53, "x");
+        expect_up(&server, "x");
+        from_internet(&server, "answer");
+        expect_down(&client, &server, "answer");
+    }
+}
+
 /* ECN goes along both ways, for runs, for single datagrams, and where a name is known. */
 static void the_tos_byte_goes_along(void **state)
 {
@@ -437,6 +491,9 @@ int main(void)
         TEST(a_literal_as_a_name_is_an_address),
         TEST(it_ends_while_a_name_is_being_resolved),
         TEST(row_25_a_name_is_judged_by_its_address),
+        TEST(row_68_of_a_names_addresses_an_allowed_one_is_used),
+        TEST(row_68_a_family_without_a_socket_is_passed_over),
+        TEST(row_68_a_silent_address_gives_way_to_one_that_answers),
         TEST(the_tos_byte_goes_along),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

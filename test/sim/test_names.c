@@ -15,6 +15,8 @@
 static struct {
     size_t delivered, dropped;
     union netaddr last_to;
+    union netaddr unusable[4];
+    size_t unusable_count;
 } heard;
 
 static void on_deliver(void *arg, const char *name, const union netaddr *to, const uint8_t *payload, size_t len)
@@ -36,9 +38,18 @@ static void on_dropped(void *arg, enum drop_reason reason, uint32_t count)
     heard.dropped += count;
 }
 
+static bool can_reach(void *arg, const char *name, const union netaddr *to)
+{
+    (void)arg, (void)name;
+    for (size_t i = 0; i < heard.unusable_count; i++)
+        if (netaddr_equal_host(&heard.unusable[i], to))
+            return false;
+    return sock_has_route(to, NULL);
+}
+
 static struct names *names_of(const char *client)
 {
-    const struct names_hooks hooks = {on_deliver, on_delivered, on_dropped, NULL};
+    const struct names_hooks hooks = {can_reach, on_deliver, on_delivered, on_dropped, NULL};
     const union netaddr host = addr(client, 0);
     struct names *names = names_new(&world_env, &host, NULL, &hooks);
     assert_non_null(names);
@@ -198,14 +209,230 @@ static void the_longest_unused_goes_first(void **state)
     names_free(names);
 }
 
+/* ---- which of its addresses ---- */
+
+static void expect_next(struct names *names, const char *host)
+{
+    union netaddr to, expected = addr(host, 53);
+    assert_int_equal(route(names, "many.example", 1, &to), NAMES_KNOWN);
+    assert_true(netaddr_equal(&to, &expected));
+}
+
+/* Lets the address be silent for long enough, and has the client send once more. */
+static void try_next(struct names *names, const char *addresses)
+{
+    union netaddr to;
+    world_now_ms += NAMES_TRY_MS;
+    assert_int_equal(route(names, "many.example", 1, &to), NAMES_KNOWN);
+    world_answer("many.example", AF_INET, addresses ? RESOLVER_FOUND : RESOLVER_FAILED, addresses);
+    world_answer("many.example", AF_INET6, RESOLVER_NOT_FOUND, NULL);
+}
+
+static struct names *names_with(const char *addresses)
+{
+    union netaddr to;
+    struct names *names = names_of("10.0.0.2");
+    assert_int_equal(route(names, "many.example", 1, &to), NAMES_WAITS);
+    assert_true(world_answer("many.example", AF_INET, RESOLVER_FOUND, addresses));
+    world_answer("many.example", AF_INET6, RESOLVER_NOT_FOUND, NULL);
+    return names;
+}
+
+static void make_unusable(const char *host)
+{
+    heard.unusable[heard.unusable_count++] = addr(host, 0);
+}
+
+static void row_68_a_refused_address_is_passed_over(void **state)
+{
+    (void)state;
+    make_unusable("192.0.2.1");
+    struct names *names = names_with("192.0.2.1 192.0.2.2");
+    expect_next(names, "192.0.2.2");
+    assert_int_equal(heard.delivered, 1);
+    names_free(names);
+}
+
+static void row_68_a_refused_family_is_passed_over(void **state)
+{
+    (void)state;
+    union netaddr to;
+    make_unusable("2001:db8::1");
+    struct names *names = names_of("fd00::2");
+    assert_int_equal(route(names, "many.example", 1, &to), NAMES_WAITS);
+    world_answer("many.example", AF_INET6, RESOLVER_FOUND, "2001:db8::1");
+    assert_int_equal(heard.delivered, 0);
+    world_answer("many.example", AF_INET, RESOLVER_FOUND, "192.0.2.1");
+    assert_int_equal(heard.delivered, 1);
+    expect_next(names, "192.0.2.1");
+    names_free(names);
+}
+
+/* The datagram then goes there, and is dropped and counted as any other. */
+static void row_68_where_all_are_refused_the_first_is_taken(void **state)
+{
+    (void)state;
+    make_unusable("192.0.2.1");
+    make_unusable("192.0.2.2");
+    struct names *names = names_with("192.0.2.1 192.0.2.2");
+    assert_int_equal(heard.delivered, 1);
+    expect_next(names, "192.0.2.1");
+    heard.unusable_count = 0;
+    try_next(names, "192.0.2.1 192.0.2.2");
+    expect_next(names, "192.0.2.2");
+    names_free(names);
+}
+
+static void row_68_a_silent_address_gives_way(void **state)
+{
+    (void)state;
+    struct names *names = names_with("192.0.2.1 192.0.2.2 192.0.2.3");
+    expect_next(names, "192.0.2.1");
+    world_now_ms += NAMES_TRY_MS - 1;
+    expect_next(names, "192.0.2.1");
+    assert_int_equal(world_pending_queries(), 0);
+    try_next(names, "192.0.2.3 192.0.2.1 192.0.2.2"); /* servers rotate them */
+    expect_next(names, "192.0.2.3");
+    try_next(names, "192.0.2.1 192.0.2.2 192.0.2.3");
+    expect_next(names, "192.0.2.2");
+    try_next(names, "192.0.2.1 192.0.2.2 192.0.2.3"); /* and round again */
+    expect_next(names, "192.0.2.1");
+    names_free(names);
+}
+
+static void row_68_a_silent_family_gives_way(void **state)
+{
+    (void)state;
+    union netaddr to;
+    struct names *names = names_of("fd00::2");
+    assert_int_equal(route(names, "many.example", 1, &to), NAMES_WAITS);
+    for (int i = 0; i < 2; i++) {
+        world_answer("many.example", AF_INET6, RESOLVER_FOUND, "2001:db8::1");
+        world_answer("many.example", AF_INET, RESOLVER_FOUND, "192.0.2.1");
+        expect_next(names, i == 0 ? "2001:db8::1" : "192.0.2.1");
+        world_now_ms += i == 0 ? NAMES_TRY_MS : 0;
+        assert_int_equal(route(names, "many.example", 1, &to), NAMES_KNOWN);
+    }
+    names_free(names);
+}
+
+/* A record that has changed is followed; the datagrams never wait for that. */
+static void row_68_a_changed_record_is_followed(void **state)
+{
+    (void)state;
+    struct names *names = names_with("192.0.2.1");
+    try_next(names, "192.0.2.1");
+    expect_next(names, "192.0.2.1");
+    try_next(names, NULL); /* the servers are down for a while */
+    expect_next(names, "192.0.2.1");
+    try_next(names, "192.0.2.9");
+    expect_next(names, "192.0.2.9");
+    assert_int_equal(heard.dropped, 0);
+    names_free(names);
+}
+
+static void row_68_an_address_that_has_answered_stays(void **state)
+{
+    (void)state;
+    const union netaddr other = addr("192.0.2.2", 53), peer = addr("192.0.2.1", 4444);
+    struct names *names = names_with("192.0.2.1 192.0.2.2");
+    names_mark_answered(names, &other);
+    names_mark_answered(names, &peer);
+    for (int i = 0; i < 100; i++) {
+        world_now_ms += NAMES_TRY_MS;
+        expect_next(names, "192.0.2.1");
+    }
+    assert_int_equal(world_pending_queries(), 0);
+    names_free(names);
+}
+
+/* The answer comes while the next address is being looked for. */
+static void row_68_an_answer_may_be_late(void **state)
+{
+    (void)state;
+    const union netaddr peer = addr("192.0.2.1", 53);
+    struct names *names = names_with("192.0.2.1 192.0.2.2");
+    world_now_ms += NAMES_TRY_MS;
+    expect_next(names, "192.0.2.1");
+    assert_int_equal(world_pending_queries(), 2);
+    names_mark_answered(names, &peer);
+    assert_int_equal(world_pending_queries(), 0);
+    world_now_ms += NAMES_TRY_MS;
+    expect_next(names, "192.0.2.1");
+    assert_int_equal(world_pending_queries(), 0);
+    names_free(names);
+}
+
+static void an_unused_name_is_resolved_anew(void **state)
+{
+    (void)state;
+    union netaddr to;
+    const union netaddr peer = addr("192.0.2.1", 53);
+    struct names *names = names_with("192.0.2.1");
+    names_mark_answered(names, &peer);
+    world_now_ms += NAMES_KEPT_MS;
+    assert_int_equal(route(names, "many.example", 1, &to), NAMES_WAITS);
+    world_answer("many.example", AF_INET, RESOLVER_FOUND, "192.0.2.7");
+    expect_next(names, "192.0.2.7");
+    names_free(names);
+}
+
+static void an_address_that_new_rules_deny_is_given_up(void **state)
+{
+    (void)state;
+    const union netaddr peer = addr("192.0.2.1", 53);
+    struct names *names = names_with("192.0.2.1 192.0.2.2");
+    names_mark_answered(names, &peer);
+    names_review(names);
+    expect_next(names, "192.0.2.1");
+    assert_int_equal(world_pending_queries(), 0);
+    make_unusable("192.0.2.1");
+    names_review(names);
+    expect_next(names, "192.0.2.1"); /* which the association drops */
+    world_answer("many.example", AF_INET, RESOLVER_FOUND, "192.0.2.1 192.0.2.2");
+    expect_next(names, "192.0.2.2");
+    names_free(names);
+}
+
+/* Row 67: a server that is silent about one family stops neither this name nor others. */
+static void row_67_one_family_silent_blocks_nothing(void **state)
+{
+    (void)state;
+    union netaddr to;
+    char name[] = "nX.example";
+    struct names *names = names_of("10.0.0.2");
+    for (int i = 0; i < 20; i++) {
+        name[1] = (char)('a' + i);
+        assert_int_equal(route(names, name, 1, &to), NAMES_WAITS);
+        assert_true(world_answer(name, AF_INET, RESOLVER_FOUND, "192.0.2.10"));
+        assert_int_equal(route(names, name, 1, &to), NAMES_KNOWN);
+    }
+    names_free(names);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
     const struct CMUnitTest tests[] = {
-        TEST(the_clients_family_first),       TEST(but_only_where_a_route_leads),
-        TEST(or_ipv4_when_that_is_preferred), TEST(a_mapped_address_is_unmapped),
-        TEST(what_waits_is_bounded_in_bytes), TEST(the_longest_unused_goes_first),
-        TEST(what_waits_is_bounded_in_all),   TEST(nothing_waits_while_memory_is_short),
+        TEST(the_clients_family_first),
+        TEST(but_only_where_a_route_leads),
+        TEST(or_ipv4_when_that_is_preferred),
+        TEST(a_mapped_address_is_unmapped),
+        TEST(what_waits_is_bounded_in_bytes),
+        TEST(the_longest_unused_goes_first),
+        TEST(what_waits_is_bounded_in_all),
+        TEST(nothing_waits_while_memory_is_short),
+        TEST(row_68_a_refused_address_is_passed_over),
+        TEST(row_68_a_refused_family_is_passed_over),
+        TEST(row_68_where_all_are_refused_the_first_is_taken),
+        TEST(row_68_a_silent_address_gives_way),
+        TEST(row_68_a_silent_family_gives_way),
+        TEST(row_68_a_changed_record_is_followed),
+        TEST(row_68_an_address_that_has_answered_stays),
+        TEST(row_68_an_answer_may_be_late),
+        TEST(an_unused_name_is_resolved_anew),
+        TEST(an_address_that_new_rules_deny_is_given_up),
+        TEST(row_67_one_family_silent_blocks_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -226,8 +226,9 @@ size_t sock_memory(int fd)
     return 0;
 }
 
-bool sock_has_route(const union netaddr *address)
+bool sock_has_route(const union netaddr *address, const struct sock_way *way)
 {
+    (void)way;
     return address->sa.sa_family == AF_INET || world_ipv6_has_route;
 }
 
@@ -395,17 +396,30 @@ bool resolver_name_valid(const char *name, size_t len)
     return len > 0 && len < 254 && !memchr(name, ' ', len);
 }
 
-bool world_answer(const char *name, int family, enum resolver_status status, const char *address)
+static size_t read_addresses(const char *text, union netaddr *addresses)
+{
+    size_t count = 0;
+    while (text && *text) {
+        char one[64];
+        const size_t len = strcspn(text, " ");
+        memcpy(one, text, len);
+        one[len] = '\0';
+        addresses[count++] = addr(one, 0);
+        text += len + (text[len] == ' ');
+    }
+    return count;
+}
+
+bool world_answer(const char *name, int family, enum resolver_status status, const char *addresses)
 {
     for (size_t i = 0; i < QUERIES_MAX; i++) {
         struct resolver_query *query = &queries[i];
         if (!query->pending || query->family != family || strcmp(query->name, name) != 0)
             continue;
         query->pending = false;
-        union netaddr found = {0};
-        if (address)
-            found = addr(address, 0);
-        query->done(query->arg, status, &found, address ? 1 : 0);
+        union netaddr found[RESOLVER_ADDRESSES_MAX];
+        const size_t count = read_addresses(addresses, found);
+        query->done(query->arg, status, found, count);
         return true;
     }
     return false;

@@ -62,8 +62,9 @@ bool world_upstream_answers(enum socks5_reply code, int control, const union net
 /* Where the upstream is, and where connections to it start from. */
 extern union netaddr world_upstream, world_upstream_local;
 
-/* Answers the oldest pending query for `name` and `family`; false when there is none. */
-bool world_answer(const char *name, int family, enum resolver_status status, const char *address);
+/* Answers the oldest pending query for `name` and `family` with addresses that a space separates (NULL: none); false
+ * when there is none. */
+bool world_answer(const char *name, int family, enum resolver_status status, const char *addresses);
 size_t world_pending_queries(void);
 
 #endif

@@ -253,7 +253,7 @@ static void a_relay_is_of_the_clients_family(void **state)
 {
     (void)state;
     const union netaddr v6 = at("::1", 0);
-    if (!sock_has_route(&v6))
+    if (!sock_has_route(&v6, NULL))
         SKIP_TEST("no IPv6 here");
     int client = new_balanced("127.0.0.1");
     const struct assoc_flow *flow = assoc_flow(associate(client, V1_HERE_6, sizeof(V1_HERE_6) - 1));

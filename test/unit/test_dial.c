@@ -277,24 +277,6 @@ static void what_failed_before_all_were_added_is_not_the_end(void **state)
     close(listener);
 }
 
-/* RFC 8305 section 3: the preferred family's answer is waited for a little. */
-static void the_preferred_family_may_come_second(void **state)
-{
-    (void)state;
-    union netaddr v4, v6;
-    int listener4 = listen_at("127.0.0.1", &v4), listener6 = listen_at("::1", &v6);
-    for (int ipv4_first = 0; ipv4_first <= 1; ipv4_first++) {
-        struct later later = {start(5000, ipv4_first), ipv4_first ? v4 : v6};
-        dial_add(later.dial, ipv4_first ? AF_INET6 : AF_INET, ipv4_first ? &v6 : &v4, 1, NULL);
-        const struct timeval next = {.tv_usec = 1};
-        event_base_once(base, -1, EV_TIMEOUT, add_later, &later, &next);
-        run();
-        assert_int_equal(outcome.to.sa.sa_family, ipv4_first ? AF_INET : AF_INET6);
-    }
-    close(listener4);
-    close(listener6);
-}
-
 static void refused_is_more_telling_than_unroutable(void **state)
 {
     (void)state;
@@ -402,7 +384,6 @@ int main(void)
         cmocka_unit_test(a_failure_starts_the_next_at_once),
         cmocka_unit_test(silent_addresses_of_one_family_do_not_go_first),
         cmocka_unit_test(what_failed_before_all_were_added_is_not_the_end),
-        cmocka_unit_test(the_preferred_family_may_come_second),
         cmocka_unit_test(addresses_may_come_late),
         cmocka_unit_test(refused_is_more_telling_than_unroutable),
         cmocka_unit_test(a_cancelled_dial_says_nothing),

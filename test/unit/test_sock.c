@@ -358,7 +358,7 @@ static void loopback_has_a_route(void **state)
 {
     (void)state;
     union netaddr here = at("127.0.0.1", 0);
-    assert_true(sock_has_route(&here));
+    assert_true(sock_has_route(&here, NULL));
 }
 
 int main(void)
