@@ -9,6 +9,7 @@
 
 #include "command/command.h"
 #include "conf/config.h"
+#include "host/addresses.h"
 #include "policy/snapshot.h"
 #include "policy/terms.h"
 #include "policy/verdict.h"
@@ -128,12 +129,12 @@ static int answer(const struct snapshot *snapshot, const struct question *questi
     if (question->user && !user)
         fprintf(stderr, "conesocks explain: warning: nobody can log in as %s: there is no such user\n", question->user);
     if (subject_init(&subject, snapshot->rules, &asked->from, question->user, asked->command) &&
-        own_hosts_read(&policy.own))
+        (policy.own = addresses_read()))
         status = asked->to.sa.sa_family == AF_UNSPEC ? say_name(snapshot->config, &subject, user, asked)
                                                      : say_verdict(&policy, &subject, user, asked);
     else
         fprintf(stderr, "conesocks explain: %s\n", strerror(errno));
-    own_hosts_deinit(&policy.own);
+    own_hosts_release(policy.own);
     subject_deinit(&subject);
     return status;
 }

@@ -33,6 +33,7 @@
 #include "daemon/takeover.h"
 #include "daemon/watermark.h"
 #include "daemon/worker.h"
+#include "host/addresses.h"
 #include "net/sock.h"
 #include "policy/auth.h"
 #include "policy/quota.h"
@@ -43,6 +44,7 @@ struct server {
     struct snapshot *snapshot; /* of the start */
     const char *path;
     struct event_base *base;
+    struct addresses *addresses;
     struct auth *auth;
     struct quota *quota;
     struct reload *reload;
@@ -195,6 +197,13 @@ static bool watch_signals(struct server *server)
     return true;
 }
 
+static void on_addresses(void *arg, struct own_hosts *hosts)
+{
+    struct server *server = arg;
+    for (size_t i = 0; i < server->worker_count; i++)
+        worker_use_hosts(server->workers[i], hosts);
+}
+
 static bool open_workers(struct server *server, const struct inherited *inherited)
 {
     const struct config *config = server->snapshot->config;
@@ -204,7 +213,8 @@ static bool open_workers(struct server *server, const struct inherited *inherite
         return false;
     for (; server->worker_count < count; server->worker_count++) {
         const struct inherited_share share = {inherited, server->worker_count, count};
-        struct worker *worker = worker_new(server->snapshot, server->quota, &share, server->taken);
+        struct worker *worker =
+            worker_new(server->snapshot, server->quota, addresses_hosts(server->addresses), &share, server->taken);
         if (!worker)
             return false;
         server->workers[server->worker_count] = worker;
@@ -310,9 +320,10 @@ struct server *server_new(struct snapshot *snapshot, const char *path, const str
     server->handover_socket = -1;
     server->base = event_base_new();
     server->quota = quota_new();
-    if (!server->base || !server->quota)
+    server->addresses = server->base ? addresses_new(server->base, on_addresses, server) : NULL;
+    if (!server->base || !server->quota || !server->addresses)
         log_error("cannot start: %s", strerror(errno));
-    if (!server->base || !server->quota || !open_workers(server, given->listeners) ||
+    if (!server->base || !server->quota || !server->addresses || !open_workers(server, given->listeners) ||
         !open_admin(server, &given->admin) || !open_handover(server, given->handover)) {
         server_free(server);
         return NULL;
@@ -436,6 +447,7 @@ void server_free(struct server *server)
     if (server->quota && quota_size(server->quota) > 0)
         log_error("a mistake in this program: %zu accounts still open at the end", quota_size(server->quota));
     quota_free(server->quota);
+    addresses_free(server->addresses);
     for (size_t i = 0; i < server->signal_count; i++)
         event_del(&server->signals[i]);
     if (server->base)

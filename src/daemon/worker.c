@@ -33,12 +33,13 @@ struct worker {
     pthread_t thread;
     bool running;
     struct event sweep;
-    struct inbox_item stop, relief, ping, closing, resume;
+    struct inbox_item stop, relief, ping, closing, resume, hosts;
     bool takes_waiting; /* when it closes: the main thread's until then */
     atomic_bool accepts;
     struct relief_order order; /* the main thread's, the worker's while `ordered` */
     atomic_bool ordered, pinged;
     atomic_size_t session_memory;
+    _Atomic(struct own_hosts *) fresh_hosts; /* held, on their way to this worker; NULL: none */
     struct listeners listeners;
     struct kin *kin[2]; /* an elder and a younger one */
     size_t kin_count;
@@ -165,7 +166,6 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct worker *worker = arg;
     sessions_sweep(&worker->env);
-    (void)own_hosts_read(&worker->env.policy.own); /* addresses come and go; on failure the old ones stay */
     pump_pool_trim(worker->env.pumps);
 }
 
@@ -206,6 +206,24 @@ void worker_relieve(struct worker *worker, const struct relief_order *order)
 size_t worker_session_memory(const struct worker *worker)
 {
     return atomic_load_explicit(&worker->session_memory, memory_order_relaxed);
+}
+
+static void on_hosts(struct inbox_item *item)
+{
+    struct worker *worker = container_of(item, struct worker, hosts);
+    struct policy *policy = &worker->env.policy;
+    own_hosts_release(policy->own);
+    policy->own = atomic_exchange(&worker->fresh_hosts, NULL);
+}
+
+void worker_use_hosts(struct worker *worker, struct own_hosts *hosts)
+{
+    struct own_hosts *passed_over = atomic_exchange(&worker->fresh_hosts, own_hosts_hold(hosts));
+    own_hosts_release(passed_over);
+    if (passed_over) /* the item is still on its way */
+        return;
+    worker->hosts.run = on_hosts;
+    inbox_post(worker->env.inbox, &worker->hosts);
 }
 
 static void on_ping(struct inbox_item *item)
@@ -266,9 +284,11 @@ static struct resolver_options resolver_options(const struct config *config)
     };
 }
 
-static bool init_env(struct env *env, struct snapshot *snapshot, struct quota *quota, struct worker *worker)
+static bool init_env(struct env *env, struct snapshot *snapshot, struct quota *quota, struct own_hosts *hosts,
+                     struct worker *worker)
 {
     env->quota = quota;
+    env->policy.own = own_hosts_hold(hosts);
     const struct config *config = snapshot->config;
     struct resolver_options options = resolver_options(config);
     options.metrics = &env->metrics;
@@ -287,18 +307,16 @@ static bool init_env(struct env *env, struct snapshot *snapshot, struct quota *q
     env->inbox = inbox_new(env->base);
     env->pumps = pump_pool_new(true);
     env->resolver = resolver_new(env->base, &options);
-    if (!own_hosts_read(&env->policy.own))
-        return false;
     return env->inbox && env->pumps && env->dgrams && env->resolver;
 }
 
-struct worker *worker_new(struct snapshot *snapshot, struct quota *quota, const struct inherited_share *share,
-                          bool paused)
+struct worker *worker_new(struct snapshot *snapshot, struct quota *quota, struct own_hosts *hosts,
+                          const struct inherited_share *share, bool paused)
 {
     struct worker *worker = calloc(1, sizeof(*worker));
     if (worker)
         worker->listeners = (struct listeners){.env = &worker->env, .paused = paused};
-    if (!worker || !init_env(&worker->env, snapshot, quota, worker)) {
+    if (!worker || !init_env(&worker->env, snapshot, quota, hosts, worker)) {
         log_error("cannot set up a worker: no memory, or no descriptors (ulimit -n)");
         worker_free(worker);
         return NULL;
@@ -367,7 +385,7 @@ void worker_free(struct worker *worker)
         event_base_free(env->base);
     }
     logins_free(env->logins);
-    own_hosts_deinit(&env->policy.own);
+    own_hosts_release(env->policy.own);
     snapshot_release(env->snapshot);
     dgram_io_free(env->dgrams);
     pump_pool_free(env->pumps);

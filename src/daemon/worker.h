@@ -14,6 +14,7 @@
 struct auth;
 struct inherited_share;
 struct metrics;
+struct own_hosts;
 struct quota;
 struct relief_order;
 struct report;
@@ -21,9 +22,10 @@ struct snapshot;
 struct worker;
 
 /* Listens at its share of inherited sockets, and elsewhere opens one, whose address other workers may share; `quota`
- * outlives it. `paused`: connections wait until worker_resume(). NULL after a line in the log. */
-struct worker *worker_new(struct snapshot *snapshot, struct quota *quota, const struct inherited_share *share,
-                          bool paused);
+ * outlives it. `hosts`: this host's addresses. `paused`: connections wait until worker_resume(). NULL after a line in
+ * the log. */
+struct worker *worker_new(struct snapshot *snapshot, struct quota *quota, struct own_hosts *hosts,
+                          const struct inherited_share *share, bool paused);
 /* Starts its thread; `auth` outlives it. 0 or a negative errno. */
 int worker_start(struct worker *worker, struct auth *auth);
 /* A reload, as it is for one worker; kept until `done` was called, on the worker's thread. */
@@ -81,6 +83,8 @@ void worker_free(struct worker *worker);
 /* Has it do what memory being short, or not any more, asks for. One that has not come to the last order does not get
  * this one. From one thread only. */
 void worker_relieve(struct worker *worker, const struct relief_order *order);
+/* This host's addresses have changed. From one thread only. */
+void worker_use_hosts(struct worker *worker, struct own_hosts *hosts);
 /* Has it say that it still comes round. Whether it has said so since it was last asked; true the first time. From one
  * thread only. */
 bool worker_ping(struct worker *worker);

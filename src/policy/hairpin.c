@@ -4,7 +4,7 @@
  * this host has itself takes the system's own way. */
 static bool is_outside(const struct policy *policy, const union netaddr *advertised)
 {
-    return policy->config->udp.external_ports.first != 0 && !own_hosts_contain(&policy->own, advertised);
+    return policy->config->udp.external_ports.first != 0 && !own_hosts_contain(policy->own, advertised);
 }
 
 void hairpin_inward(const struct policy *policy, union netaddr *to)

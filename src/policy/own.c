@@ -1,28 +1,102 @@
 #include "policy/own.h"
 
-#include <ifaddrs.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "policy/own_routes.h"
+#include "policy/key.h"
 #include "policy/reach.h"
 
 /* ---- addresses ---- */
 
+struct range {
+    struct key first, last;
+};
+
+/* Of one family: single addresses in a table of twice their number at least, found by their hash; networks, which are
+ * few, sorted and apart. The unspecified address is nobody's own: it marks what is free. */
+struct own_family {
+    struct key *slots;
+    size_t mask;
+    struct range *ranges;
+    size_t range_count;
+};
+
+enum { OWN_V4, OWN_V6, OWN_FAMILIES };
+
+struct own_hosts {
+    struct own_family families[OWN_FAMILIES];
+    atomic_uint holders;
+};
+
+bool own_networks_add(struct own_networks *networks, const union netaddr *address, unsigned bits)
+{
+    if (networks->count == networks->room) {
+        size_t room = networks->room ? 2 * networks->room : 16;
+        struct own_network *list = reallocarray(networks->list, room, sizeof(*list));
+        if (!list)
+            return false;
+        networks->list = list;
+        networks->room = room;
+    }
+    networks->list[networks->count++] = (struct own_network){*address, bits};
+    return true;
+}
+
+static unsigned bits_of(const union netaddr *address)
+{
+    return address->sa.sa_family == AF_INET ? 32 : 128;
+}
+
+bool own_networks_add_host(struct own_networks *networks, const union netaddr *address)
+{
+    const union netaddr canonical = netaddr_canonical(address);
+    return own_networks_add(networks, &canonical, bits_of(&canonical));
+}
+
+static size_t hash(struct key key)
+{
+    uint64_t mixed = (key.high ^ (key.low << 32 | key.low >> 32)) * UINT64_C(0x9e3779b97f4a7c15);
+    return (size_t)(mixed ^ mixed >> 32);
+}
+
+static bool is_free(struct key slot)
+{
+    return slot.high == 0 && slot.low == 0;
+}
+
+/* The slot of an address or, where it has none, the one that it would have. */
+static struct key *slot_of(const struct own_family *family, struct key key)
+{
+    size_t at = hash(key) & family->mask;
+    while (!is_free(family->slots[at]) && !key_equal(family->slots[at], key))
+        at = (at + 1) & family->mask;
+    return &family->slots[at];
+}
+
+static bool allocate(struct own_family *family, size_t count)
+{
+    size_t size = 16;
+    while (size < 2 * count)
+        size *= 2;
+    family->mask = size - 1;
+    family->slots = calloc(size, sizeof(struct key));
+    family->ranges = calloc(count + 1, sizeof(struct range));
+    return family->slots && family->ranges;
+}
+
 static int by_first(const void *a, const void *b)
 {
-    const struct own_range *left = a, *right = b;
+    const struct range *left = a, *right = b;
     return key_less(right->first, left->first) - key_less(left->first, right->first);
 }
 
 /* Sorts them, and makes one of those that overlap. Returns how many are left. */
-static size_t settle(struct own_range *ranges, size_t count)
+static size_t settle(struct range *ranges, size_t count)
 {
     size_t kept = 0;
     qsort(ranges, count, sizeof(ranges[0]), by_first);
     for (size_t i = 0; i < count; i++) {
-        struct own_range *before = kept ? &ranges[kept - 1] : NULL;
+        struct range *before = kept ? &ranges[kept - 1] : NULL;
         if (!before || key_less(before->last, ranges[i].first))
             ranges[kept++] = ranges[i];
         else if (key_less(before->last, ranges[i].last))
@@ -31,98 +105,81 @@ static size_t settle(struct own_range *ranges, size_t count)
     return kept;
 }
 
-bool own_hosts_set_networks(struct own_hosts *hosts, const struct own_networks *networks)
+static void add(struct own_family *family, const struct own_network *network)
 {
-    struct own_hosts fresh = {
-        .v4 = calloc(networks->count + 1, sizeof(struct own_range)),
-        .v6 = calloc(networks->count + 1, sizeof(struct own_range)),
-    };
-    if (!fresh.v4 || !fresh.v6) {
-        own_hosts_deinit(&fresh);
-        return false;
+    const struct key first = key_of(&network->address);
+    if (reach_place_of(&network->address) == REACH_LOOPBACK)
+        return;
+    if (network->bits < bits_of(&network->address))
+        family->ranges[family->range_count++] = (struct range){first, key_last(first, network->bits)};
+    else
+        *slot_of(family, first) = first;
+}
+
+static int family_of(const union netaddr *address)
+{
+    return address->sa.sa_family == AF_INET ? OWN_V4 : OWN_V6;
+}
+
+struct own_hosts *own_hosts_new(const struct own_networks *networks)
+{
+    struct own_hosts *hosts = calloc(1, sizeof(*hosts));
+    if (!hosts)
+        return NULL;
+    atomic_init(&hosts->holders, 1);
+    size_t counts[OWN_FAMILIES] = {0};
+    for (size_t i = 0; i < networks->count; i++)
+        counts[family_of(&networks->list[i].address)]++;
+    for (int i = 0; i < OWN_FAMILIES; i++) {
+        if (!allocate(&hosts->families[i], counts[i])) {
+            own_hosts_release(hosts);
+            return NULL;
+        }
     }
-    for (size_t i = 0; i < networks->count; i++) {
-        const union netaddr *address = &networks->list[i].address;
-        const struct key first = key_of(address);
-        const struct own_range range = {first, key_last(first, networks->list[i].bits)};
-        if (reach_place_of(address) == REACH_LOOPBACK)
-            continue;
-        if (address->sa.sa_family == AF_INET)
-            fresh.v4[fresh.v4_count++] = range;
-        else
-            fresh.v6[fresh.v6_count++] = range;
+    for (size_t i = 0; i < networks->count; i++)
+        add(&hosts->families[family_of(&networks->list[i].address)], &networks->list[i]);
+    for (int i = 0; i < OWN_FAMILIES; i++)
+        hosts->families[i].range_count = settle(hosts->families[i].ranges, hosts->families[i].range_count);
+    return hosts;
+}
+
+struct own_hosts *own_hosts_hold(struct own_hosts *hosts)
+{
+    atomic_fetch_add_explicit(&hosts->holders, 1, memory_order_relaxed);
+    return hosts;
+}
+
+void own_hosts_release(struct own_hosts *hosts)
+{
+    if (!hosts || atomic_fetch_sub_explicit(&hosts->holders, 1, memory_order_acq_rel) > 1)
+        return;
+    for (int i = 0; i < OWN_FAMILIES; i++) {
+        free(hosts->families[i].slots);
+        free(hosts->families[i].ranges);
     }
-    fresh.v4_count = settle(fresh.v4, fresh.v4_count);
-    fresh.v6_count = settle(fresh.v6, fresh.v6_count);
-    own_hosts_deinit(hosts);
-    *hosts = fresh;
-    return true;
+    free(hosts);
 }
 
-static bool add_host(struct own_networks *networks, const union netaddr *address)
+static bool is_within(const struct own_family *family, struct key key)
 {
-    const union netaddr canonical = netaddr_canonical(address);
-    return own_networks_add(networks, &canonical, canonical.sa.sa_family == AF_INET ? 32 : 128);
-}
-
-bool own_hosts_set(struct own_hosts *hosts, const union netaddr *addresses, size_t count)
-{
-    struct own_networks networks = {0};
-    bool done = true;
-    for (size_t i = 0; i < count && done; i++)
-        done = add_host(&networks, &addresses[i]);
-    done = done && own_hosts_set_networks(hosts, &networks);
-    free(networks.list);
-    return done;
-}
-
-static bool read_interfaces(struct own_networks *networks)
-{
-    struct ifaddrs *list;
-    bool done = true;
-    if (getifaddrs(&list) < 0)
-        return false;
-    for (const struct ifaddrs *each = list; each && done; each = each->ifa_next) {
-        union netaddr address = {0};
-        int family = each->ifa_addr ? each->ifa_addr->sa_family : AF_UNSPEC;
-        if (family != AF_INET && family != AF_INET6)
-            continue;
-        memcpy(&address, each->ifa_addr, family == AF_INET ? sizeof(address.v4) : sizeof(address.v6));
-        done = add_host(networks, &address);
-    }
-    freeifaddrs(list);
-    return done;
-}
-
-bool own_hosts_read(struct own_hosts *hosts)
-{
-    struct own_networks networks = {0};
-    bool done = read_interfaces(&networks) && own_routes_read(&networks) && own_hosts_set_networks(hosts, &networks);
-    free(networks.list);
-    return done;
-}
-
-void own_hosts_deinit(struct own_hosts *hosts)
-{
-    free(hosts->v4);
-    free(hosts->v6);
-    *hosts = (struct own_hosts){0};
-}
-
-bool own_hosts_contain(const struct own_hosts *hosts, const union netaddr *canonical)
-{
-    bool v4 = canonical->sa.sa_family == AF_INET;
-    const struct own_range *ranges = v4 ? hosts->v4 : hosts->v6;
-    size_t first = 0, end = v4 ? hosts->v4_count : hosts->v6_count;
-    struct key wanted = key_of(canonical);
+    size_t first = 0, end = family->range_count;
     while (first < end) { /* the first that does not end before it */
         size_t middle = first + (end - first) / 2;
-        if (key_less(ranges[middle].last, wanted))
+        if (key_less(family->ranges[middle].last, key))
             first = middle + 1;
         else
             end = middle;
     }
-    return first < (v4 ? hosts->v4_count : hosts->v6_count) && !key_less(wanted, ranges[first].first);
+    return first < family->range_count && !key_less(key, family->ranges[first].first);
+}
+
+bool own_hosts_contain(const struct own_hosts *hosts, const union netaddr *canonical)
+{
+    if (!hosts)
+        return false;
+    const struct own_family *family = &hosts->families[family_of(canonical)];
+    const struct key key = key_of(canonical);
+    return (!is_free(key) && !is_free(*slot_of(family, key))) || is_within(family, key);
 }
 
 /* ---- ports ---- */

@@ -10,29 +10,33 @@
 #include <stdint.h>
 
 #include "base/netaddr.h"
-#include "policy/key.h"
-#include "policy/own_routes.h"
 
 /* ---- addresses ---- */
 
-struct own_range {
-    struct key first, last;
+struct own_network {
+    union netaddr address;
+    unsigned bits;
 };
 
-/* Sorted and apart, loopback left out: that is `reach`'s. All zero: none known. */
-struct own_hosts {
-    struct own_range *v4, *v6;
-    size_t v4_count, v6_count;
+/* To collect them in. */
+struct own_networks {
+    struct own_network *list; /* free */
+    size_t count, room;
 };
 
-/* Takes over the addresses that this host has now, and those that local routes make its own. false: they could not be
- * read (errno), and nothing has changed. */
-bool own_hosts_read(struct own_hosts *hosts);
-/* The same with addresses, or networks, of the caller's. false: no memory. */
-bool own_hosts_set(struct own_hosts *hosts, const union netaddr *addresses, size_t count);
-bool own_hosts_set_networks(struct own_hosts *hosts, const struct own_networks *networks);
-void own_hosts_deinit(struct own_hosts *hosts);
-/* Ports do not matter. */
+/* Adds an address, or a whole network. false: no memory. */
+bool own_networks_add_host(struct own_networks *networks, const union netaddr *address);
+bool own_networks_add(struct own_networks *networks, const union netaddr *address, unsigned bits);
+
+/* A set of addresses that does not change: whoever holds it may read it, on any thread. */
+struct own_hosts;
+
+/* All of these but loopback, which is `reach`'s; the caller holds it. NULL: no memory. */
+struct own_hosts *own_hosts_new(const struct own_networks *networks);
+struct own_hosts *own_hosts_hold(struct own_hosts *hosts);
+/* NULL is fine. */
+void own_hosts_release(struct own_hosts *hosts);
+/* Costs the same however many there are. Ports do not matter. NULL: none are known. */
 bool own_hosts_contain(const struct own_hosts *hosts, const union netaddr *canonical);
 
 /* ---- ports ---- */

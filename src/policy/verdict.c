@@ -36,7 +36,7 @@ static bool is_mapping(const struct policy *policy, const struct subject *subjec
     if (subject->command != CONFIG_COMMAND_UDP)
         return false;
     return own_port_is(OWN_PORT_EXTERNAL, canonical) ||
-           (!own_hosts_contain(&policy->own, canonical) && own_port_locate(&located));
+           (!own_hosts_contain(policy->own, canonical) && own_port_locate(&located));
 }
 
 /* A wide network that a rule allows does not open the special addresses within: 0.0.0.0/0 is no word on 127.0.0.1. */
@@ -48,7 +48,7 @@ static bool is_meant(const struct rules_match *match, const union netaddr *canon
 
 bool policy_is_own(const struct policy *policy, const union netaddr *canonical)
 {
-    return own_hosts_contain(&policy->own, canonical) ||
+    return own_hosts_contain(policy->own, canonical) ||
            netaddr_equal_host(policy_advertised(policy, canonical), canonical);
 }
 

@@ -31,7 +31,7 @@ struct verdict {
 /* What decides beside the rules, which the subject knows. */
 struct policy {
     const struct config *config;
-    struct own_hosts own;
+    struct own_hosts *own;                      /* held by the owner of this; NULL: none are known */
     union netaddr advertised_v4, advertised_v6; /* AF_UNSPEC: none */
 };
 

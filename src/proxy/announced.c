@@ -123,7 +123,7 @@ union netaddr announced_relay(const struct env *env, const union netaddr *client
     const struct policy *policy = &env->policy;
     union netaddr relay = client->sa.sa_family == AF_INET ? policy->advertised_v4 : policy->advertised_v6;
     /* What is advertised may be a router's that hands datagrams on to us; they arrive where our answers leave. */
-    if (relay.sa.sa_family == AF_UNSPEC || !own_hosts_contain(&policy->own, &relay))
+    if (relay.sa.sa_family == AF_UNSPEC || !own_hosts_contain(policy->own, &relay))
         relay = sock_source_for(client, NULL);
     netaddr_set_port(&relay, 0);
     return relay;

@@ -5,6 +5,7 @@
 #include "proxy/assoc.h"
 #include "proxy/session_impl.h"
 #include "support/loopback.h"
+#include "support/own_addresses.h"
 
 #define ALICE      "192.0.2.7"
 #define V1_ALICE   "PROXY TCP4 " ALICE " 198.51.100.9 12345 1080\r\n"
@@ -269,10 +270,11 @@ static void a_relay_is_where_the_advertised_address_is(void **state)
     env.policy.advertised_v4 = outside; /* a router's, which hands on to us */
     union netaddr relay = announced_relay(&env, &client);
     assert_true(netaddr_equal(&relay, &source));
-    assert_true(own_hosts_set(&env.policy.own, &outside, 1)); /* ours: an answer must come from there */
+    env.policy.own = hosts_of(&outside, 1); /* ours: an answer must come from there */
     relay = announced_relay(&env, &client);
     assert_true(netaddr_equal(&relay, &outside));
-    own_hosts_deinit(&env.policy.own);
+    own_hosts_release(env.policy.own);
+    env.policy.own = NULL;
 }
 
 static void a_client_that_no_route_leads_to(void **state)

@@ -5,6 +5,7 @@
 
 #include "policy/rules.h"
 #include "support/loopback.h"
+#include "support/own_addresses.h"
 
 static union netaddr told; /* by the first reply */
 
@@ -161,9 +162,10 @@ static void an_address_of_our_own(void **state)
     (void)state;
     const union netaddr own = at("198.51.100.1", 0);
     leave_from("127.0.0.1");
-    assert_true(own_hosts_set(&env.policy.own, &own, 1));
+    env.policy.own = hosts_of(&own, 1);
     expect_served(listening("198.51.100.1"), "127.0.0.9");
-    own_hosts_deinit(&env.policy.own);
+    own_hosts_release(env.policy.own);
+    env.policy.own = NULL;
     env.policy.advertised_v4 = at("203.0.113.7", 0);
     expect_served(listening("203.0.113.7"), "127.0.0.9");
 }

@@ -5,6 +5,7 @@
 
 #include "base/util.h"
 #include "policy/hairpin.h"
+#include "support/own_addresses.h"
 
 static struct policy policy;
 
@@ -30,7 +31,8 @@ static int set_up(void **state)
     policy.advertised_v4 = at("198.51.100.7", 0);
     policy.advertised_v6 = at("2001:db9::7", 0);
     const union netaddr own[] = {at("10.77.0.1", 0), at("fd77::1", 0)};
-    assert_true(own_hosts_set(&policy.own, own, ARRAY_LEN(own)));
+    own_hosts_release(policy.own);
+    policy.own = hosts_of(own, ARRAY_LEN(own));
     const union netaddr ports[] = {at("0.0.0.0", 3000), at("::", 3000), at("0.0.0.0", 3001), at("10.77.0.1", 3002),
                                    at("fd77::1", 3002)};
     const union netaddr bound = at("0.0.0.0", 3003);
@@ -44,7 +46,8 @@ static int tear_down(void **state)
 {
     (void)state;
     config_free((struct config *)policy.config);
-    own_hosts_deinit(&policy.own);
+    own_hosts_release(policy.own);
+    policy.own = NULL;
     return 0;
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/util.h"
 #include "policy/verdict.h"
+#include "support/own_addresses.h"
 
 static struct config *config;
 static struct rules *rules;
@@ -30,7 +31,8 @@ static void configure(const char *text)
     rules = rules_compile(config->rules, config->rule_count);
     policy.config = config;
     const union netaddr own[] = {at("10.77.0.1", 0), at("203.0.114.1", 0), at("2001:db9::1", 0)};
-    assert_true(own_hosts_set(&policy.own, own, ARRAY_LEN(own)));
+    own_hosts_release(policy.own);
+    policy.own = hosts_of(own, ARRAY_LEN(own));
 }
 
 static int tear_down(void **state)
@@ -38,7 +40,8 @@ static int tear_down(void **state)
     (void)state;
     rules_free(rules);
     config_free(config);
-    own_hosts_deinit(&policy.own);
+    own_hosts_release(policy.own);
+    policy.own = NULL;
     rules = NULL;
     config = NULL;
     return 0;

@@ -1,4 +1,4 @@
-#include "policy/own_routes.h"
+#include "host/local_routes.h"
 
 #include <errno.h>
 #include <linux/netlink.h>
@@ -10,20 +10,6 @@
 
 /* The kernel fills what it is given, up to this much. */
 #define ANSWER_MAX 32768
-
-bool own_networks_add(struct own_networks *networks, const union netaddr *address, unsigned bits)
-{
-    if (networks->count == networks->room) {
-        size_t room = networks->room ? 2 * networks->room : 16;
-        struct own_network *list = reallocarray(networks->list, room, sizeof(*list));
-        if (!list)
-            return false;
-        networks->list = list;
-        networks->room = room;
-    }
-    networks->list[networks->count++] = (struct own_network){*address, bits};
-    return true;
-}
 
 /* Asks for one table: without the strict check the kernel would ignore that and send all, a million on some routers. */
 static int open_netlink(void)
@@ -107,7 +93,7 @@ static bool read_family(struct own_networks *networks, int fd, int family, uint8
     return progress == DONE;
 }
 
-bool own_routes_read(struct own_networks *networks)
+bool local_routes_read(struct own_networks *networks)
 {
     int fd = open_netlink();
     if (fd < 0)
