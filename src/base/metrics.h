@@ -15,6 +15,9 @@
     X(STRANGER, stranger, "to a relay port, from an address that is not the client's",                                 \
       "nothing, unless there are many: somebody scans this host, or a client sends from another address than it "      \
       "connects from")                                                                                                 \
+    X(OTHER_ADDRESS, other_address, "to a relay port, from another address of the client's IPv6 network",              \
+      "have the client connect and send from one address: switch off its temporary IPv6 addresses (Linux: sysctl "     \
+      "net.ipv6.conf.all.use_tempaddr=0), or have it connect over IPv4")                                               \
     X(OTHER_PORT, other_port, "from the client's address but another port while the client is active",                 \
       "let the client send from one port for as long as its connection lives, or lower udp.rebind_after")              \
     X(BAD_HEADER, bad_header, "from a client, with no valid SOCKS5 UDP header",                                        \

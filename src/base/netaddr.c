@@ -148,6 +148,12 @@ bool netaddr_equal(const union netaddr *a, const union netaddr *b)
     return netaddr_equal_host(a, b) && netaddr_port(a) == netaddr_port(b);
 }
 
+bool netaddr_equal_network(const union netaddr *a, const union netaddr *b)
+{
+    return a->sa.sa_family == AF_INET6 && b->sa.sa_family == AF_INET6 && !IN6_IS_ADDR_LINKLOCAL(&a->v6.sin6_addr) &&
+           memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, sizeof(a->v6.sin6_addr) / 2) == 0;
+}
+
 void netaddr_unmap(union netaddr *addr)
 {
     if (addr->sa.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&addr->v6.sin6_addr))

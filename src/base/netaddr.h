@@ -47,6 +47,9 @@ bool netaddr_is_any(const union netaddr *addr);
 bool netaddr_equal(const union netaddr *a, const union netaddr *b);
 bool netaddr_equal_host(const union netaddr *a, const union netaddr *b);
 
+/* Two IPv6 addresses of one network (/64), not link-local: they may be one host's, as temporary addresses are. */
+bool netaddr_equal_network(const union netaddr *a, const union netaddr *b);
+
 /* ::ffff:a.b.c.d becomes a.b.c.d; everything else stays. What a dual-stack socket reports is unmapped before any use.
  */
 void netaddr_unmap(union netaddr *addr);

@@ -42,12 +42,17 @@ void advertised_review(struct env *env, const union netaddr *client, const struc
     bool behind_nat = netaddr_port(&told) != 0 && !netaddr_equal_host(&told, &flow->relay);
     bool arrived = netaddr_port(&flow->client) != 0 || flow->dropped[DROP_BAD_HEADER] || flow->dropped[DROP_FRAGMENT];
     uint32_t held_back;
-    if (!behind_nat || arrived || !log_limit_pass(&env->private_relay_log, env_now(env), &held_back))
+    const bool other_address = flow->dropped[DROP_OTHER_ADDRESS] != 0;
+    if (arrived || !(behind_nat || other_address) || !log_limit_pass(&env->private_relay_log, env_now(env), &held_back))
         return;
     char client_text[NETADDR_TEXT_MAX], told_text[NETADDR_TEXT_MAX];
     netaddr_format_host(client, client_text);
     netaddr_format(&told, told_text);
-    if (flow->dropped[DROP_STRANGER])
+    if (other_address)
+        log_info("client %s: its datagrams came from another address of its IPv6 network and were dropped; switch off "
+                 "temporary addresses on the client's host, or have it connect over IPv4",
+                 client_text);
+    else if (flow->dropped[DROP_STRANGER])
         log_info("client %s was told to send its datagrams to %s, where they came from another address than its "
                  "connection, so that they were dropped; what forwards TCP and udp.ports to this host has to keep the "
                  "client's address for both, or for neither",

@@ -328,7 +328,8 @@ void assoc_on_client(evutil_socket_t fd, short what, void *arg)
             assoc_flush_up(assoc); /* the next is another's, with whom it shares the buffers */
             shared_port_route(env, &assoc->flow.relay, run);
         } else if (!netaddr_equal_host(&run->peer, &assoc->flow.client_host)) {
-            assoc_drop(assoc, DROP_STRANGER, run->count);
+            bool may_be_client = netaddr_equal_network(&run->peer, &assoc->flow.client_host);
+            assoc_drop(assoc, may_be_client ? DROP_OTHER_ADDRESS : DROP_STRANGER, run->count);
         } else {
             take_run(assoc, run, now);
         }

@@ -43,10 +43,11 @@ struct demux_entry {
     UT_hash_handle hh; /* of `clients`, while client.host_port is not 0 */
     struct pair client;
     enum demux_state state;
-    struct group *host;   /* NULL: it has ended */
-    struct group *hint;   /* NULL: its request has named no port */
-    struct place by_host; /* on a list of `host`, or on `resting` */
-    struct place by_hint; /* on a list of `hint` */
+    struct group *host;    /* NULL: it has ended */
+    struct group *hint;    /* NULL: its request has named no port */
+    struct group *network; /* of all clients of its IPv6 network, on no lists; NULL: its address belongs to none */
+    struct place by_host;  /* on a list of `host`, or on `resting` */
+    struct place by_hint;  /* on a list of `hint` */
     uint64_t rests_until_ms;
     uint32_t references; /* the association's or, afterwards, the table's, and one for each datagram under way */
     uint16_t hint_port;
@@ -97,6 +98,19 @@ static struct group *make_group(struct pair pair, uint16_t port)
         return group;
     free(group);
     return NULL;
+}
+
+/* Stands for all addresses of the same IPv6 network (/64). */
+static struct pair network_of(struct pair pair)
+{
+    pair.host.low = 0;
+    pair.scope = UINT32_MAX; /* which no interface has */
+    return pair;
+}
+
+static bool has_network(const struct pair *pair)
+{
+    return pair->family == AF_INET6 && pair->scope == 0;
 }
 
 /* NULL: no memory. */
@@ -231,7 +245,7 @@ static enum demux_verdict find(const struct pair *pair, bool valid, struct demux
     if (!known || !known->host) {
         const struct group *host = find_group(*pair, 0);
         if (!host)
-            return DEMUX_STRANGER;
+            return has_network(pair) && find_group(network_of(*pair), 0) ? DEMUX_OTHER_ADDRESS : DEMUX_STRANGER;
         entry = valid ? choose(host, pair->host_port, known != NULL) : NULL;
         if (!entry)
             return DEMUX_OTHER_PORT;
@@ -274,9 +288,12 @@ static bool join(struct demux_entry *entry)
         leave_group(entry->host);
         entry->host = NULL;
     }
-    if (entry->host)
-        arrange(entry);
-    return entry->host != NULL;
+    if (!entry->host)
+        return false;
+    if (has_network(&entry->client)) /* without memory for it, what comes from there counts as a stranger's */
+        entry->network = join_group(network_of(entry->client), 0);
+    arrange(entry);
+    return true;
 }
 
 struct demux_entry *demux_enter(const union netaddr *relay, const union netaddr *host, uint16_t hint_port, void *worker,
@@ -311,8 +328,9 @@ void demux_leave(struct demux_entry *entry, uint64_t now_ms)
     put_on(&entry->by_host, entry->client.host_port ? &resting : NULL);
     leave_group(entry->hint);
     leave_group(entry->host);
+    leave_group(entry->network);
     entry->owner = NULL;
-    entry->host = entry->hint = NULL;
+    entry->host = entry->hint = entry->network = NULL;
     entry->rests_until_ms = now_ms + DEMUX_REST_MS;
     if (entry->client.host_port == 0)
         unreference(entry);

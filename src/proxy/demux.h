@@ -47,9 +47,10 @@ void *demux_owner(const struct demux_entry *entry);
 
 enum demux_verdict {
     DEMUX_FOUND,
-    DEMUX_STRANGER,   /* no association here is of a client with this address */
-    DEMUX_OTHER_PORT, /* some are, but none takes what comes from this port */
-    DEMUX_FULL,       /* too many are on their way to the one that it is for */
+    DEMUX_STRANGER,      /* no association here is of a client with this address */
+    DEMUX_OTHER_ADDRESS, /* none is, but one of a client in the same IPv6 network (/64) */
+    DEMUX_OTHER_PORT,    /* some are, but none takes what comes from this port */
+    DEMUX_FULL,          /* too many are on their way to the one that it is for */
 };
 
 /*

@@ -99,7 +99,8 @@ void shared_port_route(struct env *env, const union netaddr *relay, const struct
     struct demux_entry *entry;
     bool valid = is_valid(run);
     enum demux_verdict verdict = demux_find(relay, &run->peer, valid, env_now(env), &entry);
-    if ((verdict == DEMUX_STRANGER || verdict == DEMUX_OTHER_PORT) && kin_pass(relay, run))
+    if ((verdict == DEMUX_STRANGER || verdict == DEMUX_OTHER_ADDRESS || verdict == DEMUX_OTHER_PORT) &&
+        kin_pass(relay, run))
         return;
     switch (verdict) {
     case DEMUX_FOUND:
@@ -110,6 +111,9 @@ void shared_port_route(struct env *env, const union netaddr *relay, const struct
         break;
     case DEMUX_STRANGER:
         drop(env, DROP_STRANGER, run);
+        break;
+    case DEMUX_OTHER_ADDRESS:
+        drop(env, DROP_OTHER_ADDRESS, run);
         break;
     case DEMUX_OTHER_PORT:
         drop(env, valid ? DROP_OTHER_PORT : DROP_BAD_HEADER, run);

@@ -26,10 +26,12 @@ def serving(loop, *sockets):
 
 class Dns:
     """Answers A and AAAA from `records` ({"name": ["10.88.0.11", "fd88::11"]}); other names do not exist. A name whose
-    records are None gets no answer at all. The TTL is 0: who asks again hears of changes."""
+    records are None gets no answer at all, nor does a question in `unanswered` ({("name", "AAAA")}). The TTL is 0: who
+    asks again hears of changes."""
 
     def __init__(self, host, address, records):
         self.records = records
+        self.unanswered = set()
         self.asked = []
         self.sock = host.udp(address, 53, timeout=None)
         self.address = address
@@ -64,7 +66,7 @@ class Dns:
         question = query[12:at + 5]  # as it came: the case of its letters must come back (0x20)
         name = b".".join(labels).decode().lower()
         self.asked.append((name, {1: "A", 28: "AAAA"}.get(kind, kind)))
-        if name in self.records and self.records[name] is None:
+        if name in self.records and self.records[name] is None or self.asked[-1] in self.unanswered:
             return None
         family = {1: socket.AF_INET, 28: socket.AF_INET6}.get(kind)
         found = [socket.inet_pton(family, text) for text in self.records.get(name, [])

@@ -319,6 +319,27 @@ static void test_row70_a_crowd_that_waits_costs_no_datagram_more(void **state)
     assert_true(many < 10 * few);
 }
 
+/* A client whose host has temporary addresses is told from a stranger, but served no more than that. */
+static void another_address_of_the_clients_network(void **state)
+{
+    (void)state;
+    const union netaddr client = at("2001:db8:1:2::3", 7000), temporary = at("2001:db8:1:2:1234:5678:9abc:def0", 7000);
+    const union netaddr elsewhere = at("2001:db8:1:3::3", 7000), relay6 = at("2001:db8::1", 1080);
+    const union netaddr other_relay = at("2001:db8::2", 1080), neighbour = at("10.0.0.3", 7000);
+    enter_at(0, &relay6, &client, 0);
+    enter_at(1, &relay6, &client, 7001);
+    enter(2, 0);
+    assert_int_equal(found_at(&relay6, &temporary, true), -DEMUX_OTHER_ADDRESS);
+    assert_int_equal(found_at(&relay6, &elsewhere, true), -DEMUX_STRANGER);
+    assert_int_equal(found_at(&other_relay, &temporary, true), -DEMUX_STRANGER);
+    assert_int_equal(found_at(&relay, &neighbour, true), -DEMUX_STRANGER);
+    assert_int_equal(found_at(&relay6, &client, true), 0);
+    leave(0);
+    assert_int_equal(found_at(&relay6, &temporary, true), -DEMUX_OTHER_ADDRESS);
+    leave(1);
+    assert_int_equal(found_at(&relay6, &temporary, true), -DEMUX_STRANGER);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -335,6 +356,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(only_so_many_are_under_way, begin, end),
         cmocka_unit_test_setup_teardown(ipv6_and_its_scopes, begin, end),
         cmocka_unit_test_setup_teardown(test_row70_a_crowd_that_waits_costs_no_datagram_more, begin, end),
+        cmocka_unit_test_setup_teardown(another_address_of_the_clients_network, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,222 @@
+"""Names and addresses as strangers' reports have them: name servers that are silent about one family, names with
+addresses that are refused or dead, addresses that change under a client."""
+import socket
+import threading
+import time
+
+import pytest
+import servers
+import socks5
+from daemon import wait_until
+from netns import CLIENT_V6, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_V4, PROXY_V4, PROXY_V6, PROXY_WAN_V6
+from socks5 import Association, OverTcp
+
+V4_LISTENER, V6_LISTENER = (PROXY_V4, 1080), (PROXY_V6, 1080)
+LISTEN_BOTH = [{"address": PROXY_V4, "port": 1080}, {"address": PROXY_V6, "port": 1080}]
+PORT = 7000
+PATIENCE = 3  # seconds; without the fix it takes dns.timeout, 20 s here
+
+
+@pytest.fixture
+def dns(net):
+    with servers.Dns(net.inet2, INET2_V4, {}) as server:
+        yield server
+
+
+@pytest.fixture
+def named(serve, dns):
+    """A proxy that asks `dns`, and listens in both families."""
+    def run(**config):
+        dns_options = {"servers": [dns.address], "timeout": "20s"}
+        return serve({"listen": LISTEN_BOTH, "rules": [{"action": "allow", "from": ["0.0.0.0/0", "::/0"]}],
+                      "dns": dns_options, **config}, leaves_lookups=True)
+    return run
+
+
+class Echo:
+    """Sends back what comes to port 7000 of an address of the first internet host."""
+
+    def __init__(self, net, address):
+        self.sock = net.inet1.udp(address, PORT, timeout=None)
+        self.seen = []
+
+    def __enter__(self):
+        self.context = servers.serving(self.loop, self.sock)
+        self.context.__enter__()
+        return self
+
+    def __exit__(self, *details):
+        self.context.__exit__(*details)
+
+    def loop(self):
+        while True:
+            try:
+                payload, sender = self.sock.recvfrom(2048)
+            except OSError:
+                return
+            if not payload:
+                return
+            self.seen.append(sender)
+            self.sock.sendto(payload, sender)
+
+
+def answered(association, name, patience=PATIENCE, pause=0.2):
+    """Who answers the first of the client's datagrams that is answered; None: nobody within `patience`."""
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        association.send((name, PORT), b"hello")
+        try:
+            return association.recv(pause)[0][0]
+        except socket.timeout:
+            pass
+    return None
+
+
+# ---- one family silent ----
+
+SILENT = {"AAAA": INET1_V4, "A": INET1_V6}  # what is never answered, and the address that is
+
+
+@pytest.mark.parametrize("kind", [Association, OverTcp], ids=["udp", "over tcp"])
+@pytest.mark.parametrize("unanswered", SILENT)
+def test_row67_one_family_silent_datagrams(net, named, dns, kind, unanswered):
+    """Routers and old name servers drop AAAA questions (or A): a datagram then waited for dns.timeout, a CONNECT 50 ms.
+    The same for both, in each family of clients."""
+    named()
+    address = SILENT[unanswered]
+    dns.records["half.test"] = [address]
+    dns.unanswered.add(("half.test", unanswered))
+    with Echo(net, address):
+        for listener in (V4_LISTENER, V6_LISTENER):
+            assert answered(kind(net.client, listener), "half.test") == address
+
+
+@pytest.mark.parametrize("unanswered", SILENT)
+def test_row67_one_family_silent_connect(net, named, dns, unanswered):
+    named()
+    dns.records["half.test"] = [SILENT[unanswered]]
+    dns.unanswered.add(("half.test", unanswered))
+    net.inet1.listen(SILENT[unanswered], PORT)
+    begin = time.monotonic()
+    assert socks5.connect(net.client, V4_LISTENER, ("half.test", PORT))[1].code == 0
+    assert time.monotonic() - begin < PATIENCE
+
+
+def test_row67_half_answered_names_block_no_others(net, named, dns):
+    """With 16 such names under way (limits.lookups_per_association) all others of the association were dropped."""
+    named()
+    dns.records["good.test"] = [INET1_V4]
+    association = Association(net.client, V4_LISTENER)
+    for number in range(16):
+        dns.records[f"half-{number}.test"] = [INET1_OTHER_V4]
+        dns.unanswered.add((f"half-{number}.test", "AAAA"))
+        association.send((f"half-{number}.test", PORT), b"half")
+    with Echo(net, INET1_V4):
+        assert answered(association, "good.test") == INET1_V4
+
+
+# ---- refused, unreachable and dead addresses ----
+
+@pytest.mark.parametrize("kind", [Association, OverTcp], ids=["udp", "over tcp"])
+def test_row68_a_refused_family(net, named, dns, kind):
+    """`deny ::/0`, because the host's IPv6 leads nowhere: clients that reach the proxy over IPv6 then had all their
+    datagrams to names dropped, though each name had an IPv4 address as well."""
+    proxy = named(rules=[{"action": "deny", "to": ["::/0", INET1_OTHER_V4]}])
+    dns.records.update({"both.test": [INET1_V6, INET1_V4], "two.test": [INET1_OTHER_V4, INET1_V4]})
+    with Echo(net, INET1_V4):
+        for name in dns.records:
+            assert answered(kind(net.client, V6_LISTENER), name) == INET1_V4
+    assert proxy.counters().get("refused_by_rule_total", 0) == 0
+
+
+def test_row68_all_refused_is_counted(net, named, dns):
+    proxy = named(rules=[{"action": "deny", "to": [INET1_V4, INET1_OTHER_V4]}])
+    dns.records["two.test"] = [INET1_OTHER_V4, INET1_V4]
+    association = Association(net.client, V4_LISTENER)
+    association.send(("two.test", PORT), b"hello")
+    wait_until(lambda: proxy.dropped("refused") == 1, "the drop")
+
+
+@pytest.mark.parametrize("kind", [Association, OverTcp], ids=["udp", "over tcp"])
+def test_row68_a_dead_address_gives_way(net, named, dns, kind):
+    """A name with several addresses of which the first is down: the client's datagrams went there for ever."""
+    named()
+    dns.records["two.test"] = [INET1_OTHER_V4, INET1_V4]
+    with Echo(net, INET1_V4):
+        assert answered(kind(net.client, V4_LISTENER), "two.test", patience=20) == INET1_V4
+
+
+def test_row68_a_dead_family_gives_way(net, named, dns):
+    """The same where the other family has the address that works: a route, but nobody answers."""
+    named()
+    dns.records["both.test"] = [INET1_V6, INET1_V4]
+    with Echo(net, INET1_V4):
+        assert answered(Association(net.client, V6_LISTENER), "both.test", patience=20) == INET1_V4
+
+
+def test_row68_a_changed_record_is_followed(net, named, dns):
+    """A dynamic name (WireGuard, a tracker, a game) whose address has changed: one long association kept the old one as
+    long as the client sent. Once it has answered it stays, whatever the record is."""
+    named()
+    dns.records["dynamic.test"] = ["10.88.0.99"]
+    association = Association(net.client, V4_LISTENER)
+    assert answered(association, "dynamic.test", patience=0.5) is None
+    dns.records["dynamic.test"] = [INET1_V4]
+    with Echo(net, INET1_V4), Echo(net, INET1_OTHER_V4) as other:
+        assert answered(association, "dynamic.test", patience=20) == INET1_V4
+        asked = len(dns.asked)
+        dns.records["dynamic.test"] = [INET1_OTHER_V4]
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            assert answered(association, "dynamic.test", pause=2) == INET1_V4
+            time.sleep(0.1)
+        assert not other.seen and len(dns.asked) == asked
+
+
+def test_row68_new_rules_deny_the_address(net, named, dns):
+    """A reload denies the address in use, and another is allowed: the flow goes there, and nothing else does."""
+    proxy = named()
+    dns.records["two.test"] = [INET1_V4]
+    association = Association(net.client, V4_LISTENER)
+    with Echo(net, INET1_V4), Echo(net, INET1_OTHER_V4):
+        assert answered(association, "two.test") == INET1_V4
+        dns.records["two.test"] = [INET1_V4, INET1_OTHER_V4]
+        assert proxy.reload({"listen": LISTEN_BOTH, "dns": {"servers": [dns.address], "timeout": "20s"},
+                             "rules": [{"action": "deny", "to": [INET1_V4]}]})
+        assert answered(association, "two.test", patience=10) == INET1_OTHER_V4
+
+
+# ---- addresses that change under a client ----
+
+TEMPORARY = CLIENT_V6 + "222"  # of the same /64
+
+
+@pytest.fixture
+def temporary(net):
+    net.client.ip(f"address add {TEMPORARY}/64 dev eth0 nodad")
+    yield TEMPORARY
+    net.client.ip(f"address del {TEMPORARY}/64 dev eth0")
+
+
+@pytest.mark.parametrize("ports", [0, 1080], ids=["own port", "one port"])
+def test_datagrams_from_a_temporary_address(net, start, temporary, ports):
+    """IPv6 clients whose connection comes from one temporary address and whose datagrams come from the next: they are
+    not the client's for sure, so they are dropped, but the reason can be seen."""
+    proxy = start({"listen": LISTEN_BOTH, **({"udp": {"ports": ports}} if ports else {})})
+    association = Association(net.client, V6_LISTENER)
+    peer = net.inet1.udp(INET1_V6)
+    sender, stranger = net.client.udp(temporary), net.stranger.udp("fd77::66")
+    datagram = socks5.wrap(peer.getsockname()[:2], b"hello")
+    sender.sendto(datagram, association.relay)
+    wait_until(lambda: proxy.dropped("other_address") == 1, "the drop")
+    assert association.alive(peer, 3)
+    assert proxy.dropped("stranger") == 0
+
+
+def test_datagrams_from_a_temporary_address_are_told(net, start, temporary):
+    proxy = start({"listen": LISTEN_BOTH})
+    association = Association(net.client, V6_LISTENER)
+    net.client.udp(temporary).sendto(socks5.wrap((INET1_V6, PORT), b"hello"), association.relay)
+    wait_until(lambda: proxy.dropped("other_address") == 1, "the drop")
+    association.close()
+    proxy.wait_log(f"client {CLIENT_V6}: its datagrams came from another address of its IPv6 network")
