@@ -7,7 +7,8 @@
 #include "proxy/filter.h"
 #include "proxy/names.h"
 
-void assoc_flush_down(struct assoc *assoc)
+/* `extra`: bytes of each datagram that are no payload, and are not in its run's header either. */
+static void flush(struct assoc *assoc, size_t extra)
 {
     struct env *env = assoc->env;
     struct dgram_tally tally = {0};
@@ -15,11 +16,24 @@ void assoc_flush_down(struct assoc *assoc)
         frames_send(assoc->frames, &env->to_client, &tally);
     else if (env->to_client.count)
         dgram_io_send(env->dgrams, &assoc->client, &env->to_client, &tally);
+    tally.bytes -= tally.datagrams * extra;
+    if (tally.datagrams) /* what was dropped is no traffic: strangers could keep an association that nobody uses */
+        assoc->flow.last_down_ms = env_now(env);
     assoc->flow.down_datagrams += tally.datagrams;
     assoc->flow.down_bytes += tally.bytes;
     metrics_add(&env->metrics.udp_down_datagrams_total, tally.datagrams);
     metrics_add(&env->metrics.udp_down_bytes_total, tally.bytes);
     assoc_count_losses(assoc, &tally);
+}
+
+void assoc_flush_down(struct assoc *assoc)
+{
+    flush(assoc, 0);
+}
+
+static union netaddr to_client(const struct assoc *assoc)
+{
+    return assoc->connected ? (union netaddr){0} : assoc->flow.client;
 }
 
 /* Makes a run one of the relay socket's: with a header that names the origin. */
@@ -31,7 +45,7 @@ static bool address_to_client(struct assoc *assoc, struct dgram_run *run)
         assoc_drop(assoc, DROP_OVERSIZE, run->count);
         return false;
     }
-    run->peer = assoc->connected ? (union netaddr){0} : assoc->flow.client;
+    run->peer = to_client(assoc);
     return true;
 }
 
@@ -49,26 +63,50 @@ static bool fits_over_tcp(struct assoc *assoc, struct dgram_run *run)
     return last_fits;
 }
 
-void assoc_take_down(struct assoc *assoc, const struct dgram_run *run)
+/* Leaves of a run what the client may get. false: nothing. */
+static bool admit_down(struct assoc *assoc, struct dgram_run *run)
 {
-    struct dgram_batch *batch = &assoc->env->to_client;
     if (assoc->flow.client.sa.sa_family == AF_UNSPEC) {
         assoc_drop(assoc, DROP_NO_CLIENT, run->count);
-        return;
+        return false;
     }
     if (assoc->filter && !filter_admits(assoc->filter, &run->peer)) {
         assoc_drop(assoc, DROP_FILTERED, run->count);
-        return;
+        return false;
     }
     if (assoc->names)
         names_mark_answered(assoc->names, &run->peer);
+    return assoc_within_rates(assoc, RATES_DOWN, run) && (!assoc->frames || fits_over_tcp(assoc, run));
+}
+
+void assoc_take_down(struct assoc *assoc, const struct dgram_run *run)
+{
+    struct dgram_batch *batch = &assoc->env->to_client;
     if (batch->count == DGRAM_BATCH_MAX)
         assoc_flush_down(assoc);
     struct dgram_run *out = &batch->runs[batch->count];
     *out = *run;
-    if (assoc_within_rates(assoc, RATES_DOWN, out) &&
-        (assoc->frames ? fits_over_tcp(assoc, out) : address_to_client(assoc, out)))
+    if (admit_down(assoc, out) && (assoc->frames || address_to_client(assoc, out)))
         batch->count++;
+}
+
+void assoc_pass_down(struct assoc *assoc, const struct dgram_run *payloads, uint16_t header_len)
+{
+    struct dgram_batch *batch = &assoc->env->to_client;
+    struct dgram_run run = *payloads;
+    if (!admit_down(assoc, &run))
+        return;
+    if (assoc->frames && header_len > UINT8_MAX) { /* more than HDRLEN can tell */
+        assoc_drop(assoc, DROP_OVERSIZE, run.count);
+        return;
+    }
+    assoc_flush_down(assoc);
+    run.peer = assoc->frames ? (union netaddr){0} : to_client(assoc);
+    run.data -= header_len;
+    run.seg = (uint16_t)(run.seg + header_len);
+    run.last = (uint16_t)(run.last + header_len);
+    batch->runs[batch->count++] = run;
+    flush(assoc, assoc->frames ? header_len - FRAMES_LENGTHS : header_len);
 }
 
 static void count_icmp(struct metrics *metrics, int fd)
@@ -94,8 +132,5 @@ void assoc_on_external(evutil_socket_t fd, short what, void *arg)
         hairpin_outward(&env->policy, &env->received[i].peer);
         assoc_take_down(assoc, &env->received[i]);
     }
-    /* What was dropped is no traffic: strangers could keep an association that nobody uses. */
-    if (env->to_client.count)
-        assoc->flow.last_down_ms = env_now(env);
     assoc_flush_down(assoc);
 }

@@ -1,5 +1,6 @@
 #include "proxy/assoc_frames.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
@@ -134,8 +135,28 @@ struct gathered {
     uint8_t headers[GATHER_MAX][DGRAM_HEADER_MAX];
 };
 
+/* From its address type on a SOCKS5 UDP header is what a frame's is, too; in front of that stand three bytes. */
+static void gather_with_header(struct gathered *gathered, const uint8_t *datagram, size_t len)
+{
+    struct socks5_udp_header origin;
+    const int header_len = socks5_udp_header_decode(datagram, len, &origin);
+    assert(header_len > FRAMES_LENGTHS && header_len <= UINT8_MAX);
+    const size_t payload_len = len - (size_t)header_len;
+    uint8_t *lengths = gathered->headers[gathered->count];
+    struct iovec *parts = gathered->parts[gathered->count++];
+    lengths[0] = (uint8_t)(payload_len >> 8);
+    lengths[1] = (uint8_t)payload_len;
+    lengths[2] = (uint8_t)header_len;
+    parts[0] = (struct iovec){lengths, FRAMES_LENGTHS};
+    parts[1] = (struct iovec){(void *)(uintptr_t)(datagram + FRAMES_LENGTHS), len - FRAMES_LENGTHS};
+}
+
 static void gather(struct gathered *gathered, const struct dgram_run *run, size_t i)
 {
+    if (run->peer.sa.sa_family == AF_UNSPEC) {
+        gather_with_header(gathered, dgram_run_at(run, i), dgram_run_len(run, i));
+        return;
+    }
     const struct socks5_frame frame = {.destination = address_to_wire(&run->peer),
                                        .payload_len = dgram_run_len(run, i)};
     uint8_t *header = gathered->headers[gathered->count];

@@ -18,7 +18,11 @@ struct frames *frames_new(struct assoc *assoc, int fd, const struct assoc_hooks 
 void frames_start(struct frames *frames);
 void frames_free(struct frames *frames);
 
-/* Sends every run, framed with its `peer` as the origin, counts what became of each datagram, and empties the batch. */
+/* What comes before the address in a frame's header and in a datagram's. */
+#define FRAMES_LENGTHS 3
+
+/* Sends every run, framed with its `peer` as the origin, counts what became of each datagram, and empties the batch. A
+ * run without a peer has its origin in a SOCKS5 UDP header in front of each payload. */
 void frames_send(struct frames *frames, struct dgram_batch *batch, struct dgram_tally *tally);
 
 /* How much may wait in the connection to be sent, besides a frame that has begun. */

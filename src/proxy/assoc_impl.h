@@ -92,6 +92,9 @@ void assoc_take_shared(void *assoc, const struct dgram_run *run);
 void assoc_count_up(struct assoc *assoc, const struct dgram_tally *tally);
 /* The same the other way: datagrams from their `peer`. */
 void assoc_take_down(struct assoc *assoc, const struct dgram_run *run);
+/* The same where the origin is known by name alone: the SOCKS5 UDP header in front of each payload contains it, has
+ * `header_len` bytes, and is passed on as it came. */
+void assoc_pass_down(struct assoc *assoc, const struct dgram_run *payloads, uint16_t header_len);
 void assoc_flush_down(struct assoc *assoc);
 
 /* ---- the two ways: event callbacks of the sockets ---- */

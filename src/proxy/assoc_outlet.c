@@ -42,19 +42,30 @@ static void on_control(evutil_socket_t fd, short what, void *arg)
     outlet->hooks.ended(outlet->hooks.arg, "upstream closed its association");
 }
 
-/* Where the upstream's relay is. Many leave the address open: then it is where they are themselves. */
+/* Whether what an upstream has bound can be its relay as we see it. Upstreams behind a NAT, in a container or a cloud
+ * give the address that they have there, or loopback, or none. */
+static bool is_relay_host(const union netaddr *bound, const union netaddr *server)
+{
+    const union netaddr relay = netaddr_canonical(bound), upstream = netaddr_canonical(server);
+    const enum reach_place there = reach_place_of(&relay), here = reach_place_of(&upstream);
+    switch (there) {
+    case REACH_PUBLIC:
+    case REACH_RESERVED:
+        return true;
+    case REACH_PRIVATE:
+        return here == REACH_PRIVATE || here == REACH_LOOPBACK || here == REACH_LINK_LOCAL;
+    default:
+        return there == here && !reach_never(there);
+    }
+}
+
+/* Where the upstream's relay is: at the upstream's own address, unless what it has bound can be reached from here. */
 static bool find_relay(struct outlet *outlet, const struct upstream_answer *answer)
 {
-    union netaddr *relay = &outlet->relay;
-    *relay = answer->bound;
-    if (netaddr_is_any(relay)) {
-        *relay = answer->server;
-        netaddr_set_port(relay, netaddr_port(&answer->bound));
-    }
-    const union netaddr canonical = netaddr_canonical(relay), server = netaddr_canonical(&answer->server);
-    enum reach_place place = reach_place_of(&canonical);
-    bool ours = place == REACH_LOOPBACK && reach_place_of(&server) != REACH_LOOPBACK;
-    return netaddr_port(relay) != 0 && !reach_never(place) && !ours;
+    const uint16_t port = netaddr_port(&answer->bound);
+    outlet->relay = is_relay_host(&answer->bound, &answer->server) ? answer->bound : answer->server;
+    netaddr_set_port(&outlet->relay, port);
+    return port != 0;
 }
 
 /* From the address that the control connection has, for that is who the upstream listens to. */
@@ -206,10 +217,17 @@ static uint16_t take_from_relay(struct assoc *assoc, const struct dgram_run *run
     uint16_t same = assoc_cut(assoc, run, first, &header, &payloads);
     if (payloads.count == 0)
         return same;
-    if (address_read(&header.destination, &payloads.peer, name) == ADDRESS_IP)
+    switch (address_read(&header.destination, &payloads.peer, name)) {
+    case ADDRESS_IP:
         assoc_take_down(assoc, &payloads);
-    else
+        break;
+    case ADDRESS_NAME:
+        assoc_pass_down(assoc, &payloads, (uint16_t)(payloads.data - dgram_run_at(run, first)));
+        break;
+    case ADDRESS_BAD:
         assoc_drop(assoc, DROP_BAD_HEADER, same);
+        break;
+    }
     return same;
 }
 

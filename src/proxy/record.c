@@ -100,7 +100,7 @@ const char *record_refusal(const struct stream *stream, enum socks5_reply code)
         [SOCKS5_REPLY_NETWORK_UNREACHABLE] = "the upstream says: network unreachable",
         [SOCKS5_REPLY_HOST_UNREACHABLE] = "the upstream says: host unreachable",
         [SOCKS5_REPLY_CONNECTION_REFUSED] = "the upstream says: connection refused",
-        [SOCKS5_REPLY_TTL_EXPIRED] = "the upstream says: no answer in time",
+        [SOCKS5_REPLY_TTL_EXPIRED] = "destination did not answer the upstream in time",
         [SOCKS5_REPLY_COMMAND_NOT_SUPPORTED] = "the upstream does not serve this command",
         [SOCKS5_REPLY_ADDRESS_TYPE_NOT_SUPPORTED] = "the upstream does not take this kind of address",
     };

@@ -88,6 +88,11 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct upstream *upstream = arg;
+    if (upstream->handshake.state == CLIENT_AT_REPLY && upstream->handshake.command == SOCKS5_COMMAND_CONNECT) {
+        upstream->answer.code = SOCKS5_REPLY_TTL_EXPIRED; /* it waits for the destination itself */
+        finish(upstream);
+        return;
+    }
     fail(upstream, upstream->fd >= 0 ? "has taken the connection and does not answer in time (timeouts.connect)"
                                      : "cannot be reached in time (timeouts.connect)");
 }

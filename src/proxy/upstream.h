@@ -1,7 +1,8 @@
 /*
  * A request that leaves by another SOCKS5 server, an upstream: connects there, logs in, asks, and hands over the
  * connection with the answer. What it cannot get an answer to is a "general failure": the other reply codes speak of
- * the destination, and of that nothing is known.
+ * the destination, and of that nothing is known. An upstream that has taken a CONNECT and gives no answer in time is
+ * not blamed: it waits for the destination, so that is "TTL expired".
  */
 #ifndef CONESOCKS_PROXY_UPSTREAM_H
 #define CONESOCKS_PROXY_UPSTREAM_H

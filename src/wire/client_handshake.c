@@ -90,6 +90,8 @@ static enum client_step take_choice(struct client_handshake *h)
 static enum client_step take_status(struct client_handshake *h)
 {
     uint8_t status;
+    if (h->in[0] == SOCKS5_VERSION) /* some servers put that where RFC 1929 has its own version */
+        h->in[0] = SOCKS5_PASSWORD_VERSION;
     if (socks5_password_status_decode(h->in, h->in_len, &status) < 0)
         return fail(h, "its answer to the login is not RFC 1929");
     if (status != 0)

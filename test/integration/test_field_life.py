@@ -1,6 +1,8 @@
 """What ends has ended wholly, whatever it waited for; and upstreams as people run them. Attack rows 58, 62 and 69."""
+import concurrent.futures
 import contextlib
 import itertools
+import struct
 import threading
 
 import pytest
@@ -9,6 +11,7 @@ import socks5
 from conftest import ALICE, LISTEN, USERS, lan_config
 from daemon import wait_until
 from netns import CLIENT_V4, INET1_V4, INET2_OTHER_V4, INET2_V4, PROXY_V4
+from socks5 import Association, OverTcp
 
 FAR = {"name": "far", "address": INET2_V4, "port": 1080}
 GRANTED = bytes([5, 0, 0]) + socks5.encode_address(INET2_V4, 4000)
@@ -134,11 +137,6 @@ def test_row58_what_a_reload_refuses_ends_wholly(net, serve, lan, how):
 BY_FAR = {"upstreams": [FAR], "outbound": {"upstream": "far"}}
 
 
-def hold(control):
-    """Until the other side ends."""
-    socks5.recv_all(control)
-
-
 def test_row69_frames_that_follow_the_request_at_once_wait_for_the_upstream(net, start, lan):
     """UDP over TCP by an upstream that takes its time: 0 of 5 frames arrived."""
     relay, asked, may_grant = net.inet2.udp(INET2_V4), threading.Event(), threading.Event()
@@ -147,7 +145,7 @@ def test_row69_frames_that_follow_the_request_at_once_wait_for_the_upstream(net,
         asked.set()
         may_grant.wait(10)
         control.sendall(bytes([5, 0, 0]) + socks5.encode_address(*relay.getsockname()))
-        hold(control)
+        socks5.recv_all(control)
 
     with Upstream(net.inet2, play):
         proxy = start(BY_FAR)
@@ -164,4 +162,82 @@ def test_row69_frames_that_follow_the_request_at_once_wait_for_the_upstream(net,
         assert socks5.recv_reply(control).code == 0
         assert [socks5.unwrap(relay.recv(100)) for _ in range(5)] == [((INET1_V4, 9), b"%d" % number) for number in range(5)]
         control.close()
-        net.close_sockets()
+
+
+@contextlib.contextmanager
+def relaying(net, bound, login=None, delay=0.0):
+    """An upstream that answers each datagram with its own header, a name as a name (as v2ray does), and says that it has bound
+    `bound`, with the port, after `delay` seconds; and its relay's socket."""
+    relay = net.inet2.udp(INET2_V4, timeout=None)
+
+    def play(control, _):
+        threading.Event().wait(delay)
+        control.sendall(bytes([5, 0, 0]) + socks5.encode_address(bound, relay.getsockname()[1]))
+        socks5.recv_all(control)
+
+    def loop():
+        with contextlib.suppress(OSError):
+            while True:
+                datagram, client = relay.recvfrom(65536)
+                if not datagram:
+                    return
+                relay.sendto(datagram, client)
+
+    with Upstream(net.inet2, play, login) as far, servers.serving(loop, relay):
+        yield far
+
+
+@pytest.mark.parametrize("kind", [Association, OverTcp])
+def test_row69_an_answer_under_a_name_is_passed_on(net, start, lan, kind):
+    """v2ray's family answers under the name that was asked for: such answers were dropped as bad headers."""
+    with relaying(net, INET2_V4):
+        proxy = start(BY_FAR)
+        association = kind(net.client, lan)
+        for size in (0, 5, 1400):
+            sent = socks5.encode_address("echo.test", 53) + bytes(size)
+            if kind is OverTcp:
+                association.send(("echo.test", 53), bytes(size))
+                head = socks5.recv_exact(association.control, 3)
+                assert head == struct.pack("!HB", size, 3 + len(sent) - size)
+                assert socks5.recv_exact(association.control, len(sent)) == sent
+            else:
+                association.send(("echo.test", 53), bytes(size))
+                assert association.udp.recvfrom(2000) == (bytes(3) + sent, association.relay)
+        assert association.send((INET1_V4, 53), b"by address") is None and association.recv() == ((INET1_V4, 53), b"by address")
+        association.close()
+        row = proxy.session()
+        assert (row["down_datagrams"], row["down_bytes"]) == ("4", str(1405 + len(b"by address")))
+
+
+@pytest.mark.parametrize("bound", ["127.0.0.1", "0.0.0.0", "::1", "nat.local", "169.254.7.7"])
+def test_row69_a_relay_at_an_address_that_is_not_its_own(net, start, lan, bound):
+    """Behind docker, a NAT or a default configuration, servers bind loopback, everything, or tell a name."""
+    with relaying(net, bound):
+        start(BY_FAR)
+        association = Association(net.client, lan)
+        association.send((INET1_V4, 53), b"there?")
+        assert association.recv() == ((INET1_V4, 53), b"there?")
+
+
+def test_row69_an_upstream_that_takes_its_time_and_puts_5_into_the_logins_status(net, start, lan):
+    """It answers after the time for a handshake (timeouts.handshake) and within the one for connections."""
+    by_far = {"upstreams": [FAR | {"user": "me", "password": "secret"}], "outbound": {"upstream": "far"}}
+    with relaying(net, INET2_V4, login=bytes([5, 0]), delay=2.5):
+        start(by_far | {"timeouts": {"handshake": "1s"}})
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            made = [pool.submit(kind, net.client, lan) for kind in (Association, OverTcp)]
+            connected = pool.submit(socks5.connect, net.client, lan, (INET1_V4, 80), CLIENT_V4)
+        for association in made:
+            association.result().send((INET1_V4, 53), b"late")
+            assert association.result().recv() == ((INET1_V4, 53), b"late")
+        assert connected.result()[1].code == 0
+
+
+def test_row69_a_hanging_destination_is_not_blamed_on_the_upstream(net, start, lan):
+    """The reply code speaks of the destination, and no upstream counts as failed."""
+    with Upstream(net.inet2, lambda control, _: socks5.recv_all(control)):
+        proxy = start(BY_FAR | {"timeouts": {"connect": "1s"}})
+        assert socks5.connect(net.client, lan, (INET1_V4, 80), CLIENT_V4)[1].code == 6
+        assert proxy.session(reply="6")["why"] == "destination did not answer the upstream in time"
+        assert proxy.counters().get("upstream_failed_total", 0) == 0
+        assert "warning: upstream" not in proxy.log

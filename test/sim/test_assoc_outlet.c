@@ -159,7 +159,7 @@ static void what_is_no_answer_of_the_relay_is_dropped(void **state)
     for (size_t cut = 0; cut < len; cut++)
         from_relay_at(&relay, bytes, cut);
     assert_int_equal(flow()->dropped[DROP_BAD_HEADER], len);
-    from_relay_at(&relay, bytes, wrap_name(bytes, "server.example", 53, "x"));
+    from_relay_at(&relay, bytes, wrap_name(bytes, "no name", 53, "x"));
     assert_int_equal(flow()->dropped[DROP_BAD_HEADER], len + 1);
     len = wrap(bytes, &server, "x");
     bytes[2] = 1;
@@ -209,22 +209,84 @@ static void a_refusal_is_passed_on(void **state)
     close(control[0]);
 }
 
-/* Relays that would make us send to ourselves, or to nobody. */
-static void odd_relays(void **state)
+/* Row 69: addresses that the upstream knows its relay by, but that are not there as seen from here; and nobody's. */
+static void row_69_a_relay_that_cannot_be_there_is_where_the_upstream_is(void **state)
 {
-    static const struct {
-        const char *host;
-        uint16_t port;
-    } rows[] = {{"198.51.100.9", 0}, {"127.0.0.1", 4000}, {"::1", 4000}, {"224.0.0.1", 4000}};
+    static const char *const hosts[] = {"127.0.0.1", "::1",         "10.1.2.3",       "192.168.1.2",
+                                        "fd00::1",   "169.254.1.1", "fe80::1",        "0.0.0.0",
+                                        "::",        "224.0.0.1",   "255.255.255.255"};
     end_by_upstream(state);
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
         begin_by_upstream(state);
-        grant(rows[i].host, rows[i].port);
-        assert_int_equal(answered, SOCKS5_REPLY_GENERAL_FAILURE);
+        grant(hosts[i], 4000);
+        assert_int_equal(answered, SOCKS5_REPLY_SUCCEEDED);
+        from_client(&server, "x");
+        expect_up_to(&server, "x");
         end_by_upstream(state);
     }
     begin_by_upstream(state);
     close(control[0]);
+}
+
+static void row_69_a_private_relay_of_a_private_upstream_is_believed(void **state)
+{
+    static const char *const upstreams[] = {"10.1.1.1", "127.0.0.1"};
+    end_by_upstream(state);
+    for (size_t i = 0; i < sizeof(upstreams) / sizeof(upstreams[0]); i++) {
+        begin_by_upstream(state);
+        world_upstream = addr(upstreams[i], 1080);
+        relay = addr("10.1.2.3", 4000);
+        grant("10.1.2.3", 4000);
+        from_client(&server, "x");
+        expect_up_to(&server, "x");
+        end_by_upstream(state);
+    }
+    begin_by_upstream(state);
+    close(control[0]);
+}
+
+static void a_relay_without_a_port(void **state)
+{
+    (void)state;
+    grant("198.51.100.9", 0);
+    assert_int_equal(answered, SOCKS5_REPLY_GENERAL_FAILURE);
+}
+
+static void expect_down_by_name(const char *name, const char *text)
+{
+    uint8_t bytes[512];
+    const size_t len = wrap_name(bytes, name, 53, text);
+    const struct sent *out = world_next_sent();
+    assert_non_null(out);
+    assert_true(netaddr_equal(&out->to, &client));
+    assert_int_equal(out->len, len);
+    assert_memory_equal(out->bytes, bytes, len);
+}
+
+/* v2ray and its like answer under the name that was asked for. */
+static void row_69_an_origin_that_is_a_name_is_passed_on(void **state)
+{
+    (void)state;
+    static const char name[] = "A-name.that-is-longer-than-an-address-is.example";
+    uint8_t bytes[512];
+    grant("198.51.100.9", 4000);
+    from_client_by_name("other.example", 53, "x");
+    (void)world_next_sent();
+    pass(1000);
+    from_relay_at(&relay, bytes, wrap_name(bytes, name, 53, "text"));
+    expect_down_by_name(name, "text");
+    size_t len = wrap_name(bytes, name, 53, "one");
+    wrap_name(bytes + len, name, 53, "two");
+    wrap_name(bytes + 2 * len, "b.example", 53, "or");
+    assert_true(world_arrive_run(&relay, &flow()->external[FAMILY_V4], bytes, 2 * len + 3 + 1 + 1 + 9 + 2 + 2, len));
+    world_run();
+    expect_down_by_name(name, "one");
+    expect_down_by_name(name, "two");
+    expect_down_by_name("b.example", "or");
+    expect_nothing();
+    assert_int_equal(flow()->down_datagrams, 4);
+    assert_int_equal(flow()->down_bytes, 12);
+    assert_int_equal(assoc_idle_ms(assoc, world_now_ms), 0);
 }
 
 /* Its mapping is gone with it. */
@@ -254,7 +316,10 @@ int main(void)
         T(runs_are_cut_where_the_origin_changes),
         T(before_the_answer_nothing_leaves),
         T(a_refusal_is_passed_on),
-        T(odd_relays),
+        T(row_69_a_relay_that_cannot_be_there_is_where_the_upstream_is),
+        T(row_69_a_private_relay_of_a_private_upstream_is_believed),
+        T(a_relay_without_a_port),
+        T(row_69_an_origin_that_is_a_name_is_passed_on),
         T(it_ends_with_the_control_connection_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

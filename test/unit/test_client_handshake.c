@@ -29,6 +29,7 @@ static const struct row {
     {STRANGER, "05 00  05 00 00 03 ff 'n'*255 0050 'x'", NULL},
     {USER, "05 00 " GRANT, GREETING_2 " " REQUEST " " GRANTED " left 0"},
     {USER, "05 02  01 00 " GRANT, GREETING_2 " " LOGIN " " REQUEST " " GRANTED " left 0"},
+    {USER, "05 02  05 00 " GRANT, GREETING_2 " " LOGIN " " REQUEST " " GRANTED " left 0"},
 
     /* Refused. */
     {STRANGER, "05 00  05 05 00 01 00000000 0000", GREETING " " REQUEST " refused 5 left 0"},
@@ -42,8 +43,9 @@ static const struct row {
      GREETING " failed: it asks for a login: the upstream's user and password are not configured left 0"},
     {USER, "05 ff", GREETING_2 " failed: it takes neither a user name and password nor no login at all left 0"},
     {USER, "05 01", GREETING_2 " failed: it takes neither a user name and password nor no login at all left 0"},
+    {USER, "05 02  05 01", GREETING_2 " " LOGIN " failed: it does not accept the upstream's user and password left 0"},
     {USER, "05 02  01 01", GREETING_2 " " LOGIN " failed: it does not accept the upstream's user and password left 0"},
-    {USER, "05 02  05 00", GREETING_2 " " LOGIN " failed: its answer to the login is not RFC 1929 left 0"},
+    {USER, "05 02  04 00", GREETING_2 " " LOGIN " failed: its answer to the login is not RFC 1929 left 0"},
     {STRANGER, "'HTTP/1.1 400'", GREETING " failed: what answers there does not speak SOCKS5 left 10"},
     {STRANGER, "05 00 'HTTP/1.1'", GREETING " " REQUEST " failed: its reply is not SOCKS5 left 3"},
     {STRANGER, "05 00  05 00 00 02 00", GREETING " " REQUEST " failed: its reply has an unknown address type left 0"},

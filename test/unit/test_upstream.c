@@ -101,9 +101,8 @@ static void an_address_is_judged_and_sent_on(void **state)
     close(client);
 }
 
-static void it_is_logged_in_there(void **state)
+static void log_in(const char *status)
 {
-    (void)state;
     union netaddr peer;
     far.user = (char *)(uintptr_t) "me";
     far.password = (char *)(uintptr_t) "secret";
@@ -112,11 +111,23 @@ static void it_is_logged_in_there(void **state)
     expect_text(remote, "05 02 00 02");
     say_text(remote, "05 02");
     expect_text(remote, "01 02 'me' 06 'secret'");
-    say_text(remote, "01 00");
+    say_text(remote, status);
     expect_text(remote, "05 01 00 03 01 'x' 0050");
     say_text(remote, "05 00 00 01 c0000209 0bb8");
     expect_text(client, "05 00 00 01 c0000209 0bb8");
     hang_up();
+}
+
+static void it_is_logged_in_there(void **state)
+{
+    (void)state;
+    log_in("01 00");
+}
+
+static void row_69_a_status_with_the_version_of_socks(void **state)
+{
+    (void)state;
+    log_in("05 00");
 }
 
 /* Its word on the destination is the client's; whatever else goes wrong is a general failure. */
@@ -185,6 +196,21 @@ static void one_that_is_silent_is_given_up(void **state)
     expect_refusal(client, SOCKS5_REPLY_GENERAL_FAILURE);
     expect_end(remote);
     hang_up();
+    assert_int_equal(env.metrics.upstream_failed_total, 1);
+}
+
+static void row_69_one_that_waits_for_a_silent_destination_is_not_blamed(void **state)
+{
+    (void)state;
+    config.timeouts.connect_ms = 300;
+    ask("03 01 'x' 0050");
+    meet();
+    say_text(remote, "05 00");
+    expect_text(remote, "05 01 00 03 01 'x' 0050");
+    expect_refusal(client, SOCKS5_REPLY_TTL_EXPIRED);
+    expect_end(remote);
+    hang_up();
+    assert_int_equal(env.metrics.upstream_failed_total, 0);
 }
 
 static void one_that_is_down(void **state)
@@ -257,9 +283,11 @@ int main(void)
         T(a_name_is_sent_on_as_it_is),
         T(an_address_is_judged_and_sent_on),
         T(it_is_logged_in_there),
+        T(row_69_a_status_with_the_version_of_socks),
         T(answers_and_what_the_client_is_told),
         T(byte_by_byte),
         T(one_that_is_silent_is_given_up),
+        T(row_69_one_that_waits_for_a_silent_destination_is_not_blamed),
         T(one_that_is_down),
         T(a_reset_in_the_midst),
         T(a_client_that_leaves_meanwhile),
