@@ -83,11 +83,13 @@ static enum pump_state write_rest(struct pump *pump)
 
 static enum pump_state move(struct pump *pump, struct pump_pool *pool, uint64_t limit)
 {
-    if (pump->pipe[0] >= 0 || (pump->flows && pool->splice && pump_take_pipe(pump, pool)))
-        return pump_splice(pump, limit < PUMP_BUFFER_SIZE ? (size_t)limit : PUMP_BUFFER_SIZE);
+    enum pump_state state;
+    const bool splices = pump->pipe[0] >= 0 || (pump->flows && pool->splice && pump_take_pipe(pump, pool));
+    if (splices && pump_splice(pump, limit < PUMP_BUFFER_SIZE ? (size_t)limit : PUMP_BUFFER_SIZE, &state))
+        return state;
     size_t large = pool->splice || pool->saves_memory ? SMALL : PUMP_BUFFER_SIZE;
     uint64_t before = pump->bytes;
-    enum pump_state state = pump_copy(pump, pool, limit < large ? (size_t)limit : large);
+    state = pump_copy(pump, pool, limit < large ? (size_t)limit : large);
     pump->flows = pump->bytes - before == large;
     return state;
 }

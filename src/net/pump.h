@@ -1,7 +1,8 @@
 /*
  * One direction of a TCP relay: moves bytes from one socket to the other, hands end-of-stream on as a half-close.
  * Small pieces are copied, a stream that flows is spliced through a pipe; where the kernel cannot, or no pipe is to be
- * had, everything is copied.
+ * had, everything is copied. Urgent data stays in its place, if `from` has it in line (SO_OOBINLINE); that it is urgent
+ * is lost.
  */
 #ifndef CONESOCKS_NET_PUMP_H
 #define CONESOCKS_NET_PUMP_H
@@ -25,13 +26,21 @@ enum pump_state {
     PUMP_WAITS_TO_READ,  /* run again when `from` is readable */
     PUMP_WAITS_TO_WRITE, /* run again when `to` is writable */
     PUMP_GOES_ON,        /* had its share, or its limit: run again when `from` is readable, which it probably is */
-    PUMP_DONE,           /* the end was handed on */
-    PUMP_BROKEN,         /* `error` says how */
+    PUMP_DONE,           /* all was read and written, and the end was handed on */
+    PUMP_BROKEN,         /* `error` says how, `failed` where */
+};
+
+/* What has failed. */
+enum pump_failed {
+    PUMP_FAILED_NOTHING, /* but we: no memory */
+    PUMP_FAILED_FROM,    /* all that came before was written */
+    PUMP_FAILED_TO,      /* what is held back, and what `from` still has, cannot be written */
 };
 
 struct pump {
     int from, to;
     enum pump_state state;
+    enum pump_failed failed;
     int error;      /* positive errno, when broken */
     uint64_t taken; /* bytes read so far */
     uint64_t bytes; /* written so far */
@@ -41,7 +50,8 @@ struct pump {
     size_t rest_at, rest_len;
     int pipe[2]; /* read end, write end; -1 */
     size_t in_pipe;
-    bool flows; /* the last read was a large one */
+    bool flows;     /* the last read was a large one */
+    bool hides_end; /* the end of `from` is not handed on: more should have come */
 };
 
 /* Ready to run; holds no resource until `to` does not take what came. */
@@ -56,5 +66,7 @@ size_t pump_descriptors(const struct pump *pump);
  * what was read before may be written with any. */
 enum pump_state pump_run(struct pump *pump, struct pump_pool *pool, uint64_t limit);
 #define PUMP_NO_LIMIT UINT64_MAX
+/* Takes what `from` has and forgets it. false: nothing more will come. */
+bool pump_discard(struct pump *pump, struct pump_pool *pool);
 
 #endif

@@ -14,7 +14,7 @@ enum pump_state pump_copy_rest(struct pump *pump)
     while (pump->rest_at < pump->rest_len) {
         ssize_t n = send(pump->to, pump->rest + pump->rest_at, pump->rest_len - pump->rest_at, MSG_NOSIGNAL);
         if (n < 0)
-            return errno == EAGAIN ? PUMP_WAITS_TO_WRITE : pump_broken(pump, errno);
+            return errno == EAGAIN ? PUMP_WAITS_TO_WRITE : pump_broken(pump, PUMP_FAILED_TO, errno);
         pump->rest_at += (size_t)n;
         pump->bytes += (uint64_t)n;
     }
@@ -27,7 +27,7 @@ static enum pump_state keep_rest(struct pump *pump, const uint8_t *data, size_t 
 {
     pump->rest = malloc(len);
     if (!pump->rest)
-        return pump_broken(pump, ENOMEM);
+        return pump_broken(pump, PUMP_FAILED_NOTHING, ENOMEM);
     memcpy(pump->rest, data, len);
     pump->rest_at = 0;
     pump->rest_len = len;
@@ -38,14 +38,14 @@ enum pump_state pump_copy(struct pump *pump, struct pump_pool *pool, size_t limi
 {
     ssize_t n = recv(pump->from, pool->buffer, limit, 0);
     if (n < 0)
-        return errno == EAGAIN ? PUMP_WAITS_TO_READ : pump_broken(pump, errno);
+        return errno == EAGAIN ? PUMP_WAITS_TO_READ : pump_broken(pump, PUMP_FAILED_FROM, errno);
     if (n == 0)
         return pump_hand_on_end(pump);
     pump->taken += (uint64_t)n;
     ssize_t sent = send(pump->to, pool->buffer, (size_t)n, MSG_NOSIGNAL);
     if (sent < 0) {
         if (errno != EAGAIN)
-            return pump_broken(pump, errno);
+            return pump_broken(pump, PUMP_FAILED_TO, errno);
         sent = 0;
     }
     pump->bytes += (uint64_t)sent;
@@ -53,4 +53,10 @@ enum pump_state pump_copy(struct pump *pump, struct pump_pool *pool, size_t limi
         return keep_rest(pump, pool->buffer + sent, (size_t)(n - sent));
     /* A short read emptied the socket: asking again would only hear so. Its end, if it came, makes it readable. */
     return (size_t)n < limit ? PUMP_WAITS_TO_READ : PUMP_GOES_ON;
+}
+
+bool pump_discard(struct pump *pump, struct pump_pool *pool)
+{
+    ssize_t n = recv(pump->from, pool->buffer, sizeof(pool->buffer), MSG_TRUNC); /* of TCP: nothing is copied */
+    return n > 0 || (n < 0 && errno == EAGAIN);
 }

@@ -29,21 +29,23 @@ enum pump_state pump_copy_rest(struct pump *pump);
 bool pump_take_pipe(struct pump *pump, struct pump_pool *pool);
 /* Gives the pump's pipe back; one that still holds bytes is closed. */
 void pump_return_pipe(struct pump *pump, struct pump_pool *pool);
-/* One round through the pump's pipe, with the same conditions. */
-enum pump_state pump_splice(struct pump *pump, size_t limit);
+/* One round through the pump's pipe, with the same conditions. false: nothing came. That is the end, or urgent data, at
+ * which splice() stops; the copying read tells which, and takes that. */
+bool pump_splice(struct pump *pump, size_t limit, enum pump_state *state);
 /* Writes what is in the pipe. PUMP_GOES_ON: all of it. */
 enum pump_state pump_splice_rest(struct pump *pump);
 
-static inline enum pump_state pump_broken(struct pump *pump, int error)
+static inline enum pump_state pump_broken(struct pump *pump, enum pump_failed failed, int error)
 {
+    pump->failed = failed;
     pump->error = error;
     return PUMP_BROKEN;
 }
 
 static inline enum pump_state pump_hand_on_end(struct pump *pump)
 {
-    if (shutdown(pump->to, SHUT_WR) < 0 && errno != ENOTCONN)
-        return pump_broken(pump, errno);
+    if (!pump->hides_end && shutdown(pump->to, SHUT_WR) < 0 && errno != ENOTCONN)
+        return pump_broken(pump, PUMP_FAILED_TO, errno);
     return PUMP_DONE;
 }
 

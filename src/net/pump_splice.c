@@ -48,23 +48,25 @@ enum pump_state pump_splice_rest(struct pump *pump)
     while (pump->in_pipe) {
         ssize_t n = splice(pump->pipe[0], NULL, pump->to, NULL, pump->in_pipe, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
         if (n < 0)
-            return errno == EAGAIN ? PUMP_WAITS_TO_WRITE : pump_broken(pump, errno);
+            return errno == EAGAIN ? PUMP_WAITS_TO_WRITE : pump_broken(pump, PUMP_FAILED_TO, errno);
         pump->in_pipe -= (size_t)n;
         pump->bytes += (uint64_t)n;
     }
     return PUMP_GOES_ON;
 }
 
-enum pump_state pump_splice(struct pump *pump, size_t limit)
+bool pump_splice(struct pump *pump, size_t limit, enum pump_state *state)
 {
     ssize_t n = splice(pump->from, NULL, pump->pipe[1], NULL, limit, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-    if (n < 0) {
-        pump->flows = false;
-        return errno == EAGAIN ? PUMP_WAITS_TO_READ : pump_broken(pump, errno);
-    }
     if (n == 0)
-        return pump_hand_on_end(pump);
+        return false;
+    if (n < 0) {
+        pump->flows = false; /* so the next read copies, whether data has come or splice() stands at urgent data */
+        *state = errno == EAGAIN ? PUMP_WAITS_TO_READ : pump_broken(pump, PUMP_FAILED_FROM, errno);
+        return true;
+    }
     pump->taken += (uint64_t)n;
     pump->in_pipe = (size_t)n;
-    return pump_splice_rest(pump);
+    *state = pump_splice_rest(pump);
+    return true;
 }

@@ -40,10 +40,16 @@ void sock_keepalive(int fd)
     set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
 }
 
+static void prepare_connection(int fd)
+{
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1); /* else urgent data is not where the reader looks, and is lost */
+}
+
 /* What it accepts inherits these. */
 static void prepare_listener(int fd)
 {
-    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    prepare_connection(fd);
     sock_keepalive(fd);
 }
 
@@ -138,7 +144,7 @@ int sock_connect(const union netaddr *to, const struct sock_way *way)
     int fd = socket(to->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    prepare_connection(fd);
     int failed = sock_set_egress(fd, to->sa.sa_family, &way->egress);
     if (failed)
         return close_with(fd, -failed);

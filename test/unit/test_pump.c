@@ -292,6 +292,67 @@ static void a_limit_of_nothing_still_writes(void **state)
     assert_int_equal(path->pump.taken, taken);
 }
 
+static void append(int fd, uint8_t *heard, size_t size, size_t *len)
+{
+    ssize_t n = recv(fd, heard + *len, size - *len, MSG_DONTWAIT);
+    *len += n > 0 ? (size_t)n : 0;
+}
+
+/* Row 64: telnet's synch, FTP's ABOR. The mark is no end, wherever it lies: in what is copied, in what is spliced. */
+static void row64_urgent_data_keeps_its_place(void **state)
+{
+    struct path *path = *state;
+    enum { BEFORE = 500000, AFTER = 100000, TOTAL = BEFORE + 1 + AFTER };
+    static uint8_t sent[TOTAL], heard[TOTAL + 1];
+    size_t said = 0, len = 0;
+    enum pump_state now = PUMP_GOES_ON;
+    for (size_t k = 0; k < TOTAL; k++)
+        sent[k] = (uint8_t)(k * 31 / 7);
+    for (size_t i = 0; i < 100000 && now != PUMP_DONE; i++) {
+        const size_t upto = said < BEFORE ? BEFORE : said == BEFORE ? BEFORE + 1 : TOTAL;
+        if (said < TOTAL) {
+            ssize_t n = send(path->source, sent + said, upto - said, MSG_DONTWAIT | (said == BEFORE ? MSG_OOB : 0));
+            said += n > 0 ? (size_t)n : 0;
+            if (n > 0 && said == TOTAL)
+                shutdown(path->source, SHUT_WR);
+        }
+        if (said == TOTAL || i % 8 == 0)
+            now = pump_run(&path->pump, pool, PUMP_NO_LIMIT);
+        assert_int_not_equal(now, PUMP_BROKEN);
+        append(path->sink, heard, sizeof(heard), &len);
+    }
+    assert_int_equal(now, PUMP_DONE);
+    for (int i = 0; i < 100000 && len < TOTAL; i++)
+        append(path->sink, heard, sizeof(heard), &len);
+    assert_int_equal(len, TOTAL);
+    assert_memory_equal(heard, sent, TOTAL);
+}
+
+/* What has failed is told: the reader when writing to it fails, the source otherwise. */
+static void what_has_failed_is_told(void **state)
+{
+    struct path *path = *state;
+    assert_int_equal(write(path->source, "hello", 5), 5);
+    wait_readable(path->from);
+    sock_abort(path->sink);
+    wait_readable(path->to);
+    path->sink = dup(path->to);
+    assert_int_equal(pump_run(&path->pump, pool, PUMP_NO_LIMIT), PUMP_BROKEN);
+    assert_int_equal(path->pump.failed, PUMP_FAILED_TO);
+
+    pump_init(&path->pump, path->from, path->to);
+    assert_int_equal(write(path->source, "more", 4), 4);
+    wait_readable(path->from);
+    assert_true(pump_discard(&path->pump, pool));
+    assert_int_equal(pump_run(&path->pump, pool, PUMP_NO_LIMIT), PUMP_WAITS_TO_READ); /* it is gone */
+    sock_abort(path->source);
+    path->source = dup(path->from);
+    wait_readable(path->from);
+    assert_int_equal(pump_run(&path->pump, pool, PUMP_NO_LIMIT), PUMP_BROKEN);
+    assert_int_equal(path->pump.failed, PUMP_FAILED_FROM);
+    assert_false(pump_discard(&path->pump, pool));
+}
+
 int main(void)
 {
     static bool copy = false, splice = true;
@@ -308,6 +369,8 @@ int main(void)
         TEST(without_pipes_while_memory_is_short),
         TEST(it_keeps_to_a_limit),
         TEST(a_limit_of_nothing_still_writes),
+        TEST(row64_urgent_data_keeps_its_place),
+        TEST(what_has_failed_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
