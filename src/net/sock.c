@@ -4,7 +4,7 @@
 #include <event2/util.h>
 #include <fcntl.h>
 #include <linux/sock_diag.h>
-#include <netinet/tcp.h>
+#include <linux/tcp.h>
 #include <netinet/udp.h>
 #include <poll.h>
 #include <string.h>
@@ -270,6 +270,30 @@ union netaddr sock_peer(int fd)
         return (union netaddr){0};
     netaddr_unmap(&peer);
     return peer;
+}
+
+enum { CLOSED = 7 }; /* netinet/tcp.h has it as TCP_CLOSE, but has no tcpi_notsent_bytes */
+
+static struct tcp_info tcp_info(int fd)
+{
+    struct tcp_info info = {.tcpi_state = CLOSED};
+    socklen_t len = sizeof(info);
+    (void)getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len);
+    return info;
+}
+
+bool sock_awaits_acknowledgment(int fd)
+{
+    const struct tcp_info info = tcp_info(fd);
+    return info.tcpi_state != CLOSED && (info.tcpi_unacked > 0 || info.tcpi_notsent_bytes > 0);
+}
+
+/* TCP_USER_TIMEOUT would also end those who answer, but have not read for so long. */
+uint64_t sock_silence_ms(int fd)
+{
+    const struct tcp_info info = tcp_info(fd);
+    const bool owes = info.tcpi_state != CLOSED && (info.tcpi_retransmits > 0 || info.tcpi_probes > 0);
+    return owes ? info.tcpi_last_ack_recv : 0;
 }
 
 bool sock_is_lost(int fd)

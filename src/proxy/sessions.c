@@ -39,8 +39,7 @@ static void sweep(struct session *session, uint64_t now)
             session_end(session, "client gone before the destination was reached", true);
         break;
     case SESSION_STREAMING:
-        if (stream_sweep(session->stream, now))
-            session_end(session, "connection lost after its half-close", true);
+        stream_sweep(session->stream, now);
         break;
     case SESSION_ENDED:
         break;

@@ -348,8 +348,7 @@ void stream_free(struct stream *stream)
     stop_reaching(stream);
     stream_stop_relay(stream);
     if (stream->remote_fd >= 0) {
-        bool complete = stream->up.pump.state == PUMP_DONE && stream->down.pump.state == PUMP_DONE;
-        if (complete)
+        if (stream_is_complete(stream))
             close(stream->remote_fd);
         else
             sock_abort(stream->remote_fd);

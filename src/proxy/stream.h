@@ -1,7 +1,7 @@
 /*
  * CONNECT and BIND (RFC 1928 section 4): finds the destination's addresses and reaches one of them, or waits for the
  * connection that comes from there (bind.h); then relays both directions until both have ended. A half-close goes
- * through; an error resets both sides.
+ * through. When one end fails, the other still gets what had come from it, and is then reset.
  */
 #ifndef CONESOCKS_PROXY_STREAM_H
 #define CONESOCKS_PROXY_STREAM_H
@@ -41,9 +41,9 @@ void stream_relay(struct stream *stream, int client_fd);
  * is still to be found out is judged by the new rules. false: no, or there is no memory; then it has to end at once. */
 bool stream_review(struct stream *stream, const char *user);
 
-/* To be called about once a second while it relays. true: after one side's half-close nothing listens to that side (the
- * loop would tell its end for ever), and now it is gone altogether, while the other may never say another word. */
-bool stream_sweep(struct stream *stream, uint64_t now_ms);
+/* To be called about once a second while it relays: finds the end that has vanished without a sign. The stream may have
+ * ended afterwards. */
+void stream_sweep(struct stream *stream, uint64_t now_ms);
 
 /* Since when a direction has had bytes that its reader does not take (env_now); UINT64_MAX: none. */
 uint64_t stream_stuck_since(const struct stream *stream);

@@ -63,10 +63,17 @@ struct stream {
     bool unresolved;     /* ... about which no name server has answered in time */
     uint64_t relaying_since_ms;
     struct direction up, down;
+    struct {
+        struct direction *last; /* NULL: no end has failed. Or the direction that still delivers what came from it */
+        int error;              /* errno of that end */
+        uint64_t until_ms;      /* how long it may take */
+    } failed;
     char destination[];
 };
 
 /* Ends the relay, if it has begun; the connections stay. */
 void stream_stop_relay(struct stream *stream);
+/* Whether both directions have ended by themselves. */
+bool stream_is_complete(const struct stream *stream);
 
 #endif

@@ -1,5 +1,8 @@
 /* A stream that has reached its destination. */
+#include <errno.h>
 #include <event2/event.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "net/sock.h"
 #include "policy/rates.h"
@@ -7,6 +10,10 @@
 
 /* A stream that ends sooner is not worth the system calls that watch over its outgoing side. */
 #define SHORT_LIFE_MS 10000
+/* When one end has failed, the other has so long to take what had come from it. */
+#define LAST_WORDS_MS 60000
+/* Whether it has is asked this often. */
+#define LAST_WORDS_STEP_MS 20
 
 static void on_ready(evutil_socket_t fd, short what, void *arg);
 
@@ -30,11 +37,6 @@ static void rest(struct direction *direction, uint32_t ms)
     event_add(&direction->event, &pause);
 }
 
-static const char *broken_text(const struct stream *stream, const struct direction *direction)
-{
-    return direction == &stream->up ? "broken on the way from the client" : "broken on the way from the destination";
-}
-
 /* Moves what may be moved. Returns how long to rest, 0: not at all. */
 static uint32_t take_turn(struct direction *direction)
 {
@@ -52,12 +54,95 @@ static uint32_t take_turn(struct direction *direction)
     return pump->state == PUMP_GOES_ON && pump->taken - before == limit ? rates_rest(stream->rates, way, now) : 0;
 }
 
-static void on_ready(evutil_socket_t fd, short what, void *arg)
+/*
+ * ---- when one end has failed ----
+ *
+ * What it sent before is in our hands, or still in its socket: a server that refuses an upload answers, and resets the
+ * connection right behind the answer. The direction that comes from it goes on until the other end has acknowledged
+ * everything, and only then that end is reset, for a reset overtakes what has not been sent yet. What the other end
+ * still sends meanwhile has nowhere to go.
+ */
+
+static struct direction *opposite(const struct direction *direction)
 {
-    (void)fd, (void)what;
-    struct direction *direction = arg;
     struct stream *stream = direction->stream;
-    struct direction *other = direction == &stream->up ? &stream->down : &stream->up;
+    return direction == &stream->up ? &stream->down : &stream->up;
+}
+
+static bool is_over(const struct direction *direction)
+{
+    return direction->pump.state == PUMP_DONE || direction->pump.state == PUMP_BROKEN;
+}
+
+static void end_failed(struct stream *stream)
+{
+    const char *end = stream->failed.last == &stream->up ? "client" : "destination";
+    const int error = stream->failed.error;
+    char why[128];
+    if (error == ECONNRESET || error == EPIPE)
+        snprintf(why, sizeof(why), "the %s reset its connection", end);
+    else
+        snprintf(why, sizeof(why), "the %s's connection failed: %s", end, strerror(error));
+    stream->hooks.ended(stream->hooks.arg, why, true);
+}
+
+/* All that the failed end had sent is written: has the other end got it? */
+static void await_last_words(struct direction *last)
+{
+    struct stream *stream = last->stream;
+    if (!sock_awaits_acknowledgment(last->pump.to) || env_now(stream->env) >= stream->failed.until_ms)
+        end_failed(stream);
+    else
+        rest(last, LAST_WORDS_STEP_MS);
+}
+
+/* The end that `last` comes from has failed. The stream may be gone afterwards. */
+static void begin_last_words(struct direction *last, int error)
+{
+    struct stream *stream = last->stream;
+    struct direction *other = opposite(last);
+    stream->failed.last = last;
+    stream->failed.error = error;
+    stream->failed.until_ms = env_now(stream->env) + LAST_WORDS_MS;
+    /* EPIPE: its end came before it failed, and may be handed on. Otherwise a cut answer must not look complete. */
+    last->pump.hides_end = error != EPIPE;
+    if (other->pump.state == PUMP_DONE)
+        event_del(&other->event);
+    else
+        wait_for(other, other->pump.from, EV_READ);
+    if (is_over(last))
+        await_last_words(last);
+}
+
+static void discard(struct direction *direction)
+{
+    struct stream *stream = direction->stream;
+    if (pump_discard(&direction->pump, stream->env->pumps))
+        return;
+    event_del(&direction->event);
+    if (sock_is_lost(direction->pump.from)) /* nobody is left to deliver to */
+        end_failed(stream);
+}
+
+static void on_broken(struct direction *direction)
+{
+    struct stream *stream = direction->stream;
+    const struct pump *pump = &direction->pump;
+    if (pump->failed == PUMP_FAILED_NOTHING)
+        stream->hooks.ended(stream->hooks.arg, "out of memory", true);
+    else if (!stream->failed.last)
+        begin_last_words(pump->failed == PUMP_FAILED_FROM ? direction : opposite(direction), pump->error);
+    else if (pump->failed == PUMP_FAILED_FROM)
+        await_last_words(direction);
+    else
+        end_failed(stream);
+}
+
+/* ---- relaying ---- */
+
+static void run(struct direction *direction)
+{
+    struct stream *stream = direction->stream;
     struct metrics *metrics = &stream->env->metrics;
     uint64_t before = direction->pump.bytes;
     uint32_t rest_ms = take_turn(direction);
@@ -77,14 +162,34 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
         break;
     case PUMP_DONE:
         event_del(&direction->event);
-        if (other->pump.state == PUMP_DONE)
+        if (direction == stream->failed.last)
+            await_last_words(direction);
+        else if (stream_is_complete(stream))
             stream->hooks.ended(stream->hooks.arg,
                                 direction == &stream->up ? "destination closed first" : "client closed first", false);
         break;
     case PUMP_BROKEN:
-        stream->hooks.ended(stream->hooks.arg, broken_text(stream, direction), true);
+        on_broken(direction);
         break;
     }
+}
+
+static void on_ready(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct direction *direction = arg;
+    const struct direction *last = direction->stream->failed.last;
+    if (last && direction != last)
+        discard(direction);
+    else if (last && is_over(direction))
+        await_last_words(direction);
+    else
+        run(direction);
+}
+
+bool stream_is_complete(const struct stream *stream)
+{
+    return stream->up.pump.state == PUMP_DONE && stream->down.pump.state == PUMP_DONE;
 }
 
 void stream_relay(struct stream *stream, int client_fd)
@@ -97,14 +202,25 @@ void stream_relay(struct stream *stream, int client_fd)
     wait_for(&stream->down, stream->remote_fd, EV_READ);
 }
 
-bool stream_sweep(struct stream *stream, uint64_t now_ms)
+void stream_sweep(struct stream *stream, uint64_t now_ms)
 {
-    const struct pump *up = &stream->up.pump, *down = &stream->down.pump;
     if (!stream->keeps_alive && now_ms - stream->relaying_since_ms >= SHORT_LIFE_MS) {
         sock_keepalive(stream->remote_fd);
         stream->keeps_alive = true;
     }
-    return (up->state == PUMP_DONE && sock_is_lost(up->from)) || (down->state == PUMP_DONE && sock_is_lost(down->from));
+    if (stream->failed.last) {
+        if (now_ms >= stream->failed.until_ms)
+            end_failed(stream);
+        return;
+    }
+    /* After its half-close nothing listens to an end: the loop would tell that end for ever. */
+    for (int i = 0; i < 2; i++) {
+        struct direction *direction = i == 0 ? &stream->up : &stream->down;
+        if (direction->pump.state == PUMP_DONE && sock_is_lost(direction->pump.from)) {
+            begin_last_words(direction, EPIPE);
+            return;
+        }
+    }
 }
 
 uint64_t stream_stuck_since(const struct stream *stream)
