@@ -228,6 +228,7 @@ struct config {
     } limits;
     struct {
         uint64_t handshake_ms, connect_ms;
+        uint64_t stream_idle_ms; /* 0 = off */
         uint64_t login_cache_ms; /* 0 = off */
         uint64_t drain_ms;       /* 0 = none */
     } timeouts;

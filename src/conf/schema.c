@@ -323,6 +323,8 @@ static const struct schema_row timeouts_rows[] = {
      .help = "how long a client may take from connecting to a complete request"},
     {"connect", OPTION(duration, timeouts.connect_ms), RANGE(SEC, 10 * MIN), .initial = "15s",
      .help = "how long a CONNECT may take to reach its destination, and an upstream to answer"},
+    {"stream_idle", OPTION(duration, timeouts.stream_idle_ms), RANGE(MIN, 720 * HOUR), .none = "off", .initial = "off",
+     .help = "end a CONNECT or BIND after this long without a byte either way"},
     {"login_cache", OPTION(duration, timeouts.login_cache_ms), RANGE(SEC, HOUR), .none = "off", .initial = "1m",
      .help = "how long a right login counts before its password is hashed again"},
     {"drain", OPTION(duration, timeouts.drain_ms), RANGE(0, 24 * HOUR), .initial = "0s",

@@ -18,7 +18,10 @@
 #define KEEPALIVE_IDLE_S     60
 #define KEEPALIVE_INTERVAL_S 12
 #define KEEPALIVE_PROBES     5
-#define LISTEN_BACKLOG       4096
+/* A reader that has paused is asked for its window at least every two minutes (TCP_RTO_MAX), and may take some time to
+ * answer. */
+#define VANISHED_MS    130000
+#define LISTEN_BACKLOG 4096
 
 static void set_option(int fd, int level, int option, int value)
 {
@@ -288,12 +291,12 @@ bool sock_awaits_acknowledgment(int fd)
     return info.tcpi_state != CLOSED && (info.tcpi_unacked > 0 || info.tcpi_notsent_bytes > 0);
 }
 
-/* TCP_USER_TIMEOUT would also end those who answer, but have not read for so long. */
-uint64_t sock_silence_ms(int fd)
+/* TCP_USER_TIMEOUT is not for this: it also ends a reader that has paused for so long, and answers. */
+bool sock_has_vanished(int fd)
 {
     const struct tcp_info info = tcp_info(fd);
-    const bool owes = info.tcpi_state != CLOSED && (info.tcpi_retransmits > 0 || info.tcpi_probes > 0);
-    return owes ? info.tcpi_last_ack_recv : 0;
+    const bool owes = info.tcpi_retransmits > 0 || info.tcpi_probes > 0;
+    return info.tcpi_state != CLOSED && owes && info.tcpi_last_ack_recv >= VANISHED_MS;
 }
 
 bool sock_is_lost(int fd)

@@ -94,9 +94,9 @@ union netaddr sock_peer(int fd);
 size_t sock_memory(int fd);
 /* Whether the peer of a TCP connection may still acknowledge some of what was written to it. */
 bool sock_awaits_acknowledgment(int fd);
-/* How long the peer of a TCP connection has not been heard at all while it owes an answer; 0: it owes none. A reader
- * that has paused (a window of zero) still answers, about every two minutes at least. */
-uint64_t sock_silence_ms(int fd);
+/* Whether the peer of a TCP connection has vanished: it owes an acknowledgment, and nothing at all has come from it for
+ * about two minutes. A peer that owes nothing is found by sock_keepalive(). */
+bool sock_has_vanished(int fd);
 /* Whether a TCP connection is over both ways: reset, timed out, or closed by both ends. A half-close is not. */
 bool sock_is_lost(int fd);
 /* Closes with a reset, so that the peer does not take a broken stream for a complete one. */

@@ -59,6 +59,7 @@ struct env {
     enum memory_level memory; /* how much there is left: see relief.h */
     size_t names_waiting;     /* bytes of all datagrams that wait for a name */
 
+    uint64_t sweeps;              /* how many there have been: see sessions_sweep() */
     struct session_list sessions; /* alive, in the order of their ids */
     struct {
         size_t sessions, associations, streams;

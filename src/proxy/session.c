@@ -109,6 +109,11 @@ void session_end(struct session *session, const char *why, bool abort)
     event_active(&env->reaper, EV_TIMEOUT, 0);
 }
 
+void session_cut(struct session *session, const char *why)
+{
+    session_end(session, why, session->stream || (session->assoc && assoc_is_over_tcp(session->assoc)));
+}
+
 /* It is a few bytes on a fresh socket: they fit, or the client is gone. */
 bool session_send(struct session *session)
 {

@@ -80,6 +80,9 @@ void negotiation_take(struct session *session, size_t count);
 
 /* `why` is for the log, NULL: not worth a line; `abort` resets the connection. */
 void session_end(struct session *session, const char *why, bool abort);
+/* The same for what we end, not the client or its peer: where bytes flow in order, the connection is reset, so that
+ * what was cut does not look complete. */
+void session_cut(struct session *session, const char *why);
 /* Answers its request with `code`; ends once the client has had the time to read that. */
 void session_refuse(struct session *session, enum socks5_reply code, const char *why);
 /* Sends what is queued in the handshake. false: the client does not take it, and the session has ended. */

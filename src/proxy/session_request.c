@@ -122,6 +122,11 @@ static void on_assoc_ended(void *arg, const char *why)
     session_end(arg, why, false);
 }
 
+static void on_assoc_lost_upstream(void *arg, const char *why)
+{
+    session_cut(arg, why);
+}
+
 static int open_assoc(struct session *session, const struct socks5_request *request, const union netaddr *local)
 {
     if (request->command != SOCKS5_COMMAND_UDP_IN_TCP)
@@ -169,7 +174,7 @@ static void begin_assoc(struct session *session, const struct socks5_request *re
         session_refuse(session, SOCKS5_REPLY_GENERAL_FAILURE, why);
         return;
     }
-    const struct assoc_outlet_hooks hooks = {on_upstream_answered, on_assoc_ended, session};
+    const struct assoc_outlet_hooks hooks = {on_upstream_answered, on_assoc_lost_upstream, session};
     if (assoc_awaits_upstream(session->assoc, &hooks))
         session->state = SESSION_REACHING;
     else

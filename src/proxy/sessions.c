@@ -12,11 +12,15 @@
 #define LINGER_MS 1000
 /* No association idle for less is given up for another (RFC 4787 REQ-5). */
 #define SHED_AFTER_MS (120 * 1000)
+/* The kernel is asked about a connection in one of so many sweeps: each question is a system call. */
+#define ASKED_EVERY     8
+#define CLIENT_VANISHED "the client vanished: it has acknowledged nothing for two minutes"
 /* Round trips to the far side of the world are done by then. */
 #define SHED_HANDSHAKE_AFTER_MS 2000
 
 static void sweep(struct session *session, uint64_t now)
 {
+    const bool asks = (session->id + session->env->sweeps) % ASKED_EVERY == 0;
     switch (session->state) {
     case SESSION_ANNOUNCING:
         announced_sweep(session, now);
@@ -32,14 +36,18 @@ static void sweep(struct session *session, uint64_t now)
         break;
     case SESSION_ASSOCIATED:
         if (assoc_sweep(session->assoc, now))
-            session_end(session, "idle", false);
+            session_cut(session, "idle");
+        else if (asks && sock_has_vanished(session->fd))
+            session_end(session, CLIENT_VANISHED, true);
         break;
     case SESSION_REACHING:
         if (sock_is_lost(session->fd))
             session_end(session, "client gone before the destination was reached", true);
+        else if (asks && sock_has_vanished(session->fd))
+            session_end(session, CLIENT_VANISHED, true);
         break;
     case SESSION_STREAMING:
-        stream_sweep(session->stream, now);
+        stream_sweep(session->stream, now, asks);
         break;
     case SESSION_ENDED:
         break;
@@ -49,6 +57,7 @@ static void sweep(struct session *session, uint64_t now)
 void sessions_sweep(struct env *env)
 {
     uint64_t now = env_now(env);
+    env->sweeps++;
     for (struct session *session = TAILQ_FIRST(&env->sessions), *next; session; session = next) {
         next = TAILQ_NEXT(session, link);
         sweep(session, now);
@@ -78,7 +87,7 @@ bool sessions_shed(struct env *env, const struct quota_account *account)
         env->none_idle_before_ms = now + SHED_AFTER_MS - longest_of_all;
     if (!idlest)
         return false;
-    session_end(idlest, "idle longest when descriptors, ports, memory or a limit ran out", false);
+    session_cut(idlest, "idle longest when descriptors, ports, memory or a limit ran out");
     metrics_add(&env->metrics.shed_associations_total, 1);
     return true;
 }
@@ -117,14 +126,14 @@ void sessions_review(struct env *env, const struct snapshot *before)
         if (why && session->state == SESSION_REACHING)
             session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, why);
         else if (why)
-            session_end(session, why, session->stream != NULL);
+            session_cut(session, why);
     }
 }
 
 void sessions_end(struct env *env, const char *why)
 {
     for (struct session *session; (session = TAILQ_FIRST(&env->sessions));)
-        session_end(session, why, false);
+        session_cut(session, why);
 }
 
 void sessions_reap(struct env *env)

@@ -41,9 +41,9 @@ void stream_relay(struct stream *stream, int client_fd);
  * is still to be found out is judged by the new rules. false: no, or there is no memory; then it has to end at once. */
 bool stream_review(struct stream *stream, const char *user);
 
-/* To be called about once a second while it relays: finds the end that has vanished without a sign. The stream may have
- * ended afterwards. */
-void stream_sweep(struct stream *stream, uint64_t now_ms);
+/* To be called about once a second while it relays: finds an end that has vanished, and a stream that has been idle for
+ * timeouts.stream_idle. `asks`: the kernel is to be asked about each end. The stream may have ended afterwards. */
+void stream_sweep(struct stream *stream, uint64_t now_ms, bool asks);
 
 /* Since when a direction has had bytes that its reader does not take (env_now); UINT64_MAX: none. */
 uint64_t stream_stuck_since(const struct stream *stream);

@@ -62,6 +62,7 @@ struct stream {
     bool by_name;        /* `destination` is a name and its port, not an address */
     bool unresolved;     /* ... about which no name server has answered in time */
     uint64_t relaying_since_ms;
+    uint64_t carried_before, carried_at_ms; /* bytes both ways at some sweep, and the last one that found more */
     struct direction up, down;
     struct {
         struct direction *last; /* NULL: no end has failed. Or the direction that still delivers what came from it */

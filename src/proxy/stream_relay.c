@@ -3,6 +3,7 @@
 #include <event2/event.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "net/sock.h"
 #include "policy/rates.h"
@@ -81,6 +82,8 @@ static void end_failed(struct stream *stream)
     char why[128];
     if (error == ECONNRESET || error == EPIPE)
         snprintf(why, sizeof(why), "the %s reset its connection", end);
+    else if (error == ETIMEDOUT)
+        snprintf(why, sizeof(why), "the %s vanished: it has acknowledged nothing for two minutes", end);
     else
         snprintf(why, sizeof(why), "the %s's connection failed: %s", end, strerror(error));
     stream->hooks.ended(stream->hooks.arg, why, true);
@@ -106,6 +109,8 @@ static void begin_last_words(struct direction *last, int error)
     stream->failed.until_ms = env_now(stream->env) + LAST_WORDS_MS;
     /* EPIPE: its end came before it failed, and may be handed on. Otherwise a cut answer must not look complete. */
     last->pump.hides_end = error != EPIPE;
+    if (error == ETIMEDOUT) /* what the kernel still waits for will not come */
+        shutdown(last->pump.from, SHUT_RD);
     if (other->pump.state == PUMP_DONE)
         event_del(&other->event);
     else
@@ -194,7 +199,7 @@ bool stream_is_complete(const struct stream *stream)
 
 void stream_relay(struct stream *stream, int client_fd)
 {
-    stream->relaying_since_ms = env_now(stream->env);
+    stream->relaying_since_ms = stream->carried_at_ms = env_now(stream->env);
     stream->up.stream = stream->down.stream = stream;
     pump_init(&stream->up.pump, client_fd, stream->remote_fd);
     pump_init(&stream->down.pump, stream->remote_fd, client_fd);
@@ -202,7 +207,28 @@ void stream_relay(struct stream *stream, int client_fd)
     wait_for(&stream->down, stream->remote_fd, EV_READ);
 }
 
-void stream_sweep(struct stream *stream, uint64_t now_ms)
+static bool is_idle(struct stream *stream, uint64_t now_ms)
+{
+    const uint64_t limit = stream->env->config->timeouts.stream_idle_ms;
+    const uint64_t carried =
+        stream->up.pump.taken + stream->up.pump.bytes + stream->down.pump.taken + stream->down.pump.bytes;
+    if (carried != stream->carried_before)
+        stream->carried_at_ms = now_ms;
+    stream->carried_before = carried;
+    return limit && now_ms - stream->carried_at_ms >= limit;
+}
+
+/* Why the end that a direction comes from has failed, as an errno; 0: it has not. */
+static int find_failure(const struct direction *direction, bool asks)
+{
+    const int fd = direction->pump.from;
+    /* After its half-close nothing listens to an end: the loop would tell that end for ever. */
+    if (direction->pump.state == PUMP_DONE && sock_is_lost(fd))
+        return EPIPE;
+    return asks && sock_has_vanished(fd) ? ETIMEDOUT : 0;
+}
+
+void stream_sweep(struct stream *stream, uint64_t now_ms, bool asks)
 {
     if (!stream->keeps_alive && now_ms - stream->relaying_since_ms >= SHORT_LIFE_MS) {
         sock_keepalive(stream->remote_fd);
@@ -213,14 +239,13 @@ void stream_sweep(struct stream *stream, uint64_t now_ms)
             end_failed(stream);
         return;
     }
-    /* After its half-close nothing listens to an end: the loop would tell that end for ever. */
-    for (int i = 0; i < 2; i++) {
-        struct direction *direction = i == 0 ? &stream->up : &stream->down;
-        if (direction->pump.state == PUMP_DONE && sock_is_lost(direction->pump.from)) {
-            begin_last_words(direction, EPIPE);
-            return;
-        }
-    }
+    const int up_failed = find_failure(&stream->up, asks), down_failed = find_failure(&stream->down, asks);
+    if (up_failed)
+        begin_last_words(&stream->up, up_failed);
+    else if (down_failed)
+        begin_last_words(&stream->down, down_failed);
+    else if (is_idle(stream, now_ms))
+        stream->hooks.ended(stream->hooks.arg, "idle (timeouts.stream_idle)", true);
 }
 
 uint64_t stream_stuck_since(const struct stream *stream)

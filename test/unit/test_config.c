@@ -47,6 +47,7 @@ static void no_file_is_a_proxy_for_this_host(void **state)
     assert_true(config->limits.datagrams_per_association == CONFIG_UNLIMITED);
     assert_true(config->limits.datagrams_per_user == CONFIG_UNLIMITED);
     assert_int_equal(config->timeouts.connect_ms, 15000);
+    assert_int_equal(config->timeouts.stream_idle_ms, 0);
     assert_int_equal(config->timeouts.login_cache_ms, 60000);
     assert_null(config->users_file);
     assert_int_equal(config->workers, 0);
@@ -213,6 +214,7 @@ static const char *const changes[] = {
     "limits: {datagrams_per_user: 64/s}",
     "timeouts: {handshake: 3s}",
     "timeouts: {connect: 4s}",
+    "timeouts: {stream_idle: 124m}",
     "timeouts: {login_cache: off}",
     "timeouts: {drain: 30s}",
     "workers: 5",
