@@ -10,6 +10,7 @@
 #include "command/command.h"
 #include "conf/config.h"
 #include "host/addresses.h"
+#include "policy/destinations.h"
 #include "policy/snapshot.h"
 #include "policy/terms.h"
 #include "policy/verdict.h"
@@ -120,6 +121,39 @@ static int say_verdict(const struct policy *policy, const struct subject *subjec
     return EXIT_SUCCESS;
 }
 
+/* Whether the server refuses the command itself, whatever the destination is; then that is said, and it is all. */
+static bool say_refused(const struct policy *policy, const struct subject *subject, const struct config_user *user,
+                        const struct asked *asked)
+{
+    const struct config *config = policy->config;
+    const bool bind_off = asked->command == CONFIG_COMMAND_BIND && !config->bind.enabled;
+    const bool udp_off = asked->command == CONFIG_COMMAND_UDP && !config->udp.enabled;
+    if (bind_off || udp_off) {
+        puts(bind_off ? "denied: BIND is off (bind.enabled)" : "denied: UDP is off (udp.enabled)");
+        return true;
+    }
+    if (asked->command != CONFIG_COMMAND_UDP)
+        return false;
+    const struct terms terms = terms_find(config, user, rules_find_everywhere(subject), &asked->from);
+    if (destinations_exist(policy, subject, terms.upstream != NULL))
+        return false;
+    char text[VERDICT_TEXT_MAX];
+    const struct verdict verdict = verdict_find(policy, subject, NULL, &asked->to);
+    if (asked->to.sa.sa_family != AF_UNSPEC)
+        puts(verdict_explain(&verdict, &asked->to, text));
+    puts("denied: UDP ASSOCIATE itself, because the rules deny every destination");
+    return true;
+}
+
+static int say_answer(const struct policy *policy, const struct subject *subject, const struct config_user *user,
+                      const struct asked *asked)
+{
+    if (say_refused(policy, subject, user, asked))
+        return EXIT_FAILURE;
+    return asked->to.sa.sa_family == AF_UNSPEC ? say_name(policy->config, subject, user, asked)
+                                               : say_verdict(policy, subject, user, asked);
+}
+
 static int answer(const struct snapshot *snapshot, const struct question *question, const struct asked *asked)
 {
     struct policy policy = {.config = snapshot->config};
@@ -130,8 +164,7 @@ static int answer(const struct snapshot *snapshot, const struct question *questi
         fprintf(stderr, "conesocks explain: warning: nobody can log in as %s: there is no such user\n", question->user);
     if (subject_init(&subject, snapshot->rules, &asked->from, question->user, asked->command) &&
         (policy.own = addresses_read()))
-        status = asked->to.sa.sa_family == AF_UNSPEC ? say_name(snapshot->config, &subject, user, asked)
-                                                     : say_verdict(&policy, &subject, user, asked);
+        status = say_answer(&policy, &subject, user, asked);
     else
         fprintf(stderr, "conesocks explain: %s\n", strerror(errno));
     own_hosts_release(policy.own);

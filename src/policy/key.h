@@ -23,6 +23,13 @@ static inline struct key key_of(const union netaddr *address)
     return (struct key){be64toh(key.high), be64toh(key.low)};
 }
 
+/* The address of a family that has this key; port 0. */
+static inline union netaddr key_address(struct key key, int family)
+{
+    const uint64_t bytes[2] = {htobe64(key.high), htobe64(key.low)};
+    return netaddr_from_bytes((const uint8_t *)bytes, family == AF_INET ? 4 : 16, 0);
+}
+
 static inline bool key_less(struct key a, struct key b)
 {
     return a.high < b.high || (a.high == b.high && a.low < b.low);

@@ -3,6 +3,9 @@
 #include <endian.h>
 #include <string.h>
 
+#include "base/util.h"
+#include "policy/key.h"
+
 /*
  * The IANA special-purpose address registries (RFC 6890 and its updates), multicast, and the addresses where clouds
  * serve their hosts. The first prefix that fits counts, so the longer ones come first.
@@ -78,7 +81,7 @@ static enum reach_place place_of_v4(uint32_t host, unsigned *bits)
     *bits = 0;
     if (is_plainly_public(host))
         return REACH_PUBLIC;
-    for (size_t i = 0; i < sizeof(places_v4) / sizeof(places_v4[0]); i++)
+    for (size_t i = 0; i < ARRAY_LEN(places_v4); i++)
         if ((host ^ places_v4[i].prefix) >> (32 - places_v4[i].bits) == 0) {
             *bits = places_v4[i].bits;
             return places_v4[i].place;
@@ -131,6 +134,20 @@ unsigned reach_place_bits(const union netaddr *canonical)
     unsigned bits;
     find_place(canonical, &bits);
     return bits;
+}
+
+bool reach_piece(size_t i, union netaddr *address)
+{
+    const size_t v4_count = ARRAY_LEN(places_v4), at = i / 2;
+    if (at >= v4_count + ARRAY_LEN(places_v6))
+        return false;
+    const bool v4 = at < v4_count;
+    const uint64_t *v6 = v4 ? NULL : places_v6[at - v4_count].prefix;
+    struct key key = v4 ? (struct key){(uint64_t)places_v4[at].prefix << 32, 0} : (struct key){v6[0], v6[1]};
+    if (i % 2 == 0)
+        key = key_next(key_last(key, v4 ? places_v4[at].bits : places_v6[at - v4_count].bits));
+    *address = key_address(key, v4 ? AF_INET : AF_INET6);
+    return true;
 }
 
 const char *reach_place_name(enum reach_place place)

@@ -26,6 +26,8 @@ enum reach_place {
 enum reach_place reach_place_of(const union netaddr *canonical);
 /* How many bits the prefix has that makes an address such a place; 0: none does. */
 unsigned reach_place_bits(const union netaddr *canonical);
+/* The i-th address at which such a prefix begins, or that is the first behind one; false: there are no more. */
+bool reach_piece(size_t i, union netaddr *address);
 const char *reach_place_name(enum reach_place place);
 
 /* What a setting comes to for a client: `auto` is settled by where it is. */

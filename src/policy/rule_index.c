@@ -13,17 +13,22 @@ static void *grow(void *list, size_t count, size_t size)
     return reallocarray(list, count ? 2 * count : 1, size);
 }
 
-static bool has(const struct rule_list *list, uint32_t rule)
+uint32_t rule_list_next(const struct rule_list *list, uint32_t rule, uint32_t end)
 {
-    size_t first = 0, end = list->count;
-    while (first < end) {
-        size_t middle = first + (end - first) / 2;
+    size_t first = 0, behind = list->count;
+    while (first < behind) {
+        size_t middle = first + (behind - first) / 2;
         if (list->rules[middle] < rule)
             first = middle + 1;
         else
-            end = middle;
+            behind = middle;
     }
-    return first < list->count && list->rules[first] == rule;
+    return first < list->count && list->rules[first] < end ? list->rules[first] : end;
+}
+
+static bool has(const struct rule_list *list, uint32_t rule)
+{
+    return rule_list_next(list, rule, UINT32_MAX) == rule;
 }
 
 uint32_t rule_list_next_common(const struct rule_list *few, const struct rule_list *many, size_t *at, uint32_t end)
@@ -216,6 +221,18 @@ struct rule_list rule_network_list(const struct rule_network *network)
 unsigned rule_network_bits(const struct rule_network *network)
 {
     return network->bits;
+}
+
+size_t rule_networks_piece_count(const struct rule_networks *networks)
+{
+    return networks->tables[TABLE_V4].edge_count + networks->tables[TABLE_V6].edge_count;
+}
+
+union netaddr rule_networks_piece(const struct rule_networks *networks, size_t i)
+{
+    const struct table *v4 = &networks->tables[TABLE_V4], *v6 = &networks->tables[TABLE_V6];
+    return i < v4->edge_count ? key_address(v4->edges[i].start, AF_INET)
+                              : key_address(v6->edges[i - v4->edge_count].start, AF_INET6);
 }
 
 /* ---- texts ---- */

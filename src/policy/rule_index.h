@@ -18,6 +18,9 @@ struct rule_list {
     size_t count;
 };
 
+/* The first rule on a list from `rule` on that is below `end`; `end`: there is none. */
+uint32_t rule_list_next(const struct rule_list *list, uint32_t rule, uint32_t end);
+
 /* Of two lists the first rule that is on both and below `end`, from the position `*at` of `few` on; it is left behind
  * the one that was found. `end`: there is none. Costs the length of `few` and the logarithm of that of `many`. */
 uint32_t rule_list_next_common(const struct rule_list *few, const struct rule_list *many, size_t *at, uint32_t end);
@@ -40,6 +43,9 @@ const struct rule_network *rule_network_wider(const struct rule_network *network
 /* The rules that name it. */
 struct rule_list rule_network_list(const struct rule_network *network);
 unsigned rule_network_bits(const struct rule_network *network);
+/* The first address of each piece whose addresses lie in the same networks. */
+size_t rule_networks_piece_count(const struct rule_networks *networks);
+union netaddr rule_networks_piece(const struct rule_networks *networks, size_t i);
 
 /* ---- texts ---- */
 

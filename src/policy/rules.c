@@ -16,8 +16,8 @@ struct targets {
 struct common {
     uint64_t *applies; /* a bit for each rule */
     uint32_t *anywhere;
-    size_t anywhere_count;         /* of those that take every destination, in order */
-    uint32_t first, first_opening; /* see struct subject; UINT32_MAX: none */
+    size_t anywhere_count;  /* of those that take every destination, in order */
+    uint32_t first_opening; /* see struct subject; UINT32_MAX: none */
 };
 
 /*
@@ -32,6 +32,7 @@ struct rules {
     struct targets personal_to; /* of the rules with from or user */
     struct rule_networks *from; /* rules without user */
     struct rule_texts *users;
+    struct rules_ports port_pieces;
 };
 
 static size_t words(const struct rules *rules)
@@ -139,8 +140,6 @@ static void add_common(struct common *common, uint32_t i, const struct config_ru
     set_bit(common->applies, i);
     if (takes_anywhere(rule))
         common->anywhere[common->anywhere_count++] = i;
-    if (common->first == UINT32_MAX)
-        common->first = i;
     if (common->first_opening == UINT32_MAX && opens_addresses(rule))
         common->first_opening = i;
 }
@@ -174,6 +173,18 @@ static void deinit_targets(struct targets *targets)
     rule_texts_free(targets->names);
 }
 
+static void draw_port_pieces(struct rules *rules)
+{
+    set_bit(rules->port_pieces.bits, 1);
+    for (size_t i = 0; i < rules->count; i++)
+        for (size_t j = 0; j < rules->list[i].port_count; j++) {
+            const struct config_ports *range = &rules->list[i].ports[j];
+            set_bit(rules->port_pieces.bits, range->first);
+            if (range->last < UINT16_MAX)
+                set_bit(rules->port_pieces.bits, range->last + 1U);
+        }
+}
+
 static bool allocate(struct rules *rules)
 {
     bool able = init_targets(&rules->common_to) && init_targets(&rules->personal_to);
@@ -184,7 +195,6 @@ static bool allocate(struct rules *rules)
         *common = (struct common){
             .applies = calloc(words(rules) + 1, sizeof(uint64_t)),
             .anywhere = calloc(rules->count + 1, sizeof(uint32_t)),
-            .first = UINT32_MAX,
             .first_opening = UINT32_MAX,
         };
         able = able && common->applies && common->anywhere;
@@ -199,6 +209,7 @@ struct rules *rules_compile(const struct config_rule *list, size_t count)
         return NULL;
     rules->list = list;
     rules->count = count;
+    draw_port_pieces(rules);
     bool done = allocate(rules);
     for (uint32_t i = 0; i < count && done; i++)
         done = add_rule(rules, i);
@@ -450,15 +461,52 @@ uint32_t rules_deny_name(const struct subject *subject, const char *name, uint16
     return denies ? rule : RULES_NO_MATCH;
 }
 
-bool rules_deny_all(const struct subject *subject)
+/* ---- where the answers change ---- */
+
+uint32_t rules_next(const struct subject *subject, uint32_t rule)
 {
     if (!subject->rules)
+        return RULES_NO_MATCH;
+    const uint32_t count = (uint32_t)subject->rules->count;
+    const struct rule_list personal = {subject->personal, subject->personal_count};
+    const uint32_t found = rule_list_next(&personal, rule, RULES_NO_MATCH);
+    for (uint32_t i = rule; i < count && i < found; i = (i / 64 + 1) * 64) {
+        const uint64_t left = common_of(subject)->applies[i / 64] & UINT64_MAX << i % 64;
+        const uint32_t common = i / 64 * 64 + (left ? (uint32_t)__builtin_ctzll(left) : 0);
+        if (left)
+            return common < found ? common : found;
+    }
+    return found;
+}
+
+uint32_t rules_next_everywhere(const struct subject *subject, uint32_t rule)
+{
+    if (!subject->rules)
+        return RULES_NO_MATCH;
+    const struct common *common = common_of(subject);
+    const struct rule_list of_all = {common->anywhere, common->anywhere_count};
+    const struct rule_list personal = {subject->anywhere, subject->anywhere_count};
+    return rule_list_next(&personal, rule, rule_list_next(&of_all, rule, RULES_NO_MATCH));
+}
+
+const struct rules_ports *rules_port_pieces(const struct rules *rules)
+{
+    return &rules->port_pieces;
+}
+
+bool rules_address_piece(const struct rules *rules, size_t i, union netaddr *address)
+{
+    const size_t common = rule_networks_piece_count(rules->common_to.networks);
+    const size_t personal = rule_networks_piece_count(rules->personal_to.networks);
+    if (i >= common + personal)
         return false;
-    const uint32_t common = common_of(subject)->first;
-    const uint32_t personal = subject->personal_count > 0 ? subject->personal[0] : RULES_NO_MATCH;
-    const uint32_t first = common < personal ? common : personal;
-    if (first == RULES_NO_MATCH)
-        return false;
-    const struct config_rule *rule = &subject->rules->list[first];
-    return takes_anywhere(rule) && rule->action == CONFIG_ACTION_DENY && rule->port_count == 0;
+    *address = i < common ? rule_networks_piece(rules->common_to.networks, i)
+                          : rule_networks_piece(rules->personal_to.networks, i - common);
+    return true;
+}
+
+bool rules_mention(const struct rules *rules, const char *text)
+{
+    return rule_texts_find(rules->common_to.names, text).count > 0 ||
+           rule_texts_find(rules->personal_to.names, text).count > 0;
 }

@@ -60,7 +60,27 @@ uint32_t rules_find_everywhere(const struct subject *subject);
  * takes the address to tell. */
 uint32_t rules_deny_name(const struct subject *subject, const char *name, uint16_t port);
 
-/* Whether no destination whatsoever is left: the first rule about the subject denies them all. */
-bool rules_deny_all(const struct subject *subject);
+/* The first rule about the subject from `rule` on, or RULES_NO_MATCH. */
+uint32_t rules_next(const struct subject *subject, uint32_t rule);
+/* The same of those that take every address. */
+uint32_t rules_next_everywhere(const struct subject *subject, uint32_t rule);
+
+/* ---- where the answers change (destinations.h) ---- */
+
+#define RULES_PORT_WORDS (65536 / 64)
+
+/* A set of ports. */
+struct rules_ports {
+    uint64_t bits[RULES_PORT_WORDS];
+};
+
+/* The first port of each piece within which no range of a rule begins or ends. */
+const struct rules_ports *rules_port_pieces(const struct rules *rules);
+
+/* The first address of the i-th piece that lies in the same networks of all rules; false: there are no more. */
+bool rules_address_piece(const struct rules *rules, size_t i, union netaddr *address);
+
+/* Whether some rule is about just that: "example.com", or ".example.com". */
+bool rules_mention(const struct rules *rules, const char *text);
 
 #endif

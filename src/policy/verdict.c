@@ -60,10 +60,10 @@ bool policy_is_listener(const struct policy *policy, const union netaddr *to)
 }
 
 static enum verdict_code judge(const struct policy *policy, const struct subject *subject, const char *name,
-                               const union netaddr *canonical, struct verdict *verdict)
+                               const union netaddr *canonical, bool any_port, struct verdict *verdict)
 {
     bool own = policy_is_own(policy, canonical);
-    if ((own || verdict->place == REACH_LOOPBACK) && is_loop(policy, subject, canonical))
+    if (!any_port && (own || verdict->place == REACH_LOOPBACK) && is_loop(policy, subject, canonical))
         return VERDICT_LOOP;
     if (subject->rules) {
         struct rules_match match = rules_find(subject, name, canonical, netaddr_port(canonical));
@@ -84,13 +84,26 @@ static enum verdict_code judge(const struct policy *policy, const struct subject
     return VERDICT_REACH;
 }
 
-struct verdict verdict_find(const struct policy *policy, const struct subject *subject, const char *name,
-                            const union netaddr *to)
+static struct verdict find(const struct policy *policy, const struct subject *subject, const char *name,
+                           const union netaddr *to, bool any_port)
 {
     union netaddr canonical = netaddr_canonical(to);
     struct verdict verdict = {.place = reach_place_of(&canonical), .rule = RULES_NO_MATCH};
-    verdict.code = reach_never(verdict.place) ? VERDICT_NEVER : judge(policy, subject, name, &canonical, &verdict);
+    verdict.code =
+        reach_never(verdict.place) ? VERDICT_NEVER : judge(policy, subject, name, &canonical, any_port, &verdict);
     return verdict;
+}
+
+struct verdict verdict_find(const struct policy *policy, const struct subject *subject, const char *name,
+                            const union netaddr *to)
+{
+    return find(policy, subject, name, to, false);
+}
+
+struct verdict verdict_find_on_any_port(const struct policy *policy, const struct subject *subject, const char *name,
+                                        const union netaddr *to)
+{
+    return find(policy, subject, name, to, true);
 }
 
 const char *verdict_explain(const struct verdict *verdict, const union netaddr *to, char *text)

@@ -48,6 +48,10 @@ bool policy_is_listener(const struct policy *policy, const union netaddr *to);
 struct verdict verdict_find(const struct policy *policy, const struct subject *subject, const char *name,
                             const union netaddr *to);
 
+/* The same, whether or not the port is one of this proxy's own. */
+struct verdict verdict_find_on_any_port(const struct policy *policy, const struct subject *subject, const char *name,
+                                        const union netaddr *to);
+
 /* Room for what verdict_explain() says. */
 #define VERDICT_TEXT_MAX 256
 /* Who or what refused it, and which key would allow it; "allowed" and why, when it is. `to`: NULL not to tell it.

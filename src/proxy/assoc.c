@@ -15,6 +15,7 @@
 #include "proxy/egress.h"
 #include "proxy/filter.h"
 #include "proxy/names.h"
+#include "proxy/permit.h"
 #include "proxy/shared_port.h"
 
 /* ---- counting ---- */
@@ -175,6 +176,8 @@ static int take_terms(struct assoc *assoc, const char *user)
 {
     const uint32_t rule = rules_find_everywhere(&assoc->subject);
     const struct terms terms = env_terms(assoc->env, user, rule, &assoc->flow.client_host);
+    if (!permit_any(assoc->env, &assoc->subject, terms.upstream != NULL))
+        return -EACCES; /* who may send nowhere would still be sent to */
     union netaddr *external = assoc->flow.external;
     external[FAMILY_V4] = terms.address_v4.sa.sa_family ? terms.address_v4 : netaddr_any(AF_INET);
     external[FAMILY_V6] = terms.address_v6.sa.sa_family ? terms.address_v6 : netaddr_any(AF_INET6);
@@ -215,8 +218,6 @@ static int begin(struct assoc **out, struct env *env, const union netaddr *peer,
     flow->hint_port = hint_port;
 
     int error = subject_init(&assoc->subject, env->rules, peer, user, CONFIG_COMMAND_UDP) ? 0 : -ENOMEM;
-    if (!error && rules_deny_all(&assoc->subject)) /* who may send nowhere would still be sent to */
-        error = -EACCES;
     if (!error)
         error = take_terms(assoc, user);
     if (!error && !assoc->outlet)
@@ -310,7 +311,7 @@ bool assoc_review(struct assoc *assoc, const char *user)
 {
     subject_deinit(&assoc->subject);
     if (!subject_init(&assoc->subject, assoc->env->rules, &assoc->flow.client_host, user, CONFIG_COMMAND_UDP) ||
-        rules_deny_all(&assoc->subject))
+        !permit_any(assoc->env, &assoc->subject, assoc->outlet != NULL))
         return false;
     if (assoc->names)
         names_review(assoc->names);

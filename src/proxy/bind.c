@@ -126,14 +126,13 @@ static enum socks5_reply listen_for(struct bind *bind, const struct terms *terms
     return SOCKS5_REPLY_SUCCEEDED;
 }
 
-/* Whether to ask for a connection at all; which one it will be, the policy judges when it is there. `rule` is what its
- * terms come from. */
+/* Whether to ask for a connection at all; the one that comes is judged by itself, with the port that it comes from.
+ * `rule` is what its terms come from. */
 static bool may_listen(const struct bind *bind, uint32_t *rule)
 {
-    char host[NETADDR_TEXT_MAX];
     if (bind->expected.sa.sa_family != AF_UNSPEC)
-        return permit(bind->env, bind->subject, NULL, &bind->from, 1, rule);
-    return permit_name(bind->env, bind->subject, netaddr_format_host(&bind->from, host), netaddr_port(&bind->from), 1);
+        return permit_any_port(bind->env, bind->subject, &bind->from, rule);
+    return permit_any(bind->env, bind->subject, false);
 }
 
 static enum socks5_reply open_port(struct bind *bind, const char *user)

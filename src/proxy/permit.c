@@ -5,6 +5,7 @@
 
 #define LOG_MODULE "policy"
 #include "base/log.h"
+#include "policy/destinations.h"
 #include "proxy/env.h"
 
 static void count_refusal(struct metrics *metrics, enum verdict_code code, uint32_t count)
@@ -34,24 +35,50 @@ static void log_refusal(const struct subject *subject, const char *to, const cha
              commands[subject->command], to, why, more);
 }
 
-bool permit(struct env *env, const struct subject *subject, const char *name, const union netaddr *to, uint32_t count,
-            uint32_t *rule)
+static bool pass(struct env *env, const struct subject *subject, const struct verdict *verdict, const char *name,
+                 const union netaddr *to, uint32_t count)
 {
-    const struct verdict verdict = verdict_find(&env->policy, subject, name, to);
     uint32_t held_back;
-    if (rule)
-        *rule = verdict.rule;
-    if (verdict.code == VERDICT_ALLOWED)
+    if (verdict->code == VERDICT_ALLOWED)
         return true;
-    count_refusal(&env->metrics, verdict.code, count);
+    count_refusal(&env->metrics, verdict->code, count);
     if (log_is_due(env, &held_back)) {
         const bool told = env->config->log.destinations;
         char address[NETADDR_TEXT_MAX], asked[NETADDR_TEXT_MAX + 260] = "-", why[VERDICT_TEXT_MAX];
         if (told)
             snprintf(asked, sizeof(asked), "%s%s%s", netaddr_format(to, address), name ? " name=" : "",
                      name ? name : "");
-        log_refusal(subject, asked, verdict_explain(&verdict, told ? to : NULL, why), held_back);
+        log_refusal(subject, asked, verdict_explain(verdict, told ? to : NULL, why), held_back);
     }
+    return false;
+}
+
+bool permit(struct env *env, const struct subject *subject, const char *name, const union netaddr *to, uint32_t count,
+            uint32_t *rule)
+{
+    const struct verdict verdict = verdict_find(&env->policy, subject, name, to);
+    if (rule)
+        *rule = verdict.rule;
+    return pass(env, subject, &verdict, name, to, count);
+}
+
+bool permit_any_port(struct env *env, const struct subject *subject, const union netaddr *address, uint32_t *rule)
+{
+    const struct verdict verdict = destinations_find_at(&env->policy, subject, address);
+    if (rule)
+        *rule = verdict.rule;
+    return pass(env, subject, &verdict, NULL, address, 1);
+}
+
+bool permit_any(struct env *env, const struct subject *subject, bool names_leave)
+{
+    uint32_t held_back;
+    if (destinations_exist(&env->policy, subject, names_leave))
+        return true;
+    count_refusal(&env->metrics, VERDICT_RULE, 1);
+    if (log_is_due(env, &held_back))
+        log_refusal(subject, "-", "denied: the rules deny every destination; to allow one, put an allow rule above",
+                    held_back);
     return false;
 }
 

@@ -23,4 +23,10 @@ bool permit_name(struct env *env, const struct subject *subject, const char *nam
 /* The same for a name that leaves as it is, to be resolved by an upstream: here this is the last word. */
 bool permit_unresolved(struct env *env, const struct subject *subject, const char *name, uint16_t port, uint32_t count);
 
+/* Before a command is granted that serves several destinations: whether any is left (policy/destinations.h). */
+bool permit_any(struct env *env, const struct subject *subject, bool names_leave);
+
+/* The same for one address, whatever its port. `rule` as for permit(). */
+bool permit_any_port(struct env *env, const struct subject *subject, const union netaddr *address, uint32_t *rule);
+
 #endif

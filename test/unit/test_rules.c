@@ -226,42 +226,6 @@ static void a_million_requests_agree_with_the_model(void **state)
     assert_true(refused_names > 1000);
 }
 
-static bool denies_all(const char *text, const char *client)
-{
-    struct config *config = parse(text);
-    struct rules *rules = rules_compile(config->rules, config->rule_count);
-    struct subject subject;
-    const union netaddr from = at(client);
-    assert_true(rules && subject_init(&subject, rules, &from, "alice", CONFIG_COMMAND_UDP));
-    bool denied = rules_deny_all(&subject);
-    subject_deinit(&subject);
-    rules_free(rules);
-    config_free(config);
-    return denied;
-}
-
-static void tells_when_no_destination_is_left(void **state)
-{
-    (void)state;
-    const char *const all[] = {
-        "rules: [{action: deny}]",
-        "rules: [{action: deny, to: [any], user: [alice]}, {action: allow}]",
-        "rules: [{action: allow, from: [10.0.0.3]}, {action: allow, command: [connect]}, {action: deny}]",
-    };
-    const char *const not_all[] = {
-        "rules: []",
-        "rules: [{action: allow}]",
-        "rules: [{action: deny, ports: [1-1000]}]",
-        "rules: [{action: deny, to: [0.0.0.0/0, '::/0']}]", /* nearly, but names may be allowed elsewhere */
-        "rules: [{action: allow, to: [192.0.2.1]}, {action: deny}]",
-        "rules: [{action: deny, user: [bob]}]",
-    };
-    for (size_t i = 0; i < ARRAY_LEN(all); i++)
-        assert_true(denies_all(all[i], "10.0.0.2"));
-    for (size_t i = 0; i < ARRAY_LEN(not_all); i++)
-        assert_false(denies_all(not_all[i], "10.0.0.2"));
-}
-
 /* ---- thousands of rules that are each about somebody ---- */
 
 #define CROWD    10000
@@ -378,7 +342,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_rules_none_matches),
         cmocka_unit_test(the_first_that_takes_every_destination_is_found),
-        cmocka_unit_test(tells_when_no_destination_is_left),
         cmocka_unit_test(the_first_that_matches_counts),
         cmocka_unit_test(a_family_is_not_the_other),
         cmocka_unit_test(who_asks_for_what_counts),

@@ -1,0 +1,54 @@
+"""Policy and messages as the field has met them: public reports of other servers, tried against this one (issue
+"Withstand the field", section 6). Each test names its report."""
+import pytest
+
+import daemon
+import socks5
+from netns import CLIENT_V4, INET1_V4, INET2_V4
+from socks5 import Association
+
+DENY_PORTS = {"action": "deny", "ports": [25, 6881]}
+UDP, OVER_TCP, BIND = 3, 5, 2
+
+
+def reply_code(net, lan, command, destination=("0.0.0.0", 0)):
+    with net.client.connect(CLIENT_V4, lan) as sock:
+        socks5.negotiate(sock)
+        return socks5.request(sock, command, destination).code
+
+
+def explain(net, proxy, command, destination):
+    done = net.proxy.run(daemon.PROGRAM, "explain", "-c", str(proxy.config_path), "--from", CLIENT_V4, "--command", command,
+                         "--to", destination)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize("rules", [
+    [DENY_PORTS, {"action": "deny", "command": ["udp", "bind"]}],
+    [DENY_PORTS, {"action": "allow", "command": ["udp", "bind"], "ports": [25]}, {"action": "deny", "command": ["udp", "bind"]}],
+    [{"action": "deny", "from": [CLIENT_V4], "ports": ["1-1000"]}, {"action": "deny", "command": ["udp", "bind"], "ports": ["1001-65535"]}],
+    [{"action": "deny", "command": ["udp", "bind"], "to": ["0.0.0.0/0", "::/0"]}],
+])
+def test_what_can_reach_nothing_is_refused_at_the_request(net, start, lan, rules):
+    """Issue 11: a rule that denies a port stood before the one that denies udp, and ASSOCIATE was granted and useless.
+    The same for BIND and for UDP over TCP, and CONNECT goes on."""
+    proxy = start({"rules": rules})
+    assert [reply_code(net, lan, command) for command in (UDP, OVER_TCP, BIND)] == [2, 2, 2]
+    assert reply_code(net, lan, 1, (INET1_V4, 2222)) in (0, 5)
+    proxy.wait_log("denied: the rules deny every destination")
+    status, told = explain(net, proxy, "udp", f"{INET1_V4}:53")
+    assert status == 1 and "UDP ASSOCIATE itself" in told
+
+
+def test_one_destination_that_is_left_is_enough(net, start, lan, peer):
+    host, port = peer.getsockname()
+    start({"rules": [DENY_PORTS, {"action": "deny", "to": ["128.0.0.0/1"], "command": ["udp"]},
+                     {"action": "allow", "to": [host], "ports": [port]}, {"action": "deny", "command": ["udp"]}]})
+    assert Association(net.client, lan).alive(peer, 3)
+
+
+def test_bind_is_judged_by_the_port_that_the_peer_comes_from(net, start, lan):
+    """FTP: the client names port 21, the peer comes from 20."""
+    start({"rules": [{"action": "allow", "command": ["bind"], "to": [INET1_V4], "ports": [20]}, {"action": "deny"}]})
+    assert reply_code(net, lan, BIND, (INET1_V4, 21)) == 0
+    assert reply_code(net, lan, BIND, (INET2_V4, 20)) == 2
