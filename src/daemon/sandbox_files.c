@@ -40,6 +40,11 @@ static const struct {
     {"/dev/null", READ | WRITE}, {"/dev/urandom", READ}, /* libevent's random numbers are seeded anew now and then */
 };
 static const char *const replaced_files[] = {"/etc/hosts", "/etc/resolv.conf"};
+/* Where /etc/resolv.conf may lead after a service took over that writes it, or made its folder anew. Not all of /run:
+ * containers have their secrets there. */
+static const char *const resolver_folders[] = {
+    "/run/systemd", "/run/NetworkManager", "/run/resolvconf", "/run/connman", "/run/netconfig", "/run/dhcpcd",
+};
 
 /* All that a kernel with this version can refuse: what it does not know it would not accept. */
 static uint64_t handled_access(long version)
@@ -121,6 +126,9 @@ static bool allow_all(int ruleset, const char *const *paths, size_t count)
             return false;
     for (size_t i = 0; i < sizeof(replaced_files) / sizeof(replaced_files[0]); i++)
         if (!allow_replaced(ruleset, replaced_files[i]))
+            return false;
+    for (size_t i = 0; i < sizeof(resolver_folders) / sizeof(resolver_folders[0]) && geteuid() != 0; i++)
+        if (!allow(ruleset, resolver_folders[i], READ))
             return false;
     for (size_t i = 0; i < count; i++)
         if (paths[i] && !allow_replaced(ruleset, paths[i]))

@@ -1,27 +1,21 @@
 #include "net/resolver.h"
 
-#include <arpa/nameser.h>
-#include <errno.h>
+#include <ctype.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <search.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
-#include <time.h>
 
-#include "net/resolver_files.h"
-#include "net/resolver_unbound.h"
-
-#define LOG_MODULE "resolver"
-#include "base/log.h"
+#include "base/hash.h"
 #include "base/metrics.h"
+#include "net/resolver_cache.h"
+#include "net/resolver_files.h"
+#include "net/resolver_question.h"
 
-#define LABEL_MAX 63
-
-/* Queries under way in all: libunbound keeps a few KiB for each and sets no limit of its own. One client may have as
- * many as are left for others, so that however few clients want all, there is one for who comes next. */
+/* Queries under way in all. Each has a socket of its own, so that none waits for another. One client may have as many
+ * as are left for others, so that however few clients want all, there is one for who comes next. */
 #define QUERIES_MAX 1024
 
 /* How many queries one client has under way. */
@@ -30,28 +24,37 @@ struct client {
     uint32_t queries;
 };
 
-struct resolver_query {
-    LIST_ENTRY(resolver_query) entry;
+/* A name that is being asked for, once for all queries that want it: many questions for one name at once would make a
+ * forged answer more likely to fit one of them. */
+struct pending_name {
+    UT_hash_handle hh;
     struct resolver *resolver;
+    struct resolver_question *question;
+    LIST_HEAD(, resolver_query) queries;
+    int family;
+    char key[NAME_TEXT_MAX + 2]; /* the family, the name in lower case without a final dot */
+};
+
+struct resolver_query {
+    LIST_ENTRY(resolver_query) entry; /* of its name's, or of those with an answer */
+    struct resolver *resolver;
+    struct pending_name *pending; /* NULL: it has its answer */
     struct client *client;
     void *charge;        /* NULL: none */
-    resolver_done *done; /* NULL: forgotten, but libunbound has yet to answer */
+    resolver_done *done; /* NULL: forgotten, but the name is still being asked for */
     void *arg;
-    struct event event; /* its time is up, or it is settled */
-    bool asked;         /* libunbound has it, as `async_id` */
-    int async_id;
-    int family;
+    struct event event; /* hands the answer over */
     enum resolver_status status;
     uint64_t begun_us;
     size_t count;
     union netaddr addresses[RESOLVER_ADDRESSES_MAX];
-    char name[NAME_TEXT_MAX + 2];
 };
 
 struct resolver {
     struct event_base *base;
-    struct ub_ctx *unbound;
-    struct timeval timeout;
+    struct name_servers *name_servers;
+    struct resolver_cache cache;
+    uint64_t timeout_ms;
     uint32_t per_client;
     void (*release)(void *charge);
     struct metrics *metrics;
@@ -62,50 +65,12 @@ struct resolver {
     struct hosts hosts;
     struct resolv_conf resolv_conf;
     void *clients; /* a tsearch(3) tree of struct client */
-    LIST_HEAD(, resolver_query) queries;
+    struct pending_name *pending;
+    LIST_HEAD(, resolver_query) answered;
     size_t query_count;
 };
 
 /* Names. */
-
-static bool is_name_char(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
-}
-
-/* What inet_aton(3) and browsers would take for the last part of an IPv4 address: decimal, octal or 0x and hex. */
-static bool is_number(const char *label, size_t len)
-{
-    const char *digits = "0123456789";
-    if (len >= 2 && label[0] == '0' && (label[1] == 'x' || label[1] == 'X')) {
-        digits = "0123456789abcdefABCDEF";
-        label += 2;
-        len -= 2;
-    }
-    for (size_t i = 0; i < len; i++)
-        if (!strchr(digits, label[i]))
-            return false;
-    return true;
-}
-
-bool resolver_name_valid(const char *name, size_t len)
-{
-    if (len > 0 && name[len - 1] == '.')
-        len--; /* "example.com." is the same name */
-    if (len == 0 || len > NAME_TEXT_MAX)
-        return false;
-    size_t label = 0; /* where the present one begins */
-    for (size_t i = 0; i < len; i++) {
-        if (name[i] == '.') {
-            if (i == label)
-                return false;
-            label = i + 1;
-        } else if (!is_name_char(name[i]) || i - label == LABEL_MAX) {
-            return false;
-        }
-    }
-    return label < len && !is_number(name + label, len - label);
-}
 
 /* "localhost" and all below it are this host, whatever a file or a server says (RFC 6761). */
 static bool is_localhost(const char *name)
@@ -157,13 +122,6 @@ static void client_give_back(struct resolver *resolver, struct client *client)
 
 /* Queries. */
 
-static uint64_t now_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 static void query_unlink(struct resolver_query *query)
 {
     event_del(&query->event);
@@ -180,62 +138,18 @@ static void query_delete(struct resolver_query *query)
     free(query);
 }
 
-/* Hands the answer over from the event loop: libunbound answers from its cache before it returns, and its own state is
- * in mid-flight when it calls. */
-static void settle(struct resolver_query *query, enum resolver_status status)
+/* Hands the answer over from the event loop: never before resolver_lookup() returns, and one by one, since a `done` may
+ * cancel others. */
+static void query_settle(struct resolver_query *query, enum resolver_status status, const union netaddr *addresses,
+                         size_t count)
 {
+    query->pending = NULL;
     query->status = status;
+    query->count = count;
+    for (size_t i = 0; i < count; i++)
+        query->addresses[i] = addresses[i];
+    LIST_INSERT_HEAD(&query->resolver->answered, query, entry);
     event_active(&query->event, EV_TIMEOUT, 0);
-}
-
-static void add_address(struct resolver_query *query, const uint8_t *host, size_t len)
-{
-    if (query->count < RESOLVER_ADDRESSES_MAX)
-        query->addresses[query->count++] = netaddr_from_bytes(host, len, 0);
-}
-
-/* Takes the addresses from an answer. libunbound has followed the aliases and thrown out what does not belong. */
-static enum resolver_status read_answer(struct resolver_query *query, const uint8_t *packet, int packet_len)
-{
-    ns_msg message;
-    if (ns_initparse(packet, packet_len, &message) != 0)
-        return RESOLVER_FAILED;
-    int rcode = ns_msg_getflag(message, ns_f_rcode);
-    if (rcode != ns_r_noerror)
-        return rcode == ns_r_nxdomain ? RESOLVER_NOT_FOUND : RESOLVER_FAILED;
-    const ns_type type = query->family == AF_INET6 ? ns_t_aaaa : ns_t_a;
-    const size_t len = query->family == AF_INET6 ? NS_IN6ADDRSZ : NS_INADDRSZ;
-    for (int i = 0; i < ns_msg_count(message, ns_s_an); i++) {
-        ns_rr record;
-        if (ns_parserr(&message, ns_s_an, i, &record) != 0)
-            break; /* what came before is good */
-        if (ns_rr_type(record) == type && ns_rr_rdlen(record) == len)
-            add_address(query, ns_rr_rdata(record), len);
-    }
-    return query->count > 0 ? RESOLVER_FOUND : RESOLVER_NOT_FOUND;
-}
-
-static void on_answer(void *arg, int rcode, void *packet, int packet_len, int security, char *why_bogus, int limited)
-{
-    (void)security, (void)why_bogus, (void)limited;
-    struct resolver_query *query = arg;
-    query->asked = false;
-    if (!query->done)
-        query_delete(query);
-    else
-        settle(query, rcode == 0 ? read_answer(query, packet, packet_len) : RESOLVER_FAILED);
-}
-
-static void query_ask(struct resolver_query *query)
-{
-    int type = query->family == AF_INET6 ? ns_t_aaaa : ns_t_a;
-    event_add(&query->event, &query->resolver->timeout);
-    query->asked = true; /* the answer may come before ub_resolve_event returns */
-    if (ub_resolve_event(query->resolver->unbound, query->name, type, ns_c_in, query, on_answer, &query->async_id) !=
-        0) {
-        query->asked = false;
-        settle(query, RESOLVER_FAILED);
-    }
 }
 
 void resolver_charge(struct resolver_query *query, void *charge)
@@ -243,56 +157,146 @@ void resolver_charge(struct resolver_query *query, void *charge)
     query->charge = charge;
 }
 
-/* Only libunbound can end a query that it has, so a forgotten one keeps its client's place until then: else a client
- * could have any number under way by giving each up at once. */
+/* One whose name is being asked for keeps its client's place until that has ended: else a client could have any number
+ * of questions under way by giving each up at once. */
 void resolver_cancel(struct resolver_query *query)
 {
     event_del(&query->event);
     query->done = NULL;
-    if (!query->asked)
+    if (!query->pending)
         query_delete(query);
 }
 
-static void on_event(evutil_socket_t fd, short what, void *arg)
+static void on_settled(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct resolver_query *query = arg;
-    resolver_done *done = query->done;
-    void *done_arg = query->arg;
     if (query->resolver->metrics)
-        metrics_lookup(query->resolver->metrics, now_us() - query->begun_us);
-    if (query->asked) {
-        resolver_cancel(query);
-        done(done_arg, RESOLVER_TIMED_OUT, NULL, 0);
-    } else {
-        query_unlink(query); /* `done` may free the resolver */
-        done(done_arg, query->status, query->addresses, query->count);
-        free(query);
+        metrics_lookup(query->resolver->metrics, resolver_clock_us() - query->begun_us);
+    query_unlink(query); /* `done` may free the resolver */
+    query->done(query->arg, query->status, query->addresses, query->count);
+    free(query);
+}
+
+/* Names that are being asked for. */
+
+static void pending_free(struct pending_name *pending)
+{
+    HASH_DEL(pending->resolver->pending, pending);
+    resolver_question_free(pending->question);
+    free(pending);
+}
+
+/* Answers all who want it. */
+static void pending_settle(struct pending_name *pending, const struct resolver_answer *answer)
+{
+    struct resolver_query *query;
+    while ((query = LIST_FIRST(&pending->queries)) != NULL) {
+        if (!query->done) {
+            query_delete(query);
+            continue;
+        }
+        LIST_REMOVE(query, entry);
+        query_settle(query, answer->status, answer->addresses, answer->count);
     }
+}
+
+static void on_answer(void *arg, const struct resolver_answer *answer)
+{
+    struct pending_name *pending = arg;
+    struct resolver *resolver = pending->resolver;
+    pending->question = NULL;
+    if (answer->status == RESOLVER_FOUND || answer->status == RESOLVER_NOT_FOUND)
+        resolver_cache_keep(&resolver->cache, pending->key + 1, pending->family, resolver_clock_us() / 1000, answer);
+    pending_settle(pending, answer);
+    pending_free(pending);
+}
+
+static bool pending_ask(struct pending_name *pending)
+{
+    const struct resolver *resolver = pending->resolver;
+    pending->question = resolver_question_ask(resolver->name_servers, pending->key + 1, pending->family,
+                                              resolver->timeout_ms, on_answer, pending);
+    return pending->question;
+}
+
+static void write_key(char *key, const char *name, int family)
+{
+    *key++ = family == AF_INET6 ? '6' : '4';
+    for (; *name && (*name != '.' || name[1]); name++)
+        *key++ = (char)tolower((unsigned char)*name);
+    *key = '\0';
+}
+
+static struct pending_name *pending_find(struct resolver *resolver, const char *key)
+{
+    struct pending_name *pending;
+    HASH_FIND_STR(resolver->pending, key, pending);
+    return pending;
+}
+
+static struct pending_name *pending_new(struct resolver *resolver, const char *key, int family)
+{
+    struct pending_name *pending = calloc(1, sizeof(*pending));
+    if (!pending)
+        return NULL;
+    pending->resolver = resolver;
+    pending->family = family;
+    strcpy(pending->key, key);
+    HASH_ADD_STR(resolver->pending, key, pending);
+    if (pending->hh.tbl && pending_ask(pending))
+        return pending;
+    if (pending->hh.tbl)
+        pending_free(pending);
+    else
+        free(pending);
+    return NULL;
 }
 
 /* Answers from what this host knows, and tells whether it does. A name in the hosts file is not asked for in the other
  * family either: "0.0.0.0 example.com" is there to hide it. */
-static bool answer_locally(struct resolver_query *query)
+static bool answer_locally(struct resolver_query *query, const char *name, int family)
 {
     static const uint8_t loopback_v4[4] = {127, 0, 0, 1}, loopback_v6[16] = {[15] = 1};
-    char name[sizeof(query->name)];
-    size_t len = strlen(query->name), count = 0;
-    memcpy(name, query->name, len + 1);
-    if (name[len - 1] == '.')
-        name[len - 1] = '\0';
-
+    union netaddr addresses[RESOLVER_ADDRESSES_MAX];
+    size_t count = 0, found = 0;
     const struct hosts_entry *entries = hosts_find(&query->resolver->hosts, name, &count);
     bool localhost = is_localhost(name);
-    if (localhost && query->family == AF_INET)
-        add_address(query, loopback_v4, sizeof(loopback_v4));
-    else if (localhost)
-        add_address(query, loopback_v6, sizeof(loopback_v6));
+    if (localhost)
+        addresses[found++] = family == AF_INET ? netaddr_from_bytes(loopback_v4, sizeof(loopback_v4), 0)
+                                               : netaddr_from_bytes(loopback_v6, sizeof(loopback_v6), 0);
     else
-        for (size_t i = 0; i < count; i++)
-            if (entries[i].address.sa.sa_family == query->family && query->count < RESOLVER_ADDRESSES_MAX)
-                query->addresses[query->count++] = entries[i].address;
+        for (size_t i = 0; i < count && found < RESOLVER_ADDRESSES_MAX; i++)
+            if (entries[i].address.sa.sa_family == family)
+                addresses[found++] = entries[i].address;
+    if (localhost || count > 0)
+        query_settle(query, found > 0 ? RESOLVER_FOUND : RESOLVER_NOT_FOUND, addresses, found);
     return localhost || count > 0;
+}
+
+static bool answer_from_cache(struct resolver_query *query, const char *name, int family)
+{
+    struct resolver_cached_answer found;
+    if (!resolver_cache_find(&query->resolver->cache, name, family, query->begun_us / 1000, &found))
+        return false;
+    query_settle(query, found.status, found.addresses, found.count);
+    return true;
+}
+
+static void query_answer(struct resolver_query *query, const char *name, int family)
+{
+    struct resolver *resolver = query->resolver;
+    char key[NAME_TEXT_MAX + 2];
+    write_key(key, name, family);
+    if (answer_locally(query, key + 1, family) || answer_from_cache(query, key + 1, family))
+        return;
+    query->pending = pending_find(resolver, key);
+    if (!query->pending)
+        query->pending = pending_new(resolver, key, family);
+    if (query->pending)
+        LIST_INSERT_HEAD(&query->pending->queries, query, entry);
+    else
+        query_settle(query, RESOLVER_FAILED, NULL, 0);
 }
 
 /* The resolver. */
@@ -307,82 +311,73 @@ static bool same_servers(const union netaddr *a, size_t a_count, const union net
     return true;
 }
 
-static void end_unbound(struct resolver *resolver)
+static bool is_forgotten(const struct pending_name *pending)
 {
-    for (struct resolver_query *query = LIST_FIRST(&resolver->queries); query; query = LIST_NEXT(query, entry))
-        if (query->asked)
-            ub_cancel(resolver->unbound, query->async_id); /* else its end would call back */
-    unbound_delete(resolver->unbound);
+    const struct resolver_query *query;
+    LIST_FOREACH(query, &pending->queries, entry)
+    if (query->done)
+        return false;
+    return true;
 }
 
-/* Moves to other servers: what is under way is asked again there. On failure all stays as it is. */
+/* Moves to other servers: what the ones before have answered is forgotten, what is under way is asked again. Without
+ * memory all stays as it is. */
 static bool use_servers(struct resolver *resolver, const union netaddr *servers, size_t count)
 {
-    struct ub_ctx *new = unbound_new(resolver->base, servers, count);
+    static const struct resolver_answer failed = {.status = RESOLVER_FAILED};
+    struct name_servers *new = name_servers_new(resolver->base, servers, count), *old = resolver->name_servers;
     if (!new)
         return false;
-    end_unbound(resolver);
-    resolver->unbound = new;
-    struct resolver_query *query = LIST_FIRST(&resolver->queries);
-    while (query) {
-        struct resolver_query *next = LIST_NEXT(query, entry);
-        if (query->asked && query->done)
-            query_ask(query);
-        else if (query->asked)
-            query_delete(query);
-        query = next;
+    resolver->name_servers = new;
+    resolver_cache_clear(&resolver->cache);
+    struct pending_name *pending, *next;
+    HASH_ITER(hh, resolver->pending, pending, next)
+    {
+        resolver_question_free(pending->question);
+        pending->question = NULL;
+        if (!is_forgotten(pending) && pending_ask(pending))
+            continue;
+        pending_settle(pending, &failed);
+        pending_free(pending);
     }
+    free(old);
     return true;
 }
 
-static void read_hosts(struct resolver *resolver)
+/* Looks at resolv.conf, and moves when it names others. false: it could not; the next look tries again. */
+static bool follow_resolv_conf(struct resolver *resolver)
 {
-    char *text = file_read(resolver->hosts_path);
-    if (!text)
-        log_debug("%s: %s: no names from it", resolver->hosts_path, strerror(errno));
-    hosts_clear(&resolver->hosts);
-    if (!hosts_parse(&resolver->hosts, text))
-        log_warning("%s: not used for want of memory", resolver->hosts_path);
+    const struct resolv_conf before = resolver->resolv_conf;
+    struct resolv_conf *conf = &resolver->resolv_conf;
+    if (!resolv_conf_follow(conf, resolver->resolv_conf_path, &resolver->resolv_conf_stamp) ||
+        same_servers(conf->servers, conf->server_count, before.servers, before.server_count) ||
+        use_servers(resolver, conf->servers, conf->server_count))
+        return true;
+    *conf = before;
+    file_look_again(&resolver->resolv_conf_stamp);
+    return false;
 }
 
-static bool read_resolv_conf(struct resolver *resolver)
+/* Before each lookup, like libc: a laptop moves, an administrator edits. */
+static void follow_files(struct resolver *resolver)
 {
-    struct resolv_conf conf;
-    char *text = file_read(resolver->resolv_conf_path);
-    if (!text)
-        log_debug("%s: %s", resolver->resolv_conf_path, strerror(errno));
-    resolv_conf_parse(&conf, text);
-    free(text);
-    const struct resolv_conf *before = &resolver->resolv_conf;
-    bool move = resolver->server_count == 0 &&
-                !same_servers(conf.servers, conf.server_count, before->servers, before->server_count);
-    if (move && !use_servers(resolver, conf.servers, conf.server_count))
-        return false;
-    if (move)
-        log_debug("%s: %zu name servers", resolver->resolv_conf_path, conf.server_count);
-    resolver->resolv_conf = conf;
-    return true;
+    hosts_follow(&resolver->hosts, resolver->hosts_path, &resolver->hosts_stamp);
+    if (resolver->server_count == 0)
+        follow_resolv_conf(resolver);
 }
 
-/* Looked at before each lookup, like libc: a laptop moves, an administrator edits. */
-static bool follow_files(struct resolver *resolver)
-{
-    if (file_changed(resolver->hosts_path, &resolver->hosts_stamp))
-        read_hosts(resolver);
-    return !file_changed(resolver->resolv_conf_path, &resolver->resolv_conf_stamp) || read_resolv_conf(resolver);
-}
-
-/* None: those of resolv.conf, which at the start is yet to be read. On failure all stays as it is. */
+/* None: those of resolv.conf. On failure all stays as it is. */
 static bool take_servers(struct resolver *resolver, const union netaddr *servers, size_t count)
 {
-    const struct resolv_conf *conf = &resolver->resolv_conf;
     union netaddr *copy = calloc(count + 1, sizeof(*copy));
     if (!copy)
         return false;
     for (size_t i = 0; i < count; i++)
         copy[i] = servers[i];
-    bool later = count == 0 && !resolver->unbound;
-    if (!later && !use_servers(resolver, count ? copy : conf->servers, count ? count : conf->server_count)) {
+    if (count == 0)
+        resolv_conf_follow(&resolver->resolv_conf, resolver->resolv_conf_path, &resolver->resolv_conf_stamp);
+    const struct resolv_conf *conf = &resolver->resolv_conf;
+    if (!use_servers(resolver, count ? copy : conf->servers, count ? count : conf->server_count)) {
         free(copy);
         return false;
     }
@@ -394,8 +389,7 @@ static bool take_servers(struct resolver *resolver, const union netaddr *servers
 
 static void take_limits(struct resolver *resolver, const struct resolver_options *options)
 {
-    resolver->timeout.tv_sec = (time_t)(options->timeout_ms / 1000);
-    resolver->timeout.tv_usec = (suseconds_t)(options->timeout_ms % 1000 * 1000);
+    resolver->timeout_ms = options->timeout_ms;
     resolver->per_client = options->per_client;
 }
 
@@ -433,13 +427,12 @@ struct resolver *resolver_new(struct event_base *base, const struct resolver_opt
     if (!resolver)
         return NULL;
     resolver->base = base;
-    LIST_INIT(&resolver->queries);
     take_limits(resolver, options);
-    if (!copy_files(resolver, options) || !take_servers(resolver, options->servers, options->server_count) ||
-        !follow_files(resolver)) {
+    if (!copy_files(resolver, options) || !take_servers(resolver, options->servers, options->server_count)) {
         resolver_free(resolver);
         return NULL;
     }
+    follow_files(resolver);
     return resolver;
 }
 
@@ -447,10 +440,18 @@ void resolver_free(struct resolver *resolver)
 {
     if (!resolver)
         return;
-    end_unbound(resolver);
-    while (!LIST_EMPTY(&resolver->queries))
-        query_delete(LIST_FIRST(&resolver->queries));
+    struct pending_name *pending, *next;
+    HASH_ITER(hh, resolver->pending, pending, next)
+    {
+        while (!LIST_EMPTY(&pending->queries))
+            query_delete(LIST_FIRST(&pending->queries));
+        pending_free(pending);
+    }
+    while (!LIST_EMPTY(&resolver->answered))
+        query_delete(LIST_FIRST(&resolver->answered));
+    resolver_cache_clear(&resolver->cache);
     hosts_clear(&resolver->hosts);
+    free(resolver->name_servers);
     free(resolver->servers);
     free(resolver->hosts_path);
     free(resolver->resolv_conf_path);
@@ -460,8 +461,7 @@ void resolver_free(struct resolver *resolver)
 struct resolver_query *resolver_lookup(struct resolver *resolver, const union netaddr *client, const char *name,
                                        int family, resolver_done *done, void *arg)
 {
-    size_t len = strlen(name);
-    if (resolver->query_count >= QUERIES_MAX || !resolver_name_valid(name, len))
+    if (resolver->query_count >= QUERIES_MAX || !resolver_name_valid(name, strlen(name)))
         return NULL;
     struct resolver_query *query = calloc(1, sizeof(*query));
     if (!query)
@@ -474,17 +474,10 @@ struct resolver_query *resolver_lookup(struct resolver *resolver, const union ne
     query->resolver = resolver;
     query->done = done;
     query->arg = arg;
-    query->family = family;
-    query->begun_us = now_us();
-    memcpy(query->name, name, len + 1);
-    evtimer_assign(&query->event, resolver->base, on_event, query);
-    LIST_INSERT_HEAD(&resolver->queries, query, entry);
+    query->begun_us = resolver_clock_us();
+    evtimer_assign(&query->event, resolver->base, on_settled, query);
     resolver->query_count++;
-
     follow_files(resolver);
-    if (answer_locally(query))
-        settle(query, query->count > 0 ? RESOLVER_FOUND : RESOLVER_NOT_FOUND);
-    else
-        query_ask(query);
+    query_answer(query, name, family);
     return query;
 }

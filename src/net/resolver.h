@@ -1,6 +1,9 @@
 /*
- * Names to addresses, without ever blocking: libunbound on the worker's event base, with its cache, TCP fallback, EDNS,
- * 0x20 and random ports. Servers from the configuration or resolv.conf; /etc/hosts is honoured. One for each thread.
+ * Names to addresses, without ever blocking: a stub resolver on the worker's event base, with a cache, TCP fallback,
+ * random ports and numbers. Servers from the configuration or resolv.conf; /etc/hosts is honoured. One for each thread.
+ *
+ * It is our own because it has to get along with the servers that people have. libunbound asks a slow one again and
+ * again without listening to what it answers meanwhile, and never asks one without EDNS that is silent to it.
  */
 #ifndef CONESOCKS_NET_RESOLVER_H
 #define CONESOCKS_NET_RESOLVER_H
@@ -39,10 +42,10 @@ enum resolver_status {
 /* `addresses` (port 0) live during the call only. The query is gone afterwards. */
 typedef void resolver_done(void *arg, enum resolver_status status, const union netaddr *addresses, size_t count);
 
-/* NULL with a line in the log when libunbound cannot be set up. The base must outlive it. */
+/* NULL: no memory. The base must outlive it. */
 struct resolver *resolver_new(struct event_base *base, const struct resolver_options *options);
 /* Other servers, timeout and share from now on; the files stay. Lookups under way are asked again where the servers
- * have changed, and lost nowhere. false: the servers stay as they were, after a line in the log. */
+ * have changed, and lost nowhere. false: the servers stay as they were, for want of memory. */
 bool resolver_change(struct resolver *resolver, const struct resolver_options *options);
 /* Cancels what is under way: no `done` is called. */
 void resolver_free(struct resolver *resolver);
@@ -58,7 +61,7 @@ struct resolver_query *resolver_lookup(struct resolver *resolver, const union ne
                                        int family, resolver_done *done, void *arg);
 /* What the query costs whoever it is for (not NULL): given to `release` of the options when it no longer counts. */
 void resolver_charge(struct resolver_query *query, void *charge);
-/* Forgets a query: its `done` will not be called. It counts for its client until libunbound is done with it. */
+/* Forgets a query: its `done` will not be called. It counts for its client until the question has ended. */
 void resolver_cancel(struct resolver_query *query);
 
 /* The servers that are asked, until the next lookup or change. */

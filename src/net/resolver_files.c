@@ -2,10 +2,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define LOG_MODULE "resolver"
+#include "base/log.h"
 
 #define DNS_PORT   53
 #define FILE_LIMIT (64 << 20) /* lists that block advertisers reach a few MiB */
@@ -31,7 +36,8 @@ void resolv_conf_parse(struct resolv_conf *conf, char *text)
         if (strcmp(keyword, "nameserver") == 0)
             add_server(conf, strtok_r(NULL, BLANK, &rest));
     }
-    if (conf->server_count == 0)
+    conf->names_none = conf->server_count == 0;
+    if (conf->names_none)
         add_server(conf, "127.0.0.1");
 }
 
@@ -122,6 +128,11 @@ bool file_changed(const char *path, struct file_stamp *stamp)
     return !same;
 }
 
+void file_look_again(struct file_stamp *stamp)
+{
+    stamp->looked = false;
+}
+
 static char *read_text(int fd, size_t size)
 {
     char *text = malloc(size + 1);
@@ -162,4 +173,88 @@ char *file_read(const char *path)
     close(fd);
     errno = saved;
     return text;
+}
+
+/* ---- following them ---- */
+
+/* All workers meet the same file: one of them tells. */
+static bool is_news(const struct file_stamp *stamp, int error)
+{
+    static _Atomic uint64_t told;
+    uint64_t news = (uint64_t)stamp->inode;
+    news = news * 31 + (uint64_t)stamp->size;
+    news = news * 31 + (uint64_t)stamp->modified.tv_sec;
+    news = news * 31 + (uint64_t)stamp->modified.tv_nsec;
+    news = news * 31 + (uint64_t)error;
+    return atomic_exchange(&told, news) != news;
+}
+
+/* A shortage of this process, which the file has no part in. */
+static bool may_pass(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOMEM || error == EINTR || error == EIO;
+}
+
+static const char *advice(int error)
+{
+    if (error == EACCES)
+        return ". The sandbox (run.sandbox) keeps within reach what was there at the start: restart conesocks to "
+               "follow the change";
+    return error == ENOENT ? ", until it is there again" : "";
+}
+
+bool hosts_follow(struct hosts *hosts, const char *path, struct file_stamp *stamp)
+{
+    if (!file_changed(path, stamp))
+        return false;
+    char *text = file_read(path);
+    const int error = text ? 0 : errno;
+    if (error && error != ENOENT) {
+        if (is_news(stamp, error))
+            log_warning("%s: keeping the names known so far: %s%s", path, strerror(error), advice(error));
+        if (may_pass(error))
+            file_look_again(stamp);
+        return false;
+    }
+    hosts_clear(hosts);
+    if (hosts_parse(hosts, text))
+        return true;
+    log_warning("%s: not used: no memory", path);
+    file_look_again(stamp);
+    return false;
+}
+
+static void list_servers(char *out, size_t room, const struct resolv_conf *conf)
+{
+    char host[NETADDR_TEXT_MAX];
+    size_t len = 0;
+    for (size_t i = 0; i < conf->server_count && len < room; i++)
+        len += (size_t)snprintf(out + len, room - len, "%s%s", i ? ", " : "",
+                                netaddr_format_host(&conf->servers[i], host));
+}
+
+bool resolv_conf_follow(struct resolv_conf *conf, const char *path, struct file_stamp *stamp)
+{
+    if (!file_changed(path, stamp))
+        return false;
+    struct resolv_conf new;
+    char servers[RESOLV_CONF_SERVERS_MAX * NETADDR_TEXT_MAX];
+    char *text = file_read(path);
+    const int error = text ? 0 : errno;
+    resolv_conf_parse(&new, text);
+    free(text);
+    const bool first = conf->server_count == 0, usable = !new.names_none;
+    if (may_pass(error))
+        file_look_again(stamp);
+    if (usable || first)
+        *conf = new;
+    list_servers(servers, sizeof(servers), conf);
+    if (!is_news(stamp, error))
+        return usable || first;
+    if (usable && !first)
+        log_info("%s has changed: asking %s", path, servers);
+    else if (!usable)
+        log_warning("%s: %s the name server %s: %s%s", path, first ? "asking" : "keeping", servers,
+                    error ? strerror(error) : "it names none", advice(error));
+    return usable || first;
 }

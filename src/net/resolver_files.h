@@ -18,7 +18,8 @@
 
 struct resolv_conf {
     union netaddr servers[RESOLV_CONF_SERVERS_MAX]; /* port 53 */
-    size_t server_count;                            /* never 0: 127.0.0.1 when the file names none */
+    size_t server_count;                            /* once parsed never 0: 127.0.0.1 when the file names none */
+    bool names_none;
 };
 
 /* NULL is an empty text. The text is changed. */
@@ -50,7 +51,16 @@ struct file_stamp {
     struct timespec modified;
 };
 bool file_changed(const char *path, struct file_stamp *stamp);
+/* After a failure to read that may pass: the next look tries again. */
+void file_look_again(struct file_stamp *stamp);
 /* A regular file as text (free), or NULL with errno. Bytes behind a NUL are lost. */
 char *file_read(const char *path);
+
+/*
+ * Read the file again when it has changed. false: it has not, or it cannot be used: then what was known stays, and the
+ * log tells. Without servers so far, 127.0.0.1 is taken instead, like libc does.
+ */
+bool hosts_follow(struct hosts *hosts, const char *path, struct file_stamp *stamp);
+bool resolv_conf_follow(struct resolv_conf *conf, const char *path, struct file_stamp *stamp);
 
 #endif

@@ -32,7 +32,7 @@ class Conesocks:
     def __init__(self, host, folder, config, arguments=(), nofile=None, leaves_lookups=False, killed=False, files=(),
                  group=None, environment=None, sockets=(), log_file=None, mounts=()):
         """`config`: a dict, YAML text, or None for the built-in default. `leaves_lookups`: name servers that do not answer
-        are part of the test; libunbound goes on asking them for minutes, with a socket each. `group`: the folder of the
+        are part of the test; a question to them keeps its socket until dns.timeout, even if nobody wants the answer. `group`: the folder of the
         control group to run in. `sockets` are passed as systemd does it. `log_file`: where `config` has it log to, with
         {pid} for its process id. `mounts`: what the shell mounts for it alone."""
         self.leaves_lookups = leaves_lookups

@@ -208,7 +208,7 @@ def row45(net, start, lan, peer, dns, limits, **options):
         yield proxy
         assert before.alive(peer)
         for name in NAMES:
-            dns.records[name] = [INET1_V4]  # so that libunbound comes to an end, too
+            dns.records[name] = [INET1_V4]  # so that the questions come to an end, too
     for one in kept:
         one.close()
     before.close()

@@ -1,6 +1,7 @@
 /*
  * A name server in the test's own event loop, on UDP and TCP of one loopback port. What it answers is a table of names;
- * what it was asked is kept. Names are compared without case, and the case that came goes back (0x20).
+ * what it was asked is kept. Names are compared without case, and the case that came goes back. A name that begins with
+ * "late-500" is answered after 500 ms.
  */
 #ifndef TEST_SUPPORT_DNS_SERVER_H
 #define TEST_SUPPORT_DNS_SERVER_H
@@ -29,6 +30,9 @@ enum dns_fault {
     DNS_WRONG_HOST,   /* the only answer comes from another address (127.0.0.2) with the right port */
     DNS_FORGED_FIRST, /* DNS_WRONG_ID with a false address, then the true answer */
     DNS_WRONG_CASE,   /* the name comes back in lower case */
+    DNS_HEEDS_CASE,   /* the name exists in lower case alone, as with docker before 20.10 */
+    DNS_DROPS_EDNS,   /* no answer to a question with EDNS */
+    DNS_TRUNCATED,    /* over UDP the first address, and that there is more */
 };
 
 struct dns_name {
@@ -46,7 +50,9 @@ struct dns_server {
     int udp, tcp;
     struct event *on_udp, *on_tcp;
     union netaddr address;
-    bool silent; /* as if it were down */
+    bool silent;          /* as if it were down */
+    enum dns_fault fault; /* of all names, when it is not DNS_PLAIN */
+    bool hangs_tcp;       /* takes connections, and does nothing with them */
     int asked_udp, asked_tcp, asked_in_mixed_case;
     char last[8][256]; /* the latest questions, first at [asked % 8], in lower case */
 };
@@ -166,11 +172,13 @@ static inline const struct dns_name *dns_answer(struct dns_server *server, const
     char *last = server->last[(dns_server_asked(server) - 1) % 8];
     for (size_t i = 0; i <= strlen(text); i++)
         last[i] = (char)tolower(text[i]);
-    server->asked_in_mixed_case += strcmp(last, text) != 0;
+    bool mixed_case = strcmp(last, text) != 0;
+    server->asked_in_mixed_case += mixed_case;
+    enum dns_fault fault = server->fault ? server->fault : name->fault;
 
     memcpy(answer->bytes, query, end);
     answer->len = end;
-    if (name->fault == DNS_WRONG_CASE)
+    if (fault == DNS_WRONG_CASE)
         dns_put_name(answer->bytes + 12, last);
     ns_type type = (ns_type)query[end - 3];
     int count = 0;
@@ -181,9 +189,14 @@ static inline const struct dns_name *dns_answer(struct dns_server *server, const
     } else if (name->name) {
         count = dns_put_addresses(answer, name, type, type == ns_t_a ? name->a : name->aaaa);
     }
-    int rcode = name->fault == DNS_SERVFAIL ? ns_r_servfail : name->name ? ns_r_noerror : ns_r_nxdomain;
-    bool cut = answer->len > room;
-    if (cut) {
+    bool exists = name->name && !(fault == DNS_HEEDS_CASE && mixed_case);
+    int rcode = fault == DNS_SERVFAIL ? ns_r_servfail : exists ? ns_r_noerror : ns_r_nxdomain;
+    bool partial = fault == DNS_TRUNCATED && room < sizeof(answer->bytes), cut = partial || answer->len > room;
+    if (partial) {
+        answer->len = end;
+        dns_put_record(answer, ns_t_a, (const uint8_t[4]){192, 0, 2, 200}, 4);
+        count = 1;
+    } else if (cut) {
         answer->len = end;
         count = 0;
     } else if (count == 0) {
@@ -228,6 +241,33 @@ static inline void dns_send_forged(const struct dns_server *server, const struct
         close(fd);
 }
 
+struct dns_late {
+    struct dns_server *server;
+    union netaddr to;
+    size_t len;
+    uint8_t bytes[512];
+};
+
+static inline void dns_on_late(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct dns_late *late = arg;
+    sendto(late->server->udp, late->bytes, late->len, 0, &late->to.sa, netaddr_len(&late->to));
+    free(late);
+}
+
+static inline void dns_send_late(struct dns_server *server, int ms, const struct dns_answer *answer,
+                                 const union netaddr *to)
+{
+    struct dns_late *late = malloc(sizeof(*late));
+    const struct timeval wait = {ms / 1000, ms % 1000 * 1000};
+    if (!late || answer->len > sizeof(late->bytes) ||
+        event_base_once(event_get_base(server->on_udp), -1, EV_TIMEOUT, dns_on_late, late, &wait) != 0)
+        dns_fail("a late answer");
+    *late = (struct dns_late){.server = server, .to = *to, .len = answer->len};
+    memcpy(late->bytes, answer->bytes, answer->len);
+}
+
 static inline void dns_on_udp(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
@@ -243,21 +283,29 @@ static inline void dns_on_udp(evutil_socket_t fd, short what, void *arg)
     const struct dns_name *name = dns_answer(server, query, (size_t)len, 1232, &answer);
     if (server->silent || name->fault == DNS_SILENT)
         return;
+    bool has_edns = query[11] != 0;
+    if (has_edns && (server->fault == DNS_DROPS_EDNS || name->fault == DNS_DROPS_EDNS))
+        return;
+    if (strncmp(dns_server_question(server, 0), "late-", 5) == 0) {
+        dns_send_late(server, atoi(dns_server_question(server, 0) + 5), &answer, &from);
+        return;
+    }
     if (dns_is_forged_only(name->fault) || name->fault == DNS_FORGED_FIRST)
         dns_send_forged(server, name, &answer, &from);
     if (!dns_is_forged_only(name->fault))
         sendto(fd, answer.bytes, answer.len, 0, &from.sa, from_len);
 }
 
-/* One query, blocking: it is there as soon as the connection is, and the answer fits into the socket. */
-static inline void dns_on_tcp(evutil_socket_t fd, short what, void *arg)
+/* One query, which has come, and whose answer fits into the socket. */
+static inline void dns_on_connection(evutil_socket_t connection, short what, void *arg)
 {
     (void)what;
     struct dns_server *server = arg;
-    int connection = accept(fd, NULL, NULL);
     uint8_t query[1500];
-    if (connection < 0 || recv(connection, query, 2, MSG_WAITALL) != 2)
-        dns_fail("accept");
+    if (recv(connection, query, 2, MSG_WAITALL) != 2) {
+        close(connection);
+        return;
+    }
     size_t len = (size_t)query[0] << 8 | query[1];
     if (len > sizeof(query) || recv(connection, query, len, MSG_WAITALL) != (ssize_t)len)
         dns_fail("recv");
@@ -269,6 +317,18 @@ static inline void dns_on_tcp(evutil_socket_t fd, short what, void *arg)
         send(connection, answer.bytes, answer.len, 0) != (ssize_t)answer.len)
         dns_fail("send");
     close(connection);
+}
+
+static inline void dns_on_tcp(evutil_socket_t fd, short what, void *arg)
+{
+    (void)what;
+    struct dns_server *server = arg;
+    int connection = accept(fd, NULL, NULL);
+    if (connection >= 0 && server->hangs_tcp)
+        return;
+    if (connection < 0 ||
+        event_base_once(event_get_base(server->on_tcp), connection, EV_READ, dns_on_connection, server, NULL) != 0)
+        dns_fail("accept");
 }
 
 /* Both sockets, on one port. */

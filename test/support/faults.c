@@ -48,10 +48,7 @@ struct faults {
 static struct faults idle;
 static struct faults *faults = &idle;
 
-/*
- * Whose allocations fail: the program's own, and those of the libraries that bear it. libunbound 1.17 does not: where
- * its set-up fails it frees twice.
- */
+/* Whose allocations fail: the program's own, and those of the libraries that bear it. */
 static const char *const hit_libraries[] = {"", "/libevent", "/libcyaml", "/libyaml", "/libjansson"};
 static struct range {
     uintptr_t first, last;

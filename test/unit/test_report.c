@@ -172,7 +172,7 @@ static void streams_on_their_way(void **state)
     expect_counts(0, 1, 0);
     close(client);
     wait_until(TAILQ_EMPTY(&env.sessions));
-    options.servers = &other; /* which ends what libunbound is still waiting for */
+    options.servers = &other; /* which ends the questions that nobody wants any more */
     assert_true(resolver_change(env.resolver, &options));
     close(silent);
     ports_release(&any, &server, now_ms);

@@ -90,18 +90,27 @@ static void believes_no_forged_answer(void **state)
     expect_address("forged.test", "192.0.2.9");
 }
 
-/* 0x20. A server that loses the case gets more questions, but is not lost itself. */
-static void asks_in_mixed_case(void **state)
+/* Row 67: servers that heed the case, or that lose it. Random ports and numbers have to do without 0x20. */
+static void row67_asks_in_lower_case(void **state)
 {
     (void)state;
+    expect_address("One.TEST", "192.0.2.1");
+    assert_int_equal(server.asked_in_mixed_case, 0);
+    server.fault = DNS_HEEDS_CASE;
+    expect_address("tWo.test", "192.0.2.2");
+    server.fault = DNS_WRONG_CASE;
+    expect_address("V4.test", "192.0.2.4");
+    assert_int_equal(dns_server_asked(&server), 3);
+}
+
+/* Row 67. */
+static void row67_asks_without_edns(void **state)
+{
+    (void)state;
+    server.fault = DNS_DROPS_EDNS;
     expect_address("one.test", "192.0.2.1");
-    expect_address("two.test", "192.0.2.2");
-    expect_address("v4.test", "192.0.2.4");
-    expect_address("private.test", "10.1.2.3");
-    assert_true(server.asked_in_mixed_case > 0);
-    int asked = dns_server_asked(&server);
-    expect_address("wrong-case.test", "192.0.2.10");
-    assert_true(dns_server_asked(&server) > asked + 1);
+    expect_address("one.test", "2001:db8::1");
+    assert_int_equal(dns_server_asked(&server), 2);
 }
 
 static void forgets_failures(void **state)
@@ -128,10 +137,7 @@ static void survives_a_dead_server(void **state)
     }
     server.silent = false;
     expect_address("v4.test", "192.0.2.4"); /* not asked for before */
-    enum resolver_status status = RESOLVER_TIMED_OUT;
-    for (int i = 0; i < 8 && status == RESOLVER_TIMED_OUT; i++) /* libunbound asks again after 1.5 s or less */
-        status = look_up("two.test", AF_INET).status;
-    assert_int_equal(status, RESOLVER_FOUND);
+    expect_address("two.test", "192.0.2.2");
 }
 
 static void answers_loopback_itself(void **state)
@@ -273,7 +279,8 @@ int main(void)
         LOOKUP_TEST(gives_up_on_a_loop_of_aliases),
         LOOKUP_TEST(takes_a_long_answer_over_tcp),
         LOOKUP_TEST(believes_no_forged_answer),
-        LOOKUP_TEST(asks_in_mixed_case),
+        LOOKUP_TEST(row67_asks_in_lower_case),
+        LOOKUP_TEST(row67_asks_without_edns),
         LOOKUP_TEST(forgets_failures),
         LOOKUP_TEST(survives_a_dead_server),
         LOOKUP_TEST(answers_loopback_itself),
