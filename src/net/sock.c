@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <event2/util.h>
 #include <fcntl.h>
+#include <linux/in6.h>
 #include <linux/sock_diag.h>
 #include <linux/tcp.h>
 #include <netinet/udp.h>
@@ -174,6 +175,13 @@ static void allow_fragments(int fd, int family)
         set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT);
 }
 
+/* Temporary addresses (RFC 8981) give way to new ones every day: a flow would change its address in the middle. */
+static void avoid_temporary_addresses(int fd, int family)
+{
+    if (family == AF_INET6)
+        set_option(fd, IPPROTO_IPV6, IPV6_ADDR_PREFERENCES, IPV6_PREFER_SRC_PUBLIC);
+}
+
 int sock_udp_open(int family, bool shared)
 {
     int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -181,6 +189,7 @@ int sock_udp_open(int family, bool shared)
         return -errno;
     if (family == AF_INET6)
         set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    avoid_temporary_addresses(fd, family);
     allow_fragments(fd, family);
     set_option(fd, SOL_SOCKET, SO_RCVBUF, SOCK_UDP_BUFFER);
     set_option(fd, SOL_SOCKET, SO_SNDBUF, SOCK_UDP_BUFFER);
@@ -319,6 +328,7 @@ union netaddr sock_source_for(const union netaddr *address, const struct sock_wa
     int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return source;
+    avoid_temporary_addresses(fd, family);
     netaddr_set_port(&to, 9); /* any port: connecting a UDP socket sends nothing */
     bool able = !way || sock_set_egress(fd, family, &way->egress) == 0;
     if (able && way && way->from.sa.sa_family == family && !netaddr_is_any(&way->from))

@@ -56,8 +56,9 @@ struct sock_way {
 int sock_connect(const union netaddr *to, const struct sock_way *way);
 
 /* A UDP socket on the host of `local` with a port from `ports`: exclusive, no broadcast; datagrams larger than the
- * path are fragmented, and forged "packet too big" messages change nothing. `local` gets the port, which is to be given
- * back by ports_release() when the socket is closed. */
+ * path are fragmented, and forged "packet too big" messages change nothing. On the wildcard :: it sends from this
+ * host's public addresses, not from temporary ones. `local` gets the port, which is to be given back by ports_release()
+ * when the socket is closed. */
 int sock_udp(union netaddr *local, const struct ports *ports, uint64_t now_ms);
 
 /* A UDP socket as above, but not bound yet. `shared`: to an address that others like it may have, too, if they are of

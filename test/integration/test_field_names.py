@@ -7,6 +7,7 @@ import time
 import pytest
 import servers
 import socks5
+from conftest import lan_config
 from daemon import wait_until
 from netns import CLIENT_V6, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_V4, PROXY_V4, PROXY_V6, PROXY_WAN_V6
 from socks5 import Association, OverTcp
@@ -220,3 +221,79 @@ def test_datagrams_from_a_temporary_address_are_told(net, start, temporary):
     wait_until(lambda: proxy.dropped("other_address") == 1, "the drop")
     association.close()
     proxy.wait_log(f"client {CLIENT_V6}: its datagrams came from another address of its IPv6 network")
+
+
+TEMPORARY_NETWORK = "fd89::"  # where the proxy has a public and a temporary address
+
+
+@pytest.fixture
+def rotating(net):
+    """Gives the proxy's host a network whose addresses it makes itself, a temporary one among them."""
+    net.proxy.sysctl("ipv6/conf/eth1/use_tempaddr", 2)
+    net.proxy.sysctl("ipv6/conf/eth1/dad_transmits", 0)
+    net.proxy.ip(f"address add {TEMPORARY_NETWORK}1/64 dev eth1 mngtmpaddr nodad valid_lft 1000 preferred_lft 900")
+    net.inet1.ip(f"address add {TEMPORARY_NETWORK}11/64 dev eth0 nodad")
+    wait_until(lambda: " temporary " in net.proxy.run("ip", "-6", "address", "show", "dev", "eth1", "-tentative").stdout,
+               "the temporary address")
+    yield f"{TEMPORARY_NETWORK}11"
+    net.proxy.sysctl("ipv6/conf/eth1/use_tempaddr", 0)
+    net.proxy.ip(f"address del {TEMPORARY_NETWORK}1/64 dev eth1")
+    net.inet1.ip(f"address del {TEMPORARY_NETWORK}11/64 dev eth0")
+
+
+@pytest.mark.parametrize("kind", [Association, OverTcp], ids=["udp", "over tcp"])
+def test_datagrams_leave_from_the_public_address(net, start, rotating, kind):
+    """A flow must not change its address in the middle: temporary addresses are replaced every day."""
+    start({"listen": LISTEN_BOTH})
+    peer = net.inet1.udp(rotating)
+    assert kind(net.client, V4_LISTENER).external(peer)[0] == f"{TEMPORARY_NETWORK}1"
+
+
+def test_the_advertised_address_is_the_public_one(net, start, rotating):
+    """`advertise_v6: auto` takes the address of the default route, which stays."""
+    net.proxy.ip(f"route add default via {rotating} dev eth1")
+    try:
+        start({"listen": LISTEN_BOTH, "udp": {"advertise_v6": "auto"}}).wait_log(
+            rf"udp.advertise_v6: clients are told to send to {TEMPORARY_NETWORK}1$")
+    finally:
+        net.proxy.ip(f"route del default via {rotating} dev eth1")
+
+
+# ---- what the rules deny as a destination ----
+
+DENY_INET2 = [{"action": "deny", "to": [INET2_V4]}]
+
+
+@pytest.mark.parametrize("filtering", ["endpoint-independent", "address-dependent", "address-and-port-dependent"])
+def test_a_denied_destination_may_send_where_the_filtering_lets_it(net, start, peer, filtering):
+    """As conesocks.yaml(5) says under udp.filtering: rules are about where a client may send to."""
+    proxy = start({"udp": {"filtering": filtering}, "rules": DENY_INET2})
+    association = Association(net.client, V4_LISTENER)
+    external = association.external(peer)
+    denied = net.inet2.udp(INET2_V4)
+    association.send(denied.getsockname(), b"refused")
+    wait_until(lambda: proxy.dropped("refused") == 1, "the refusal")
+    denied.sendto(b"from a denied address", external)
+    if filtering == "endpoint-independent":
+        assert association.recv() == (denied.getsockname(), b"from a denied address")
+    else:
+        wait_until(lambda: proxy.dropped("filtered") == 1, "the drop")
+    assert association.alive(peer, 3)
+
+
+def test_what_a_reload_denies_may_send_to_the_end_of_the_association(net, serve):
+    proxy = serve({"udp": {"filtering": "address-dependent"}})
+    association = Association(net.client, V4_LISTENER)
+    peer = net.inet2.udp(INET2_V4)
+    external = association.external(peer)
+    assert proxy.reload(lan_config({"udp": {"filtering": "address-dependent"}, "rules": DENY_INET2}))
+    peer.sendto(b"still here", external)
+    assert association.recv() == (peer.getsockname(), b"still here")
+    association.send(peer.getsockname(), b"refused")
+    wait_until(lambda: proxy.dropped("refused") == 1, "the refusal")
+    peer.sendto(b"and now", external)
+    assert association.recv() == (peer.getsockname(), b"and now")
+    again = Association(net.client, V4_LISTENER)
+    external = again.external(net.inet1.udp(INET1_V4))
+    peer.sendto(b"to a new one", external)
+    wait_until(lambda: proxy.dropped("filtered") == 1, "the drop")
