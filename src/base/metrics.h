@@ -37,6 +37,8 @@
     X(QUEUE_FULL, queue_full, "to a name still being resolved, with too many waiting",                                 \
       "see whether the name servers answer quickly (dns.servers); a client that asks for many names at once may need " \
       "a higher limits.lookups_per_association")                                                                       \
+    X(UNFINISHED, unfinished, "over TCP, of which only a part came in time, or while there was memory for it",         \
+      "nothing, unless there are many: then a client stalls in the middle of its datagrams, or limits.memory is low")  \
     X(NO_SOCKET, no_socket, "to an address family that has no external socket",                                        \
       "see whether this host has that family, and whether ports and descriptors are left (udp.external_ports, ulimit " \
       "-n)")                                                                                                           \
@@ -91,6 +93,7 @@ const char *drop_reason_advice(enum drop_reason reason);
     X(limited_handshakes_per_client_total, "connections closed at limits.handshakes_per_client")                       \
     X(limited_lookups_per_user_total, "questions for a name not asked at limits.lookups_per_user")                     \
     X(shed_handshakes_total, "connections that waited longest, closed to make room")                                   \
+    X(shed_dials_total, "requests whose destination had not answered yet, refused to make room")                       \
     X(shed_associations_total, "associations that were idle longest, ended to make room")                              \
     X(refused_by_rule_total, "datagrams and requests that a rule denies")                                              \
     X(refused_by_reach_total, "datagrams and requests to where the client may not go")                                 \
@@ -113,7 +116,9 @@ const char *drop_reason_advice(enum drop_reason reason);
     X(lookups_failed_total, "names that did not resolve")                                                              \
     X(accept_failed_total, "accepts that failed for want of descriptors or memory")                                    \
     X(limited_memory_total, "connections and requests refused while memory was short")                                 \
-    X(shed_streams_total, "streams that nobody read, ended because memory was short")
+    X(limited_descriptors_total, "connections and requests refused while descriptors were short")                      \
+    X(shed_streams_total, "streams that nobody read, ended because memory was short")                                  \
+    X(shed_latest_total, "sessions of the client or user that held most descriptors, ended to make room for another")
 
 /* How long name servers take, in classes: up to so many milliseconds, the last one beyond them all. */
 #define LOOKUP_TIMES_MS                                                                                                \

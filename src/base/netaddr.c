@@ -173,6 +173,13 @@ struct netaddr_subscriber netaddr_subscriber(const union netaddr *addr)
     return subscriber;
 }
 
+union netaddr netaddr_of_subscriber(const struct netaddr_subscriber *subscriber)
+{
+    uint8_t host[16] = {0};
+    memcpy(host, &subscriber->bytes[1], sizeof(subscriber->bytes) - 1);
+    return netaddr_from_bytes(host, subscriber->bytes[0], 0);
+}
+
 union netaddr netaddr_canonical(const union netaddr *addr)
 {
     static const uint8_t nat64[12] = {0x00, 0x64, 0xff, 0x9b};

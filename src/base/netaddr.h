@@ -60,6 +60,8 @@ struct netaddr_subscriber {
     uint8_t bytes[9];
 };
 struct netaddr_subscriber netaddr_subscriber(const union netaddr *addr);
+/* Its address, with the port 0; of a /64 the first. */
+union netaddr netaddr_of_subscriber(const struct netaddr_subscriber *subscriber);
 
 /*
  * The address that a packet to `addr` reaches in the end, for policy: IPv4-mapped and -compatible (RFC 4291), 6to4

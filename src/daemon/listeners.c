@@ -14,6 +14,7 @@
 #include "daemon/inherited.h"
 #include "net/sock.h"
 #include "proxy/env.h"
+#include "proxy/payer.h"
 #include "proxy/session.h"
 
 #define ACCEPT_MAX      32   /* connections taken before others have their turn */
@@ -57,7 +58,7 @@ static void accept_some(struct listener *listener, int max)
         if (accepted == -EAGAIN)
             return;
         if (accepted == -EMFILE || accepted == -ENFILE || accepted == -ENOBUFS || accepted == -ENOMEM) {
-            if (sessions_shed_handshake(listener->all->env) || sessions_shed(listener->all->env, NULL))
+            if (payers_shed(listener->all->env, NULL))
                 continue;
             rest(listener, -accepted);
             return;

@@ -24,6 +24,7 @@
 #include "daemon/handover.h"
 #include "daemon/health.h"
 #include "daemon/inherited.h"
+#include "daemon/memory.h"
 #include "daemon/notify.h"
 #include "daemon/relay_port.h"
 #include "daemon/reload.h"
@@ -34,10 +35,12 @@
 #include "daemon/watermark.h"
 #include "daemon/worker.h"
 #include "host/addresses.h"
+#include "net/reserve.h"
 #include "net/sock.h"
 #include "policy/auth.h"
 #include "policy/quota.h"
 #include "policy/snapshot.h"
+#include "proxy/env.h"
 #include "proxy/kin.h"
 
 struct server {
@@ -248,12 +251,48 @@ static const char *show_sick(void *arg)
     return health_complaint(server->health);
 }
 
+/* Whoever asks just as another process takes over means that one. */
+static const char *unready_draining(const struct server *server)
+{
+    bool drains = drain_is_under_way(server->drain) && !handover_is_over(server->handover);
+    return drains ? "draining: no new connections" : NULL;
+}
+
+static const char *unready_sick(const struct server *server)
+{
+    return health_complaint(server->health);
+}
+
+static const char *unready_memory(const struct server *server)
+{
+    struct memory_use use;
+    bool is_short = server->watermark && watermark_level(server->watermark, &use) != MEMORY_AMPLE;
+    return is_short ? "memory is short: no new connections (limits.memory)" : NULL;
+}
+
+static const char *unready_descriptors(const struct server *server)
+{
+    const size_t held = quota_held(quota_of_all(server->quota), QUOTA_DESCRIPTORS);
+    return reserve_is_short(env_clock_coarse(), held) ? "descriptors are short: raise LimitNOFILE= or ulimit -n" : NULL;
+}
+
+/* Why no new client should be sent here: the first reason that applies is shown. Each gives NULL while it does not. */
+static const char *(*const unready_reasons[])(const struct server *server) = {
+    unready_draining,
+    unready_sick,
+    unready_memory,
+    unready_descriptors,
+};
+
 static const char *show_unready(void *arg)
 {
     const struct server *server = arg;
-    /* Whoever asks just as another process takes over means that one. */
-    return drain_is_under_way(server->drain) && !handover_is_over(server->handover) ? "draining: no new connections"
-                                                                                    : show_sick(arg);
+    for (size_t i = 0; i < ARRAY_LEN(unready_reasons); i++) {
+        const char *why = unready_reasons[i](server);
+        if (why)
+            return why;
+    }
+    return NULL;
 }
 
 static void show_status(void *arg, const struct admin_query *query, admin_done *done, void *done_arg)
@@ -336,6 +375,7 @@ struct server *server_new(struct snapshot *snapshot, const char *path, const str
         return NULL;
     }
     system_log_receive_buffer();
+    reserve_set(server->worker_count * (snapshot->config->listen_count + 1));
     return server;
 }
 

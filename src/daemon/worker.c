@@ -299,6 +299,7 @@ static bool init_env(struct env *env, struct snapshot *snapshot, struct quota *q
     env->clock_ms = env_clock_coarse;
     TAILQ_INIT(&env->sessions);
     TAILQ_INIT(&env->waiting);
+    TAILQ_INIT(&env->dials);
     TAILQ_INIT(&env->ended);
     env->base = event_base_new();
     if (!env->base)

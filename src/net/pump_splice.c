@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "net/pump_impl.h"
+#include "net/reserve.h"
 
 bool pump_take_pipe(struct pump *pump, struct pump_pool *pool)
 {
@@ -20,10 +21,15 @@ bool pump_take_pipe(struct pump *pump, struct pump_pool *pool)
     }
     if (pool->saves_memory)
         return false;
-    if (pipe2(pump->pipe, O_CLOEXEC | O_NONBLOCK) < 0) {
-        pump->pipe[0] = pump->pipe[1] = -1;
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+        return false;
+    if (reserve_keep(ends[1]) < 0) { /* the higher number */
+        close(ends[0]);
         return false;
     }
+    pump->pipe[0] = ends[0];
+    pump->pipe[1] = ends[1];
     /* The kernel may refuse to an unprivileged user with many pipes: then it holds less and works all the same. */
     (void)fcntl(pump->pipe[1], F_SETPIPE_SZ, PUMP_BUFFER_SIZE);
     return true;

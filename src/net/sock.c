@@ -14,6 +14,7 @@
 #define LOG_MODULE "sock"
 #include "base/log.h"
 #include "net/ports.h"
+#include "net/reserve.h"
 
 /* A dead peer is found after a minute of silence and five unanswered probes: about two minutes. */
 #define KEEPALIVE_IDLE_S     60
@@ -34,6 +35,13 @@ static int close_with(int fd, int error)
 {
     close(fd);
     return -error;
+}
+
+/* Or a negative errno. */
+static int open_for_session(int family, int type)
+{
+    int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    return fd < 0 ? -errno : reserve_keep(fd);
 }
 
 void sock_keepalive(int fd)
@@ -81,7 +89,7 @@ int sock_listen_within(union netaddr *address, uint16_t first, uint16_t last)
     int fd = -EADDRINUSE;
     for (uint32_t i = 0; i < count && fd == -EADDRINUSE; i++) {
         netaddr_set_port(address, (uint16_t)(first + (pick % count + i) % count));
-        fd = sock_listen(address, false);
+        fd = reserve_keep(sock_listen(address, false));
     }
     if (fd >= 0)
         *address = sock_local(fd);
@@ -145,9 +153,9 @@ int sock_connect(const union netaddr *to, const struct sock_way *way)
     if (!way)
         way = &any_way;
     const union netaddr *from = &way->from;
-    int fd = socket(to->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = open_for_session(to->sa.sa_family, SOCK_STREAM);
     if (fd < 0)
-        return -errno;
+        return fd;
     prepare_connection(fd);
     int failed = sock_set_egress(fd, to->sa.sa_family, &way->egress);
     if (failed)
@@ -184,9 +192,9 @@ static void avoid_temporary_addresses(int fd, int family)
 
 int sock_udp_open(int family, bool shared)
 {
-    int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = open_for_session(family, SOCK_DGRAM);
     if (fd < 0)
-        return -errno;
+        return fd;
     if (family == AF_INET6)
         set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
     avoid_temporary_addresses(fd, family);

@@ -3,15 +3,18 @@
 #include <pthread.h>
 #include <search.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 /* Whose an account is begins its key, so that no name can be an address. */
 enum owner { OWNER_CLIENT, OWNER_USER };
 
 struct quota_account {
     struct quota *quota;
-    uint32_t openings; /* under the lock */
+    LIST_ENTRY(quota_account) link; /* of all that are open, under the lock */
+    uint32_t openings;              /* under the lock */
     atomic_uint held[QUOTA_KINDS];
     uint8_t owner, key_len;
     char key[];
@@ -21,7 +24,10 @@ struct quota_account {
 struct quota {
     pthread_mutex_t lock; /* of the tree; counting takes none */
     void *accounts;
+    LIST_HEAD(, quota_account) open;
     size_t size;
+    struct quota_heaviest heaviest[QUOTA_KINDS]; /* under the lock, too: who that was when all were compared */
+    uint64_t compared_ms[QUOTA_KINDS];
     struct quota_account *of_all;
 };
 
@@ -53,6 +59,7 @@ struct quota *quota_new(void)
     if (!quota)
         return NULL;
     pthread_mutex_init(&quota->lock, NULL);
+    LIST_INIT(&quota->open);
     quota->of_all = new_account(quota, OWNER_USER, "", 0);
     if (quota->of_all)
         return quota;
@@ -80,7 +87,10 @@ static struct quota_account *open_account(struct quota *quota, enum owner owner,
     if (found) {
         account = *found;
         account->openings++;
-        quota->size += account == new;
+        if (account == new) {
+            LIST_INSERT_HEAD(&quota->open, new, link);
+            quota->size++;
+        }
     }
     pthread_mutex_unlock(&quota->lock);
     if (account != new)
@@ -113,6 +123,10 @@ void quota_close(struct quota_account *account)
     bool last = --account->openings == 0;
     if (last) {
         tdelete(account, &quota->accounts, compare);
+        LIST_REMOVE(account, link);
+        for (int kind = 0; kind < QUOTA_KINDS; kind++)
+            if (quota->heaviest[kind].account == account)
+                quota->compared_ms[kind] = 0;
         quota->size--;
     }
     pthread_mutex_unlock(&quota->lock);
@@ -138,6 +152,68 @@ void quota_give_back(struct quota_account *account, enum quota_kind kind)
 uint32_t quota_held(const struct quota_account *account, enum quota_kind kind)
 {
     return atomic_load(&account->held[kind]);
+}
+
+void quota_add(struct quota_account *account, enum quota_kind kind, uint32_t count)
+{
+    atomic_fetch_add(&account->held[kind], count);
+}
+
+void quota_subtract(struct quota_account *account, enum quota_kind kind, uint32_t count)
+{
+    atomic_fetch_sub(&account->held[kind], count);
+}
+
+/* ---- who holds most ---- */
+
+static void name_account(const struct quota_account *account, char name[QUOTA_NAME_MAX])
+{
+    char host[NETADDR_TEXT_MAX];
+    if (account->owner == OWNER_USER) {
+        snprintf(name, QUOTA_NAME_MAX, "user %.*s", account->key_len, account->key);
+        return;
+    }
+    struct netaddr_subscriber key;
+    memcpy(&key, account->key, sizeof(key));
+    const union netaddr client = netaddr_of_subscriber(&key);
+    snprintf(name, QUOTA_NAME_MAX, "client %s%s", netaddr_format_host(&client, host),
+             client.sa.sa_family == AF_INET6 ? "/64" : "");
+}
+
+static void compare_all(struct quota *quota, enum quota_kind kind)
+{
+    struct quota_heaviest *heaviest = &quota->heaviest[kind];
+    const struct quota_account *account, *found = NULL;
+    *heaviest = (struct quota_heaviest){0};
+    LIST_FOREACH(account, &quota->open, link)
+    {
+        uint32_t held = quota_held(account, kind);
+        heaviest->of_all += held;
+        if (held <= heaviest->held)
+            continue;
+        heaviest->held = held;
+        found = account;
+    }
+    heaviest->account = found;
+    if (found)
+        name_account(found, heaviest->name);
+}
+
+void quota_find_heaviest(struct quota *quota, enum quota_kind kind, uint64_t now_ms, struct quota_heaviest *heaviest)
+{
+    enum { COMPARED_FOR_MS = 100 };
+    pthread_mutex_lock(&quota->lock);
+    const struct quota_heaviest *before = &quota->heaviest[kind];
+    bool has_shrunk =
+        quota->compared_ms[kind] && before->account && quota_held(before->account, kind) < before->held / 2;
+    if (quota->compared_ms[kind] == 0 || has_shrunk || now_ms - quota->compared_ms[kind] >= COMPARED_FOR_MS) {
+        compare_all(quota, kind);
+        quota->compared_ms[kind] = now_ms;
+    }
+    *heaviest = quota->heaviest[kind];
+    if (heaviest->account)
+        heaviest->held = quota_held(heaviest->account, kind);
+    pthread_mutex_unlock(&quota->lock);
 }
 
 size_t quota_size(struct quota *quota)

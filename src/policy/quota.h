@@ -22,6 +22,7 @@ enum quota_kind {
     QUOTA_ASSOCIATIONS,
     QUOTA_HANDSHAKES, /* connections that have not got as far as a request */
     QUOTA_LOOKUPS,
+    QUOTA_DESCRIPTORS, /* of sessions; charged to the user, or to the client address of a session without a login */
     QUOTA_KINDS
 };
 
@@ -44,6 +45,20 @@ bool quota_take(struct quota_account *account, enum quota_kind kind, uint32_t li
 void quota_give_back(struct quota_account *account, enum quota_kind kind);
 /* How many there are. */
 uint32_t quota_held(const struct quota_account *account, enum quota_kind kind);
+
+/* Charges that many, whatever there is already; takes them back. */
+void quota_add(struct quota_account *account, enum quota_kind kind, uint32_t count);
+void quota_subtract(struct quota_account *account, enum quota_kind kind, uint32_t count);
+
+#define QUOTA_NAME_MAX 300 /* "user NAME", escaped by the log; "client ADDRESS" */
+struct quota_heaviest {
+    const struct quota_account *account; /* only to be compared: it may be gone. NULL: nobody holds any */
+    uint32_t held, of_all;               /* by that account; by all clients and users */
+    char name[QUOTA_NAME_MAX];           /* for the log; empty: nobody */
+};
+/* Which account of a client or user holds most of a kind. All accounts are compared at most every 100 ms: in between,
+ * the answer is that of the last comparison. */
+void quota_find_heaviest(struct quota *quota, enum quota_kind kind, uint64_t now_ms, struct quota_heaviest *heaviest);
 
 /* How many accounts of clients and users are open. */
 size_t quota_size(struct quota *quota);

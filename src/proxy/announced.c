@@ -6,6 +6,7 @@
 #define LOG_MODULE "announced"
 #include "base/log.h"
 #include "net/sock.h"
+#include "proxy/payer.h"
 #include "proxy/session_impl.h"
 #include "wire/proxyproto.h"
 
@@ -80,6 +81,7 @@ static void refuse(struct session *session, const char *why)
 /* From here on the session is its client's: what counts for a client counts for that one. */
 static void begin_announced(struct session *session, const union netaddr *client)
 {
+    payer_leave(session);
     admission_end(&session->admission, session->env);
     /* Version 1 has no better word for "it is only me" than that very address and port. */
     if (client->sa.sa_family != AF_UNSPEC && !netaddr_equal(client, &session->peer)) {
@@ -89,6 +91,8 @@ static void begin_announced(struct session *session, const union netaddr *client
     session->state = SESSION_NEGOTIATING;
     if (!admit_connection(&session->admission, session->env, &session->peer))
         session_end(session, "no room for one more of this client's", false);
+    else
+        payer_join(session);
 }
 
 void announced_hear(struct session *session)

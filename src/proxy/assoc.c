@@ -165,7 +165,7 @@ static void discard(struct assoc *assoc)
     frames_free(assoc->frames);
     outlet_free(assoc->outlet);
     names_free(assoc->names);
-    filter_free(assoc->filter);
+    filter_free(assoc->filter, assoc->loan);
     subject_deinit(&assoc->subject);
     rates_free(assoc->rates);
     free(assoc->egress);
@@ -210,6 +210,8 @@ static int begin(struct assoc **out, struct env *env, const union netaddr *peer,
     assoc->env = env;
     assoc->user = user;
     assoc->client.fd = -1;
+    assoc->own_loan.all = &env->loans;
+    assoc->loan = &assoc->own_loan;
     struct assoc_flow *flow = &assoc->flow;
     flow->client_host = *peer;
     netaddr_set_port(&flow->client_host, 0);
@@ -362,6 +364,30 @@ void assoc_set_room(struct assoc *assoc, int bytes)
             sock_udp_set_room(assoc->external[slot]->socket.fd, bytes);
 }
 
+size_t assoc_descriptors(const struct assoc *assoc)
+{
+    size_t count = assoc->client.fd >= 0 ? 1 : 0;
+    count += assoc->outlet ? 1 : 0;
+    for (int slot = 0; slot < FAMILY_COUNT; slot++)
+        count += assoc->external[slot] ? 1 : 0;
+    return count;
+}
+
+void assoc_borrow(struct assoc *assoc, struct loan *loan)
+{
+    loan->bytes += assoc->own_loan.bytes;
+    assoc->own_loan.bytes = 0;
+    assoc->loan = loan;
+}
+
+void assoc_call_loans(struct assoc *assoc)
+{
+    if (assoc->frames)
+        frames_forget_begun(assoc->frames);
+    if (assoc->filter)
+        filter_shrink(assoc->filter, assoc->loan);
+}
+
 size_t assoc_memory(const struct assoc *assoc)
 {
     size_t held = sizeof(*assoc) + (assoc->frames ? frames_memory(assoc->frames) : sock_memory(assoc->client.fd));
@@ -378,5 +404,7 @@ bool assoc_sweep(struct assoc *assoc, uint64_t now_ms)
     const struct config *config = assoc->env->config;
     if (now_ms - assoc->flow.last_up_ms >= config->udp.rebind_after_ms)
         assoc_let_client_go(assoc);
+    if (assoc->frames)
+        frames_sweep(assoc->frames, now_ms);
     return config->udp.idle_ms && assoc_idle_ms(assoc, now_ms) >= config->udp.idle_ms;
 }

@@ -84,6 +84,12 @@ bool assoc_sweep(struct assoc *assoc, uint64_t now_ms);
 
 /* Gives each of its sockets this much room for datagrams that have not been read yet. */
 void assoc_set_room(struct assoc *assoc, int bytes);
+/* How many descriptors it has, besides the control connection. */
+size_t assoc_descriptors(const struct assoc *assoc);
+/* Who is charged from now on for what it holds besides its sockets; until then it is itself. */
+void assoc_borrow(struct assoc *assoc, struct loan *loan);
+/* Drops what is charged there, as far as it can. */
+void assoc_call_loans(struct assoc *assoc);
 /* Memory that it holds, ours and the kernel's. */
 size_t assoc_memory(const struct assoc *assoc);
 

@@ -19,6 +19,8 @@
 #define UNSENT_MAX (256 * 1024)
 /* Of a frame that has begun, its length is known from the third byte on. */
 #define START_MAX 2
+/* After that the beginning of a frame is dropped, however slowly the rest may still come. */
+#define BEGUN_KEPT_MS (15 * 1000)
 
 struct frames {
     struct assoc *assoc;
@@ -32,6 +34,8 @@ struct frames {
     uint8_t start_len;
     uint8_t *begun; /* NULL: none */
     size_t begun_len, begun_size;
+    uint64_t begun_ms;
+    size_t unwanted; /* bytes still to come of a frame whose beginning was dropped */
 
     uint8_t *rest; /* of the frame that the connection took a part of; NULL: none */
     size_t rest_at, rest_len;
@@ -60,29 +64,58 @@ static int take_frames(struct frames *frames, const uint8_t *bytes, size_t len)
     return n < 0 ? n : used;
 }
 
+/* At the client's charge. NULL: there is no room, or no memory. */
+static uint8_t *borrow(struct frames *frames, size_t size)
+{
+    struct loan *loan = frames->assoc->loan;
+    if (!loan_take(loan, size))
+        return NULL;
+    uint8_t *bytes = malloc(size);
+    if (!bytes)
+        loan_give_back(loan, size);
+    return bytes;
+}
+
+/* `bytes` may be NULL, of size 0. */
+static void give_back(struct frames *frames, uint8_t *bytes, size_t size)
+{
+    free(bytes);
+    loan_give_back(frames->assoc->loan, size);
+}
+
 static void forget_begun(struct frames *frames)
 {
-    free(frames->begun);
+    give_back(frames, frames->begun, frames->begun_size);
     frames->begun = NULL;
     frames->begun_len = frames->begun_size = 0;
 }
 
+/* A frame of which `missing` bytes have yet to come is lost. */
+static void drop_begun(struct frames *frames, size_t missing)
+{
+    forget_begun(frames);
+    frames->unwanted = missing;
+    assoc_drop(frames->assoc, DROP_UNFINISHED, 1);
+}
+
 /* Keeps the beginning of a frame until the next bytes come. */
-static bool keep_begun(struct frames *frames, const uint8_t *bytes, size_t len)
+static void keep_begun(struct frames *frames, const uint8_t *bytes, size_t len)
 {
     size_t size = socks5_frame_length(bytes, len);
     if (size == 0) {
         memcpy(frames->start, bytes, len);
         frames->start_len = (uint8_t)len;
-        return true;
+        return;
     }
-    frames->begun = malloc(size);
-    if (!frames->begun)
-        return false;
+    frames->begun = borrow(frames, size);
+    if (!frames->begun) {
+        drop_begun(frames, size - len);
+        return;
+    }
     memcpy(frames->begun, bytes, len);
     frames->begun_len = len;
     frames->begun_size = size;
-    return true;
+    frames->begun_ms = env_now(frames->assoc->env);
 }
 
 /* Takes what was read: `into_begun` bytes of the frame that had begun, and `len` bytes in `chunk`. NULL, or why the
@@ -99,7 +132,9 @@ static const char *take_bytes(struct frames *frames, size_t into_begun, const ui
         assoc_drop(frames->assoc, DROP_BAD_HEADER, 1);
         return bad_frame_text(used);
     }
-    return frames->begun || keep_begun(frames, chunk + used, len - (size_t)used) ? NULL : "out of memory";
+    if (!frames->begun)
+        keep_begun(frames, chunk + used, len - (size_t)used);
+    return NULL;
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
@@ -115,9 +150,12 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     ssize_t n = recvmsg(fd, &message, MSG_DONTWAIT);
     if (n > 0) {
         size_t into_begun = (size_t)n < missing ? (size_t)n : missing;
+        size_t unwanted = (size_t)n < frames->unwanted ? (size_t)n : frames->unwanted;
+        assert(!frames->unwanted || (!missing && !start_len));
         memcpy(chunk, frames->start, start_len);
         frames->start_len = 0;
-        why = take_bytes(frames, into_begun, chunk, start_len + (size_t)n - into_begun);
+        frames->unwanted -= unwanted;
+        why = take_bytes(frames, into_begun, chunk + unwanted, start_len + (size_t)n - into_begun - unwanted);
     } else if (n == 0) {
         why = frames->failure ? frames->failure : "client closed";
     } else if (errno != EAGAIN) {
@@ -171,9 +209,9 @@ static void keep_rest(struct frames *frames, const struct iovec parts[2], size_t
     size_t header_len = parts[0].iov_len;
     frames->rest_at = sent;
     frames->rest_len = header_len + parts[1].iov_len;
-    frames->rest = malloc(frames->rest_len);
+    frames->rest = borrow(frames, frames->rest_len);
     if (!frames->rest) {
-        frames->failure = "out of memory";
+        frames->failure = "the client does not read, and memory for the rest of a frame ran out";
         shutdown(frames->fd, SHUT_RDWR); /* and on_readable() ends it: here is nobody who could */
         return;
     }
@@ -234,7 +272,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     event_del(&frames->writable);
     if (n < 0) /* broken: no frame may follow the part of this one */
         return;
-    free(frames->rest);
+    give_back(frames, frames->rest, frames->rest_len);
     frames->rest = NULL;
 }
 
@@ -266,9 +304,21 @@ void frames_free(struct frames *frames)
         return;
     event_del(&frames->readable);
     event_del(&frames->writable);
-    free(frames->begun);
-    free(frames->rest);
+    forget_begun(frames);
+    give_back(frames, frames->rest, frames->rest ? frames->rest_len : 0);
     free(frames);
+}
+
+void frames_forget_begun(struct frames *frames)
+{
+    if (frames->begun)
+        drop_begun(frames, frames->begun_size - frames->begun_len);
+}
+
+void frames_sweep(struct frames *frames, uint64_t now_ms)
+{
+    if (frames->begun && now_ms - frames->begun_ms >= BEGUN_KEPT_MS)
+        frames_forget_begun(frames);
 }
 
 void frames_set_room(struct frames *frames, int bytes)

@@ -25,6 +25,11 @@ void frames_free(struct frames *frames);
  * run without a peer has its origin in a SOCKS5 UDP header in front of each payload. */
 void frames_send(struct frames *frames, struct dgram_batch *batch, struct dgram_tally *tally);
 
+/* To be called about once a second: drops the beginning of a frame that has not been finished for too long. */
+void frames_sweep(struct frames *frames, uint64_t now_ms);
+/* Drops it at once: the datagram is lost, the association goes on. */
+void frames_forget_begun(struct frames *frames);
+
 /* How much may wait in the connection to be sent, besides a frame that has begun. */
 void frames_set_room(struct frames *frames, int bytes);
 /* Memory that it holds, ours and the kernel's. */

@@ -51,12 +51,13 @@ struct assoc {
     struct frames *frames;                   /* over TCP: in place of `client`; else NULL */
     struct external *external[FAMILY_COUNT]; /* NULL: not opened yet */
     uint64_t open_failed_ms[FAMILY_COUNT];
-    struct names *names;        /* NULL until the first name */
-    struct filter *filter;      /* NULL: endpoint-independent */
-    struct outlet *outlet;      /* NULL: straight to the destinations */
-    struct rates *rates;        /* NULL: no limit */
-    struct sock_egress *egress; /* of the external sockets; NULL: nothing is said */
-    struct share *share;        /* of the port of all associations; NULL: it has one of its own */
+    struct names *names;         /* NULL until the first name */
+    struct loan *loan, own_loan; /* what it holds besides its sockets, at whose charge */
+    struct filter *filter;       /* NULL: endpoint-independent */
+    struct outlet *outlet;       /* NULL: straight to the destinations */
+    struct rates *rates;         /* NULL: no limit */
+    struct sock_egress *egress;  /* of the external sockets; NULL: nothing is said */
+    struct share *share;         /* of the port of all associations; NULL: it has one of its own */
 };
 
 /* ---- assoc.c ---- */

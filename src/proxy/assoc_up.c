@@ -137,7 +137,7 @@ static void send_up(struct assoc *assoc, const char *name, const union netaddr *
     }
     sketch_add(&assoc->flow.destinations, to);
     if (assoc->filter)
-        filter_permit(assoc->filter, to);
+        filter_permit(assoc->filter, assoc->loan, to);
     struct dgram_batch *batch = &env->to_external[family_index(family)];
     if (batch->count == DGRAM_BATCH_MAX)
         assoc_flush_up(assoc);

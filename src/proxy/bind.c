@@ -11,6 +11,7 @@
 
 #define LOG_MODULE "bind"
 #include "base/log.h"
+#include "net/reserve.h"
 #include "net/sock.h"
 #include "policy/terms.h"
 #include "proxy/address.h"
@@ -69,7 +70,7 @@ static void on_acceptable(evutil_socket_t listener, short what, void *arg)
     (void)what;
     struct bind *bind = arg;
     union netaddr peer;
-    int fd = sock_accept(listener, &peer);
+    int fd = reserve_keep(sock_accept(listener, &peer));
     if (fd < 0 && is_shortage(-fd)) { /* what waits would wake us for ever */
         metrics_add(&bind->env->metrics.accept_failed_total, 1);
         bind->done(bind->arg, -1, NULL, SOCKS5_REPLY_GENERAL_FAILURE);

@@ -19,10 +19,12 @@
 #include "policy/snapshot.h"
 #include "policy/terms.h"
 #include "policy/verdict.h"
+#include "proxy/loan.h"
 #include "proxy/relief.h"
 
 struct event_base;
 struct inbox;
+struct payer;
 struct logins;
 struct pump_pool;
 struct quota;
@@ -58,12 +60,15 @@ struct env {
 
     enum memory_level memory; /* how much there is left: see relief.h */
     size_t names_waiting;     /* bytes of all datagrams that wait for a name */
+    struct loans loans;       /* what else associations hold for their clients */
 
     uint64_t sweeps;              /* how many there have been: see sessions_sweep() */
     struct session_list sessions; /* alive, in the order of their ids */
     struct {
         size_t sessions, associations, streams;
     } open;                          /* how many of each there are */
+    struct payer *payers;            /* a table of those who have sessions here: see payer.h */
+    struct session_list dials;       /* on their way to a destination, the longest first */
     struct negotiation_list waiting; /* for a request, the longest first */
     struct session_list ended;       /* to be freed once their callbacks have returned, by `reaper` */
     struct event reaper;
@@ -73,6 +78,7 @@ struct env {
     struct log_limit untrusted_log;     /* about those whom a listener is not for */
     struct log_limit upstreams_log;     /* about upstreams that do not answer */
     struct log_limit limits_log[2];     /* about limits: one client's or user's, everybody's */
+    uint64_t short_said_ms;             /* when a shortage of descriptors was logged; 0: never */
     uint64_t none_idle_before_ms;       /* until then no association is idle for long enough to be ended for another */
 };
 

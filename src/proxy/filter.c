@@ -17,6 +17,9 @@ struct peer {
     UT_hash_handle hh;
 };
 
+/* With malloc's own and its place among the hash table's buckets. */
+#define PEER_BYTES (sizeof(struct peer) + 32)
+
 struct filter {
     enum config_filtering mode;
     struct peer *peers; /* in the order in which they were first sent to */
@@ -30,17 +33,31 @@ struct filter *filter_new(enum config_filtering mode)
     return filter;
 }
 
-void filter_free(struct filter *filter)
+static void forget_oldest(struct filter *filter, struct loan *loan)
+{
+    struct peer *oldest = filter->peers;
+    HASH_DEL(filter->peers, oldest);
+    free(oldest);
+    loan_give_back(loan, PEER_BYTES);
+}
+
+static void keep(struct filter *filter, struct loan *loan, size_t count)
+{
+    while (HASH_COUNT(filter->peers) > count)
+        forget_oldest(filter, loan);
+}
+
+void filter_free(struct filter *filter, struct loan *loan)
 {
     if (!filter)
         return;
-    struct peer *peer, *next;
-    HASH_ITER(hh, filter->peers, peer, next)
-    {
-        HASH_DEL(filter->peers, peer);
-        free(peer);
-    }
+    keep(filter, loan, 0);
     free(filter);
+}
+
+void filter_shrink(struct filter *filter, struct loan *loan)
+{
+    keep(filter, loan, FILTER_PEERS_LEAST);
 }
 
 enum config_filtering filter_mode(const struct filter *filter)
@@ -67,23 +84,27 @@ static struct peer *find(const struct filter *filter, const struct peer_key *key
     return peer;
 }
 
-void filter_permit(struct filter *filter, const union netaddr *addr)
+void filter_permit(struct filter *filter, struct loan *loan, const union netaddr *addr)
 {
     struct peer_key key = key_of(filter, addr);
     if (find(filter, &key))
         return;
-    if (HASH_COUNT(filter->peers) >= FILTER_PEERS_MAX) {
-        struct peer *oldest = filter->peers;
-        HASH_DEL(filter->peers, oldest);
-        free(oldest);
+    keep(filter, loan, FILTER_PEERS_MAX - 1);
+    bool may_grow = loan_take(loan, PEER_BYTES);
+    if (!may_grow && filter->peers) {
+        forget_oldest(filter, loan);
+        may_grow = loan_take(loan, PEER_BYTES);
     }
-    struct peer *peer = calloc(1, sizeof(*peer));
-    if (!peer)
-        return; /* its answers will be filtered: strict, not wrong */
-    peer->key = key;
-    HASH_ADD(hh, filter->peers, key, sizeof(peer->key), peer);
-    if (!peer->hh.tbl)
-        free(peer);
+    struct peer *peer = may_grow ? calloc(1, sizeof(*peer)) : NULL;
+    if (peer) {
+        peer->key = key;
+        HASH_ADD(hh, filter->peers, key, sizeof(peer->key), peer);
+    }
+    if (peer && peer->hh.tbl)
+        return;
+    free(peer); /* its answers will be filtered: strict, not wrong */
+    if (may_grow)
+        loan_give_back(loan, PEER_BYTES);
 }
 
 bool filter_admits(const struct filter *filter, const union netaddr *addr)

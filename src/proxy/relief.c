@@ -5,6 +5,7 @@
 #include "net/pump.h"
 #include "proxy/assoc.h"
 #include "proxy/env.h"
+#include "proxy/payer.h"
 #include "proxy/session.h"
 #include "proxy/stream.h"
 
@@ -27,6 +28,12 @@ static void add_memory(void *arg, struct stream *stream, struct assoc *assoc)
     *sum += assoc ? assoc_memory(assoc) : 0;
 }
 
+/* Of what associations may hold for their clients. */
+static size_t loans_withheld(enum memory_level level)
+{
+    return level == MEMORY_AMPLE ? 0 : level == MEMORY_SHORT ? LOANS_MAX / 4 * 3 : LOANS_MAX / 16 * 15;
+}
+
 struct stuck {
     struct stream *stream;
     uint64_t since_ms;
@@ -47,7 +54,11 @@ static void give_up_stuck(struct env *env, size_t excess)
     size_t won = 0;
     for (int i = 0; i < GIVE_UP_MAX && won < excess; i++) {
         struct stuck longest = {NULL, UINT64_MAX};
-        sessions_visit(env, find_stuck_longest, &longest);
+        struct payer *heaviest = payers_find_heaviest(env);
+        if (heaviest)
+            payer_visit(heaviest, find_stuck_longest, &longest);
+        if (!longest.stream)
+            sessions_visit(env, find_stuck_longest, &longest);
         if (!longest.stream)
             return;
         won += stream_memory(longest.stream);
@@ -70,10 +81,11 @@ size_t relief_give(struct env *env, const struct relief_order *order)
         env->memory = order->level;
         pump_pool_save_memory(env->pumps, order->level != MEMORY_AMPLE);
         sessions_visit(env, set_room, env);
+        env->loans.withheld = loans_withheld(order->level);
     }
-    for (int i = 0; order->level != MEMORY_AMPLE && i < SHED_MAX; i++)
-        if (!sessions_shed_handshake(env) && !sessions_shed(env, NULL))
-            break;
+    for (int i = 0; order->level != MEMORY_AMPLE && i < SHED_MAX && payers_shed(env, NULL); i++)
+        ;
+    payers_call_loans(env, LOANS_MAX - env->loans.withheld);
     if (order->level == MEMORY_CRITICAL)
         give_up_stuck(env, order->excess);
     size_t held = 0;

@@ -12,6 +12,7 @@
 
 #define LOG_MODULE "session"
 #include "base/log.h"
+#include "net/reserve.h"
 #include "net/sock.h"
 #include "policy/reach.h"
 #include "proxy/address.h"
@@ -19,6 +20,7 @@
 #include "proxy/announced.h"
 #include "proxy/assoc.h"
 #include "proxy/login.h"
+#include "proxy/payer.h"
 #include "proxy/record.h"
 #include "proxy/session_impl.h"
 #include "proxy/stream.h"
@@ -102,6 +104,7 @@ void session_end(struct session *session, const char *why, bool abort)
         sock_abort(session->fd);
     else
         close(session->fd);
+    payer_leave(session);
     admission_end(&session->admission, env);
     TAILQ_REMOVE(&env->sessions, session, link);
     env->open.sessions--;
@@ -140,6 +143,7 @@ static void refuse(struct session *session, const char *why)
     session->state = SESSION_LINGERING;
     session->started_ms = env_now(session->env);
     event_add(&session->readable, NULL);
+    payer_update(session);
 }
 
 void session_refuse(struct session *session, enum socks5_reply code, const char *why)
@@ -305,6 +309,16 @@ static bool admit(struct admission *admission, struct env *env, const union neta
     return announced_trusts(env, listener, peer) && admit_balancer(admission, env, peer);
 }
 
+/* For the session that is to be; false: somebody else's would have to go, and none does. */
+static bool find_descriptors(struct admission *admission, struct env *env, int *fd)
+{
+    if (payers_make_room(env, admission->client) && (*fd = reserve_move(*fd)) >= 0)
+        return true;
+    metrics_add(&env->metrics.limited_descriptors_total, 1);
+    admission_end(admission, env);
+    return false;
+}
+
 /* One order for all workers' sessions: see report.h. */
 static uint64_t next_id(void)
 {
@@ -315,8 +329,10 @@ static uint64_t next_id(void)
 void session_new(struct env *env, int fd, const union netaddr *peer, const struct config_listener *listener)
 {
     struct admission admission;
-    if (!admit(&admission, env, peer, listener)) { /* before anything is spent on it */
-        close(fd);
+    if (!admit(&admission, env, peer, listener) ||
+        !find_descriptors(&admission, env, &fd)) { /* before anything is spent on it */
+        if (fd >= 0)
+            close(fd);
         return;
     }
     struct session *session = calloc(1, sizeof(*session));
@@ -341,6 +357,7 @@ void session_new(struct env *env, int fd, const union netaddr *peer, const struc
     event_assign(&session->readable, env->base, fd, EV_READ | EV_PERSIST, on_readable, session);
     event_add(&session->readable, NULL);
     TAILQ_INSERT_TAIL(&env->sessions, session, link);
+    payer_join(session);
     env->open.sessions++;
     metrics_add(&env->metrics.sessions_total, 1);
 }

@@ -30,6 +30,8 @@ bool sessions_shed(struct env *env, const struct quota_account *account);
 /* Room for a connection is short: ends the one whose request has been awaited longest, if for two seconds or more.
  * false: there is none. */
 bool sessions_shed_handshake(struct env *env);
+/* The same however short it has been awaited; there is one. */
+void sessions_end_handshake(struct env *env);
 /* The env has another snapshot than `before`: ends the sessions that it no longer allows. */
 void sessions_review(struct env *env, const struct snapshot *before);
 /* Shows each session's stream or association; the one not asked for is NULL. `visit` may end the one it is shown. */

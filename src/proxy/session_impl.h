@@ -51,6 +51,10 @@ struct negotiation {
 
 struct session {
     TAILQ_ENTRY(session) link;
+    struct payer *payer;                              /* NULL: nobody pays for it yet, or there is no memory */
+    TAILQ_ENTRY(session) of_payer, dial, dial_of_all; /* see payer.c; the latter two while `dials` */
+    uint32_t descriptors;                             /* that its payer is charged for */
+    bool dials;
     struct env *env;
     uint64_t id; /* never used again in this process */
     int fd;
@@ -66,6 +70,15 @@ struct session {
     enum socks5_reply reply;
     bool granted;
 };
+
+/* Finds the association that has been idle longest, if that is past the two minutes which RFC 4787 REQ-5 grants it. */
+struct idlest {
+    uint64_t now, longest_of_all, longest;
+    struct session *session;
+};
+void idlest_consider(struct idlest *idlest, struct session *session, bool may_go);
+/* Ends it. false: there is none, and will be none before the time that is noted. */
+bool idlest_end(const struct idlest *idlest, struct env *env, uint64_t *none_idle_before_ms);
 
 /* NULL: no memory. */
 struct negotiation *negotiation_new(const struct config_listener *listener);

@@ -9,6 +9,7 @@
 #include "proxy/advertised.h"
 #include "proxy/announced.h"
 #include "proxy/assoc.h"
+#include "proxy/payer.h"
 #include "proxy/record.h"
 #include "proxy/session.h"
 #include "proxy/session_impl.h"
@@ -53,6 +54,7 @@ static void on_stream_reached(void *arg, enum socks5_reply code)
     metrics_add(bind ? &metrics->binds_total : &metrics->connects_total, 1);
     session->state = SESSION_STREAMING;
     stream_relay(session->stream, session->fd);
+    payer_update(session);
 }
 
 static void on_stream_ended(void *arg, const char *why, bool broken)
@@ -69,21 +71,22 @@ static void begin_stream(struct session *session, enum config_command command, c
     }
     event_del(&session->readable);
     session->stream = stream_new(session->env, command, &session->peer, session->user, destination, &hooks);
-    if (session->stream)
-        session->state = SESSION_REACHING;
-    else
+    if (!session->stream) {
         session_refuse(session, SOCKS5_REPLY_GENERAL_FAILURE, "out of memory");
+        return;
+    }
+    session->state = SESSION_REACHING;
+    payer_update(session);
 }
 
 /* ---- associations ---- */
 
 /* Ports are what associations alone hold; any connection has a descriptor. */
-static bool make_room_for_assoc(struct env *env, int error)
+static bool make_room_for_assoc(const struct session *session, int error)
 {
-    bool descriptors = error == -EMFILE || error == -ENFILE;
-    if (descriptors && sessions_shed_handshake(env))
-        return true;
-    return (descriptors || error == -EADDRINUSE) && sessions_shed(env, NULL);
+    if (error == -EMFILE || error == -ENFILE)
+        return payers_shed(session->env, payer_account(session));
+    return error == -EADDRINUSE && sessions_shed(session->env, NULL);
 }
 
 /* Which of this host's addresses the client sends its datagrams to. */
@@ -101,6 +104,7 @@ static void grant_assoc(struct session *session)
     if (!session_grant(session, &told))
         return;
     session->state = SESSION_ASSOCIATED;
+    payer_update(session);
     if (over_tcp)
         event_del(&session->readable);
     else
@@ -158,7 +162,7 @@ static void begin_assoc(struct session *session, const struct socks5_request *re
     int error;
     do
         error = open_assoc(session, request, &local);
-    while (make_room_for_assoc(env, error));
+    while (make_room_for_assoc(session, error));
     if (error == -EACCES) {
         session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, "the rules leave this client no destination");
         return;
@@ -175,10 +179,12 @@ static void begin_assoc(struct session *session, const struct socks5_request *re
         return;
     }
     const struct assoc_outlet_hooks hooks = {on_upstream_answered, on_assoc_lost_upstream, session};
-    if (assoc_awaits_upstream(session->assoc, &hooks))
-        session->state = SESSION_REACHING;
-    else
+    if (!assoc_awaits_upstream(session->assoc, &hooks)) {
         grant_assoc(session);
+        return;
+    }
+    session->state = SESSION_REACHING;
+    payer_update(session);
 }
 
 /* ---- the request ---- */
@@ -188,6 +194,12 @@ void session_take_request(struct session *session, const struct socks5_request *
     const char *short_of = admit_request(&session->admission, session->env, &session->peer, session->user);
     if (short_of) {
         session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, short_of);
+        return;
+    }
+    payer_join(session); /* from here on its user pays */
+    if (!payers_make_room(session->env, payer_account(session))) {
+        metrics_add(&session->env->metrics.limited_descriptors_total, 1);
+        session_refuse(session, SOCKS5_REPLY_GENERAL_FAILURE, "descriptors are short (ulimit -n)");
         return;
     }
     switch (request->command) {

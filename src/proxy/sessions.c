@@ -3,6 +3,7 @@
 #include "net/sock.h"
 #include "proxy/announced.h"
 #include "proxy/assoc.h"
+#include "proxy/payer.h"
 #include "proxy/review.h"
 #include "proxy/session.h"
 #include "proxy/session_impl.h"
@@ -61,35 +62,54 @@ void sessions_sweep(struct env *env)
     for (struct session *session = TAILQ_FIRST(&env->sessions), *next; session; session = next) {
         next = TAILQ_NEXT(session, link);
         sweep(session, now);
+        if (session->state != SESSION_ENDED)
+            payer_update(session);
     }
+    payers_sweep(env);
+}
+
+void idlest_consider(struct idlest *idlest, struct session *session, bool may_go)
+{
+    if (session->state != SESSION_ASSOCIATED)
+        return;
+    uint64_t idle = assoc_idle_ms(session->assoc, idlest->now);
+    if (idle > idlest->longest_of_all)
+        idlest->longest_of_all = idle;
+    if (idle < SHED_AFTER_MS || idle < idlest->longest || !may_go)
+        return;
+    idlest->longest = idle;
+    idlest->session = session;
+}
+
+bool idlest_end(const struct idlest *idlest, struct env *env, uint64_t *none_idle_before_ms)
+{
+    if (idlest->longest_of_all < SHED_AFTER_MS)
+        *none_idle_before_ms = idlest->now + SHED_AFTER_MS - idlest->longest_of_all;
+    if (!idlest->session)
+        return false;
+    session_cut(idlest->session, "idle longest when descriptors, ports, memory or a limit ran out");
+    metrics_add(&env->metrics.shed_associations_total, 1);
+    return true;
 }
 
 bool sessions_shed(struct env *env, const struct quota_account *account)
 {
-    uint64_t now = env_now(env), longest_of_all = 0, longest = 0;
-    struct session *idlest = NULL, *session;
-    if (now < env->none_idle_before_ms) /* else refusals would cost a look at all sessions, each */
+    struct idlest idlest = {.now = env_now(env)};
+    struct session *session;
+    if (idlest.now < env->none_idle_before_ms) /* else refusals would cost a look at all sessions, each */
         return false;
     TAILQ_FOREACH(session, &env->sessions, link)
     {
-        if (session->state != SESSION_ASSOCIATED)
-            continue;
-        uint64_t idle = assoc_idle_ms(session->assoc, now);
-        if (idle > longest_of_all)
-            longest_of_all = idle;
-        if (idle < SHED_AFTER_MS || idle < longest ||
-            (account && !admission_charges(&session->admission, env, account)))
-            continue;
-        longest = idle;
-        idlest = session;
+        idlest_consider(&idlest, session, !account || admission_charges(&session->admission, env, account));
     }
-    if (longest_of_all < SHED_AFTER_MS)
-        env->none_idle_before_ms = now + SHED_AFTER_MS - longest_of_all;
-    if (!idlest)
-        return false;
-    session_cut(idlest, "idle longest when descriptors, ports, memory or a limit ran out");
-    metrics_add(&env->metrics.shed_associations_total, 1);
-    return true;
+    return idlest_end(&idlest, env, &env->none_idle_before_ms);
+}
+
+void sessions_end_handshake(struct env *env)
+{
+    session_end(TAILQ_FIRST(&env->waiting)->session, "waited for longest when descriptors, memory or a limit ran out",
+                false);
+    metrics_add(&env->metrics.shed_handshakes_total, 1);
 }
 
 bool sessions_shed_handshake(struct env *env)
@@ -97,8 +117,7 @@ bool sessions_shed_handshake(struct env *env)
     const struct negotiation *first = TAILQ_FIRST(&env->waiting);
     if (!first || env_now(env) - first->session->started_ms < SHED_HANDSHAKE_AFTER_MS)
         return false;
-    session_end(first->session, "waited for longest when descriptors, memory or a limit ran out", false);
-    metrics_add(&env->metrics.shed_handshakes_total, 1);
+    sessions_end_handshake(env);
     return true;
 }
 

@@ -14,7 +14,7 @@ UP, DOWN = {"up": "1x60"}, {"up": "0x60"}
 TRAFFIC = {"conesocks_udp_up_datagrams_total": "0+60000x60", "conesocks_udp_down_datagrams_total": "0+60000x60",
            "conesocks_udp_dropped_total{reason='send_full'}": "0+60x60", "conesocks_lookups_total": "0+600x60",
            "conesocks_lookups_failed_total": "0+12x60", "process_open_fds": "700x60", "process_max_fds": "1000x60",
-           "conesocks_accept_failed_total": "0x60", "conesocks_auth_throttled_total": "0+1x60",
+           "conesocks_accept_failed_total": "0x60", "conesocks_limited_descriptors_total": "0x60", "conesocks_auth_throttled_total": "0+1x60",
            "process_start_time_seconds": "1700000000x60", "conesocks_reloads_failed_total": "0x60"}
 # What makes each alert fire within the hour, beside traffic as usual.
 TROUBLE = {

@@ -83,6 +83,7 @@ static inline int begin(void **state)
     now_ms = 1000000;
     TAILQ_INIT(&env.sessions);
     TAILQ_INIT(&env.waiting);
+    TAILQ_INIT(&env.dials);
     TAILQ_INIT(&env.ended);
     env.quota = quota_new();
     env.config = env.policy.config = &config;

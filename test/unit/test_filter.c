@@ -2,6 +2,9 @@
 
 #include "proxy/filter.h"
 
+static struct loans loans;
+static struct loan loan = {.all = &loans};
+
 static union netaddr at(const char *host, uint16_t port)
 {
     union netaddr addr;
@@ -18,13 +21,13 @@ static void the_modes_differ_in_the_port(void **state)
         struct filter *filter =
             filter_new(strict ? CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT : CONFIG_FILTERING_ADDRESS_DEPENDENT);
         assert_false(filter_admits(filter, &asked));
-        filter_permit(filter, &asked);
-        filter_permit(filter, &asked);
+        filter_permit(filter, &loan, &asked);
+        filter_permit(filter, &loan, &asked);
         assert_true(filter_admits(filter, &asked));
         assert_int_equal(filter_admits(filter, &other_port), !strict);
         assert_false(filter_admits(filter, &other_host));
         assert_false(filter_admits(filter, &other_family));
-        filter_free(filter);
+        filter_free(filter, &loan);
     }
 }
 
@@ -34,14 +37,14 @@ static void the_longest_known_is_forgotten(void **state)
     struct filter *filter = filter_new(CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT);
     for (unsigned i = 0; i <= FILTER_PEERS_MAX; i++) {
         union netaddr peer = at("192.0.2.1", (uint16_t)(1000 + i));
-        filter_permit(filter, &peer);
+        filter_permit(filter, &loan, &peer);
     }
     const union netaddr first = at("192.0.2.1", 1000), second = at("192.0.2.1", 1001),
                         last = at("192.0.2.1", 1000 + FILTER_PEERS_MAX);
     assert_false(filter_admits(filter, &first));
     assert_true(filter_admits(filter, &second));
     assert_true(filter_admits(filter, &last));
-    filter_free(filter);
+    filter_free(filter, &loan);
 }
 
 int main(void)

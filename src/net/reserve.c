@@ -1,0 +1,95 @@
+#include "net/reserve.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+/* For the admin listener's connections, a configuration's files, a handover's messages. */
+#define RESERVE 32
+/* A small limit is shared out: a sixteenth of it is the reserve's. */
+#define RESERVE_SHARE  16
+#define SHORT_SHOWN_MS 5000
+
+/* The reserve's first number; INT_MAX: there is no reserve. What is next does not change either while threads run. */
+static int reserve_from = INT_MAX;
+static size_t limit_now, headroom, open_at_first;
+static int any_descriptor = -1; /* to be copied */
+static atomic_uint_fast64_t short_until_ms;
+
+void reserve_set(size_t copies)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > INT_MAX) /* no limit that could be reached */
+        return;
+    if (any_descriptor < 0)
+        any_descriptor = eventfd(0, EFD_CLOEXEC);
+    if (any_descriptor < 0)
+        return;
+    limit_now = (size_t)limit.rlim_cur;
+    const size_t share = limit_now / RESERVE_SHARE, reserve = RESERVE + copies < share ? RESERVE + copies : share;
+    reserve_from = (int)(limit_now - reserve);
+    headroom = reserve / 2;
+    open_at_first = (size_t)any_descriptor + 1;
+}
+
+int reserve_keep(int fd)
+{
+    if (fd < reserve_from)
+        return fd;
+    close(fd);
+    return -EMFILE;
+}
+
+/* The lowest number that is free. */
+static int probe(void)
+{
+    int fd = fcntl(any_descriptor, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0)
+        return errno == EMFILE ? INT_MAX : 0;
+    close(fd);
+    return fd;
+}
+
+int reserve_move(int fd)
+{
+    if (fd < reserve_from)
+        return fd;
+    int moved = fcntl(fd, F_DUPFD_CLOEXEC, 0), error = errno;
+    close(fd);
+    return moved < 0 ? -error : reserve_keep(moved);
+}
+
+bool reserve_has_room(size_t held)
+{
+    if (reserve_from == INT_MAX)
+        return true;
+    const size_t before_headroom = (size_t)reserve_from - headroom;
+    const size_t counted = open_at_first + held;
+    if (counted < before_headroom / 2) /* what nobody counts is less than that: it costs no system call to know */
+        return true;
+    return counted < before_headroom && (size_t)probe() < before_headroom;
+}
+
+bool reserve_is_whole(void)
+{
+    return reserve_from == INT_MAX || probe() < reserve_from;
+}
+
+void reserve_note_shortage(uint64_t now_ms)
+{
+    atomic_store_explicit(&short_until_ms, now_ms + SHORT_SHOWN_MS, memory_order_relaxed);
+}
+
+bool reserve_is_short(uint64_t now_ms, size_t held)
+{
+    return now_ms < atomic_load_explicit(&short_until_ms, memory_order_relaxed) || !reserve_has_room(held);
+}
+
+unsigned reserve_limit(void)
+{
+    return (unsigned)limit_now;
+}

@@ -1,0 +1,312 @@
+#include "proxy/payer.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define LOG_MODULE "limits"
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "net/pump.h"
+#include "net/reserve.h"
+#include "policy/quota.h"
+#include "proxy/assoc.h"
+#include "proxy/session.h"
+#include "proxy/session_impl.h"
+#include "proxy/stream.h"
+
+/* A payer stands out when it holds more than this part of all. */
+#define STANDS_OUT_FROM 8
+/* For a newcomer that holds less than this part, the latest session of the payer that stands out ends. */
+#define MUCH_LESS 2
+/* Ended for one newcomer at most: one has two descriptors or more. */
+#define MAKE_ROOM_MAX 4
+#define SWEEP_MAX     64
+/* Payers whose loans are called at once; the next call is not far. */
+#define CALL_LOANS_MAX 16
+/* By then a host on the far side of the world has answered. */
+#define SHED_DIAL_AFTER_MS 2000
+/* It can happen many times a second, for hours. */
+#define SAID_AGAIN_MS (60 * 1000)
+
+struct payer {
+    struct quota_account *account;
+    struct session_list sessions; /* the latest last */
+    struct session_list dials;    /* those on their way to a destination, the longest first */
+    uint64_t none_idle_before_ms; /* as in struct env */
+    struct loan loan;
+    UT_hash_handle hh;
+};
+
+/* ---- accounts ---- */
+
+static struct payer *find_payer(const struct env *env, const struct quota_account *account)
+{
+    struct payer *payer;
+    HASH_FIND_PTR(env->payers, &account, payer);
+    return payer;
+}
+
+static struct payer *make_payer(struct env *env, struct quota_account *account)
+{
+    struct payer *payer = calloc(1, sizeof(*payer));
+    if (!payer)
+        return NULL;
+    payer->account = account;
+    payer->loan.all = &env->loans;
+    TAILQ_INIT(&payer->sessions);
+    TAILQ_INIT(&payer->dials);
+    HASH_ADD_PTR(env->payers, account, payer);
+    if (payer->hh.tbl)
+        return payer;
+    free(payer);
+    return NULL;
+}
+
+void payer_join(struct session *session)
+{
+    const struct admission *admission = &session->admission;
+    struct quota_account *account = admission->user ? admission->user : admission->client;
+    if (session->payer && session->payer->account == account)
+        return;
+    payer_leave(session);
+    struct payer *payer = account ? find_payer(session->env, account) : NULL;
+    if (account && !payer)
+        payer = make_payer(session->env, account);
+    if (!payer)
+        return;
+    session->payer = payer;
+    TAILQ_INSERT_TAIL(&payer->sessions, session, of_payer);
+    payer_update(session);
+}
+
+const struct quota_account *payer_account(const struct session *session)
+{
+    return session->payer ? session->payer->account : NULL;
+}
+
+static void set_dials(struct session *session, bool dials)
+{
+    if (dials == session->dials)
+        return;
+    session->dials = dials;
+    if (dials) {
+        TAILQ_INSERT_TAIL(&session->payer->dials, session, dial);
+        TAILQ_INSERT_TAIL(&session->env->dials, session, dial_of_all);
+    } else {
+        TAILQ_REMOVE(&session->payer->dials, session, dial);
+        TAILQ_REMOVE(&session->env->dials, session, dial_of_all);
+    }
+}
+
+static void charge(struct session *session, uint32_t descriptors)
+{
+    struct quota_account *const accounts[] = {session->payer->account, quota_of_all(session->env->quota)};
+    for (size_t i = 0; i < ARRAY_LEN(accounts); i++) {
+        if (descriptors > session->descriptors)
+            quota_add(accounts[i], QUOTA_DESCRIPTORS, descriptors - session->descriptors);
+        else if (descriptors < session->descriptors)
+            quota_subtract(accounts[i], QUOTA_DESCRIPTORS, session->descriptors - descriptors);
+    }
+    session->descriptors = descriptors;
+}
+
+void payer_update(struct session *session)
+{
+    if (!session->payer)
+        return;
+    size_t descriptors = 1;
+    descriptors += session->stream ? stream_descriptors(session->stream) : 0;
+    descriptors += session->assoc ? assoc_descriptors(session->assoc) : 0;
+    if (session->state == SESSION_REACHING && descriptors == 1)
+        descriptors++; /* its first attempt is about to begin */
+    charge(session, (uint32_t)descriptors);
+    set_dials(session, session->state == SESSION_REACHING);
+    if (session->assoc)
+        assoc_borrow(session->assoc, &session->payer->loan);
+}
+
+void payer_leave(struct session *session)
+{
+    struct payer *payer = session->payer;
+    if (!payer)
+        return;
+    charge(session, 0);
+    set_dials(session, false);
+    TAILQ_REMOVE(&payer->sessions, session, of_payer);
+    session->payer = NULL;
+    if (!TAILQ_EMPTY(&payer->sessions))
+        return;
+    HASH_DEL(session->env->payers, payer);
+    free(payer);
+}
+
+/* ---- who goes ---- */
+
+/* A request that is not answered yet is refused: its client learns why. */
+static void end_session(struct session *session, const char *why)
+{
+    if (session->state == SESSION_REACHING)
+        session_refuse(session, SOCKS5_REPLY_GENERAL_FAILURE, why);
+    session_cut(session, why);
+}
+
+static bool shed_dial(struct env *env, struct session *session)
+{
+    if (!session)
+        return false;
+    end_session(session, "not connected yet when descriptors or memory ran out");
+    metrics_add(&env->metrics.shed_dials_total, 1);
+    return true;
+}
+
+static bool shed_old_dial(struct env *env)
+{
+    struct session *first = TAILQ_FIRST(&env->dials);
+    if (!first || env_now(env) - first->started_ms < SHED_DIAL_AFTER_MS)
+        return false;
+    return shed_dial(env, first);
+}
+
+static void shed_latest(struct env *env, struct payer *payer)
+{
+    const struct negotiation *first = TAILQ_FIRST(&env->waiting);
+    if (first && first->session->payer == payer) { /* however short it has waited */
+        sessions_end_handshake(env);
+        return;
+    }
+    end_session(TAILQ_LAST(&payer->sessions, session_list), "descriptors ran out, and its client or user held most");
+    metrics_add(&env->metrics.shed_latest_total, 1);
+}
+
+static bool shed_idle(struct env *env, struct payer *payer)
+{
+    struct idlest idlest = {.now = env_now(env)};
+    struct session *session;
+    if (idlest.now < payer->none_idle_before_ms)
+        return false;
+    TAILQ_FOREACH(session, &payer->sessions, of_payer)
+    {
+        idlest_consider(&idlest, session, true);
+    }
+    return idlest_end(&idlest, env, &payer->none_idle_before_ms);
+}
+
+static bool stands_out(const struct quota_heaviest *heaviest)
+{
+    return heaviest->account && heaviest->held > heaviest->of_all / STANDS_OUT_FROM;
+}
+
+static bool holds_much_less(const struct quota_account *account, const struct quota_heaviest *heaviest)
+{
+    return account != heaviest->account && quota_held(account, QUOTA_DESCRIPTORS) < heaviest->held / MUCH_LESS;
+}
+
+static bool shed(struct env *env, const struct quota_heaviest *heaviest, const struct quota_account *account)
+{
+    const bool one_stands_out = stands_out(heaviest);
+    struct payer *payer = one_stands_out ? find_payer(env, heaviest->account) : NULL;
+    if (payer && shed_dial(env, TAILQ_FIRST(&payer->dials)))
+        return true;
+    if (sessions_shed_handshake(env))
+        return true;
+    if (!one_stands_out)
+        return shed_old_dial(env) || sessions_shed(env, NULL);
+    if (!payer)
+        return false;
+    if (shed_idle(env, payer))
+        return true;
+    if (!account || !holds_much_less(account, heaviest))
+        return false;
+    shed_latest(env, payer);
+    return true;
+}
+
+bool payers_shed(struct env *env, const struct quota_account *account)
+{
+    struct quota_heaviest heaviest;
+    quota_find_heaviest(env->quota, QUOTA_DESCRIPTORS, env_now(env), &heaviest);
+    return shed(env, &heaviest, account);
+}
+
+static bool has_room(const struct env *env)
+{
+    return reserve_has_room(quota_held(quota_of_all(env->quota), QUOTA_DESCRIPTORS));
+}
+
+static void say_short(struct env *env, const struct quota_heaviest *heaviest)
+{
+    uint64_t now = env_now(env);
+    reserve_note_shortage(now);
+    if (env->short_said_ms && now - env->short_said_ms < SAID_AGAIN_MS)
+        return;
+    env->short_said_ms = now;
+    log_warning("descriptors are short: sessions hold nearly all of %u; %s holds most (%" PRIu32 " of %" PRIu32
+                ") and gives way first. Raise the limit (ulimit -n, or LimitNOFILE= in the systemd unit), "
+                "or set limits.sessions_per_client",
+                reserve_limit(), heaviest->account ? heaviest->name : "nobody", heaviest->held, heaviest->of_all);
+}
+
+bool payers_make_room(struct env *env, const struct quota_account *account)
+{
+    struct quota_heaviest heaviest;
+    for (int i = 0; i < MAKE_ROOM_MAX; i++) {
+        if (has_room(env))
+            return true;
+        quota_find_heaviest(env->quota, QUOTA_DESCRIPTORS, env_now(env), &heaviest);
+        say_short(env, &heaviest);
+        pump_pool_trim(env->pumps);
+        if (!shed(env, &heaviest, account))
+            return false;
+    }
+    return has_room(env);
+}
+
+void payers_sweep(struct env *env)
+{
+    struct quota_heaviest heaviest;
+    for (int i = 0; i < SWEEP_MAX && !has_room(env); i++) {
+        quota_find_heaviest(env->quota, QUOTA_DESCRIPTORS, env_now(env), &heaviest);
+        struct payer *payer = stands_out(&heaviest) ? find_payer(env, heaviest.account) : NULL;
+        if (!payer || !shed_dial(env, TAILQ_FIRST(&payer->dials)))
+            return;
+    }
+}
+
+struct payer *payers_find_heaviest(struct env *env)
+{
+    struct quota_heaviest heaviest;
+    quota_find_heaviest(env->quota, QUOTA_DESCRIPTORS, env_now(env), &heaviest);
+    return stands_out(&heaviest) ? find_payer(env, heaviest.account) : NULL;
+}
+
+void payer_visit(struct payer *payer, void (*visit)(void *arg, struct stream *stream, struct assoc *assoc), void *arg)
+{
+    struct session *session;
+    TAILQ_FOREACH(session, &payer->sessions, of_payer)
+    {
+        visit(arg, session->stream, session->assoc);
+    }
+}
+
+/* ---- loans ---- */
+
+void payers_call_loans(struct env *env, size_t bytes)
+{
+    for (int i = 0; i < CALL_LOANS_MAX && env->loans.lent > bytes; i++) {
+        struct payer *largest = NULL, *payer, *next;
+        HASH_ITER(hh, env->payers, payer, next)
+        if (payer->loan.bytes > (largest ? largest->loan.bytes : 0))
+            largest = payer;
+        if (!largest)
+            return;
+        struct session *session;
+        TAILQ_FOREACH(session, &largest->sessions, of_payer)
+        {
+            if (session->assoc)
+                assoc_call_loans(session->assoc);
+        }
+        if (largest->loan.bytes)
+            return;
+    }
+}
