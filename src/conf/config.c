@@ -10,35 +10,37 @@
 #include "conf/report.h"
 #include "conf/users_file.h"
 
-static bool settle(struct config *config, yaml_document_t *document, bool whole, struct report *report)
+static bool settle(struct config *config, yaml_document_t *document, const struct config_files *files,
+                   struct report *report)
 {
     config->user_count = config->inline_user_count;
     bool consistent = consistent_check(config, document, report);
-    bool read = !whole || !config->users_file || users_file_load(config, document, report);
+    bool read = !files || !config->users_file || users_file_load(config, files->users_file, document, report);
     return consistent && read;
 }
 
-/* A checked document, or NULL for the defaults, becomes a configuration; `whole`: with the files that it names. */
-static struct config *build(yaml_document_t *document, const char *text, size_t size, bool whole, struct report *report)
+/* A checked document, or NULL for the defaults, becomes a configuration; `files` NULL: without those that it names. */
+static struct config *build(yaml_document_t *document, const char *text, size_t size, const struct config_files *files,
+                            struct report *report)
 {
     struct config *config = calloc(1, sizeof(*config));
     const char *failed = config ? raw_load(config, text, size) : "out of memory";
     if (failed)
         report_error(report, (struct place){0}, NULL, "cannot be loaded: %s", failed);
-    else if (settle(config, document, whole, report))
+    else if (settle(config, document, files, report))
         return config;
     config_free(config);
     return NULL;
 }
 
-static struct config *parse(const char *text, size_t size, bool whole, struct report *report)
+static struct config *parse(const char *text, size_t size, const struct config_files *files, struct report *report)
 {
     struct config *config = NULL;
     yaml_document_t document;
     if (!document_parse(&document, text, size, report))
         return NULL;
     if (check_document(&document, report))
-        config = build(&document, text, size, whole, report);
+        config = build(&document, text, size, files, report);
     yaml_document_delete(&document);
     return config;
 }
@@ -55,7 +57,7 @@ struct config *config_parse(const char *name, const char *text, size_t size, cha
     struct report report;
     if (!report_init(&report, name))
         return no_memory(errors, warnings);
-    struct config *config = parse(text, size, false, &report);
+    struct config *config = parse(text, size, NULL, &report);
     report_finish(&report, errors, warnings);
     return config;
 }
@@ -71,6 +73,11 @@ static const char *secrets_of(const struct config *config)
 
 struct config *config_load(const char *path, char **errors, char **warnings)
 {
+    return config_load_files(path, &CONFIG_FILES_NONE, errors, warnings);
+}
+
+struct config *config_load_files(const char *path, const struct config_files *files, char **errors, char **warnings)
+{
     struct report report;
     struct config *config = NULL;
     if (!report_init(&report, path ? path : "built-in default"))
@@ -78,9 +85,9 @@ struct config *config_load(const char *path, char **errors, char **warnings)
     if (path) {
         size_t size;
         bool exposed;
-        char *text = document_read(path, &size, &exposed, &report);
+        char *text = document_read(path, files->file, &size, &exposed, &report);
         if (text)
-            config = parse(text, size, true, &report);
+            config = parse(text, size, files, &report);
         free(text);
         const char *secrets = config && exposed ? secrets_of(config) : NULL;
         if (secrets)
@@ -89,7 +96,7 @@ struct config *config_load(const char *path, char **errors, char **warnings)
                            "and run: chmod o-r %s",
                            secrets, path);
     } else {
-        config = build(NULL, NULL, 0, false, &report);
+        config = build(NULL, NULL, 0, NULL, &report);
     }
     report_finish(&report, errors, warnings);
     return config;

@@ -260,6 +260,13 @@ struct config {
  * success too. Each is NULL when there is nothing to say. A mistake in the users_file is told with that file's name.
  */
 struct config *config_load(const char *path, char **errors, char **warnings);
+/* The files of a configuration that another process has opened, and may read at the same time; -1: to be opened. */
+struct config_files {
+    int file, users_file;
+};
+#define CONFIG_FILES_NONE ((struct config_files){-1, -1})
+/* The same from there. The descriptors stay the caller's. */
+struct config *config_load_files(const char *path, const struct config_files *files, char **errors, char **warnings);
 /* The same for the text of a file, which the messages call `name`, and for that alone: users_file is not read. */
 struct config *config_parse(const char *name, const char *text, size_t size, char **errors, char **warnings);
 void config_free(struct config *config);

@@ -19,7 +19,10 @@ char *document_read_all(int fd, size_t *size)
         return NULL;
     *size = 0;
     while (*size < room) {
-        ssize_t n = read(fd, text + *size, room - *size);
+        /* By its place: the descriptor may share that with other processes. A pipe has none. */
+        ssize_t n = pread(fd, text + *size, room - *size, (off_t)*size);
+        if (n < 0 && errno == ESPIPE)
+            n = read(fd, text + *size, room - *size);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0) {
@@ -44,10 +47,10 @@ static bool is_everybodys(const char *path, const struct stat *status, struct re
     return true;
 }
 
-char *document_read(const char *path, size_t *size, bool *exposed, struct report *report)
+char *document_read(const char *path, int open_fd, size_t *size, bool *exposed, struct report *report)
 {
     struct stat status;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open_fd < 0 ? open(path, O_RDONLY | O_CLOEXEC) : fcntl(open_fd, F_DUPFD_CLOEXEC, 0);
     bool known = fd >= 0 && fstat(fd, &status) == 0;
     if (known && is_everybodys(path, &status, report)) {
         close(fd);

@@ -15,10 +15,11 @@
 #define DOCUMENT_SIZE_MAX ((size_t)1 << 20)
 
 /* Reads a whole file (free), or says in the report why not, as where everybody may write to it. `*exposed`: everybody
- * may read it. */
-char *document_read(const char *path, size_t *size, bool *exposed, struct report *report);
+ * may read it. `open_fd`: where it is open already, the caller's to close; or -1. */
+char *document_read(const char *path, int open_fd, size_t *size, bool *exposed, struct report *report);
 
-/* The same for an open file, cut after DOCUMENT_SIZE_MAX + 1 bytes, with room for one more. NULL: errno. */
+/* The same for an open file, from its start, cut after DOCUMENT_SIZE_MAX + 1 bytes, with room for one more. NULL:
+ * errno. */
 char *document_read_all(int fd, size_t *size);
 
 /* Parses the text of a file. On failure the report says why, and there is nothing to free. */

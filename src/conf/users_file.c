@@ -108,10 +108,10 @@ static void check_duplicates(const struct reader *reader)
 /* ---- the file ---- */
 
 /* Opens it and sees that strangers cannot read the hashes, or add one of their own. */
-static int open_private(const char *path, struct place place, struct report *report)
+static int open_private(const char *path, int open_fd, struct place place, struct report *report)
 {
     struct stat status;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open_fd < 0 ? open(path, O_RDONLY | O_CLOEXEC) : fcntl(open_fd, F_DUPFD_CLOEXEC, 0);
     if (fd < 0 || fstat(fd, &status) < 0) {
         report_error(report, place, "users_file", "%s cannot be read: %s", path, strerror(errno));
     } else if (status.st_mode & (S_IROTH | S_IWOTH)) {
@@ -160,13 +160,13 @@ static void add_users(struct config *config, char *text, size_t size, struct rep
     free(reader.lines);
 }
 
-bool users_file_load(struct config *config, yaml_document_t *document, struct report *report)
+bool users_file_load(struct config *config, int open_fd, yaml_document_t *document, struct report *report)
 {
     const yaml_node_t *node =
         document ? document_get(document, yaml_document_get_root_node(document), "users_file") : NULL;
     struct place place = node ? document_place(node) : (struct place){0};
     unsigned before = report->error_count;
-    int fd = open_private(config->users_file, place, report);
+    int fd = open_private(config->users_file, open_fd, place, report);
     if (fd < 0)
         return false;
     size_t size;

@@ -6,7 +6,8 @@
 #include "conf/document.h"
 
 /* Adds its users to those of `config`, whose inline_user_count is right already; says in the report what is wrong, with
- * the file's own name and line; true when nothing is. `document` gives the place of the option; NULL: none. */
-bool users_file_load(struct config *config, yaml_document_t *document, struct report *report);
+ * the file's own name and line; true when nothing is. `document` gives the place of the option; NULL: none.
+ * `open_fd`: where it is open already, the caller's to close; or -1. */
+bool users_file_load(struct config *config, int open_fd, yaml_document_t *document, struct report *report);
 
 #endif

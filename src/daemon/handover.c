@@ -13,6 +13,7 @@
 #include "admin/unix_socket.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "daemon/follow.h"
 #include "daemon/handover_wire.h"
 #include "daemon/worker.h"
 #include "net/inbox.h"
@@ -31,6 +32,7 @@ struct handover {
     void *arg;
     int fd;                                      /* -1: it is another's now */
     int taker;                                   /* who asks; -1: nobody */
+    int leader;                                  /* our end of a connection to it, for later: see follow.h; or -1 */
     pid_t taker_id;                              /* its process */
     uint64_t given_ms;                           /* when it had all */
     size_t awaited;                              /* workers that have not answered yet */
@@ -105,7 +107,25 @@ static bool give_one(const struct handover *handover, enum handover_kind kind, i
     return fd < 0 || send_message(handover->taker, kind, &fd, 1, 1);
 }
 
-static bool give_all(const struct handover *handover)
+static bool give_followers(struct handover *handover, size_t *given)
+{
+    const struct followers *followers = handover->goods.followers;
+    int ends[2];
+    for (size_t i = 0; i < followers->count; i++)
+        if (!give_one(handover, HANDOVER_FOLLOWER, followers->fds[i], given))
+            return false;
+    errno = follow_connect(ends);
+    if (errno)
+        return false;
+    handover->leader = ends[1];
+    bool sent = give_one(handover, HANDOVER_FOLLOWER, ends[0], given);
+    int error = errno;
+    close(ends[0]);
+    errno = error;
+    return sent;
+}
+
+static bool give_all(struct handover *handover)
 {
     const struct handover_goods *goods = &handover->goods;
     const struct admin_sockets admin = goods->admin ? admin_sockets(goods->admin) : ADMIN_SOCKETS_NONE;
@@ -119,7 +139,7 @@ static bool give_all(const struct handover *handover)
     return give_listeners(handover, &given) && give_one(handover, HANDOVER_ADMIN_TCP, admin.tcp, &given) &&
            give_one(handover, HANDOVER_ADMIN_SOCKET, admin.local, &given) &&
            give_one(handover, HANDOVER_PID_FILE, goods->pid_file, &given) &&
-           give_one(handover, HANDOVER_SOCKET, handover->fd, &given) &&
+           give_one(handover, HANDOVER_SOCKET, handover->fd, &given) && give_followers(handover, &given) &&
            send_message(handover->taker, HANDOVER_ALL, NULL, 0, given);
 }
 
@@ -145,6 +165,9 @@ static void forget_taker(struct handover *handover)
     event_del(&handover->answer);
     close(handover->taker);
     handover->taker = -1;
+    if (handover->leader >= 0)
+        close(handover->leader);
+    handover->leader = -1;
 }
 
 static void on_copied(struct handover *handover)
@@ -299,7 +322,8 @@ struct handover *handover_new(struct event_base *base, int fd, const struct hand
         free(handover);
         return NULL;
     }
-    *handover = (struct handover){.inbox = inbox, .goods = *goods, .over = over, .arg = arg, .fd = fd, .taker = -1};
+    *handover = (struct handover){
+        .inbox = inbox, .goods = *goods, .over = over, .arg = arg, .fd = fd, .taker = -1, .leader = -1};
     for (size_t i = 0; i < goods->worker_count; i++)
         handover->parts[i] =
             (struct part){.listeners = {.worker = goods->workers[i], .done = hand_back}, .handover = handover};
@@ -320,6 +344,13 @@ bool handover_is_promised(const struct handover *handover)
     return handover && handover->taker >= 0;
 }
 
+int handover_take_leader(struct handover *handover)
+{
+    int leader = handover->leader;
+    handover->leader = -1;
+    return leader;
+}
+
 void handover_free(struct handover *handover)
 {
     if (!handover)
@@ -330,6 +361,8 @@ void handover_free(struct handover *handover)
     event_del(&handover->rested);
     if (handover->taker >= 0)
         forget_taker(handover);
+    if (handover->leader >= 0)
+        close(handover->leader);
     if (handover->fd >= 0)
         close(handover->fd);
     free(handover);

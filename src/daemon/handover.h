@@ -11,6 +11,7 @@
 
 struct admin;
 struct event_base;
+struct followers;
 struct handover;
 struct worker;
 
@@ -20,6 +21,7 @@ struct handover_goods {
     size_t worker_count;
     const struct admin *admin; /* NULL: none */
     int pid_file;              /* -1: none */
+    const struct followers *followers;
 };
 
 /* A socket at `path` for the two below, which nobody but this process's user can ask at. To be called while there is
@@ -35,6 +37,8 @@ struct handover *handover_new(struct event_base *base, int fd, const struct hand
 bool handover_is_over(const struct handover *handover);
 /* Whether another process is about to: what is ours by name may be its at any time. NULL: no. */
 bool handover_is_promised(const struct handover *handover);
+/* Once that is so: the descriptor that we follow that process by (follow.h), the caller's from now on. -1: none. */
+int handover_take_leader(struct handover *handover);
 /* After the workers were stopped. NULL is fine. */
 void handover_free(struct handover *handover);
 

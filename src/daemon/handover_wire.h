@@ -26,6 +26,8 @@ enum handover_kind {
     HANDOVER_SERVES,
     HANDOVER_GONE,     /* the running one's answer: it accepts nothing more */
     HANDOVER_TOO_LATE, /* or this: it serves on, or somebody else does */
+    HANDOVER_FOLLOWER, /* before HANDOVER_ALL: the running server, and each that follows it (follow.h); one descriptor
+                        */
 };
 
 struct handover_message {

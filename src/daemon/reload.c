@@ -16,6 +16,7 @@
 #include "base/util.h"
 #include "conf/changes.h"
 #include "daemon/advertise.h"
+#include "daemon/follow.h"
 #include "daemon/listeners.h"
 #include "daemon/notify.h"
 #include "daemon/relay_port.h"
@@ -29,7 +30,13 @@ struct reload {
     struct snapshot *started, *in_force;
     struct snapshot *fresh; /* NULL: no reload is under way */
     bool again;             /* another one was asked for meanwhile */
-    bool refused;           /* there will be none any more */
+    bool refused;           /* there will be none of our own any more */
+    bool follows;           /* the one under way is of another process's configuration, which has taken over */
+    bool to_follow;         /* such a one is to come: */
+    char *followed_path;    /* NULL: no file */
+    struct config_files followed;
+    void (*done)(void *arg);
+    void *arg;
     struct reload_record record;
     size_t worker_count, left;
     int *opened; /* for each worker, one for each listener: see struct worker_change */
@@ -101,21 +108,41 @@ static void note_no_listener(struct reload *reload, const union netaddr *address
              netaddr_format(address, text), strerror(error));
 }
 
-static struct config *load(struct reload *reload)
+static struct config *load_files(struct reload *reload, const char *path, const struct config_files *files)
 {
-    const char *path = reload->path;
     char *errors, *warnings;
-    if (is_pipe(path))
-        return NULL;
-    struct config *config = config_load(path, &errors, &warnings);
+    struct config *config = config_load_files(path, files, &errors, &warnings);
     if (errors)
         note_error(reload, errors);
     log_text(LOG_LEVEL_WARNING, warnings);
     log_text(LOG_LEVEL_ERROR, errors);
+    return config;
+}
+
+static struct config *load(struct reload *reload)
+{
+    const char *path = reload->path;
+    if (is_pipe(path))
+        return NULL;
+    struct config *config = load_files(reload, path, &CONFIG_FILES_NONE);
     if (!config && !is_readable(path))
         warn_unreadable(path, reload->record.error, sizeof(reload->record.error));
     else if (!config && path)
         warn_replaced(path);
+    return config;
+}
+
+static void drop_followed(struct reload *reload)
+{
+    free(reload->followed_path);
+    reload->followed_path = NULL;
+    follow_close_files(&reload->followed);
+}
+
+static struct config *load_followed(struct reload *reload)
+{
+    struct config *config = load_files(reload, reload->followed_path, &reload->followed);
+    drop_followed(reload);
     return config;
 }
 
@@ -138,7 +165,7 @@ static void close_listeners(struct reload *reload, size_t count)
     reload->opened = NULL;
 }
 
-/* Opens what is new, for every worker, while nothing has changed yet. */
+/* Opens what is new, for every worker, while nothing has changed yet; nothing where another process listens now. */
 static bool open_listeners(struct reload *reload, const struct config *config)
 {
     size_t opened = 0;
@@ -149,7 +176,8 @@ static bool open_listeners(struct reload *reload, const struct config *config)
         for (size_t i = 0; i < config->listen_count; i++) {
             const struct config_listener *listener = &config->listen[i];
             int fd = -1;
-            if (!listens_on(reload->in_force->config, &listener->address) && (fd = listeners_socket(listener)) < 0) {
+            if (!reload->follows && !listens_on(reload->in_force->config, &listener->address) &&
+                (fd = listeners_socket(listener)) < 0) {
                 note_no_listener(reload, &listener->address, -fd);
                 close_listeners(reload, opened);
                 return false;
@@ -174,11 +202,16 @@ static void log_listeners(const char *what, const struct config *config, const s
 static void finish(struct reload *reload)
 {
     const struct config *before = reload->in_force->config, *now = reload->fresh->config;
-    log_listeners("listening on", now, before);
-    log_listeners("no longer listening on", before, now);
-    char *waiting = changes_at_start(reload->started->config, now);
-    log_info("configuration reloaded%s%s", waiting ? "; these changes take effect at the next start: " : "",
-             waiting ? waiting : "");
+    const bool ours = !reload->follows;
+    char *waiting = ours ? changes_at_start(reload->started->config, now) : NULL;
+    if (ours) {
+        log_listeners("listening on", now, before);
+        log_listeners("no longer listening on", before, now);
+        log_info("configuration reloaded%s%s", waiting ? "; these changes take effect at the next start: " : "",
+                 waiting ? waiting : "");
+    } else {
+        log_info("the configuration of the process that has taken over is in force here, too");
+    }
     free(reload->opened);
     reload->opened = NULL;
     snapshot_release(reload->in_force);
@@ -188,8 +221,13 @@ static void finish(struct reload *reload)
     free(reload->record.waiting);
     reload->record.waiting = waiting;
     reload->fresh = NULL;
+    if (!ours)
+        return;
     notify_ready();
+    reload->done(reload->arg);
 }
+
+static void begin(struct reload *reload);
 
 static void on_changed(struct inbox_item *item)
 {
@@ -200,7 +238,7 @@ static void on_changed(struct inbox_item *item)
     if (!reload->again)
         return;
     reload->again = false;
-    reload_begin(reload);
+    begin(reload);
 }
 
 /* On the worker's thread. */
@@ -225,10 +263,20 @@ static void change_workers(struct reload *reload)
     }
 }
 
+/* What only new clients need does not matter where there will be none. */
+static bool suits(struct reload *reload, const struct config *config)
+{
+    if (!reload->follows)
+        return sandbox_permits(config) && advertise_find(reload->fresh) && relay_port_is_free(config, true);
+    reload->fresh->advertised_v4 = reload->in_force->advertised_v4;
+    reload->fresh->advertised_v6 = reload->in_force->advertised_v6;
+    return true;
+}
+
 static bool prepare(struct reload *reload)
 {
     note_error(reload, "");
-    struct config *config = load(reload);
+    struct config *config = reload->follows ? load_followed(reload) : load(reload);
     if (!config)
         return false;
     reload->fresh = snapshot_new(config);
@@ -237,8 +285,7 @@ static bool prepare(struct reload *reload)
         config_free(config);
         return false;
     }
-    if (sandbox_permits(config) && advertise_find(reload->fresh) && relay_port_is_free(config, true) &&
-        open_listeners(reload, config))
+    if (suits(reload, config) && open_listeners(reload, config))
         return true;
     snapshot_release(reload->fresh);
     reload->fresh = NULL;
@@ -247,7 +294,10 @@ static bool prepare(struct reload *reload)
 
 static void begin(struct reload *reload)
 {
-    notify_reloading();
+    reload->follows = reload->to_follow;
+    reload->to_follow = false;
+    if (!reload->follows)
+        notify_reloading();
     if (prepare(reload)) {
         change_workers(reload);
         return;
@@ -255,15 +305,40 @@ static void begin(struct reload *reload)
     reload->record.failed++;
     if (!reload->record.error[0])
         note_error(reload, "the log says why");
+    if (reload->follows) {
+        log_error("keeping the current configuration: that of the process that has taken over cannot be used here. "
+                  "SIGTERM ends the sessions of this process");
+        return;
+    }
     log_error("configuration not reloaded: the one of before stays in force");
     notify_ready();
+}
+
+void reload_follow(struct reload *reload, const char *path, struct config_files *files)
+{
+    log_reopen();
+    drop_followed(reload);
+    reload->followed = *files;
+    *files = CONFIG_FILES_NONE;
+    reload->followed_path = path ? strdup(path) : NULL;
+    if (path && !reload->followed_path) {
+        log_error("keeping the current configuration: no memory to read that of the process that has taken over");
+        drop_followed(reload);
+        return;
+    }
+    reload->to_follow = true;
+    if (reload->fresh)
+        reload->again = true;
+    else
+        begin(reload);
 }
 
 void reload_begin(struct reload *reload)
 {
     log_reopen(); /* whatever the configuration is like: logrotate has renamed the file */
     if (reload->refused)
-        log_warning("SIGHUP: not reloaded, for this server is about to end");
+        log_warning("SIGHUP: not reloaded, for this server is about to end; after an upgrade a reload of the process "
+                    "that serves is for this one, too");
     else if (!reload->path)
         log_warning("SIGHUP: there is no configuration file to read (-c)");
     else if (reload->fresh)
@@ -318,7 +393,7 @@ static void check_files(const struct reload *reload)
 }
 
 struct reload *reload_new(struct event_base *base, const char *path, struct snapshot *snapshot, struct worker **workers,
-                          size_t worker_count)
+                          size_t worker_count, void (*done)(void *arg), void *arg)
 {
     struct reload *reload = calloc(1, sizeof(*reload) + worker_count * sizeof(struct change));
     struct inbox *inbox = reload ? inbox_new(base) : NULL;
@@ -328,6 +403,9 @@ struct reload *reload_new(struct event_base *base, const char *path, struct snap
     }
     reload->path = path;
     reload->inbox = inbox;
+    reload->followed = CONFIG_FILES_NONE;
+    reload->done = done;
+    reload->arg = arg;
     reload->started = snapshot_hold(snapshot);
     reload->in_force = snapshot_hold(snapshot);
     reload->worker_count = worker_count;
@@ -344,6 +422,7 @@ void reload_free(struct reload *reload)
         return;
     reload->path = NULL; /* nothing begins any more */
     reload->again = false;
+    drop_followed(reload);
     inbox_free(reload->inbox);
     snapshot_release(reload->started);
     snapshot_release(reload->in_force);

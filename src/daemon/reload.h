@@ -10,6 +10,7 @@
 #include <time.h>
 
 struct config;
+struct config_files;
 struct event_base;
 struct reload;
 struct snapshot;
@@ -17,12 +18,15 @@ struct worker;
 
 /* `path` is absolute, or NULL when there is no file; the workers have begun with `snapshot`. They, the path and the
  * base outlive it, but for worker_stop(). What cannot be read again, as the user that this process is by now, is said
- * in the log. NULL: no memory or descriptors (errno). */
+ * in the log. `done` is called after each reload of ours that is in force. NULL: no memory or descriptors (errno). */
 struct reload *reload_new(struct event_base *base, const char *path, struct snapshot *snapshot, struct worker **workers,
-                          size_t worker_count);
+                          size_t worker_count, void (*done)(void *arg), void *arg);
 /* Tells its outcome in the log, once it is in force for every worker. While another one is under way: right after it.
  */
 void reload_begin(struct reload *reload);
+/* Another process has taken over, and this is its configuration: sessions of ours that it forbids end. Takes over the
+ * files. `path` is for messages; NULL: the built-in default. While another one is under way: right after it. */
+void reload_follow(struct reload *reload, const char *path, struct config_files *files);
 /* What is in force, until the next event. */
 const struct snapshot *reload_snapshot(const struct reload *reload);
 const struct config *reload_config(const struct reload *reload);

@@ -58,6 +58,7 @@ static struct server *open_server(struct process *process, struct snapshot *snap
         background_start();
     if (options->take_over && !takeover_begin(&process->takeover, process->config, process->inherited))
         return NULL;
+    process->takeover.files = follow_open_files(options->path, process->config);
     if (!open_pid_file(process))
         return NULL;
     const struct server_given given = {

@@ -21,6 +21,7 @@
 #include "conf/config.h"
 #include "daemon/advertise.h"
 #include "daemon/drain.h"
+#include "daemon/follow.h"
 #include "daemon/handover.h"
 #include "daemon/health.h"
 #include "daemon/inherited.h"
@@ -55,6 +56,8 @@ struct server {
     struct watermark *watermark; /* NULL: nothing limits the memory */
     struct health *health;
     struct handover *handover;       /* NULL: nobody can take over */
+    struct followers followers;      /* servers that we have replaced */
+    struct leader *leader;           /* the one that has replaced us; NULL: none */
     int handover_socket, pid_file;   /* -1: none */
     bool taken;                      /* from a server that still may serve on */
     bool at_terminal;                /* not as a daemon */
@@ -137,19 +140,40 @@ static void stop(struct server *server, const char *why, bool gently)
     supervision_say(server->supervision);
 }
 
+static void on_leader_changed(void *arg, const char *path, struct config_files *files)
+{
+    struct server *server = arg;
+    reload_follow(server->reload, path, files);
+}
+
+static void on_reloaded(void *arg)
+{
+    struct server *server = arg;
+    if (server->followers.count == 0)
+        return;
+    struct config_files files = follow_open_files(server->path, reload_config(server->reload));
+    followers_tell(&server->followers, server->path, &files);
+    follow_close_files(&files);
+}
+
 /* Another process serves: new connections are its. */
 static void on_replaced(void *arg)
 {
     struct server *server = arg;
+    const int leader = handover_take_leader(server->handover);
     admin_let_go(server->admin);
+    followers_close(&server->followers); /* which follow that process now */
     reload_refuse(server->reload);
+    if (leader >= 0)
+        server->leader = leader_new(server->base, leader, on_leader_changed, server);
     drain_begin(server->drain, DRAIN_LEAVE_WAITING, reload_config(server->reload)->timeouts.drain_ms);
     supervision_say(server->supervision);
 }
 
 static bool wait_for_successor(struct server *server)
 {
-    const struct handover_goods goods = {server->workers, server->worker_count, server->admin, server->pid_file};
+    const struct handover_goods goods = {server->workers, server->worker_count, server->admin, server->pid_file,
+                                         &server->followers};
     const int fd = server->handover_socket;
     server->handover_socket = -1;
     server->handover = fd >= 0 ? handover_new(server->base, fd, &goods, on_replaced, server) : NULL;
@@ -410,7 +434,8 @@ bool server_start(struct server *server)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    server->reload = reload_new(server->base, server->path, server->snapshot, server->workers, server->worker_count);
+    server->reload = reload_new(server->base, server->path, server->snapshot, server->workers, server->worker_count,
+                                on_reloaded, server);
     server->drain = server->reload ? drain_new(server->base, server->workers, server->worker_count, server->quota,
                                                on_drained, server)
                                    : NULL;
@@ -439,6 +464,9 @@ void server_take_place(struct server *server, struct takeover *takeover)
     for (size_t i = 0; i < server->worker_count; i++)
         worker_resume(server->workers[i]);
     server->taken = false; /* it is all ours now */
+    server->followers = takeover->followers;
+    takeover->followers = (struct followers){0};
+    followers_tell(&server->followers, server->path, &takeover->files);
 }
 
 static void stop_workers(struct server *server)
@@ -478,6 +506,8 @@ void server_free(struct server *server)
     handover_free(server->handover);
     if (server->handover_socket >= 0)
         close(server->handover_socket);
+    leader_free(server->leader);
+    followers_close(&server->followers);
     drain_free(server->drain);
     /* The helper before the workers: it posts to their inboxes. */
     if (server->auth)

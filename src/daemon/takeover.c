@@ -144,6 +144,8 @@ static bool sort_one(struct takeover *takeover, const struct config *config, str
     case HANDOVER_SOCKET:
         keep(&takeover->handover, fd, is_at_path(fd, config->run.handover));
         return true;
+    case HANDOVER_FOLLOWER:
+        return followers_add(&takeover->followers, fd);
     default:
         close(fd);
         return true;
@@ -254,5 +256,7 @@ void takeover_abandon(struct takeover *takeover)
         if (takeover->udp[i] >= 0)
             close(takeover->udp[i]);
     free(takeover->udp);
+    followers_close(&takeover->followers);
+    follow_close_files(&takeover->files);
     *takeover = TAKEOVER_NONE;
 }

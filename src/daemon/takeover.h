@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "admin/admin.h"
+#include "daemon/follow.h"
 
 struct config;
 struct inherited;
@@ -21,8 +22,10 @@ struct takeover {
     int handover; /* the socket at which the next one will ask us */
     int *udp;     /* of proxy/shared_port.h */
     size_t udp_count;
+    struct followers followers;
+    struct config_files files; /* for these, opened by its owner while that may */
 };
-#define TAKEOVER_NONE ((struct takeover){-1, ADMIN_SOCKETS_NONE, -1, -1, NULL, 0})
+#define TAKEOVER_NONE ((struct takeover){-1, ADMIN_SOCKETS_NONE, -1, -1, NULL, 0, {NULL, 0}, CONFIG_FILES_NONE})
 
 /* Asks the server that waits at run.handover. Only what `config` still wants is kept. When nobody runs there, nothing
  * comes, and that is fine. false after a line in the log. */

@@ -12,6 +12,9 @@ from conftest import ALICE, LISTEN, USERS, lan_config
 from daemon import wait_until
 from netns import CLIENT_V4, INET1_V4, INET2_OTHER_V4, INET2_V4, PROXY_V4
 from socks5 import Association, OverTcp
+from test_reload import echo  # pylint: disable=unused-import
+
+ECHO = echo  # a fixture, used by its name
 
 FAR = {"name": "far", "address": INET2_V4, "port": 1080}
 GRANTED = bytes([5, 0, 0]) + socks5.encode_address(INET2_V4, 4000)
@@ -241,3 +244,85 @@ def test_row69_a_hanging_destination_is_not_blamed_on_the_upstream(net, start, l
         assert proxy.session(reply="6")["why"] == "destination did not answer the upstream in time"
         assert proxy.counters().get("upstream_failed_total", 0) == 0
         assert "warning: upstream" not in proxy.log
+
+
+# ---- an upgrade, and then another configuration ----
+
+class Upgrades:
+    """Servers that replace each other, each with clients of its own: alice's and bob's associations and streams."""
+
+    def __init__(self, net, serve, lan, folder, echo):
+        self.net, self.serve, self.lan, self.folder, self.echo = net, serve, lan, folder, echo
+        self.peer, self.servers, self.sessions = net.inet1.udp(INET1_V4), [], {"alice": [], "bob": []}
+
+    def start(self, config):
+        run = {"handover": str(self.folder / "handover"), "pid_file": str(self.folder / "pid")}
+        config = lan_config({"listen": WAITING["listen"], "users": [*USERS, BOB], "run": run} | config)
+        self.servers.append(self.serve(config, arguments=("--take-over",)))
+        wait_until(lambda: (self.folder / "pid").read_text(encoding="ascii") == f"{self.servers[-1].pid}\n", "the pid file")
+        for user, sessions in self.sessions.items():
+            login = {"user": user, "password": ALICE[1]}
+            sessions += [Association(self.net.client, self.lan, **login), OverTcp(self.net.client, self.lan, **login),
+                         socks5.connect(self.net.client, self.lan, self.echo, **login)[0]]
+        assert all(self.works(session) for sessions in self.sessions.values() for session in sessions)
+        return config
+
+    def works(self, session):
+        if isinstance(session, Association):
+            return session.alive(self.peer, 1)
+        session.sendall(b"hello")
+        return socks5.recv_exact(session, 5) == b"hello"
+
+    def is_over(self, user):
+        controls = [getattr(session, "control", session) for session in self.sessions[user]]
+        return all(socks5.recv_all(control) == b"" for control in controls)
+
+    def last_reloads(self, config):
+        assert self.servers[-1].reload(config)
+
+
+@pytest.fixture
+def upgrades(net, serve, lan, folder, echo):
+    yield Upgrades(net, serve, lan, folder, echo)
+    net.close_sockets()
+
+
+NO_BOB = {"users": USERS}
+DENY_BOB = {"rules": [{"action": "deny", "user": ["bob"]}]}
+
+
+@pytest.mark.parametrize("tightened", [NO_BOB, DENY_BOB])
+@pytest.mark.parametrize("servers_before", [1, 2, 3])
+def test_row62_a_reload_after_an_upgrade_reaches_all_before(upgrades, tightened, servers_before):
+    """A removed user went on relaying in the old process, which refuses a SIGHUP. Also where that was replaced in its turn."""
+    for _ in range(servers_before + 1):
+        config = upgrades.start({})
+    upgrades.last_reloads(config | tightened)
+    assert upgrades.is_over("bob")
+    assert all(upgrades.works(session) for session in upgrades.sessions["alice"])
+
+
+@pytest.mark.parametrize("tightened", [NO_BOB, DENY_BOB])
+def test_row62_an_upgrade_with_another_file_reaches_the_old_one(upgrades, tightened):
+    upgrades.start({})
+    old = {user: list(sessions) for user, sessions in upgrades.sessions.items()}
+    upgrades.sessions = {"alice": []}
+    upgrades.start(tightened)
+    upgrades.sessions = old
+    assert upgrades.is_over("bob")
+    assert all(upgrades.works(session) for session in upgrades.sessions["alice"])
+    upgrades.servers[0].wait_log("the configuration of the process that has taken over is in force here, too$")
+
+
+def test_row62_users_of_a_file_that_the_old_one_cannot_open(upgrades):
+    """Root starts both, and the new users_file is root's alone: the old process gets it open. It has another name, too."""
+    first, second = (upgrades.folder / name for name in ("users", "users-later"))
+    for path, users in ((first, (*USERS, BOB)), (second, USERS)):
+        path.write_text("".join(f"{user['name']}:{user['password']}\n" for user in users), encoding="ascii")
+        path.chmod(0o600)
+    upgrades.start({"users": [], "users_file": str(first)})
+    bobs = upgrades.sessions.pop("bob")
+    upgrades.start({"users": [], "users_file": str(second)})
+    upgrades.sessions["bob"] = bobs
+    assert upgrades.is_over("bob")
+    assert all(upgrades.works(session) for session in upgrades.sessions["alice"])

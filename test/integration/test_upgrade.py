@@ -124,7 +124,7 @@ def test_a_new_one_that_is_killed_changes_nothing(net, serve, config, upgrade, l
         taker = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     taker.connect(str(folder / "handover"))
     messages, fds = receive_all(taker)
-    assert [kind for kind, _ in messages] == [0, 0, 4, 5, 6] and sum(count for _, count in messages[:-1]) == len(fds)
+    assert [kind for kind, _ in messages] == [0, 0, 4, 5, 10, 6] and sum(count for _, count in messages[:-1]) == len(fds)
     second = net.proxy.run(PROGRAM, "-c", str(old.config_path), "--take-over", timeout=20)
     assert second.returncode == 1 and "the running server refuses: see its log" in second.stdout
     assert f"but process {os.getpid()} is about to take over: refused" in old.log
@@ -388,17 +388,18 @@ ONE_PORT = {"udp": {"ports": "1080"}}
 def test_one_udp_port(net, serve, config, upgrade, lan, peer):
     """Clients that are known, clients that have not sent yet, and one whose NAT gives it another port: each is heard by the
     process that has its association, over two upgrades."""
-    first = serve(config({"udp": {**ONE_PORT["udp"], "rebind_after": "1s"}, "workers": 3}))
+    one_port = {"udp": {**ONE_PORT["udp"], "rebind_after": "1s"}}  # which the last one's file says for all of them
+    first = serve(config({**one_port, "workers": 3}))
     rebound = Association(net.balancer, lan, source=BALANCER_V4)
     known = [rebound, *(Association(net.client, lan) for _ in range(4))]
     external = [each.external(peer) for each in known]
     waiting = [Association(net.neighbour, lan, source=NEIGHBOUR_V4) for _ in range(6)]
-    second = upgrade({**ONE_PORT, "workers": 2})
+    second = upgrade({**one_port, "workers": 2})
     assert all(each.alive(peer, 10) for each in known)
     assert all(each.alive(peer, 5) for each in waiting[:3])
     comers = [Association(net.stranger, lan, source=STRANGER_V4) for _ in range(6)]
     assert all(each.alive(peer, 5) for each in comers[:3])
-    third = upgrade({**ONE_PORT, "workers": 4})
+    third = upgrade({**one_port, "workers": 4})
     assert all(each.alive(peer, 5) for each in (*known, *waiting, *comers))
     more = [Association(net.client, lan) for _ in range(8)]
     assert all(each.alive(peer, 5) for each in more)

@@ -1,0 +1,52 @@
+/*
+ * Servers that were replaced follow the one that serves: it sends them its configuration when it begins to serve, and
+ * after each reload. So sessions of theirs end as soon as that forbids them. On the main thread.
+ *
+ * What is sent are open files: a process that follows may not be able to open them, for its sandbox or its user.
+ */
+#ifndef CONESOCKS_DAEMON_FOLLOW_H
+#define CONESOCKS_DAEMON_FOLLOW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "conf/config.h"
+
+struct event_base;
+struct leader;
+
+/* A pair of connected sockets: the one that serves gets `ends[0]`, the one that follows keeps `ends[1]`. 0 or an errno.
+ */
+int follow_connect(int ends[2]);
+
+/* Opens the files of a configuration that was read from `path` (NULL: from none). Those that cannot be read a second
+ * time, as a pipe's, are left out: -1. */
+struct config_files follow_open_files(const char *path, const struct config *config);
+void follow_close_files(struct config_files *files);
+
+/* ---- the one that serves ---- */
+
+/* The servers that follow: each a descriptor of follow_connect(). */
+struct followers {
+    int *fds;
+    size_t count;
+};
+
+/* Takes over `fd`. false: no memory. */
+bool followers_add(struct followers *followers, int fd);
+/* Sends all of them the configuration, and forgets those that have ended. */
+void followers_tell(struct followers *followers, const char *path, const struct config_files *files);
+void followers_close(struct followers *followers);
+
+/* ---- one that follows ---- */
+
+/* A configuration to be taken: `path` is what messages call it, NULL: the built-in default. The callee closes the files
+ * (follow_close_files). */
+typedef void leader_changed(void *arg, const char *path, struct config_files *files);
+
+/* Takes over `fd`. `changed` is called from the base's loop. NULL: no memory. */
+struct leader *leader_new(struct event_base *base, int fd, leader_changed *changed, void *arg);
+/* NULL is fine. */
+void leader_free(struct leader *leader);
+
+#endif

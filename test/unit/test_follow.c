@@ -1,0 +1,165 @@
+#include "test.h"
+
+#include <event2/event.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daemon/follow.h"
+
+static char folder[] = "/tmp/test_follow.XXXXXX", file[64], users[64];
+static struct event_base *base;
+static struct followers followers;
+static struct leader *leader;
+static int changes;
+static char told_path[64], told_file[64], told_users[64];
+
+static void write_file(const char *path, const char *text)
+{
+    FILE *out = fopen(path, "we");
+    assert_non_null(out);
+    fputs(text, out);
+    fclose(out);
+}
+
+/* What it holds; "none" when it did not come. */
+static void read_text(int fd, char text[64])
+{
+    ssize_t n = fd < 0 ? -1 : pread(fd, text, 63, 0);
+    strcpy(n < 0 ? text : text + n, n < 0 ? "none" : "");
+}
+
+static void on_changed(void *arg, const char *path, struct config_files *files)
+{
+    (void)arg;
+    changes++;
+    snprintf(told_path, sizeof(told_path), "%s", path ? path : "none");
+    read_text(files->file, told_file);
+    read_text(files->users_file, told_users);
+    follow_close_files(files);
+}
+
+static int begin(void **state)
+{
+    (void)state;
+    int ends[2];
+    strcpy(folder, "/tmp/test_follow.XXXXXX");
+    if (!mkdtemp(folder))
+        return -1;
+    snprintf(file, sizeof(file), "%s/file", folder);
+    snprintf(users, sizeof(users), "%s/users", folder);
+    write_file(file, "first");
+    write_file(users, "alice");
+    changes = 0;
+    base = event_base_new();
+    assert_int_equal(follow_connect(ends), 0);
+    assert_true(followers_add(&followers, ends[0]));
+    leader = leader_new(base, ends[1], on_changed, NULL);
+    return leader ? 0 : -1;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    leader_free(leader);
+    followers_close(&followers);
+    event_base_free(base);
+    unlink(file);
+    unlink(users);
+    return rmdir(folder);
+}
+
+static void tell(const char *path, char *users_file)
+{
+    const struct config config = {.users_file = users_file};
+    struct config_files files = follow_open_files(path, &config);
+    followers_tell(&followers, path, &files);
+    follow_close_files(&files);
+}
+
+static void turn(void)
+{
+    event_base_loop(base, EVLOOP_NONBLOCK);
+}
+
+static void the_files_come_open(void **state)
+{
+    (void)state;
+    tell(file, users);
+    assert_int_equal(chmod(file, 0), 0);
+    turn();
+    assert_int_equal(changes, 1);
+    assert_string_equal(told_path, file);
+    assert_string_equal(told_file, "first");
+    assert_string_equal(told_users, "alice");
+    assert_int_equal(chmod(file, 0600), 0);
+    tell(file, NULL);
+    turn();
+    assert_string_equal(told_users, "none");
+    tell(NULL, NULL);
+    turn();
+    assert_int_equal(changes, 3);
+    assert_string_equal(told_path, "none");
+    assert_string_equal(told_file, "none");
+}
+
+static void only_the_last_one_counts(void **state)
+{
+    (void)state;
+    tell(users, NULL);
+    tell(file, users);
+    turn();
+    assert_int_equal(changes, 1);
+    assert_string_equal(told_file, "first");
+}
+
+/* A shell's <(...), and what is not there any more. */
+static void what_cannot_be_read_again_is_not_sent(void **state)
+{
+    (void)state;
+    tell("/dev/null", NULL);
+    tell("/tmp/not-there/at-all", NULL);
+    turn();
+    assert_int_equal(changes, 0);
+    assert_int_equal(followers.count, 1);
+}
+
+static void who_has_ended_is_forgotten(void **state)
+{
+    (void)state;
+    int ends[2];
+    assert_int_equal(follow_connect(ends), 0);
+    assert_true(followers_add(&followers, ends[0]));
+    leader_free(leader);
+    leader = NULL;
+    tell(file, NULL);
+    assert_int_equal(followers.count, 1);
+    close(ends[1]);
+    tell(file, NULL);
+    assert_int_equal(followers.count, 0);
+}
+
+/* What was sent before still counts; afterwards it stays as it is. */
+static void the_end_of_the_one_that_serves(void **state)
+{
+    (void)state;
+    tell(file, NULL);
+    followers_close(&followers);
+    turn();
+    turn();
+    assert_int_equal(changes, 1);
+}
+
+int main(void)
+{
+#define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
+    const struct CMUnitTest tests[] = {
+        T(the_files_come_open),        T(only_the_last_one_counts),       T(what_cannot_be_read_again_is_not_sent),
+        T(who_has_ended_is_forgotten), T(the_end_of_the_one_that_serves),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
