@@ -1,4 +1,4 @@
-"""System calls, allocations and the clock of the daemon fail as a test wants it: test/support/faults.c does it from within."""
+"""The daemon's system calls, allocations, clock and peers fail as a test wants: test/support/faults.c does it from within."""
 import mmap
 import struct
 from pathlib import Path
@@ -14,7 +14,7 @@ FAULT = struct.Struct("=4i")  # errno, calls to let pass, calls to fail, calls f
 class Faults:
     def __init__(self, folder):
         path = folder / "faults"
-        path.write_bytes(bytes(FAULT.size * len(CALLS) + 4))
+        path.write_bytes(bytes(FAULT.size * len(CALLS) + 8))
         with open(path, "r+b") as file:
             self.shared = mmap.mmap(file.fileno(), 0)
         self.environment = {"LD_PRELOAD": str(LIBRARY), "FAULTS": str(path)}
@@ -34,7 +34,11 @@ class Faults:
 
     def set_clock_ahead(self, seconds):
         """The wall clock, by so much ahead of the true one."""
-        self.shared[-4:] = struct.pack("=i", seconds)
+        self.shared[-8:-4] = struct.pack("=i", seconds)
+
+    def set_silence_ahead(self, seconds):
+        """TCP peers seem to have been silent for so much longer than they have."""
+        self.shared[-4:] = struct.pack("=i", 1000 * seconds)
 
     def hits(self, call):
         return FAULT.unpack_from(self.shared, FAULT.size * CALLS.index(call))[3]

@@ -1,10 +1,13 @@
 /*
- * Makes system calls and allocations of the daemon fail, or its clock jump: the tests preload it (LD_PRELOAD), and set
- * what happens, while it runs, in a file that both map (FAULTS=path, a struct faults; faults.py has the same).
+ * Makes system calls and allocations of the daemon fail, its clock jump, or its peers seem silent for longer: the tests
+ * preload it (LD_PRELOAD), and set what happens, while it runs, in a file that both map (FAULTS=path, a struct faults;
+ * faults.py has the same).
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -42,7 +45,8 @@ struct fault {
 
 struct faults {
     struct fault calls[CALLS];
-    atomic_int clock_ahead; /* seconds by which the wall clock is set forward */
+    atomic_int clock_ahead;   /* seconds by which the wall clock is set forward */
+    atomic_int silence_ahead; /* milliseconds by which TCP peers seem to have been silent for longer */
 };
 
 static struct faults idle;
@@ -151,6 +155,14 @@ ssize_t splice(int from, off64_t *from_at, int to, off64_t *to_at, size_t len, u
 int pipe2(int ends[2], int flags)
 {
     return UNLESS_FAILING(PIPE2, SYS_pipe2, ends, flags);
+}
+
+int getsockopt(int fd, int level, int option, void *restrict value, socklen_t *restrict len)
+{
+    int failed = (int)syscall(SYS_getsockopt, fd, level, option, value, len);
+    if (!failed && level == IPPROTO_TCP && option == TCP_INFO)
+        ((struct tcp_info *)value)->tcpi_last_ack_recv += (uint32_t)atomic_load(&faults->silence_ahead);
+    return failed;
 }
 
 /* Nobody may set the clock of a host that others share. */
