@@ -83,6 +83,7 @@ const char *drop_reason_advice(enum drop_reason reason);
     X(associations_total, "UDP associations granted")                                                                  \
     X(associations_ended_total, "UDP associations ended")                                                              \
     X(associations_without_port_total, "UDP ASSOCIATE requests refused because no port was free")                      \
+    X(ports_reused_early_total, "ports given again before they had rested udp.port_rest: none other was free")         \
     X(requests_refused_total, "requests answered with a failure")                                                      \
     X(limited_sessions_total, "connections closed at limits.sessions")                                                 \
     X(limited_sessions_per_client_total, "connections closed at limits.sessions_per_client")                           \

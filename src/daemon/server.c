@@ -36,9 +36,11 @@
 #include "daemon/watermark.h"
 #include "daemon/worker.h"
 #include "host/addresses.h"
+#include "net/ports.h"
 #include "net/reserve.h"
 #include "net/sock.h"
 #include "policy/auth.h"
+#include "policy/own_ports.h"
 #include "policy/quota.h"
 #include "policy/snapshot.h"
 #include "proxy/env.h"
@@ -51,6 +53,8 @@ struct server {
     struct addresses *addresses;
     struct auth *auth;
     struct quota *quota;
+    struct ports *ports;
+    struct own_ports *own_ports;
     struct reload *reload;
     struct drain *drain;
     struct watermark *watermark; /* NULL: nothing limits the memory */
@@ -235,13 +239,14 @@ static bool open_workers(struct server *server, const struct inherited *inherite
 {
     const struct config *config = server->snapshot->config;
     size_t count = config->workers ? config->workers : system_cpus();
+    const struct worker_shared shared = {server->quota, addresses_hosts(server->addresses), server->ports,
+                                         server->own_ports};
     server->workers = calloc(count, sizeof(struct worker *));
     if (!server->workers)
         return false;
     for (; server->worker_count < count; server->worker_count++) {
         const struct inherited_share share = {inherited, server->worker_count, count};
-        struct worker *worker =
-            worker_new(server->snapshot, server->quota, addresses_hosts(server->addresses), &share, server->taken);
+        struct worker *worker = worker_new(server->snapshot, &shared, &share, server->taken);
         if (!worker)
             return false;
         server->workers[server->worker_count] = worker;
@@ -384,10 +389,13 @@ struct server *server_new(struct snapshot *snapshot, const char *path, const str
     server->base = event_base_new();
     server->quota = quota_new();
     server->addresses = server->base ? addresses_new(server->base, on_addresses, server) : NULL;
-    if (!server->base || !server->quota || !server->addresses)
+    server->ports = ports_new();
+    server->own_ports = own_ports_new();
+    const bool begun = server->base && server->quota && server->addresses && server->ports && server->own_ports;
+    if (!begun)
         log_error("cannot start: %s", strerror(errno));
-    if (!server->base || !server->quota || !server->addresses || !open_workers(server, given->listeners) ||
-        !open_admin(server, &given->admin) || !open_handover(server, given->handover)) {
+    if (!begun || !open_workers(server, given->listeners) || !open_admin(server, &given->admin) ||
+        !open_handover(server, given->handover)) {
         server_free(server);
         return NULL;
     }
@@ -517,7 +525,8 @@ void server_free(struct server *server)
     if (server->quota && quota_size(server->quota) > 0)
         log_error("a mistake in this program: %zu accounts still open at the end", quota_size(server->quota));
     quota_free(server->quota);
-    addresses_free(server->addresses);
+    ports_free(server->ports);
+    own_ports_free(server->own_ports);
     for (size_t i = 0; i < server->signal_count; i++)
         event_del(&server->signals[i]);
     if (server->base)

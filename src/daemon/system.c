@@ -9,7 +9,6 @@
 #define LOG_MODULE "server"
 #include "base/log.h"
 #include "base/log_output.h"
-#include "net/ports.h"
 #include "net/sock.h"
 
 size_t system_cpus(void)
@@ -31,10 +30,7 @@ void system_raise_descriptor_limit(void)
 
 void system_log_receive_buffer(void)
 {
-    struct ports ports;
-    union netaddr local = netaddr_any(AF_INET);
-    ports_init_system(&ports);
-    int fd = sock_udp(&local, &ports, 0), granted = 0;
+    int fd = sock_udp_open(AF_INET, false), granted = 0;
     socklen_t len = sizeof(granted);
     if (fd < 0)
         return;
@@ -43,7 +39,6 @@ void system_log_receive_buffer(void)
                  granted / 2 < SOCK_UDP_BUFFER ? "; for fewer losses in bursts raise net.core.rmem_max to 1048576"
                                                : "");
     close(fd);
-    ports_release(&ports, &local, 0);
 }
 
 /* It ends the process: what the log's thread has not written yet would be lost with it. */

@@ -1,73 +1,318 @@
 #include "net/ports.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <event2/util.h>
-#include <stdatomic.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <search.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
 
-#define RANDOM_TRIES 64
+#define LOG_MODULE "ports"
+#include "base/log.h"
+#include "net/port_table.h"
 
-/* Of each family and port the second, on the caller's clock, from which it is free; OPEN while a socket of ours has it.
- */
-#define OPEN UINT32_MAX
-static atomic_uint_least32_t free_from[2][UINT16_MAX + 1];
+/* Ports that other programs have, tried in one call. */
+#define TRIES_MAX 64
+/* What tables may hold that have no port in use: then only what rests is forgotten with them. */
+#define UNUSED_MEMORY_MAX (8u << 20)
+#define WARNING_PERIOD_MS 60000
 
-static atomic_uint_least32_t *slot_of(const union netaddr *local)
+/* Plain bytes, to be compared by memcmp. */
+struct ports_key {
+    uint16_t family, first, last, except;
+    uint8_t host[16];
+};
+
+/* A range at a local address. */
+struct local_ports {
+    struct ports_key key;
+    LIST_ENTRY(local_ports) link;
+    TAILQ_ENTRY(local_ports) unused_link;
+    uint32_t reserved; /* ports that are nobody's: `except` */
+    struct port_table *table;
+};
+
+struct ports {
+    pthread_mutex_t lock;
+    void *tree; /* of the same: clients may choose among many local addresses, and none of them can make it slow */
+    LIST_HEAD(, local_ports) all;
+    TAILQ_HEAD(, local_ports) unused; /* no port is in use, the longest first */
+    size_t unused_memory;
+    uint64_t reused_early, warned_ms; /* since the last warning; when that was, 0: never */
+};
+
+struct ports *ports_new(void)
 {
-    return &free_from[local->sa.sa_family == AF_INET6][netaddr_port(local)];
+    struct ports *ports = calloc(1, sizeof(*ports));
+    if (!ports)
+        return NULL;
+    pthread_mutex_init(&ports->lock, NULL);
+    LIST_INIT(&ports->all);
+    TAILQ_INIT(&ports->unused);
+    return ports;
 }
 
-void ports_init_system(struct ports *ports)
+static int compare_keys(const void *a, const void *b)
 {
-    *ports = (struct ports){.first = 32768, .last = 60999}; /* Linux's own default */
+    const struct local_ports *left = a, *right = b;
+    return memcmp(&left->key, &right->key, sizeof(left->key));
+}
+
+static void free_local(struct ports *ports, struct local_ports *local)
+{
+    LIST_REMOVE(local, link);
+    tdelete(local, &ports->tree, compare_keys);
+    port_table_free(local->table);
+    free(local);
+}
+
+void ports_free(struct ports *ports)
+{
+    if (!ports)
+        return;
+    while (!LIST_EMPTY(&ports->all))
+        free_local(ports, LIST_FIRST(&ports->all));
+    pthread_mutex_destroy(&ports->lock);
+    free(ports);
+}
+
+struct port_range port_range_of_system(struct ports *ports)
+{
+    struct port_range range = {
+        .ports = ports, .option = "udp.ports", .random = true, .first = 32768, .last = 60999}; /* Linux's default */
     FILE *file = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
     if (!file)
-        return;
+        return range;
     unsigned first, last;
     if (fscanf(file, "%u %u", &first, &last) == 2 && first > 0 && first <= last && last <= UINT16_MAX) {
-        ports->first = (uint16_t)first;
-        ports->last = (uint16_t)last;
+        range.first = (uint16_t)first;
+        range.last = (uint16_t)last;
     }
     fclose(file);
+    return range;
 }
 
-/* 0, or -EADDRINUSE: somebody has it, or it has to rest; or another negative errno. */
-static int try_port(int fd, const union netaddr *local, uint64_t now_ms, bool rested)
+/* ---- tables, under the lock ---- */
+
+static struct ports_key key_for(const struct port_range *range, const union netaddr *address)
 {
-    atomic_uint_least32_t *slot = slot_of(local);
-    uint_least32_t before = atomic_load(slot);
-    if (before == OPEN || (rested && before > now_ms / 1000) || !atomic_compare_exchange_strong(slot, &before, OPEN))
-        return -EADDRINUSE;
+    struct ports_key key = {.family = address->sa.sa_family, .first = range->first, .last = range->last};
+    if (range->except >= range->first && range->except <= range->last)
+        key.except = range->except;
+    size_t len;
+    const uint8_t *host = netaddr_host(address, &len);
+    if (!range->everywhere)
+        memcpy(key.host, host, len);
+    return key;
+}
+
+static uint32_t count_used(const struct local_ports *local)
+{
+    return port_table_used(local->table) - local->reserved;
+}
+
+static struct local_ports *new_local(struct ports *ports, const struct ports_key *key)
+{
+    struct local_ports *local = calloc(1, sizeof(*local));
+    if (!local)
+        return NULL;
+    local->key = *key;
+    local->table = port_table_new(key->first, key->last);
+    if (local->table && key->except)
+        local->reserved = port_table_take_one(local->table, (struct port_time){0}, key->except) == 0;
+    if (local->table && local->reserved == (key->except != 0) && tsearch(local, &ports->tree, compare_keys)) {
+        LIST_INSERT_HEAD(&ports->all, local, link);
+        return local;
+    }
+    port_table_free(local->table);
+    free(local);
+    return NULL;
+}
+
+/* Found or made, to have a port taken from it. NULL: no memory. */
+static struct local_ports *enter_local(struct ports *ports, const struct ports_key *key)
+{
+    const struct local_ports wanted = {.key = *key};
+    struct local_ports **found = tfind(&wanted, &ports->tree, compare_keys);
+    if (!found)
+        return new_local(ports, key);
+    struct local_ports *local = *found;
+    if (count_used(local) == 0) {
+        TAILQ_REMOVE(&ports->unused, local, unused_link);
+        ports->unused_memory -= port_table_memory(local->table);
+    }
+    return local;
+}
+
+/* After a port was taken or put back, or not. */
+static void leave_local(struct ports *ports, struct local_ports *local)
+{
+    if (count_used(local) > 0)
+        return;
+    TAILQ_INSERT_TAIL(&ports->unused, local, unused_link);
+    ports->unused_memory += port_table_memory(local->table);
+    while (ports->unused_memory > UNUSED_MEMORY_MAX) {
+        struct local_ports *oldest = TAILQ_FIRST(&ports->unused);
+        TAILQ_REMOVE(&ports->unused, oldest, unused_link);
+        ports->unused_memory -= port_table_memory(oldest->table);
+        free_local(ports, oldest);
+    }
+}
+
+static struct port_time time_for(const struct port_range *range, uint64_t now_ms)
+{
+    return (struct port_time){(uint32_t)(now_ms / 1000), (uint32_t)((range->rest_ms + 999) / 1000)};
+}
+
+/* ---- one port ---- */
+
+static int take(const struct port_range *range, const struct ports_key *key, uint64_t now_ms, struct port_lease *lease)
+{
+    struct ports *ports = range->ports;
+    const struct port_time time = time_for(range, now_ms);
+    uint32_t random;
+    evutil_secure_rng_get_bytes(&random, sizeof(random));
+    pthread_mutex_lock(&ports->lock);
+    struct local_ports *local = enter_local(ports, key);
+    int error = -ENOMEM;
+    *lease = (struct port_lease){.from = local, .port = range->wanted};
+    if (local && range->wanted)
+        error = port_table_take_one(local->table, time, range->wanted);
+    else if (local)
+        error = port_table_take(local->table, time, random, &lease->port, &lease->early);
+    if (local && error) {
+        leave_local(ports, local);
+        *lease = (struct port_lease){0};
+    }
+    pthread_mutex_unlock(&ports->lock);
+    return error;
+}
+
+static void put(const struct port_range *range, struct port_lease *lease, uint32_t quiet_from_s, uint64_t now_ms)
+{
+    struct ports *ports = range->ports;
+    struct local_ports *local = lease->from;
+    pthread_mutex_lock(&ports->lock);
+    port_table_put(local->table, time_for(range, now_ms), lease->port, quiet_from_s);
+    leave_local(ports, local);
+    pthread_mutex_unlock(&ports->lock);
+    *lease = (struct port_lease){0};
+}
+
+/* The first full second after a moment. */
+static uint32_t quiet_after(uint64_t when_ms)
+{
+    return (uint32_t)(when_ms / 1000 + 1);
+}
+
+static int bind_one(const struct port_range *range, const struct ports_key *key, int fd, union netaddr *local,
+                    uint64_t now_ms, struct port_lease *lease, bool *taken)
+{
+    int error = take(range, key, now_ms, lease);
+    *taken = !error;
+    if (error)
+        return error;
+    netaddr_set_port(local, lease->port);
     if (bind(fd, &local->sa, netaddr_len(local)) == 0)
         return 0;
-    int error = errno;
-    atomic_store(slot, before);
+    error = errno;
+    /* Another program's port is left alone for a while, as if it had just been used. */
+    put(range, lease, error == EADDRINUSE ? quiet_after(now_ms) : 0, now_ms);
     return -error;
 }
 
-int ports_bind(const struct ports *ports, int fd, union netaddr *local, uint64_t now_ms)
+/* ---- early ones ---- */
+
+static void warn_of_early(const struct port_range *range, const union netaddr *local, uint64_t now_ms)
 {
-    uint32_t count = (uint32_t)ports->last - ports->first + 1, pick = 0;
-    uint32_t tries = RANDOM_TRIES + count + (ports->must_rest ? 0 : count);
-    /* Random as long as that is likely to hit, then each port once in turn, and once more for the unrested. */
-    for (uint32_t i = 0; i < tries; i++) {
-        if (i < RANDOM_TRIES)
-            evutil_secure_rng_get_bytes(&pick, sizeof(pick));
-        else
-            pick++;
-        uint16_t port = (uint16_t)(ports->first + pick % count);
-        if (port == ports->except)
-            continue;
-        netaddr_set_port(local, port);
-        int error = try_port(fd, local, now_ms, i < RANDOM_TRIES + count);
-        if (error != -EADDRINUSE)
-            return error;
+    struct ports *ports = range->ports;
+    pthread_mutex_lock(&ports->lock);
+    uint64_t count = ++ports->reused_early;
+    const bool due = ports->warned_ms == 0 || now_ms - ports->warned_ms >= WARNING_PERIOD_MS;
+    if (due) {
+        ports->warned_ms = now_ms;
+        ports->reused_early = 0;
     }
-    return -EADDRINUSE;
+    pthread_mutex_unlock(&ports->lock);
+    char host[NETADDR_TEXT_MAX];
+    if (!due)
+        return;
+    log_warning("%s: using ports again before they have rested %" PRIu64 " s (%" PRIu64 " since the last such line): "
+                "every port from %u to %u at %s is in use or resting, and a datagram for a port's last user may reach "
+                "the next one. Use a larger range (%s), or a shorter udp.port_rest",
+                range->option, range->rest_ms / 1000, count, range->first, range->last,
+                netaddr_format_host(local, host), range->random ? "net.ipv4.ip_local_port_range" : range->option);
 }
 
-void ports_release(const struct ports *ports, const union netaddr *local, uint64_t used_until_ms)
+/* ---- from outside ---- */
+
+static int bind_wanted(const struct port_range *range, int fd, union netaddr *local, uint64_t now_ms,
+                       struct port_lease *lease)
 {
-    uint64_t rest_s = (ports->rest_ms + 999) / 1000;
-    atomic_store(slot_of(local), rest_s ? (uint_least32_t)(used_until_ms / 1000 + 1 + rest_s) : 0);
+    struct port_range one = *range;
+    bool taken;
+    if (range->wanted == range->except)
+        return -EADDRINUSE;
+    if (range->wanted < range->first || range->wanted > range->last)
+        one.first = one.last = range->wanted;
+    const struct ports_key key = key_for(&one, local);
+    return bind_one(&one, &key, fd, local, now_ms, lease, &taken);
+}
+
+int ports_bind(const struct port_range *range, int fd, union netaddr *local, uint64_t now_ms, struct port_lease *lease)
+{
+    struct port_range any = *range;
+    const struct ports_key key = key_for(range, local);
+    int error = range->wanted ? bind_wanted(range, fd, local, now_ms, lease) : -EADDRINUSE;
+    any.wanted = 0;
+    bool taken = true;
+    for (int tries = 0; error == -EADDRINUSE && taken && tries < TRIES_MAX; tries++)
+        error = bind_one(&any, &key, fd, local, now_ms, lease, &taken);
+    if (!error && lease->early)
+        warn_of_early(range, local, now_ms);
+    return error;
+}
+
+void ports_release(const struct port_range *range, struct port_lease *lease, uint64_t used_until_ms, uint64_t now_ms)
+{
+    if (lease->from)
+        put(range, lease, used_until_ms && range->rest_ms ? quiet_after(used_until_ms) : 0, now_ms);
+}
+
+struct port_use ports_use(const struct port_range *range, uint64_t now_ms)
+{
+    enum { V4, V6, FAMILIES };
+    struct ports *ports = range->ports;
+    struct port_use use = {0};
+    uint32_t addresses[FAMILIES] = {0}, full[FAMILIES] = {0};
+    const union netaddr any = netaddr_any(AF_INET);
+    const struct ports_key wanted = key_for(range, &any);
+    struct local_ports *local;
+    pthread_mutex_lock(&ports->lock);
+    LIST_FOREACH(local, &ports->all, link)
+    {
+        const struct ports_key *key = &local->key;
+        if (key->first != wanted.first || key->last != wanted.last || key->except != wanted.except)
+            continue;
+        const uint32_t used = count_used(local), total = port_table_total(local->table) - local->reserved;
+        const int family = key->family == AF_INET6 ? V6 : V4;
+        use.used += used;
+        use.total += total;
+        use.resting += port_table_resting(local->table, time_for(range, now_ms));
+        addresses[family]++;
+        full[family] += used == total;
+    }
+    pthread_mutex_unlock(&ports->lock);
+    for (int i = 0; i < FAMILIES; i++) {
+        use.addresses += addresses[i];
+        use.full += full[i];
+        use.exhausted |= addresses[i] > 0 && full[i] == addresses[i];
+    }
+    if (use.addresses == 0)
+        use.total = (uint64_t)wanted.last - wanted.first + 1 - (wanted.except != 0);
+    return use;
 }

@@ -206,10 +206,10 @@ int sock_udp_open(int family, bool shared)
     return fd;
 }
 
-int sock_udp(union netaddr *local, const struct ports *ports, uint64_t now_ms)
+int sock_udp(union netaddr *local, const struct port_range *range, uint64_t now_ms, struct port_lease *lease)
 {
     int fd = sock_udp_open(local->sa.sa_family, false);
-    int failed = fd < 0 ? 0 : ports_bind(ports, fd, local, now_ms);
+    int failed = fd < 0 ? 0 : ports_bind(range, fd, local, now_ms, lease);
     return failed ? close_with(fd, -failed) : fd;
 }
 

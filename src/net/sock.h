@@ -11,7 +11,8 @@
 
 #include "base/netaddr.h"
 
-struct ports;
+struct port_lease;
+struct port_range;
 
 /* What sock_udp() asks for in each direction: the usual default holds some ninety datagrams. The kernel grants up to
  * net.core.rmem_max and wmem_max, and reports twice that, with its own bookkeeping. */
@@ -59,7 +60,7 @@ int sock_connect(const union netaddr *to, const struct sock_way *way);
  * path are fragmented, and forged "packet too big" messages change nothing. On the wildcard :: it sends from this
  * host's public addresses, not from temporary ones. `local` gets the port, which is to be given back by ports_release()
  * when the socket is closed. */
-int sock_udp(union netaddr *local, const struct ports *ports, uint64_t now_ms);
+int sock_udp(union netaddr *local, const struct port_range *range, uint64_t now_ms, struct port_lease *lease);
 
 /* A UDP socket as above, but not bound yet. `shared`: to an address that others like it may have, too, if they are of
  * the same user (SO_REUSEPORT). */

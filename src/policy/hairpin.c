@@ -11,14 +11,14 @@ void hairpin_inward(const struct policy *policy, union netaddr *to)
 {
     const union netaddr *advertised = policy_advertised(policy, to);
     if (netaddr_equal_host(advertised, to) && is_outside(policy, advertised))
-        (void)own_port_locate(to);
+        (void)own_ports_locate(policy->own_ports, to);
 }
 
 void hairpin_outward(const struct policy *policy, union netaddr *from)
 {
     const union netaddr *advertised = policy_advertised(policy, from);
     union netaddr located = *from;
-    if (advertised->sa.sa_family != from->sa.sa_family || !own_port_locate(&located) ||
+    if (advertised->sa.sa_family != from->sa.sa_family || !own_ports_locate(policy->own_ports, &located) ||
         !netaddr_equal_host(&located, from) || !is_outside(policy, advertised))
         return;
     const uint16_t port = netaddr_port(from);

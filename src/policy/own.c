@@ -6,8 +6,6 @@
 #include "policy/key.h"
 #include "policy/reach.h"
 
-/* ---- addresses ---- */
-
 struct range {
     struct key first, last;
 };
@@ -180,78 +178,4 @@ bool own_hosts_contain(const struct own_hosts *hosts, const union netaddr *canon
     const struct own_family *family = &hosts->families[family_of(canonical)];
     const struct key key = key_of(canonical);
     return (!is_free(key) && !is_free(*slot_of(family, key))) || is_within(family, key);
-}
-
-/* ---- ports ---- */
-
-/* Counted, because with one port for all associations their relay sockets share a number. */
-static atomic_ushort relays[2][UINT16_MAX + 1];
-
-enum { NOWHERE, EVERYWHERE, AT_ONE, BOUND = 4 };
-static atomic_uchar externals[2][UINT16_MAX + 1];
-/* Which address, of those AT_ONE. Only then is it touched, so that it takes memory only where an outbound address is
- * configured. */
-static struct {
-    atomic_uint_least64_t high, low;
-} hosts[2][UINT16_MAX + 1];
-
-static bool is_v6(const union netaddr *address)
-{
-    return address->sa.sa_family == AF_INET6;
-}
-
-void own_port_opened(enum own_port kind, const union netaddr *local)
-{
-    uint16_t port = netaddr_port(local);
-    if (kind == OWN_PORT_RELAY) {
-        atomic_fetch_add(&relays[is_v6(local)][port], 1);
-        return;
-    }
-    const int where = netaddr_is_any(local) ? EVERYWHERE : AT_ONE;
-    if (where == AT_ONE) {
-        const struct key host = key_of(local);
-        atomic_store_explicit(&hosts[is_v6(local)][port].high, host.high, memory_order_relaxed);
-        atomic_store_explicit(&hosts[is_v6(local)][port].low, host.low, memory_order_relaxed);
-    }
-    atomic_store_explicit(&externals[is_v6(local)][port], (uint8_t)(where | (kind == OWN_PORT_BOUND ? BOUND : 0)),
-                          memory_order_release);
-}
-
-void own_port_closed(enum own_port kind, const union netaddr *local)
-{
-    uint16_t port = netaddr_port(local);
-    if (kind == OWN_PORT_RELAY)
-        atomic_fetch_sub(&relays[is_v6(local)][port], 1);
-    else
-        atomic_store_explicit(&externals[is_v6(local)][port], NOWHERE, memory_order_release);
-}
-
-static struct key host_of(const union netaddr *address)
-{
-    return (struct key){
-        atomic_load_explicit(&hosts[is_v6(address)][netaddr_port(address)].high, memory_order_relaxed),
-        atomic_load_explicit(&hosts[is_v6(address)][netaddr_port(address)].low, memory_order_relaxed),
-    };
-}
-
-bool own_port_is(enum own_port kind, const union netaddr *address)
-{
-    uint16_t port = netaddr_port(address);
-    if (kind == OWN_PORT_RELAY)
-        return atomic_load_explicit(&relays[is_v6(address)][port], memory_order_acquire) > 0;
-    int where = atomic_load_explicit(&externals[is_v6(address)][port], memory_order_acquire) & ~BOUND;
-    return where == EVERYWHERE || (where == AT_ONE && key_equal(host_of(address), key_of(address)));
-}
-
-bool own_port_locate(union netaddr *address)
-{
-    const struct key loopback = is_v6(address) ? (struct key){0, 1} : (struct key){(uint64_t)INADDR_LOOPBACK << 32, 0};
-    const uint16_t port = netaddr_port(address);
-    const int where = atomic_load_explicit(&externals[is_v6(address)][port], memory_order_acquire);
-    if (where != EVERYWHERE && where != AT_ONE)
-        return false;
-    const struct key host = where == EVERYWHERE ? loopback : host_of(address);
-    const uint64_t bytes[2] = {htobe64(host.high), htobe64(host.low)};
-    *address = netaddr_from_bytes((const uint8_t *)bytes, is_v6(address) ? 16 : 4, port);
-    return true;
 }

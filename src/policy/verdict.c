@@ -14,29 +14,34 @@ static bool is_listener(const struct policy *policy, const union netaddr *canoni
     return false;
 }
 
-/* Relay ports are no destination for anybody: what came back from there would be taken for the client's. Nor are
- * listeners: who came by way of them would be this host itself. */
-static bool is_loop(const struct policy *policy, const struct subject *subject, const union netaddr *canonical)
-{
-    if (subject->command == CONFIG_COMMAND_UDP)
-        return own_port_is(OWN_PORT_RELAY, canonical);
-    return is_listener(policy, canonical);
-}
-
 const union netaddr *policy_advertised(const struct policy *policy, const union netaddr *address)
 {
     return address->sa.sa_family == AF_INET ? &policy->advertised_v4 : &policy->advertised_v6;
 }
 
-/* An external port of ours (hairpin), at an address where it is bound, or as the world names it: of an address that is
- * this host's only for a NAT, all ports are meant for where they are bound. */
+/* Whether a datagram to one of this host's addresses arrives at a socket of ours. An address that only a NAT before
+ * this host has stands for whichever address that port is bound at. */
+static bool arrives_at(const struct policy *policy, enum own_port kind, const union netaddr *canonical)
+{
+    if (own_ports_has(policy->own_ports, kind, canonical))
+        return true;
+    return netaddr_equal_host(policy_advertised(policy, canonical), canonical) &&
+           !own_hosts_contain(policy->own, canonical) && own_ports_has_anywhere(policy->own_ports, kind, canonical);
+}
+
+/* Relay ports are no destination for anybody: what came back from there would be taken for the client's. Nor are
+ * listeners: who came by way of them would be this host itself. */
+static bool is_loop(const struct policy *policy, const struct subject *subject, const union netaddr *canonical)
+{
+    if (subject->command == CONFIG_COMMAND_UDP)
+        return arrives_at(policy, OWN_PORT_RELAY, canonical);
+    return is_listener(policy, canonical);
+}
+
+/* An external port of ours: hairpin. */
 static bool is_mapping(const struct policy *policy, const struct subject *subject, const union netaddr *canonical)
 {
-    union netaddr located = *canonical;
-    if (subject->command != CONFIG_COMMAND_UDP)
-        return false;
-    return own_port_is(OWN_PORT_EXTERNAL, canonical) ||
-           (!own_hosts_contain(policy->own, canonical) && own_port_locate(&located));
+    return subject->command == CONFIG_COMMAND_UDP && arrives_at(policy, OWN_PORT_EXTERNAL, canonical);
 }
 
 /* A wide network that a rule allows does not open the special addresses within: 0.0.0.0/0 is no word on 127.0.0.1. */

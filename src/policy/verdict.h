@@ -9,6 +9,7 @@
 
 #include "conf/config.h"
 #include "policy/own.h"
+#include "policy/own_ports.h"
 #include "policy/reach.h"
 #include "policy/rules.h"
 
@@ -32,6 +33,7 @@ struct verdict {
 struct policy {
     const struct config *config;
     struct own_hosts *own;                      /* held by the owner of this; NULL: none are known */
+    struct own_ports *own_ports;                /* the process's; NULL: it has none */
     union netaddr advertised_v4, advertised_v6; /* AF_UNSPEC: none */
 };
 

@@ -53,41 +53,55 @@ bool assoc_within_rates(struct assoc *assoc, enum rates_way way, struct dgram_ru
 
 /* ---- sockets ---- */
 
-/* `local` gets the port. */
-static int open_socket(const struct env *env, const struct ports *ports, union netaddr *local,
-                       const struct sock_egress *egress)
+/* A socket of ours, from here on known as one; `local` gets the port. */
+static int open_socket(struct env *env, const struct port_range *range, union netaddr *local,
+                       const struct sock_egress *egress, enum own_port kind, struct port_lease *port)
 {
-    int fd = sock_udp(local, ports, env_now(env));
+    int fd = sock_udp(local, range, env_now(env), port);
     int error = fd < 0 ? fd : egress ? sock_set_egress(fd, local->sa.sa_family, egress) : 0;
+    if (fd >= 0 && !error && !own_ports_add(env->policy.own_ports, kind, local))
+        error = -ENOMEM;
     if (fd >= 0 && error) {
         close(fd);
-        ports_release(ports, local, 0);
+        ports_release(range, port, 0, env_now(env));
     }
+    metrics_add(&env->metrics.ports_reused_early_total, !error && port->early);
     return error ? error : fd;
 }
 
-/* The ports to choose from first: the client's own number, where it is known and may be had, or all. */
-static struct ports preferred_ports(const struct assoc *assoc)
+static void close_socket(struct env *env, int fd, const struct port_range *range, const union netaddr *local,
+                         enum own_port kind, struct port_lease *port, uint64_t used_until_ms)
 {
-    enum { UNPRIVILEGED_PORT = 1024 };
-    const struct config *config = assoc->env->config;
-    const uint16_t wanted = assoc->flow.hint_port;
-    struct ports ports = assoc->env->external_ports;
-    const bool any = config->udp.external_ports.first == 0;
-    if (config->udp.keep_port && wanted >= (any ? UNPRIVILEGED_PORT : ports.first) &&
-        wanted <= (any ? UINT16_MAX : ports.last)) {
-        ports.first = ports.last = wanted;
-        ports.must_rest = true;
-    }
-    return ports;
+    own_ports_remove(env->policy.own_ports, kind, local);
+    close(fd);
+    ports_release(range, port, used_until_ms, env_now(env));
 }
 
-static int open_external_socket(const struct assoc *assoc, union netaddr *local)
+/* The client's own number first, where it is known and may be had. */
+static struct port_range external_range(const struct assoc *assoc)
 {
-    const struct env *env = assoc->env;
-    const struct ports preferred = preferred_ports(assoc);
-    int fd = open_socket(env, &preferred, local, assoc->egress);
-    return fd == -EADDRINUSE ? open_socket(env, &env->external_ports, local, assoc->egress) : fd;
+    enum { UNPRIVILEGED_PORT = 1024 };
+    const uint16_t wanted = assoc->flow.hint_port;
+    struct port_range range = assoc->env->external_ports;
+    if (assoc->env->config->udp.keep_port && wanted >= (range.random ? UNPRIVILEGED_PORT : range.first) &&
+        wanted <= (range.random ? UINT16_MAX : range.last))
+        range.wanted = wanted;
+    return range;
+}
+
+/* A port that an external socket has at every address is in use at the client's, too. */
+static struct port_range relay_range(const struct assoc *assoc)
+{
+    const struct port_range *external = &assoc->env->external_ports;
+    struct port_range range = assoc->env->relay_ports;
+    range.everywhere = range.first == external->first && range.last == external->last &&
+                       netaddr_is_any(&assoc->flow.external[family_index(assoc->flow.relay.sa.sa_family)]);
+    return range;
+}
+
+static enum own_port external_kind(const struct assoc *assoc)
+{
+    return assoc_is_bound(assoc) ? OWN_PORT_BOUND : OWN_PORT_EXTERNAL;
 }
 
 static struct dgram_socket adopt(const struct env *env, int fd, int family)
@@ -109,7 +123,9 @@ int assoc_open_external(struct assoc *assoc, int family)
     int slot = family_index(family);
     union netaddr local = assoc->flow.external[slot];
     struct external *external = calloc(1, sizeof(*external));
-    int fd = external ? open_external_socket(assoc, &local) : -ENOMEM;
+    const struct port_range range = external_range(assoc);
+    int fd = external ? open_socket(assoc->env, &range, &local, assoc->egress, external_kind(assoc), &external->port)
+                      : -ENOMEM;
     if (fd < 0) {
         free(external);
         assoc->open_failed_ms[slot] = env_now(assoc->env);
@@ -126,21 +142,27 @@ int assoc_open_external(struct assoc *assoc, int family)
     event_add(&external->readable, NULL);
     assoc->external[slot] = external;
     assoc->flow.external[slot] = local;
-    own_port_opened(assoc_is_bound(assoc) ? OWN_PORT_BOUND : OWN_PORT_EXTERNAL, &local);
     return 0;
 }
 
 /* ---- life ---- */
 
+/* Whoever else sends to a relay port is dropped there, now and later. */
+static bool has_heard_client(const struct assoc *assoc)
+{
+    const struct assoc_flow *flow = &assoc->flow;
+    return flow->client.sa.sa_family != AF_UNSPEC || flow->dropped[DROP_BAD_HEADER] || flow->dropped[DROP_FRAGMENT];
+}
+
 static void close_relay(struct assoc *assoc, uint64_t used_until)
 {
     event_del(&assoc->client_readable);
-    close(assoc->client.fd);
     if (assoc->share) {
+        close(assoc->client.fd);
         share_free(assoc->share);
     } else {
-        own_port_closed(OWN_PORT_RELAY, &assoc->flow.relay);
-        ports_release(&assoc->env->relay_ports, &assoc->flow.relay, used_until);
+        close_socket(assoc->env, assoc->client.fd, &assoc->env->relay_ports, &assoc->flow.relay, OWN_PORT_RELAY,
+                     &assoc->relay_port, has_heard_client(assoc) ? used_until : 0);
     }
 }
 
@@ -157,9 +179,8 @@ static void discard(struct assoc *assoc)
         if (!external)
             continue;
         event_del(&external->readable);
-        own_port_closed(OWN_PORT_EXTERNAL, &flow->external[slot]);
-        close(external->socket.fd);
-        ports_release(&env->external_ports, &flow->external[slot], used_until);
+        close_socket(env, external->socket.fd, &env->external_ports, &flow->external[slot], external_kind(assoc),
+                     &external->port, external->carried_ms);
         free(external);
     }
     frames_free(assoc->frames);
@@ -233,11 +254,8 @@ static int begin(struct assoc **out, struct env *env, const union netaddr *peer,
 
 static int open_own_relay(struct assoc *assoc)
 {
-    union netaddr *relay = &assoc->flow.relay;
-    int fd = open_socket(assoc->env, &assoc->env->relay_ports, relay, NULL);
-    if (fd >= 0)
-        own_port_opened(OWN_PORT_RELAY, relay);
-    return fd;
+    const struct port_range range = relay_range(assoc);
+    return open_socket(assoc->env, &range, &assoc->flow.relay, NULL, OWN_PORT_RELAY, &assoc->relay_port);
 }
 
 static int open_shared_relay(struct assoc *assoc)

@@ -128,6 +128,8 @@ void assoc_on_external(evutil_socket_t fd, short what, void *arg)
     if (env->counts_icmp) /* before datagrams are asked for: a pending error would come in their place */
         count_icmp(&env->metrics, fd);
     size_t count = dgram_io_recv(env->dgrams, &external->socket, env->received, RECEIVE_MAX);
+    if (count)
+        external->carried_ms = env_now(env);
     for (size_t i = 0; i < count; i++) {
         hairpin_outward(&env->policy, &env->received[i].peer);
         assoc_take_down(assoc, &env->received[i]);

@@ -37,6 +37,8 @@ struct external {
     struct assoc *assoc;
     struct dgram_socket socket;
     struct event readable;
+    struct port_lease port;
+    uint64_t carried_ms; /* when its last datagram came or went; 0: none did */
 };
 
 struct assoc {
@@ -48,6 +50,7 @@ struct assoc {
     struct dgram_socket client;
     bool connected; /* the client's socket takes datagrams from flow.client only */
     struct event client_readable;
+    struct port_lease relay_port;            /* none over TCP, or with a shared port */
     struct frames *frames;                   /* over TCP: in place of `client`; else NULL */
     struct external *external[FAMILY_COUNT]; /* NULL: not opened yet */
     uint64_t open_failed_ms[FAMILY_COUNT];

@@ -201,6 +201,7 @@ void outlet_send_by_name(struct outlet *outlet, const char *name, uint16_t port,
         memcpy(datagram + header_len, dgram_run_at(payloads, i), len); /* a run's header has no room for a name */
         batch->runs[batch->count++] =
             (struct dgram_run){.data = datagram, .count = 1, .seg = whole, .last = whole, .tos = payloads->tos};
+        assoc->external[slot]->carried_ms = env_now(assoc->env);
         dgram_io_send(assoc->env->dgrams, &assoc->external[slot]->socket, batch, &tally);
         tally.bytes -= tally.datagrams * header_len;
         assoc_count_up(assoc, &tally);
@@ -238,6 +239,8 @@ void outlet_on_relay(evutil_socket_t fd, short what, void *arg)
     struct assoc *assoc = external->assoc;
     struct env *env = assoc->env;
     size_t count = dgram_io_recv(env->dgrams, &external->socket, env->received, RECEIVE_MAX);
+    if (count)
+        external->carried_ms = env_now(env);
     for (size_t i = 0; i < count; i++) {
         const struct dgram_run *run = &env->received[i];
         if (!netaddr_equal(&run->peer, &assoc->outlet->relay)) { /* came before the socket was connected */

@@ -112,9 +112,13 @@ void assoc_flush_up(struct assoc *assoc)
 {
     struct env *env = assoc->env;
     struct dgram_tally tally = {0};
-    for (int slot = 0; slot < FAMILY_COUNT; slot++)
-        if (env->to_external[slot].count)
-            dgram_io_send(env->dgrams, &assoc->external[slot]->socket, &env->to_external[slot], &tally);
+    for (int slot = 0; slot < FAMILY_COUNT; slot++) {
+        struct external *external = assoc->external[slot];
+        if (!env->to_external[slot].count)
+            continue;
+        external->carried_ms = env_now(env);
+        dgram_io_send(env->dgrams, &external->socket, &env->to_external[slot], &tally);
+    }
     assoc_count_up(assoc, &tally);
 }
 

@@ -9,13 +9,18 @@ uint64_t env_clock_coarse(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static struct ports ports_from(const struct ports *system, const struct config_ports *range, uint64_t rest_ms)
+static struct port_range range_from(const struct port_range *system, const struct config_ports *configured,
+                                    const char *option, uint64_t rest_ms)
 {
-    struct ports ports = *system;
-    if (range->first)
-        ports = (struct ports){.first = range->first, .last = range->last, .must_rest = true};
-    ports.rest_ms = rest_ms;
-    return ports;
+    struct port_range range = *system;
+    if (configured->first) {
+        range.random = false;
+        range.first = configured->first;
+        range.last = configured->last;
+    }
+    range.option = option;
+    range.rest_ms = rest_ms;
+    return range;
 }
 
 static void use_ports(struct env *env)
@@ -23,8 +28,8 @@ static void use_ports(struct env *env)
     const struct config *config = env->config;
     uint64_t rest_ms = config->udp.port_rest_ms;
     env->shared_port = config_shared_port(config);
-    env->relay_ports = ports_from(&env->system_ports, &config->udp.ports, rest_ms);
-    env->external_ports = ports_from(&env->system_ports, &config->udp.external_ports, rest_ms);
+    env->relay_ports = range_from(&env->system_ports, &config->udp.ports, "udp.ports", rest_ms);
+    env->external_ports = range_from(&env->system_ports, &config->udp.external_ports, "udp.external_ports", rest_ms);
     env->external_ports.except = env->shared_port;
 }
 

@@ -171,7 +171,7 @@ static void begin_assoc(struct session *session, const struct socks5_request *re
         char why[128];
         bool no_port = error == -EADDRINUSE;
         snprintf(why, sizeof(why), "no association: %s",
-                 no_port           ? "no port is free (udp.ports, udp.external_ports, udp.port_rest)"
+                 no_port           ? "every port is in use; make the range larger (udp.ports, udp.external_ports)"
                  : error == -EBUSY ? "another program has the port (udp.ports)"
                                    : strerror(-error));
         metrics_add(&env->metrics.associations_without_port_total, no_port);

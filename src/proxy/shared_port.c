@@ -154,14 +154,15 @@ static struct door *add_door(struct env *env, const union netaddr *relay, int fd
         door->socket = dgram_io_adopt(env->dgrams, fd);
         heard = event_add(&door->readable, NULL) == 0;
     }
-    if (!heard) {
+    if (!heard || !own_ports_add(env->policy.own_ports, OWN_PORT_RELAY, relay)) {
+        if (door && heard)
+            event_del(&door->readable);
         if (fd >= 0)
             close(fd);
         free(door);
         return NULL;
     }
     SLIST_INSERT_HEAD(&env->doors, door, link);
-    own_port_opened(OWN_PORT_RELAY, relay);
     return door;
 }
 
@@ -217,7 +218,7 @@ static void leave_door(struct door *door)
         while (take_at_door(door) > 0)
             ;
     SLIST_REMOVE(&door->env->doors, door, door, link);
-    own_port_closed(OWN_PORT_RELAY, &door->relay);
+    own_ports_remove(door->env->policy.own_ports, OWN_PORT_RELAY, &door->relay);
     close_door(door);
     free(door);
 }

@@ -62,14 +62,22 @@ def test_a_client_leaves_from_one_of_several_addresses(net, pool, start, lan):
     assert {client: seen_by_tcp(net, lan, client, INET1_V4) for client in CLIENTS_V4} == first
 
 
-def test_associations_of_several_addresses_share_no_port(net, pool, start, lan):
-    """Two ports, three addresses: the third association has none left, so that a port number tells whose it is."""
+def test_each_of_several_addresses_has_all_ports(net, pool, start, lan):
+    """Two ports, three addresses: six associations, two at each address, and each gets what is sent to its own."""
     start({"outbound": {"address_v4": " ".join(POOL_V4)}, "udp": {"external_ports": "30000-30001"}})
-    alive = [Association(net.client, lan, client) for client in CLIENTS_V4[:2]]
     peer = net.inet1.udp(INET1_V4)
-    assert {association.external(peer)[1] for association in alive} == {30000, 30001}
-    with pytest.raises(AssertionError, match="ASSOCIATE refused: .*code=1"):
-        Association(net.client, lan, CLIENTS_V4[2])
+    alive, refused = {}, []
+    for client in CLIENTS_V4 * 2:
+        try:
+            association = Association(net.client, lan, client)
+            alive[association.external(peer)] = association
+        except AssertionError as refusal:
+            refused.append(str(refusal))
+    assert set(alive) == {(host, port) for host in POOL_V4 for port in (30000, 30001)}
+    assert len(refused) == 2 * len(CLIENTS_V4) - 6 and all("code=1" in text for text in refused)
+    for external in alive:
+        peer.sendto(repr(external).encode(), external)
+    assert all(one.recv()[1] == repr(external).encode() for external, one in alive.items())
 
 
 # ---- interface ----

@@ -29,21 +29,24 @@ def test_ranges_are_kept_to_the_last_port(net, start, lan):
     assert all(one.alive(peer) for one in associations)
 
 
-@pytest.mark.parametrize("rest, code", [("1h", 1), ("off", 0)])
-def test_row11_a_port_rests_before_somebody_else_gets_it(net, start, lan, rest, code):
-    """What old peers still send to a port must not reach the next association."""
+@pytest.mark.parametrize("rest, early", [("1h", 2), ("off", None)])
+def test_row11_a_port_rests_before_somebody_else_gets_it(net, start, lan, rest, early):
+    """What old peers still send to a port must not reach the next association, unless there is no other port."""
     proxy = start({"udp": {**RANGES, "port_rest": rest}})
     peer = net.inet1.udp(INET1_V4)
-    associations = [Association(net.client, lan) for _ in RELAYS]
-    external = associations[0].external(peer)
-    associations.pop(0).close()
+    first = Association(net.client, lan)
+    external = first.external(peer)
+    first.close()
     wait_until(proxy.sessions, "the end of the first association")
-    peer.sendto(b"are you still there?", external)
-    sock, given = ask(net, lan)
-    assert given == code
-    if rest == "off":
-        return
-    assert all(one.silent(0.1) for one in associations)
+    associations = [Association(net.client, lan) for _ in RELAYS[1:]]
+    others = [one.external(peer) for one in associations]
+    if rest != "off":
+        assert first.relay not in [one.relay for one in associations] and external not in others
+        peer.sendto(b"are you still there?", external)
+        assert all(one.silent(0.1) for one in associations)
+    associations.append(Association(net.client, lan))
+    assert proxy.counters().get("ports_reused_early_total") == early
+    assert ask(net, lan)[1] == 1
 
 
 def test_workers_share_a_range(net, start, lan):

@@ -205,7 +205,8 @@ static void it_keeps_the_clients_port_where_that_is_wanted_and_free(void **state
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         world_config.udp.keep_port = rows[i].keep;
         world_config.udp.external_ports = rows[i].range;
-        world_env.external_ports = (struct ports){.first = rows[i].range.first, .last = rows[i].range.last};
+        world_env.external_ports = (struct port_range){
+            .random = rows[i].range.first == 0, .first = rows[i].range.first, .last = rows[i].range.last};
         open_with_hint(rows[i].host, rows[i].port);
         const uint16_t opened = netaddr_port(&flow()->external[FAMILY_V4]);
         assert_int_equal(opened == rows[i].port, rows[i].kept);
@@ -213,6 +214,33 @@ static void it_keeps_the_clients_port_where_that_is_wanted_and_free(void **state
         assoc_free(assoc);
         assoc = NULL;
     }
+}
+
+/* Row 63: only a port that something came to, or went from, has to rest. */
+static void a_port_that_carried_nothing_does_not_rest(void **state)
+{
+    (void)state;
+    open_plain();
+    assoc_free(assoc);
+    assert_int_equal(world_quiet_from_ms[FAMILY_V4], 0);
+    open_plain();
+    world_now_ms += 500000;
+    from_client(&server, "x");
+    const uint64_t carried_ms = world_now_ms;
+    world_now_ms += 500000;
+    assoc_free(assoc);
+    assert_int_equal(world_quiet_from_ms[FAMILY_V4], carried_ms);
+    open_plain();
+    from_internet(&server, "a port scan, or what was for the port's last user");
+    assoc_free(assoc);
+    assert_int_equal(world_quiet_from_ms[FAMILY_V4], world_now_ms);
+    open_plain();
+    from_client(&server, "x");
+    from_client(&server6, "y");
+    assoc_free(assoc);
+    assert_int_equal(world_quiet_from_ms[FAMILY_V4], world_now_ms);
+    assert_int_equal(world_quiet_from_ms[FAMILY_V6], world_now_ms);
+    assoc = NULL;
 }
 
 /* Row 29: whatever the destination is, one rule says how an association leaves, also its second family, later. */
@@ -249,7 +277,7 @@ static void a_rule_says_how_it_leaves_and_who_may_answer(void **state)
         assert_int_equal(egress->mark, 7);
         assert_string_equal(egress->interface, "eth1");
         assert_int_equal(egress->dscp, 46);
-        assert_true(own_port_is(OWN_PORT_EXTERNAL, &flow()->external[slot]));
+        assert_true(own_ports_has(world_env.policy.own_ports, OWN_PORT_EXTERNAL, &flow()->external[slot]));
     }
     assert_int_equal(world_egress_of(&flow()->relay)->mark, 0);
     assert_string_equal(world_egress_of(&flow()->relay)->interface, "");
@@ -259,7 +287,7 @@ static void a_rule_says_how_it_leaves_and_who_may_answer(void **state)
     const union netaddr gone = flow()->external[FAMILY_V4];
     assoc_free(assoc);
     assoc = NULL;
-    assert_false(own_port_is(OWN_PORT_EXTERNAL, &gone));
+    assert_false(own_ports_has(world_env.policy.own_ports, OWN_PORT_EXTERNAL, &gone));
     rules_free(compiled);
     world_env.rules = NULL;
 }
@@ -434,6 +462,7 @@ int main(void)
         TEST(a_hint_that_is_not_the_clients_counts_for_nothing),
         TEST(it_sends_from_the_configured_address),
         TEST(it_keeps_the_clients_port_where_that_is_wanted_and_free),
+        TEST(a_port_that_carried_nothing_does_not_rest),
         TEST(a_rule_says_how_it_leaves_and_who_may_answer),
         TEST(a_mark_that_cannot_be_set_is_no_association),
         TEST(rows_7_and_8_a_stranger_in_the_same_batch),

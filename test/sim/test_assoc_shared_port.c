@@ -61,12 +61,12 @@ static void answers_leave_from_the_port(void **state)
     (void)state;
     open_plain();
     assert_int_equal(netaddr_port(&flow()->relay), PORT);
-    assert_true(own_port_is(OWN_PORT_RELAY, &flow()->relay));
+    assert_true(own_ports_has(world_env.policy.own_ports, OWN_PORT_RELAY, &flow()->relay));
     expect_alive();
     const union netaddr relay = flow()->relay;
     assoc_free(assoc);
     assoc = NULL;
-    assert_false(own_port_is(OWN_PORT_RELAY, &relay));
+    assert_false(own_ports_has(world_env.policy.own_ports, OWN_PORT_RELAY, &relay));
 }
 
 static void rows_1_and_7_strangers(void **state)

@@ -51,6 +51,7 @@ int world_bind_error;
 void (*world_on_bind)(void);
 bool world_ipv6_has_route;
 uint8_t world_tos;
+uint64_t world_quiet_from_ms[FAMILY_COUNT];
 
 static struct fake_socket sockets[SOCKETS_MAX];
 static size_t socket_count;
@@ -102,6 +103,7 @@ void world_begin(void)
     world_env.base = event_base_new();
     world_env.config = world_env.policy.config = &world_config;
     world_env.clock_ms = fake_clock;
+    world_env.policy.own_ports = own_ports_new();
 }
 
 void world_end(void)
@@ -111,6 +113,7 @@ void world_end(void)
             free(sockets[i].queue[k].bytes);
     release_handed_out();
     event_base_free(world_env.base);
+    own_ports_free(world_env.policy.own_ports);
 }
 
 void world_run(void)
@@ -129,18 +132,26 @@ static struct fake_socket *by_fd(int fd)
     abort();
 }
 
-int sock_udp(union netaddr *local, const struct ports *ports, uint64_t now_ms)
+static bool is_taken(const union netaddr *local)
+{
+    for (size_t i = 0; i < socket_count; i++)
+        if (netaddr_equal(&sockets[i].local, local))
+            return true;
+    return false;
+}
+
+int sock_udp(union netaddr *local, const struct port_range *range, uint64_t now_ms, struct port_lease *lease)
 {
     (void)now_ms;
-    const bool one = ports->first && ports->first == ports->last;
+    *lease = (struct port_lease){0};
     if (local->sa.sa_family == world_open_fails_family)
         return -world_open_error;
-    netaddr_set_port(local, one ? ports->first : next_port++);
-    for (size_t i = 0; one && i < socket_count; i++)
-        if (netaddr_equal(&sockets[i].local, local))
-            return -EADDRINUSE;
+    netaddr_set_port(local, range->wanted);
+    if (!range->wanted || is_taken(local))
+        netaddr_set_port(local, next_port++);
     int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     sockets[socket_count++] = (struct fake_socket){.fd = fd, .local = *local};
+    lease->port = netaddr_port(local);
     return fd;
 }
 
@@ -168,9 +179,12 @@ void inbox_post(struct inbox *inbox, struct inbox_item *item)
     item->run(item);
 }
 
-void ports_release(const struct ports *ports, const union netaddr *local, uint64_t used_until_ms)
+void ports_release(const struct port_range *range, struct port_lease *lease, uint64_t used_until_ms, uint64_t now_ms)
 {
-    (void)ports, (void)local, (void)used_until_ms;
+    (void)now_ms;
+    for (size_t i = 0; range == &world_env.external_ports && i < socket_count; i++)
+        if (netaddr_port(&sockets[i].local) == lease->port)
+            world_quiet_from_ms[family_index(sockets[i].local.sa.sa_family)] = used_until_ms;
 }
 
 int sock_set_egress(int fd, int family, const struct sock_egress *egress)

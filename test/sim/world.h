@@ -34,6 +34,8 @@ extern int world_egress_error;
 extern bool world_ipv6_has_route;
 /* What datagrams arrive with that are read while it is set. */
 extern uint8_t world_tos;
+/* From when on the external port rests that was given back last; 0: it does not have to. */
+extern uint64_t world_quiet_from_ms[FAMILY_COUNT];
 /* While not 0, no socket can be bound to a shared port; while not NULL, called when one was. */
 extern int world_bind_error;
 extern void (*world_on_bind)(void);

@@ -88,8 +88,8 @@ static inline int begin(void **state)
     env.quota = quota_new();
     env.config = env.policy.config = &config;
     env.clock_ms = test_clock;
-    ports_init_system(&env.relay_ports);
-    ports_init_system(&env.external_ports);
+    env.relay_ports = env.external_ports = port_range_of_system(ports_new());
+    env.policy.own_ports = own_ports_new();
     env.base = event_base_new();
     event_assign(&env.reaper, env.base, -1, 0, on_reap, NULL);
     const union netaddr nowhere = at("127.0.0.1", 9);
@@ -136,6 +136,8 @@ static inline int end(void **state)
     pump_pool_free(env.pumps);
     assert_int_equal(quota_size(env.quota), 0);
     quota_free(env.quota);
+    ports_free(env.relay_ports.ports);
+    own_ports_free(env.policy.own_ports);
     return 0;
 }
 

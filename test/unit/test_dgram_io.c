@@ -11,7 +11,8 @@
 #include "net/sock.h"
 
 static struct dgram_io *io; /* each test runs with the plain and with the fast one */
-static struct ports ports;
+static struct port_range range;
+static struct port_lease lease;
 static struct dgram_batch batch;
 static struct dgram_run runs[DGRAM_BATCH_MAX];
 static uint8_t payload[DGRAM_PAYLOAD_MAX + 100], received[70000];
@@ -19,7 +20,7 @@ static uint8_t payload[DGRAM_PAYLOAD_MAX + 100], received[70000];
 static struct dgram_socket open_at(const char *host, union netaddr *where)
 {
     assert_true(netaddr_parse(where, host, 0));
-    int fd = sock_udp(where, &ports, 0);
+    int fd = sock_udp(where, &range, 0, &lease);
     assert_true(fd >= 0);
     return dgram_io_adopt(io, fd);
 }
@@ -28,7 +29,7 @@ static struct dgram_socket open_at(const char *host, union netaddr *where)
 static struct dgram_socket open_receiver(const char *host, union netaddr *where)
 {
     assert_true(netaddr_parse(where, host, 0));
-    return (struct dgram_socket){.fd = sock_udp(where, &ports, 0)};
+    return (struct dgram_socket){.fd = sock_udp(where, &range, 0, &lease)};
 }
 
 static void add(const union netaddr *to, size_t len, size_t seg, const char *header)
@@ -409,7 +410,7 @@ static int end(void **state)
 int main(void)
 {
     static bool plain = false, offload = true;
-    ports_init_system(&ports);
+    range = port_range_of_system(ports_new());
     for (size_t i = 0; i < sizeof(payload); i++)
         payload[i] = (uint8_t)(i * 7 + i / 251);
 #define TEST(name)                                                                                                     \

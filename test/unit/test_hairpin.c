@@ -36,9 +36,10 @@ static int set_up(void **state)
     const union netaddr ports[] = {at("0.0.0.0", 3000), at("::", 3000), at("0.0.0.0", 3001), at("10.77.0.1", 3002),
                                    at("fd77::1", 3002)};
     const union netaddr bound = at("0.0.0.0", 3003);
+    policy.own_ports = own_ports_new();
     for (size_t i = 0; i < ARRAY_LEN(ports); i++)
-        own_port_opened(OWN_PORT_EXTERNAL, &ports[i]);
-    own_port_opened(OWN_PORT_BOUND, &bound);
+        assert_true(own_ports_add(policy.own_ports, OWN_PORT_EXTERNAL, &ports[i]));
+    assert_true(own_ports_add(policy.own_ports, OWN_PORT_BOUND, &bound));
     return 0;
 }
 
@@ -48,6 +49,7 @@ static int tear_down(void **state)
     config_free((struct config *)policy.config);
     own_hosts_release(policy.own);
     policy.own = NULL;
+    own_ports_free(policy.own_ports);
     return 0;
 }
 

@@ -1,6 +1,5 @@
 #include "test.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 
 #include "base/util.h"
@@ -126,89 +125,12 @@ static void networks_are_taken_whole(void **state)
     own_hosts_release(hosts);
 }
 
-static void a_port_is_ours_as_long_as_it_is_open(void **state)
-{
-    (void)state;
-    const union netaddr v4 = at("10.0.0.1", 40000), v4_too = at("10.0.0.2", 40000), v6 = at("2001:db8::1", 40000);
-    own_port_opened(OWN_PORT_RELAY, &v4);
-    assert_true(own_port_is(OWN_PORT_RELAY, &v4));
-    assert_true(own_port_is(OWN_PORT_RELAY, &v4_too)); /* which address is not asked */
-    assert_false(own_port_is(OWN_PORT_EXTERNAL, &v4));
-    assert_false(own_port_is(OWN_PORT_RELAY, &v6));
-    own_port_opened(OWN_PORT_RELAY, &v4_too);
-    own_port_closed(OWN_PORT_RELAY, &v4);
-    assert_true(own_port_is(OWN_PORT_RELAY, &v4)); /* the other one has it still */
-    own_port_closed(OWN_PORT_RELAY, &v4_too);
-    assert_false(own_port_is(OWN_PORT_RELAY, &v4));
-}
-
-/* Two users may leave from addresses of their own. */
-static void an_external_port_is_ours_where_it_is_bound(void **state)
-{
-    (void)state;
-    const union netaddr one = at("10.0.0.1", 40000), other = at("10.0.0.2", 40000), next = at("10.0.0.1", 40001);
-    const union netaddr six = at("2001:db8::1", 40000), other_six = at("2001:db8::2", 40000),
-                        any = at("0.0.0.0", 40000);
-    own_port_opened(OWN_PORT_EXTERNAL, &one);
-    own_port_opened(OWN_PORT_EXTERNAL, &six);
-    assert_true(own_port_is(OWN_PORT_EXTERNAL, &one));
-    assert_false(own_port_is(OWN_PORT_EXTERNAL, &other));
-    assert_false(own_port_is(OWN_PORT_EXTERNAL, &next));
-    assert_false(own_port_is(OWN_PORT_RELAY, &one));
-    assert_true(own_port_is(OWN_PORT_EXTERNAL, &six));
-    assert_false(own_port_is(OWN_PORT_EXTERNAL, &other_six));
-    own_port_closed(OWN_PORT_EXTERNAL, &one);
-    assert_false(own_port_is(OWN_PORT_EXTERNAL, &one));
-    assert_true(own_port_is(OWN_PORT_EXTERNAL, &six));
-    own_port_closed(OWN_PORT_EXTERNAL, &six);
-    assert_false(own_port_is(OWN_PORT_EXTERNAL, &six));
-
-    own_port_opened(OWN_PORT_EXTERNAL, &any);
-    assert_true(own_port_is(OWN_PORT_EXTERNAL, &one) && own_port_is(OWN_PORT_EXTERNAL, &other));
-    assert_false(own_port_is(OWN_PORT_EXTERNAL, &six));
-    own_port_closed(OWN_PORT_EXTERNAL, &any);
-    own_port_opened(OWN_PORT_EXTERNAL, &other); /* the number changes hands */
-    assert_false(own_port_is(OWN_PORT_EXTERNAL, &one));
-    assert_true(own_port_is(OWN_PORT_EXTERNAL, &other));
-    own_port_closed(OWN_PORT_EXTERNAL, &other);
-}
-
-static void *open_and_close(void *arg)
-{
-    for (int i = 0; i < 20000; i++) {
-        own_port_opened(OWN_PORT_RELAY, arg);
-        own_port_closed(OWN_PORT_RELAY, arg);
-    }
-    return NULL;
-}
-
-static void workers_may_do_so_at_once(void **state)
-{
-    (void)state;
-    union netaddr local = at("10.0.0.1", 40001);
-    pthread_t threads[2];
-    own_port_opened(OWN_PORT_RELAY, &local);
-    for (int i = 0; i < 2; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, open_and_close, &local), 0);
-    for (int i = 0; i < 2; i++)
-        pthread_join(threads[i], NULL);
-    assert_true(own_port_is(OWN_PORT_RELAY, &local));
-    own_port_closed(OWN_PORT_RELAY, &local);
-    assert_false(own_port_is(OWN_PORT_RELAY, &local));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(none_is_known_at_first),
-        cmocka_unit_test(those_given_are_known_and_no_others),
-        cmocka_unit_test(loopback_is_left_to_reach),
-        cmocka_unit_test(networks_are_taken_whole),
-        cmocka_unit_test(who_holds_them_may_read_them),
-        cmocka_unit_test(ten_thousand_are_known),
-        cmocka_unit_test(a_port_is_ours_as_long_as_it_is_open),
-        cmocka_unit_test(an_external_port_is_ours_where_it_is_bound),
-        cmocka_unit_test(workers_may_do_so_at_once),
+        cmocka_unit_test(none_is_known_at_first),       cmocka_unit_test(those_given_are_known_and_no_others),
+        cmocka_unit_test(loopback_is_left_to_reach),    cmocka_unit_test(networks_are_taken_whole),
+        cmocka_unit_test(who_holds_them_may_read_them), cmocka_unit_test(ten_thousand_are_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

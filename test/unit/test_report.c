@@ -145,10 +145,9 @@ static void streams_on_their_way(void **state)
 {
     (void)state;
     enum { LONGEST = 253 };
-    struct ports any;
-    ports_init_system(&any);
     union netaddr server = at("127.0.0.1", 0), other = at("127.0.0.1", 9);
-    int silent = sock_udp(&server, &any, now_ms);
+    struct port_lease lease;
+    int silent = sock_udp(&server, &env.relay_ports, now_ms, &lease);
     assert_true(silent >= 0);
     struct resolver_options options = {
         .servers = &server, .server_count = 1, .timeout_ms = 300, .release = lookup_release};
@@ -175,7 +174,7 @@ static void streams_on_their_way(void **state)
     options.servers = &other; /* which ends the questions that nobody wants any more */
     assert_true(resolver_change(env.resolver, &options));
     close(silent);
-    ports_release(&any, &server, now_ms);
+    ports_release(&env.relay_ports, &lease, 0, now_ms);
 
     const union netaddr peer = at("127.0.0.1", 80);
     config.bind.enabled = true;

@@ -229,14 +229,17 @@ static void an_association_lives_while_its_connection_does(void **state)
     sessions_sweep(&env);
     for (int i = 0; i < 10; i++)
         turn();
-    const struct ports same = {.first = netaddr_port(&relay), .last = netaddr_port(&relay)};
-    assert_int_equal(sock_udp(&local, &same, now_ms), -EADDRINUSE);
+    struct ports *ports = ports_new();
+    const uint16_t port = netaddr_port(&relay);
+    const struct port_range same = {.ports = ports, .first = port, .last = port};
+    struct port_lease lease;
+    assert_int_equal(sock_udp(&local, &same, now_ms, &lease), -EADDRINUSE);
     close(client);
     wait_until(TAILQ_EMPTY(&env.sessions));
-    int freed = sock_udp(&local, &same, now_ms);
+    int freed = sock_udp(&local, &same, now_ms, &lease);
     assert_true(freed >= 0);
     close(freed);
-    ports_release(&same, &local, now_ms);
+    ports_free(ports);
 }
 
 static void an_idle_association_may_be_ended(void **state)

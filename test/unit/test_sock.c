@@ -11,7 +11,8 @@
 #include "net/ports.h"
 #include "net/sock.h"
 
-static struct ports ports;
+static struct port_range range;
+static struct port_lease lease;
 
 static union netaddr at(const char *host, uint16_t port)
 {
@@ -285,7 +286,8 @@ static void a_udp_socket_may_be_fragmented(void **state)
 {
     (void)state;
     union netaddr four = at("127.0.0.1", 0), six = at("::1", 0);
-    int fd4 = sock_udp(&four, &ports, 0), fd6 = sock_udp(&six, &ports, 0), discover4 = -1, discover6 = -1;
+    int fd4 = sock_udp(&four, &range, 0, &lease), fd6 = sock_udp(&six, &range, 0, &lease), discover4 = -1,
+        discover6 = -1;
     socklen_t len = sizeof(int);
     assert_int_equal(getsockopt(fd4, IPPROTO_IP, IP_MTU_DISCOVER, &discover4, &len), 0);
     assert_int_equal(getsockopt(fd6, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &discover6, &len), 0);
@@ -305,7 +307,7 @@ static void a_udp_socket_lets_its_peer_go_and_keeps_its_port(void **state)
     static const char *const hosts[] = {"127.0.0.1", "::1"};
     for (size_t i = 0; i < 2; i++) {
         union netaddr local = at(hosts[i], 0), peer = at(hosts[i], 9), other = at(hosts[i], 0);
-        int fd = sock_udp(&local, &ports, 0), sender = sock_udp(&other, &ports, 0);
+        int fd = sock_udp(&local, &range, 0, &lease), sender = sock_udp(&other, &range, 0, &lease);
         assert_true(fd >= 0 && sender >= 0);
         assert_true(netaddr_port(&local) != 0);
         assert_int_equal(sock_udp_connect(fd, &peer), 0);
@@ -327,7 +329,7 @@ static void udp_ports_are_exclusive(void **state)
 {
     (void)state;
     union netaddr local = at("127.0.0.1", 0);
-    int fd = sock_udp(&local, &ports, 0);
+    int fd = sock_udp(&local, &range, 0, &lease);
     int again = socket(AF_INET, SOCK_DGRAM, 0), one = 1;
     assert_int_equal(setsockopt(again, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)), 0);
     assert_int_equal(setsockopt(again, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)), 0);
@@ -363,7 +365,7 @@ static void loopback_has_a_route(void **state)
 
 int main(void)
 {
-    ports_init_system(&ports);
+    range = port_range_of_system(ports_new());
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_connection_is_accepted_and_has_two_ends),
         cmocka_unit_test(a_mapped_peer_is_unmapped),

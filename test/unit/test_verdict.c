@@ -22,6 +22,8 @@ static union netaddr at(const char *host, uint16_t port)
 static void configure(const char *text)
 {
     char *errors, *warnings;
+    if (!policy.own_ports)
+        policy.own_ports = own_ports_new();
     rules_free(rules);
     config_free(config);
     config = config_parse("verdict", text, strlen(text), &errors, &warnings);
@@ -42,6 +44,8 @@ static int tear_down(void **state)
     config_free(config);
     own_hosts_release(policy.own);
     policy.own = NULL;
+    own_ports_free(policy.own_ports);
+    policy.own_ports = NULL;
     rules = NULL;
     config = NULL;
     return 0;
@@ -98,7 +102,7 @@ static void an_external_port_of_ours_is_open_to_all(void **state)
     (void)state;
     const union netaddr external = at("0.0.0.0", 40000);
     configure("{}");
-    own_port_opened(OWN_PORT_EXTERNAL, &external);
+    assert_true(own_ports_add(policy.own_ports, OWN_PORT_EXTERNAL, &external));
     assert_int_equal(udp(LAN, "203.0.114.1", 40000), VERDICT_ALLOWED);
     assert_int_equal(udp(LAN, "10.77.0.1", 40000), VERDICT_ALLOWED);
     assert_int_equal(udp("198.41.0.4", "10.77.0.1", 40000), VERDICT_ALLOWED);
@@ -110,7 +114,7 @@ static void an_external_port_of_ours_is_open_to_all(void **state)
     assert_int_equal(udp(LAN, "203.0.114.1", 40000), VERDICT_ALLOWED);
     configure("rules: [{action: deny, to: [203.0.114.1]}]");
     assert_int_equal(udp(LAN, "203.0.114.1", 40000), VERDICT_RULE);
-    own_port_closed(OWN_PORT_EXTERNAL, &external);
+    own_ports_remove(policy.own_ports, OWN_PORT_EXTERNAL, &external);
     configure("{}");
     assert_int_equal(udp(LAN, "203.0.114.1", 40000), VERDICT_OWN);
 }
@@ -121,7 +125,7 @@ static void an_external_port_is_open_as_the_world_names_it(void **state)
     (void)state;
     const union netaddr external = at("10.77.0.1", 40000), none = policy.advertised_v4;
     configure("{}");
-    own_port_opened(OWN_PORT_EXTERNAL, &external);
+    assert_true(own_ports_add(policy.own_ports, OWN_PORT_EXTERNAL, &external));
     policy.advertised_v4 = at("203.0.115.7", 0);
     assert_int_equal(udp(LAN, "203.0.115.7", 40000), VERDICT_ALLOWED);
     assert_int_equal(udp(LAN, "203.0.115.7", 40001), VERDICT_OWN);
@@ -130,7 +134,7 @@ static void an_external_port_is_open_as_the_world_names_it(void **state)
     policy.advertised_v4 = at("203.0.114.1", 0); /* no NAT: another program of this host may have that port there */
     assert_int_equal(udp(LAN, "203.0.114.1", 40000), VERDICT_OWN);
     policy.advertised_v4 = none;
-    own_port_closed(OWN_PORT_EXTERNAL, &external);
+    own_ports_remove(policy.own_ports, OWN_PORT_EXTERNAL, &external);
 }
 
 /* Row 30, with an outbound address for each user. */
@@ -139,17 +143,17 @@ static void an_external_port_is_open_where_it_is_bound(void **state)
     (void)state;
     const union netaddr v4 = at("203.0.114.1", 40000), v6 = at("2001:db9::1", 40000);
     configure("{}");
-    own_port_opened(OWN_PORT_EXTERNAL, &v4);
+    assert_true(own_ports_add(policy.own_ports, OWN_PORT_EXTERNAL, &v4));
     assert_int_equal(udp(LAN, "203.0.114.1", 40000), VERDICT_ALLOWED);
     assert_int_equal(udp(LAN, "64:ff9b::203.0.114.1", 40000), VERDICT_ALLOWED);
     assert_int_equal(udp(LAN, "10.77.0.1", 40000), VERDICT_OWN);
     assert_int_equal(udp(LAN, "203.0.114.1", 40001), VERDICT_OWN);
     assert_int_equal(udp(LAN, "2001:db9::1", 40000), VERDICT_OWN);
     assert_int_equal(tcp(LAN, "203.0.114.1", 40000), VERDICT_OWN);
-    own_port_opened(OWN_PORT_EXTERNAL, &v6);
+    assert_true(own_ports_add(policy.own_ports, OWN_PORT_EXTERNAL, &v6));
     assert_int_equal(udp(LAN, "2001:db9::1", 40000), VERDICT_ALLOWED);
-    own_port_closed(OWN_PORT_EXTERNAL, &v6);
-    own_port_closed(OWN_PORT_EXTERNAL, &v4);
+    own_ports_remove(policy.own_ports, OWN_PORT_EXTERNAL, &v6);
+    own_ports_remove(policy.own_ports, OWN_PORT_EXTERNAL, &v4);
     assert_int_equal(udp(LAN, "203.0.114.1", 40000), VERDICT_OWN);
     assert_int_equal(udp(LAN, "2001:db9::1", 40000), VERDICT_OWN);
 }
@@ -159,7 +163,7 @@ static void nothing_leads_back_into_the_proxy(void **state)
 {
     (void)state;
     const union netaddr relay = at("10.77.0.1", 40002);
-    own_port_opened(OWN_PORT_RELAY, &relay);
+    assert_true(own_ports_add(policy.own_ports, OWN_PORT_RELAY, &relay));
     static const char *const texts[] = {
         "{listen: [{}, {address: 10.77.0.1, port: 1081}]}",
         "{listen: [{}, {address: 10.77.0.1, port: 1081}], reach: all}",
@@ -170,7 +174,6 @@ static void nothing_leads_back_into_the_proxy(void **state)
         configure(texts[i]);
         for (size_t j = 0; j < ARRAY_LEN(clients); j++) {
             assert_int_equal(udp(clients[j], "10.77.0.1", 40002), VERDICT_LOOP);
-            assert_int_equal(udp(clients[j], "127.0.0.1", 40002), VERDICT_LOOP);
             assert_int_equal(tcp(clients[j], "10.77.0.1", 1081), VERDICT_LOOP);
             assert_int_equal(tcp(clients[j], "127.0.0.1", 1080), VERDICT_LOOP);
         }
@@ -179,7 +182,18 @@ static void nothing_leads_back_into_the_proxy(void **state)
         assert_int_equal(tcp(LAN, "10.77.0.3", 1081), VERDICT_ALLOWED);
         assert_int_equal(tcp("127.0.0.1", "10.77.0.1", 1080), VERDICT_ALLOWED);
     }
-    own_port_closed(OWN_PORT_RELAY, &relay);
+    /* Nor is the same number at another address of this host. */
+    assert_int_equal(udp("127.0.0.1", "127.0.0.1", 40002), VERDICT_ALLOWED);
+    assert_int_equal(udp(LAN, "203.0.114.1", 40002), VERDICT_OWN);
+    configure("{listen: [{}], rules: [{action: allow, to: [10.77.0.1, 203.0.114.1]}]}");
+    assert_int_equal(udp(LAN, "203.0.114.1", 40002), VERDICT_ALLOWED);
+    assert_int_equal(udp(LAN, "10.77.0.1", 40002), VERDICT_LOOP);
+    policy.advertised_v4 = at("203.0.115.7", 0); /* a NAT leads from there to whichever address has the port */
+    configure("reach: all");
+    assert_int_equal(udp(LAN, "203.0.115.7", 40002), VERDICT_LOOP);
+    assert_int_equal(udp(LAN, "203.0.115.7", 40003), VERDICT_ALLOWED);
+    policy.advertised_v4 = (union netaddr){0};
+    own_ports_remove(policy.own_ports, OWN_PORT_RELAY, &relay);
     configure("{listen: [{address: 0.0.0.0, auth: none, open: true}]}");
     assert_int_equal(tcp("127.0.0.1", "127.0.0.1", 1080), VERDICT_LOOP);
     assert_int_equal(tcp("127.0.0.1", "203.0.114.1", 1080), VERDICT_LOOP);

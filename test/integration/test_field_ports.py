@@ -1,0 +1,69 @@
+"""Row 63 of the attacks, as tun bridges with a port range met it: one association for each DNS lookup, and every port rests."""
+import socks5
+from daemon import wait_until
+from netns import CLIENT_V4, INET1_V4, PROXY_V4, PROXY_WAN_V4, STRANGER_V4
+from socks5 import Association
+
+RANGES = {"ports": "30000-30007", "external_ports": "31000-31007"}
+
+
+def ask(net, lan, source=CLIENT_V4):
+    sock = net.client.connect(source, lan)
+    socks5.negotiate(sock)
+    return sock, socks5.request(sock, socks5.ASSOCIATE, socks5.ANY_V4).code
+
+
+def test_row63_a_thousand_associations_at_once_refuse_nobody(net, start, lan):
+    """A scanner, or a client that tries again and again: none carries a datagram, so no port has to rest."""
+    proxy = start({"udp": RANGES})
+    for _ in range(1000):
+        sock, code = ask(net, lan)
+        assert code == 0
+        sock.close()
+    wait_until(lambda: proxy.counters().get("associations_ended_total") == 1000, "the end of the associations")
+    assert "ports_reused_early_total" not in proxy.counters()
+    held = [ask(net, lan) for _ in range(8)]
+    assert [code for _, code in held] == [0] * 8
+
+
+def test_row63_ports_that_rest_serve_when_there_are_no_others(net, start, lan):
+    """A tun bridge that looks up names: one datagram each, more associations than ports. It is said, with what to do."""
+    proxy = start({"udp": RANGES})
+    peer = net.inet1.udp(INET1_V4)
+    seen = []
+    for number in range(40):
+        association = Association(net.client, lan)
+        seen.append(association.external(peer)[1])
+        association.close()
+        wait_until(lambda: proxy.counters().get("associations_ended_total") == number + 1, "its end")
+    assert len(set(seen[:8])) == 8
+    assert seen[8:16] == seen[:8] and seen[16:24] == seen[:8]  # always the one that has rested longest
+    assert proxy.counters()["ports_reused_early_total"] == 64
+    proxy.wait_log(r"using ports again before they have rested 120 s .*Use a larger range \(udp\.(external_)?ports\)")
+    assert len([line for line in proxy.log.splitlines() if "before they have rested" in line]) == 1
+
+
+def test_row63_a_full_range_refuses_and_serves_again_at_once(net, start, lan):
+    proxy = start({"udp": RANGES})
+    peer = net.inet1.udp(INET1_V4)
+    associations = [Association(net.client, lan) for _ in range(8)]
+    assert all(one.alive(peer, 3) for one in associations)
+    assert ask(net, lan)[1] == 1
+    proxy.wait_log(r"every port is in use; make the range larger \(udp\.ports, udp\.external_ports\)")
+    associations.pop().close()
+    wait_until(lambda: proxy.counters().get("associations_ended_total") == 1, "the end of one")
+    assert ask(net, lan)[1] == 0
+    assert all(one.alive(peer, 3) for one in associations)
+
+
+def test_the_number_of_a_relay_port_is_somebody_elses_at_another_address(net, start, lan):
+    """A DNS server on the proxy's own host, at an address that a rule allows: refused as a loop when it happened to have the
+    number of one of our ports."""
+    start({"udp": RANGES, "rules": [{"action": "allow", "to": [PROXY_WAN_V4, PROXY_V4]}]})
+    association = Association(net.client, lan)
+    port = association.relay[1]
+    server = net.proxy.udp(PROXY_WAN_V4, port)
+    association.send((PROXY_WAN_V4, port), b"a question")
+    assert server.recvfrom(100)[0] == b"a question"
+    association.send((PROXY_V4, port), b"to our own relay")
+    assert association.silent()
