@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -53,6 +54,7 @@ struct dns_server {
     bool silent;          /* as if it were down */
     enum dns_fault fault; /* of all names, when it is not DNS_PLAIN */
     bool hangs_tcp;       /* takes connections, and does nothing with them */
+    LIST_HEAD(, dns_late) late;
     int asked_udp, asked_tcp, asked_in_mixed_case;
     char last[8][256]; /* the latest questions, first at [asked % 8], in lower case */
 };
@@ -241,31 +243,43 @@ static inline void dns_send_forged(const struct dns_server *server, const struct
         close(fd);
 }
 
+/* An answer that is not due yet. */
 struct dns_late {
+    LIST_ENTRY(dns_late) entry;
     struct dns_server *server;
+    struct event *event;
     union netaddr to;
     size_t len;
     uint8_t bytes[512];
 };
+
+static inline void dns_late_free(struct dns_late *late)
+{
+    LIST_REMOVE(late, entry);
+    event_free(late->event);
+    free(late);
+}
 
 static inline void dns_on_late(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct dns_late *late = arg;
     sendto(late->server->udp, late->bytes, late->len, 0, &late->to.sa, netaddr_len(&late->to));
-    free(late);
+    dns_late_free(late);
 }
 
 static inline void dns_send_late(struct dns_server *server, int ms, const struct dns_answer *answer,
                                  const union netaddr *to)
 {
     struct dns_late *late = malloc(sizeof(*late));
-    const struct timeval wait = {ms / 1000, ms % 1000 * 1000};
-    if (!late || answer->len > sizeof(late->bytes) ||
-        event_base_once(event_get_base(server->on_udp), -1, EV_TIMEOUT, dns_on_late, late, &wait) != 0)
+    if (!late || answer->len > sizeof(late->bytes))
         dns_fail("a late answer");
     *late = (struct dns_late){.server = server, .to = *to, .len = answer->len};
     memcpy(late->bytes, answer->bytes, answer->len);
+    LIST_INSERT_HEAD(&server->late, late, entry);
+    late->event = evtimer_new(event_get_base(server->on_udp), dns_on_late, late);
+    const struct timeval wait = {ms / 1000, ms % 1000 * 1000};
+    event_add(late->event, &wait);
 }
 
 static inline void dns_on_udp(evutil_socket_t fd, short what, void *arg)
@@ -372,6 +386,8 @@ static inline bool dns_server_open(struct dns_server *server, struct event_base 
 
 static inline void dns_server_close(struct dns_server *server)
 {
+    while (!LIST_EMPTY(&server->late))
+        dns_late_free(LIST_FIRST(&server->late));
     event_free(server->on_udp);
     event_free(server->on_tcp);
     close(server->udp);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "net/resolver_files.h"
@@ -194,12 +195,81 @@ static void reads_only_files(void **state)
     rmdir(path);
 }
 
+static struct resolv_conf conf;
+static struct file_stamp conf_stamp;
+
+static void expect_servers(const char *path, bool news, size_t count, const char *first)
+{
+    char text[NETADDR_TEXT_MAX];
+    assert_int_equal(resolv_conf_follow(&conf, path, &conf_stamp), news);
+    assert_int_equal(conf.server_count, count);
+    assert_string_equal(netaddr_format_host(&conf.servers[0], text), first);
+}
+
+/* Row 67: what cannot be used changes nothing. */
+static void row67_keeps_the_last_good_servers(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/conesocks-conf-XXXXXX";
+    close(mkstemp(path));
+    unlink(path);
+    expect_servers(path, true, 1, "127.0.0.1"); /* none was there at the start */
+    expect_servers(path, false, 1, "127.0.0.1");
+    write_text(path, "nameserver 192.0.2.1\nnameserver 192.0.2.2\n");
+    expect_servers(path, true, 2, "192.0.2.1");
+    expect_servers(path, false, 2, "192.0.2.1");
+    write_text(path, ""); /* as while it is being written */
+    expect_servers(path, false, 2, "192.0.2.1");
+    unlink(path);
+    expect_servers(path, false, 2, "192.0.2.1");
+    assert_int_equal(mkdir(path, 0700), 0);
+    expect_servers(path, false, 2, "192.0.2.1");
+    rmdir(path);
+    write_text(path, "nameserver 192.0.2.3\n");
+
+    /* A shortage of descriptors passes. */
+    struct rlimit usual, none;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+    none = (struct rlimit){0, usual.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    expect_servers(path, false, 2, "192.0.2.1");
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+    expect_servers(path, true, 1, "192.0.2.3");
+    unlink(path);
+}
+
+static void keeps_the_names_that_are_known(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/conesocks-hosts-XXXXXX";
+    close(mkstemp(path));
+    struct hosts hosts = {0};
+    struct file_stamp stamp = {0};
+    size_t count;
+    write_text(path, "192.0.2.1 box\n");
+    assert_true(hosts_follow(&hosts, path, &stamp));
+    assert_false(hosts_follow(&hosts, path, &stamp));
+    unlink(path);
+    assert_int_equal(mkdir(path, 0700), 0); /* which cannot be read */
+    assert_false(hosts_follow(&hosts, path, &stamp));
+    assert_non_null(hosts_find(&hosts, "box", &count));
+    rmdir(path);
+    assert_true(hosts_follow(&hosts, path, &stamp)); /* there is none now */
+    assert_null(hosts_find(&hosts, "box", &count));
+    hosts_clear(&hosts);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_servers),   cmocka_unit_test(falls_back_to_this_host),
-        cmocka_unit_test(reads_hosts),     cmocka_unit_test(finds_each_of_many_hosts),
-        cmocka_unit_test(notices_changes), cmocka_unit_test(reads_only_files),
+        cmocka_unit_test(reads_servers),
+        cmocka_unit_test(falls_back_to_this_host),
+        cmocka_unit_test(reads_hosts),
+        cmocka_unit_test(finds_each_of_many_hosts),
+        cmocka_unit_test(notices_changes),
+        cmocka_unit_test(reads_only_files),
+        cmocka_unit_test(row67_keeps_the_last_good_servers),
+        cmocka_unit_test(keeps_the_names_that_are_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
