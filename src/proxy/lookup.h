@@ -17,7 +17,8 @@ struct lookup;
 
 /* They are called from the event loop. The lookup may be cancelled in them. */
 struct lookup_hooks {
-    /* Addresses of one family, without port and unmapped; at most once for each family. */
+    /* Addresses of one family, without port and unmapped; at most once for each family. They live during the call, and
+     * no longer than the lookup. */
     void (*found)(void *arg, const union netaddr *addresses, size_t count);
     /* No more will come, and the lookup is gone. `timed_out`: a family has not been answered in time. */
     void (*ended)(void *arg, bool timed_out);

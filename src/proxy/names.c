@@ -18,7 +18,7 @@ struct waiting {
     uint8_t payload[];
 };
 
-/* How good an address is for a name. The best one is taken; one that is NEW is taken at once. */
+/* How good an address is for a name. One that is NEW is taken at once, else the best one of both families. */
 enum fitness {
     FITNESS_NONE,
     FITNESS_UNUSABLE, /* denied or unreachable: what is sent there is dropped, and counted with the reason */
@@ -43,7 +43,7 @@ struct name {
     size_t tried_count;
     union netaddr tried[NAMES_TRIED_MAX]; /* the address and those before it, none of which has answered */
 
-    enum fitness best; /* of the addresses that the lookup has found so far */
+    enum fitness best; /* of the addresses that the lookup has found so far; none of them is NEW */
     union netaddr best_address;
 
     struct waiting *first, **last;
@@ -218,14 +218,17 @@ static enum fitness fitness_of(const struct name *name, const union netaddr *add
 static void on_addresses(void *arg, const union netaddr *addresses, size_t count)
 {
     struct name *name = arg;
-    for (size_t i = 0; i < count && name->best != FITNESS_NEW; i++) {
+    for (size_t i = 0; i < count; i++) {
         const enum fitness fitness = fitness_of(name, &addresses[i]);
-        if (fitness <= name->best)
-            continue;
-        name->best = fitness;
-        name->best_address = addresses[i];
-        if (fitness == FITNESS_NEW)
+        if (fitness == FITNESS_NEW) {
             use_address(name, &addresses[i]);
+            end_lookup(name); /* after which there are no `addresses` */
+            return;
+        }
+        if (fitness > name->best) {
+            name->best = fitness;
+            name->best_address = addresses[i];
+        }
     }
 }
 
@@ -245,8 +248,6 @@ static void on_lookup_end(void *arg, bool timed_out)
     (void)timed_out;
     struct name *name = arg;
     name->lookup = NULL;
-    if (name->best == FITNESS_NEW)
-        return;
     if (name->best != FITNESS_NONE) { /* all have been tried: begin again */
         name->tried_count = 0;
         use_address(name, &name->best_address);
