@@ -332,6 +332,12 @@ struct worker *worker_new(struct snapshot *snapshot, const struct worker_shared 
 
 /* ---- reload ---- */
 
+static void on_reviewed(void *arg)
+{
+    struct worker_change *change = arg;
+    change->done(change);
+}
+
 static void on_change(struct inbox_item *item)
 {
     struct worker_change *change = container_of(item, struct worker_change, item);
@@ -343,9 +349,7 @@ static void on_change(struct inbox_item *item)
     if (!resolver_change(env->resolver, &options))
         log_error("dns.servers: the ones of before go on being asked: no memory, or no descriptors");
     listeners_change(&change->worker->listeners, config, change->opened);
-    sessions_review(env, before);
-    snapshot_release(before);
-    change->done(change);
+    sessions_review(env, before, on_reviewed, change);
 }
 
 void worker_change(struct worker_change *change)

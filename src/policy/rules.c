@@ -311,7 +311,7 @@ bool subject_init(struct subject *subject, const struct rules *rules, const unio
                   enum config_command command)
 {
     struct candidates candidates = {0};
-    *subject = (struct subject){.client = *client, .command = command, .first_opening = UINT32_MAX};
+    *subject = (struct subject){.client = *client, .user = user, .command = command, .first_opening = UINT32_MAX};
     netaddr_unmap(&subject->client);
     if (!rules || rules->count == 0)
         return true;
@@ -329,6 +329,18 @@ bool subject_init(struct subject *subject, const struct rules *rules, const unio
     if (!done)
         *subject = (struct subject){0};
     return done;
+}
+
+bool subject_renew(struct subject *subject, const struct rules *rules)
+{
+    struct subject renewed;
+    if (subject->rules == rules)
+        return true;
+    if (!subject_init(&renewed, rules, &subject->client, subject->user, subject->command))
+        return false;
+    subject_deinit(subject);
+    *subject = renewed;
+    return true;
 }
 
 void subject_deinit(struct subject *subject)

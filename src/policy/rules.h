@@ -24,6 +24,7 @@ void rules_free(struct rules *rules);
 struct subject {
     const struct rules *rules; /* NULL: there are none */
     union netaddr client;      /* unmapped */
+    const char *user;          /* NULL: no login */
     enum config_command command;
     uint32_t *personal; /* the rules with from or user that apply to it, in order; NULL: none */
     uint32_t *anywhere; /* of these, the ones that take every destination; in the same memory */
@@ -31,9 +32,12 @@ struct subject {
     uint32_t first_opening; /* of all rules that apply, the first that allows some addresses; UINT32_MAX: none */
 };
 
-/* `user` is NULL without a login. `rules` must outlive the subject. false: no memory. */
+/* `user` is NULL without a login. It and `rules` must outlive the subject. false: no memory. */
 bool subject_init(struct subject *subject, const struct rules *rules, const union netaddr *client, const char *user,
                   enum config_command command);
+/* Puts it under other rules, unless it is under them already. The old ones must still be there. false: no memory, and
+ * nothing has changed. */
+bool subject_renew(struct subject *subject, const struct rules *rules);
 /* Also of a subject that is all zero. */
 void subject_deinit(struct subject *subject);
 

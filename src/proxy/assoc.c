@@ -230,6 +230,7 @@ static int begin(struct assoc **out, struct env *env, const union netaddr *peer,
     env->open.associations++;
     assoc->env = env;
     assoc->user = user;
+    assoc->generation = env->generation;
     assoc->client.fd = -1;
     assoc->own_loan.all = &env->loans;
     assoc->loan = &assoc->own_loan;
@@ -327,12 +328,18 @@ void assoc_free(struct assoc *assoc)
     discard(assoc);
 }
 
-bool assoc_review(struct assoc *assoc, const char *user)
+void assoc_set_review(struct assoc *assoc, bool (*may_go_on)(void *owner), void *owner)
 {
-    subject_deinit(&assoc->subject);
-    if (!subject_init(&assoc->subject, assoc->env->rules, &assoc->flow.client_host, user, CONFIG_COMMAND_UDP) ||
+    assoc->may_go_on = may_go_on;
+    assoc->owner = owner;
+}
+
+bool assoc_review(struct assoc *assoc)
+{
+    if (!subject_renew(&assoc->subject, assoc->env->rules) ||
         !permit_any(assoc->env, &assoc->subject, assoc->outlet != NULL))
         return false;
+    assoc->generation = assoc->env->generation;
     if (assoc->names)
         names_review(assoc->names);
     return true;

@@ -75,9 +75,12 @@ enum config_filtering assoc_filtering(const struct assoc *assoc);
 
 const struct assoc_flow *assoc_flow(const struct assoc *assoc);
 
-/* The env has another snapshot: from the next datagram on its rules hold. `user` is the one of assoc_new(). false: they
- * leave it no destination at all, or there is no memory; then it has to end at once. */
-bool assoc_review(struct assoc *assoc, const char *user);
+/* `may_go_on` is asked before the first datagrams after a reload: the owner reviews the association, and soon ends one
+ * that may not, but not from inside of it. */
+void assoc_set_review(struct assoc *assoc, bool (*may_go_on)(void *owner), void *owner);
+/* The env has another snapshot: its rules hold from here on. false: they leave it no destination at all, or there is no
+ * memory; then it has to end at once. */
+bool assoc_review(struct assoc *assoc);
 
 /* To be called about once a second. true: idle for longer than `udp.idle` allows. */
 bool assoc_sweep(struct assoc *assoc, uint64_t now_ms);

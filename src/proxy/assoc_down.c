@@ -130,7 +130,12 @@ void assoc_on_external(evutil_socket_t fd, short what, void *arg)
     size_t count = dgram_io_recv(env->dgrams, &external->socket, env->received, RECEIVE_MAX);
     if (count)
         external->carried_ms = env_now(env);
+    bool refused = !assoc_may_go_on(assoc);
     for (size_t i = 0; i < count; i++) {
+        if (refused) {
+            assoc_drop(assoc, DROP_REFUSED, env->received[i].count);
+            continue;
+        }
         hairpin_outward(&env->policy, &env->received[i].peer);
         assoc_take_down(assoc, &env->received[i]);
     }

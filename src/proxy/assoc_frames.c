@@ -141,6 +141,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
     struct frames *frames = arg;
+    if (!assoc_may_go_on(frames->assoc))
+        return;
     uint8_t chunk[START_MAX + READ_SIZE];
     size_t start_len = frames->start_len, missing = frames->begun_size - frames->begun_len;
     struct iovec room[] = {{frames->begun ? frames->begun + frames->begun_len : chunk, missing},

@@ -45,6 +45,9 @@ struct assoc {
     struct env *env;
     struct assoc_flow flow;
     struct subject subject;
+    uint64_t generation;            /* of the snapshot that it was last reviewed under */
+    bool (*may_go_on)(void *owner); /* see assoc_set_review(); NULL: nobody is asked */
+    void *owner;
     const char *user; /* NULL: no login */
     bool granted;     /* see assoc_start() */
     struct dgram_socket client;
@@ -65,6 +68,12 @@ struct assoc {
 
 /* ---- assoc.c ---- */
 
+/* To be asked before datagrams are taken: after a reload they may have to be refused. The association does not end in
+ * here, but soon. */
+static inline bool assoc_may_go_on(struct assoc *assoc)
+{
+    return assoc->generation == assoc->env->generation || !assoc->may_go_on || assoc->may_go_on(assoc->owner);
+}
 /* Opens the external socket of a family. 0 or a negative errno. */
 int assoc_open_external(struct assoc *assoc, int family);
 /* Whether those sockets are bound to an interface. */

@@ -241,8 +241,13 @@ void outlet_on_relay(evutil_socket_t fd, short what, void *arg)
     size_t count = dgram_io_recv(env->dgrams, &external->socket, env->received, RECEIVE_MAX);
     if (count)
         external->carried_ms = env_now(env);
+    bool refused = !assoc_may_go_on(assoc);
     for (size_t i = 0; i < count; i++) {
         const struct dgram_run *run = &env->received[i];
+        if (refused) {
+            assoc_drop(assoc, DROP_REFUSED, run->count);
+            continue;
+        }
         if (!netaddr_equal(&run->peer, &assoc->outlet->relay)) { /* came before the socket was connected */
             assoc_drop(assoc, DROP_FILTERED, run->count);
             continue;

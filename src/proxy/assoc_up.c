@@ -164,7 +164,8 @@ static bool can_reach(void *arg, const char *name, const union netaddr *to)
     if (assoc->egress)
         way.egress = *assoc->egress;
     netaddr_set_port(&way.from, 0);
-    return verdict_find(&assoc->env->policy, &assoc->subject, name, to).code == VERDICT_ALLOWED &&
+    return subject_renew(&assoc->subject, assoc->env->rules) &&
+           verdict_find(&assoc->env->policy, &assoc->subject, name, to).code == VERDICT_ALLOWED &&
            sock_has_route(to, &way) && has_external(assoc, family);
 }
 
@@ -313,6 +314,10 @@ void assoc_take_shared(void *arg, const struct dgram_run *run)
 {
     struct assoc *assoc = arg;
     const union netaddr *client = &assoc->flow.client;
+    if (!assoc_may_go_on(assoc)) {
+        assoc_drop(assoc, DROP_REFUSED, run->count);
+        return;
+    }
     take_run(assoc, run, env_now(assoc->env));
     assoc_flush_up(assoc);
     if (!netaddr_equal(client, &run->peer)) /* it was refused after all */
@@ -325,6 +330,7 @@ void assoc_on_client(evutil_socket_t fd, short what, void *arg)
     struct assoc *assoc = arg;
     struct env *env = assoc->env;
     uint64_t now = env_now(env);
+    bool refused = !assoc_may_go_on(assoc);
     size_t count = dgram_io_recv(env->dgrams, &assoc->client, env->received, RECEIVE_MAX);
     for (size_t i = 0; i < count; i++) {
         const struct dgram_run *run = &env->received[i];
@@ -334,6 +340,8 @@ void assoc_on_client(evutil_socket_t fd, short what, void *arg)
         } else if (!netaddr_equal_host(&run->peer, &assoc->flow.client_host)) {
             bool may_be_client = netaddr_equal_network(&run->peer, &assoc->flow.client_host);
             assoc_drop(assoc, may_be_client ? DROP_OTHER_ADDRESS : DROP_STRANGER, run->count);
+        } else if (refused) {
+            assoc_drop(assoc, DROP_REFUSED, run->count);
         } else {
             take_run(assoc, run, now);
         }

@@ -22,7 +22,7 @@
 
 struct bind {
     struct env *env;
-    const struct subject *subject;
+    struct subject *subject;
     union netaddr from;     /* as asked for */
     union netaddr expected; /* canonical; AF_UNSPEC: whoever policy allows */
     union netaddr told;
@@ -150,7 +150,7 @@ static enum socks5_reply open_port(struct bind *bind, const char *user)
     return listen_for(bind, &terms);
 }
 
-enum socks5_reply bind_new(struct bind **made, struct env *env, const struct subject *subject, const char *user,
+enum socks5_reply bind_new(struct bind **made, struct env *env, struct subject *subject, const char *user,
                            const union netaddr *from, bind_done *done, void *arg)
 {
     struct bind *bind = calloc(1, sizeof(*bind));

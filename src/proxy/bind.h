@@ -23,7 +23,7 @@ typedef void bind_done(void *arg, int fd, const union netaddr *peer, enum socks5
  * or one of this host's own addresses, any host may. In both cases policy has to allow `subject` that host. `subject`
  * and `user` (NULL: no login) must outlive it. `done` comes from the event loop.
  */
-enum socks5_reply bind_new(struct bind **bind, struct env *env, const struct subject *subject, const char *user,
+enum socks5_reply bind_new(struct bind **bind, struct env *env, struct subject *subject, const char *user,
                            const union netaddr *from, bind_done *done, void *arg);
 void bind_free(struct bind *bind);
 

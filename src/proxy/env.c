@@ -44,6 +44,7 @@ struct snapshot *env_use(struct env *env, struct snapshot *snapshot)
 {
     struct snapshot *before = env->snapshot;
     env->snapshot = snapshot ? snapshot_hold(snapshot) : NULL;
+    env->generation++;
     env->config = env->policy.config = snapshot ? snapshot->config : NULL;
     env->rules = snapshot ? snapshot->rules : NULL;
     if (snapshot) {

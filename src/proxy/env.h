@@ -31,6 +31,15 @@ struct quota;
 struct resolver;
 struct session;
 
+/* After a reload: which sessions have yet to be looked at (sessions_review). */
+struct session_review {
+    struct snapshot *before; /* held; NULL: none is under way */
+    struct session *next;    /* this one and those behind it; NULL: none */
+    struct event slice;
+    void (*done)(void *arg);
+    void *arg;
+};
+
 SLIST_HEAD(door_list, door);
 TAILQ_HEAD(session_list, session);
 TAILQ_HEAD(negotiation_list, negotiation);
@@ -38,6 +47,7 @@ TAILQ_HEAD(negotiation_list, negotiation);
 struct env {
     struct event_base *base;
     struct snapshot *snapshot;   /* in force: see env_use() */
+    uint64_t generation;         /* goes up with each snapshot */
     const struct config *config; /* the snapshot's, like its rules: not to be kept from one event to the next */
     const struct rules *rules;   /* NULL: there are none */
     struct policy policy;
@@ -64,6 +74,7 @@ struct env {
 
     uint64_t sweeps;              /* how many there have been: see sessions_sweep() */
     struct session_list sessions; /* alive, in the order of their ids */
+    struct session_review review;
     struct {
         size_t sessions, associations, streams;
     } open;                          /* how many of each there are */

@@ -53,9 +53,11 @@ static bool pass(struct env *env, const struct subject *subject, const struct ve
     return false;
 }
 
-bool permit(struct env *env, const struct subject *subject, const char *name, const union netaddr *to, uint32_t count,
+bool permit(struct env *env, struct subject *subject, const char *name, const union netaddr *to, uint32_t count,
             uint32_t *rule)
 {
+    if (!subject_renew(subject, env->rules))
+        return false;
     const struct verdict verdict = verdict_find(&env->policy, subject, name, to);
     if (rule)
         *rule = verdict.rule;
@@ -100,13 +102,16 @@ static bool pass_name(struct env *env, const struct subject *subject, const char
     return false;
 }
 
-bool permit_name(struct env *env, const struct subject *subject, const char *name, uint16_t port, uint32_t count)
+bool permit_name(struct env *env, struct subject *subject, const char *name, uint16_t port, uint32_t count)
 {
-    return pass_name(env, subject, name, port, count, rules_deny_name(subject, name, port));
+    return subject_renew(subject, env->rules) &&
+           pass_name(env, subject, name, port, count, rules_deny_name(subject, name, port));
 }
 
-bool permit_unresolved(struct env *env, const struct subject *subject, const char *name, uint16_t port, uint32_t count)
+bool permit_unresolved(struct env *env, struct subject *subject, const char *name, uint16_t port, uint32_t count)
 {
+    if (!subject_renew(subject, env->rules))
+        return false;
     uint32_t rule = rules_find_name(subject, name, port);
     bool denies = rule != RULES_NO_MATCH && env->config->rules[rule].action == CONFIG_ACTION_DENY;
     return pass_name(env, subject, name, port, count, denies ? rule : RULES_NO_MATCH);

@@ -1,6 +1,7 @@
 /*
  * The one question before anything leaves: may it? A "no" is counted by its kind and logged, with the key that would
- * allow it.
+ * allow it. After a reload the first question puts the subject under the active rules; without memory for that, the
+ * answer is no.
  */
 #ifndef CONESOCKS_PROXY_PERMIT_H
 #define CONESOCKS_PROXY_PERMIT_H
@@ -15,13 +16,13 @@ struct env;
 
 /* For `count` datagrams, or one request, to the address `to`; `name` is what was asked for, NULL when that was the
  * address. `rule` (may be NULL) gets the rule that lets it through, or RULES_NO_MATCH. */
-bool permit(struct env *env, const struct subject *subject, const char *name, const union netaddr *to, uint32_t count,
+bool permit(struct env *env, struct subject *subject, const char *name, const union netaddr *to, uint32_t count,
             uint32_t *rule);
 /* Before a name is resolved. true is not the last word: permit() is. */
-bool permit_name(struct env *env, const struct subject *subject, const char *name, uint16_t port, uint32_t count);
+bool permit_name(struct env *env, struct subject *subject, const char *name, uint16_t port, uint32_t count);
 
 /* The same for a name that leaves as it is, to be resolved by an upstream: here this is the last word. */
-bool permit_unresolved(struct env *env, const struct subject *subject, const char *name, uint16_t port, uint32_t count);
+bool permit_unresolved(struct env *env, struct subject *subject, const char *name, uint16_t port, uint32_t count);
 
 /* Before a command is granted that serves several destinations: whether any is left (policy/destinations.h). */
 bool permit_any(struct env *env, const struct subject *subject, bool names_leave);

@@ -57,7 +57,7 @@ const char *review(struct env *env, const struct snapshot *before, const struct 
         return NO_LONGER "UDP is off (udp.enabled)";
     if (session->assoc && assoc_is_over_tcp(session->assoc) && !env->config->udp.over_tcp)
         return NO_LONGER "UDP over TCP is off (udp.over_tcp)";
-    if (session->assoc && !assoc_review(session->assoc, session->user))
+    if (session->assoc && !assoc_review(session->assoc))
         return NO_LONGER "the rules leave this association no destination";
     if (session->stream && stream_command(session->stream) == CONFIG_COMMAND_BIND && !env->config->bind.enabled)
         return NO_LONGER "BIND is off (bind.enabled)";

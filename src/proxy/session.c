@@ -106,6 +106,8 @@ void session_end(struct session *session, const char *why, bool abort)
         close(session->fd);
     payer_leave(session);
     admission_end(&session->admission, env);
+    if (env->review.next == session)
+        env->review.next = TAILQ_NEXT(session, link);
     TAILQ_REMOVE(&env->sessions, session, link);
     env->open.sessions--;
     TAILQ_INSERT_TAIL(&env->ended, session, link);
@@ -266,6 +268,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct session *session = arg;
+    if (!session_may_go_on(session))
+        return;
     if (session->state == SESSION_ANNOUNCING)
         announced_hear(session);
     else if (session->state == SESSION_NEGOTIATING)
@@ -346,6 +350,7 @@ void session_new(struct env *env, int fd, const union netaddr *peer, const struc
     }
     session->admission = admission;
     session->env = env;
+    session->generation = env->generation;
     session->id = next_id();
     session->fd = fd;
     session->state = negotiation->origin == ORIGIN_BALANCER ? SESSION_ANNOUNCING : SESSION_NEGOTIATING;

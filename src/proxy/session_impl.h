@@ -56,7 +56,8 @@ struct session {
     uint32_t descriptors;                             /* that its payer is charged for */
     bool dials;
     struct env *env;
-    uint64_t id; /* never used again in this process */
+    uint64_t id;         /* never used again in this process */
+    uint64_t generation; /* of the snapshot that it was last reviewed under */
     int fd;
     enum session_state state;
     union netaddr peer;
@@ -91,6 +92,8 @@ size_t negotiation_peek(struct session *session);
 /* The first `count` of the bytes that were looked at leave the socket. */
 void negotiation_take(struct session *session, size_t count);
 
+/* Whether the active configuration allows it; one that it does not allow is ended by sessions_review(), soon. */
+bool session_may_go_on(void *session);
 /* `why` is for the log, NULL: not worth a line; `abort` resets the connection. */
 void session_end(struct session *session, const char *why, bool abort);
 /* The same for what we end, not the client or its peer: where bytes flow in order, the connection is reset, so that

@@ -178,6 +178,7 @@ static void begin_assoc(struct session *session, const struct socks5_request *re
         session_refuse(session, SOCKS5_REPLY_GENERAL_FAILURE, why);
         return;
     }
+    assoc_set_review(session->assoc, session_may_go_on, session);
     const struct assoc_outlet_hooks hooks = {on_upstream_answered, on_assoc_lost_upstream, session};
     if (!assoc_awaits_upstream(session->assoc, &hooks)) {
         grant_assoc(session);

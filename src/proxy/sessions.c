@@ -1,3 +1,5 @@
+#include <assert.h>
+#include <event2/event.h>
 #include <stdlib.h>
 
 #include "net/sock.h"
@@ -18,6 +20,9 @@
 #define CLIENT_VANISHED "the client vanished: it has acknowledged nothing for two minutes"
 /* Round trips to the far side of the world are done by then. */
 #define SHED_HANDSHAKE_AFTER_MS 2000
+
+/* At most so many sessions are reviewed before the loop looks after its sockets: a fraction of a millisecond's work. */
+#define REVIEW_SLICE 64
 
 static void sweep(struct session *session, uint64_t now)
 {
@@ -129,30 +134,86 @@ void sessions_visit(struct env *env, void (*visit)(void *arg, struct stream *str
     }
 }
 
-void sessions_review(struct env *env, const struct snapshot *before)
+/* ---- after a reload ---- */
+
+/* NULL: it may go on. */
+static const char *review_session(struct session *session)
 {
-    for (struct session *session = TAILQ_FIRST(&env->sessions), *next; session; session = next) {
-        next = TAILQ_NEXT(session, link);
-        const struct negotiation *negotiation = session->negotiation;
-        const struct reviewed reviewed = {
-            .user = session->user,
-            .logs_in = negotiation && negotiation->handshake.need_password,
-            .fd = session->fd,
-            .stream = session->stream,
-            .assoc = session->assoc,
-        };
-        const char *why = session->state == SESSION_LINGERING ? NULL : review(env, before, &reviewed);
-        if (why && session->state == SESSION_REACHING)
-            session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, why);
-        else if (why)
-            session_cut(session, why);
+    const struct env *env = session->env;
+    const struct negotiation *negotiation = session->negotiation;
+    const struct reviewed reviewed = {
+        .user = session->user,
+        .logs_in = negotiation && negotiation->handshake.need_password,
+        .fd = session->fd,
+        .stream = session->stream,
+        .assoc = session->assoc,
+    };
+    if (session->generation == env->generation || session->state == SESSION_LINGERING)
+        return NULL;
+    const char *why = review(session->env, env->review.before, &reviewed);
+    if (!why)
+        session->generation = env->generation;
+    return why;
+}
+
+bool session_may_go_on(void *session)
+{
+    return review_session(session) == NULL;
+}
+
+static void enforce(struct session *session)
+{
+    const char *why = review_session(session);
+    if (why && session->state == SESSION_REACHING)
+        session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, why);
+    else if (why)
+        session_cut(session, why);
+}
+
+static void review_some(struct env *env, size_t most)
+{
+    struct session_review *review = &env->review;
+    const uint64_t begun = env_now(env);
+    for (struct session *session; most > 0 && (session = review->next); most--) {
+        review->next = TAILQ_NEXT(session, link);
+        enforce(session);
+        if (env_now(env) != begun) /* with some rules it takes longer */
+            break;
     }
+    if (review->next || !review->before)
+        return;
+    snapshot_release(review->before);
+    review->before = NULL;
+    review->done(review->arg);
+}
+
+static void on_slice(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct env *env = arg;
+    review_some(env, REVIEW_SLICE);
+    if (env->review.next) /* a timer, so that the loop looks at sockets first */
+        event_add(&env->review.slice, &(struct timeval){0});
+}
+
+void sessions_review(struct env *env, struct snapshot *before, void (*done)(void *arg), void *arg)
+{
+    assert(!env->review.before);
+    env->review.before = before;
+    env->review.next = TAILQ_FIRST(&env->sessions);
+    env->review.done = done;
+    env->review.arg = arg;
+    event_assign(&env->review.slice, env->base, -1, 0, on_slice, env);
+    on_slice(-1, 0, env);
 }
 
 void sessions_end(struct env *env, const char *why)
 {
     for (struct session *session; (session = TAILQ_FIRST(&env->sessions));)
         session_cut(session, why);
+    if (env->review.before)
+        event_del(&env->review.slice);
+    review_some(env, 1); /* a review under way has nothing left to look at */
 }
 
 void sessions_reap(struct env *env)

@@ -64,11 +64,18 @@ static void settle_soon(struct stream *stream, enum socks5_reply verdict)
 /* On the terms of the rule that lets it through to the address it has reached. */
 static bool set_rates(struct stream *stream, const union netaddr *to)
 {
-    const struct reaching *reaching = stream->reaching;
+    struct reaching *reaching = stream->reaching;
     const char *name = reaching->name[0] ? reaching->name : NULL;
+    if (!subject_renew(&reaching->subject, stream->env->rules))
+        return false;
     const struct verdict verdict = verdict_find(&stream->env->policy, &reaching->subject, name, to);
     const struct terms terms = env_terms(stream->env, reaching->user, verdict.rule, &stream->client);
     return rates_new(&stream->rates, &terms, reaching->user);
+}
+
+static bool is_reloaded(const struct stream *stream)
+{
+    return stream->reaching->generation != stream->env->generation;
 }
 
 static void on_dialed(void *arg, int fd, int error, const union netaddr *to)
@@ -78,7 +85,7 @@ static void on_dialed(void *arg, int fd, int error, const union netaddr *to)
     reaching->dial = NULL;
     enum socks5_reply verdict = SOCKS5_REPLY_SUCCEEDED;
     const char *name = stream->by_name ? reaching->name : NULL;
-    if (fd >= 0 && reaching->reviewed && !permit(stream->env, &reaching->subject, name, to, 1, NULL)) {
+    if (fd >= 0 && is_reloaded(stream) && !permit(stream->env, &reaching->subject, name, to, 1, NULL)) {
         close(fd);
         fd = -1;
         verdict = SOCKS5_REPLY_NOT_ALLOWED;
@@ -100,7 +107,7 @@ static void on_dialed(void *arg, int fd, int error, const union netaddr *to)
 
 /* ---- by an upstream ---- */
 
-static bool may_go_on_relaying(const struct stream *stream, const struct subject *subject);
+static bool may_go_on_relaying(const struct stream *stream, struct subject *subject);
 
 static void on_upstream_answer(void *arg, const struct upstream_answer *answer)
 {
@@ -110,7 +117,7 @@ static void on_upstream_answer(void *arg, const struct upstream_answer *answer)
     reaching->upstream = NULL;
     stream->remote_fd = answer->fd;
     stream->via->bound = answer->bound;
-    if (answer->fd >= 0 && reaching->reviewed && !may_go_on_relaying(stream, &reaching->subject))
+    if (answer->fd >= 0 && is_reloaded(stream) && !may_go_on_relaying(stream, &reaching->subject))
         code = SOCKS5_REPLY_NOT_ALLOWED;
     stop_reaching(stream);
     stream->hooks.reached(stream->hooks.arg, code);
@@ -279,6 +286,7 @@ struct stream *stream_new(struct env *env, enum config_command command, const un
         return NULL;
     }
     reaching->dial = dial;
+    reaching->generation = env->generation;
     reaching->user = user;
     reaching->port = destination->port;
     if (kind == ADDRESS_NAME)
@@ -304,7 +312,6 @@ struct stream *stream_new(struct env *env, enum config_command command, const un
 static bool may_go_on_reaching(struct stream *stream)
 {
     struct reaching *reaching = stream->reaching;
-    reaching->reviewed = true;
     if (reaching->bind)
         return bind_review(reaching->bind);
     if (reaching->upstream)
@@ -315,7 +322,7 @@ static bool may_go_on_reaching(struct stream *stream)
            permit(stream->env, &reaching->subject, NULL, &reaching->address, 1, NULL);
 }
 
-static bool may_go_on_relaying(const struct stream *stream, const struct subject *subject)
+static bool may_go_on_relaying(const struct stream *stream, struct subject *subject)
 {
     char name[NAME_TEXT_MAX + 8];
     const char *port = strrchr(stream->destination, ':');
@@ -328,13 +335,10 @@ static bool may_go_on_relaying(const struct stream *stream, const struct subject
 bool stream_review(struct stream *stream, const char *user)
 {
     struct subject subject;
+    if (stream->reaching)
+        return subject_renew(&stream->reaching->subject, stream->env->rules) && may_go_on_reaching(stream);
     if (!subject_init(&subject, stream->env->rules, &stream->client, user, stream->command))
         return false;
-    if (stream->reaching) {
-        subject_deinit(&stream->reaching->subject);
-        stream->reaching->subject = subject;
-        return may_go_on_reaching(stream);
-    }
     bool may = may_go_on_relaying(stream, &subject);
     subject_deinit(&subject);
     return may;

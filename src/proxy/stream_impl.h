@@ -38,7 +38,7 @@ struct reaching {
     union netaddr address;   /* what was asked for, unless it was a name */
     uint32_t found, refused; /* addresses of the name; those that policy denies */
     bool timed_out;          /* a lookup got no answer in time */
-    bool reviewed;           /* other rules hold now than when it began */
+    uint64_t generation;     /* of the snapshot that it began under */
     struct event settle;     /* tells the outcome from the loop, when there is nothing to wait for */
     enum socks5_reply verdict;
 };

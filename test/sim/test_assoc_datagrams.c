@@ -91,44 +91,81 @@ static void what_is_refused_later_is_refused(void **state)
     assert_int_equal(flow()->dropped[DROP_REFUSED], 1);
 }
 
+/* What a reload does to the env. */
+static struct config *use_rules(const char *text)
+{
+    char *errors, *warnings;
+    struct config *config = config_parse("", text, strlen(text), &errors, &warnings);
+    assert_non_null(config);
+    config->reach_in_force = CONFIG_REACH_ALL;
+    world_env.config = world_env.policy.config = config;
+    world_env.rules = rules_compile(config->rules, config->rule_count);
+    world_env.generation++;
+    return config;
+}
+
+static void free_rules(struct config *config, const struct rules *rules)
+{
+    rules_free((struct rules *)(uintptr_t)rules);
+    config_free(config);
+}
+
 /* Row 27. */
 static void other_rules_hold_from_the_next_datagram_on(void **state)
 {
     (void)state;
-    static const char text[] = "rules: [{action: deny, to: [192.0.2.10], user: [alice]}]",
-                      all[] = "rules: [{action: deny}]";
-    char *errors, *warnings;
-    struct config *denying = config_parse("", text, strlen(text), &errors, &warnings),
-                  *closed = config_parse("", all, strlen(all), &errors, &warnings);
-    struct rules *rules = rules_compile(denying->rules, denying->rule_count),
-                 *none = rules_compile(closed->rules, closed->rule_count);
     open_plain();
     union netaddr external = flow()->external[FAMILY_V4];
     from_client(&server, "x");
     expect_up(&server, "x");
-    denying->reach_in_force = closed->reach_in_force = CONFIG_REACH_ALL;
-    world_env.config = world_env.policy.config = denying;
-    world_env.rules = rules;
-    assert_true(assoc_review(assoc, "bob")); /* of somebody else the rule says nothing */
-    from_client(&server, "x");
+    struct config *others = use_rules("rules: [{action: deny, to: [192.0.2.10], user: [alice]}]");
+    const struct rules *others_rules = world_env.rules;
+    from_client(&server, "x"); /* of this one the rule says nothing */
     expect_up(&server, "x");
-    assert_true(assoc_review(assoc, "alice"));
-    from_client(&server, "x");
+    struct config *denying = use_rules("rules: [{action: deny, to: [192.0.2.10], from: [10.0.0.0/8]}]");
+    const struct rules *denying_rules = world_env.rules;
+    from_client(&server, "x"); /* nobody has reviewed it */
     expect_nothing();
+    free_rules(others, others_rules); /* nothing of the old ones is looked at any more */
     from_client(&server2, "y");
     expect_up(&server2, "y");
     assert_int_equal(flow()->dropped[DROP_REFUSED], 1);
     assert_true(netaddr_equal(&external, &flow()->external[FAMILY_V4]));
-    world_env.config = world_env.policy.config = closed;
-    world_env.rules = none;
-    rules_free(rules); /* nothing of the old ones is looked at any more */
-    config_free(denying);
-    assert_false(assoc_review(assoc, "alice"));
+    struct config *closed = use_rules("rules: [{action: deny}]");
+    const struct rules *closed_rules = world_env.rules;
+    assert_false(assoc_review(assoc));
+    free_rules(denying, denying_rules);
     world_env.config = world_env.policy.config = &world_config;
     world_env.rules = NULL;
-    rules_free(none);
-    config_free(closed);
-    assert_true(assoc_review(assoc, NULL));
+    assert_true(assoc_review(assoc));
+    free_rules(closed, closed_rules);
+    expect_alive();
+}
+
+static bool may_not_go_on(void *arg)
+{
+    ++*(int *)arg;
+    return false;
+}
+
+/* Row 27. Its owner has no time yet to end it. */
+static void one_that_may_not_go_on_relays_nothing(void **state)
+{
+    (void)state;
+    int asked = 0;
+    open_plain();
+    expect_alive();
+    assoc_set_review(assoc, may_not_go_on, &asked);
+    expect_alive();
+    assert_int_equal(asked, 0);
+    world_env.generation++;
+    from_client(&server, "x");
+    expect_nothing();
+    world_arrive(&server, &flow()->external[FAMILY_V4], "y", 1);
+    expect_nothing();
+    assert_int_equal(asked, 2);
+    assert_int_equal(flow()->dropped[DROP_REFUSED], 2);
+    assert_true(assoc_review(assoc));
     expect_alive();
 }
 
@@ -477,6 +514,7 @@ int main(void)
         TEST(distinct_destinations_are_counted),
         TEST(what_is_refused_later_is_refused),
         TEST(other_rules_hold_from_the_next_datagram_on),
+        TEST(one_that_may_not_go_on_relays_nothing),
         TEST(too_large_with_its_header),
         TEST(a_full_send_buffer_loses_and_counts),
         TEST(a_joined_run_is_its_datagrams),
