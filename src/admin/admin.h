@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "net/ports.h"
+
 struct admin;
 struct config;
 struct event_base;
@@ -33,6 +35,8 @@ typedef void admin_done(void *arg, char *json);
 struct admin_facts {
     time_t started;
     uint64_t reloads, reloads_failed;
+    struct port_usage ports[PORT_RANGES_MAX];
+    size_t port_count; /* of them */
 };
 
 /* The server, as it is seen from here: each function is called on the main thread, with `arg` first. */

@@ -81,6 +81,21 @@ static void write_lookups(const struct metrics *metrics, FILE *out)
     fprintf(out, "%s_count %" PRIu64 "\n", name, count);
 }
 
+static void write_port_ranges(const struct admin_facts *facts, FILE *out)
+{
+    if (!facts->port_count)
+        return;
+#define PORTS(name, member, help)                                                                                      \
+    write_family(name, "gauge", help, out);                                                                            \
+    for (size_t i = 0; i < facts->port_count; i++)                                                                     \
+    fprintf(out, name "{range=\"%s\"} %" PRIu64 "\n", facts->ports[i].option, facts->ports[i].use.member)
+    PORTS("conesocks_ports", total, "ports of a range, at all local addresses where it was used lately");
+    PORTS("conesocks_ports_used", used, "ports of a range that are in use, at all local addresses");
+    PORTS("conesocks_ports_resting", resting, "ports of a range that rest after their use (udp.port_rest)");
+    PORTS("conesocks_ports_full", full, "local addresses at which every port of a range is in use");
+#undef PORTS
+}
+
 static void write_process(const struct process_use *use, FILE *out)
 {
     write_family("process_cpu_seconds_total", "counter", "CPU time spent, user and system", out);
@@ -108,6 +123,7 @@ char *exposition_format(const struct metrics *metrics, const struct admin_facts 
     write_whole("conesocks_reloads_total", "counter", "configurations put in force by a reload", facts->reloads, out);
     write_whole("conesocks_reloads_failed_total", "counter", "reloads that changed nothing because of a mistake",
                 facts->reloads_failed, out);
+    write_port_ranges(facts, out);
     write_process(process, out);
     write_whole("process_start_time_seconds", "gauge", "when it started, in seconds since 1970",
                 (uint64_t)facts->started, out);

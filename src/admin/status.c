@@ -81,6 +81,26 @@ static json_t *udp_json(const struct snapshot *snapshot)
     return json_with_key(json, "idle_seconds", number_or_null(config->udp.idle_ms / 1000));
 }
 
+static json_t *port_range_json(const struct port_usage *usage)
+{
+    const struct config_ports range = {usage->first, usage->last};
+    json_t *json = json_object();
+    json = json_with_key(json, "option", json_string(usage->option));
+    json = json_with_key(json, "range", ports_json(&range));
+    json = json_with_key(json, "used", json_number(usage->use.used));
+    json = json_with_key(json, "resting", json_number(usage->use.resting));
+    json = json_with_key(json, "total", json_number(usage->use.total));
+    return json_with_key(json, "full", json_number(usage->use.full));
+}
+
+static json_t *port_ranges_json(const struct status *status)
+{
+    json_t *ranges = json_array();
+    for (size_t i = 0; i < status->port_count; i++)
+        ranges = json_with(ranges, port_range_json(&status->ports[i]));
+    return ranges;
+}
+
 /* ---- what there is ---- */
 
 static json_t *counts_json(const struct report_counts *counts)
@@ -226,6 +246,7 @@ char *status_json(const struct status *status)
     json = json_with_key(json, "configuration", configuration_json(status));
     json = json_with_key(json, "listeners", listeners_json(status->snapshot->config));
     json = json_with_key(json, "udp", udp_json(status->snapshot));
+    json = json_with_key(json, "port_ranges", port_ranges_json(status));
     json = json_with_key(json, "workers", workers_json(status));
     json = json_with_key(json, "open", open_json(status));
     json = json_with_key(json, "totals", totals_json(status->totals));

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "base/metrics.h"
+#include "net/ports.h"
 #include "proxy/relief.h"
 #include "proxy/report.h"
 
@@ -34,6 +35,8 @@ struct status {
         uint64_t used, limit;
         enum memory_level level;
     } memory;
+    struct port_usage ports[PORT_RANGES_MAX];
+    size_t port_count;             /* of them */
     struct report *const *workers; /* a report of each */
     size_t worker_count;
     uint32_t limit; /* of the page: its rows, 1 or more */

@@ -82,6 +82,17 @@ static void print_configuration(const struct view *view)
         line(view, "", "The last reload failed, and the configuration of before is in force: %s", error);
 }
 
+/* How full a range is. */
+static void print_port_range(const struct view *view, const json_t *range)
+{
+    char used[TERMINAL_NUMBER_MAX], total[TERMINAL_NUMBER_MAX], resting[TERMINAL_NUMBER_MAX];
+    const uint64_t full = ask_number(range, "full");
+    line(view, "", "%s: %s of %s in use, %s resting%s", text_or(range, "option", "?"),
+         terminal_count(used, ask_number(range, "used")), terminal_count(total, ask_number(range, "total")),
+         terminal_count(resting, ask_number(range, "resting")),
+         full ? "; FULL: new associations are refused, make the range larger" : "");
+}
+
 static void print_nat(const struct view *view)
 {
     const json_t *udp = ask_member(view->reading->now, "udp");
@@ -96,6 +107,9 @@ static void print_nat(const struct view *view)
         line(view, "NAT", "%s filtering: consoles call it type Moderate, B or 2", filtering);
     line(view, "", "UDP ports for clients: %s, towards the internet: %s", text_or(udp, "ports", "?"),
          text_or(udp, "external_ports", "?"));
+    size_t i_range;
+    const json_t *range;
+    json_array_foreach(ask_member(view->reading->now, "port_ranges"), i_range, range) print_port_range(view, range);
     static const char *const keys[] = {"advertise_v4", "advertise_v6"};
     for (size_t i = 0; i < 2; i++)
         if (ask_text(udp, keys[i]))

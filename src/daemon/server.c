@@ -27,6 +27,7 @@
 #include "daemon/inherited.h"
 #include "daemon/memory.h"
 #include "daemon/notify.h"
+#include "daemon/port_usage.h"
 #include "daemon/relay_port.h"
 #include "daemon/reload.h"
 #include "daemon/supervision.h"
@@ -54,6 +55,7 @@ struct server {
     struct auth *auth;
     struct quota *quota;
     struct ports *ports;
+    struct port_range system_ports; /* read before the sandbox */
     struct own_ports *own_ports;
     struct reload *reload;
     struct drain *drain;
@@ -271,7 +273,9 @@ static void show_facts(void *arg, struct admin_facts *facts)
 {
     const struct server *server = arg;
     const struct reload_record *reloads = reload_record(server->reload);
-    *facts = (struct admin_facts){server->started, reloads->done, reloads->failed};
+    *facts =
+        (struct admin_facts){.started = server->started, .reloads = reloads->done, .reloads_failed = reloads->failed};
+    facts->port_count = port_usage(reload_config(server->reload), &server->system_ports, facts->ports);
 }
 
 static const char *show_sick(void *arg)
@@ -305,12 +309,14 @@ static const char *unready_descriptors(const struct server *server)
     return reserve_is_short(env_clock_coarse(), held) ? "descriptors are short: raise LimitNOFILE= or ulimit -n" : NULL;
 }
 
+static const char *unready_ports(const struct server *server)
+{
+    return port_usage_complaint(reload_config(server->reload), &server->system_ports);
+}
+
 /* Why no new client should be sent here: the first reason that applies is shown. Each gives NULL while it does not. */
 static const char *(*const unready_reasons[])(const struct server *server) = {
-    unready_draining,
-    unready_sick,
-    unready_memory,
-    unready_descriptors,
+    unready_draining, unready_sick, unready_memory, unready_descriptors, unready_ports,
 };
 
 static const char *show_unready(void *arg)
@@ -390,6 +396,7 @@ struct server *server_new(struct snapshot *snapshot, const char *path, const str
     server->quota = quota_new();
     server->addresses = server->base ? addresses_new(server->base, on_addresses, server) : NULL;
     server->ports = ports_new();
+    server->system_ports = port_range_of_system(server->ports);
     server->own_ports = own_ports_new();
     const bool begun = server->base && server->quota && server->addresses && server->ports && server->own_ports;
     if (!begun)
@@ -429,6 +436,7 @@ static bool begin_survey(struct server *server)
         .workers = server->workers,
         .worker_count = server->worker_count,
         .quota = server->quota,
+        .system_ports = &server->system_ports,
         .reload = server->reload,
         .watermark = server->watermark,
     };

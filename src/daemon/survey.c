@@ -10,6 +10,7 @@
 #include "admin/status.h"
 #include "base/util.h"
 #include "daemon/memory.h"
+#include "daemon/port_usage.h"
 #include "daemon/reload.h"
 #include "daemon/watermark.h"
 #include "daemon/worker.h"
@@ -81,6 +82,7 @@ static char *tell(const struct survey *survey, const struct asker *asker)
         .worker_count = scene->worker_count,
         .limit = asker->query.limit,
     };
+    status.port_count = port_usage(status.snapshot->config, scene->system_ports, status.ports);
     if (scene->watermark) {
         struct memory_use use;
         status.memory.level = watermark_level(scene->watermark, &use);

@@ -12,6 +12,7 @@
 #include "admin/admin.h"
 
 struct event_base;
+struct port_range;
 struct quota;
 struct reload;
 struct survey;
@@ -25,6 +26,7 @@ struct survey_scene {
     struct worker *const *workers;
     size_t worker_count;
     struct quota *quota;
+    const struct port_range *system_ports;
     const struct reload *reload;
     const struct watermark *watermark; /* NULL: nothing limits the memory */
 };

@@ -60,4 +60,12 @@ struct port_use {
 };
 struct port_use ports_use(const struct port_range *range, uint64_t now_ms);
 
+/* The same, of a range that the configuration names. */
+#define PORT_RANGES_MAX 2
+struct port_usage {
+    const char *option;
+    uint16_t first, last;
+    struct port_use use;
+};
+
 #endif

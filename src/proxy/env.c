@@ -23,14 +23,13 @@ static struct port_range range_from(const struct port_range *system, const struc
     return range;
 }
 
-static void use_ports(struct env *env)
+void env_port_ranges(const struct config *config, const struct port_range *system, struct port_range *relay,
+                     struct port_range *external)
 {
-    const struct config *config = env->config;
-    uint64_t rest_ms = config->udp.port_rest_ms;
-    env->shared_port = config_shared_port(config);
-    env->relay_ports = range_from(&env->system_ports, &config->udp.ports, "udp.ports", rest_ms);
-    env->external_ports = range_from(&env->system_ports, &config->udp.external_ports, "udp.external_ports", rest_ms);
-    env->external_ports.except = env->shared_port;
+    const uint64_t rest_ms = config->udp.port_rest_ms;
+    *relay = range_from(system, &config->udp.ports, "udp.ports", rest_ms);
+    *external = range_from(system, &config->udp.external_ports, "udp.external_ports", rest_ms);
+    external->except = config_shared_port(config);
 }
 
 static void use_carry(struct env *env)
@@ -50,7 +49,8 @@ struct snapshot *env_use(struct env *env, struct snapshot *snapshot)
     if (snapshot) {
         env->policy.advertised_v4 = snapshot->advertised_v4;
         env->policy.advertised_v6 = snapshot->advertised_v6;
-        use_ports(env);
+        env->shared_port = config_shared_port(env->config);
+        env_port_ranges(env->config, &env->system_ports, &env->relay_ports, &env->external_ports);
         use_carry(env);
     }
     return before;

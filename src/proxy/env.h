@@ -102,6 +102,10 @@ static inline uint64_t env_now(const struct env *env)
  * NULL: none. What lives by the old one is the caller's to change. */
 struct snapshot *env_use(struct env *env, struct snapshot *snapshot);
 
+/* Where associations take their ports from that begin by this configuration. */
+void env_port_ranges(const struct config *config, const struct port_range *system, struct port_range *relay,
+                     struct port_range *external);
+
 /* `user` is the name of a login, or NULL; the others as for terms_find(). */
 struct terms env_terms(const struct env *env, const char *user, uint32_t rule, const union netaddr *client);
 

@@ -1,8 +1,11 @@
 """Row 63 of the attacks, as tun bridges with a port range met it: one association for each DNS lookup, and every port rests."""
+import json
+
 import socks5
-from daemon import wait_until
-from netns import CLIENT_V4, INET1_V4, PROXY_V4, PROXY_WAN_V4, STRANGER_V4
+from daemon import PROGRAM, wait_until
+from netns import CLIENT_V4, INET1_V4, PROXY_V4, PROXY_WAN_V4
 from socks5 import Association
+from test_admin import ask as admin_ask
 
 RANGES = {"ports": "30000-30007", "external_ports": "31000-31007"}
 
@@ -54,6 +57,37 @@ def test_row63_a_full_range_refuses_and_serves_again_at_once(net, start, lan):
     wait_until(lambda: proxy.counters().get("associations_ended_total") == 1, "the end of one")
     assert ask(net, lan)[1] == 0
     assert all(one.alive(peer, 3) for one in associations)
+
+
+def test_row63_how_full_a_range_is_can_be_seen(net, serve, lan):
+    """Metrics, status, the command and /readyz tell, before the users do."""
+    proxy = serve({"udp": {**RANGES, "external_ports": "random"}, "admin": {"port": 1081}})
+    peer = net.inet1.udp(INET1_V4)
+    associations = [Association(net.client, lan) for _ in range(8)]
+    associations[0].external(peer)
+
+    def fetch(path):
+        code, _, text = admin_ask(net, path)
+        return code, text
+
+    def ready():
+        return fetch("/readyz")
+
+    def relay_range():
+        return json.loads(fetch("/status")[1])["port_ranges"][0]
+
+    assert relay_range() == {"option": "udp.ports", "range": "30000-30007", "used": 8, "resting": 0, "total": 8, "full": 1}
+    assert ready() == (503, "every port of udp.ports is in use: make the range larger\n")
+    assert 'conesocks_ports_full{range="udp.ports"} 1\n' in fetch("/metrics")[1]
+    shown = net.proxy.run(PROGRAM, "status", "-c", proxy.config_path).stdout
+    assert "udp.ports: 8 of 8 in use, 0 resting; FULL" in shown
+    for one in associations[:2]:
+        one.close()
+    wait_until(lambda: ready()[0] == 200, "two free ports")
+    assert (relay_range()["used"], relay_range()["resting"]) == (6, 1)  # the other one carried nothing
+    external = json.loads(fetch("/status")[1])["port_ranges"][1]
+    assert external["option"] == "udp.external_ports" and external["used"] == 6 and external["total"] > 1000
+    assert proxy.counters().get("associations_without_port_total") is None
 
 
 def test_the_number_of_a_relay_port_is_somebody_elses_at_another_address(net, start, lan):

@@ -24,6 +24,8 @@ TROUBLE = {
     "ConesocksSendBufferFull": {"conesocks_udp_dropped_total{reason='send_full'}": "0+1500x60"},
     "ConesocksNoExternalSocket": {"conesocks_udp_dropped_total{reason='no_socket'}": "0+120x60"},
     "ConesocksNoPortLeft": {"conesocks_associations_without_port_total": "0x55 3x5"},
+    "ConesocksPortRangeFull": {"conesocks_ports_full": "0x55 1x5"},
+    "ConesocksPortsReusedEarly": {"conesocks_ports_reused_early_total": "0+60x60"},
     "ConesocksLimitReached": {"conesocks_limited_sessions_total": "0x60",
                               "conesocks_limited_associations_total": "0x55 3x5"},
     "ConesocksMemoryShort": {"conesocks_limited_memory_total": "0x55 3x5", "conesocks_shed_streams_total": "0x60"},

@@ -7,7 +7,13 @@
 #include "admin/exposition.h"
 #include "base/metrics.h"
 
-static const struct admin_facts facts = {.started = 1700000000, .reloads = 3, .reloads_failed = 2};
+static const struct admin_facts facts = {
+    .started = 1700000000,
+    .reloads = 3,
+    .reloads_failed = 2,
+    .ports = {{"udp.ports", 1, 2, {1, 2, 3, 1, 0, false}}, {"udp.external_ports", 3, 4, {4, 5, 6, 2, 1, true}}},
+    .port_count = 2,
+};
 static const struct process_use use = {1.25, 4096, 8192, 10, 20};
 
 static char *text_of(const struct metrics *metrics, const struct process_use *process)
@@ -103,6 +109,21 @@ static void the_process_and_the_build(void **state)
     free(text);
 }
 
+/* Row 63. */
+static void how_full_ranges_are(void **state)
+{
+    (void)state;
+    struct metrics metrics = {0};
+    char *text = text_of(&metrics, &use);
+    expect(text, "\n# TYPE conesocks_ports_used gauge\n"
+                 "conesocks_ports_used{range=\"udp.ports\"} 1\n"
+                 "conesocks_ports_used{range=\"udp.external_ports\"} 4\n");
+    expect(text, "\nconesocks_ports_resting{range=\"udp.external_ports\"} 5\n");
+    expect(text, "\nconesocks_ports{range=\"udp.ports\"} 3\n");
+    expect(text, "\nconesocks_ports_full{range=\"udp.external_ports\"} 1\n");
+    free(text);
+}
+
 static void what_cannot_be_told_is_left_out(void **state)
 {
     (void)state;
@@ -116,11 +137,9 @@ static void what_cannot_be_told_is_left_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_counter_has_its_lines),
-        cmocka_unit_test(what_is_open_now),
-        cmocka_unit_test(how_long_names_take),
-        cmocka_unit_test(the_process_and_the_build),
-        cmocka_unit_test(what_cannot_be_told_is_left_out),
+        cmocka_unit_test(every_counter_has_its_lines), cmocka_unit_test(what_is_open_now),
+        cmocka_unit_test(how_long_names_take),         cmocka_unit_test(the_process_and_the_build),
+        cmocka_unit_test(how_full_ranges_are),         cmocka_unit_test(what_cannot_be_told_is_left_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -113,6 +113,7 @@ static void what_the_default_configuration_looks_like(void **state)
     expect_text("udp.external_ports", "any");
     expect_null("udp.advertise_v4");
     expect_null("udp.idle_seconds");
+    assert_int_equal(json_array_size(at("port_ranges")), 0);
     assert_int_equal(json_array_size(at("workers")), 2);
     assert_int_equal(json_array_size(at("drops")), 0);
     expect_null("memory.used_bytes");
@@ -145,7 +146,15 @@ static void what_was_configured(void **state)
     status.memory.used = 5;
     status.memory.limit = 10;
     status.memory.level = MEMORY_SHORT;
+    status.port_count = 1;
+    status.ports[0] = (struct port_usage){"udp.external_ports", 30000, 30999, {12, 34, 2000, 2, 1, false}};
     tell();
+    expect_text("port_ranges.0.option", "udp.external_ports");
+    expect_text("port_ranges.0.range", "30000-30999");
+    expect_number("port_ranges.0.used", 12);
+    expect_number("port_ranges.0.resting", 34);
+    expect_number("port_ranges.0.total", 2000);
+    expect_number("port_ranges.0.full", 1);
     expect_text("udp.advertise_v4", "192.0.2.1");
     expect_text("udp.filtering", "address-and-port-dependent");
     expect_text("udp.ports", "1080");

@@ -25,6 +25,7 @@ static struct worker first, second;
 static struct worker *workers[] = {&first, &second};
 static struct snapshot *snapshot;
 static struct quota *quota;
+static struct port_range system_ports;
 static struct event_base *base;
 static struct survey *survey;
 
@@ -68,7 +69,9 @@ static int begin(void **state)
     quota = quota_new();
     base = event_base_new();
     first = second = (struct worker){0};
-    const struct survey_scene scene = {.workers = workers, .worker_count = 2, .quota = quota};
+    system_ports = port_range_of_system(ports_new());
+    const struct survey_scene scene = {
+        .workers = workers, .worker_count = 2, .quota = quota, .system_ports = &system_ports};
     survey = survey_new(base, &scene);
     assert_true(snapshot && quota && survey);
     return 0;
@@ -80,6 +83,7 @@ static int end(void **state)
     survey_free(survey);
     event_base_free(base);
     quota_free(quota);
+    ports_free(system_ports.ports);
     snapshot_release(snapshot);
     return 0;
 }

@@ -140,14 +140,20 @@ function showLimits({limits, memory, totals}) {
   });
 }
 
-function showSetup({listeners, udp, workers, configuration}) {
+/* ", 3 of 1000 in use", of the range that an option names. */
+function portUse(ranges, option) {
+  const range = ranges?.find(each => each.option === option);
+  return range && `${count(range.used)} of ${count(range.total)} in use` + (range.full ? ': full' : '');
+}
+
+function showSetup({listeners, udp, workers, configuration, port_ranges: ranges}) {
   const advertised = [udp.advertise_v4, udp.advertise_v6].filter(Boolean).join(', ');
   const listener = ({address, login, proxy_protocol: announced}) =>
     joined(address, login ? 'login' : 'no login', announced && 'PROXY protocol');
   put(byId('main'), {
     listeners: listeners.map(listener).join('\n'),
-    'udp-client-side': udp.enabled ? joined(`ports: ${udp.ports}`, advertised && `advertised as ${advertised}`) : 'off',
-    'udp-external': udp.enabled ? `ports: ${udp.external_ports}` : 'off',
+    'udp-client-side': udp.enabled ? joined(`ports: ${udp.ports}`, portUse(ranges, 'udp.ports'), advertised && `advertised as ${advertised}`) : 'off',
+    'udp-external': udp.enabled ? joined(`ports: ${udp.external_ports}`, portUse(ranges, 'udp.external_ports')) : 'off',
     'udp-idle': udp.idle_seconds ? `end after ${duration(udp.idle_seconds)}` : 'stay until the client leaves',
     workers: `${workers.length}, with ${workers.map(each => count(each.sessions)).join(' + ')} sessions`,
     file: configuration.file ?? 'none: the built-in default',
