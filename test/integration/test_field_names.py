@@ -10,10 +10,12 @@ from conftest import lan_config
 from daemon import wait_until
 from netns import CLIENT_V6, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_V4, PROXY_V4, PROXY_V6, SECOND_WAN_V4
 from socks5 import Association, OverTcp
+from test_status import WATCHED, status
 
 V4_LISTENER, V6_LISTENER = (PROXY_V4, 1080), (PROXY_V6, 1080)
 LISTEN_BOTH = [{"address": PROXY_V4, "port": 1080}, {"address": PROXY_V6, "port": 1080}]
 SECOND_WAN_V6 = "fd88::9"
+DEAD, NOWHERE = "10.88.0.99", "203.0.113.9"  # nobody's in a network of the proxy; no route
 PORT = 7000
 PATIENCE = 3  # seconds; without the fix it takes dns.timeout, 20 s here
 
@@ -170,11 +172,22 @@ def test_row68_a_dead_family_gives_way(net, named, dns):
         assert answered(Association(net.client, V6_LISTENER), "both.test", patience=20) == INET1_V4
 
 
+def test_row68_refused_unreachable_dead_and_good(net, named, dns):
+    """All at once, for datagrams and for a CONNECT."""
+    named(rules=[{"action": "deny", "to": [INET2_V4]}])
+    dns.records["mixed.test"] = [INET2_V4, NOWHERE, "2001:db8:99::1", DEAD, INET1_V4]
+    net.inet1.listen(INET1_V4, PORT)
+    assert socks5.connect(net.client, V4_LISTENER, ("mixed.test", PORT))[1].code == 0
+    with Echo(net, INET1_V4):
+        assert answered(Association(net.client, V4_LISTENER), "mixed.test", patience=20) == INET1_V4
+        assert answered(Association(net.client, V6_LISTENER), "mixed.test", patience=20) == INET1_V4
+
+
 def test_row68_a_changed_record_is_followed(net, named, dns):
     """A dynamic name (WireGuard, a tracker, a game) whose address has changed: one long association kept the old one as
     long as the client sent. Once it has answered it stays, whatever the record is."""
     named()
-    dns.records["dynamic.test"] = ["10.88.0.99"]
+    dns.records["dynamic.test"] = [DEAD]
     association = Association(net.client, V4_LISTENER)
     assert answered(association, "dynamic.test", patience=0.5) is None
     dns.records["dynamic.test"] = [INET1_V4]
@@ -230,10 +243,15 @@ def test_datagrams_from_a_temporary_address(net, start, temporary, ports):
 
 
 def test_datagrams_from_a_temporary_address_are_told(net, start, temporary):
-    proxy = start({"listen": LISTEN_BOTH})
+    """In the status, for all and for the session, and in the log when nothing else came."""
+    proxy = start({"listen": LISTEN_BOTH, **WATCHED})
     association = Association(net.client, V6_LISTENER)
     net.client.udp(temporary).sendto(socks5.wrap((INET1_V6, PORT), b"hello"), association.relay)
     wait_until(lambda: proxy.dropped("other_address") == 1, "the drop")
+    answer = status(net)
+    (drop,) = answer["drops"]
+    assert (drop["reason"], drop["count"]) == ("other_address", 1) and "temporary IPv6 addresses" in drop["advice"]
+    assert answer["sessions"][0]["dropped"] == {"other_address": 1}
     association.close()
     proxy.wait_log(f"client {CLIENT_V6}: its datagrams came from another address of its IPv6 network")
 
