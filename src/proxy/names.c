@@ -184,6 +184,8 @@ static void deliver_queue(struct name *name)
 static void use_address(struct name *name, const union netaddr *address)
 {
     const bool awaited = name->state == RESOLVING;
+    if (!awaited && !netaddr_equal_host(&name->address, address))
+        metrics_add(&name->names->env->metrics.names_moved_total, 1);
     remove_from_silent(name);
     if (name->tried_count == NAMES_TRIED_MAX)
         name->tried_count = 0;

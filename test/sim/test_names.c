@@ -297,6 +297,7 @@ static void row_68_a_silent_address_gives_way(void **state)
     expect_next(names, "192.0.2.2");
     try_next(names, "192.0.2.1 192.0.2.2 192.0.2.3"); /* and round again */
     expect_next(names, "192.0.2.1");
+    assert_int_equal(world_env.metrics.names_moved_total, 3);
     names_free(names);
 }
 
@@ -323,6 +324,7 @@ static void row_68_a_changed_record_is_followed(void **state)
     struct names *names = names_with("192.0.2.1");
     try_next(names, "192.0.2.1");
     expect_next(names, "192.0.2.1");
+    assert_int_equal(world_env.metrics.names_moved_total, 0);
     try_next(names, NULL); /* the servers are down for a while */
     expect_next(names, "192.0.2.1");
     try_next(names, "192.0.2.9");
