@@ -86,6 +86,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         trim_heap(watermark, now);
     const struct relief_order order = {
         .level = watermark->level,
+        .recedes = memory_level_of(use, watermark->level) < watermark->level,
         .excess = (size_t)memory_excess(use) / watermark->worker_count,
         .measure = memory_counts_sockets(watermark->memory),
     };

@@ -69,6 +69,7 @@ struct env {
     struct dgram_batch to_client, to_external[2];
 
     enum memory_level memory; /* how much there is left: see relief.h */
+    uint64_t begun_shed_ms;   /* when memory was short, and sessions that had only begun went; 0: never */
     size_t names_waiting;     /* bytes of all datagrams that wait for a name */
     struct loans loans;       /* what else associations hold for their clients */
 

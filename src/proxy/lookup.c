@@ -70,7 +70,7 @@ void lookup_release(void *charge)
 static struct resolver_query *ask(struct env *env, const union netaddr *client, const char *user, const char *name,
                                   int family, resolver_done *done, void *arg)
 {
-    if (!reserve_is_whole()) /* libunbound opens sockets of its own: see reserve.h */
+    if (!reserve_is_whole()) /* its question would find no socket */
         return NULL;
     struct quota_account *account = user ? charge(env, client, user) : NULL;
     if (user && !account)

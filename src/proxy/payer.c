@@ -202,21 +202,34 @@ static bool holds_much_less(const struct quota_account *account, const struct qu
     return account != heaviest->account && quota_held(account, QUOTA_DESCRIPTORS) < heaviest->held / MUCH_LESS;
 }
 
-static bool shed(struct env *env, const struct quota_heaviest *heaviest, const struct quota_account *account)
+/* NULL: nobody stands out, or has no session here. */
+static struct payer *payer_of(const struct env *env, const struct quota_heaviest *heaviest)
 {
-    const bool one_stands_out = stands_out(heaviest);
-    struct payer *payer = one_stands_out ? find_payer(env, heaviest->account) : NULL;
+    return stands_out(heaviest) ? find_payer(env, heaviest->account) : NULL;
+}
+
+static bool shed_begun(struct env *env, const struct quota_heaviest *heaviest)
+{
+    struct payer *payer = payer_of(env, heaviest);
     if (payer && shed_dial(env, TAILQ_FIRST(&payer->dials)))
         return true;
-    if (sessions_shed_handshake(env))
+    return sessions_shed_handshake(env) || (!stands_out(heaviest) && shed_old_dial(env));
+}
+
+static bool shed_quiet(struct env *env, const struct quota_heaviest *heaviest)
+{
+    struct payer *payer = payer_of(env, heaviest);
+    if (!stands_out(heaviest))
+        return sessions_shed(env, NULL);
+    return payer && shed_idle(env, payer);
+}
+
+static bool shed(struct env *env, const struct quota_heaviest *heaviest, const struct quota_account *account)
+{
+    if (shed_begun(env, heaviest) || shed_quiet(env, heaviest))
         return true;
-    if (!one_stands_out)
-        return shed_old_dial(env) || sessions_shed(env, NULL);
-    if (!payer)
-        return false;
-    if (shed_idle(env, payer))
-        return true;
-    if (!account || !holds_much_less(account, heaviest))
+    struct payer *payer = payer_of(env, heaviest);
+    if (!payer || !account || !holds_much_less(account, heaviest))
         return false;
     shed_latest(env, payer);
     return true;
@@ -227,6 +240,20 @@ bool payers_shed(struct env *env, const struct quota_account *account)
     struct quota_heaviest heaviest;
     quota_find_heaviest(env->quota, QUOTA_DESCRIPTORS, env_now(env), &heaviest);
     return shed(env, &heaviest, account);
+}
+
+bool payers_shed_begun(struct env *env)
+{
+    struct quota_heaviest heaviest;
+    quota_find_heaviest(env->quota, QUOTA_DESCRIPTORS, env_now(env), &heaviest);
+    return shed_begun(env, &heaviest);
+}
+
+bool payers_shed_quiet(struct env *env)
+{
+    struct quota_heaviest heaviest;
+    quota_find_heaviest(env->quota, QUOTA_DESCRIPTORS, env_now(env), &heaviest);
+    return shed_quiet(env, &heaviest);
 }
 
 static bool has_room(const struct env *env)
@@ -267,7 +294,7 @@ void payers_sweep(struct env *env)
     struct quota_heaviest heaviest;
     for (int i = 0; i < SWEEP_MAX && !has_room(env); i++) {
         quota_find_heaviest(env->quota, QUOTA_DESCRIPTORS, env_now(env), &heaviest);
-        struct payer *payer = stands_out(&heaviest) ? find_payer(env, heaviest.account) : NULL;
+        struct payer *payer = payer_of(env, &heaviest);
         if (!payer || !shed_dial(env, TAILQ_FIRST(&payer->dials)))
             return;
     }
@@ -277,7 +304,7 @@ struct payer *payers_find_heaviest(struct env *env)
 {
     struct quota_heaviest heaviest;
     quota_find_heaviest(env->quota, QUOTA_DESCRIPTORS, env_now(env), &heaviest);
-    return stands_out(&heaviest) ? find_payer(env, heaviest.account) : NULL;
+    return payer_of(env, &heaviest);
 }
 
 void payer_visit(struct payer *payer, void (*visit)(void *arg, struct stream *stream, struct assoc *assoc), void *arg)

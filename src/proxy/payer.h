@@ -34,6 +34,9 @@ bool payers_make_room(struct env *env, const struct quota_account *account);
  * most, the handshake that has waited longest, an idle association of that payer; for an account that holds much less,
  * the latest session of that payer. false: there is none. */
 bool payers_shed(struct env *env, const struct quota_account *account);
+/* The first two of these, and the third. */
+bool payers_shed_begun(struct env *env);
+bool payers_shed_quiet(struct env *env);
 /* Has associations drop what they hold in loans, those of the payer first that holds most, until `bytes` are left. */
 void payers_call_loans(struct env *env, size_t bytes);
 /* To be called about once a second, after each session was updated. */

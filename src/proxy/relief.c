@@ -12,6 +12,8 @@
 /* One call's share; the next call is not far. */
 #define SHED_MAX    16
 #define GIVE_UP_MAX 64
+/* Associations end no sooner after something that may have sufficed. */
+#define QUIET_SHED_AFTER_MS 2000
 
 static void set_room(void *arg, struct stream *stream, struct assoc *assoc)
 {
@@ -67,6 +69,21 @@ static void give_up_stuck(struct env *env, size_t excess)
     }
 }
 
+/* It takes a moment until the kernel and malloc have given back what was freed: meanwhile no association ends. */
+static void shed(struct env *env)
+{
+    const uint64_t now = env_now(env);
+    bool begun = false;
+    for (int i = 0; i < SHED_MAX && payers_shed_begun(env); i++)
+        begun = true;
+    if (begun)
+        env->begun_shed_ms = now;
+    if (env->begun_shed_ms && now - env->begun_shed_ms < QUIET_SHED_AFTER_MS)
+        return;
+    for (int i = 0; i < SHED_MAX && payers_shed_quiet(env); i++)
+        ;
+}
+
 bool relief_refuses(struct env *env)
 {
     if (env->memory == MEMORY_AMPLE)
@@ -83,8 +100,8 @@ size_t relief_give(struct env *env, const struct relief_order *order)
         sessions_visit(env, set_room, env);
         env->loans.withheld = loans_withheld(order->level);
     }
-    for (int i = 0; order->level != MEMORY_AMPLE && i < SHED_MAX && payers_shed(env, NULL); i++)
-        ;
+    if (order->level != MEMORY_AMPLE && !order->recedes)
+        shed(env);
     payers_call_loans(env, LOANS_MAX - env->loans.withheld);
     if (order->level == MEMORY_CRITICAL)
         give_up_stuck(env, order->excess);

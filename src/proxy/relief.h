@@ -20,6 +20,7 @@ enum memory_level {
 
 struct relief_order {
     enum memory_level level;
+    bool recedes;  /* so much was given back that the level will be left: nobody needs to go */
     size_t excess; /* when critical: how many bytes to win back from streams at once */
     bool measure;  /* what sessions hold is to be told */
 };

@@ -305,6 +305,83 @@ static void a_client_that_goes_in_the_midst_of_what_it_is_sent(void **state)
     assert_non_null(ended_why);
 }
 
+/* ---- what has begun ---- */
+
+#define SIXTY_THOUSAND "ea60" TO_SERVER
+#define HALF           30000
+
+/* The first half of a frame of 60,000 bytes; then the other one. */
+static void say_half(bool first)
+{
+    uint8_t bytes[HALF + 16] = {0};
+    size_t header = first ? bytes_from_text(SIXTY_THOUSAND, bytes, sizeof(bytes)) : 0;
+    from_client_bytes(bytes, header + HALF);
+}
+
+static size_t lent(void)
+{
+    return world_env.loans.lent;
+}
+
+/* Row 60: a deadline for its end; what comes of it later is no frame, and the next one is. */
+static void row_60_a_frame_that_is_not_finished(void **state)
+{
+    (void)state;
+    open_over_tcp();
+    say_half(true);
+    assert_in_range(lent(), 60000, 61000);
+    world_now_ms += 14999;
+    assert_false(assoc_sweep(assoc, world_now_ms));
+    assert_int_equal(flow()->dropped[DROP_UNFINISHED], 0);
+    world_now_ms += 1;
+    assert_false(assoc_sweep(assoc, world_now_ms));
+    assert_int_equal(flow()->dropped[DROP_UNFINISHED], 1);
+    assert_int_equal(lent(), 0);
+    say_half(false);
+    from_client_text("0004" TO_SERVER "'ping'");
+    expect_up(&server, "ping");
+    expect_nothing();
+    assert_null(ended_why);
+}
+
+static void row_60_memory_is_wanted_back(void **state)
+{
+    (void)state;
+    open_over_tcp();
+    say_half(true);
+    assoc_call_loans(assoc);
+    assert_int_equal(lent(), 0);
+    say_half(false);
+    from_client_text("0004" TO_SERVER "'ping'");
+    expect_up(&server, "ping");
+    expect_nothing();
+    assert_int_equal(flow()->dropped[DROP_UNFINISHED], 1);
+    assert_null(ended_why);
+}
+
+/* One client gets half of what there is, and leaves as much to the next. */
+static void row_60_beginnings_are_bounded(void **state)
+{
+    (void)state;
+    struct loan others = {.all = &world_env.loans};
+    while (loan_take(&others, 60000))
+        ;
+    assert_in_range(lent(), LOANS_MAX / 2 - 60000, LOANS_MAX / 2 + 30000);
+    open_over_tcp();
+    say_half(true);
+    assert_int_equal(flow()->dropped[DROP_UNFINISHED], 0);
+    say_half(false);
+    world_run();
+    struct loan whose = {.all = &world_env.loans, .bytes = LOANS_MAX / 2};
+    assoc_borrow(assoc, &whose);
+    say_half(true);
+    assert_int_equal(flow()->dropped[DROP_UNFINISHED], 1);
+    say_half(false);
+    assert_null(ended_why);
+    loan_give_back(&others, others.bytes);
+    assert_int_equal(lent(), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin_pair, end_pair)
 
 int main(void)
@@ -320,6 +397,9 @@ int main(void)
         TEST(row_14_a_bad_frame_ends_it),
         TEST(an_end_anywhere_in_a_frame),
         TEST(a_client_that_goes_in_the_midst_of_what_it_is_sent),
+        TEST(row_60_a_frame_that_is_not_finished),
+        TEST(row_60_memory_is_wanted_back),
+        TEST(row_60_beginnings_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

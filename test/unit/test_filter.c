@@ -47,11 +47,42 @@ static void the_longest_known_is_forgotten(void **state)
     filter_free(filter, &loan);
 }
 
+/* Row 60: the tables of one client take half of what there is; what is more costs it its own. */
+static void row_60_tables_are_bounded(void **state)
+{
+    (void)state;
+    enum { TABLES = 20, EACH = 2000 };
+    struct filter *tables[TABLES];
+    for (unsigned i = 0; i < TABLES; i++) {
+        tables[i] = filter_new(CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT);
+        for (unsigned j = 0; j < EACH; j++) {
+            const union netaddr peer = at("192.0.2.1", (uint16_t)(1000 + j));
+            filter_permit(tables[i], &loan, &peer);
+        }
+    }
+    assert_in_range(loans.lent, LOANS_MAX / 2 - 1000, LOANS_MAX / 2 + 1000);
+    struct loan other = {.all = &loans};
+    struct filter *another = filter_new(CONFIG_FILTERING_ADDRESS_DEPENDENT);
+    const union netaddr first = at("192.0.2.1", 1000), last = at("192.0.2.1", 1000 + EACH - 1);
+    filter_permit(another, &other, &first);
+    assert_true(filter_admits(another, &first));
+    assert_true(filter_admits(tables[0], &first));
+    assert_false(filter_admits(tables[TABLES - 2], &first));
+    filter_shrink(tables[0], &loan);
+    assert_false(filter_admits(tables[0], &first));
+    assert_true(filter_admits(tables[0], &last));
+    for (unsigned i = 0; i < TABLES; i++)
+        filter_free(tables[i], &loan);
+    filter_free(another, &other);
+    assert_int_equal(loans.lent, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_modes_differ_in_the_port),
         cmocka_unit_test(the_longest_known_is_forgotten),
+        cmocka_unit_test(row_60_tables_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

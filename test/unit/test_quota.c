@@ -176,6 +176,39 @@ static void threads_share_it(void **state)
     assert_in_range(most_inside, 1, LIMIT);
 }
 
+/* Row 61: a user and a client are compared by what they hold, at most ten times a second. */
+static void who_holds_most(void **state)
+{
+    (void)state;
+    struct quota_heaviest heaviest;
+    quota_find_heaviest(quota, QUOTA_DESCRIPTORS, 1000, &heaviest);
+    assert_null(heaviest.account);
+    struct quota_account *client = of_client("2001:db8:0:1::77"), *user = of_user("alice");
+    quota_add(client, QUOTA_DESCRIPTORS, 5);
+    quota_add(user, QUOTA_DESCRIPTORS, 4);
+    quota_add(user, QUOTA_SESSIONS, 40);
+    quota_find_heaviest(quota, QUOTA_DESCRIPTORS, 1100, &heaviest);
+    assert_ptr_equal(heaviest.account, client);
+    assert_int_equal(heaviest.held, 5);
+    assert_int_equal(heaviest.of_all, 9);
+    assert_string_equal(heaviest.name, "client 2001:db8:0:1::/64");
+    quota_add(user, QUOTA_DESCRIPTORS, 4);
+    quota_find_heaviest(quota, QUOTA_DESCRIPTORS, 1199, &heaviest);
+    assert_ptr_equal(heaviest.account, client);
+    quota_find_heaviest(quota, QUOTA_DESCRIPTORS, 1200, &heaviest);
+    assert_ptr_equal(heaviest.account, user);
+    assert_string_equal(heaviest.name, "user alice");
+    quota_subtract(user, QUOTA_DESCRIPTORS, 7); /* that is another, however soon */
+    quota_find_heaviest(quota, QUOTA_DESCRIPTORS, 1201, &heaviest);
+    assert_ptr_equal(heaviest.account, client);
+    quota_subtract(client, QUOTA_DESCRIPTORS, 5);
+    quota_close(client);
+    quota_find_heaviest(quota, QUOTA_DESCRIPTORS, 1202, &heaviest);
+    assert_ptr_equal(heaviest.account, user);
+    quota_subtract(user, QUOTA_DESCRIPTORS, 1);
+    quota_close(user);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -185,6 +218,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(who_is_one, begin, end),
         cmocka_unit_test_setup_teardown(a_name_is_no_address, begin, end),
         cmocka_unit_test_setup_teardown(the_size_is_what_is_alive, begin, end),
+        cmocka_unit_test_setup_teardown(who_holds_most, begin, end),
         cmocka_unit_test_setup_teardown(threads_share_it, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

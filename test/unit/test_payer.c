@@ -1,0 +1,161 @@
+#include "test.h"
+
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#include "net/reserve.h"
+#include "proxy/payer.h"
+#include "support/loopback.h"
+#include "support/own_addresses.h"
+
+#define LIMIT 160
+
+static struct rlimit before;
+
+static int begin_short(void **state)
+{
+    begin(state);
+    config.bind.enabled = true;
+    config.bind.timeout_ms = 3600 * 1000;
+    if (getrlimit(RLIMIT_NOFILE, &before) != 0)
+        return -1;
+    const struct rlimit small = {.rlim_cur = LIMIT, .rlim_max = before.rlim_max};
+    if (setrlimit(RLIMIT_NOFILE, &small) != 0)
+        return -1;
+    reserve_set(0);
+    descriptors_before = count_descriptors();
+    return 0;
+}
+
+static int end_short(void **state)
+{
+    if (setrlimit(RLIMIT_NOFILE, &before) != 0)
+        return -1;
+    reserve_set(0);
+    return end(state);
+}
+
+/* A connection from that address, or -1: there was no room for it. Both ends of it are in this process. */
+static int client_from(const char *host)
+{
+    static const struct config_listener as;
+    const union netaddr where = sock_local(listener);
+    const struct sock_way way = {.from = at(host, 0)};
+    union netaddr peer;
+    int fd = sock_connect(&where, &way);
+    assert_true(fd >= 0);
+    const uint64_t before_it = env.metrics.sessions_total;
+    session_new(&env, accept_from(listener, &peer), &peer, &as);
+    if (env.metrics.sessions_total > before_it)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+static int ask(int client, uint8_t command, const char *host)
+{
+    const union netaddr to = at(host, 0);
+    uint8_t bytes[300], answer[12];
+    say(client, bytes, make_request(bytes, command, &to));
+    wait_until(recv(client, answer, sizeof(answer), MSG_DONTWAIT) == sizeof(answer));
+    assert_int_equal(answer[3], SOCKS5_REPLY_SUCCEEDED);
+    return client;
+}
+
+static int associate(const char *host)
+{
+    return ask(client_from(host), SOCKS5_COMMAND_UDP_ASSOCIATE, "0.0.0.0");
+}
+
+static bool lives(int client)
+{
+    char byte;
+    turn();
+    return recv(client, &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
+/* Row 61: requests whose peer has not come, of the client that holds most, go before associations of others, however
+ * long these are quiet; the one that waits longest is first. */
+static void row_61_requests_of_the_heaviest_go_first(void **state)
+{
+    (void)state;
+    int quiet = associate("127.0.0.2"), waiting[LIMIT], count = 0;
+    now_ms += 3600 * 1000;
+    while (count < 20 || env.metrics.shed_dials_total == 0) {
+        assert_true(count < LIMIT / 3);
+        waiting[count] = client_from("127.0.0.9");
+        assert_true(waiting[count] >= 0);
+        (void)ask(waiting[count], SOCKS5_COMMAND_BIND, "127.0.0.1");
+        count++;
+    }
+    assert_false(lives(waiting[0]));
+    assert_true(lives(waiting[count - 1]));
+    int other = associate("127.0.0.3");
+    assert_false(lives(waiting[1]));
+    assert_true(lives(quiet) && lives(other) && lives(waiting[count - 1]));
+    assert_int_equal(env.metrics.shed_associations_total, 0);
+    while (count)
+        close(waiting[--count]);
+    sessions_end(&env, "the test says so");
+    close(quiet);
+    close(other);
+}
+
+/* Row 61: of what is there, the latest of the heaviest ends, and only for somebody who has much less. */
+static void row_61_the_latest_ends_for_others_alone(void **state)
+{
+    (void)state;
+    int quiet = associate("127.0.0.2"), held[LIMIT], count = 0;
+    for (int fd; (fd = client_from("127.0.0.9")) >= 0;)
+        held[count++] = ask(fd, SOCKS5_COMMAND_UDP_ASSOCIATE, "0.0.0.0");
+    assert_true(count > 20);
+    assert_int_equal(env.metrics.limited_descriptors_total, 1);
+    assert_int_equal(env.metrics.shed_latest_total, 0);
+    int other = associate("127.0.0.3");
+    assert_true(env.metrics.shed_latest_total > 0);
+    assert_true(lives(other) && lives(quiet) && lives(held[0]));
+    assert_false(lives(held[count - 1]));
+    while (count)
+        close(held[--count]);
+    sessions_end(&env, "the test says so");
+    close(quiet);
+    close(other);
+}
+
+/* Row 60: the same while memory is short, whatever descriptors there are. */
+static void row_60_memory_is_paid_for_by_the_heaviest(void **state)
+{
+    (void)state;
+    const struct relief_order is_short = {.level = MEMORY_SHORT}, is_ample = {.level = MEMORY_AMPLE},
+                              recedes = {.level = MEMORY_SHORT, .recedes = true};
+    int quiet = associate("127.0.0.2"), waiting[10];
+    now_ms += 3600 * 1000;
+    for (int i = 0; i < 10; i++)
+        waiting[i] = ask(client_from("127.0.0.9"), SOCKS5_COMMAND_BIND, "127.0.0.1");
+    relief_give(&env, &is_short);
+    assert_in_range(env.metrics.shed_dials_total, 6, 10);
+    now_ms += 1999; /* what they held may suffice */
+    relief_give(&env, &is_short);
+    assert_true(lives(quiet));
+    now_ms += 1;
+    relief_give(&env, &recedes);
+    assert_true(lives(quiet));
+    relief_give(&env, &is_short);
+    assert_false(lives(quiet));
+    relief_give(&env, &is_ample);
+    sessions_end(&env, "the test says so");
+    for (int i = 0; i < 10; i++)
+        close(waiting[i]);
+    close(quiet);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, begin_short, end_short)
+    const struct CMUnitTest tests[] = {
+        TEST(row_61_requests_of_the_heaviest_go_first),
+        TEST(row_61_the_latest_ends_for_others_alone),
+        TEST(row_60_memory_is_paid_for_by_the_heaviest),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
