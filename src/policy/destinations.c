@@ -97,6 +97,7 @@ static bool can_reach_port(const struct search *search, union netaddr to, uint16
         case VERDICT_ALLOWED:
             return true;
         case VERDICT_OWN: /* this host's own addresses cut the pieces, too */
+            to = own_hosts_last(search->policy->own, &to);
             to = next_address(&to);
             break;
         default:
@@ -200,6 +201,16 @@ static bool can_reach_by(struct search *search, const struct config_rule *rule)
     return false;
 }
 
+/* With thousands of ports to try, nearly always the first one has an address that is allowed. */
+static bool can_reach_at_first_port(const struct search *search)
+{
+    struct search first = *search;
+    const uint16_t port = next_port(&search->ports, 0);
+    first.ports = (struct rules_ports){0};
+    first.ports.bits[port / 64] |= (uint64_t)1 << port % 64;
+    return can_reach_any(&first);
+}
+
 /* Every address at these ports, for which the rules that take every address have been looked at. */
 static bool can_reach_everywhere(struct search *search, const struct rules_ports *ports)
 {
@@ -207,7 +218,7 @@ static bool can_reach_everywhere(struct search *search, const struct rules_ports
         return false;
     search->ports = *ports;
     keep_firsts(&search->ports, search->subject->rules);
-    return search->names_leave || can_reach_any(search);
+    return search->names_leave || can_reach_at_first_port(search) || can_reach_any(search);
 }
 
 /* Looks at the rules that take every address. `*end` is the rule behind which no port is left to decide about. */

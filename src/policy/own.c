@@ -158,7 +158,8 @@ void own_hosts_release(struct own_hosts *hosts)
     free(hosts);
 }
 
-static bool is_within(const struct own_family *family, struct key key)
+/* NULL: none. */
+static const struct range *range_with(const struct own_family *family, struct key key)
 {
     size_t first = 0, end = family->range_count;
     while (first < end) { /* the first that does not end before it */
@@ -168,7 +169,7 @@ static bool is_within(const struct own_family *family, struct key key)
         else
             end = middle;
     }
-    return first < family->range_count && !key_less(key, family->ranges[first].first);
+    return first < family->range_count && !key_less(key, family->ranges[first].first) ? &family->ranges[first] : NULL;
 }
 
 bool own_hosts_contain(const struct own_hosts *hosts, const union netaddr *canonical)
@@ -177,5 +178,11 @@ bool own_hosts_contain(const struct own_hosts *hosts, const union netaddr *canon
         return false;
     const struct own_family *family = &hosts->families[family_of(canonical)];
     const struct key key = key_of(canonical);
-    return (!is_free(key) && !is_free(*slot_of(family, key))) || is_within(family, key);
+    return (!is_free(key) && !is_free(*slot_of(family, key))) || range_with(family, key) != NULL;
+}
+
+union netaddr own_hosts_last(const struct own_hosts *hosts, const union netaddr *canonical)
+{
+    const struct range *range = hosts ? range_with(&hosts->families[family_of(canonical)], key_of(canonical)) : NULL;
+    return range ? key_address(range->last, canonical->sa.sa_family) : *canonical;
 }

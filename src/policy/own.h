@@ -35,5 +35,7 @@ struct own_hosts *own_hosts_hold(struct own_hosts *hosts);
 void own_hosts_release(struct own_hosts *hosts);
 /* Costs the same however many there are. Ports do not matter. NULL: none are known. */
 bool own_hosts_contain(const struct own_hosts *hosts, const union netaddr *canonical);
+/* The last address of the network of this host's own that holds `canonical`; itself, when none does. */
+union netaddr own_hosts_last(const struct own_hosts *hosts, const union netaddr *canonical);
 
 #endif

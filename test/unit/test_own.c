@@ -121,6 +121,10 @@ static void networks_are_taken_whole(void **state)
         assert_true(contains(hosts, own[i]));
     for (size_t i = 0; i < ARRAY_LEN(others); i++)
         assert_false(contains(hosts, others[i]));
+    const union netaddr within = at("203.0.112.9", 7), end = own_hosts_last(hosts, &within), outside = at("1.2.3.4", 0),
+                        itself = own_hosts_last(hosts, &outside);
+    const union netaddr last = at("203.0.119.255", 0);
+    assert_true(netaddr_equal_host(&end, &last) && netaddr_equal_host(&itself, &outside));
     free(networks.list);
     own_hosts_release(hosts);
 }
