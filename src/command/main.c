@@ -1,10 +1,8 @@
 /*
  * Options and subcommands.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +20,7 @@
 #include "command/status.h"
 #include "conf/config.h"
 #include "conf/schema.h"
+#include "daemon/advertise.h"
 #include "daemon/sandbox.h"
 #include "daemon/serve.h"
 #include "policy/snapshot.h"
@@ -126,23 +125,36 @@ static int run(struct config *config, const struct arguments *arguments)
     return status;
 }
 
-/* A warning at most: under systemd the folder may come with the start (RuntimeDirectory=). */
-static void warn_of_no_folder(const char *config_path, const char *key, const char *path)
+static bool resolves(const struct config *config, const char *name)
 {
-    char *folder = path ? strdup(path) : NULL;
-    if (folder && access(dirname(folder), F_OK) < 0 && errno == ENOENT)
-        fprintf(stderr, "%s: warning: %s: there is no folder %s; the server does not start without it\n", config_path,
-                key, folder);
-    free(folder);
+    return advertise_resolve(config, name, AF_INET).sa.sa_family != AF_UNSPEC ||
+           advertise_resolve(config, name, AF_INET6).sa.sa_family != AF_UNSPEC;
 }
 
-/* Says what of the file this system lacks, too. */
+/* Waits for name servers, which a start must not. */
+static void warn_of_unresolved(const struct config *config, const char *path)
+{
+    for (size_t i = 0; i < config->upstream_count; i++) {
+        const struct config_upstream *upstream = &config->upstreams[i];
+        if (upstream->host.name && !resolves(config, upstream->host.name))
+            fprintf(stderr,
+                    "%s:%zu:%zu: warning: upstreams[%zu].address: %s does not resolve now; what should leave by it "
+                    "fails. Correct the name, or see dns.servers\n",
+                    path, upstream->line, upstream->column, i, upstream->host.name);
+    }
+    const struct config_advertise *advertised[] = {&config->udp.advertise_v4, &config->udp.advertise_v6};
+    for (int i = 0; i < 2; i++)
+        if (advertised[i]->name &&
+            advertise_resolve(config, advertised[i]->name, i ? AF_INET6 : AF_INET).sa.sa_family == AF_UNSPEC)
+            fprintf(stderr,
+                    "%s: warning: udp.advertise_%s: %s does not resolve to such an address now; the server does not "
+                    "start without one\n",
+                    path, i ? "v6" : "v4", advertised[i]->name);
+}
+
 static int test(const struct config *config, const char *path)
 {
-    warn_of_no_folder(path, "log.file", config->log.target == LOG_TARGET_FILE ? config->log.file : NULL);
-    warn_of_no_folder(path, "admin.socket", config->admin.socket);
-    warn_of_no_folder(path, "run.pid_file", config->run.pid_file);
-    warn_of_no_folder(path, "run.handover", config->run.handover);
+    warn_of_unresolved(config, path);
     uid_t user;
     gid_t group;
     if (!sandbox_identity(config, &user, &group))

@@ -6,6 +6,7 @@
 #include "conf/check.h"
 #include "conf/consistent.h"
 #include "conf/document.h"
+#include "conf/present.h"
 #include "conf/raw.h"
 #include "conf/report.h"
 #include "conf/users_file.h"
@@ -16,7 +17,11 @@ static bool settle(struct config *config, yaml_document_t *document, const struc
     config->user_count = config->inline_user_count;
     bool consistent = consistent_check(config, document, report);
     bool read = !files || !config->users_file || users_file_load(config, files->users_file, document, report);
-    return consistent && read;
+    if (!consistent || !read)
+        return false;
+    if (files)
+        present_check(config, document, report);
+    return true;
 }
 
 /* A checked document, or NULL for the defaults, becomes a configuration; `files` NULL: without those that it names. */
@@ -37,7 +42,7 @@ static struct config *parse(const char *text, size_t size, const struct config_f
 {
     struct config *config = NULL;
     yaml_document_t document;
-    if (!document_parse(&document, text, size, report))
+    if (!document_skip_mark(&text, &size, report) || !document_parse(&document, text, size, report))
         return NULL;
     if (check_document(&document, report))
         config = build(&document, text, size, files, report);

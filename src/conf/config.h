@@ -147,6 +147,7 @@ struct config_upstream {
     struct config_host host;
     uint32_t port;
     char *user, *password; /* to log in with; NULL: none */
+    size_t line, column;   /* of the address in the file; 0: it has none */
 };
 
 struct config_listener {

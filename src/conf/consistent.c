@@ -5,49 +5,13 @@
 
 #include "base/netaddr.h"
 #include "conf/rule_order.h"
+#include "conf/spot.h"
 #include "conf/user_names.h"
 
 struct context {
     yaml_document_t *document;
     struct report *report;
 };
-
-/* An option in a list's element, for messages. */
-struct spot {
-    struct place place;
-    char key[64];
-};
-
-static struct place place_in_list(const struct context *context, const char *list, size_t i, const char *key)
-{
-    if (!context->document)
-        return (struct place){0};
-    const yaml_node_t *root = yaml_document_get_root_node(context->document);
-    const yaml_node_t *node = document_get(context->document, root, list);
-    if (!node)
-        return document_place(root);
-    const yaml_node_t *element = yaml_document_get_node(context->document, node->data.sequence.items.start[i]);
-    const yaml_node_t *value = document_get(context->document, element, key);
-    return document_place(value ? value : element);
-}
-
-static struct place place_in_group(const struct context *context, const char *group, const char *key)
-{
-    if (!context->document)
-        return (struct place){0};
-    const yaml_node_t *root = yaml_document_get_root_node(context->document);
-    const yaml_node_t *node = document_get(context->document, root, group);
-    const yaml_node_t *value = node ? document_get(context->document, node, key) : NULL;
-    return document_place(value ? value : root);
-}
-
-/* Names "list[i].key" and finds it, or the nearest that is there when it is left out. */
-static struct spot spot_in_list(const struct context *context, const char *list, size_t i, const char *key)
-{
-    struct spot spot = {.place = place_in_list(context, list, i, key)};
-    snprintf(spot.key, sizeof(spot.key), "%s[%zu].%s", list, i, key);
-    return spot;
-}
 
 static bool has_users(const struct config *config)
 {
@@ -63,8 +27,8 @@ static bool has_balancer(const struct config_listener *listener)
 
 static void check_balancers(const struct context *context, const struct config_listener *listener, size_t i)
 {
-    struct spot protocol = spot_in_list(context, "listen", i, "proxy_protocol");
-    struct spot from = spot_in_list(context, "listen", i, "proxy_from");
+    struct spot protocol = spot_in_list(context->document, "listen", i, "proxy_protocol");
+    struct spot from = spot_in_list(context->document, "listen", i, "proxy_from");
     if (has_balancer(listener) && listener->proxy_from_count == 0)
         report_error(context->report, protocol.place, from.key,
                      "found no balancer that would be believed; expected the addresses or networks of those that send "
@@ -109,7 +73,7 @@ static bool invites_the_world(const struct config *config)
 static void check_exposure(const struct context *context, const struct config *config, size_t i)
 {
     const struct config_listener *listener = &config->listen[i];
-    struct spot spot = spot_in_list(context, "listen", i, "address");
+    struct spot spot = spot_in_list(context->document, "listen", i, "address");
     const char *login = has_users(config) ? "auth: password" : "add users; conesocks hash-password makes the hash";
     char address[NETADDR_TEXT_MAX];
     enum exposure exposure = exposure_of(&listener->address);
@@ -149,9 +113,9 @@ static bool is_private_only(const struct config *config, const struct config_lis
 static void check_listener(const struct context *context, const struct config *config, size_t i)
 {
     const struct config_listener *listener = &config->listen[i];
-    struct spot address = spot_in_list(context, "listen", i, "address");
-    struct spot auth = spot_in_list(context, "listen", i, "auth");
-    struct spot open = spot_in_list(context, "listen", i, "open");
+    struct spot address = spot_in_list(context->document, "listen", i, "address");
+    struct spot auth = spot_in_list(context->document, "listen", i, "auth");
+    struct spot open = spot_in_list(context->document, "listen", i, "open");
     check_balancers(context, listener, i);
     if (!listener->need_password && !rule_order_names_clients(config->rules, config->rule_count))
         check_exposure(context, config, i);
@@ -178,7 +142,7 @@ static void check_users(const struct context *context, const struct config *conf
     for (size_t i = 1; i < config->inline_user_count; i++) {
         if (strcmp(names[i - 1].name, names[i].name) != 0)
             continue;
-        struct spot spot = spot_in_list(context, "users", names[i].index, "name");
+        struct spot spot = spot_in_list(context->document, "users", names[i].index, "name");
         report_error(context->report, spot.place, spot.key, "found the name of users[%zu], expected another",
                      names[i - 1].index);
     }
@@ -196,7 +160,7 @@ static void check_rules(const struct context *context, const struct config *conf
         size_t earlier = rule_order_shadow(config->rules, i);
         if (earlier == i)
             continue;
-        struct spot spot = spot_in_list(context, "rules", i, "action");
+        struct spot spot = spot_in_list(context->document, "rules", i, "action");
         report_warning(context->report, spot.place, spot.key, "never decides: rules[%zu] takes all that it matches",
                        earlier);
     }
@@ -237,7 +201,7 @@ static void check_terms(const struct context *context, const struct config_rule 
     if (!key)
         return;
     bool for_udp = rule->terms.filtering != CONFIG_FILTERING_INHERITED || rule->terms.datagrams != 0;
-    struct spot spot = spot_in_list(context, "rules", i, key);
+    struct spot spot = spot_in_list(context->document, "rules", i, key);
     if (rule->action == CONFIG_ACTION_DENY)
         report_error(context->report, spot.place, spot.key, "found where action is deny, expected with allow only");
     else if (for_udp && !is_about_udp(rule))
@@ -260,10 +224,10 @@ static void check_shared_port(const struct context *context, const struct config
     uint16_t port = config_shared_port(config);
     const struct config_ports *external = &config->udp.external_ports;
     if (port && port <= PRIVILEGED_LAST)
-        report_error(context->report, place_in_group(context, "udp", "ports"), "udp.ports",
+        report_error(context->report, place_in_group(context->document, "udp", "ports"), "udp.ports",
                      "found %u; expected 1024 or more for one port that all share, or a range, or random", port);
     if (port && external->first == port && external->last == port)
-        report_error(context->report, place_in_group(context, "udp", "external_ports"), "udp.external_ports",
+        report_error(context->report, place_in_group(context->document, "udp", "external_ports"), "udp.external_ports",
                      "found the port of udp.ports, expected others");
 }
 
@@ -289,14 +253,14 @@ static void check_upstream_name(const struct context *context, const struct conf
 
 static void check_upstream_names(const struct context *context, const struct config *config)
 {
-    check_upstream_name(context, config, config->outbound.upstream, place_in_group(context, "outbound", "upstream"),
-                        "outbound.upstream");
+    check_upstream_name(context, config, config->outbound.upstream,
+                        place_in_group(context->document, "outbound", "upstream"), "outbound.upstream");
     for (size_t i = 0; i < config->inline_user_count; i++) {
-        struct spot spot = spot_in_list(context, "users", i, "upstream");
+        struct spot spot = spot_in_list(context->document, "users", i, "upstream");
         check_upstream_name(context, config, config->users[i].terms.upstream, spot.place, spot.key);
     }
     for (size_t i = 0; i < config->rule_count; i++) {
-        struct spot spot = spot_in_list(context, "rules", i, "upstream");
+        struct spot spot = spot_in_list(context->document, "rules", i, "upstream");
         check_upstream_name(context, config, config->rules[i].terms.upstream, spot.place, spot.key);
     }
 }
@@ -333,10 +297,12 @@ static bool is_own(const struct config *config, const struct config_upstream *up
 
 static void check_upstream(const struct context *context, const struct config *config, size_t i)
 {
-    const struct config_upstream *upstream = &config->upstreams[i];
-    struct spot name = spot_in_list(context, "upstreams", i, "name");
-    struct spot address = spot_in_list(context, "upstreams", i, "address");
-    struct spot password = spot_in_list(context, "upstreams", i, "password");
+    struct config_upstream *upstream = &config->upstreams[i];
+    struct spot name = spot_in_list(context->document, "upstreams", i, "name");
+    struct spot address = spot_in_list(context->document, "upstreams", i, "address");
+    struct spot password = spot_in_list(context->document, "upstreams", i, "password");
+    upstream->line = address.place.line;
+    upstream->column = address.place.column;
     if (strcmp(upstream->name, CONFIG_NO_UPSTREAM) == 0 || strcmp(upstream->name, "default") == 0)
         report_error(context->report, name.place, name.key, "found a word with a meaning of its own, expected a name");
     else if (find_upstream(config, upstream->name) < i)
@@ -365,19 +331,19 @@ static void check_admin(const struct context *context, const struct config *conf
     bool listens = netaddr_port(address) != 0, own = exposure_of(address) == EXPOSURE_HOST;
     netaddr_format_host(address, text);
     if (listens && !own && !config->admin.open)
-        report_error(context->report, place_in_group(context, "admin", "address"), "admin.address",
+        report_error(context->report, place_in_group(context->document, "admin", "address"), "admin.address",
                      "found %s, where others than this host could see who uses the proxy; expected 127.0.0.1, or a "
                      "socket instead, or, to show it to all who can reach it, open: true as well",
                      text);
     if (listens && own && config->admin.open)
-        report_warning(context->report, place_in_group(context, "admin", "open"), "admin.open",
+        report_warning(context->report, place_in_group(context->document, "admin", "open"), "admin.open",
                        "true changes nothing for an address of this host alone");
     for (size_t i = 0; listens && i < config->listen_count; i++)
         if (netaddr_equal(address, &config->listen[i].address))
-            report_error(context->report, place_in_group(context, "admin", "port"), "admin.port",
+            report_error(context->report, place_in_group(context->document, "admin", "port"), "admin.port",
                          "found the address and port of listen[%zu], expected another", i);
     if (config->admin.socket && strlen(config->admin.socket) > SOCKET_PATH_MAX)
-        report_error(context->report, place_in_group(context, "admin", "socket"), "admin.socket",
+        report_error(context->report, place_in_group(context->document, "admin", "socket"), "admin.socket",
                      "found %zu bytes, expected a path of %d at most", strlen(config->admin.socket), SOCKET_PATH_MAX);
 }
 
@@ -391,11 +357,11 @@ static bool is_set(const struct config_advertise *advertise)
 static void check_log(const struct context *context, const struct config *config)
 {
     if (config->log.target == LOG_TARGET_FILE && !config->log.file)
-        report_error(context->report, place_in_group(context, "log", "target"), "log.target",
+        report_error(context->report, place_in_group(context->document, "log", "target"), "log.target",
                      "found file without one; expected its path beside it: log: {target: file, file: "
                      "/var/log/conesocks/log}");
     if (config->log.target != LOG_TARGET_FILE && config->log.file)
-        report_warning(context->report, place_in_group(context, "log", "file"), "log.file",
+        report_warning(context->report, place_in_group(context->document, "log", "file"), "log.file",
                        "is not written to; expected target: file beside it");
 }
 
@@ -433,7 +399,7 @@ bool consistent_check(struct config *config, yaml_document_t *document, struct r
     check_log(&context, config);
     check_admin(&context, config);
     if (config->inline_user_count > 0 && !any_password)
-        report_warning(report, place_in_list(&context, "users", 0, "name"), "users",
+        report_warning(report, place_in_list(context.document, "users", 0, "name"), "users",
                        "no listener asks for a login, so these are never asked for");
     if (config->users_file && !any_password)
         report_warning(report,

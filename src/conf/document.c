@@ -11,27 +11,39 @@ static const struct place whole_file = {0};
 
 /* ---- reading ---- */
 
-char *document_read_all(int fd, size_t *size)
+/* By its place: the descriptor may share that with other processes. A pipe has none. */
+static ssize_t read_at(int fd, char *text, size_t room, size_t place)
 {
-    size_t room = DOCUMENT_SIZE_MAX + 1; /* one more than allowed shows that there is more */
-    char *text = malloc(room + 1);
-    if (!text)
-        return NULL;
-    *size = 0;
-    while (*size < room) {
-        /* By its place: the descriptor may share that with other processes. A pipe has none. */
-        ssize_t n = pread(fd, text + *size, room - *size, (off_t)*size);
+    ssize_t n;
+    do {
+        n = pread(fd, text, room, (off_t)place);
         if (n < 0 && errno == ESPIPE)
-            n = read(fd, text + *size, room - *size);
-        if (n < 0 && errno == EINTR)
-            continue;
+            n = read(fd, text, room);
+    } while (n < 0 && errno == EINTR);
+    return n;
+}
+
+char *document_read_all(int fd, size_t max, size_t *size)
+{
+    size_t room = 0;
+    char *text = NULL;
+    *size = 0;
+    for (ssize_t n = 1; n > 0 && *size <= max; *size += (size_t)n) {
+        if (*size == room) {
+            room = room ? 2 * room : 65536;
+            room = room > max ? max + 1 : room; /* one more than allowed shows that there is more */
+            char *larger = realloc(text, room + 1);
+            if (!larger) {
+                free(text);
+                return NULL;
+            }
+            text = larger;
+        }
+        n = read_at(fd, text + *size, room - *size, *size);
         if (n < 0) {
             free(text);
             return NULL;
         }
-        if (n == 0)
-            break;
-        *size += (size_t)n;
     }
     return text;
 }
@@ -57,12 +69,26 @@ char *document_read(const char *path, int open_fd, size_t *size, bool *exposed, 
         return NULL;
     }
     *exposed = known && S_ISREG(status.st_mode) && (status.st_mode & S_IROTH);
-    char *text = known ? document_read_all(fd, size) : NULL;
+    char *text = known ? document_read_all(fd, DOCUMENT_SIZE_MAX, size) : NULL;
     if (!text)
         report_error(report, whole_file, NULL, "cannot be read: %s", strerror(errno));
     if (fd >= 0)
         close(fd);
     return text;
+}
+
+bool document_skip_mark(const char **text, size_t *size, struct report *report)
+{
+    static const char utf8[] = "\xef\xbb\xbf", low_first[] = "\xff\xfe", high_first[] = "\xfe\xff";
+    if (*size >= 2 && (memcmp(*text, low_first, 2) == 0 || memcmp(*text, high_first, 2) == 0)) {
+        report_error(report, (struct place){1, 1}, NULL, "found UTF-16 text, expected UTF-8; save it as UTF-8");
+        return false;
+    }
+    if (*size >= 3 && memcmp(*text, utf8, 3) == 0) {
+        *text += 3;
+        *size -= 3;
+    }
+    return true;
 }
 
 /* ---- parsing ---- */

@@ -18,9 +18,11 @@
  * may read it. `open_fd`: where it is open already, the caller's to close; or -1. */
 char *document_read(const char *path, int open_fd, size_t *size, bool *exposed, struct report *report);
 
-/* The same for an open file, from its start, cut after DOCUMENT_SIZE_MAX + 1 bytes, with room for one more. NULL:
- * errno. */
-char *document_read_all(int fd, size_t *size);
+/* The same for an open file, from its start, cut after `max` + 1 bytes, with room for one more. NULL: errno. */
+char *document_read_all(int fd, size_t max, size_t *size);
+
+/* Skips a byte order mark, which some editors begin UTF-8 text with. UTF-16 text is an error: false. */
+bool document_skip_mark(const char **text, size_t *size, struct report *report);
 
 /* Parses the text of a file. On failure the report says why, and there is nothing to free. */
 bool document_parse(yaml_document_t *document, const char *text, size_t size, struct report *report);

@@ -32,6 +32,9 @@ void report_finish(struct report *report, char **errors, char **warnings)
 {
     if (report_full(report))
         fprintf(report->errors, "%s: these are %u mistakes; more may follow\n", report->file, REPORT_ERRORS_MAX);
+    if (report->warning_count > REPORT_WARNINGS_MAX)
+        fprintf(report->warnings, "%s: warning: %u more, not shown\n", report->file,
+                report->warning_count - REPORT_WARNINGS_MAX);
     hand_over(report->errors, &report->error_text, &report->error_size, errors);
     hand_over(report->warnings, &report->warning_text, &report->warning_size, warnings);
 }
@@ -63,6 +66,8 @@ void report_error(struct report *report, struct place place, const char *key, co
 
 void report_warning(struct report *report, struct place place, const char *key, const char *format, ...)
 {
+    if (report->warning_count++ >= REPORT_WARNINGS_MAX)
+        return;
     va_list args;
     va_start(args, format);
     write_line(report->warnings, report->file, place, " warning:", key, format, args);

@@ -16,11 +16,12 @@ struct report {
     FILE *errors, *warnings;
     char *error_text, *warning_text;
     size_t error_size, warning_size;
-    unsigned error_count;
+    unsigned error_count, warning_count;
 };
 
 /* After this many mistakes the rest is not worth reading. */
-#define REPORT_ERRORS_MAX 50U
+#define REPORT_ERRORS_MAX   50U
+#define REPORT_WARNINGS_MAX 50U
 
 bool report_init(struct report *report, const char *file);
 /* Hands the texts to the caller (free), each NULL when nothing was said. */

@@ -170,17 +170,19 @@ bool users_file_load(struct config *config, int open_fd, yaml_document_t *docume
     if (fd < 0)
         return false;
     size_t size;
-    char *text = document_read_all(fd, &size);
+    char *text = document_read_all(fd, USERS_FILE_SIZE_MAX, &size);
+    const char *plain = text;
     int error = errno;
     close(fd);
     const char *main_file = report->file;
     report->file = config->users_file;
     if (!text)
         report_error(report, (struct place){0}, NULL, "cannot be read: %s", strerror(error));
-    else if (size > DOCUMENT_SIZE_MAX)
-        report_error(report, (struct place){0}, NULL, "longer than %zu bytes", DOCUMENT_SIZE_MAX);
-    else
-        add_users(config, text, size, report);
+    else if (size > USERS_FILE_SIZE_MAX)
+        report_error(report, (struct place){0}, NULL, "found more than %zu MiB, which is room for about %d users",
+                     USERS_FILE_SIZE_MAX >> 20, USERS_FILE_USERS);
+    else if (document_skip_mark(&plain, &size, report))
+        add_users(config, text + (plain - text), size, report);
     report->file = main_file;
     free(text);
     return report->error_count == before;

@@ -5,6 +5,10 @@
 #include "conf/config.h"
 #include "conf/document.h"
 
+/* Room for as many users with hashes as crypt(3) makes them, of 110 bytes and less, and names of 50. */
+#define USERS_FILE_SIZE_MAX ((size_t)64 << 20)
+#define USERS_FILE_USERS    400000
+
 /* Adds its users to those of `config`, whose inline_user_count is right already; says in the report what is wrong, with
  * the file's own name and line; true when nothing is. `document` gives the place of the option; NULL: none.
  * `open_fd`: where it is open already, the caller's to close; or -1. */

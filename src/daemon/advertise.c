@@ -26,8 +26,7 @@ static void on_resolved(void *arg, enum resolver_status status, const union neta
     event_base_loopbreak(lookup->base);
 }
 
-/* Waits for the answer: it is asked for when no client depends on this thread. */
-static union netaddr resolve(const struct config *config, const char *name, int family)
+union netaddr advertise_resolve(const struct config *config, const char *name, int family)
 {
     const struct resolver_options options = {
         .servers = config->dns.servers, .server_count = config->dns.server_count, .timeout_ms = config->dns.timeout_ms};
@@ -75,7 +74,7 @@ static bool find_one(const struct config *config, const struct config_advertise 
         if (found->sa.sa_family == AF_UNSPEC)
             log_error("%s: auto: this host has no default route for it; expected one, or an address", key_of(family));
     } else if (wanted->name) {
-        *found = resolve(config, wanted->name, family);
+        *found = advertise_resolve(config, wanted->name, family);
         if (found->sa.sa_family == AF_UNSPEC)
             log_error("%s: %s does not resolve to an %s address; expected a name that does, or an address",
                       key_of(family), wanted->name, family == AF_INET ? "IPv4" : "IPv6");

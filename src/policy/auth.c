@@ -36,7 +36,7 @@ static const struct config_user *stand_in(const struct auth *auth, const struct 
     const struct login_proof digest = login_proof_make(auth->key, name, "", "");
     uint32_t number;
     memcpy(&number, digest.mac, sizeof(number));
-    return users->by_name[number % users->count];
+    return &users->list[number % users->count];
 }
 
 /* Whose hash a password is held against; `*known` tells whether there is such a user. NULL: there is none at all. */

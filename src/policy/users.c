@@ -3,41 +3,46 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int by_name(const void *a, const void *b)
+/* FNV-1a (RFC 9923). The names are the configuration's: nobody else fills the table. */
+static size_t hash(const char *name)
 {
-    const struct config_user *const *left = a, *const *right = b;
-    return strcmp((*left)->name, (*right)->name);
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (; *name; name++)
+        hash = (hash ^ (unsigned char)*name) * UINT64_C(0x100000001b3);
+    return (size_t)(hash ^ hash >> 32);
 }
 
-static int is_named(const void *name, const void *user)
+/* Where a name is, or else belongs. */
+static const struct config_user **slot_of(const struct users *users, const char *name)
 {
-    return strcmp(name, (*(const struct config_user *const *)user)->name);
+    size_t at = hash(name) & users->mask;
+    while (users->slots[at] && strcmp(users->slots[at]->name, name) != 0)
+        at = (at + 1) & users->mask;
+    return &users->slots[at];
 }
 
 bool users_init(struct users *users, const struct config_user *list, size_t count)
 {
-    *users = (struct users){.by_name = calloc(count + 1, sizeof(users->by_name[0])), .count = count};
-    if (!users->by_name)
+    size_t size = 1;
+    while (size < 2 * count)
+        size *= 2;
+    *users = (struct users){list, count, calloc(size, sizeof(users->slots[0])), size - 1};
+    if (!users->slots)
         return false;
     for (size_t i = 0; i < count; i++)
-        users->by_name[i] = &list[i];
-    qsort(users->by_name, count, sizeof(users->by_name[0]), by_name);
+        *slot_of(users, list[i].name) = &list[i];
     return true;
 }
 
 void users_deinit(struct users *users)
 {
-    free(users->by_name);
+    free(users->slots);
     *users = (struct users){0};
 }
 
 const struct config_user *users_find(const struct users *users, const char *name)
 {
-    if (users->count == 0)
-        return NULL;
-    const struct config_user *const *found =
-        bsearch(name, users->by_name, users->count, sizeof(users->by_name[0]), is_named);
-    return found ? *found : NULL;
+    return users->slots ? *slot_of(users, name) : NULL;
 }
 
 bool users_agree(const struct users *a, const struct users *b, const char *name)

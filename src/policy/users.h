@@ -10,8 +10,10 @@
 #include "conf/config.h"
 
 struct users {
-    const struct config_user **by_name;
+    const struct config_user *list;
     size_t count;
+    const struct config_user **slots; /* by the hash of the name; NULL: free */
+    size_t mask;                      /* their number is a power of two, at least twice that of the users */
 };
 
 /* `list` must outlive it. false: no memory. */

@@ -52,3 +52,31 @@ def test_bind_is_judged_by_the_port_that_the_peer_comes_from(net, start, lan):
     start({"rules": [{"action": "allow", "command": ["bind"], "to": [INET1_V4], "ports": [20]}, {"action": "deny"}]})
     assert reply_code(net, lan, BIND, (INET1_V4, 21)) == 0
     assert reply_code(net, lan, BIND, (INET2_V4, 20)) == 2
+
+
+def test_what_is_named_and_does_not_exist_is_worth_a_warning(net, start):
+    """Issue 11. -t and the start say the same, in the form of an error: file:line:column, what, what to do."""
+    config = """listen: [{address: 127.0.0.1, port: 1080}]
+rules: [{action: allow, user: [bob]}, {action: allow, address_v4: 192.0.2.7}]
+outbound:
+  address_v6: "2001:db8::7"
+upstreams: [{name: office, address: 192.0.2.9, port: 1080}]
+dns: {servers: [192.0.2.53]}
+"""
+    proxy = start(config)
+    path = str(proxy.config_path)
+    tested = net.proxy.run(daemon.PROGRAM, "-t", "-c", path)
+    assert tested.returncode == 0
+    for line in [f'{path}:2:32: warning: rules[0].user[0]: there is no user "bob", so nobody matches it; ',
+                 f"{path}:2:67: warning: rules[1].address_v4: this host does not have the address 192.0.2.7 now ",
+                 f"{path}:4:15: warning: outbound.address_v6: this host does not have the address 2001:db8::7 now "]:
+        assert line in tested.stdout and line in proxy.log, line
+
+
+def test_a_name_that_cannot_be_had_is_found_before_the_start(net, tmp_path):
+    file = tmp_path / "names.yaml"
+    file.write_text("upstreams: [{name: office, address: proxy.invalid, port: 1080}]\noutbound: {upstream: office}\n"
+                    "dns: {servers: [127.0.0.1], timeout: 1s}\n", encoding="utf-8")
+    tested = net.proxy.run(daemon.PROGRAM, "-t", "-c", str(file))
+    assert tested.returncode == 0
+    assert f"{file}:1:37: warning: upstreams[0].address: proxy.invalid does not resolve now; " in tested.stdout

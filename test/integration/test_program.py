@@ -68,7 +68,9 @@ def test_every_example_is_fine(run):
     assert {example.parent.name for example in examples} == {"config", "docker"}
     for example in examples:
         result = run("-t", config=example.read_text(encoding="utf-8"))
-        assert result.returncode == 0 and "warning" not in result.stdout, result.stdout
+        warnings = [line for line in result.stdout.splitlines() if "warning" in line]
+        of_elsewhere = re.compile("this host does not have|does not resolve|no route leads")  # an example's addresses
+        assert result.returncode == 0 and all(map(of_elsewhere.search, warnings)), result.stdout
 
 
 def test_open_to_the_lan_is_worth_a_warning(run):

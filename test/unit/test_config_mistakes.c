@@ -103,8 +103,8 @@ static void bytes_that_are_no_text_are_refused(void **state)
                                      "allowed), expected YAML\n");
     BYTES("log: {}\nworkers: \xff\n", "c.yaml:2:10: found bytes that are not UTF-8 text (invalid leading UTF-8 octet), "
                                       "expected YAML\n");
-    BYTES("\xff\xfew\0o\0r\0k\0", "c.yaml:1:1: found bytes that are not UTF-8 text (invalid leading UTF-8 octet), "
-                                  "expected YAML\n");
+    BYTES("\xff\xfew\0o\0r\0k\0", "c.yaml:1:1: found UTF-16 text, expected UTF-8; save it as UTF-8\n");
+    BYTES("\xef\xbb\xbfworker: 1\n", "c.yaml:1:1: found the unknown key \"worker\", expected \"workers\"\n");
     BYTES("workers: \"1\\0\"\n", "c.yaml:1:10: workers: found \"1\\x00\", expected a number from 0 to 256; without NUL "
                                  "bytes\n");
     BYTES("\"workers\\0\": 1\n", "c.yaml:1:1: found the unknown key \"workers\\x00\", expected \"workers\"\n");

@@ -191,13 +191,42 @@ static void others_must_not_read_it(void **state)
     bad_bytes("", NULL, 0, 0, ":1:13: users_file: %s cannot be read: No such file or directory\n");
 }
 
-static void is_no_longer_than_a_configuration(void **state)
+static void is_bounded(void **state)
 {
     (void)state;
-    size_t size = (1 << 20) + 1;
+    size_t size = ((size_t)64 << 20) + 1;
     char *text = malloc(size);
     memset(text, '#', size);
-    bad_bytes("", text, size, 0600, "%s: longer than 1048576 bytes\n");
+    bad_bytes("", text, size, 0600, "%s: found more than 64 MiB, which is room for about 400000 users\n");
+    free(text);
+}
+
+/* From an editor that writes a byte order mark, or UTF-16. */
+static void a_byte_order_mark_is_no_part_of_a_name(void **state)
+{
+    (void)state;
+    static const char utf16[] = "\xff\xfe"
+                                "a\0:\0";
+    bad_bytes("", utf16, sizeof(utf16) - 1, 0600, "%s:1:1: found UTF-16 text, expected UTF-8; save it as UTF-8\n");
+    struct config *config = good("", "\xef\xbb\xbf"
+                                     "bob:" HASH "\n");
+    assert_string_equal(config->users[0].name, "bob");
+    config_free(config);
+}
+
+static void a_hundred_thousand_load(void **state)
+{
+    (void)state;
+    char *text;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    for (int i = 0; i < 100000; i++)
+        fprintf(out, "user%d:" HASH "\n", i);
+    fclose(out);
+    struct config *config = good("", text);
+    assert_int_equal(config->user_count, 100000);
+    assert_string_equal(config->users[99999].name, "user99999");
+    config_free(config);
     free(text);
 }
 
@@ -207,7 +236,8 @@ int main(void)
         cmocka_unit_test(adds_to_the_inline_users),     cmocka_unit_test(is_enough_by_itself),
         cmocka_unit_test(is_not_read_for_a_text_alone), cmocka_unit_test(a_dump_names_the_file_alone),
         cmocka_unit_test(mistakes_have_a_line),         cmocka_unit_test(names_are_given_once),
-        cmocka_unit_test(others_must_not_read_it),      cmocka_unit_test(is_no_longer_than_a_configuration),
+        cmocka_unit_test(others_must_not_read_it),      cmocka_unit_test(is_bounded),
+        cmocka_unit_test(a_hundred_thousand_load),      cmocka_unit_test(a_byte_order_mark_is_no_part_of_a_name),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
