@@ -13,7 +13,7 @@
 #define SHORT_LIFE_MS 10000
 /* When one end has failed, the other has so long to take what had come from it. */
 #define LAST_WORDS_MS 60000
-/* Whether it has is asked this often. */
+/* Whether it has is asked after this long, and then less and less often. */
 #define LAST_WORDS_STEP_MS 20
 
 static void on_ready(evutil_socket_t fd, short what, void *arg);
@@ -93,10 +93,11 @@ static void end_failed(struct stream *stream)
 static void await_last_words(struct direction *last)
 {
     struct stream *stream = last->stream;
-    if (!sock_awaits_acknowledgment(last->pump.to) || env_now(stream->env) >= stream->failed.until_ms)
+    const uint64_t now = env_now(stream->env), until = stream->failed.until_ms;
+    if (!sock_awaits_acknowledgment(last->pump.to) || now >= until)
         end_failed(stream);
     else
-        rest(last, LAST_WORDS_STEP_MS);
+        rest(last, (uint32_t)(LAST_WORDS_STEP_MS + (LAST_WORDS_MS - (until - now)) / 4));
 }
 
 /* The end that `last` comes from has failed. The stream may be gone afterwards. */
