@@ -23,6 +23,7 @@ struct report {
     uint64_t sent, lost, late, stray;
     uint64_t wrong_content, wrong_association, wrong_origin;
     uint64_t server_cpu_ns, own_cpu_ns;
+    double growth; /* by what cost is multiplied from the beginning to the end; 0: not looked at */
     struct histogram latency;
     double kib_each, descriptors_each; /* memory and descriptors of the server per association or connection */
     double tasks_each;
@@ -50,6 +51,7 @@ void load_echo(const struct load *load, const struct settings *settings, struct 
 void load_scale(const struct load *load, const struct settings *settings, struct report *report);
 void load_flow(const struct load *load, const struct settings *settings, struct report *report);
 void load_churn(const struct load *load, const struct settings *settings, struct report *report);
+void load_churn_growth(const struct load *load, const struct settings *settings, struct report *report);
 void load_flood(const struct load *load, const struct settings *settings, struct report *report);
 void load_idle(const struct load *load, const struct settings *settings, struct report *report);
 void load_connect_bulk(const struct load *load, const struct settings *settings, struct report *report);

@@ -122,6 +122,36 @@ void load_churn(const struct load *load, const struct settings *settings, struct
     churn(&state, association_step);
 }
 
+/* The report is that of the last of `cycles`. */
+static void count_cycles(struct churn *churn, uint32_t cycles, uint32_t counted)
+{
+    for (const uint32_t end = churn->cycle + cycles - counted; churn->cycle < end; churn->cycle += TOGETHER)
+        association_step(churn);
+    usleep(SETTLE_US);
+    report_begin(churn->report, churn->settings);
+    for (const uint32_t end = churn->cycle + counted; churn->cycle < end; churn->cycle += TOGETHER)
+        association_step(churn);
+    usleep(SETTLE_US);
+    report_end(churn->report, churn->settings);
+}
+
+/* What associations leave behind, such as ports that rest, may cost those that come later. */
+void load_churn_growth(const struct load *load, const struct settings *settings, struct report *report)
+{
+    enum { COUNTED = 3008, WARM_UP = 512 };
+    const uint32_t cycles = settings->count > 2 * COUNTED ? settings->count : load->count;
+    struct churn state = {.settings = settings, .report = report, .size = load->size};
+    state.target_fd = target_udp(&state.address);
+    state.target = origin_of(&state.address);
+    count_cycles(&state, WARM_UP + COUNTED, COUNTED);
+    const uint64_t first_ns = report->server_cpu_ns;
+    count_cycles(&state, cycles - COUNTED, COUNTED);
+    report->growth = first_ns ? (double)report->server_cpu_ns / (double)first_ns : 0;
+    report->sent = COUNTED;
+    report->relayed = COUNTED - (report->lost < COUNTED ? report->lost : 0);
+    close(state.target_fd);
+}
+
 /* ---- connections ---- */
 
 /*

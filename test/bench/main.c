@@ -25,6 +25,9 @@ static const struct load loads[] = {
     {"down-segments", "as down, both ends with UDP_SEGMENT and UDP_GRO", load_flow, PER_GB, 1, 128, 1200, true, true},
     {"churn", "association, one datagram there and back, close, 16 at a time", load_churn, PER_CYCLE, 16, 1, 64, false,
      false},
+    {"churn-growth",
+     "60,000 associations in a row as churn: the last 3000, and by how much they cost more than the first",
+     load_churn_growth, PER_CYCLE, 60000, 1, 64, false, false},
     {"idle", "1000 associations that keep silent", load_idle, NOT_DIVIDED, 1000, 1, 64, false, false},
     {"scale", "6000 associations in turn, 3 targets", load_scale, PER_MILLION_DATAGRAMS, 6000, 1, 64, false, false},
     {"flood-up", "9 associations at 1000 datagrams a second, beside a client that floods", load_flood,
@@ -59,7 +62,7 @@ static void print_help(void)
         "      --proxy HOST:PORT  the server\n"
         "      --pid PID          its process: CPU time, memory and descriptors of it and its children are measured\n"
         "      --seconds S        how long each load runs (default 2)\n"
-        "      --count N          associations or connections of idle, scale and connect-idle\n"
+        "      --count N          associations or connections of idle, scale, connect-idle and churn-growth\n"
         "      --help             print this and exit\n"
         "\n"
         "Exit status: 1 when an answer was wrong or went to the wrong association, 2 for a wrong command line, 3 when\n"
@@ -155,6 +158,8 @@ static void print_report(const struct load *load, const struct settings *setting
             printf(", \"cost\": %.4f, \"cost_unit\": \"%s\"",
                    (double)report->server_cpu_ns / (double)report->relayed * units[load->unit].scale,
                    units[load->unit].cost);
+        if (report->growth > 0)
+            printf(", \"growth\": %.3f", report->growth);
         if (report->descriptors_each > 0)
             printf(", \"kib_each\": %.2f, \"descriptors_each\": %.2f, \"tasks_each\": %.2f", report->kib_each,
                    report->descriptors_each, report->tasks_each);
