@@ -157,6 +157,8 @@ static int telling(int error)
     case ETIMEDOUT:
         return 3;
     case EHOSTUNREACH:
+    case EADDRINUSE:    /* no port is left here, or */
+    case EADDRNOTAVAIL: /* this host does not have the outbound address: the way there may be fine */
         return 2;
     default:
         return 1;

@@ -147,6 +147,12 @@ int sock_set_egress(int fd, int family, const struct sock_egress *egress)
     return failed;
 }
 
+/* What EADDRNOTAVAIL of connect() stands for: this host has no address of that family, or no port is left. */
+static int why_not_available(const union netaddr *to, const struct sock_way *way)
+{
+    return sock_has_route(to, way) ? EADDRINUSE : ENETUNREACH;
+}
+
 int sock_connect(const union netaddr *to, const struct sock_way *way)
 {
     static const struct sock_way any_way;
@@ -167,7 +173,7 @@ int sock_connect(const union netaddr *to, const struct sock_way *way)
             return close_with(fd, errno);
     }
     if (connect(fd, &to->sa, netaddr_len(to)) < 0 && errno != EINPROGRESS)
-        return close_with(fd, errno);
+        return close_with(fd, errno == EADDRNOTAVAIL ? why_not_available(to, way) : errno);
     return fd;
 }
 

@@ -53,7 +53,8 @@ struct sock_way {
 };
 
 /* Starts a TCP connection; `way` may be NULL: all is the system's choice. The connection is ready, or has failed
- * (sock_error), when the socket becomes writable. */
+ * (sock_error), when the socket becomes writable. A negative errno: -EADDRNOTAVAIL
+ * when this host does not have the address in `way`, -EADDRINUSE when no port is left. */
 int sock_connect(const union netaddr *to, const struct sock_way *way);
 
 /* A UDP socket on the host of `local` with a port from `ports`: exclusive, no broadcast; datagrams larger than the

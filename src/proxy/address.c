@@ -64,7 +64,6 @@ enum socks5_reply address_reply_of(int error)
     case ENETDOWN:
     case ENODEV: /* outbound.interface */
     case EAFNOSUPPORT:
-    case EADDRNOTAVAIL:
         return SOCKS5_REPLY_NETWORK_UNREACHABLE;
     case 0:
     case EHOSTUNREACH:

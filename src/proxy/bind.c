@@ -106,7 +106,7 @@ static union netaddr local_for(const struct env *env, const struct terms *terms,
     return sock_source_for(from, NULL);
 }
 
-static enum socks5_reply listen_for(struct bind *bind, const struct terms *terms)
+static enum socks5_reply listen_for(struct bind *bind, const struct terms *terms, int *error)
 {
     const struct config_ports *ports = &bind->env->config->bind.ports;
     union netaddr local = local_for(bind->env, terms, &bind->from);
@@ -120,7 +120,8 @@ static enum socks5_reply listen_for(struct bind *bind, const struct terms *terms
     if (failed) {
         if (fd >= 0)
             close(fd);
-        return failed == -EADDRNOTAVAIL ? SOCKS5_REPLY_NETWORK_UNREACHABLE : SOCKS5_REPLY_GENERAL_FAILURE;
+        *error = -failed;
+        return SOCKS5_REPLY_GENERAL_FAILURE;
     }
     bind->listener = fd; /* what it accepts leaves the same way */
     bind->told = advertised_address(&bind->env->policy, &local);
@@ -136,7 +137,7 @@ static bool may_listen(const struct bind *bind, uint32_t *rule)
     return permit_any(bind->env, bind->subject, false);
 }
 
-static enum socks5_reply open_port(struct bind *bind, const char *user)
+static enum socks5_reply open_port(struct bind *bind, const char *user, int *error)
 {
     const union netaddr canonical = netaddr_canonical(&bind->from);
     if (!netaddr_is_any(&canonical) && !policy_is_own(&bind->env->policy, &canonical))
@@ -147,17 +148,17 @@ static enum socks5_reply open_port(struct bind *bind, const char *user)
     const struct terms terms = env_terms(bind->env, user, rule, &bind->subject->client);
     if (terms.upstream)
         return SOCKS5_REPLY_COMMAND_NOT_SUPPORTED; /* what is to leave elsewhere does not leave here */
-    return listen_for(bind, &terms);
+    return listen_for(bind, &terms, error);
 }
 
 enum socks5_reply bind_new(struct bind **made, struct env *env, struct subject *subject, const char *user,
-                           const union netaddr *from, bind_done *done, void *arg)
+                           const union netaddr *from, bind_done *done, void *arg, int *error)
 {
     struct bind *bind = calloc(1, sizeof(*bind));
     if (!bind)
         return SOCKS5_REPLY_GENERAL_FAILURE;
     *bind = (struct bind){.env = env, .subject = subject, .from = *from, .done = done, .arg = arg};
-    enum socks5_reply code = open_port(bind, user);
+    enum socks5_reply code = open_port(bind, user, error);
     if (code != SOCKS5_REPLY_SUCCEEDED) {
         free(bind);
         return code;

@@ -21,10 +21,11 @@ typedef void bind_done(void *arg, int fd, const union netaddr *peer, enum socks5
 /*
  * Opens the port. Only the host of `from` may connect to it, whatever its port; when that is unspecified (0.0.0.0, ::)
  * or one of this host's own addresses, any host may. In both cases policy has to allow `subject` that host. `subject`
- * and `user` (NULL: no login) must outlive it. `done` comes from the event loop.
+ * and `user` (NULL: no login) must outlive it. `done` comes from the event loop. When no port could be opened, `error`
+ * gets the errno.
  */
 enum socks5_reply bind_new(struct bind **bind, struct env *env, struct subject *subject, const char *user,
-                           const union netaddr *from, bind_done *done, void *arg);
+                           const union netaddr *from, bind_done *done, void *arg, int *error);
 void bind_free(struct bind *bind);
 
 /* The subject has other rules: may it wait on? Whoever comes then is judged by these. */

@@ -1,5 +1,6 @@
 #include "proxy/record.h"
 
+#include <errno.h>
 #include <stddef.h>
 
 #define LOG_MODULE "session"
@@ -75,6 +76,26 @@ static void add_stream(struct fields *fields, const struct stream *stream, const
     add_number(fields, "down_bytes", stream_down_bytes(stream));
 }
 
+/* Of a connection, or a port, that could not be opened on this host; NULL: the reply tells enough. */
+static const char *text_of_failure(int error)
+{
+    switch (error) {
+    case EADDRNOTAVAIL:
+        return "this host does not have the address to leave from (outbound.address_v4, address_v6, or those of a user "
+               "or "
+               "rule)";
+    case EADDRINUSE:
+        return "no port of this host is left to connect from: widen net.ipv4.ip_local_port_range, or use more "
+               "addresses "
+               "(outbound.address_v4, address_v6)";
+    case EMFILE:
+    case ENFILE:
+        return "descriptors ran out: raise LimitNOFILE= or ulimit -n";
+    default:
+        return NULL;
+    }
+}
+
 const char *record_refusal(const struct stream *stream, enum socks5_reply code)
 {
     static const char *const connect_texts[] = {
@@ -108,7 +129,12 @@ const char *record_refusal(const struct stream *stream, enum socks5_reply code)
         return upstream_texts[code];
     if (stream_is_unresolved(stream))
         return "name not resolved in time: see whether the name servers answer";
-    return stream_command(stream) == CONFIG_COMMAND_BIND ? bind_texts[code] : connect_texts[code];
+    const bool is_bind = stream_command(stream) == CONFIG_COMMAND_BIND;
+    const int error = stream_unreached(stream);
+    const char *failure = code == SOCKS5_REPLY_GENERAL_FAILURE ? text_of_failure(error) : NULL;
+    if (failure && !(is_bind && error == EADDRINUSE)) /* its ports are bind.ports */
+        return failure;
+    return is_bind ? bind_texts[code] : connect_texts[code];
 }
 
 void record_log(const struct record *record)

@@ -171,9 +171,10 @@ static void begin_assoc(struct session *session, const struct socks5_request *re
         char why[128];
         bool no_port = error == -EADDRINUSE;
         snprintf(why, sizeof(why), "no association: %s",
-                 no_port           ? "every port is in use; make the range larger (udp.ports, udp.external_ports)"
-                 : error == -EBUSY ? "another program has the port (udp.ports)"
-                                   : strerror(-error));
+                 no_port ? "every port is in use; make the range larger (udp.ports, udp.external_ports)"
+                 : error == -EADDRNOTAVAIL ? "this host does not have the address to leave from (outbound)"
+                 : error == -EBUSY         ? "another program has the port (udp.ports)"
+                                           : strerror(-error));
         metrics_add(&env->metrics.associations_without_port_total, no_port);
         session_refuse(session, SOCKS5_REPLY_GENERAL_FAILURE, why);
         return;

@@ -91,6 +91,7 @@ static void on_dialed(void *arg, int fd, int error, const union netaddr *to)
         verdict = SOCKS5_REPLY_NOT_ALLOWED;
     } else if (fd < 0) {
         verdict = address_reply_of(error);
+        stream->unreached = error;
         if (error == 0 && reaching->refused)
             verdict = SOCKS5_REPLY_NOT_ALLOWED;
         else if (error == 0 && reaching->timed_out)
@@ -228,7 +229,8 @@ static enum socks5_reply listen_for(struct stream *stream, enum address_kind kin
     struct reaching *reaching = stream->reaching;
     if (kind != ADDRESS_IP)
         return SOCKS5_REPLY_ADDRESS_TYPE_NOT_SUPPORTED;
-    return bind_new(&reaching->bind, stream->env, &reaching->subject, reaching->user, addr, on_came, stream);
+    return bind_new(&reaching->bind, stream->env, &reaching->subject, reaching->user, addr, on_came, stream,
+                    &stream->unreached);
 }
 
 static void reach(struct stream *stream, enum address_kind kind, const union netaddr *addr)
@@ -392,6 +394,11 @@ union netaddr stream_local(const struct stream *stream)
 const char *stream_upstream(const struct stream *stream)
 {
     return stream->via ? stream->via->upstream : NULL;
+}
+
+int stream_unreached(const struct stream *stream)
+{
+    return stream->unreached;
 }
 
 bool stream_is_unresolved(const struct stream *stream)

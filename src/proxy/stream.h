@@ -57,6 +57,7 @@ void stream_give_up(struct stream *stream, const char *why);
 enum config_command stream_command(const struct stream *stream);
 const char *stream_destination(const struct stream *stream); /* as asked for, "name:port" */
 const char *stream_upstream(const struct stream *stream);    /* that it leaves by, or NULL */
+int stream_unreached(const struct stream *stream);           /* the errno that has kept it from being granted, or 0 */
 bool stream_is_unresolved(const struct stream *stream);      /* no name server has answered about its name in time */
 union netaddr stream_local(const struct stream *stream);     /* our end of the other connection, or the upstream's */
 union netaddr stream_remote(const struct stream *stream);    /* what was reached, or has come; AF_UNSPEC: an upstream

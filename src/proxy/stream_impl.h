@@ -59,6 +59,7 @@ struct stream {
     int remote_fd;
     struct rates *rates; /* NULL: no limit */
     bool keeps_alive;    /* TCP keepalive is on, on the outgoing side */
+    int unreached;       /* errno of what has failed while it was reaching; 0: nothing, or there is none */
     bool by_name;        /* `destination` is a name and its port, not an address */
     bool unresolved;     /* ... about which no name server has answered in time */
     uint64_t relaying_since_ms;

@@ -101,3 +101,19 @@ def test_the_number_of_a_relay_port_is_somebody_elses_at_another_address(net, st
     assert server.recvfrom(100)[0] == b"a question"
     association.send((PROXY_V4, port), b"to our own relay")
     assert association.silent()
+
+
+def test_no_port_left_is_not_the_networks_fault(net, start, lan):
+    """CONNECTs by the thousand to one server: "network unreachable" sent people to their router."""
+    target = net.inet1.listen(INET1_V4).getsockname()
+    before = net.proxy.run("sysctl", "-n", "net.ipv4.ip_local_port_range").stdout.split()
+    net.proxy.run("sysctl", "-w", "net.ipv4.ip_local_port_range=50000 50003")
+    try:
+        proxy = start()
+        codes = [socks5.connect(net.client, lan, target)[1].code for _ in range(6)]
+        unroutable = socks5.connect(net.client, lan, ("198.41.0.4", 80))[1].code
+    finally:
+        net.proxy.run("sysctl", "-w", "net.ipv4.ip_local_port_range=" + " ".join(before))
+    assert codes == [0, 0, 0, 0, 1, 1]
+    assert "no port of this host is left to connect from" in proxy.sessions(command="connect")[0]["why"]
+    assert unroutable == 3

@@ -127,6 +127,8 @@ static void errors_have_their_replies(void **state)
     assert_int_equal(address_reply_of(ECONNREFUSED), SOCKS5_REPLY_CONNECTION_REFUSED);
     assert_int_equal(address_reply_of(ETIMEDOUT), SOCKS5_REPLY_TTL_EXPIRED);
     assert_int_equal(address_reply_of(EPERM), SOCKS5_REPLY_NOT_ALLOWED);
+    assert_int_equal(address_reply_of(EADDRNOTAVAIL), SOCKS5_REPLY_GENERAL_FAILURE); /* the network is fine */
+    assert_int_equal(address_reply_of(EADDRINUSE), SOCKS5_REPLY_GENERAL_FAILURE);
     assert_int_equal(address_reply_of(EMFILE), SOCKS5_REPLY_GENERAL_FAILURE);
 }
 
