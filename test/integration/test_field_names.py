@@ -8,7 +8,8 @@ import servers
 import socks5
 from conftest import lan_config
 from daemon import wait_until
-from netns import CLIENT_V6, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_V4, PROXY_V4, PROXY_V6, SECOND_WAN_V4
+from netns import (CLIENT_V6, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_V4, PROXY_V4, PROXY_V6, PROXY_WAN_V4,
+                   SECOND_WAN_V4)
 from socks5 import Association, OverTcp
 from test_status import WATCHED, status
 
@@ -280,6 +281,19 @@ def test_datagrams_leave_from_the_public_address(net, start, rotating, kind):
     start({"listen": LISTEN_BOTH})
     peer = net.inet1.udp(rotating)
     assert kind(net.client, V4_LISTENER).external(peer)[0] == f"{TEMPORARY_NETWORK}1"
+
+
+def test_an_outbound_address_stays_when_routes_change(net, start, peer):
+    """Under `auto` datagrams follow the routes; what is to stay is configured."""
+    start({"outbound": {"address_v4": PROXY_WAN_V4}})
+    association = Association(net.client, V4_LISTENER)
+    external = association.external(peer)
+    assert external[0] == PROXY_WAN_V4
+    net.proxy.ip("address add 10.88.0.77/24 dev eth1", "route change 10.88.0.0/24 dev eth1 src 10.88.0.77")
+    try:
+        assert association.external(peer) == external and association.alive(peer, 3)
+    finally:
+        net.proxy.ip(f"route change 10.88.0.0/24 dev eth1 src {PROXY_WAN_V4}", "address del 10.88.0.77/24 dev eth1")
 
 
 def test_the_advertised_address_is_the_public_one(net, start, rotating):

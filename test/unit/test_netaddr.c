@@ -304,6 +304,21 @@ static void every_embedding_has_its_canonical_address(void **state)
     }
 }
 
+static void ipv6_addresses_of_one_network(void **state)
+{
+    (void)state;
+    const union netaddr one = address("2001:db8:1:2::1", 1), temporary = address("2001:db8:1:2:f00d::7", 2);
+    const union netaddr next = address("2001:db8:1:3::1", 1), ula = address("fd00::1", 1), ula2 = address("fd00::2", 1);
+    const union netaddr link = address("fe80::1", 1), link2 = address("fe80::2", 1);
+    const union netaddr v4 = address("192.0.2.1", 1), mapped = address("::ffff:192.0.2.1", 1);
+    assert_true(netaddr_equal_network(&one, &temporary));
+    assert_true(netaddr_equal_network(&ula, &ula2));
+    assert_false(netaddr_equal_network(&one, &next));
+    assert_false(netaddr_equal_network(&link, &link2)); /* all hosts on the link, and none has temporary ones */
+    assert_false(netaddr_equal_network(&v4, &v4));
+    assert_false(netaddr_equal_network(&v4, &mapped));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -317,6 +332,7 @@ int main(void)
         cmocka_unit_test(equality),
         cmocka_unit_test(scope_tells_link_local_addresses_apart_and_no_others),
         cmocka_unit_test(only_mapped_addresses_are_unmapped),
+        cmocka_unit_test(ipv6_addresses_of_one_network),
         cmocka_unit_test(every_embedding_has_its_canonical_address),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
