@@ -74,11 +74,6 @@ bool reserve_has_room(size_t held)
     return counted < before_headroom && (size_t)probe() < before_headroom;
 }
 
-bool reserve_is_whole(void)
-{
-    return reserve_from == INT_MAX || probe() < reserve_from;
-}
-
 void reserve_note_shortage(uint64_t now_ms)
 {
     atomic_store_explicit(&short_until_ms, now_ms + SHORT_SHOWN_MS, memory_order_relaxed);

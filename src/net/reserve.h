@@ -26,9 +26,6 @@ int reserve_move(int fd);
 /* Whether there is room for one more session: some are left for what it opens later. `held`: by sessions, as they are
  * counted. */
 bool reserve_has_room(size_t held);
-/* Whether a session may open one more descriptor: false when reserve_keep() would refuse it. */
-bool reserve_is_whole(void);
-
 /* To be called when somebody was refused or ended because descriptors are short. */
 void reserve_note_shortage(uint64_t now_ms);
 /* Whether they are short now, or were so in the last seconds. Any thread may ask. */

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "proxy/env.h"
+#include "proxy/payer.h"
 #include "proxy/session.h"
 
 /* What a charge is against, in the order of `limits`. */
@@ -95,6 +96,8 @@ static bool make_room(struct env *env, enum limit limit, const struct quota_acco
         return sessions_shed_handshake(env);
     case LIMIT_HANDSHAKES_PER_CLIENT:
         return false;
+    case LIMIT_ASSOCIATIONS:
+        return payers_shed_quiet(env);
     default:
         return sessions_shed(env, account);
     }

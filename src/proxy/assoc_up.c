@@ -212,7 +212,7 @@ static void send_up_by_name(struct assoc *assoc, const char *name, uint16_t port
     }
     if (!assoc->names) {
         const struct names_hooks hooks = {can_reach, deliver_named, deliver_named_end, drop_named, assoc};
-        assoc->names = names_new(assoc->env, &assoc->flow.client_host, assoc->user, &hooks);
+        assoc->names = names_new(assoc->env, assoc->loan, &assoc->flow.client_host, assoc->user, &hooks);
     }
     for (size_t i = 0; i < payloads->count; i++) {
         struct dgram_run one = run_of_one(dgram_run_at(payloads, i), dgram_run_len(payloads, i));

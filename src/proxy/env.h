@@ -70,8 +70,7 @@ struct env {
 
     enum memory_level memory; /* how much there is left: see relief.h */
     uint64_t begun_shed_ms;   /* when memory was short, and sessions that had only begun went; 0: never */
-    size_t names_waiting;     /* bytes of all datagrams that wait for a name */
-    struct loans loans;       /* what else associations hold for their clients */
+    struct loans loans;       /* what associations hold for their clients besides their sockets */
 
     uint64_t sweeps;              /* how many there have been: see sessions_sweep() */
     struct session_list sessions; /* alive, in the order of their ids */

@@ -36,9 +36,10 @@ struct filter *filter_new(enum config_filtering mode)
 static void forget_oldest(struct filter *filter, struct loan *loan)
 {
     struct peer *oldest = filter->peers;
+    if (HASH_COUNT(filter->peers) > FILTER_PEERS_FREE)
+        loan_give_back(loan, PEER_BYTES);
     HASH_DEL(filter->peers, oldest);
     free(oldest);
-    loan_give_back(loan, PEER_BYTES);
 }
 
 static void keep(struct filter *filter, struct loan *loan, size_t count)
@@ -57,7 +58,7 @@ void filter_free(struct filter *filter, struct loan *loan)
 
 void filter_shrink(struct filter *filter, struct loan *loan)
 {
-    keep(filter, loan, FILTER_PEERS_LEAST);
+    keep(filter, loan, FILTER_PEERS_FREE);
 }
 
 enum config_filtering filter_mode(const struct filter *filter)
@@ -90,12 +91,14 @@ void filter_permit(struct filter *filter, struct loan *loan, const union netaddr
     if (find(filter, &key))
         return;
     keep(filter, loan, FILTER_PEERS_MAX - 1);
-    bool may_grow = loan_take(loan, PEER_BYTES);
-    if (!may_grow && filter->peers) {
+    const size_t count = HASH_COUNT(filter->peers);
+    const bool charged = count >= FILTER_PEERS_FREE;
+    if (charged && !loan_take(loan, PEER_BYTES)) {
         forget_oldest(filter, loan);
-        may_grow = loan_take(loan, PEER_BYTES);
+        filter_permit(filter, loan, addr); /* for which there is room now */
+        return;
     }
-    struct peer *peer = may_grow ? calloc(1, sizeof(*peer)) : NULL;
+    struct peer *peer = calloc(1, sizeof(*peer));
     if (peer) {
         peer->key = key;
         HASH_ADD(hh, filter->peers, key, sizeof(peer->key), peer);
@@ -103,7 +106,7 @@ void filter_permit(struct filter *filter, struct loan *loan, const union netaddr
     if (peer && peer->hh.tbl)
         return;
     free(peer); /* its answers will be filtered: strict, not wrong */
-    if (may_grow)
+    if (charged)
         loan_give_back(loan, PEER_BYTES);
 }
 

@@ -13,8 +13,8 @@
 
 /* The peers that are remembered; past that, or without memory, the longest known one is forgotten. */
 #define FILTER_PEERS_MAX 4096
-/* So many are kept when memory is short. */
-#define FILTER_PEERS_LEAST 32
+/* So many are not charged, and kept when memory is short. */
+#define FILTER_PEERS_FREE 32
 
 struct filter;
 /* NULL: no memory. `mode` is not endpoint-independent. */

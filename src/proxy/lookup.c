@@ -9,7 +9,6 @@
 
 #define LOG_MODULE "limits"
 #include "base/log.h"
-#include "net/reserve.h"
 #include "net/resolver.h"
 #include "policy/quota.h"
 #include "proxy/env.h"
@@ -70,8 +69,6 @@ void lookup_release(void *charge)
 static struct resolver_query *ask(struct env *env, const union netaddr *client, const char *user, const char *name,
                                   int family, resolver_done *done, void *arg)
 {
-    if (!reserve_is_whole()) /* its question would find no socket */
-        return NULL;
     struct quota_account *account = user ? charge(env, client, user) : NULL;
     if (user && !account)
         return NULL;

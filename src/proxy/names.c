@@ -53,6 +53,9 @@ struct name {
     char text[];
 };
 
+/* What one takes at most, with malloc's own and its place among the hash table's buckets. */
+#define NAME_BYTES (sizeof(struct name) + 320)
+
 struct names {
     struct env *env;
     union netaddr client;
@@ -60,17 +63,18 @@ struct names {
     struct names_hooks hooks;
     struct name *table;
     uint32_t resolving;
-    size_t waiting_bytes; /* of all its names; counted in env->names_waiting too */
-    uint32_t review;      /* counts changes of the rules */
+    struct loan *loan; /* charged for what waits, and for the names beyond the first few */
+    uint32_t review;   /* counts changes of the rules */
     uint32_t silent_count;
     LIST_HEAD(, name) silent[SILENT_LISTS]; /* names whose address has not answered, by a hash of the address */
 };
 
-struct names *names_new(struct env *env, const union netaddr *client, const char *user, const struct names_hooks *hooks)
+struct names *names_new(struct env *env, struct loan *loan, const union netaddr *client, const char *user,
+                        const struct names_hooks *hooks)
 {
     struct names *names = calloc(1, sizeof(*names));
     if (names)
-        *names = (struct names){.env = env, .client = *client, .user = user, .hooks = *hooks};
+        *names = (struct names){.env = env, .loan = loan, .client = *client, .user = user, .hooks = *hooks};
     return names;
 }
 
@@ -130,12 +134,18 @@ static void clear_queue(struct name *name)
         next = waiting->next;
         free(waiting);
     }
-    name->names->waiting_bytes -= name->waiting_bytes;
-    name->names->env->names_waiting -= name->waiting_bytes;
+    loan_give_back(name->names->loan, name->waiting_bytes);
     name->first = NULL;
     name->last = &name->first;
     name->waiting_count = 0;
     name->waiting_bytes = 0;
+}
+
+/* After it has left the table, or did not get there. */
+static void uncharge_one(struct names *names)
+{
+    if (HASH_COUNT(names->table) >= NAMES_FREE)
+        loan_give_back(names->loan, NAME_BYTES);
 }
 
 static void forget(struct names *names, struct name *name)
@@ -146,6 +156,7 @@ static void forget(struct names *names, struct name *name)
         names->resolving--;
     clear_queue(name);
     HASH_DEL(names->table, name);
+    uncharge_one(names);
     free(name);
 }
 
@@ -315,26 +326,47 @@ void names_review(struct names *names)
 
 /* ---- the table ---- */
 
-static void make_room(struct names *names)
+/* NULL: there is none, or `settled` is set and all are being resolved. */
+static struct name *longest_unused(const struct names *names, bool settled)
 {
-    if (HASH_COUNT(names->table) < NAMES_MAX)
-        return;
-    struct name *oldest = names->table, *name, *next;
+    struct name *oldest = NULL, *name, *next;
     HASH_ITER(hh, names->table, name, next)
-    if (name->used_ms < oldest->used_ms)
+    if ((!oldest || name->used_ms < oldest->used_ms) && !(settled && name->state == RESOLVING))
         oldest = name;
-    if (oldest->waiting_count)
+    return oldest;
+}
+
+static bool charge_one(struct names *names)
+{
+    return HASH_COUNT(names->table) < NAMES_FREE || loan_take(names->loan, NAME_BYTES);
+}
+
+/* For one more. false: there is no memory to spare. */
+static bool make_room(struct names *names)
+{
+    struct name *oldest = HASH_COUNT(names->table) < NAMES_MAX ? NULL : longest_unused(names, false);
+    if (oldest && oldest->waiting_count)
         names->hooks.dropped(names->hooks.arg, DROP_QUEUE_FULL, oldest->waiting_count);
-    forget(names, oldest);
+    if (oldest)
+        forget(names, oldest);
+    if (charge_one(names))
+        return true;
+    oldest = longest_unused(names, true);
+    if (oldest)
+        forget(names, oldest);
+    return oldest && charge_one(names);
 }
 
 static struct name *remember(struct names *names, const char *text)
 {
-    make_room(names);
+    if (!make_room(names))
+        return NULL;
     size_t len = strlen(text);
     struct name *name = calloc(1, sizeof(*name) + len + 1);
-    if (!name)
+    if (!name) {
+        uncharge_one(names);
         return NULL;
+    }
     name->names = names;
     name->state = FAILED;
     name->last = &name->first;
@@ -342,6 +374,7 @@ static struct name *remember(struct names *names, const char *text)
     HASH_ADD_KEYPTR(hh, names->table, name->text, len, name);
     if (name->hh.tbl)
         return name;
+    uncharge_one(names);
     free(name);
     return NULL;
 }
@@ -356,17 +389,18 @@ static bool has_room(const struct name *name, size_t len)
 {
     const struct env *env = name->names->env;
     return env->memory == MEMORY_AMPLE && name->waiting_count < NAMES_QUEUED_DATAGRAMS &&
-           name->waiting_bytes + len <= NAMES_QUEUED_BYTES &&
-           name->names->waiting_bytes + env->names_waiting + len <= NAMES_WAITING_BYTES;
+           name->waiting_bytes + len <= NAMES_QUEUED_BYTES;
 }
 
 static bool enqueue(struct name *name, uint16_t port, const uint8_t *payload, size_t len)
 {
-    if (!has_room(name, len))
+    if (!has_room(name, len) || !loan_take(name->names->loan, len))
         return false;
     struct waiting *waiting = malloc(sizeof(*waiting) + len);
-    if (!waiting)
+    if (!waiting) {
+        loan_give_back(name->names->loan, len);
         return false;
+    }
     waiting->next = NULL;
     waiting->port = port;
     waiting->len = len;
@@ -375,8 +409,6 @@ static bool enqueue(struct name *name, uint16_t port, const uint8_t *payload, si
     name->last = &waiting->next;
     name->waiting_count++;
     name->waiting_bytes += len;
-    name->names->waiting_bytes += len;
-    name->names->env->names_waiting += len;
     return true;
 }
 

@@ -16,6 +16,7 @@
 #include "base/netaddr.h"
 
 struct env;
+struct loan;
 struct names;
 
 /* What becomes of datagrams that had to wait. They are told from the event loop; only `dropped` may come from inside
@@ -36,13 +37,11 @@ struct names_hooks {
 #define NAMES_TRIED_MAX        8            /* addresses of one name that are remembered as silent */
 #define NAMES_QUEUED_DATAGRAMS 16           /* waiting for one name */
 #define NAMES_QUEUED_BYTES     (128 * 1024) /* waiting for one name */
-/* Waiting in all of a worker's associations. Each may have as much as it leaves to the others: one alone half of it, n
- * of them all but 1/(n+1), so that there is always room for the next. */
-#define NAMES_WAITING_BYTES (4 * 1024 * 1024)
+#define NAMES_FREE             8            /* not charged: what most associations have */
 
-/* `client` and `user` are charged for the lookups; `user`, NULL without a login, outlives the names. NULL: no memory.
- */
-struct names *names_new(struct env *env, const union netaddr *client, const char *user,
+/* `client` and `user` are charged for the lookups; `user`, NULL without a login, outlives the names. `loan` is charged
+ * for the memory. NULL: no memory. */
+struct names *names_new(struct env *env, struct loan *loan, const union netaddr *client, const char *user,
                         const struct names_hooks *hooks);
 void names_free(struct names *names);
 

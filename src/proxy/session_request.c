@@ -86,7 +86,7 @@ static bool make_room_for_assoc(const struct session *session, int error)
 {
     if (error == -EMFILE || error == -ENFILE)
         return payers_shed(session->env, payer_account(session));
-    return error == -EADDRINUSE && sessions_shed(session->env, NULL);
+    return error == -EADDRINUSE && payers_shed_quiet(session->env);
 }
 
 /* Which of this host's addresses the client sends its datagrams to. */

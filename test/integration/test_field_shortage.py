@@ -97,13 +97,18 @@ def test_row61_a_client_with_idle_streams(net, serve, lan, peer):
     quiet = Association(net.neighbour, lan, source=NEIGHBOUR_V4)
     with servers.Web(net.inet1, INET1_V4) as web:
         held = ask_for(net, lan, web.socket.getsockname(), NOFILE)
-        wait_until(lambda: proxy.counters().get("limited_descriptors_total", 0) > 10, "the descriptors to run out")
+        proxy.wait_log("descriptors are short")
         assert works_while_full(net, proxy)
         for _ in range(5):
             seconds, code = newcomer(net.stranger, STRANGER_V4, lan)
             assert code == 0 and seconds < 2
-        held += ask_for(net, lan, web.socket.getsockname(), 40)
-        wait_until(lambda: (found := newcomer(net.client, CLIENT_V4, lan))[1] != 0 and found[0] < 2, "a refusal")
+
+        def is_refused():
+            held.extend(ask_for(net, lan, web.socket.getsockname(), 10))
+            seconds, code = newcomer(net.client, CLIENT_V4, lan)
+            return code != 0 and seconds < 2
+
+        wait_until(is_refused, "the holder to be refused")
         assert quiet.alive(peer)
         assert 1 <= proxy.counters()["shed_latest_total"] < 40
         for sock in held:

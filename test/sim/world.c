@@ -12,7 +12,6 @@
 #include "net/icmp.h"
 #include "net/inbox.h"
 #include "net/ports.h"
-#include "net/reserve.h"
 #include "net/sock.h"
 #include "proxy/upstream.h"
 
@@ -239,11 +238,6 @@ size_t sock_memory(int fd)
 {
     (void)fd;
     return 0;
-}
-
-bool reserve_is_whole(void)
-{
-    return true;
 }
 
 bool sock_has_route(const union netaddr *address, const struct sock_way *way)
