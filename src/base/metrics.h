@@ -116,6 +116,7 @@ const char *drop_reason_advice(enum drop_reason reason);
     X(lookups_total, "names asked for")                                                                                \
     X(lookups_failed_total, "names that did not resolve")                                                              \
     X(names_moved_total, "names in datagrams that took another address because theirs was silent or denied")           \
+    X(lookup_questions_total, "questions sent to name servers, repeated ones included")                                \
     X(accept_failed_total, "accepts that failed for want of descriptors or memory")                                    \
     X(limited_memory_total, "connections and requests refused while memory was short")                                 \
     X(limited_descriptors_total, "connections and requests refused while descriptors were short")                      \

@@ -10,13 +10,17 @@
 
 #include "base/hash.h"
 #include "base/metrics.h"
+#include "net/reserve.h"
 #include "net/resolver_cache.h"
 #include "net/resolver_files.h"
 #include "net/resolver_question.h"
 
-/* Queries under way in all. Each has a socket of its own, so that none waits for another. One client may have as many
- * as are left for others, so that however few clients want all, there is one for who comes next. */
-#define QUERIES_MAX 1024
+/* Queries under way in all, less where descriptors are few: each question has a socket of its own, so that none waits
+ * for another. One client may have as many as are left for others, so that however few clients want all, there is one
+ * for the next. */
+#define QUERIES_MAX       1024
+#define QUERIES_MIN       128
+#define DESCRIPTORS_SHARE 8
 
 /* How many queries one client has under way. */
 struct client {
@@ -88,6 +92,14 @@ static int compare_clients(const void *a, const void *b)
     return memcmp(&left->key, &right->key, sizeof(left->key));
 }
 
+static size_t queries_max(void)
+{
+    const size_t share = reserve_limit() / DESCRIPTORS_SHARE;
+    if (share == 0 || share > QUERIES_MAX)
+        return QUERIES_MAX;
+    return share < QUERIES_MIN ? QUERIES_MIN : share;
+}
+
 /* Counts one more query for a client; NULL when it has its share under way, or no memory. */
 static struct client *client_take(struct resolver *resolver, const union netaddr *address)
 {
@@ -106,7 +118,7 @@ static struct client *client_take(struct resolver *resolver, const union netaddr
     }
     struct client *client = *found;
     bool has_share = resolver->per_client > 0 && client->queries >= resolver->per_client;
-    if (has_share || client->queries >= QUERIES_MAX - resolver->query_count)
+    if (has_share || client->queries >= queries_max() - resolver->query_count)
         return NULL;
     client->queries++;
     return client;
@@ -325,7 +337,8 @@ static bool is_forgotten(const struct pending_name *pending)
 static bool use_servers(struct resolver *resolver, const union netaddr *servers, size_t count)
 {
     static const struct resolver_answer failed = {.status = RESOLVER_FAILED};
-    struct name_servers *new = name_servers_new(resolver->base, servers, count), *old = resolver->name_servers;
+    struct name_servers *new = name_servers_new(resolver->base, servers, count, resolver->metrics),
+                        *old = resolver->name_servers;
     if (!new)
         return false;
     resolver->name_servers = new;
@@ -461,7 +474,7 @@ void resolver_free(struct resolver *resolver)
 struct resolver_query *resolver_lookup(struct resolver *resolver, const union netaddr *client, const char *name,
                                        int family, resolver_done *done, void *arg)
 {
-    if (resolver->query_count >= QUERIES_MAX || !resolver_name_valid(name, strlen(name)))
+    if (resolver->query_count >= queries_max() || !resolver_name_valid(name, strlen(name)))
         return NULL;
     struct resolver_query *query = calloc(1, sizeof(*query));
     if (!query)

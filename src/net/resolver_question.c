@@ -11,6 +11,7 @@
 
 #define LOG_MODULE "resolver"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "base/util.h"
 
 /* One server is asked twice, several are asked once each. Many questions that were answered at once earn another send
@@ -67,13 +68,15 @@ static uint64_t now_ms(void)
 
 /* ---- servers ---- */
 
-struct name_servers *name_servers_new(struct event_base *base, const union netaddr *addresses, size_t count)
+struct name_servers *name_servers_new(struct event_base *base, const union netaddr *addresses, size_t count,
+                                      struct metrics *metrics)
 {
     assert(count > 0);
     struct name_servers *servers = calloc(1, sizeof(*servers) + count * sizeof(servers->list[0]));
     if (!servers)
         return NULL;
     servers->base = base;
+    servers->metrics = metrics;
     servers->count = count;
     for (size_t i = 0; i < count; i++)
         servers->list[i].address = addresses[i];
@@ -191,6 +194,8 @@ static bool asked_send(struct asked *asked)
     asked->sends++;
     question->sends++;
     question->latest = asked;
+    if (question->servers->metrics)
+        metrics_add(&question->servers->metrics->lookup_questions_total, 1);
     if (exchange_send(&asked->exchange))
         return true;
     log_debug("cannot ask the name server %s: %s", netaddr_format(&asked->server->address, text), strerror(errno));

@@ -11,6 +11,7 @@
 #include "net/resolver_message.h"
 
 struct event_base;
+struct metrics;
 struct resolver_question;
 
 /* What is known about a server: one that is silent is asked last. */
@@ -22,13 +23,15 @@ struct name_server {
 
 struct name_servers {
     struct event_base *base;
-    unsigned spare; /* earned by questions that were answered at once, spent by those that were lost twice */
-    size_t count;   /* never 0 */
+    struct metrics *metrics; /* NULL: none */
+    unsigned spare;          /* earned by questions that were answered at once, spent by those that were lost twice */
+    size_t count;            /* never 0 */
     struct name_server list[];
 };
 
 /* NULL: no memory. Free with free(3) when no question is left. */
-struct name_servers *name_servers_new(struct event_base *base, const union netaddr *addresses, size_t count);
+struct name_servers *name_servers_new(struct event_base *base, const union netaddr *addresses, size_t count,
+                                      struct metrics *metrics);
 
 /* `answer` lives during the call; its status is TIMED_OUT, too. The question is gone afterwards. */
 typedef void resolver_question_done(void *arg, const struct resolver_answer *answer);

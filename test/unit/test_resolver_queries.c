@@ -1,5 +1,8 @@
 #include "test.h"
 
+#include <sys/resource.h>
+
+#include "net/reserve.h"
 #include "support/lookups.h"
 
 static void cancels_in_every_phase(void **state)
@@ -124,6 +127,24 @@ static void bounds_all_queries(void **state)
     assert_true(start_as("198.51.100.11", &next, "silent.test", AF_INET));
 }
 
+/* Each question takes a descriptor, and others need some, too. */
+static void row_61_fewer_queries_where_descriptors_are_few(void **state)
+{
+    (void)state;
+    static struct wish wishes[4096], next;
+    struct rlimit usual, small;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+    small = (struct rlimit){1024, usual.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &small), 0);
+    reserve_set(0);
+    assert_int_equal(start_all("198.51.100.7", wishes, 4096), 64);
+    assert_true(start_as("198.51.100.8", &next, "one.test", AF_INET));
+    wait_for(&next);
+    assert_int_equal(next.status, RESOLVER_FOUND);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+    reserve_set(0);
+}
+
 /* Servers of resolv.conf answer on port 53 only, which not everybody may have. */
 static void moves_when_resolv_conf_changes(void **state)
 {
@@ -210,6 +231,7 @@ int main(void)
         LOOKUP_TEST(bounds_all_queries),
         LOOKUP_TEST(moves_when_resolv_conf_changes),
         LOOKUP_TEST(changes_servers_and_limits),
+        LOOKUP_TEST(row_61_fewer_queries_where_descriptors_are_few),
     };
     return cmocka_run_group_tests(tests, make_files, remove_files);
 }
