@@ -76,12 +76,17 @@ struct resolver {
 
 /* Names. */
 
-/* "localhost" and all below it are this host, whatever a file or a server says (RFC 6761). */
-static bool is_localhost(const char *name)
+/* Whether a name in lower case is the zone or lies in it. */
+static bool is_within(const char *name, const char *zone)
 {
-    static const char localhost[] = "localhost";
-    size_t len = strlen(name), tail = sizeof(localhost) - 1;
-    return len >= tail && strcasecmp(name + len - tail, localhost) == 0 && (len == tail || name[len - tail - 1] == '.');
+    size_t len = strlen(name), tail = strlen(zone);
+    return len >= tail && strcmp(name + len - tail, zone) == 0 && (len == tail || name[len - tail - 1] == '.');
+}
+
+/* Names that no server may hear of (RFC 6761, RFC 7686: whoever asks for one of Tor's would give it away). */
+static bool is_never_asked(const char *name)
+{
+    return is_within(name, "onion") || is_within(name, "invalid");
 }
 
 /* Clients. */
@@ -273,7 +278,8 @@ static bool answer_locally(struct resolver_query *query, const char *name, int f
     union netaddr addresses[RESOLVER_ADDRESSES_MAX];
     size_t count = 0, found = 0;
     const struct hosts_entry *entries = hosts_find(&query->resolver->hosts, name, &count);
-    bool localhost = is_localhost(name);
+    bool localhost = is_within(name, "localhost"); /* whatever a file or a server says (RFC 6761) */
+    bool known = localhost || count > 0 || is_never_asked(name);
     if (localhost)
         addresses[found++] = family == AF_INET ? netaddr_from_bytes(loopback_v4, sizeof(loopback_v4), 0)
                                                : netaddr_from_bytes(loopback_v6, sizeof(loopback_v6), 0);
@@ -281,9 +287,9 @@ static bool answer_locally(struct resolver_query *query, const char *name, int f
         for (size_t i = 0; i < count && found < RESOLVER_ADDRESSES_MAX; i++)
             if (entries[i].address.sa.sa_family == family)
                 addresses[found++] = entries[i].address;
-    if (localhost || count > 0)
+    if (known)
         query_settle(query, found > 0 ? RESOLVER_FOUND : RESOLVER_NOT_FOUND, addresses, found);
-    return localhost || count > 0;
+    return known;
 }
 
 static bool answer_from_cache(struct resolver_query *query, const char *name, int family)

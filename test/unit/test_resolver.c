@@ -154,6 +154,18 @@ static void answers_loopback_itself(void **state)
     assert_int_equal(dns_server_asked(&server), 1);
 }
 
+/* RFC 7686: a server that hears of them knows who wants to go where. */
+static void never_asks_for_names_of_tor(void **state)
+{
+    (void)state;
+    expect_status("expyuzz4wqqyqhjn.onion", AF_INET, RESOLVER_NOT_FOUND);
+    expect_status("a.b.ONION.", AF_INET6, RESOLVER_NOT_FOUND);
+    expect_status("name.invalid", AF_INET, RESOLVER_NOT_FOUND);
+    assert_int_equal(dns_server_asked(&server), 0);
+    expect_status("myonion", AF_INET, RESOLVER_NOT_FOUND);
+    assert_int_equal(dns_server_asked(&server), 1);
+}
+
 static void honours_the_hosts_file(void **state)
 {
     (void)state;
@@ -284,6 +296,7 @@ int main(void)
         LOOKUP_TEST(forgets_failures),
         LOOKUP_TEST(survives_a_dead_server),
         LOOKUP_TEST(answers_loopback_itself),
+        LOOKUP_TEST(never_asks_for_names_of_tor),
         LOOKUP_TEST(honours_the_hosts_file),
         LOOKUP_TEST(names_are_absolute),
         LOOKUP_TEST(refuses_names_that_are_none),
