@@ -23,7 +23,7 @@
 
 /* Plain bytes, to be compared by memcmp. */
 struct ports_key {
-    uint16_t family, first, last, except;
+    uint16_t family, stream, first, last, except;
     uint8_t host[16];
 };
 
@@ -100,7 +100,8 @@ struct port_range port_range_of_system(struct ports *ports)
 
 static struct ports_key key_for(const struct port_range *range, const union netaddr *address)
 {
-    struct ports_key key = {.family = address->sa.sa_family, .first = range->first, .last = range->last};
+    struct ports_key key = {
+        .family = address->sa.sa_family, .stream = range->stream, .first = range->first, .last = range->last};
     if (range->except >= range->first && range->except <= range->last)
         key.except = range->except;
     size_t len;
@@ -272,6 +273,7 @@ int ports_bind(const struct port_range *range, int fd, union netaddr *local, uin
     bool taken = true;
     for (int tries = 0; error == -EADDRINUSE && taken && tries < TRIES_MAX; tries++)
         error = bind_one(&any, &key, fd, local, now_ms, lease, &taken);
+    lease->early = lease->early && range->rest_ms > 0; /* else it was another program's a moment ago */
     if (!error && lease->early)
         warn_of_early(range, local, now_ms);
     return error;
@@ -296,7 +298,8 @@ struct port_use ports_use(const struct port_range *range, uint64_t now_ms)
     LIST_FOREACH(local, &ports->all, link)
     {
         const struct ports_key *key = &local->key;
-        if (key->first != wanted.first || key->last != wanted.last || key->except != wanted.except)
+        if (key->stream != wanted.stream || key->first != wanted.first || key->last != wanted.last ||
+            key->except != wanted.except)
             continue;
         const uint32_t used = count_used(local), total = port_table_total(local->table) - local->reserved;
         const int family = key->family == AF_INET6 ? V6 : V4;

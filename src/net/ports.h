@@ -1,5 +1,6 @@
 /*
- * The UDP ports that this process has in use, at each local address: finds a free one for a relay or external socket.
+ * The ports that this process has in use, at each local address: finds a free one for a relay or external socket, or
+ * for a listener of BIND.
  *
  * Ports are exclusive, random (RFC 6056) and rested: what the internet still sends to a port when its association has
  * ended must not reach the next one. When none has rested long enough, the one that has rested longest serves. They are
@@ -25,6 +26,7 @@ struct port_range {
     uint16_t first, last; /* both included */
     uint16_t except;      /* one that is somebody else's; 0: none */
     uint16_t wanted;      /* to be tried first, also when it is not of the range; 0: none */
+    bool stream;          /* of TCP, which has ports of its own */
     bool everywhere;      /* sockets that have such a port at every address take theirs from this range, too */
     uint64_t rest_ms;     /* how long a port is left alone after its use */
 };

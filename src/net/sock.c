@@ -1,7 +1,6 @@
 #include "net/sock.h"
 
 #include <errno.h>
-#include <event2/util.h>
 #include <fcntl.h>
 #include <linux/in6.h>
 #include <linux/sock_diag.h>
@@ -65,34 +64,43 @@ static void prepare_listener(int fd)
     sock_keepalive(fd);
 }
 
-int sock_listen(const union netaddr *address, bool shared)
+static int open_listener(const union netaddr *address)
 {
     int fd = socket(address->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
     prepare_listener(fd);
     set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-    if (shared)
-        set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     if (address->sa.sa_family == AF_INET6)
         set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, !netaddr_is_any(address));
+    return fd;
+}
+
+int sock_listen(const union netaddr *address, bool shared)
+{
+    int fd = open_listener(address);
+    if (fd < 0)
+        return fd;
+    if (shared)
+        set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     if (bind(fd, &address->sa, netaddr_len(address)) < 0 || listen(fd, LISTEN_BACKLOG) < 0)
         return close_with(fd, errno);
     return fd;
 }
 
-int sock_listen_within(union netaddr *address, uint16_t first, uint16_t last)
+int sock_listen_within(union netaddr *address, const struct port_range *range, uint64_t now_ms,
+                       struct port_lease *lease)
 {
-    const uint32_t count = (uint32_t)last - first + 1;
-    uint32_t pick;
-    evutil_secure_rng_get_bytes(&pick, sizeof(pick));
-    int fd = -EADDRINUSE;
-    for (uint32_t i = 0; i < count && fd == -EADDRINUSE; i++) {
-        netaddr_set_port(address, (uint16_t)(first + (pick % count + i) % count));
-        fd = reserve_keep(sock_listen(address, false));
+    int fd = reserve_keep(open_listener(address));
+    int failed = fd < 0 ? 0 : ports_bind(range, fd, address, now_ms, lease);
+    if (failed)
+        return close_with(fd, -failed);
+    if (fd >= 0 && listen(fd, LISTEN_BACKLOG) < 0) {
+        failed = errno;
+        close(fd);
+        ports_release(range, lease, 0, now_ms);
+        return -failed;
     }
-    if (fd >= 0)
-        *address = sock_local(fd);
     return fd;
 }
 

@@ -21,9 +21,9 @@ struct port_range;
 /* A TCP listener. `shared`: one of several that split the connections to this address between them (SO_REUSEPORT).
  * The wildcard :: also takes IPv4. */
 int sock_listen(const union netaddr *address, bool shared);
-/* A TCP listener of our own at one of these ports (both included, from a random one on; 0: any that the system has).
- * `address` gets the port. -EADDRINUSE: none is free. */
-int sock_listen_within(union netaddr *address, uint16_t first, uint16_t last);
+/* A TCP listener of our own at a port of the range; `address` gets the port, as of ports_bind(). */
+int sock_listen_within(union netaddr *address, const struct port_range *range, uint64_t now_ms,
+                       struct port_lease *lease);
 
 /* Makes a listener that another process has opened one of ours, and tells its address. 0, or a negative errno:
  * -EOPNOTSUPP: it is no listening TCP socket. */

@@ -27,6 +27,7 @@ struct bind {
     union netaddr expected; /* canonical; AF_UNSPEC: whoever policy allows */
     union netaddr told;
     int listener;
+    struct port_lease port;
     struct event acceptable, expired;
     bind_done *done;
     void *arg;
@@ -106,20 +107,28 @@ static union netaddr local_for(const struct env *env, const struct terms *terms,
     return sock_source_for(from, NULL);
 }
 
+/* It does not rest: TCP keeps strangers' old segments apart by itself. */
+static void close_port(struct bind *bind, int fd)
+{
+    const struct port_range range = env_bind_ports(bind->env);
+    close(fd);
+    ports_release(&range, &bind->port, 0, env_now(bind->env));
+}
+
 static enum socks5_reply listen_for(struct bind *bind, const struct terms *terms, int *error)
 {
-    const struct config_ports *ports = &bind->env->config->bind.ports;
+    const struct port_range range = env_bind_ports(bind->env);
     union netaddr local = local_for(bind->env, terms, &bind->from);
     if (local.sa.sa_family == AF_UNSPEC)
         return address_reply_of(errno);
-    int fd = sock_listen_within(&local, ports->first, ports->last);
+    int fd = sock_listen_within(&local, &range, env_now(bind->env), &bind->port);
     const struct sock_egress egress = egress_of(terms);
     int failed = fd < 0 ? fd : sock_set_egress(fd, local.sa.sa_family, &egress);
     if (fd == -EADDRINUSE)
         metrics_add(&bind->env->metrics.binds_without_port_total, 1);
     if (failed) {
         if (fd >= 0)
-            close(fd);
+            close_port(bind, fd);
         *error = -failed;
         return SOCKS5_REPLY_GENERAL_FAILURE;
     }
@@ -179,7 +188,7 @@ void bind_free(struct bind *bind)
         return;
     event_del(&bind->acceptable);
     event_del(&bind->expired);
-    close(bind->listener);
+    close_port(bind, bind->listener);
     free(bind);
 }
 

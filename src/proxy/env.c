@@ -32,6 +32,13 @@ void env_port_ranges(const struct config *config, const struct port_range *syste
     external->except = config_shared_port(config);
 }
 
+struct port_range env_bind_ports(const struct env *env)
+{
+    struct port_range range = range_from(&env->system_ports, &env->config->bind.ports, "bind.ports", 0);
+    range.stream = true;
+    return range;
+}
+
 static void use_carry(struct env *env)
 {
     static const uint8_t bits[] = {[CONFIG_CARRY_ECN] = DGRAM_ECN, [CONFIG_CARRY_ECN_AND_DSCP] = DGRAM_TOS};

@@ -106,6 +106,9 @@ struct snapshot *env_use(struct env *env, struct snapshot *snapshot);
 void env_port_ranges(const struct config *config, const struct port_range *system, struct port_range *relay,
                      struct port_range *external);
 
+/* Where BIND takes its ports from. */
+struct port_range env_bind_ports(const struct env *env);
+
 /* `user` is the name of a login, or NULL; the others as for terms_find(). */
 struct terms env_terms(const struct env *env, const char *user, uint32_t rule, const union netaddr *client);
 

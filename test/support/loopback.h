@@ -88,7 +88,7 @@ static inline int begin(void **state)
     env.quota = quota_new();
     env.config = env.policy.config = &config;
     env.clock_ms = test_clock;
-    env.relay_ports = env.external_ports = port_range_of_system(ports_new());
+    env.system_ports = env.relay_ports = env.external_ports = port_range_of_system(ports_new());
     env.policy.own_ports = own_ports_new();
     env.base = event_base_new();
     event_assign(&env.reaper, env.base, -1, 0, on_reap, NULL);

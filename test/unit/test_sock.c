@@ -156,22 +156,25 @@ static void a_listener_within_a_range(void **state)
     const uint16_t low = (uint16_t)(10000 + getpid() % 2000 * 4), high = (uint16_t)(low + 3);
     int fds[4], sum = 0;
     union netaddr address = at("127.0.0.1", 0);
+    const struct port_range four = {.ports = range.ports, .stream = true, .first = low, .last = high};
+    struct port_lease leases[4], none;
     for (size_t i = 0; i < 4; i++) {
-        fds[i] = sock_listen_within(&address, low, high);
+        fds[i] = sock_listen_within(&address, &four, 0, &leases[i]);
         assert_true(fds[i] >= 0);
         const union netaddr local = sock_local(fds[i]);
         assert_true(netaddr_equal(&local, &address));
         sum += netaddr_port(&address) - low;
     }
     assert_int_equal(sum, 0 + 1 + 2 + 3);
-    assert_int_equal(sock_listen_within(&address, low, high), -EADDRINUSE);
-    for (size_t i = 0; i < 4; i++)
+    assert_int_equal(sock_listen_within(&address, &four, 0, &none), -EADDRINUSE);
+    for (size_t i = 0; i < 4; i++) {
         close(fds[i]);
-    address = at("127.0.0.1", 0);
-    int any = sock_listen_within(&address, 0, 0);
-    assert_true(any >= 0);
-    assert_int_not_equal(netaddr_port(&address), 0);
-    close(any);
+        ports_release(&four, &leases[i], 0, 0);
+    }
+    fds[0] = sock_listen_within(&address, &four, 0, &leases[0]);
+    assert_true(fds[0] >= 0);
+    close(fds[0]);
+    ports_release(&four, &leases[0], 0, 0);
 }
 
 static void nobody_listens(void **state)
