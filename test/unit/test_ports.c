@@ -270,7 +270,8 @@ static void addresses_without_sockets_are_forgotten(void **state)
     }
     const struct port_use use = ports_use(&range, now_ms);
     assert_in_range(use.addresses, 100, 3000);
-    assert_int_equal(use.resting, use.addresses);
+    /* One for each address, and those that other programs on this machine happen to have. */
+    assert_in_range(use.resting, use.addresses, use.addresses + 100);
 }
 
 int main(void)
