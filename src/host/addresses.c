@@ -22,7 +22,7 @@
 #define PAUSE_PER_READ 20
 /* What the kernel does not tell, such as a local route that went with its interface, may take so long. */
 #define HEARD_PERIOD_MS   60000
-#define UNHEARD_PERIOD_MS 5000
+#define UNHEARD_PERIOD_MS 2000
 #define NEWS_MAX          32768
 
 struct addresses {

@@ -1,6 +1,6 @@
 /*
  * The addresses of this host, kept up to date for the whole process: the kernel tells of each change (netlink), and all
- * are then read again. Where it does not tell, they are read every few seconds.
+ * are then read again. Where it does not tell, they are read every two seconds.
  */
 #ifndef CONESOCKS_HOST_ADDRESSES_H
 #define CONESOCKS_HOST_ADDRESSES_H

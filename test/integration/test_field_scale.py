@@ -71,11 +71,11 @@ def test_row22_row70_more_changes_than_the_kernel_can_tell(net, proxy, lan, inte
 
 @pytest.mark.skipif(SANITIZED, reason="the sanitizers insist on being the first library themselves")
 def test_row22_a_system_that_does_not_tell_of_changes(net, start, lan, tmp_path, interface):
-    """As some containers' kernels (gVisor): the addresses are read every few seconds, and the log says so."""
+    """As some containers' kernels (gVisor): the addresses are read every two seconds, and the log says so."""
     faults = Faults(tmp_path)
     faults.set("bind", errno.EPERM, skip=2)  # behind those that look whether the listeners' addresses are free
     proxy = start(environment=faults.environment)
     assert faults.hits("bind") == 1
-    proxy.wait_log(r"warning: host: reading this host's addresses every 5 s: .*\(netlink: Operation not permitted\)")
+    proxy.wait_log(r"warning: host: reading this host's addresses every 2 s: .*\(netlink: Operation not permitted\)")
     add(net, interface, 1)
     wait_refused(net, lan, address(0))
