@@ -30,32 +30,27 @@ struct limit_row {
     enum scope scope;
     size_t configured; /* in struct config */
     size_t refused;    /* in struct metrics */
-    const char *why;
+    const char *why, *name;
 };
 
 #define ROW(kind_, scope_, key, why_)                                                                                  \
     {                                                                                                                  \
         .kind = (kind_), .scope = (scope_), .configured = offsetof(struct config, limits.key),                         \
-        .refused = offsetof(struct metrics, limited_##key##_total), .why = why_                                        \
+        .refused = offsetof(struct metrics, limited_##key##_total), .why = (why_), .name = "limits." #key              \
     }
 static const struct limit_row limits[LIMIT_COUNT] = {
-    [LIMIT_SESSIONS] = ROW(QUOTA_SESSIONS, IN_ALL, sessions, "too many connections at once (limits.sessions)"),
-    [LIMIT_SESSIONS_PER_CLIENT] = ROW(QUOTA_SESSIONS, PER_CLIENT, sessions_per_client,
-                                      "too many connections of this client at once (limits.sessions_per_client)"),
-    [LIMIT_HANDSHAKES_PER_CLIENT] =
-        ROW(QUOTA_HANDSHAKES, PER_CLIENT, handshakes_per_client,
-            "too many connections of this client without a request (limits.handshakes_per_client)"),
+    [LIMIT_SESSIONS] = ROW(QUOTA_SESSIONS, IN_ALL, sessions, "too many connections at once"),
+    [LIMIT_SESSIONS_PER_CLIENT] =
+        ROW(QUOTA_SESSIONS, PER_CLIENT, sessions_per_client, "too many connections of this client at once"),
+    [LIMIT_HANDSHAKES_PER_CLIENT] = ROW(QUOTA_HANDSHAKES, PER_CLIENT, handshakes_per_client,
+                                        "too many connections of this client without a request"),
     [LIMIT_SESSIONS_PER_USER] =
-        ROW(QUOTA_SESSIONS, PER_USER, sessions_per_user,
-            "too many connections of this user at once (limits.sessions_per_user, or the user's own sessions)"),
-    [LIMIT_ASSOCIATIONS] =
-        ROW(QUOTA_ASSOCIATIONS, IN_ALL, associations, "too many associations at once (limits.associations)"),
+        ROW(QUOTA_SESSIONS, PER_USER, sessions_per_user, "too many connections of this user at once"),
+    [LIMIT_ASSOCIATIONS] = ROW(QUOTA_ASSOCIATIONS, IN_ALL, associations, "too many associations at once"),
     [LIMIT_ASSOCIATIONS_PER_CLIENT] =
-        ROW(QUOTA_ASSOCIATIONS, PER_CLIENT, associations_per_client,
-            "too many associations of this client at once (limits.associations_per_client)"),
+        ROW(QUOTA_ASSOCIATIONS, PER_CLIENT, associations_per_client, "too many associations of this client at once"),
     [LIMIT_ASSOCIATIONS_PER_USER] =
-        ROW(QUOTA_ASSOCIATIONS, PER_USER, associations_per_user,
-            "too many associations of this user at once (limits.associations_per_user, or the user's own)"),
+        ROW(QUOTA_ASSOCIATIONS, PER_USER, associations_per_user, "too many associations of this user at once"),
 };
 
 /* Those of a request are given back when it is refused. */
@@ -76,15 +71,22 @@ static struct quota_account *account_of(const struct admission *admission, const
     return quota_of_all(env->quota);
 }
 
-/* 0: any number. A user's own entry goes before what holds for every user. */
-static uint32_t allowed(const struct env *env, enum limit limit, const char *user)
+/* What holds for whom: 0 is any number. `key` is where the configuration says it. */
+struct most {
+    const char *key;
+    uint32_t count;
+};
+
+/* A user's own entry goes before what holds for every user. */
+static struct most allowed(const struct env *env, enum limit limit, const char *user)
 {
     const struct config_user *entry = limits[limit].scope == PER_USER ? users_find(&env->snapshot->users, user) : NULL;
     if (entry && limit == LIMIT_SESSIONS_PER_USER && entry->sessions)
-        return entry->sessions;
+        return (struct most){"users[].sessions", entry->sessions};
     if (entry && limit == LIMIT_ASSOCIATIONS_PER_USER && entry->associations)
-        return entry->associations;
-    return *(const uint32_t *)(const void *)((const char *)env->config + limits[limit].configured);
+        return (struct most){"users[].associations", entry->associations};
+    const void *configured = (const char *)env->config + limits[limit].configured;
+    return (struct most){limits[limit].name, *(const uint32_t *)configured};
 }
 
 /* On this thread, and of those who hold what is short: an association that nobody uses. But whoever has not asked for
@@ -114,7 +116,7 @@ static void say(struct env *env, enum limit limit, const union netaddr *client, 
         return;
     if (held_back)
         snprintf(more, sizeof(more), " (%" PRIu32 " similar lines held back)", held_back);
-    log_line(level, LOG_MODULE, "%s: client=%s user=%s%s", limits[limit].why, netaddr_format_host(client, host),
+    log_line(level, LOG_MODULE, "%s: client=%s user=%s%s", env->refusal, netaddr_format_host(client, host),
              user ? user : "-", more);
 }
 
@@ -125,11 +127,12 @@ static bool take(struct admission *admission, struct env *env, enum limit limit,
     struct quota_account *account = account_of(admission, env, limit);
     if (!account) /* no user */
         return true;
-    uint32_t most = allowed(env, limit, user);
-    while (!quota_take(account, limits[limit].kind, most)) {
+    const struct most most = allowed(env, limit, user);
+    while (!quota_take(account, limits[limit].kind, most.count)) {
         if (make_room(env, limit, account))
             continue;
         metrics_add((atomic_uint_fast64_t *)(void *)((char *)&env->metrics + limits[limit].refused), 1);
+        snprintf(env->refusal, sizeof(env->refusal), "%s: %s (%" PRIu32 ")", limits[limit].why, most.key, most.count);
         say(env, limit, client, user);
         return false;
     }
@@ -146,12 +149,23 @@ static void give_back(struct admission *admission, const struct env *env, unsign
     admission->charged &= (uint16_t)~charges;
 }
 
+/* Says it in the refusal. */
+static bool is_short_of_memory(struct env *env)
+{
+    bool is_short = relief_refuses(env);
+    if (is_short)
+        snprintf(env->refusal, sizeof(env->refusal), "memory is short (limits.memory)");
+    return is_short;
+}
+
 bool admit_connection(struct admission *admission, struct env *env, const union netaddr *client)
 {
     *admission = (struct admission){0};
-    if (relief_refuses(env))
+    if (is_short_of_memory(env))
         return false;
     admission->client = quota_of_client(env->quota, client);
+    if (!admission->client)
+        snprintf(env->refusal, sizeof(env->refusal), "out of memory");
     /* The client's own limits first: what he may not have must make nobody else go. */
     if (admission->client && take(admission, env, LIMIT_HANDSHAKES_PER_CLIENT, client, NULL) &&
         take(admission, env, LIMIT_SESSIONS_PER_CLIENT, client, NULL) &&
@@ -164,17 +178,17 @@ bool admit_connection(struct admission *admission, struct env *env, const union 
 bool admit_balancer(struct admission *admission, struct env *env, const union netaddr *balancer)
 {
     *admission = (struct admission){0};
-    return !relief_refuses(env) && take(admission, env, LIMIT_SESSIONS, balancer, NULL);
+    return !is_short_of_memory(env) && take(admission, env, LIMIT_SESSIONS, balancer, NULL);
 }
 
 const char *admit_request(struct admission *admission, struct env *env, const union netaddr *client, const char *user)
 {
     give_back(admission, env, BIT(LIMIT_HANDSHAKES_PER_CLIENT));
-    if (relief_refuses(env))
-        return "memory is short (limits.memory)";
+    if (is_short_of_memory(env))
+        return env->refusal;
     if (user && !(admission->user = quota_of_user(env->quota, user)))
         return "out of memory";
-    return take(admission, env, LIMIT_SESSIONS_PER_USER, client, user) ? NULL : limits[LIMIT_SESSIONS_PER_USER].why;
+    return take(admission, env, LIMIT_SESSIONS_PER_USER, client, user) ? NULL : env->refusal;
 }
 
 const char *admit_association(struct admission *admission, struct env *env, const union netaddr *client,
@@ -184,7 +198,7 @@ const char *admit_association(struct admission *admission, struct env *env, cons
                                                  LIMIT_ASSOCIATIONS};
     for (size_t i = 0; i < ARRAY_LEN(narrowest_first); i++)
         if (!take(admission, env, narrowest_first[i], client, user))
-            return limits[narrowest_first[i]].why;
+            return env->refusal;
     return NULL;
 }
 

@@ -90,7 +90,7 @@ static void begin_announced(struct session *session, const union netaddr *client
     }
     session->state = SESSION_NEGOTIATING;
     if (!admit_connection(&session->admission, session->env, &session->peer))
-        session_end(session, "no room for one more of this client's", false);
+        session_end(session, session->env->refusal, false);
     else
         payer_join(session);
 }
@@ -117,7 +117,7 @@ void announced_hear(struct session *session)
 void announced_sweep(struct session *session, uint64_t now_ms)
 {
     if (now_ms - session->started_ms >= session->env->config->timeouts.handshake_ms)
-        refuse(session, "PROXY protocol header took too long");
+        refuse(session, "PROXY protocol header took too long (timeouts.handshake)");
 }
 
 /* ---- datagrams ---- */

@@ -88,6 +88,7 @@ struct env {
     struct log_limit private_relay_log; /* about clients that do not reach what they are told */
     struct log_limit untrusted_log;     /* about those whom a listener is not for */
     struct log_limit upstreams_log;     /* about upstreams that do not answer */
+    char refusal[128];                  /* by the last admission that failed: what, and by which limit */
     struct log_limit limits_log[2];     /* about limits: one client's or user's, everybody's */
     uint64_t short_said_ms;             /* when a shortage of descriptors was logged; 0: never */
     uint64_t none_idle_before_ms;       /* until then no association is idle for long enough to be ended for another */

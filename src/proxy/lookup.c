@@ -43,8 +43,9 @@ static void say_limited(struct env *env, const union netaddr *client, const char
         return;
     if (held_back)
         snprintf(more, sizeof(more), " (%" PRIu32 " similar lines held back)", held_back);
-    log_info("too many names being resolved for this user at once (limits.lookups_per_user): client=%s user=%s%s",
-             netaddr_format_host(client, host), user, more);
+    log_info("too many names being resolved for this user at once: limits.lookups_per_user (%" PRIu32
+             "): client=%s user=%s%s",
+             env->config->limits.lookups_per_user, netaddr_format_host(client, host), user, more);
 }
 
 static struct quota_account *charge(struct env *env, const union netaddr *client, const char *user)

@@ -104,7 +104,7 @@ const char *record_refusal(const struct stream *stream, enum socks5_reply code)
         [SOCKS5_REPLY_NETWORK_UNREACHABLE] = "network unreachable",
         [SOCKS5_REPLY_HOST_UNREACHABLE] = "host unreachable or name not found",
         [SOCKS5_REPLY_CONNECTION_REFUSED] = "connection refused by destination",
-        [SOCKS5_REPLY_TTL_EXPIRED] = "destination did not answer in time",
+        [SOCKS5_REPLY_TTL_EXPIRED] = "destination did not answer in time (timeouts.connect)",
     };
     static const char *const bind_texts[] = {
         [SOCKS5_REPLY_GENERAL_FAILURE] = "no port could be opened (bind.ports), or descriptors ran out",
@@ -128,7 +128,7 @@ const char *record_refusal(const struct stream *stream, enum socks5_reply code)
     if (stream_upstream(stream))
         return upstream_texts[code];
     if (stream_is_unresolved(stream))
-        return "name not resolved in time: see whether the name servers answer";
+        return "name not resolved in time (dns.timeout): see whether the name servers answer";
     const bool is_bind = stream_command(stream) == CONFIG_COMMAND_BIND;
     const int error = stream_unreached(stream);
     const char *failure = code == SOCKS5_REPLY_GENERAL_FAILURE ? text_of_failure(error) : NULL;

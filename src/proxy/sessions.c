@@ -34,7 +34,7 @@ static void sweep(struct session *session, uint64_t now)
     case SESSION_NEGOTIATING:
     case SESSION_CHECKING:
         if (now - session->started_ms >= session->env->config->timeouts.handshake_ms)
-            session_end(session, "handshake took too long", false);
+            session_end(session, "handshake took too long (timeouts.handshake)", false);
         break;
     case SESSION_LINGERING:
         if (now - session->started_ms >= LINGER_MS)
@@ -42,7 +42,7 @@ static void sweep(struct session *session, uint64_t now)
         break;
     case SESSION_ASSOCIATED:
         if (assoc_sweep(session->assoc, now))
-            session_cut(session, "idle");
+            session_cut(session, "idle (udp.idle)");
         else if (asks && sock_has_vanished(session->fd))
             session_end(session, CLIENT_VANISHED, true);
         break;

@@ -4,7 +4,8 @@ import pytest
 
 import daemon
 import socks5
-from netns import CLIENT_V4, INET1_V4, INET2_V4
+from conftest import ALICE, USERS
+from netns import CLIENT_V4, INET1_V4, INET2_V4, PROXY_V4
 from socks5 import Association
 
 DENY_PORTS = {"action": "deny", "ports": [25, 6881]}
@@ -80,3 +81,23 @@ def test_a_name_that_cannot_be_had_is_found_before_the_start(net, tmp_path):
     tested = net.proxy.run(daemon.PROGRAM, "-t", "-c", str(file))
     assert tested.returncode == 0
     assert f"{file}:1:37: warning: upstreams[0].address: proxy.invalid does not resolve now; " in tested.stdout
+
+
+@pytest.mark.parametrize("limits, own, named", [
+    ({"associations_per_user": 1}, {}, r"limits\.associations_per_user \(1\)"),
+    ({}, {"associations": 1}, r"users\[\]\.associations \(1\)"),
+    ({"associations_per_client": 1}, {}, r"limits\.associations_per_client \(1\)"),
+    ({"associations": 1}, {}, r"limits\.associations \(1\)"),
+    ({"sessions_per_user": 1}, {}, r"limits\.sessions_per_user \(1\)"),
+])
+def test_what_ends_by_a_limit_names_it(net, start, lan, limits, own, named):
+    """Issue 11: the key and its value, in the log and as the reason of the session."""
+    listen = [{"address": PROXY_V4, "port": 1080}]
+    proxy = start({"listen": listen, "users": [USERS[0] | own], "limits": limits, "workers": 1})
+    first = Association(net.client, lan, user=ALICE[0], password=ALICE[1])
+    with net.client.connect(CLIENT_V4, lan) as sock:
+        socks5.negotiate(sock, *ALICE)
+        assert socks5.request(sock, UDP, ("0.0.0.0", 0)).code == 2
+    proxy.wait_log(rf"limits: too many .*: {named}: client={CLIENT_V4} user=alice")
+    proxy.wait_log(rf'why="too many .*: {named}"')
+    first.close()
