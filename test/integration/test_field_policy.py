@@ -1,11 +1,14 @@
 """Policy and messages as the field has met them: public reports of other servers, tried against this one (issue
 "Withstand the field", section 6). Each test names its report."""
+import subprocess
+
 import pytest
 
 import daemon
+import servers
 import socks5
-from conftest import ALICE, USERS
-from netns import CLIENT_V4, INET1_V4, INET2_V4, PROXY_V4
+from conftest import ALICE, USERS, lan_config
+from netns import CLIENT_V4, INET1_V4, INET2_V4, NEIGHBOUR_V4, PROXY_V4
 from socks5 import Association
 
 DENY_PORTS = {"action": "deny", "ports": [25, 6881]}
@@ -101,3 +104,156 @@ def test_what_ends_by_a_limit_names_it(net, start, lan, limits, own, named):
     proxy.wait_log(rf"limits: too many .*: {named}: client={CLIENT_V4} user=alice")
     proxy.wait_log(rf'why="too many .*: {named}"')
     first.close()
+
+
+# ---- reports of other servers ----
+
+@pytest.fixture
+def dns(net):
+    with servers.Dns(net.inet2, INET2_V4, {name: [INET1_V4] for name in ("blocked.test", "notblocked.test", "free.test")}) as server:
+        yield {"servers": [server.address], "timeout": "1s"}
+
+
+def denied(net, lan, name):
+    sock, reply = socks5.connect(net.client, lan, (name, 9), CLIENT_V4)  # nobody listens there
+    sock.close()
+    return {2: True, 5: False}[reply.code]
+
+
+def test_a_name_is_denied_however_it_is_written(net, start, lan, dns):
+    """hysteria #1574 (a dot at the end passed), sing-box #330 (capitals passed), tinyproxy #627 ("notblocked" matched
+    "blocked", and ".blocked" left the domain itself out)."""
+    start({"dns": dns, "rules": [{"action": "deny", "to": [".Blocked.test"]}]})
+    for name in ("blocked.test", "blocked.test.", "BLOCKED.test", "www.blocked.test", "WWW.Blocked.Test."):
+        assert denied(net, lan, name), name
+    assert not denied(net, lan, "notblocked.test") and not denied(net, lan, "free.test.")
+
+
+def test_rules_about_users_hold_for_datagrams(net, start, lan):
+    """mihomo #3108, sing-box #292: the user of an association was not known to the rules."""
+    start({"listen": [{"address": PROXY_V4, "port": 1080}], "users": USERS,
+           "rules": [{"action": "deny", "user": ["alice"], "command": ["udp"], "to": [INET2_V4]}]})
+    allowed, refused = net.inet1.udp(INET1_V4), net.inet2.udp(INET2_V4)
+    association = Association(net.client, lan, user=ALICE[0], password=ALICE[1])
+    association.send(refused.getsockname(), b"x")
+    assert association.alive(allowed, 3)
+    refused.settimeout(0.3)
+    with pytest.raises(TimeoutError):
+        refused.recv(10)
+
+
+def test_one_port_takes_no_datagram_of_who_has_not_logged_in(net, start, lan, peer):
+    """v2fly #104, Xray #3371, paqet #133: the shared UDP port served everybody who knew it."""
+    start({"listen": [{"address": PROXY_V4, "port": 1080}], "users": USERS, "udp": {"ports": 1080}})
+    association = Association(net.client, lan, user=ALICE[0], password=ALICE[1])
+    stranger = net.neighbour.udp(NEIGHBOUR_V4)
+    stranger.sendto(socks5.wrap(peer.getsockname(), b"stolen"), association.relay)
+    assert association.alive(peer, 3)  # and nothing else arrived there
+
+
+def test_the_hint_of_an_association_is_no_destination(net, start, lan, peer):
+    """sing-box #755 and #1370: a rule about 127.0.0.1 refused clients that named it as their own address."""
+    start({"rules": [{"action": "deny", "to": ["127.0.0.0/8", CLIENT_V4]}]})
+    for hint in (("127.0.0.1", 5000), (CLIENT_V4, 5000), ("0.0.0.0", 0)):
+        association = Association(net.client, lan, hint=hint)
+        assert association.alive(peer, 2)
+        association.close()
+
+
+def test_an_exception_within_a_network(net, start, lan):
+    """shadowsocks-libev #2322: 10.10.123.123 allowed, the rest of 10.0.0.0/8 not."""
+    start({"rules": [{"action": "allow", "to": [INET1_V4]}, {"action": "deny", "to": [f"{INET1_V4.split('.')[0]}.0.0.0/8", INET2_V4]}]})
+    assert reply_code(net, lan, 1, (INET1_V4, 9)) == 5
+    assert reply_code(net, lan, 1, (INET2_V4, 9)) == 2
+
+
+def test_a_client_of_a_listener_for_both_families_matches_rules_about_ipv4(net, start, lan):
+    """shadowsocks-rust #1060: it was ::ffff:a.b.c.d to the rules, and locked out."""
+    start({"listen": [{"address": "::", "port": 1080}], "rules": [{"action": "allow", "from": ["10.77.0.0/24"]}, {"action": "deny"}]})
+    assert reply_code(net, lan, 1, (INET1_V4, 9)) == 5
+    assert reply_code(net, lan, UDP) == 0
+
+
+@pytest.mark.parametrize("password", ["p@ss:w#rd%40$", "пароль €", " leading and trailing ", "x" * 255])
+def test_passwords_with_any_character(net, start, lan, password):
+    """gost #768 (#), tun2proxy #107 (@), foxyproxy #212 (not ASCII)."""
+    done = subprocess.run([daemon.PROGRAM, "hash-password"], input=password, text=True, check=True, stdout=subprocess.PIPE)
+    start({"listen": [{"address": PROXY_V4, "port": 1080}], "users": [{"name": "a:b@c#ü", "password": done.stdout.strip()}]})
+    with net.client.connect(CLIENT_V4, lan) as sock:
+        socks5.negotiate(sock, "a:b@c#ü", password)
+
+
+def test_a_wrong_password_is_refused_at_once(net, start, lan):
+    """3proxy #802: the login succeeded, and the request failed."""
+    start({"listen": [{"address": PROXY_V4, "port": 1080}], "users": USERS})
+    for offered in (b"\5\1\2", b"\5\3\0\1\2", b"\5\2\0\2"):  # microsocks #17: with GSSAPI among them
+        with net.client.connect(CLIENT_V4, lan) as sock:
+            sock.sendall(offered)
+            assert socks5.recv_exact(sock, 2) == b"\5\2"
+            sock.sendall(socks5.login_message(ALICE[0], "wrong"))
+            assert socks5.recv_exact(sock, 2) == b"\1\1"
+
+
+def test_who_is_removed_goes_and_others_stay(net, serve, lan, peer):
+    """3proxy #33, #947, #1055: after a reload removed users went on, or everybody was cut."""
+    bob = {"name": "bob", "password": USERS[0]["password"]}
+    config = {"listen": [{"address": PROXY_V4, "port": 1080}]}
+    proxy = serve(config | {"users": [USERS[0], bob]})
+    stays = Association(net.client, lan, user="alice", password=ALICE[1])
+    goes = Association(net.client, lan, user="bob", password=ALICE[1])
+    assert stays.alive(peer, 2) and goes.alive(peer, 2)
+    assert proxy.reload(lan_config(config | {"users": [USERS[0]]}))
+    assert socks5.recv_all(goes.control) == b""
+    assert stays.alive(peer, 3)
+    proxy.wait_log('user=bob .*why="no longer allowed by the configuration: its user is gone')
+
+
+@pytest.mark.parametrize("address", ["::1", "127.0.0.1"])
+def test_the_relay_is_where_the_client_came_to(net, start, address, peer):
+    """v2ray #2594, #2610 (127.0.0.1 was told for ::1) and wireproxy #199 (the relay listened on all addresses)."""
+    proxy = start({"listen": [{"address": address, "port": 1080}]})
+    association = Association(net.proxy, (address, 1080), source=address)
+    assert association.relay[0] == address
+    sockets = net.proxy.run("ss", "--udp", "--all", "--numeric", "--processes").stdout
+    at_relay = [line for line in sockets.splitlines() if f":{association.relay[1]} " in line and f"pid={proxy.pid}," in line]
+    assert at_relay and all(f"{address}" in line for line in at_relay), sockets
+
+
+def test_a_list_of_thirty_thousand_names(net, start, lan, dns):
+    """3proxy #625, wstunnel #268: as many sites to block."""
+    names = [f"site{number}.test" for number in range(30000)]
+    start({"dns": dns, "rules": [{"action": "deny", "to": names[at:at + 1000]} for at in range(0, len(names), 1000)]})
+    assert denied(net, lan, "site29999.test") and not denied(net, lan, "free.test")
+
+
+def test_a_rule_that_never_decides_is_told(net, tmp_path):
+    """3proxy #693: allow stood before deny."""
+    file = tmp_path / "order.yaml"
+    file.write_text("rules: [{action: allow, user: [login]}, {action: deny, user: [login], to: [.paypal.com]}]\n"
+                    "listen: [{address: 127.0.0.1}]\n", encoding="utf-8")
+    told = net.proxy.run(daemon.PROGRAM, "-t", "-c", str(file)).stdout
+    assert f"{file}:1:50: warning: rules[1].action: never decides: rules[0] takes all that it matches" in told
+
+
+def test_each_datagram_is_judged(net, start, lan, peer):
+    """sing-box #2991 (only the first datagram of an association was) and #2356 (a rule about port 53 refused the whole)."""
+    start({"rules": [{"action": "deny", "ports": [53]}]})
+    dns_server = net.inet1.udp(INET1_V4, 53)
+    association = Association(net.client, lan)
+    association.send((INET1_V4, 53), b"x")
+    assert association.alive(peer, 2)
+    association.send((INET1_V4, 53), b"x")
+    assert association.alive(peer, 2)
+    dns_server.settimeout(0.3)
+    with pytest.raises(TimeoutError):
+        dns_server.recv(10)
+
+
+def test_several_listeners_with_logins_and_udp(net, start, peer):
+    """v2ray #1498: it did not start."""
+    listen = [{"address": PROXY_V4, "port": port} for port in (1080, 1081, 1082)]
+    start({"listen": listen, "users": USERS, "udp": {"ports": 1080}})
+    for port in (1080, 1081, 1082):
+        association = Association(net.client, (PROXY_V4, port), user=ALICE[0], password=ALICE[1])
+        assert association.alive(peer, 2)
+        association.close()
