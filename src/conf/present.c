@@ -85,10 +85,22 @@ static void check_route(const struct check *check, const union netaddr *address,
 
 #define NOT_LEAVE "what should leave from it fails"
 
+static bool is_loopback(const union netaddr *address)
+{
+    return address->sa.sa_family == AF_INET ? ntohl(address->v4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET
+                                            : IN6_IS_ADDR_LOOPBACK(&address->v6.sin6_addr);
+}
+
 static void check_pool(const struct check *check, const struct config_pool *pool, const struct spot *spot)
 {
-    for (size_t i = 0; i < pool->count; i++)
-        check_local(check, &pool->addresses[i], spot, NOT_LEAVE);
+    for (size_t i = 0; i < pool->count; i++) {
+        if (is_loopback(&pool->addresses[i]))
+            report_warning(check->report, spot->place, spot->key,
+                           "from a loopback address nothing reaches other hosts; name another of this host's "
+                           "(\"ip address\" lists them)");
+        else
+            check_local(check, &pool->addresses[i], spot, NOT_LEAVE);
+    }
 }
 
 static void check_interface(const struct check *check, const char *interface, const struct spot *spot)

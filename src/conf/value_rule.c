@@ -66,6 +66,18 @@ const struct value_type value_network = {.name = "network",
 
 /* ---- target ---- */
 
+/* Why a text that looks like a name is none; NULL: it does not look like one. */
+static const char *hint_about_name(const char *text)
+{
+    size_t len = strlen(text);
+    if (strchr(text, '*'))
+        return "a domain with all below it is written .example.com";
+    for (const char *c = text; *c; c++)
+        if ((unsigned char)*c > 127)
+            return "write the name as name servers know it, such as xn--bcher-kva.example";
+    return len > 1 && text[len - 1] == '.' ? "leave out the dot at its end" : NULL;
+}
+
 static const char *target_parse(const struct schema_row *row, const char *text, void *field)
 {
     struct config_target target = {.kind = CONFIG_TARGET_NETWORK};
@@ -83,8 +95,9 @@ static const char *target_parse(const struct schema_row *row, const char *text, 
             *c = (char)tolower((unsigned char)*c);
     } else {
         const char *hint = network_parse(row, text, &target.network);
+        const char *better = hint_about_name(text);
         if (hint)
-            return strchr(text, '*') ? "a domain with all below it is written .example.com" : hint;
+            return better ? better : hint;
     }
     *(struct config_target *)field = target;
     return NULL;

@@ -215,6 +215,11 @@ static void a_bad_rule_is_refused(void **state)
         {"to", "64:ff9b::/96", "write the IPv4 network that is inside it"},
         {"to", "2002::/16", "write the IPv4 network that is inside it"},
         {"to", "*.example", "written .example.com"},
+        {"to",
+         "b\xc3\xbc"
+         "cher.example",
+         "such as xn--bcher-kva.example"},
+        {"to", "example.com.", "leave out the dot at its end"},
         {"to", "1.2", "(.example.com)\n"},
         {"to", "", "(.example.com)\n"},
         {"to", ".", "(.example.com)\n"},

@@ -60,8 +60,10 @@ static void of_addresses_that_this_host_does_not_have(void **state)
     (void)state;
     warns("outbound:\n  address_v4: 192.0.2.1\n",
           "2:15: warning: outbound.address_v4: this host does not have the address 192.0.2.1" LEAVE);
-    warns("outbound: {address_v4: 127.0.0.1}", "");
-    warns("rules:\n- {action: allow, address_v4: 127.0.0.1 192.0.2.1}\n",
+    warns("outbound: {address_v4: 127.0.0.1}",
+          "1:24: warning: outbound.address_v4: from a loopback address nothing reaches other hosts; name another of "
+          "this host's (\"ip address\" lists them)\n");
+    warns("rules:\n- {action: allow, address_v4: 192.0.2.1}\n",
           "2:31: warning: rules[0].address_v4: this host does not have the address 192.0.2.1" LEAVE);
     warns("users: [{name: alice, password: " HASH ", address_v4: 192.0.2.1}]\n",
           "1:120: warning: users[0].address_v4: this host does not have the address 192.0.2.1" LEAVE);
