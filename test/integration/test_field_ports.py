@@ -90,6 +90,23 @@ def test_row63_how_full_a_range_is_can_be_seen(net, serve, lan):
     assert proxy.counters().get("associations_without_port_total") is None
 
 
+def test_row63_the_old_process_of_an_upgrade_holds_ports_of_the_range(net, serve, lan, folder):
+    """The new one finds those that are free, and those that the old one gives back."""
+    config = {"udp": RANGES, "run": {"handover": str(folder / "handover"), "pid_file": str(folder / "pid")}}
+    serve(config)
+    peer = net.inet1.udp(INET1_V4)
+    old = [Association(net.client, lan) for _ in range(5)]
+    assert all(one.alive(peer, 2) for one in old)
+    proxy = serve(config, arguments=("--take-over",))
+    wait_until(lambda: (folder / "pid").read_text(encoding="ascii") == f"{proxy.pid}\n", "the pid file")
+    new = [Association(net.client, lan) for _ in range(3)]
+    assert ask(net, lan)[1] == 1
+    assert all(one.alive(peer, 2) for one in old + new)
+    old.pop().close()
+    new.append(wait_until(lambda: (got := ask(net, lan))[1] == 0 and got, "a port of the old process"))
+    assert all(one.alive(peer, 2) for one in old)
+
+
 def test_the_number_of_a_relay_port_is_somebody_elses_at_another_address(net, start, lan):
     """A DNS server on the proxy's own host, at an address that a rule allows: refused as a loop when it happened to have the
     number of one of our ports."""
