@@ -382,6 +382,28 @@ static void row_60_beginnings_are_bounded(void **state)
     assert_int_equal(lent(), 0);
 }
 
+/* The other way half a frame cannot be dropped: the association of who does not read ends, and says why. */
+static void row_60_a_reader_that_does_not_read_has_no_memory_left(void **state)
+{
+    (void)state;
+    enum { SIZE = 6000 };
+    int small = 1;
+    uint8_t payload[SIZE] = {0};
+    struct loan whose = {.all = &world_env.loans};
+    assert_true(loan_take(&whose, LOANS_MAX / 2));
+    assert_int_equal(setsockopt(near_end, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+    world_config.udp.over_tcp_max = SIZE;
+    open_over_tcp();
+    assoc_borrow(assoc, &whose);
+    for (unsigned i = 0; i < 200 && !ended_why; i++) {
+        assert_true(world_arrive(&server, &flow()->external[FAMILY_V4], payload, SIZE));
+        world_run();
+    }
+    assert_non_null(ended_why);
+    assert_non_null(strstr(ended_why, "does not read"));
+    assert_int_equal(lent(), LOANS_MAX / 2);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin_pair, end_pair)
 
 int main(void)
@@ -400,6 +422,7 @@ int main(void)
         TEST(row_60_a_frame_that_is_not_finished),
         TEST(row_60_memory_is_wanted_back),
         TEST(row_60_beginnings_are_bounded),
+        TEST(row_60_a_reader_that_does_not_read_has_no_memory_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
