@@ -9,7 +9,7 @@ import pytest
 import servers
 import socks5
 from conftest import ALICE, LISTEN, USERS, lan_config
-from daemon import Conesocks, wait_until
+from daemon import PROGRAM, Conesocks, wait_until
 from faults import LIBRARY, Faults
 from netns import CLIENT_V4, INET1_V4, INET2_V4
 from socks5 import OverTcp
@@ -169,22 +169,35 @@ def test_row64_what_we_cut_is_reset(net, serve, lan, peer, cut):
 
 # ---- a connection to itself ----
 
+@pytest.fixture
+def few_ports(net):
+    """The proxy's host has eight ports to pick from for a connection, and nobody listens at these."""
+    net.proxy.sysctl("ipv4/ip_local_port_range", "50000 50007")
+    yield range(50000, 50008)
+    net.proxy.sysctl("ipv4/ip_local_port_range", "32768 60999")
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
-def test_row65_connect_to_itself(net, start, address):
+def test_row65_connect_to_itself(net, start, few_ports, address):
     """Nobody listens at a local port, and the system picks that very port for the connection to it (4 of 40,000; with few
     ports to pick from many more): it was granted, and the client talked to itself."""
     start({"listen": [{"address": address, "port": 1080}], "workers": 1})
-    net.proxy.sysctl("ipv4/ip_local_port_range", "50000 50007")
-    try:
-        codes = []
-        for number in range(200):
-            sock, reply = socks5.connect(net.proxy, (address, 1080), (address, 50000 + number % 8),
-                                         source=(address, 20000 + number))
-            codes.append(reply.code)
-            sock.close()
-        assert set(codes) == {5}
-    finally:
-        net.proxy.sysctl("ipv4/ip_local_port_range", "32768 60999")
+    codes = []
+    for number in range(200):
+        sock, reply = socks5.connect(net.proxy, (address, 1080), (address, few_ports[number % 8]),
+                                     source=(address, 20000 + number))
+        codes.append(reply.code)
+        sock.close()
+    assert set(codes) == {5}
+
+
+def test_row65_commands_do_not_ask_themselves(net, few_ports):
+    """What asks the admin listener, and check, when nothing runs there."""
+    for port in 8 * list(few_ports):
+        asked = net.proxy.run(PROGRAM, "status", "--url", f"http://127.0.0.1:{port}")
+        assert asked.returncode == 1 and "nobody listens there" in asked.stdout
+        checked = net.proxy.run(PROGRAM, "check", "--proxy", f"socks5://127.0.0.1:{port}")
+        assert checked.returncode != 0 and "Connection refused" in checked.stdout
 
 
 # ---- who vanishes ----
