@@ -535,7 +535,6 @@ void server_free(struct server *server)
     quota_free(server->quota);
     ports_free(server->ports);
     own_ports_free(server->own_ports);
-    addresses_free(server->addresses);
     for (size_t i = 0; i < server->signal_count; i++)
         event_del(&server->signals[i]);
     if (server->base)
