@@ -127,7 +127,7 @@ const char *verdict_explain(const struct verdict *verdict, const union netaddr *
             snprintf(text, VERDICT_TEXT_MAX, "allowed: rules[%u] (%s address)", verdict->rule, place);
         break;
     case VERDICT_RULE:
-        snprintf(text, VERDICT_TEXT_MAX, "denied by rules[%u]; a rule that allows it would have to stand before",
+        snprintf(text, VERDICT_TEXT_MAX, "denied by rules[%u]; to allow it, put an allow rule above this one",
                  verdict->rule);
         break;
     case VERDICT_REACH:

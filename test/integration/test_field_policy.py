@@ -257,3 +257,13 @@ def test_several_listeners_with_logins_and_udp(net, start, peer):
         association = Association(net.client, (PROXY_V4, port), user=ALICE[0], password=ALICE[1])
         assert association.alive(peer, 2)
         association.close()
+
+
+def test_a_refused_login_tells_the_address(net, start, lan):
+    """serjs/socks5-server #90: fail2ban needs one line of one form with the client's address. hev #92: and no password."""
+    proxy = start({"listen": [{"address": PROXY_V4, "port": 1080}], "users": USERS})
+    with net.client.connect(CLIENT_V4, lan) as sock:
+        sock.sendall(b"\5\1\2" + socks5.login_message("jerry", "S3cret-word"))
+        assert socks5.recv_all(sock) == b"\5\2\1\1"
+    proxy.wait_log(rf'info: session: id=\d+ client={CLIENT_V4}:\d+ user=jerry command=none .*why="wrong user name or password"')
+    assert "S3cret" not in proxy.log

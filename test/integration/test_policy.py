@@ -401,7 +401,7 @@ def test_explain(tmp_path):
     asked = ("--from", "198.41.0.9", "--command", "udp", "--to", "9.9.9.9:53")
     assert explain(*asked) == (0, "allowed: no rule matches, and reach allows it (public address)")
     assert explain(*asked, "--user", "eve") == (
-        1, "denied by rules[0]; a rule that allows it would have to stand before")
+        1, "denied by rules[0]; to allow it, put an allow rule above this one")
     done = subprocess.run([daemon.PROGRAM, "explain", "-c", str(config), *asked, "--user", "eve"], capture_output=True, text=True, timeout=30)
     assert "there is no such user" in done.stderr  # a rule may name her all the same
     assert explain("--from", "198.41.0.9", "--to", "[::1]:80")[0] == 1

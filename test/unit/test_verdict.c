@@ -268,7 +268,7 @@ static void each_verdict_says_what_would_change_it(void **state)
         const char *expected;
     } rows[] = {
         {"198.41.0.4", 80, "allowed: no rule matches, and reach allows it (public address)"},
-        {"198.41.0.4", 25, "denied by rules[0]; a rule that allows it would have to stand before"},
+        {"198.41.0.4", 25, "denied by rules[0]; to allow it, put an allow rule above this one"},
         {"::ffff:127.0.0.1", 80,
          "denied by reach (loopback address); to allow it: reach: all, or a rule {action: allow, to: [\"127.0.0.1\"]}"},
         {"10.9.9.9", 80,
