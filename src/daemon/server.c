@@ -536,6 +536,7 @@ void server_free(struct server *server)
     addresses_free(server->addresses);
     ports_free(server->ports);
     own_ports_free(server->own_ports);
+    addresses_free(server->addresses);
     for (size_t i = 0; i < server->signal_count; i++)
         event_del(&server->signals[i]);
     if (server->base)
