@@ -35,9 +35,10 @@ bool pump_splice(struct pump *pump, size_t limit, enum pump_state *state);
 /* Writes what is in the pipe. PUMP_GOES_ON: all of it. */
 enum pump_state pump_splice_rest(struct pump *pump);
 
+/* A shortage on this host is no fault of either end. */
 static inline enum pump_state pump_broken(struct pump *pump, enum pump_failed failed, int error)
 {
-    pump->failed = failed;
+    pump->failed = error == ENOMEM || error == ENOBUFS ? PUMP_FAILED_NOTHING : failed;
     pump->error = error;
     return PUMP_BROKEN;
 }
