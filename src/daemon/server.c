@@ -533,10 +533,9 @@ void server_free(struct server *server)
     if (server->quota && quota_size(server->quota) > 0)
         log_error("a mistake in this program: %zu accounts still open at the end", quota_size(server->quota));
     quota_free(server->quota);
-    addresses_free(server->addresses);
     ports_free(server->ports);
-    own_ports_free(server->own_ports);
     addresses_free(server->addresses);
+    own_ports_free(server->own_ports);
     for (size_t i = 0; i < server->signal_count; i++)
         event_del(&server->signals[i]);
     if (server->base)
