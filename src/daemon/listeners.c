@@ -16,6 +16,7 @@
 #include "proxy/env.h"
 #include "proxy/payer.h"
 #include "proxy/session.h"
+#include "proxy/shortage.h"
 
 #define ACCEPT_MAX      32   /* connections taken before others have their turn */
 #define LAST_ACCEPT_MAX 4096 /* before a listener closes: as many as can wait */
@@ -58,7 +59,8 @@ static void accept_some(struct listener *listener, int max)
         if (accepted == -EAGAIN)
             return;
         if (accepted == -EMFILE || accepted == -ENFILE || accepted == -ENOBUFS || accepted == -ENOMEM) {
-            if (payers_shed(listener->all->env, NULL))
+            const struct shortage shortage = shortage_of_error(-accepted);
+            if (payers_shed(listener->all->env, NULL, &shortage))
                 continue;
             rest(listener, -accepted);
             return;

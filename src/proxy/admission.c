@@ -10,6 +10,7 @@
 #include "proxy/env.h"
 #include "proxy/payer.h"
 #include "proxy/session.h"
+#include "proxy/shortage.h"
 
 /* What a charge is against, in the order of `limits`. */
 enum limit {
@@ -71,37 +72,33 @@ static struct quota_account *account_of(const struct admission *admission, const
     return quota_of_all(env->quota);
 }
 
-/* What holds for whom: 0 is any number. `key` is where the configuration says it. */
-struct most {
-    const char *key;
-    uint32_t count;
-};
-
-/* A user's own entry goes before what holds for every user. */
-static struct most allowed(const struct env *env, enum limit limit, const char *user)
+/* What is reached when no more are allowed (`most` is 0: any number). A user's own entry goes before what holds for
+ * every user. */
+static struct shortage allowed(const struct env *env, enum limit limit, const char *user)
 {
     const struct config_user *entry = limits[limit].scope == PER_USER ? users_find(&env->snapshot->users, user) : NULL;
     if (entry && limit == LIMIT_SESSIONS_PER_USER && entry->sessions)
-        return (struct most){"users[].sessions", entry->sessions};
+        return (struct shortage){SHORTAGE_LIMIT, "users[].sessions", entry->sessions};
     if (entry && limit == LIMIT_ASSOCIATIONS_PER_USER && entry->associations)
-        return (struct most){"users[].associations", entry->associations};
+        return (struct shortage){SHORTAGE_LIMIT, "users[].associations", entry->associations};
     const void *configured = (const char *)env->config + limits[limit].configured;
-    return (struct most){limits[limit].name, *(const uint32_t *)configured};
+    return (struct shortage){SHORTAGE_LIMIT, limits[limit].name, *(const uint32_t *)configured};
 }
 
 /* On this thread, and of those who hold what is short: an association that nobody uses. But whoever has not asked for
  * anything yet may be anybody, and takes nothing from those who have: only from his like. */
-static bool make_room(struct env *env, enum limit limit, const struct quota_account *account)
+static bool make_room(struct env *env, enum limit limit, const struct quota_account *account,
+                      const struct shortage *shortage)
 {
     switch (limit) {
     case LIMIT_SESSIONS:
-        return sessions_shed_handshake(env);
+        return sessions_shed_handshake(env, shortage);
     case LIMIT_HANDSHAKES_PER_CLIENT:
         return false;
     case LIMIT_ASSOCIATIONS:
-        return payers_shed_quiet(env);
+        return payers_shed_quiet(env, shortage);
     default:
-        return sessions_shed(env, account);
+        return sessions_shed(env, account, shortage);
     }
 }
 
@@ -127,12 +124,13 @@ static bool take(struct admission *admission, struct env *env, enum limit limit,
     struct quota_account *account = account_of(admission, env, limit);
     if (!account) /* no user */
         return true;
-    const struct most most = allowed(env, limit, user);
-    while (!quota_take(account, limits[limit].kind, most.count)) {
-        if (make_room(env, limit, account))
+    const struct shortage shortage = allowed(env, limit, user);
+    while (!quota_take(account, limits[limit].kind, shortage.most)) {
+        if (make_room(env, limit, account, &shortage))
             continue;
         metrics_add((atomic_uint_fast64_t *)(void *)((char *)&env->metrics + limits[limit].refused), 1);
-        snprintf(env->refusal, sizeof(env->refusal), "%s: %s (%" PRIu32 ")", limits[limit].why, most.key, most.count);
+        snprintf(env->refusal, sizeof(env->refusal), "%s: %s (%" PRIu32 ")", limits[limit].why, shortage.option,
+                 shortage.most);
         say(env, limit, client, user);
         return false;
     }

@@ -66,6 +66,8 @@ static int open_socket(struct env *env, const struct port_range *range, union ne
         ports_release(range, port, 0, env_now(env));
     }
     metrics_add(&env->metrics.ports_reused_early_total, !error && port->early);
+    if (error == -EADDRINUSE)
+        env->full_ports = range->option;
     return error ? error : fd;
 }
 

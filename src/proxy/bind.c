@@ -74,7 +74,7 @@ static void on_acceptable(evutil_socket_t listener, short what, void *arg)
     int fd = reserve_keep(sock_accept(listener, &peer));
     if (fd < 0 && is_shortage(-fd)) { /* what waits would wake us for ever */
         metrics_add(&bind->env->metrics.accept_failed_total, 1);
-        bind->done(bind->arg, -1, NULL, SOCKS5_REPLY_GENERAL_FAILURE);
+        bind->done(bind->arg, fd, NULL, SOCKS5_REPLY_GENERAL_FAILURE);
     } else if (fd >= 0 && is_welcome(bind, &peer)) {
         bind->done(bind->arg, fd, &peer, SOCKS5_REPLY_SUCCEEDED);
     } else if (fd >= 0) {
@@ -87,7 +87,7 @@ static void on_expired(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct bind *bind = arg;
-    bind->done(bind->arg, -1, NULL, SOCKS5_REPLY_TTL_EXPIRED);
+    bind->done(bind->arg, -ETIMEDOUT, NULL, SOCKS5_REPLY_TTL_EXPIRED);
 }
 
 /* ---- the port ---- */

@@ -14,8 +14,8 @@ struct bind;
 struct env;
 struct subject;
 
-/* `fd` is the connection, the callee's from now on, and `peer` where it comes from; or fd is -1 and `code` says why
- * none will come. Nothing follows: bind_free(), which closes the port, is due. */
+/* `fd` is the connection, the callee's from now on, and `peer` where it comes from; or fd is a negative errno and
+ * `code` is the reply, as none will come. Nothing follows: bind_free(), which closes the port, is due. */
 typedef void bind_done(void *arg, int fd, const union netaddr *peer, enum socks5_reply code);
 
 /*

@@ -13,6 +13,7 @@
 #include "proxy/assoc.h"
 #include "proxy/session.h"
 #include "proxy/session_impl.h"
+#include "proxy/shortage.h"
 #include "proxy/stream.h"
 
 /* A payer stands out when it holds more than this part of all. */
@@ -28,6 +29,8 @@
 #define SHED_DIAL_AFTER_MS 2000
 /* It can happen many times a second, for hours. */
 #define SAID_AGAIN_MS (60 * 1000)
+
+static const struct shortage of_descriptors = {.kind = SHORTAGE_DESCRIPTORS};
 
 struct payer {
     struct quota_account *account;
@@ -151,35 +154,38 @@ static void end_session(struct session *session, const char *why)
     session_cut(session, why);
 }
 
-static bool shed_dial(struct env *env, struct session *session)
+static bool shed_dial(struct env *env, struct session *session, const struct shortage *shortage)
 {
+    char why[SHORTAGE_TEXT_MAX];
     if (!session)
         return false;
-    end_session(session, "not connected yet when descriptors or memory ran out");
+    end_session(session, shortage_format(shortage, "not connected yet, ended to make room", why));
     metrics_add(&env->metrics.shed_dials_total, 1);
     return true;
 }
 
-static bool shed_old_dial(struct env *env)
+static bool shed_old_dial(struct env *env, const struct shortage *shortage)
 {
     struct session *first = TAILQ_FIRST(&env->dials);
     if (!first || env_now(env) - first->started_ms < SHED_DIAL_AFTER_MS)
         return false;
-    return shed_dial(env, first);
+    return shed_dial(env, first, shortage);
 }
 
-static void shed_latest(struct env *env, struct payer *payer)
+static void shed_latest(struct env *env, struct payer *payer, const struct shortage *shortage)
 {
+    char why[SHORTAGE_TEXT_MAX];
     const struct negotiation *first = TAILQ_FIRST(&env->waiting);
     if (first && first->session->payer == payer) { /* however short it has waited */
-        sessions_end_handshake(env);
+        sessions_end_handshake(env, shortage);
         return;
     }
-    end_session(TAILQ_LAST(&payer->sessions, session_list), "descriptors ran out, and its client or user held most");
+    end_session(TAILQ_LAST(&payer->sessions, session_list),
+                shortage_format(shortage, "latest of the client or user that holds most, ended to make room", why));
     metrics_add(&env->metrics.shed_latest_total, 1);
 }
 
-static bool shed_idle(struct env *env, struct payer *payer)
+static bool shed_idle(struct env *env, struct payer *payer, const struct shortage *shortage)
 {
     struct idlest idlest = {.now = env_now(env)};
     struct session *session;
@@ -189,7 +195,7 @@ static bool shed_idle(struct env *env, struct payer *payer)
     {
         idlest_consider(&idlest, session, true);
     }
-    return idlest_end(&idlest, env, &payer->none_idle_before_ms);
+    return idlest_end(&idlest, env, shortage, &payer->none_idle_before_ms);
 }
 
 static bool stands_out(const struct quota_heaviest *heaviest)
@@ -208,52 +214,53 @@ static struct payer *payer_of(const struct env *env, const struct quota_heaviest
     return stands_out(heaviest) ? find_payer(env, heaviest->account) : NULL;
 }
 
-static bool shed_begun(struct env *env, const struct quota_heaviest *heaviest)
+static bool shed_begun(struct env *env, const struct quota_heaviest *heaviest, const struct shortage *shortage)
 {
     struct payer *payer = payer_of(env, heaviest);
-    if (payer && shed_dial(env, TAILQ_FIRST(&payer->dials)))
+    if (payer && shed_dial(env, TAILQ_FIRST(&payer->dials), shortage))
         return true;
-    return sessions_shed_handshake(env) || (!stands_out(heaviest) && shed_old_dial(env));
+    return sessions_shed_handshake(env, shortage) || (!stands_out(heaviest) && shed_old_dial(env, shortage));
 }
 
-static bool shed_quiet(struct env *env, const struct quota_heaviest *heaviest)
+static bool shed_quiet(struct env *env, const struct quota_heaviest *heaviest, const struct shortage *shortage)
 {
     struct payer *payer = payer_of(env, heaviest);
     if (!stands_out(heaviest))
-        return sessions_shed(env, NULL);
-    return payer && shed_idle(env, payer);
+        return sessions_shed(env, NULL, shortage);
+    return payer && shed_idle(env, payer, shortage);
 }
 
-static bool shed(struct env *env, const struct quota_heaviest *heaviest, const struct quota_account *account)
+static bool shed(struct env *env, const struct quota_heaviest *heaviest, const struct quota_account *account,
+                 const struct shortage *shortage)
 {
-    if (shed_begun(env, heaviest) || shed_quiet(env, heaviest))
+    if (shed_begun(env, heaviest, shortage) || shed_quiet(env, heaviest, shortage))
         return true;
     struct payer *payer = payer_of(env, heaviest);
     if (!payer || !account || !holds_much_less(account, heaviest))
         return false;
-    shed_latest(env, payer);
+    shed_latest(env, payer, shortage);
     return true;
 }
 
-bool payers_shed(struct env *env, const struct quota_account *account)
+bool payers_shed(struct env *env, const struct quota_account *account, const struct shortage *shortage)
 {
     struct quota_heaviest heaviest;
     quota_find_heaviest(env->quota, QUOTA_DESCRIPTORS, env_now(env), &heaviest);
-    return shed(env, &heaviest, account);
+    return shed(env, &heaviest, account, shortage);
 }
 
-bool payers_shed_begun(struct env *env)
+bool payers_shed_begun(struct env *env, const struct shortage *shortage)
 {
     struct quota_heaviest heaviest;
     quota_find_heaviest(env->quota, QUOTA_DESCRIPTORS, env_now(env), &heaviest);
-    return shed_begun(env, &heaviest);
+    return shed_begun(env, &heaviest, shortage);
 }
 
-bool payers_shed_quiet(struct env *env)
+bool payers_shed_quiet(struct env *env, const struct shortage *shortage)
 {
     struct quota_heaviest heaviest;
     quota_find_heaviest(env->quota, QUOTA_DESCRIPTORS, env_now(env), &heaviest);
-    return shed_quiet(env, &heaviest);
+    return shed_quiet(env, &heaviest, shortage);
 }
 
 static bool has_room(const struct env *env)
@@ -283,7 +290,7 @@ bool payers_make_room(struct env *env, const struct quota_account *account)
         quota_find_heaviest(env->quota, QUOTA_DESCRIPTORS, env_now(env), &heaviest);
         say_short(env, &heaviest);
         pump_pool_trim(env->pumps);
-        if (!shed(env, &heaviest, account))
+        if (!shed(env, &heaviest, account, &of_descriptors))
             return false;
     }
     return has_room(env);
@@ -295,7 +302,7 @@ void payers_sweep(struct env *env)
     for (int i = 0; i < SWEEP_MAX && !has_room(env); i++) {
         quota_find_heaviest(env->quota, QUOTA_DESCRIPTORS, env_now(env), &heaviest);
         struct payer *payer = payer_of(env, &heaviest);
-        if (!payer || !shed_dial(env, TAILQ_FIRST(&payer->dials)))
+        if (!payer || !shed_dial(env, TAILQ_FIRST(&payer->dials), &of_descriptors))
             return;
     }
 }

@@ -16,6 +16,7 @@ struct env;
 struct payer;
 struct quota_account;
 struct session;
+struct shortage;
 struct stream;
 
 /* Finds who pays for a session, whenever its admission may have changed that. Without memory nobody does. */
@@ -30,13 +31,13 @@ const struct quota_account *payer_account(const struct session *session);
 
 /* Makes room for one more session of that account's owner (NULL: not known yet). false: descriptors are still short. */
 bool payers_make_room(struct env *env, const struct quota_account *account);
-/* Ends one session, whether or not descriptors are short. In this order: an attempt to connect of the payer that holds
+/* Ends one session for what is short. In this order: an attempt to connect of the payer that holds
  * most, the handshake that has waited longest, an idle association of that payer; for an account that holds much less,
  * the latest session of that payer. false: there is none. */
-bool payers_shed(struct env *env, const struct quota_account *account);
+bool payers_shed(struct env *env, const struct quota_account *account, const struct shortage *shortage);
 /* The first two of these, and the third. */
-bool payers_shed_begun(struct env *env);
-bool payers_shed_quiet(struct env *env);
+bool payers_shed_begun(struct env *env, const struct shortage *shortage);
+bool payers_shed_quiet(struct env *env, const struct shortage *shortage);
 /* Has associations drop what they hold in loans, those of the payer first that holds most, until `bytes` are left. */
 void payers_call_loans(struct env *env, size_t bytes);
 /* To be called about once a second, after each session was updated. */

@@ -6,6 +6,7 @@
 #define LOG_MODULE "session"
 #include "base/log.h"
 #include "proxy/assoc.h"
+#include "proxy/shortage.h"
 #include "proxy/stream.h"
 
 /* Each is filled in once, whatever it is written as. */
@@ -77,7 +78,7 @@ static void add_stream(struct fields *fields, const struct stream *stream, const
 }
 
 /* Of a connection, or a port, that could not be opened on this host; NULL: the reply tells enough. */
-static const char *text_of_failure(int error)
+static const char *text_of_failure(int error, bool is_bind)
 {
     switch (error) {
     case EADDRNOTAVAIL:
@@ -85,12 +86,16 @@ static const char *text_of_failure(int error)
                "or "
                "rule)";
     case EADDRINUSE:
+        if (is_bind)
+            return "every port of bind.ports is in use: make the range larger";
         return "no port of this host is left to connect from: widen net.ipv4.ip_local_port_range, or use more "
                "addresses "
                "(outbound.address_v4, address_v6)";
     case EMFILE:
     case ENFILE:
-        return "descriptors ran out: raise LimitNOFILE= or ulimit -n";
+    case ENOBUFS:
+    case ENOMEM:
+        return shortage_text(shortage_of_error(error).kind);
     default:
         return NULL;
     }
@@ -107,7 +112,7 @@ const char *record_refusal(const struct stream *stream, enum socks5_reply code)
         [SOCKS5_REPLY_TTL_EXPIRED] = "destination did not answer in time (timeouts.connect)",
     };
     static const char *const bind_texts[] = {
-        [SOCKS5_REPLY_GENERAL_FAILURE] = "no port could be opened (bind.ports), or descriptors ran out",
+        [SOCKS5_REPLY_GENERAL_FAILURE] = "no port could be opened (bind.ports)",
         [SOCKS5_REPLY_NOT_ALLOWED] = "peer refused by policy",
         [SOCKS5_REPLY_NETWORK_UNREACHABLE] = "no address of this host leads there",
         [SOCKS5_REPLY_HOST_UNREACHABLE] = "no address of this host leads there",
@@ -130,9 +135,9 @@ const char *record_refusal(const struct stream *stream, enum socks5_reply code)
     if (stream_is_unresolved(stream))
         return "name not resolved in time (dns.timeout): see whether the name servers answer";
     const bool is_bind = stream_command(stream) == CONFIG_COMMAND_BIND;
-    const int error = stream_unreached(stream);
-    const char *failure = code == SOCKS5_REPLY_GENERAL_FAILURE ? text_of_failure(error) : NULL;
-    if (failure && !(is_bind && error == EADDRINUSE)) /* its ports are bind.ports */
+    const char *failure =
+        code == SOCKS5_REPLY_GENERAL_FAILURE ? text_of_failure(stream_unreached(stream), is_bind) : NULL;
+    if (failure)
         return failure;
     return is_bind ? bind_texts[code] : connect_texts[code];
 }

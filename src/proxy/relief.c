@@ -7,6 +7,7 @@
 #include "proxy/env.h"
 #include "proxy/payer.h"
 #include "proxy/session.h"
+#include "proxy/shortage.h"
 #include "proxy/stream.h"
 
 /* One call's share; the next call is not far. */
@@ -72,15 +73,16 @@ static void give_up_stuck(struct env *env, size_t excess)
 /* It takes a moment until the kernel and malloc have given back what was freed: meanwhile no association ends. */
 static void shed(struct env *env)
 {
+    static const struct shortage of_memory = {.kind = SHORTAGE_MEMORY};
     const uint64_t now = env_now(env);
     bool begun = false;
-    for (int i = 0; i < SHED_MAX && payers_shed_begun(env); i++)
+    for (int i = 0; i < SHED_MAX && payers_shed_begun(env, &of_memory); i++)
         begun = true;
     if (begun)
         env->begun_shed_ms = now;
     if (env->begun_shed_ms && now - env->begun_shed_ms < QUIET_SHED_AFTER_MS)
         return;
-    for (int i = 0; i < SHED_MAX && payers_shed_quiet(env); i++)
+    for (int i = 0; i < SHED_MAX && payers_shed_quiet(env, &of_memory); i++)
         ;
 }
 

@@ -17,6 +17,7 @@
 
 struct assoc;
 struct login;
+struct shortage;
 struct stream;
 
 enum session_state {
@@ -78,8 +79,9 @@ struct idlest {
     struct session *session;
 };
 void idlest_consider(struct idlest *idlest, struct session *session, bool may_go);
-/* Ends it. false: there is none, and will be none before the time that is noted. */
-bool idlest_end(const struct idlest *idlest, struct env *env, uint64_t *none_idle_before_ms);
+/* Ends it for what is short. false: there is none, and will be none before the time that is noted. */
+bool idlest_end(const struct idlest *idlest, struct env *env, const struct shortage *shortage,
+                uint64_t *none_idle_before_ms);
 
 /* NULL: no memory. */
 struct negotiation *negotiation_new(const struct config_listener *listener);

@@ -13,6 +13,7 @@
 #include "proxy/record.h"
 #include "proxy/session.h"
 #include "proxy/session_impl.h"
+#include "proxy/shortage.h"
 #include "proxy/stream.h"
 
 /* ---- streams ---- */
@@ -84,9 +85,12 @@ static void begin_stream(struct session *session, enum config_command command, c
 /* Ports are what associations alone hold; any connection has a descriptor. */
 static bool make_room_for_assoc(const struct session *session, int error)
 {
+    struct env *env = session->env;
+    const struct shortage of_ports = {.kind = SHORTAGE_PORTS, .option = env->full_ports};
+    const struct shortage of_descriptors = shortage_of_error(-error);
     if (error == -EMFILE || error == -ENFILE)
-        return payers_shed(session->env, payer_account(session));
-    return error == -EADDRINUSE && payers_shed_quiet(session->env);
+        return payers_shed(env, payer_account(session), &of_descriptors);
+    return error == -EADDRINUSE && payers_shed_quiet(env, &of_ports);
 }
 
 /* Which of this host's addresses the client sends its datagrams to. */
@@ -139,6 +143,35 @@ static int open_assoc(struct session *session, const struct socks5_request *requ
     return assoc_new_over_tcp(&session->assoc, session->env, &session->peer, session->user, local, session->fd, &hooks);
 }
 
+static void refuse_assoc(struct session *session, int error)
+{
+    char why[SHORTAGE_TEXT_MAX];
+    const struct shortage of_ports = {.kind = SHORTAGE_PORTS, .option = session->env->full_ports};
+    if (error == -EACCES) {
+        session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, "the rules leave this client no destination");
+        return;
+    }
+    switch (-error) {
+    case EADDRINUSE:
+        metrics_add(&session->env->metrics.associations_without_port_total, 1);
+        shortage_format(&of_ports, "no association", why);
+        break;
+    case EADDRNOTAVAIL:
+        snprintf(why, sizeof(why), "no association: this host does not have the address to leave from (outbound)");
+        break;
+    case EBUSY:
+        snprintf(why, sizeof(why), "no association: another program has the port (udp.ports)");
+        break;
+    case EMFILE:
+    case ENFILE:
+        snprintf(why, sizeof(why), "no association: %s", shortage_text(shortage_of_error(-error).kind));
+        break;
+    default:
+        snprintf(why, sizeof(why), "no association: %s", strerror(-error));
+    }
+    session_refuse(session, SOCKS5_REPLY_GENERAL_FAILURE, why);
+}
+
 static void begin_assoc(struct session *session, const struct socks5_request *request)
 {
     struct env *env = session->env;
@@ -163,20 +196,8 @@ static void begin_assoc(struct session *session, const struct socks5_request *re
     do
         error = open_assoc(session, request, &local);
     while (make_room_for_assoc(session, error));
-    if (error == -EACCES) {
-        session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, "the rules leave this client no destination");
-        return;
-    }
     if (error) {
-        char why[128];
-        bool no_port = error == -EADDRINUSE;
-        snprintf(why, sizeof(why), "no association: %s",
-                 no_port ? "every port is in use; make the range larger (udp.ports, udp.external_ports)"
-                 : error == -EADDRNOTAVAIL ? "this host does not have the address to leave from (outbound)"
-                 : error == -EBUSY         ? "another program has the port (udp.ports)"
-                                           : strerror(-error));
-        metrics_add(&env->metrics.associations_without_port_total, no_port);
-        session_refuse(session, SOCKS5_REPLY_GENERAL_FAILURE, why);
+        refuse_assoc(session, error);
         return;
     }
     assoc_set_review(session->assoc, session_may_go_on, session);

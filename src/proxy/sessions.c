@@ -9,6 +9,7 @@
 #include "proxy/review.h"
 #include "proxy/session.h"
 #include "proxy/session_impl.h"
+#include "proxy/shortage.h"
 #include "proxy/stream.h"
 
 /* After a refusal the client has this long to read it: closing with its bytes unread would reset the reply away. */
@@ -86,18 +87,20 @@ void idlest_consider(struct idlest *idlest, struct session *session, bool may_go
     idlest->session = session;
 }
 
-bool idlest_end(const struct idlest *idlest, struct env *env, uint64_t *none_idle_before_ms)
+bool idlest_end(const struct idlest *idlest, struct env *env, const struct shortage *shortage,
+                uint64_t *none_idle_before_ms)
 {
+    char why[SHORTAGE_TEXT_MAX];
     if (idlest->longest_of_all < SHED_AFTER_MS)
         *none_idle_before_ms = idlest->now + SHED_AFTER_MS - idlest->longest_of_all;
     if (!idlest->session)
         return false;
-    session_cut(idlest->session, "idle longest when descriptors, ports, memory or a limit ran out");
+    session_cut(idlest->session, shortage_format(shortage, "idle longest, ended to make room", why));
     metrics_add(&env->metrics.shed_associations_total, 1);
     return true;
 }
 
-bool sessions_shed(struct env *env, const struct quota_account *account)
+bool sessions_shed(struct env *env, const struct quota_account *account, const struct shortage *shortage)
 {
     struct idlest idlest = {.now = env_now(env)};
     struct session *session;
@@ -107,22 +110,23 @@ bool sessions_shed(struct env *env, const struct quota_account *account)
     {
         idlest_consider(&idlest, session, !account || admission_charges(&session->admission, env, account));
     }
-    return idlest_end(&idlest, env, &env->none_idle_before_ms);
+    return idlest_end(&idlest, env, shortage, &env->none_idle_before_ms);
 }
 
-void sessions_end_handshake(struct env *env)
+void sessions_end_handshake(struct env *env, const struct shortage *shortage)
 {
-    session_end(TAILQ_FIRST(&env->waiting)->session, "waited for longest when descriptors, memory or a limit ran out",
-                false);
+    char why[SHORTAGE_TEXT_MAX];
+    session_end(TAILQ_FIRST(&env->waiting)->session,
+                shortage_format(shortage, "longest without a request, ended to make room", why), false);
     metrics_add(&env->metrics.shed_handshakes_total, 1);
 }
 
-bool sessions_shed_handshake(struct env *env)
+bool sessions_shed_handshake(struct env *env, const struct shortage *shortage)
 {
     const struct negotiation *first = TAILQ_FIRST(&env->waiting);
     if (!first || env_now(env) - first->session->started_ms < SHED_HANDSHAKE_AFTER_MS)
         return false;
-    sessions_end_handshake(env);
+    sessions_end_handshake(env, shortage);
     return true;
 }
 

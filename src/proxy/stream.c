@@ -184,6 +184,8 @@ static void on_came(void *arg, int fd, const union netaddr *peer, enum socks5_re
     if (fd >= 0) {
         stream->remote_fd = fd;
         stream->remote = *peer;
+    } else {
+        stream->unreached = -fd;
     }
     stop_reaching(stream);
     stream->hooks.reached(stream->hooks.arg, code);

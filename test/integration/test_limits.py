@@ -322,7 +322,7 @@ def test_row41_slow_handshakes_take_all_descriptors(net, start, lan, peer, crowd
     wait_until(served, "room")
     assert association.alive(peer)
     assert proxy.counters()["shed_handshakes_total"] > 0
-    proxy.wait_log(r'why="waited for longest')
+    proxy.wait_log(r'why="longest without a request, ended to make room: descriptors ran out')
 
 
 def test_row41_slow_handshakes_fill_the_limit(net, start, lan, peer, crowd):

@@ -3,6 +3,7 @@
 #include "base/util.h"
 #include "proxy/admission.h"
 #include "proxy/assoc.h"
+#include "support/log_capture.h"
 #include "support/loopback.h"
 
 static struct snapshot snapshot; /* of this test's own, so never let go of for good */
@@ -197,8 +198,11 @@ static void an_idle_association_makes_room(void **state)
     struct admission other = admit("192.0.2.1");
     assert_non_null(ask_udp(&other, "192.0.2.1", NULL)); /* nobody of his own is idle */
     admission_end(&other, &env);
+    struct log_capture log;
+    log_capture_begin(&log);
     int next = associate();
     expect_end(idle);
+    log_capture_expect(&log, "idle longest, ended to make room: limits.associations_per_client (1) is reached");
     assert_int_equal(count(&env.metrics.shed_associations_total), 1);
     close(idle);
     close(next);
@@ -213,8 +217,11 @@ static void row_41_a_slow_handshake_makes_room(void **state)
     int slow = new_client(false), early = new_client(false);
     expect_end(early);
     now_ms += 2000;
+    struct log_capture log;
+    log_capture_begin(&log);
     int next = new_client(false);
     expect_end(slow);
+    log_capture_expect(&log, "longest without a request, ended to make room: limits.sessions (1) is reached");
     assert_int_equal(count(&env.metrics.shed_handshakes_total), 1);
     close(slow);
     close(early);

@@ -5,6 +5,7 @@
 
 #include "net/reserve.h"
 #include "proxy/payer.h"
+#include "support/log_capture.h"
 #include "support/loopback.h"
 #include "support/own_addresses.h"
 
@@ -80,6 +81,8 @@ static void row_61_requests_of_the_heaviest_go_first(void **state)
 {
     (void)state;
     int quiet = associate("127.0.0.2"), waiting[LIMIT], count = 0;
+    struct log_capture log;
+    log_capture_begin(&log);
     now_ms += 3600 * 1000;
     while (count < 20 || env.metrics.shed_dials_total == 0) {
         assert_true(count < LIMIT / 3);
@@ -92,6 +95,7 @@ static void row_61_requests_of_the_heaviest_go_first(void **state)
     assert_true(lives(waiting[count - 1]));
     int other = associate("127.0.0.3");
     assert_false(lives(waiting[1]));
+    log_capture_expect(&log, "not connected yet, ended to make room: descriptors ran out: raise LimitNOFILE=");
     assert_true(lives(quiet) && lives(other) && lives(waiting[count - 1]));
     assert_int_equal(env.metrics.shed_associations_total, 0);
     while (count)
@@ -105,6 +109,8 @@ static void row_61_requests_of_the_heaviest_go_first(void **state)
 static void row_61_the_latest_ends_for_others_alone(void **state)
 {
     (void)state;
+    struct log_capture log;
+    log_capture_begin(&log);
     int quiet = associate("127.0.0.2"), held[LIMIT], count = 0;
     for (int fd; (fd = client_from("127.0.0.9")) >= 0;)
         held[count++] = ask(fd, SOCKS5_COMMAND_UDP_ASSOCIATE, "0.0.0.0");
@@ -112,6 +118,7 @@ static void row_61_the_latest_ends_for_others_alone(void **state)
     assert_int_equal(env.metrics.limited_descriptors_total, 1);
     assert_int_equal(env.metrics.shed_latest_total, 0);
     int other = associate("127.0.0.3");
+    log_capture_expect(&log, "latest of the client or user that holds most, ended to make room: descriptors ran out");
     assert_true(env.metrics.shed_latest_total > 0);
     assert_true(lives(other) && lives(quiet) && lives(held[0]));
     assert_false(lives(held[count - 1]));

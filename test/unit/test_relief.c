@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "support/log_capture.h"
 #include "support/loopback.h"
 
 static const struct relief_order is_ample = {.level = MEMORY_AMPLE}, is_short = {.level = MEMORY_SHORT};
@@ -57,8 +58,11 @@ static void row_45_who_idles_goes_first(void **state)
     now_ms += 1000;
     int second = associate();
     now_ms += 119500;
+    struct log_capture log;
+    log_capture_begin(&log);
     relief_give(&env, &is_short);
     expect_end(first);
+    log_capture_expect(&log, "idle longest, ended to make room: memory is short: raise limits.memory");
     assert_int_equal(env.metrics.shed_associations_total, 1);
     now_ms += 500;
     relief_give(&env, &is_short);

@@ -3,8 +3,13 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
+#include "proxy/assoc.h"
+#include "proxy/session_impl.h"
+#include "proxy/shortage.h"
+#include "support/log_capture.h"
 #include "support/loopback.h"
 
+static const struct shortage of_ports = {.kind = SHORTAGE_PORTS, .option = "udp.ports"};
 static const uint8_t chosen_none[] = {5, 0};
 
 static int request(uint8_t command, const union netaddr *to)
@@ -266,15 +271,15 @@ static void the_longest_idle_is_shed_first(void **state)
     now_ms += 1000;
     int second = associate(&relay), negotiating = new_client(false);
     now_ms += 118999;
-    assert_false(sessions_shed(&env, NULL));
+    assert_false(sessions_shed(&env, NULL, &of_ports));
     now_ms += 1;
-    assert_true(sessions_shed(&env, NULL));
+    assert_true(sessions_shed(&env, NULL, &of_ports));
     expect_end(first);
-    assert_false(sessions_shed(&env, NULL));
+    assert_false(sessions_shed(&env, NULL, &of_ports));
     now_ms += 1000;
-    assert_true(sessions_shed(&env, NULL));
+    assert_true(sessions_shed(&env, NULL, &of_ports));
     expect_end(second);
-    assert_false(sessions_shed(&env, NULL)); /* nor is a handshake an association */
+    assert_false(sessions_shed(&env, NULL, &of_ports)); /* nor is a handshake an association */
     close(first);
     close(second);
     close(negotiating);
@@ -291,16 +296,16 @@ static void row_41_the_longest_waiting_is_shed_first(void **state)
     say(first, "\5\1\0", 3); /* to begin is not to come to a request */
     expect(first, chosen_none, 2);
     now_ms += 999;
-    assert_false(sessions_shed_handshake(&env));
+    assert_false(sessions_shed_handshake(&env, &of_ports));
     now_ms += 1;
-    assert_true(sessions_shed_handshake(&env));
+    assert_true(sessions_shed_handshake(&env, &of_ports));
     expect_end(first);
-    assert_false(sessions_shed_handshake(&env));
+    assert_false(sessions_shed_handshake(&env, &of_ports));
     now_ms += 1000;
-    assert_true(sessions_shed_handshake(&env));
+    assert_true(sessions_shed_handshake(&env, &of_ports));
     expect_end(second);
     now_ms += 1000000;
-    assert_false(sessions_shed_handshake(&env));
+    assert_false(sessions_shed_handshake(&env, &of_ports));
     close(first);
     close(second);
     close(associated);
@@ -318,6 +323,8 @@ static void row_39_descriptors_run_out(void **state)
     int client = new_client(false), late = new_client(false);
     uint8_t bytes[300], answer[12];
     size_t len = make_request(bytes, SOCKS5_COMMAND_UDP_ASSOCIATE, &any);
+    struct log_capture log;
+    log_capture_begin(&log);
     int lowest_free = dup(listener);
     close(lowest_free);
     getrlimit(RLIMIT_NOFILE, &before);
@@ -329,11 +336,43 @@ static void row_39_descriptors_run_out(void **state)
     expect(late, chosen_none, 2);
     expect_refusal(late, SOCKS5_REPLY_GENERAL_FAILURE); /* nobody is idle for long enough any more */
     setrlimit(RLIMIT_NOFILE, &before);
+    log_capture_expect(&log, "idle longest, ended to make room: descriptors ran out: raise LimitNOFILE=");
     assert_int_equal(answer[3], SOCKS5_REPLY_SUCCEEDED);
     expect_end(idle);
     close(idle);
     close(client);
     close(late);
+}
+
+/* The same when udp.ports or udp.external_ports is full: the reason names the one that is. */
+static void a_full_range_ends_the_longest_idle(void **state)
+{
+    (void)state;
+    union netaddr relay;
+    struct port_range *const ranges[] = {&env.relay_ports, &env.external_ports};
+    static const char *const texts[] = {
+        "idle longest, ended to make room: every port of udp.ports is in use: make the range larger",
+        "idle longest, ended to make room: every port of udp.external_ports is in use: make the range larger"};
+    env.relay_ports.option = "udp.ports";
+    env.external_ports.option = "udp.external_ports";
+    for (int i = 0; i < 2; i++) {
+        const struct port_range whole = *ranges[i];
+        struct log_capture log;
+        int idle = associate(&relay);
+        const struct assoc_flow *flow = assoc_flow(TAILQ_LAST(&env.sessions, session_list)->assoc);
+        const union netaddr *used = i ? &flow->external[FAMILY_V4] : &flow->relay;
+        ranges[i]->first = ranges[i]->last = netaddr_port(used);
+        ranges[i]->random = false;
+        now_ms += 120 * 1000;
+        log_capture_begin(&log);
+        int next = associate(&relay);
+        log_capture_expect(&log, texts[i]);
+        expect_end(idle);
+        *ranges[i] = whole;
+        close(idle);
+        close(next);
+        wait_until(TAILQ_EMPTY(&env.sessions));
+    }
 }
 
 static void all_end_when_the_server_stops(void **state)
@@ -376,6 +415,7 @@ int main(void)
         TEST(the_longest_idle_is_shed_first),
         TEST(row_41_the_longest_waiting_is_shed_first),
         TEST(row_39_descriptors_run_out),
+        TEST(a_full_range_ends_the_longest_idle),
         TEST(all_end_when_the_server_stops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
