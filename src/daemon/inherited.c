@@ -109,6 +109,24 @@ bool inherited_is_wanted(const struct inherited *inherited, const struct config 
     return wanted;
 }
 
+/* Workers share their addresses, which would let a second server in as well: ask alone first. */
+bool inherited_others_are_free(const struct inherited *inherited, const struct config *config)
+{
+    for (size_t i = 0; i < config->listen_count; i++) {
+        char text[NETADDR_TEXT_MAX];
+        if (inherited_has(inherited, &config->listen[i].address))
+            continue;
+        int fd = sock_listen(&config->listen[i].address, false);
+        if (fd < 0) {
+            log_error("cannot listen on %s: %s%s", netaddr_format(&config->listen[i].address, text), strerror(-fd),
+                      fd == -EADDRINUSE ? ". Is conesocks, or another proxy, running already?" : "");
+            return false;
+        }
+        close(fd);
+    }
+    return true;
+}
+
 static size_t count_at(const struct inherited *inherited, const union netaddr *address)
 {
     size_t count = 0;

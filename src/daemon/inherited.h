@@ -28,6 +28,8 @@ void inherited_free(struct inherited *inherited);
 bool inherited_has(const struct inherited *inherited, const union netaddr *address);
 /* Whether `listen` names each of them. false after a line in the log. */
 bool inherited_is_wanted(const struct inherited *inherited, const struct config *config);
+/* Whether the addresses of `listen` that have no inherited socket are free. false after a line in the log. */
+bool inherited_others_are_free(const struct inherited *inherited, const struct config *config);
 
 /* One worker's part. */
 struct inherited_share {

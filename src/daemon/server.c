@@ -25,9 +25,9 @@
 #include "daemon/handover.h"
 #include "daemon/health.h"
 #include "daemon/inherited.h"
-#include "daemon/memory.h"
 #include "daemon/notify.h"
 #include "daemon/port_usage.h"
+#include "daemon/readiness.h"
 #include "daemon/relay_port.h"
 #include "daemon/reload.h"
 #include "daemon/supervision.h"
@@ -39,12 +39,10 @@
 #include "host/addresses.h"
 #include "net/ports.h"
 #include "net/reserve.h"
-#include "net/sock.h"
 #include "policy/auth.h"
 #include "policy/own_ports.h"
 #include "policy/quota.h"
 #include "policy/snapshot.h"
-#include "proxy/env.h"
 #include "proxy/kin.h"
 
 struct server {
@@ -75,24 +73,6 @@ struct server {
     size_t signal_count, worker_count;
     struct worker **workers;
 };
-
-/* Workers share their addresses, which would let a second server in as well: ask alone first. */
-static bool addresses_are_free(const struct config *config, const struct server_given *given)
-{
-    for (size_t i = 0; i < config->listen_count; i++) {
-        char text[NETADDR_TEXT_MAX];
-        if (inherited_has(given->listeners, &config->listen[i].address))
-            continue;
-        int fd = sock_listen(&config->listen[i].address, false);
-        if (fd < 0) {
-            log_error("cannot listen on %s: %s%s", netaddr_format(&config->listen[i].address, text), strerror(-fd),
-                      fd == -EADDRINUSE ? ". Is conesocks, or another proxy, running already?" : "");
-            return false;
-        }
-        close(fd);
-    }
-    return given->taken || relay_port_is_free(config, false);
-}
 
 static void sum_metrics(const struct server *server, struct metrics *sum)
 {
@@ -284,50 +264,18 @@ static const char *show_sick(void *arg)
     return health_complaint(server->health);
 }
 
-/* Whoever asks just as another process takes over means that one. */
-static const char *unready_draining(const struct server *server)
-{
-    bool drains = drain_is_under_way(server->drain) && !handover_is_over(server->handover);
-    return drains ? "draining: no new connections" : NULL;
-}
-
-static const char *unready_sick(const struct server *server)
-{
-    return health_complaint(server->health);
-}
-
-static const char *unready_memory(const struct server *server)
-{
-    struct memory_use use;
-    bool is_short = server->watermark && watermark_level(server->watermark, &use) != MEMORY_AMPLE;
-    return is_short ? "memory is short: no new connections (limits.memory)" : NULL;
-}
-
-static const char *unready_descriptors(const struct server *server)
-{
-    const size_t held = quota_held(quota_of_all(server->quota), QUOTA_DESCRIPTORS);
-    return reserve_is_short(env_clock_coarse(), held) ? "descriptors are short: raise LimitNOFILE= or ulimit -n" : NULL;
-}
-
-static const char *unready_ports(const struct server *server)
-{
-    return port_usage_complaint(reload_config(server->reload), &server->system_ports);
-}
-
-/* Why no new client should be sent here: the first reason that applies is shown. Each gives NULL while it does not. */
-static const char *(*const unready_reasons[])(const struct server *server) = {
-    unready_draining, unready_sick, unready_memory, unready_descriptors, unready_ports,
-};
-
 static const char *show_unready(void *arg)
 {
     const struct server *server = arg;
-    for (size_t i = 0; i < ARRAY_LEN(unready_reasons); i++) {
-        const char *why = unready_reasons[i](server);
-        if (why)
-            return why;
-    }
-    return NULL;
+    const struct readiness readiness = {
+        .draining = drain_is_under_way(server->drain) && !handover_is_over(server->handover),
+        .health = server->health,
+        .watermark = server->watermark,
+        .quota = server->quota,
+        .config = reload_config(server->reload),
+        .system_ports = &server->system_ports,
+    };
+    return readiness_complaint(&readiness);
 }
 
 static void show_status(void *arg, const struct admin_query *query, admin_done *done, void *done_arg)
@@ -381,7 +329,8 @@ struct server *server_new(struct snapshot *snapshot, const char *path, const str
 {
     system_listen_to_libevent();
     system_raise_descriptor_limit();
-    if (!addresses_are_free(snapshot->config, given) || !advertise_find(snapshot))
+    if (!inherited_others_are_free(given->listeners, snapshot->config) ||
+        !(given->taken || relay_port_is_free(snapshot->config, false)) || !advertise_find(snapshot))
         return NULL;
     struct server *server = calloc(1, sizeof(*server));
     if (!server)

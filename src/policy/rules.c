@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/key.h"
+#include "policy/rule.h"
 #include "policy/rule_index.h"
 
 /* Where rules lead to: an index for each kind of destination that can be searched for. */
@@ -50,58 +50,6 @@ static bool has_bit(const uint64_t *bits, uint32_t i)
     return bits[i / 64] >> i % 64 & 1;
 }
 
-/* ---- what a rule says ---- */
-
-static bool is_personal(const struct config_rule *rule)
-{
-    return rule->from_count > 0 || rule->user_count > 0;
-}
-
-static bool is_from(const struct config_rule *rule, const union netaddr *client)
-{
-    for (size_t i = 0; i < rule->from_count; i++) {
-        const struct config_network *network = &rule->from[i];
-        if (network->address.sa.sa_family != client->sa.sa_family)
-            continue;
-        struct key start = key_of(&network->address), key = key_of(client);
-        if (!key_less(key, start) && !key_less(key_last(start, network->bits), key))
-            return true;
-    }
-    return rule->from_count == 0;
-}
-
-static bool is_for(const struct config_rule *rule, enum config_command command)
-{
-    for (size_t i = 0; i < rule->command_count; i++)
-        if (rule->commands[i] == command)
-            return true;
-    return rule->command_count == 0;
-}
-
-static bool has_port(const struct config_rule *rule, uint16_t port)
-{
-    for (size_t i = 0; i < rule->port_count; i++)
-        if (rule->ports[i].first <= port && port <= rule->ports[i].last)
-            return true;
-    return rule->port_count == 0;
-}
-
-static bool takes_anywhere(const struct config_rule *rule)
-{
-    for (size_t i = 0; i < rule->to_count; i++)
-        if (rule->to[i].kind == CONFIG_TARGET_ANY)
-            return true;
-    return rule->to_count == 0;
-}
-
-static bool opens_addresses(const struct config_rule *rule)
-{
-    for (size_t i = 0; rule->action == CONFIG_ACTION_ALLOW && i < rule->to_count; i++)
-        if (rule->to[i].kind == CONFIG_TARGET_NETWORK || rule->to[i].kind == CONFIG_TARGET_PRIVATE)
-            return true;
-    return false;
-}
-
 /* ---- compiling ---- */
 
 static bool add_target(struct targets *targets, uint32_t rule, const struct config_target *target)
@@ -117,7 +65,7 @@ static bool add_target(struct targets *targets, uint32_t rule, const struct conf
     case CONFIG_TARGET_NAME:
     case CONFIG_TARGET_SUFFIX:
         return rule_texts_add(targets->names, target->name, rule);
-    case CONFIG_TARGET_ANY: /* see takes_anywhere() */
+    case CONFIG_TARGET_ANY: /* see rule_takes_anywhere() */
         break;
     }
     return done;
@@ -138,20 +86,20 @@ static bool add_subjects(struct rules *rules, uint32_t i)
 static void add_common(struct common *common, uint32_t i, const struct config_rule *rule)
 {
     set_bit(common->applies, i);
-    if (takes_anywhere(rule))
+    if (rule_takes_anywhere(rule))
         common->anywhere[common->anywhere_count++] = i;
-    if (common->first_opening == UINT32_MAX && opens_addresses(rule))
+    if (common->first_opening == UINT32_MAX && rule_opens_addresses(rule))
         common->first_opening = i;
 }
 
 static bool add_rule(struct rules *rules, uint32_t i)
 {
     const struct config_rule *rule = &rules->list[i];
-    bool personal = is_personal(rule), done = !personal || add_subjects(rules, i);
+    bool personal = rule_is_personal(rule), done = !personal || add_subjects(rules, i);
     for (size_t j = 0; j < rule->to_count && done; j++)
         done = add_target(personal ? &rules->personal_to : &rules->common_to, i, &rule->to[j]);
     for (enum config_command command = 0; !personal && command < CONFIG_COMMAND_COUNT; command++)
-        if (is_for(rule, command))
+        if (rule_is_for(rule, command))
             add_common(&rules->common[command], i, rule);
     return done;
 }
@@ -276,7 +224,7 @@ static void sift(struct candidates *candidates, const struct subject *subject)
         const struct config_rule *rule = &subject->rules->list[number];
         if (kept && candidates->rules[kept - 1] == number)
             continue;
-        if (is_from(rule, &subject->client) && is_for(rule, subject->command))
+        if (rule_is_from(rule, &subject->client) && rule_is_for(rule, subject->command))
             candidates->rules[kept++] = number;
     }
     candidates->count = kept;
@@ -288,7 +236,7 @@ static bool take_candidates(struct subject *subject, const struct candidates *ca
     const struct config_rule *list = subject->rules->list;
     size_t anywhere = 0;
     for (size_t i = 0; i < candidates->count; i++)
-        anywhere += takes_anywhere(&list[candidates->rules[i]]);
+        anywhere += rule_takes_anywhere(&list[candidates->rules[i]]);
     if (candidates->count == 0)
         return true;
     subject->personal = malloc((candidates->count + anywhere) * sizeof(uint32_t));
@@ -299,9 +247,9 @@ static bool take_candidates(struct subject *subject, const struct candidates *ca
     subject->anywhere = subject->personal + candidates->count;
     for (size_t i = 0; i < candidates->count; i++) {
         const uint32_t rule = candidates->rules[i];
-        if (takes_anywhere(&list[rule]))
+        if (rule_takes_anywhere(&list[rule]))
             subject->anywhere[subject->anywhere_count++] = rule;
-        if (rule < subject->first_opening && opens_addresses(&list[rule]))
+        if (rule < subject->first_opening && rule_opens_addresses(&list[rule]))
             subject->first_opening = rule;
     }
     return true;
@@ -361,7 +309,7 @@ static uint32_t first_common(const struct subject *subject, struct rule_list lis
 {
     const uint64_t *applies = common_of(subject)->applies;
     for (size_t i = 0; i < list.count && list.rules[i] < end; i++)
-        if (has_bit(applies, list.rules[i]) && has_port(&subject->rules->list[list.rules[i]], port))
+        if (has_bit(applies, list.rules[i]) && rule_has_port(&subject->rules->list[list.rules[i]], port))
             return list.rules[i];
     return end;
 }
@@ -373,7 +321,7 @@ static uint32_t first_personal(const struct subject *subject, struct rule_list l
     uint32_t rule;
     for (size_t at = 0;
          (rule = rule_list_next_common(shorter ? &list : &personal, shorter ? &personal : &list, &at, end)) < end;)
-        if (has_port(&subject->rules->list[rule], port))
+        if (rule_has_port(&subject->rules->list[rule], port))
             return rule;
     return end;
 }
@@ -398,7 +346,7 @@ static void find_anywhere(const struct subject *subject, uint16_t port, struct r
                                       {common->anywhere, common->anywhere_count}};
     for (size_t i = 0; i < 2; i++)
         for (size_t j = 0; j < lists[i].count && lists[i].rules[j] < best->rule; j++)
-            if (has_port(&subject->rules->list[lists[i].rules[j]], port))
+            if (rule_has_port(&subject->rules->list[lists[i].rules[j]], port))
                 *best = (struct rules_match){lists[i].rules[j], 0};
 }
 

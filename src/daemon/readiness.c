@@ -1,0 +1,54 @@
+#include "daemon/readiness.h"
+
+#include <stddef.h>
+
+#include "base/util.h"
+#include "daemon/health.h"
+#include "daemon/port_usage.h"
+#include "daemon/watermark.h"
+#include "net/reserve.h"
+#include "policy/quota.h"
+#include "proxy/env.h"
+
+static const char *unready_draining(const struct readiness *readiness)
+{
+    return readiness->draining ? "draining: no new connections" : NULL;
+}
+
+static const char *unready_sick(const struct readiness *readiness)
+{
+    return health_complaint(readiness->health);
+}
+
+static const char *unready_memory(const struct readiness *readiness)
+{
+    struct memory_use use;
+    bool is_short = readiness->watermark && watermark_level(readiness->watermark, &use) != MEMORY_AMPLE;
+    return is_short ? "memory is short: no new connections (limits.memory)" : NULL;
+}
+
+static const char *unready_descriptors(const struct readiness *readiness)
+{
+    const size_t held = quota_held(quota_of_all(readiness->quota), QUOTA_DESCRIPTORS);
+    return reserve_is_short(env_clock_coarse(), held) ? "descriptors are short: raise LimitNOFILE= or ulimit -n" : NULL;
+}
+
+static const char *unready_ports(const struct readiness *readiness)
+{
+    return port_usage_complaint(readiness->config, readiness->system_ports);
+}
+
+/* The first reason that applies is shown. Each gives NULL while it does not. */
+static const char *(*const unready_reasons[])(const struct readiness *readiness) = {
+    unready_draining, unready_sick, unready_memory, unready_descriptors, unready_ports,
+};
+
+const char *readiness_complaint(const struct readiness *readiness)
+{
+    for (size_t i = 0; i < ARRAY_LEN(unready_reasons); i++) {
+        const char *why = unready_reasons[i](readiness);
+        if (why)
+            return why;
+    }
+    return NULL;
+}

@@ -1,0 +1,29 @@
+/*
+ * Whether new clients should be sent to this server, for /readyz of the admin listener. On the main thread.
+ */
+#ifndef CONESOCKS_DAEMON_READINESS_H
+#define CONESOCKS_DAEMON_READINESS_H
+
+#include <stdbool.h>
+
+struct config;
+struct health;
+struct port_range;
+struct quota;
+struct watermark;
+
+/* What it depends on, at the time of the question. */
+struct readiness {
+    /* Not while another process is taking over: whoever asks then means that one. */
+    bool draining;
+    struct health *health;
+    const struct watermark *watermark; /* NULL: nothing limits the memory */
+    struct quota *quota;
+    const struct config *config;
+    const struct port_range *system_ports;
+};
+
+/* Why no new client should be sent here, in words that stay; NULL: it is ready. */
+const char *readiness_complaint(const struct readiness *readiness);
+
+#endif

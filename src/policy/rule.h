@@ -1,0 +1,33 @@
+/*
+ * What one rule of the configuration matches and allows, taken by itself. All rules together: rules.h, which compiles
+ * them.
+ */
+#ifndef CONESOCKS_POLICY_RULE_H
+#define CONESOCKS_POLICY_RULE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/netaddr.h"
+#include "conf/config.h"
+
+/* It is about some clients or users only. */
+bool rule_is_personal(const struct config_rule *rule);
+bool rule_is_from(const struct config_rule *rule, const union netaddr *client);
+bool rule_is_for(const struct config_rule *rule, enum config_command command);
+/* It takes every destination. */
+bool rule_takes_anywhere(const struct config_rule *rule);
+/* It allows some addresses. */
+bool rule_opens_addresses(const struct config_rule *rule);
+
+/* Asked for each datagram. */
+static inline bool rule_has_port(const struct config_rule *rule, uint16_t port)
+{
+    for (size_t i = 0; i < rule->port_count; i++)
+        if (rule->ports[i].first <= port && port <= rule->ports[i].last)
+            return true;
+    return rule->port_count == 0;
+}
+
+#endif
