@@ -2,8 +2,9 @@
  * Names to addresses, without ever blocking: a stub resolver on the worker's event base, with a cache, TCP fallback,
  * random ports and numbers. Servers from the configuration or resolv.conf; /etc/hosts is honoured. One for each thread.
  *
- * It is our own because it has to get along with the servers that people have. libunbound asks a slow one again and
- * again without listening to what it answers meanwhile, and never asks one without EDNS that is silent to it.
+ * It is our own because it has to work with the servers that people have. libunbound, which it replaced, sends a slow
+ * server new questions and ignores its answers to the earlier ones. It also keeps using EDNS with a server that drops
+ * such questions.
  */
 #ifndef CONESOCKS_NET_RESOLVER_H
 #define CONESOCKS_NET_RESOLVER_H

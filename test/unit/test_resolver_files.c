@@ -51,7 +51,7 @@ static void reads_servers(void **state)
     expect_server(&conf, 2, "[fe80::1%lo]:53");
 }
 
-/* libunbound without a server would walk down from the root; libc asks this host. */
+/* Without a usable server this host is asked, as libc does. */
 static void falls_back_to_this_host(void **state)
 {
     (void)state;

@@ -34,7 +34,7 @@ static void cancels_in_every_phase(void **state)
     expect_address("v4.test", "192.0.2.4");
 }
 
-/* And after: what libunbound still has must find nothing to call. */
+/* Questions that are under way when the resolver is freed must find nothing to call. */
 static void frees_in_every_phase(void **state)
 {
     (void)state;
@@ -97,7 +97,7 @@ static void counts_what_a_client_gave_up(void **state)
     reopen(5000, 1);
     start(&wish, "silent.test", AF_INET);
     resolver_cancel(wish.query);
-    assert_false(start_as("198.51.100.7", &wish, "one.test", AF_INET)); /* libunbound is still at it */
+    assert_false(start_as("198.51.100.7", &wish, "one.test", AF_INET)); /* the question is still under way */
     assert_true(start_as("198.51.100.8", &wish, "one.test", AF_INET));
     resolver_cancel(wish.query);
     settle_down(); /* answered */
