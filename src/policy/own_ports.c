@@ -1,7 +1,8 @@
 /*
- * A hash table with linear probing. A writer holds the lock, and makes `version` odd while it changes something; a
- * reader whose look was not disturbed by that takes no lock. A table that became too small is kept until the end, for
- * a reader may still look at it: all of them together are as large as the last one.
+ * A hash table with linear probing, 8 bytes an entry: the addresses stand apart, once each. A writer holds the lock,
+ * and makes `version` odd while it changes something; a reader whose look was not disturbed by that takes no lock. A
+ * reader may still look at a table that became too small, so that one stays mapped, but its memory is given back: it
+ * reads as free entries.
  */
 #include "policy/own_ports.h"
 
@@ -10,26 +11,39 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 
 #include "policy/key.h"
 
 #define SIZE_MIN 256u
 
-enum { RELAY, EXTERNAL, RELAY_ANYWHERE, EXTERNAL_ANYWHERE };
+/* What an entry is about. Of a port anywhere, the address is no part of what is looked for. */
+enum { RELAY, EXTERNAL, HOST, RELAY_ANYWHERE, EXTERNAL_ANYWHERE };
 
-/* Of a port anywhere, the address is no part of what is looked for: it is that of all such sockets, combined by XOR,
- * which is the address itself when there is one socket. */
+/* In one word, so that it is read and written at once; all zero: free. */
 struct own_entry {
-    atomic_uint_least64_t high, low;
-    atomic_uint_least32_t what; /* 0: free */
-    atomic_uint_least32_t count;
+    uint32_t what;
+    uint32_t count; /* of sockets */
+    uint32_t host;  /* number of the address; anywhere: those of all sockets, combined by XOR */
 };
+#define WHAT_BITS  21
+#define COUNT_BITS 23
+#define HOST_BITS  20
+_Static_assert(WHAT_BITS + COUNT_BITS + HOST_BITS == 64, "an entry is one word");
 
 struct own_table {
     struct own_table *smaller;
     uint32_t size, filled; /* a power of two; `filled` is at most the half of it */
-    struct own_entry entries[];
+    atomic_uint_least64_t *words;
+};
+
+#define PAGE_HOSTS 1024u
+#define HOST_PAGES ((1u << HOST_BITS) / PAGE_HOSTS)
+
+struct own_host {
+    atomic_uint_least64_t high, low;
+    uint32_t next_free;
 };
 
 struct own_ports {
@@ -37,6 +51,8 @@ struct own_ports {
     uint64_t seed;
     atomic_uint version;
     struct own_table *_Atomic table;
+    uint32_t host_count, free_host; /* how many have a number, from 1 on; the first that nobody uses, or 0 */
+    struct own_host *_Atomic hosts[HOST_PAGES];
 };
 
 /* What is looked for, and what is found. */
@@ -48,12 +64,18 @@ struct own_place {
 static struct own_place place_for(unsigned kind, const union netaddr *address)
 {
     const unsigned v6 = address->sa.sa_family == AF_INET6;
-    return (struct own_place){key_of(address), 1u << 24 | kind << 17 | v6 << 16 | netaddr_port(address)};
+    return (struct own_place){key_of(address), 1u << 20 | kind << 17 | v6 << 16 | netaddr_port(address)};
+}
+
+/* The address itself, of any port and of either family. */
+static struct own_place host_place(const union netaddr *address)
+{
+    return (struct own_place){key_of(address), 1u << 20 | HOST << 17};
 }
 
 static bool has_host(uint32_t what)
 {
-    return (what >> 17 & 3) < RELAY_ANYWHERE;
+    return (what >> 17 & 7) < RELAY_ANYWHERE;
 }
 
 static uint64_t mix(uint64_t x)
@@ -85,39 +107,47 @@ static void store(atomic_uint_least64_t *value, uint64_t to)
     atomic_store_explicit(value, to, memory_order_release);
 }
 
-static uint32_t what_of(const struct own_entry *entry)
+static struct own_entry read_entry(const struct own_table *table, uint32_t i)
 {
-    return atomic_load_explicit(&entry->what, memory_order_acquire);
+    const uint64_t word = load(&table->words[i]);
+    return (struct own_entry){.what = word & ((1u << WHAT_BITS) - 1),
+                              .count = word >> WHAT_BITS & ((1u << COUNT_BITS) - 1),
+                              .host = (uint32_t)(word >> (WHAT_BITS + COUNT_BITS))};
 }
 
-static uint32_t count_of(const struct own_entry *entry)
+static void write_entry(struct own_table *table, uint32_t i, struct own_entry entry)
 {
-    return atomic_load_explicit(&entry->count, memory_order_acquire);
+    store(&table->words[i],
+          entry.what | (uint64_t)entry.count << WHAT_BITS | (uint64_t)entry.host << (WHAT_BITS + COUNT_BITS));
 }
 
-static struct own_place place_at(const struct own_entry *entry)
+/* A number that an entry has contained is valid from then on. */
+static struct own_host *host_of(const struct own_ports *own, uint32_t number)
 {
-    return (struct own_place){{load(&entry->high), load(&entry->low)}, what_of(entry)};
+    return &atomic_load_explicit(&own->hosts[number / PAGE_HOSTS], memory_order_acquire)[number % PAGE_HOSTS];
 }
 
-static void write_entry(struct own_entry *entry, const struct own_place *place, uint32_t count)
+static struct key key_at(const struct own_ports *own, uint32_t number)
 {
-    store(&entry->high, place->host.high);
-    store(&entry->low, place->host.low);
-    atomic_store_explicit(&entry->what, place->what, memory_order_release);
-    atomic_store_explicit(&entry->count, count, memory_order_release);
+    const struct own_host *host = host_of(own, number);
+    return (struct key){load(&host->high), load(&host->low)};
+}
+
+static struct own_place place_of(const struct own_ports *own, struct own_entry entry)
+{
+    return (struct own_place){has_host(entry.what) ? key_at(own, entry.host) : (struct key){0, 0}, entry.what};
 }
 
 /* Its place, or the free one where it would be. A reader that is disturbed may find neither: it looks at each once. */
-static uint32_t find(const struct own_table *table, uint64_t seed, const struct own_place *place)
+static uint32_t find(const struct own_ports *own, const struct own_table *table, const struct own_place *place)
 {
     const uint32_t mask = table->size - 1;
-    uint32_t i = hash_of(seed, place) & mask;
+    uint32_t i = hash_of(own->seed, place) & mask;
     for (uint32_t steps = 0; steps < table->size; steps++, i = (i + 1) & mask) {
-        const struct own_place there = place_at(&table->entries[i]);
+        const struct own_entry there = read_entry(table, i);
         if (there.what == 0)
             break;
-        if (there.what == place->what && (!has_host(place->what) || key_equal(there.host, place->host)))
+        if (there.what == place->what && (!has_host(place->what) || key_equal(key_at(own, there.host), place->host)))
             break;
     }
     return i;
@@ -125,21 +155,30 @@ static uint32_t find(const struct own_table *table, uint64_t seed, const struct 
 
 /* ---- writers ---- */
 
+static size_t table_bytes(const struct own_table *table)
+{
+    return table->size * sizeof(table->words[0]);
+}
+
 static struct own_table *new_table(uint32_t size)
 {
-    struct own_table *table = calloc(1, sizeof(*table) + size * sizeof(struct own_entry));
-    if (table)
-        table->size = size;
-    return table;
+    struct own_table *table = calloc(1, sizeof(*table));
+    if (!table)
+        return NULL;
+    table->size = size;
+    table->words = mmap(NULL, table_bytes(table), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (table->words != MAP_FAILED)
+        return table;
+    free(table);
+    return NULL;
 }
 
 struct own_ports *own_ports_new(void)
 {
     struct own_ports *own = calloc(1, sizeof(*own));
-    struct own_table *table = new_table(SIZE_MIN);
-    if (!own || !table) {
+    struct own_table *table = own ? new_table(SIZE_MIN) : NULL;
+    if (!table) {
         free(own);
-        free(table);
         return NULL;
     }
     pthread_mutex_init(&own->lock, NULL);
@@ -155,8 +194,11 @@ void own_ports_free(struct own_ports *own)
     struct own_table *smaller;
     for (struct own_table *table = atomic_load(&own->table); table; table = smaller) {
         smaller = table->smaller;
+        munmap(table->words, table_bytes(table));
         free(table);
     }
+    for (uint32_t i = 0; i < HOST_PAGES; i++)
+        free(atomic_load(&own->hosts[i]));
     pthread_mutex_destroy(&own->lock);
     free(own);
 }
@@ -173,104 +215,160 @@ static void end_change(struct own_ports *own)
     pthread_mutex_unlock(&own->lock);
 }
 
-/* So that two more have room. */
+/* So that a socket has room: its address, its place, its port. */
 static bool make_room(struct own_ports *own)
 {
     struct own_table *old = atomic_load_explicit(&own->table, memory_order_relaxed);
-    if (old->filled + 2 <= old->size / 2)
+    if (old->filled + 3 <= old->size / 2)
         return true;
     struct own_table *table = old->size <= UINT32_MAX / 4 ? new_table(old->size * 2) : NULL;
     if (!table)
         return false;
     for (uint32_t i = 0; i < old->size; i++) {
-        const struct own_place place = place_at(&old->entries[i]);
-        if (place.what)
-            write_entry(&table->entries[find(table, own->seed, &place)], &place, count_of(&old->entries[i]));
+        const struct own_entry entry = read_entry(old, i);
+        if (!entry.what)
+            continue;
+        const struct own_place place = place_of(own, entry);
+        write_entry(table, find(own, table, &place), entry);
     }
     table->filled = old->filled;
     table->smaller = old;
     atomic_store_explicit(&own->table, table, memory_order_release);
+    (void)madvise(old->words, table_bytes(old), MADV_DONTNEED);
     return true;
 }
 
-static void add(struct own_ports *own, const struct own_place *place)
+/* A number for an address that has none. 0: no memory. */
+static uint32_t number_host(struct own_ports *own, struct key key)
+{
+    uint32_t number = own->free_host ? own->free_host : own->host_count + 1;
+    if (number / PAGE_HOSTS == HOST_PAGES)
+        return 0;
+    if (!atomic_load_explicit(&own->hosts[number / PAGE_HOSTS], memory_order_relaxed)) {
+        struct own_host *page = calloc(PAGE_HOSTS, sizeof(*page));
+        if (!page)
+            return 0;
+        atomic_store_explicit(&own->hosts[number / PAGE_HOSTS], page, memory_order_release);
+    }
+    struct own_host *host = host_of(own, number);
+    if (own->free_host)
+        own->free_host = host->next_free;
+    else
+        own->host_count++;
+    store(&host->high, key.high);
+    store(&host->low, key.low);
+    return number;
+}
+
+/* One more of it; `host` is 0 for an address that has no number yet. Returns the address's number, or 0: no memory. */
+static uint32_t add(struct own_ports *own, const struct own_place *place, uint32_t host)
 {
     struct own_table *table = atomic_load_explicit(&own->table, memory_order_relaxed);
-    struct own_entry *entry = &table->entries[find(table, own->seed, place)];
-    struct own_place now = *place;
-    const uint32_t count = what_of(entry) ? count_of(entry) : 0;
-    if (count && !has_host(place->what))
-        now.host = (struct key){load(&entry->high) ^ place->host.high, load(&entry->low) ^ place->host.low};
-    table->filled += count == 0;
-    write_entry(entry, &now, count + 1);
+    const uint32_t i = find(own, table, place);
+    struct own_entry entry = read_entry(table, i);
+    if (entry.count == (1u << COUNT_BITS) - 1)
+        return 0;
+    if (!host)
+        host = entry.what ? entry.host : number_host(own, place->host);
+    if (!host)
+        return 0;
+    table->filled += entry.what == 0;
+    entry.host = has_host(place->what) ? host : entry.host ^ host;
+    entry.what = place->what;
+    entry.count++;
+    write_entry(table, i, entry);
+    return host;
 }
 
 /* Frees a place, and moves up what stands behind it, so that find() still comes by. */
 static void free_entry(const struct own_ports *own, struct own_table *table, uint32_t hole)
 {
     const uint32_t mask = table->size - 1;
-    const struct own_place none = {{0, 0}, 0};
-    for (uint32_t i = (hole + 1) & mask; what_of(&table->entries[i]); i = (i + 1) & mask) {
-        const struct own_place place = place_at(&table->entries[i]);
+    struct own_entry entry;
+    for (uint32_t i = (hole + 1) & mask; (entry = read_entry(table, i)).what; i = (i + 1) & mask) {
+        const struct own_place place = place_of(own, entry);
         const uint32_t home = hash_of(own->seed, &place) & mask;
         if (((i - home) & mask) < ((i - hole) & mask))
             continue;
-        write_entry(&table->entries[hole], &place, count_of(&table->entries[i]));
+        write_entry(table, hole, entry);
         hole = i;
     }
-    write_entry(&table->entries[hole], &none, 0);
+    write_entry(table, hole, (struct own_entry){0});
     table->filled--;
 }
 
-static void remove_one(struct own_ports *own, const struct own_place *place)
+/* One less of it; `host` is the number of its address. Returns how many are left. */
+static uint32_t remove_one(struct own_ports *own, const struct own_place *place, uint32_t host)
 {
     struct own_table *table = atomic_load_explicit(&own->table, memory_order_relaxed);
-    const uint32_t i = find(table, own->seed, place);
-    struct own_entry *entry = &table->entries[i];
-    struct own_place now = *place;
-    assert(what_of(entry) == place->what);
+    const uint32_t i = find(own, table, place);
+    struct own_entry entry = read_entry(table, i);
+    assert(entry.what == place->what);
     if (!has_host(place->what))
-        now.host = (struct key){load(&entry->high) ^ place->host.high, load(&entry->low) ^ place->host.low};
-    if (count_of(entry) == 1)
+        entry.host ^= host;
+    if (--entry.count == 0)
         free_entry(own, table, i);
     else
-        write_entry(entry, &now, count_of(entry) - 1);
+        write_entry(table, i, entry);
+    return entry.count;
+}
+
+static uint32_t number_of(const struct own_ports *own, const struct own_place *host)
+{
+    const struct own_table *table = atomic_load_explicit(&own->table, memory_order_relaxed);
+    return read_entry(table, find(own, table, host)).host;
+}
+
+static void release_host(struct own_ports *own, const struct own_place *host, uint32_t number)
+{
+    if (remove_one(own, host, number) > 0)
+        return;
+    host_of(own, number)->next_free = own->free_host;
+    own->free_host = number;
 }
 
 bool own_ports_add(struct own_ports *own, enum own_port kind, const union netaddr *local)
 {
     const struct own_place place = place_for(kind == OWN_PORT_RELAY ? RELAY : EXTERNAL, local);
     const struct own_place anywhere = place_for(kind == OWN_PORT_RELAY ? RELAY_ANYWHERE : EXTERNAL_ANYWHERE, local);
+    const struct own_place host = host_place(local);
     begin_change(own);
-    const bool room = make_room(own);
-    if (room)
-        add(own, &place);
-    if (room && kind != OWN_PORT_BOUND)
-        add(own, &anywhere);
+    const uint32_t number = make_room(own) ? add(own, &host, 0) : 0; /* the address counts all that is at it */
+    if (number) {
+        add(own, &place, number);
+        if (kind != OWN_PORT_BOUND)
+            add(own, &anywhere, number);
+    }
     end_change(own);
-    return room;
+    return number != 0;
 }
 
 void own_ports_remove(struct own_ports *own, enum own_port kind, const union netaddr *local)
 {
     const struct own_place place = place_for(kind == OWN_PORT_RELAY ? RELAY : EXTERNAL, local);
     const struct own_place anywhere = place_for(kind == OWN_PORT_RELAY ? RELAY_ANYWHERE : EXTERNAL_ANYWHERE, local);
+    const struct own_place host = host_place(local);
     begin_change(own);
-    remove_one(own, &place);
+    const uint32_t number = number_of(own, &host);
+    remove_one(own, &place, number);
     if (kind != OWN_PORT_BOUND)
-        remove_one(own, &anywhere);
+        remove_one(own, &anywhere, number);
+    release_host(own, &host, number);
     end_change(own);
 }
 
 /* ---- readers ---- */
 
-/* How many sockets there are; `host` gets the address that is kept with them. */
+/* How many sockets there are; of one, `host` gets the address. */
 static uint32_t look(const struct own_ports *own, const struct own_place *place, struct key *host)
 {
     const struct own_table *table = atomic_load_explicit(&own->table, memory_order_acquire);
-    const struct own_entry *entry = &table->entries[find(table, own->seed, place)];
-    *host = place_at(entry).host;
-    return what_of(entry) == place->what ? count_of(entry) : 0;
+    const struct own_entry entry = read_entry(table, find(own, table, place));
+    if (entry.what != place->what)
+        return 0;
+    if (entry.count == 1)
+        *host = key_at(own, entry.host);
+    return entry.count;
 }
 
 static uint32_t count_at(struct own_ports *own, const struct own_place *place, struct key *host)

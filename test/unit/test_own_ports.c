@@ -148,6 +148,28 @@ static void many_come_and_go(void **state)
     }
 }
 
+/* Users may leave from an address each. */
+static void addresses_come_and_go(void **state)
+{
+    (void)state;
+    enum { HOSTS = 3000, TURNS = 3 };
+    char host[32];
+    for (int turn = 0; turn < TURNS; turn++) {
+        for (int i = 0; i < HOSTS; i++) {
+            snprintf(host, sizeof(host), "2001:db8:%x::%x", turn, i);
+            add(OWN_PORT_EXTERNAL, host, (uint16_t)(1000 + i));
+            located("2001:db9::7", (uint16_t)(1000 + i), host);
+        }
+        for (int i = 0; i < HOSTS; i++) {
+            snprintf(host, sizeof(host), "2001:db8:%x::%x", turn, i);
+            assert_true(has(OWN_PORT_EXTERNAL, host, (uint16_t)(1000 + i)));
+            assert_false(has(OWN_PORT_EXTERNAL, host, (uint16_t)(999 + i)));
+            take_away(OWN_PORT_EXTERNAL, host, (uint16_t)(1000 + i));
+            assert_false(has(OWN_PORT_EXTERNAL, host, (uint16_t)(1000 + i)));
+        }
+    }
+}
+
 enum { ROUNDS = 20000 };
 
 static void *come_and_go(void *arg)
@@ -189,6 +211,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_external_port_is_ours_where_it_is_bound, begin, end),
         cmocka_unit_test_setup_teardown(a_port_of_every_address_is_ours_at_each, begin, end),
         cmocka_unit_test_setup_teardown(many_come_and_go, begin, end),
+        cmocka_unit_test_setup_teardown(addresses_come_and_go, begin, end),
         cmocka_unit_test_setup_teardown(readers_are_not_disturbed, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
