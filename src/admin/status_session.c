@@ -26,12 +26,12 @@ static json_t *external_json(const struct assoc_flow *flow)
     return external;
 }
 
-static json_t *dropped_json(const struct assoc_flow *flow)
+static json_t *dropped_json(const uint32_t dropped_counts[DROP_REASON_COUNT])
 {
     json_t *dropped = json_object();
     for (int i = 0; i < DROP_REASON_COUNT; i++)
-        if (flow->dropped[i])
-            dropped = json_with_key(dropped, drop_reason_name((enum drop_reason)i), json_number(flow->dropped[i]));
+        if (dropped_counts[i])
+            dropped = json_with_key(dropped, drop_reason_name((enum drop_reason)i), json_number(dropped_counts[i]));
     return dropped;
 }
 
@@ -52,7 +52,7 @@ static json_t *add_assoc(json_t *json, const struct report_row *row)
     json = json_with_key(json, "up_bytes", json_number(flow->up_bytes));
     json = json_with_key(json, "down_datagrams", json_number(flow->down_datagrams));
     json = json_with_key(json, "down_bytes", json_number(flow->down_bytes));
-    return json_with_key(json, "dropped", dropped_json(flow));
+    return json_with_key(json, "dropped", dropped_json(row->assoc.dropped));
 }
 
 static json_t *add_stream(json_t *json, const struct report_row *row)

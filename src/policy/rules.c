@@ -243,12 +243,12 @@ static bool take_candidates(struct subject *subject, const struct candidates *ca
     if (!subject->personal)
         return false;
     memcpy(subject->personal, candidates->rules, candidates->count * sizeof(uint32_t));
-    subject->personal_count = candidates->count;
-    subject->anywhere = subject->personal + candidates->count;
+    subject->personal_count = (uint32_t)candidates->count;
+    uint32_t *behind = subject->personal + candidates->count;
     for (size_t i = 0; i < candidates->count; i++) {
         const uint32_t rule = candidates->rules[i];
         if (rule_takes_anywhere(&list[rule]))
-            subject->anywhere[subject->anywhere_count++] = rule;
+            behind[subject->anywhere_count++] = rule;
         if (rule < subject->first_opening && rule_opens_addresses(&list[rule]))
             subject->first_opening = rule;
     }
@@ -304,6 +304,13 @@ static const struct common *common_of(const struct subject *subject)
     return &subject->rules->common[subject->command];
 }
 
+static struct rule_list personal_anywhere(const struct subject *subject)
+{
+    if (!subject->personal)
+        return (struct rule_list){0};
+    return (struct rule_list){subject->personal + subject->personal_count, subject->anywhere_count};
+}
+
 /* The first of the rules on a list that applies to the subject and takes the port, if it is below `end`; else `end`. */
 static uint32_t first_common(const struct subject *subject, struct rule_list list, uint16_t port, uint32_t end)
 {
@@ -342,8 +349,7 @@ static void find_by_address(const struct subject *subject, const struct targets 
 static void find_anywhere(const struct subject *subject, uint16_t port, struct rules_match *best)
 {
     const struct common *common = common_of(subject);
-    const struct rule_list lists[] = {{subject->anywhere, subject->anywhere_count},
-                                      {common->anywhere, common->anywhere_count}};
+    const struct rule_list lists[] = {personal_anywhere(subject), {common->anywhere, common->anywhere_count}};
     for (size_t i = 0; i < 2; i++)
         for (size_t j = 0; j < lists[i].count && lists[i].rules[j] < best->rule; j++)
             if (rule_has_port(&subject->rules->list[lists[i].rules[j]], port))
@@ -394,8 +400,7 @@ uint32_t rules_find_everywhere(const struct subject *subject)
     if (!subject->rules)
         return found;
     const struct common *common = common_of(subject);
-    const struct rule_list lists[] = {{subject->anywhere, subject->anywhere_count},
-                                      {common->anywhere, common->anywhere_count}};
+    const struct rule_list lists[] = {personal_anywhere(subject), {common->anywhere, common->anywhere_count}};
     for (size_t i = 0; i < 2; i++)
         for (size_t j = 0; j < lists[i].count && lists[i].rules[j] < found; j++)
             if (subject->rules->list[lists[i].rules[j]].port_count == 0)
@@ -445,7 +450,7 @@ uint32_t rules_next_everywhere(const struct subject *subject, uint32_t rule)
         return RULES_NO_MATCH;
     const struct common *common = common_of(subject);
     const struct rule_list of_all = {common->anywhere, common->anywhere_count};
-    const struct rule_list personal = {subject->anywhere, subject->anywhere_count};
+    const struct rule_list personal = personal_anywhere(subject);
     return rule_list_next(&personal, rule, rule_list_next(&of_all, rule, RULES_NO_MATCH));
 }
 

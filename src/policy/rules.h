@@ -23,12 +23,11 @@ void rules_free(struct rules *rules);
 /* One that asks, for one thing. It takes memory for the rules alone that are about its client or user. */
 struct subject {
     const struct rules *rules; /* NULL: there are none */
-    union netaddr client;      /* unmapped */
     const char *user;          /* NULL: no login */
+    union netaddr client;      /* unmapped */
     enum config_command command;
-    uint32_t *personal; /* the rules with from or user that apply to it, in order; NULL: none */
-    uint32_t *anywhere; /* of these, the ones that take every destination; in the same memory */
-    size_t personal_count, anywhere_count;
+    uint32_t *personal;                      /* the rules with from or user that apply to it, in order; NULL: none */
+    uint32_t personal_count, anywhere_count; /* behind them: those of them that take every destination */
     uint32_t first_opening; /* of all rules that apply, the first that allows some addresses; UINT32_MAX: none */
 };
 

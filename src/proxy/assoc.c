@@ -20,9 +20,17 @@
 
 /* ---- counting ---- */
 
+/* Of an association that has dropped nothing: most never do. It is not written to. */
+static uint32_t none_dropped[DROP_REASON_COUNT];
+
 void assoc_drop(struct assoc *assoc, enum drop_reason reason, uint32_t count)
 {
-    assoc->flow.dropped[reason] += count;
+    struct assoc_flow *flow = &assoc->flow;
+    uint32_t *own = flow->dropped == none_dropped ? calloc(DROP_REASON_COUNT, sizeof(*own)) : flow->dropped;
+    if (own) { /* else it only counts for the process */
+        flow->dropped = own;
+        own[reason] += count;
+    }
     metrics_add(&assoc->env->metrics.udp_dropped_total[reason], count);
 }
 
@@ -190,6 +198,8 @@ static void discard(struct assoc *assoc)
     names_free(assoc->names);
     filter_free(assoc->filter, assoc->loan);
     subject_deinit(&assoc->subject);
+    if (flow->dropped != none_dropped)
+        free(flow->dropped);
     rates_free(assoc->rates);
     free(assoc->egress);
     free(assoc);
@@ -198,7 +208,7 @@ static void discard(struct assoc *assoc)
 static int take_terms(struct assoc *assoc, const char *user)
 {
     const uint32_t rule = rules_find_everywhere(&assoc->subject);
-    const struct terms terms = env_terms(assoc->env, user, rule, &assoc->flow.client_host);
+    const struct terms terms = env_terms(assoc->env, user, rule, &assoc->subject.client);
     if (!permit_any(assoc->env, &assoc->subject, terms.upstream != NULL))
         return -EACCES; /* who may send nowhere would still be sent to */
     union netaddr *external = assoc->flow.external;
@@ -231,19 +241,19 @@ static int begin(struct assoc **out, struct env *env, const union netaddr *peer,
         return -ENOMEM;
     env->open.associations++;
     assoc->env = env;
-    assoc->user = user;
     assoc->generation = env->generation;
     assoc->client.fd = -1;
     assoc->own_loan.all = &env->loans;
     assoc->loan = &assoc->own_loan;
     struct assoc_flow *flow = &assoc->flow;
-    flow->client_host = *peer;
-    netaddr_set_port(&flow->client_host, 0);
+    flow->dropped = none_dropped;
     flow->started_ms = flow->last_up_ms = flow->last_down_ms = env_now(env);
     flow->relay = *local;
     flow->hint_port = hint_port;
 
-    int error = subject_init(&assoc->subject, env->rules, peer, user, CONFIG_COMMAND_UDP) ? 0 : -ENOMEM;
+    union netaddr client = *peer;
+    netaddr_set_port(&client, 0); /* it may send from any */
+    int error = subject_init(&assoc->subject, env->rules, &client, user, CONFIG_COMMAND_UDP) ? 0 : -ENOMEM;
     if (!error)
         error = take_terms(assoc, user);
     if (!error && !assoc->outlet)
@@ -265,8 +275,8 @@ static int open_shared_relay(struct assoc *assoc)
 {
     struct assoc_flow *flow = &assoc->flow;
     netaddr_set_port(&flow->relay, assoc->env->shared_port);
-    return share_new(&assoc->share, assoc->env, &flow->relay, &flow->client_host, flow->hint_port, assoc_take_shared,
-                     assoc);
+    return share_new(&assoc->share, assoc->env, &flow->relay, &assoc->subject.client, flow->hint_port,
+                     assoc_take_shared, assoc);
 }
 
 static int open_relay(struct assoc *assoc)

@@ -44,13 +44,12 @@ struct external {
 struct assoc {
     struct env *env;
     struct assoc_flow flow;
-    struct subject subject;
+    struct subject subject;         /* its client: the control connection's peer; only it may send */
     uint64_t generation;            /* of the snapshot that it was last reviewed under */
     bool (*may_go_on)(void *owner); /* see assoc_set_review(); NULL: nobody is asked */
     void *owner;
-    const char *user; /* NULL: no login */
-    bool granted;     /* see assoc_start() */
     struct dgram_socket client;
+    bool granted;   /* see assoc_start() */
     bool connected; /* the client's socket takes datagrams from flow.client only */
     struct event client_readable;
     struct port_lease relay_port;            /* none over TCP, or with a shared port */

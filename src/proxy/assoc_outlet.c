@@ -125,8 +125,8 @@ struct outlet *outlet_new(struct assoc *assoc, const struct terms *terms)
     outlet->assoc = assoc;
     outlet->control = -1;
     memcpy(outlet->name, terms->upstream->name, len);
-    outlet->asked = upstream_ask(assoc->env, &assoc->flow.client_host, assoc->user, terms, SOCKS5_COMMAND_UDP_ASSOCIATE,
-                                 &anywhere, on_answer, outlet);
+    outlet->asked = upstream_ask(assoc->env, &assoc->subject.client, assoc->subject.user, terms,
+                                 SOCKS5_COMMAND_UDP_ASSOCIATE, &anywhere, on_answer, outlet);
     if (outlet->asked)
         return outlet;
     free(outlet);

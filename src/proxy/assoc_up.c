@@ -212,7 +212,7 @@ static void send_up_by_name(struct assoc *assoc, const char *name, uint16_t port
     }
     if (!assoc->names) {
         const struct names_hooks hooks = {can_reach, deliver_named, deliver_named_end, drop_named, assoc};
-        assoc->names = names_new(assoc->env, assoc->loan, &assoc->flow.client_host, assoc->user, &hooks);
+        assoc->names = names_new(assoc->env, assoc->loan, &assoc->subject.client, assoc->subject.user, &hooks);
     }
     for (size_t i = 0; i < payloads->count; i++) {
         struct dgram_run one = run_of_one(dgram_run_at(payloads, i), dgram_run_len(payloads, i));
@@ -337,8 +337,8 @@ void assoc_on_client(evutil_socket_t fd, short what, void *arg)
         if (assoc->share && !netaddr_equal(&run->peer, &assoc->flow.client)) {
             assoc_flush_up(assoc); /* the next is another's, with whom it shares the buffers */
             shared_port_route(env, &assoc->flow.relay, run);
-        } else if (!netaddr_equal_host(&run->peer, &assoc->flow.client_host)) {
-            bool may_be_client = netaddr_equal_network(&run->peer, &assoc->flow.client_host);
+        } else if (!netaddr_equal_host(&run->peer, &assoc->subject.client)) {
+            bool may_be_client = netaddr_equal_network(&run->peer, &assoc->subject.client);
             assoc_drop(assoc, may_be_client ? DROP_OTHER_ADDRESS : DROP_STRANGER, run->count);
         } else if (refused) {
             assoc_drop(assoc, DROP_REFUSED, run->count);

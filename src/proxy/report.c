@@ -31,6 +31,8 @@ static void copy_assoc(struct report_row *row, const struct assoc *assoc, uint64
     row->kind = assoc_is_over_tcp(assoc) ? REPORT_ASSOCIATION_OVER_TCP : REPORT_ASSOCIATION;
     copy_text(row->upstream, sizeof(row->upstream), assoc_upstream(assoc));
     row->assoc.flow = *assoc_flow(assoc);
+    memcpy(row->assoc.dropped, row->assoc.flow.dropped, sizeof(row->assoc.dropped));
+    row->assoc.flow.dropped = NULL; /* the association's own */
     row->assoc.idle_ms = assoc_idle_ms(assoc, now);
     row->assoc.filtering = assoc_filtering(assoc);
 }

@@ -39,7 +39,8 @@ struct report_row {
     char upstream[REPORT_NAME_MAX + 1]; /* "": none */
     union {
         struct {
-            struct assoc_flow flow;
+            struct assoc_flow flow; /* but for what was dropped, which is here: */
+            uint32_t dropped[DROP_REASON_COUNT];
             uint64_t idle_ms;
             enum config_filtering filtering;
         } assoc;

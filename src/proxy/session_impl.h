@@ -54,14 +54,15 @@ struct session {
     TAILQ_ENTRY(session) link;
     struct payer *payer;                              /* NULL: nobody pays for it yet, or there is no memory */
     TAILQ_ENTRY(session) of_payer, dial, dial_of_all; /* see payer.c; the latter two while `dials` */
-    uint32_t descriptors;                             /* that its payer is charged for */
-    bool dials;
     struct env *env;
     uint64_t id;         /* never used again in this process */
     uint64_t generation; /* of the snapshot that it was last reviewed under */
-    int fd;
-    enum session_state state;
     union netaddr peer;
+    int fd;
+    uint32_t descriptors; /* that its payer is charged for */
+    enum session_state state;
+    enum socks5_reply reply;
+    bool dials, granted;
     uint64_t started_ms; /* once it lingers: when that began */
     struct admission admission;
     struct event readable;
@@ -69,8 +70,6 @@ struct session {
     char *user;                      /* NULL: no login */
     struct stream *stream;
     struct assoc *assoc;
-    enum socks5_reply reply;
-    bool granted;
 };
 
 /* Finds the association that has been idle longest, if that is past the two minutes which RFC 4787 REQ-5 grants it. */

@@ -258,7 +258,7 @@ static void a_relay_is_of_the_clients_family(void **state)
         SKIP_TEST("no IPv6 here");
     int client = new_balanced("127.0.0.1");
     const struct assoc_flow *flow = assoc_flow(associate(client, V1_HERE_6, sizeof(V1_HERE_6) - 1));
-    assert_true(netaddr_equal_host(&flow->client_host, &v6));
+    assert_true(netaddr_equal_host(&only_session()->peer, &v6));
     assert_true(netaddr_equal_host(&flow->relay, &v6));
     close(client);
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/util.h"
+#include "proxy/assoc_impl.h"
 #include "proxy/report.h"
 #include "proxy/session_impl.h"
 #include "support/loopback.h"
@@ -89,13 +90,16 @@ static void an_association(void **state)
     int client = associate(SOCKS5_COMMAND_UDP_ASSOCIATE);
     last_session()->user = strdup("al\"ice");
     now_ms += 5000;
+    assoc_drop(last_session()->assoc, DROP_STRANGER, 2);
     const struct report_row *row = only_row();
     const struct assoc_flow *flow = assoc_flow(last_session()->assoc);
     assert_int_equal(row->kind, REPORT_ASSOCIATION);
     assert_int_equal(row->age_ms, 5000);
     assert_int_equal(row->assoc.idle_ms, 5000);
     assert_string_equal(row->user, "al\"ice");
-    assert_memory_equal(&row->assoc.flow, flow, sizeof(*flow));
+    assert_memory_equal(&row->assoc.flow, flow, offsetof(struct assoc_flow, dropped));
+    assert_memory_equal(row->assoc.dropped, flow->dropped, sizeof(row->assoc.dropped));
+    assert_int_equal(row->assoc.dropped[DROP_STRANGER], 2);
     assert_int_not_equal(netaddr_port(&flow->relay), 0);
     assert_int_equal(row->assoc.filtering, CONFIG_FILTERING_ENDPOINT_INDEPENDENT);
     expect_counts(1, 0, 0);

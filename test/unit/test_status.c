@@ -237,7 +237,7 @@ static void an_association(void **state)
     flow->up_bytes = 2;
     flow->down_datagrams = 3;
     flow->down_bytes = UINT64_C(1) << 40;
-    flow->dropped[DROP_FILTERED] = 4;
+    row->assoc.dropped[DROP_FILTERED] = 4;
     sketch_add(&flow->destinations, &flow->relay);
     tell();
     expect_number("sessions.0.id", 3);
