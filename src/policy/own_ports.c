@@ -34,7 +34,7 @@ _Static_assert(WHAT_BITS + COUNT_BITS + HOST_BITS == 64, "an entry is one word")
 
 struct own_table {
     struct own_table *smaller;
-    uint32_t size, filled; /* a power of two; `filled` is at most the half of it */
+    uint32_t size, filled; /* a power of two; `filled` is at most three quarters of it */
     atomic_uint_least64_t *words;
 };
 
@@ -219,7 +219,7 @@ static void end_change(struct own_ports *own)
 static bool make_room(struct own_ports *own)
 {
     struct own_table *old = atomic_load_explicit(&own->table, memory_order_relaxed);
-    if (old->filled + 3 <= old->size / 2)
+    if (old->filled + 3 <= old->size / 4 * 3)
         return true;
     struct own_table *table = old->size <= UINT32_MAX / 4 ? new_table(old->size * 2) : NULL;
     if (!table)

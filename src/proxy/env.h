@@ -80,7 +80,7 @@ struct env {
         size_t sessions, associations, streams;
     } open;                          /* how many of each there are */
     struct payer *payers;            /* a table of those who have sessions here: see payer.h */
-    struct session_list dials;       /* on their way to a destination, the longest first */
+    struct negotiation_list dials;   /* on their way to a destination, the longest first */
     struct negotiation_list waiting; /* for a request, the longest first */
     struct session_list ended;       /* to be freed once their callbacks have returned, by `reaper` */
     struct event reaper;

@@ -34,9 +34,9 @@ static const struct shortage of_descriptors = {.kind = SHORTAGE_DESCRIPTORS};
 
 struct payer {
     struct quota_account *account;
-    struct session_list sessions; /* the latest last */
-    struct session_list dials;    /* those on their way to a destination, the longest first */
-    uint64_t none_idle_before_ms; /* as in struct env */
+    struct session_list sessions;  /* the latest last */
+    struct negotiation_list dials; /* those on their way to a destination, the longest first */
+    uint64_t none_idle_before_ms;  /* as in struct env */
     struct loan loan;
     UT_hash_handle hh;
 };
@@ -88,18 +88,24 @@ const struct quota_account *payer_account(const struct session *session)
     return session->payer ? session->payer->account : NULL;
 }
 
-static void set_dials(struct session *session, bool dials)
+static void begin_dial(struct session *session)
 {
-    if (dials == session->dials)
+    struct negotiation *negotiation = session->negotiation;
+    if (!negotiation || negotiation->dials)
         return;
-    session->dials = dials;
-    if (dials) {
-        TAILQ_INSERT_TAIL(&session->payer->dials, session, dial);
-        TAILQ_INSERT_TAIL(&session->env->dials, session, dial_of_all);
-    } else {
-        TAILQ_REMOVE(&session->payer->dials, session, dial);
-        TAILQ_REMOVE(&session->env->dials, session, dial_of_all);
-    }
+    negotiation->dials = true;
+    TAILQ_INSERT_TAIL(&session->payer->dials, negotiation, dial);
+    TAILQ_INSERT_TAIL(&session->env->dials, negotiation, dial_of_all);
+}
+
+void payer_end_dial(struct session *session)
+{
+    struct negotiation *negotiation = session->negotiation;
+    if (!negotiation || !negotiation->dials)
+        return;
+    negotiation->dials = false;
+    TAILQ_REMOVE(&session->payer->dials, negotiation, dial);
+    TAILQ_REMOVE(&session->env->dials, negotiation, dial_of_all);
 }
 
 static void charge(struct session *session, uint32_t descriptors)
@@ -124,7 +130,10 @@ void payer_update(struct session *session)
     if (session->state == SESSION_REACHING && descriptors == 1)
         descriptors++; /* its first attempt is about to begin */
     charge(session, (uint32_t)descriptors);
-    set_dials(session, session->state == SESSION_REACHING);
+    if (session->state == SESSION_REACHING)
+        begin_dial(session);
+    else
+        payer_end_dial(session);
     if (session->assoc)
         assoc_borrow(session->assoc, &session->payer->loan);
 }
@@ -135,7 +144,7 @@ void payer_leave(struct session *session)
     if (!payer)
         return;
     charge(session, 0);
-    set_dials(session, false);
+    payer_end_dial(session);
     TAILQ_REMOVE(&payer->sessions, session, of_payer);
     session->payer = NULL;
     if (!TAILQ_EMPTY(&payer->sessions))
@@ -154,20 +163,20 @@ static void end_session(struct session *session, const char *why)
     session_cut(session, why);
 }
 
-static bool shed_dial(struct env *env, struct session *session, const struct shortage *shortage)
+static bool shed_dial(struct env *env, const struct negotiation *negotiation, const struct shortage *shortage)
 {
     char why[SHORTAGE_TEXT_MAX];
-    if (!session)
+    if (!negotiation)
         return false;
-    end_session(session, shortage_format(shortage, "not connected yet, ended to make room", why));
+    end_session(negotiation->session, shortage_format(shortage, "not connected yet, ended to make room", why));
     metrics_add(&env->metrics.shed_dials_total, 1);
     return true;
 }
 
 static bool shed_old_dial(struct env *env, const struct shortage *shortage)
 {
-    struct session *first = TAILQ_FIRST(&env->dials);
-    if (!first || env_now(env) - first->started_ms < SHED_DIAL_AFTER_MS)
+    const struct negotiation *first = TAILQ_FIRST(&env->dials);
+    if (!first || env_now(env) - first->session->started_ms < SHED_DIAL_AFTER_MS)
         return false;
     return shed_dial(env, first, shortage);
 }

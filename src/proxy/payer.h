@@ -23,6 +23,8 @@ struct stream;
 void payer_join(struct session *session);
 /* What the session holds, or its state, may have changed. */
 void payer_update(struct session *session);
+/* Its request is answered: it is not on its way to a destination any more. */
+void payer_end_dial(struct session *session);
 /* The session ends, or its admission does. */
 void payer_leave(struct session *session);
 

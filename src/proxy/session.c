@@ -58,10 +58,10 @@ static void log_end(const struct session *session, const char *why)
 static void stop_waiting(struct session *session)
 {
     struct negotiation *negotiation = session->negotiation;
-    if (!negotiation->session)
+    if (!negotiation->waits)
         return;
     TAILQ_REMOVE(&session->env->waiting, negotiation, link);
-    negotiation->session = NULL;
+    negotiation->waits = false;
 }
 
 static void drop_negotiation(struct session *session)
@@ -69,6 +69,7 @@ static void drop_negotiation(struct session *session)
     if (!session->negotiation)
         return;
     stop_waiting(session);
+    payer_end_dial(session);
     if (session->negotiation->login)
         login_cancel(session->negotiation->login);
     explicit_bzero(session->negotiation->in, session->negotiation->size); /* a password may have been on its way */
@@ -358,6 +359,7 @@ void session_new(struct env *env, int fd, const union netaddr *peer, const struc
     session->started_ms = env_now(env);
     session->negotiation = negotiation;
     negotiation->session = session;
+    negotiation->waits = true;
     TAILQ_INSERT_TAIL(&env->waiting, negotiation, link);
     event_assign(&session->readable, env->base, fd, EV_READ | EV_PERSIST, on_readable, session);
     event_add(&session->readable, NULL);

@@ -41,8 +41,10 @@ enum session_origin {
 
 /* What only the beginning of a session needs. */
 struct negotiation {
-    TAILQ_ENTRY(negotiation) link; /* of env->waiting */
-    struct session *session;       /* NULL: not on that list any more */
+    struct session *session;
+    TAILQ_ENTRY(negotiation) link;              /* of env->waiting, while it `waits` */
+    TAILQ_ENTRY(negotiation) dial, dial_of_all; /* see payer.c; while it `dials` */
+    bool waits, dials;
     struct handshake handshake;
     struct login *login; /* NULL: none is being checked */
     enum session_origin origin;
@@ -52,8 +54,8 @@ struct negotiation {
 
 struct session {
     TAILQ_ENTRY(session) link;
-    struct payer *payer;                              /* NULL: nobody pays for it yet, or there is no memory */
-    TAILQ_ENTRY(session) of_payer, dial, dial_of_all; /* see payer.c; the latter two while `dials` */
+    struct payer *payer;           /* NULL: nobody pays for it yet, or there is no memory */
+    TAILQ_ENTRY(session) of_payer; /* see payer.c */
     struct env *env;
     uint64_t id;         /* never used again in this process */
     uint64_t generation; /* of the snapshot that it was last reviewed under */
@@ -62,7 +64,7 @@ struct session {
     uint32_t descriptors; /* that its payer is charged for */
     enum session_state state;
     enum socks5_reply reply;
-    bool dials, granted;
+    bool granted;
     uint64_t started_ms; /* once it lingers: when that began */
     struct admission admission;
     struct event readable;
