@@ -6,8 +6,8 @@ from pathlib import Path
 from daemon import PROGRAM
 
 LIBRARY = Path(PROGRAM).resolve().parents[2] / "test/support/faults.so"
-CALLS = ("accept4", "socket", "bind", "connect", "sendmmsg", "sendmsg", "recvmmsg", "recvmsg", "splice", "pipe2",
-         "allocation", "any")  # in the order of faults.c; "any": of these calls, but no allocation
+CALLS = ("accept4", "socket", "bind", "bind_netlink", "connect", "sendmmsg", "sendmsg", "recvmmsg", "recvmsg", "splice",
+         "pipe2", "allocation", "any")  # in the order of faults.c; "any": of these calls, but no allocation
 FAULT = struct.Struct("=4i")  # errno, calls to let pass, calls to fail, calls failed
 
 

@@ -140,9 +140,10 @@ class Host:
 
     def close_sockets(self):
         for sock in self.opened:
-            # A thread that is blocked in accept() keeps a closed listener, and its port, alive.
-            if sock.fileno() >= 0 and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                sock.shutdown(socket.SHUT_RDWR)
+            # A thread that is blocked in accept() or recv() keeps a closed socket, and its port, alive.
+            if sock.fileno() >= 0 and (sock.type == socket.SOCK_DGRAM or sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)):
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
             sock.close()
         self.opened.clear()
 

@@ -296,7 +296,7 @@ def test_row60_a_dial_holds_few_descriptors(net, start, lan):
             for _ in range(200):
                 most = max(most, attempts(net.proxy))
                 time.sleep(0.01)
-            assert most == 4
+            assert 4 <= most <= 5  # ss does not read all at one moment: an attempt that has just ended may stand beside its successor
             assert socks5.recv_reply(sock).code == 6
     finally:
         net.inet1.nft("delete table inet hole")

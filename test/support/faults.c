@@ -24,6 +24,7 @@ enum call {
     ACCEPT4,
     SOCKET,
     BIND,
+    BIND_NETLINK,
     CONNECT,
     SENDMMSG,
     SENDMSG,
@@ -117,7 +118,8 @@ int socket(int family, int type, int protocol)
 
 int bind(int fd, __CONST_SOCKADDR_ARG address, socklen_t len)
 {
-    return UNLESS_FAILING(BIND, SYS_bind, fd, address.__sockaddr__, len);
+    const bool netlink = address.__sockaddr__->sa_family == AF_NETLINK;
+    return UNLESS_FAILING(netlink ? BIND_NETLINK : BIND, SYS_bind, fd, address.__sockaddr__, len);
 }
 
 int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t len)
