@@ -75,7 +75,8 @@ struct stream {
 
 /* Ends the relay, if it has begun; the connections stay. */
 void stream_stop_relay(struct stream *stream);
-/* Whether both directions have ended by themselves. */
+/* Whether both directions have ended by themselves. A direction from an end that failed seems to, once all is written.
+ */
 bool stream_is_complete(const struct stream *stream);
 
 #endif

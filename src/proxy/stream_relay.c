@@ -195,7 +195,7 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
 
 bool stream_is_complete(const struct stream *stream)
 {
-    return stream->up.pump.state == PUMP_DONE && stream->down.pump.state == PUMP_DONE;
+    return !stream->failed.last && stream->up.pump.state == PUMP_DONE && stream->down.pump.state == PUMP_DONE;
 }
 
 void stream_relay(struct stream *stream, int client_fd)

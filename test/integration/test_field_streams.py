@@ -229,19 +229,26 @@ def has_resent(host):
 
 @pytest.mark.parametrize("end", ["client", "destination"])
 def test_row66_an_end_vanishes(net, start, lan, faults, end):
-    """With data that it has not acknowledged it was held for 15 minutes and more; keepalive does not ask meanwhile."""
+    """With data that it has not acknowledged it was held for 15 minutes and more; keepalive does not ask meanwhile. What
+    it was sending must not look complete, also not to a sender that has half-closed."""
     proxy = start({"workers": 1}, environment=faults.environment)
-    sock, remote = open_stream(net, lan, net.inet1.listen(INET1_V4))
-    host, sender = (net.client, remote) if end == "client" else (net.inet1, sock)
+    listener = net.inet1.listen(INET1_V4)
+    streams = [open_stream(net, lan, listener) for _ in range(2)]
+    host = net.client if end == "client" else net.inet1
+    senders = [remote if end == "client" else sock for sock, remote in streams]
     with vanished(host):
-        sender.sendall(b"are you there?")
+        for sender in senders:
+            sender.sendall(b"are you there?")
+        senders[1].shutdown(socket.SHUT_WR)
         wait_until(lambda: has_resent(net.proxy), "what is sent again")
         time.sleep(1)
         assert not proxy.sessions()  # not so soon
         faults.set_silence_ahead(130)
-        why = wait_until(lambda: proxy.sessions(), "the end", 20)[0]["why"]
-        assert why == f"the {end} vanished: it has acknowledged nothing for two minutes"
-        assert read_to_the_end(sender) == (b"", True)
+        wait_until(lambda: len(proxy.sessions()) == 2, "the end", 20)
+        assert {session["why"] for session in proxy.sessions()} == {
+            f"the {end} vanished: it has acknowledged nothing for two minutes"}
+        for sender in senders:
+            assert read_to_the_end(sender) == (b"", True)
 
 
 def test_row66_a_client_of_frames_vanishes(net, start, lan, peer, faults):
