@@ -166,6 +166,8 @@ static void on_dialed(void *arg, int fd, int error, const union netaddr *to)
 {
     struct upstream *upstream = arg;
     upstream->dial = NULL;
+    lookup_cancel(upstream->lookup); /* the other family's answer has nothing to add to */
+    upstream->lookup = NULL;
     if (fd < 0) {
         char why[128];
         snprintf(why, sizeof(why), "cannot be reached: %s",

@@ -34,6 +34,7 @@ enum dns_fault {
     DNS_HEEDS_CASE,   /* the name exists in lower case alone, as with docker before 20.10 */
     DNS_DROPS_EDNS,   /* no answer to a question with EDNS */
     DNS_TRUNCATED,    /* over UDP the first address, and that there is more */
+    DNS_LATE_AAAA,    /* the answer to AAAA comes 200 ms after the question */
 };
 
 struct dns_name {
@@ -302,6 +303,11 @@ static inline void dns_on_udp(evutil_socket_t fd, short what, void *arg)
         return;
     if (strncmp(dns_server_question(server, 0), "late-", 5) == 0) {
         dns_send_late(server, atoi(dns_server_question(server, 0) + 5), &answer, &from);
+        return;
+    }
+    char text[256];
+    if (name->fault == DNS_LATE_AAAA && query[dns_question(query, (size_t)len, text) - 3] == ns_t_aaaa) {
+        dns_send_late(server, 200, &answer, &from);
         return;
     }
     if (dns_is_forged_only(name->fault) || name->fault == DNS_FORGED_FIRST)

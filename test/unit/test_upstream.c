@@ -5,6 +5,7 @@
 
 #include "base/util.h"
 #include "support/bytes.h"
+#include "support/dns_server.h"
 #include "support/loopback.h"
 
 static union netaddr where; /* the upstream */
@@ -258,6 +259,33 @@ static void one_with_a_name(void **state)
     hang_up();
 }
 
+/* The first address is connected to while the name server still owes the addresses of the other family. */
+static void one_that_is_reached_before_its_aaaa_is_known(void **state)
+{
+    (void)state;
+    static const char *const others[] = {"::1", NULL};
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        const struct dns_name names[] = {
+            {.name = "far.test", .a = "127.0.0.1", .aaaa = others[i], .fault = DNS_LATE_AAAA}, {0}};
+        struct dns_server server;
+        assert_true(dns_server_open(&server, env.base, names, "127.0.0.1", 0));
+        const struct resolver_options options = {
+            .servers = &server.address, .server_count = 1, .timeout_ms = 5000, .release = lookup_release};
+        assert_true(resolver_change(env.resolver, &options));
+        far.host = (struct config_host){.name = (char *)(uintptr_t) "far.test"};
+        ask("03 01 'x' 0050");
+        meet();
+        assert_false(LIST_EMPTY(&server.late));
+        wait_until(LIST_EMPTY(&server.late));
+        for (int turns = 0; turns < 20; turns++)
+            turn();
+        say_text(remote, "05 00");
+        expect_text(remote, "05 01 00 03 01 'x' 0050");
+        hang_up();
+        dns_server_close(&server);
+    }
+}
+
 /* Row 24. */
 static void row_24_an_upstream_that_is_ourselves(void **state)
 {
@@ -292,6 +320,7 @@ int main(void)
         T(a_reset_in_the_midst),
         T(a_client_that_leaves_meanwhile),
         T(one_with_a_name),
+        T(one_that_is_reached_before_its_aaaa_is_known),
         T(row_24_an_upstream_that_is_ourselves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
