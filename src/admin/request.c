@@ -65,7 +65,26 @@ static bool copy(struct span span, char out[REQUEST_TEXT_MAX])
     return true;
 }
 
-static int parse_request_line(struct span line, struct request *request)
+/* Cuts "http://authority" off an absolute-form target (RFC 9112, section 3.2.2). Leaves the authority empty if the
+ * target has none. A user name before the host would hide which host is meant. */
+static bool cut_authority(struct span *target, struct span *authority)
+{
+    static const char scheme[] = "http://";
+    const size_t scheme_len = sizeof(scheme) - 1;
+    *authority = (struct span){0};
+    if (target->len < scheme_len || strncasecmp(target->text, scheme, scheme_len) != 0)
+        return true;
+    target->text += scheme_len;
+    target->len -= scheme_len;
+    authority->text = target->text;
+    while (authority->len < target->len && !strchr("/?", authority->text[authority->len]))
+        authority->len++;
+    target->text += authority->len;
+    target->len -= authority->len;
+    return authority->len > 0 && !memchr(authority->text, '@', authority->len);
+}
+
+static int parse_request_line(struct span line, struct request *request, struct span *authority)
 {
     struct span method = cut(&line, ' '), target = cut(&line, ' ');
     if (!is(line, "HTTP/1.1") && !is(line, "HTTP/1.0"))
@@ -73,9 +92,13 @@ static int parse_request_line(struct span line, struct request *request)
     request->head_only = is(method, "HEAD");
     if (!request->head_only && !is(method, "GET"))
         return 405;
-    if (target.len == 0 || target.text[0] != '/')
+    if (!cut_authority(&target, authority))
         return 400;
     struct span path = cut(&target, '?');
+    if (path.len == 0 && authority->len > 0)
+        path = (struct span){"/", 1};
+    if (path.len == 0 || path.text[0] != '/')
+        return 400;
     return copy(path, request->path) && copy(target, request->query) ? 200 : 414;
 }
 
@@ -105,9 +128,12 @@ int request_parse(const char *text, size_t len, struct request *request)
     if (rest.len == 0 || rest.len > REQUEST_HEAD_MAX)
         return len >= REQUEST_HEAD_MAX ? 431 : 0;
     *request = (struct request){0};
-    int status = parse_request_line(cut_line(&rest), request);
+    struct span authority = {0};
+    int status = parse_request_line(cut_line(&rest), request, &authority);
     for (struct span line = cut_line(&rest); line.len > 0 && status == 200; line = cut_line(&rest))
         status = parse_header(line, request);
+    if (status == 200 && authority.len > 0 && !copy(authority, request->host))
+        return 414;
     return status;
 }
 

@@ -16,13 +16,13 @@
 struct request {
     bool head_only; /* HEAD: the answer without its body */
     char path[REQUEST_TEXT_MAX], query[REQUEST_TEXT_MAX];
-    char host[REQUEST_TEXT_MAX]; /* of the Host header; empty: none, as from a client of HTTP/1.0 */
+    char host[REQUEST_TEXT_MAX]; /* of an absolute target, else of the Host header; empty: none, as in HTTP/1.0 */
 };
 
 /* Reads a head of GET or HEAD. Returns 200; 0: it is not complete yet; or the HTTP status to refuse it with. */
 int request_parse(const char *text, size_t len, struct request *request);
 
-/* Is its Host an address or localhost? A name in somebody else's hands may lead a browser here. */
+/* Is its host an address or localhost? A name in somebody else's hands may lead a browser here. */
 bool request_names_address(const struct request *request);
 
 /* Reads `key=number` of the query. What is left out leaves `number` alone; false: no number from `min` to `max`. */

@@ -29,6 +29,28 @@ static void a_browsers_request(void **state)
     assert_string_equal(request.host, "[::1]");
 }
 
+/* RFC 9112, section 3.2.2: the target's host counts, not the Host header. */
+static void an_absolute_target_names_the_host(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *host, *path, *query;
+    } rows[] = {
+        {"GET http://127.0.0.1:1081/status?limit=2 HTTP/1.1\r\nHost: evil.example\r\n\r\n", "127.0.0.1:1081", "/status",
+         "limit=2"},
+        {"GET HTTP://evil.example/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", "evil.example", "/", ""},
+        {"GET http://[::1]:1081 HTTP/1.1\r\n\r\n", "[::1]:1081", "/", ""},
+        {"GET http://localhost?a=b/c HTTP/1.1\r\n\r\n", "localhost", "/", "a=b/c"},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct request request;
+        assert_int_equal(parse(rows[i].text, &request), 200);
+        assert_string_equal(request.host, rows[i].host);
+        assert_string_equal(request.path, rows[i].path);
+        assert_string_equal(request.query, rows[i].query);
+    }
+}
+
 static void each_beginning_of_one_waits_for_the_rest(void **state)
 {
     (void)state;
@@ -52,7 +74,12 @@ static void what_is_refused(void **state)
         {"GET / HTTP/2.0\r\n\r\n", 505},
         {"GET /\r\n\r\n", 400},
         {"\r\n\r\n", 400},
-        {"GET http://127.0.0.1/ HTTP/1.1\r\n\r\n", 400},
+        {"GET https://127.0.0.1/ HTTP/1.1\r\n\r\n", 400},
+        {"GET http:///status HTTP/1.1\r\n\r\n", 400},
+        {"GET http:// HTTP/1.1\r\n\r\n", 400},
+        {"GET http://127.0.0.1:1@evil.example/ HTTP/1.1\r\n\r\n", 400},
+        {"GET http://127.0.0.1/ HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400},
+        {"GET ?after=1 HTTP/1.1\r\n\r\n", 400},
         {"GET * HTTP/1.1\r\n\r\n", 400},
         {"GET  / HTTP/1.1\r\n\r\n", 400},
         {"GET / x HTTP/1.1\r\n\r\n", 400},
@@ -147,9 +174,13 @@ static void numbers_of_the_query(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_browsers_request),        cmocka_unit_test(each_beginning_of_one_waits_for_the_rest),
-        cmocka_unit_test(what_is_refused),           cmocka_unit_test(what_is_too_long),
-        cmocka_unit_test(which_hosts_are_addresses), cmocka_unit_test(numbers_of_the_query),
+        cmocka_unit_test(a_browsers_request),
+        cmocka_unit_test(an_absolute_target_names_the_host),
+        cmocka_unit_test(each_beginning_of_one_waits_for_the_rest),
+        cmocka_unit_test(what_is_refused),
+        cmocka_unit_test(what_is_too_long),
+        cmocka_unit_test(which_hosts_are_addresses),
+        cmocka_unit_test(numbers_of_the_query),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
