@@ -87,29 +87,45 @@ static bool find_one(const struct config *config, const struct config_advertise 
     return found->sa.sa_family != AF_UNSPEC || (!wanted->automatic && !wanted->name);
 }
 
-static bool listens_beyond_loopback(const struct config *config, int family)
+/* A client is told the address that it has connected to, as this host knows it. For a wildcard the one of the default
+ * route is the best guess. AF_UNSPEC: no client of `family` can come. */
+static union netaddr told_by_listener(const struct config_listener *listener, int family)
+{
+    const union netaddr canonical = netaddr_canonical(&listener->address);
+    const bool is_any = netaddr_is_any(&listener->address);
+    const bool is_dual = is_any && listener->address.sa.sa_family == AF_INET6;
+    if (!is_dual && canonical.sa.sa_family != family)
+        return (union netaddr){0};
+    return is_any ? sock_default_source(family) : canonical;
+}
+
+/* The first private address that clients beyond this host are told; AF_UNSPEC: none. */
+static union netaddr find_private_told(const struct config *config, int family, const union netaddr *advertised)
 {
     for (size_t i = 0; i < config->listen_count; i++) {
-        union netaddr canonical = netaddr_canonical(&config->listen[i].address);
-        bool dual = config->listen[i].address.sa.sa_family == AF_INET6 && netaddr_is_any(&config->listen[i].address);
-        if ((dual || canonical.sa.sa_family == family) && reach_place_of(&canonical) != REACH_LOOPBACK)
-            return true;
+        union netaddr told = told_by_listener(&config->listen[i], family);
+        if (told.sa.sa_family == AF_UNSPEC || reach_place_of(&told) == REACH_LOOPBACK)
+            continue;
+        if (advertised->sa.sa_family != AF_UNSPEC)
+            told = *advertised;
+        if (is_private(&told))
+            return told;
     }
-    return false;
+    return (union netaddr){0};
 }
 
 /* Whoever comes from the internet then has come through somebody's NAT, and is told an address behind it. */
 static void warn_one(const struct config *config, int family, const union netaddr *advertised)
 {
     char text[NETADDR_TEXT_MAX];
-    union netaddr told = advertised->sa.sa_family == AF_UNSPEC ? sock_default_source(family) : *advertised;
-    if (!config->udp.enabled || told.sa.sa_family == AF_UNSPEC || !is_private(&told) ||
-        !listens_beyond_loopback(config, family))
+    const union netaddr told = find_private_told(config, family, advertised);
+    if (!config->udp.enabled || told.sa.sa_family == AF_UNSPEC)
         return;
     netaddr_format_host(&told, text);
     if (in_container())
-        log_warning("clients outside this container will be told to send their datagrams to %s, which they hardly "
-                    "reach: set %s to the address that they connect to, and udp.ports to a range that is published",
+        log_warning("clients that connect through a published container port are told to send their datagrams to %s, "
+                    "which they can hardly reach: set %s to the address that they connect to, and udp.ports to a "
+                    "range that is published",
                     text, key_of(family));
     else
         log_info("clients from the internet would be told to send their datagrams to %s, a private address; for them "

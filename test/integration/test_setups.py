@@ -398,7 +398,7 @@ def test_check_finds_that_the_relay_ports_are_not_forwarded(net, start, check):
 @only("docker")
 def test_nothing_to_advertise_in_a_container(net, start):
     proxy = start(net.setup.config().replace(OUTSIDE, "none"), environment={"KUBERNETES_SERVICE_HOST": "10.96.0.1"})
-    proxy.wait_log(rf"warning: .*outside this container .*{net.setup.proxy}, .*set udp\.advertise_v4 .*udp\.ports")
+    proxy.wait_log(rf"warning: .*published container port .*{net.setup.proxy}, .*set udp\.advertise_v4 .*udp\.ports")
 
 
 @only("docker")
