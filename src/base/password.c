@@ -50,7 +50,10 @@ char *password_ask(const char *prompt)
         line[--len] = '\0';
     if (len > 0 && len <= 255 && strlen(line) == (size_t)len)
         return line;
-    fputs("conesocks: a password has 1 to 255 bytes\n", stderr);
+    if (len > 0 && strlen(line) < (size_t)len)
+        fputs("conesocks: a password cannot contain a NUL byte\n", stderr);
+    else
+        fputs("conesocks: a password has 1 to 255 bytes\n", stderr);
     free(line);
     return NULL;
 }

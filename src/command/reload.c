@@ -87,10 +87,12 @@ static pid_t find_process(const struct request *request, const json_t *status)
                 (int)pid);
     else if (error == ESRCH || error == ENOENT)
         fprintf(stderr, "conesocks reload: no server found: %s %s%s\n", request->pid_file,
-                error == ENOENT ? "is not there" : "is of no process that lives",
+                error == ENOENT ? "does not exist" : "names no running process",
                 request->asks
                     ? ", and nobody answers at the admin listener"
-                    : "; --pid-file PATH names another, and systemctl reload conesocks reaches one under systemd");
+                    : ". Set run.pid_file or an admin listener in the configuration and restart the server, or send "
+                      "it SIGHUP (kill -HUP PID). --pid-file PATH names another file; systemctl reload conesocks "
+                      "reaches a server under systemd");
     else
         fprintf(stderr, "conesocks reload: %s: %s%s\n", request->pid_file, strerror(error),
                 error == EACCES ? ": only root and the user that has started the server may read it" : "");

@@ -261,6 +261,8 @@ const struct value_type value_text = {.name = "text",
 static const char *secret_parse(const struct schema_row *row, const char *text, void *field)
 {
     size_t len = strlen(text);
+    if (len == 0 && row->min > 0)
+        return "an empty password";
     return len < row->min || len > row->max ? "one of another length" : text_copy(text, field);
 }
 

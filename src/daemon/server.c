@@ -85,7 +85,8 @@ static void log_counters(const struct server *server)
     struct metrics sum = {0};
     sum_metrics(server, &sum);
     char text[1000];
-    log_info("counters: %s", metrics_format(&sum, text, sizeof(text)));
+    metrics_format(&sum, text, sizeof(text));
+    log_info("counters: %s", text[0] ? text : "all zero");
 }
 
 static void describe(void *arg, char text[SUPERVISION_TEXT_MAX])

@@ -197,10 +197,9 @@ static bool may_pass(int error)
 
 static const char *advice(int error)
 {
-    if (error == EACCES)
-        return ". The sandbox (run.sandbox) keeps within reach what was there at the start: restart conesocks to "
-               "follow the change";
-    return error == ENOENT ? ", until it is there again" : "";
+    return error == EACCES ? ". The sandbox (run.sandbox) only reaches the file that existed at the start: restart "
+                             "conesocks to follow the change"
+                           : "";
 }
 
 bool hosts_follow(struct hosts *hosts, const char *path, struct file_stamp *stamp)
@@ -211,7 +210,8 @@ bool hosts_follow(struct hosts *hosts, const char *path, struct file_stamp *stam
     const int error = text ? 0 : errno;
     if (error && error != ENOENT) {
         if (is_news(stamp, error))
-            log_warning("%s: keeping the names known so far: %s%s", path, strerror(error), advice(error));
+            log_warning("%s: keeping the names known so far: cannot read it (%s)%s", path, strerror(error),
+                        advice(error));
         if (may_pass(error))
             file_look_again(stamp);
         return false;
@@ -231,6 +231,16 @@ static void list_servers(char *out, size_t room, const struct resolv_conf *conf)
     for (size_t i = 0; i < conf->server_count && len < room; i++)
         len += (size_t)snprintf(out + len, room - len, "%s%s", i ? ", " : "",
                                 netaddr_format_host(&conf->servers[i], host));
+}
+
+/* `error`: 0 if the file can be read, and names no server. */
+static void warn_no_servers(const char *path, const char *action, const char *servers, int error)
+{
+    if (error)
+        log_warning("%s: %s the name server %s%s: cannot read it (%s)%s", path, action, servers,
+                    error == ENOENT ? " until the file exists" : "", strerror(error), advice(error));
+    else
+        log_warning("%s: %s the name server %s: it names none", path, action, servers);
 }
 
 bool resolv_conf_follow(struct resolv_conf *conf, const char *path, struct file_stamp *stamp)
@@ -254,7 +264,6 @@ bool resolv_conf_follow(struct resolv_conf *conf, const char *path, struct file_
     if (usable && !first)
         log_info("%s has changed: asking %s", path, servers);
     else if (!usable)
-        log_warning("%s: %s the name server %s: %s%s", path, first ? "asking" : "keeping", servers,
-                    error ? strerror(error) : "it names none", advice(error));
+        warn_no_servers(path, first ? "asking" : "keeping", servers, error);
     return usable || first;
 }

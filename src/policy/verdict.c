@@ -144,7 +144,8 @@ const char *verdict_explain(const struct verdict *verdict, const union netaddr *
         break;
     case VERDICT_NEVER:
     case VERDICT_COUNT:
-        snprintf(text, VERDICT_TEXT_MAX, "denied: a %s address, which nothing allows", place);
+        snprintf(text, VERDICT_TEXT_MAX, "denied: %s %s address, which nothing allows", place[0] == 'u' ? "an" : "a",
+                 place);
         break;
     }
     return text;

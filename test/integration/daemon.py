@@ -130,7 +130,7 @@ class Conesocks:
         before = len(re.findall(pattern, self.log, re.MULTILINE))
         self.process.send_signal(signal.SIGUSR1)
         wait_until(lambda: len(re.findall(pattern, self.log, re.MULTILINE)) > before, "the counters")
-        words = re.findall(pattern, self.log, re.MULTILINE)[-1].split()
+        words = re.findall(pattern, self.log, re.MULTILINE)[-1].replace("all zero", "").split()
         return dict(zip(words[::2], map(int, words[1::2])))
 
     def dropped(self, reason):

@@ -340,6 +340,7 @@ def test_row57_reload_of_what_does_not_run(net, run, tmp_path):
     config.write_text(f"run: {{pid_file: {pid_file}}}\n", encoding="ascii")
     result = run("reload", "-c", str(config))
     assert "no server found" in result.stdout and "systemctl reload conesocks" in result.stdout
+    assert "run.pid_file or an admin listener" in result.stdout and "kill -HUP PID" in result.stdout
     other = net.proxy.start("sleep", "60")
     pid_file.write_text(f"{other.pid}\n", encoding="ascii")
     result = run("reload", "-c", str(config))

@@ -203,7 +203,7 @@ def test_row67_resolv_conf_out_of_reach(net, start, lan, system, two):
     system.link("elsewhere/resolv.conf")
     for _ in range(4):
         assert resolves(net, lan, "first.test")
-    proxy.wait_log(rf"warning: resolver: /etc/resolv.conf: keeping the name server {INET1_V4}: Permission denied\. .*"
+    proxy.wait_log(rf"warning: resolver: /etc/resolv.conf: keeping the name server {INET1_V4}: cannot read it \(Permission denied\)\. .*"
                    "restart conesocks")
     assert proxy.log.count("keeping the name server") == 1
 
@@ -212,7 +212,8 @@ def test_row67_resolv_conf_out_of_reach(net, start, lan, system, two):
 def test_row67_resolv_conf_appears_after_the_start(net, start, lan, system, two):
     """A container or a host whose network comes up later; then the file is emptied and removed."""
     proxy = start({"workers": 1}, files=system.mounts)
-    proxy.wait_log(r"warning: resolver: /etc/resolv.conf: asking the name server 127\.0\.0\.1: No such file")
+    proxy.wait_log(r"warning: resolver: /etc/resolv.conf: asking the name server 127\.0\.0\.1 until the file exists: "
+                   r"cannot read it \(No such file")
     (system.etc / "resolv.conf").write_text(f"nameserver {INET1_V4}\n", encoding="ascii")
     assert resolves(net, lan, "first.test")
     (system.etc / "resolv.conf").write_text("# soon\n", encoding="ascii")
@@ -220,6 +221,6 @@ def test_row67_resolv_conf_appears_after_the_start(net, start, lan, system, two)
     proxy.wait_log(f"keeping the name server {INET1_V4}: it names none")
     (system.etc / "resolv.conf").unlink()
     assert resolves(net, lan, "first.test")
-    proxy.wait_log(f"keeping the name server {INET1_V4}: No such file or directory, until it is there again")
+    proxy.wait_log(rf"keeping the name server {INET1_V4} until the file exists: cannot read it \(No such file or directory\)")
     (system.etc / "resolv.conf").write_text(f"nameserver {INET2_V4}\n", encoding="ascii")
     assert resolves(net, lan, "second.test")

@@ -45,6 +45,19 @@ def test_wrong_usage(run, arguments):
     assert result.returncode == 2 and "Usage:" in result.stdout
 
 
+@pytest.mark.parametrize("password, why", [(b"a\0b\n", "cannot contain a NUL byte"), (b"\n", "has 1 to 255 bytes"),
+                                           (b"x" * 256, "has 1 to 255 bytes")])
+def test_a_password_that_cannot_be_hashed(password, why):
+    done = subprocess.run([PROGRAM, "hash-password"], input=password, check=False, capture_output=True)
+    assert done.returncode == 1 and why in done.stderr.decode()
+
+
+def test_counters_that_are_all_zero(start):
+    proxy = start(None)
+    assert proxy.counters() == {}
+    proxy.wait_log("counters: all zero$")
+
+
 def test_built_in_default(net, start):
     """No file: loopback only, where a client may go everywhere, this host's own services included."""
     proxy = start(None)

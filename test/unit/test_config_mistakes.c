@@ -36,6 +36,14 @@ static void every_mistake_is_named_in_one_go(void **state)
         "c.yaml:13:8: reach: found a list, expected auto, public, private or all\n");
 }
 
+static void an_empty_password_is_named_so(void **state)
+{
+    (void)state;
+    bad("upstreams: [{name: far, address: 192.0.2.9, user: a, password: ''}]\n",
+        "c.yaml:1:64: upstreams[0].password: found an empty password, expected none, or a password with a length in "
+        "bytes from 1 to 255\n");
+}
+
 /* Row 56; the values are in test_schema.c. */
 static void a_file_that_is_no_configuration_is_refused(void **state)
 {
@@ -259,6 +267,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_mistake_is_named_in_one_go),
+        cmocka_unit_test(an_empty_password_is_named_so),
         cmocka_unit_test(a_file_that_is_no_configuration_is_refused),
         cmocka_unit_test(a_key_that_is_like_no_other_gets_them_all),
         cmocka_unit_test(addresses_that_yaml_takes_for_mappings_get_a_hint),
