@@ -115,6 +115,8 @@ static void exchange_go_on_over_tcp(struct exchange *exchange, const struct reso
     exchange->received = 0;
     if (exchange_use(exchange, sock_connect(exchange->server, NULL), EV_WRITE, on_tcp_writable))
         exchange->done(exchange, EXCHANGE_TRUNCATED, truncated);
+    else if (truncated->count > 0) /* no descriptor, no route: the rest is not to be had */
+        exchange->done(exchange, EXCHANGE_ANSWERED, truncated);
     else
         exchange_lose(exchange, errno);
 }

@@ -12,7 +12,7 @@
 #include "net/resolver_message.h"
 
 enum exchange_event {
-    EXCHANGE_ANSWERED,  /* with all of the answer */
+    EXCHANGE_ANSWERED,  /* with all of the answer, or with what fitted where TCP cannot be opened; it is closed */
     EXCHANGE_TRUNCATED, /* with what fitted; the exchange continues over TCP */
     EXCHANGE_LOST,      /* by an error of the network, `errno`; it is closed, and may be sent again */
 };

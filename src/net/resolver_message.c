@@ -139,7 +139,8 @@ static void read_records(struct resolver_answer *answer, ns_msg *message, const 
         return;
     if (negative || rcode == ns_r_nxdomain)
         answer->alias[0] = '\0'; /* the server has followed it to the end */
-    lower_ttl(answer, negative ? NEGATIVE_TTL_MAX_S : NEGATIVE_TTL_S);
+    if (!answer->alias[0])
+        lower_ttl(answer, negative ? NEGATIVE_TTL_MAX_S : NEGATIVE_TTL_S);
     answer->status = RESOLVER_NOT_FOUND;
 }
 

@@ -21,7 +21,7 @@
 struct resolver_answer {
     enum resolver_status status; /* FOUND, NOT_FOUND, or FAILED: the server cannot tell */
     bool truncated;              /* there is more over TCP */
-    uint32_t ttl_s;              /* how long it may be kept */
+    uint32_t ttl_s;              /* how long it may be kept, or the alias followed */
     size_t count;
     union netaddr addresses[RESOLVER_ADDRESSES_MAX];
     char alias[NAME_TEXT_MAX + 1]; /* the name to ask for instead; empty: none */

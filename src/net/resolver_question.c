@@ -45,6 +45,7 @@ struct resolver_question {
     void *arg;
     struct event timer; /* when it is looked at again */
     uint64_t deadline_ms;
+    uint32_t ttl_s; /* the least of the aliases followed so far */
     int family;
     unsigned sends, sends_max, aliases;
     struct asked *latest;            /* that it was sent to since it was looked at; NULL: none */
@@ -122,6 +123,8 @@ void resolver_question_free(struct resolver_question *question)
 static void question_finish(struct resolver_question *question, const struct resolver_answer *answer)
 {
     struct resolver_answer copy = *answer; /* it may be the question's own */
+    if (copy.ttl_s > question->ttl_s)
+        copy.ttl_s = question->ttl_s;
     resolver_question_done *done = question->done;
     void *arg = question->arg;
     resolver_question_free(question);
@@ -253,7 +256,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         question_give_up(question);
     else if (question->sends < question->sends_max && question_pick(question))
         question_send(question, first);
-    else if (question_has(question, asked_is_useless) || !question_has(question, asked_is_open))
+    else if (!question_has(question, asked_is_open))
         question_give_up(question);
     else
         question_wait(question);
@@ -298,6 +301,8 @@ static void question_answered(struct asked *asked, const struct resolver_answer 
         question_finish(question, answer);
     } else if (question->aliases++ < ALIASES_MAX && resolver_name_valid(answer->alias, strlen(answer->alias))) {
         question_close(question);
+        if (question->ttl_s > answer->ttl_s)
+            question->ttl_s = answer->ttl_s;
         strcpy(question->name, answer->alias);
         question_begin(question);
     } else {
@@ -378,6 +383,7 @@ struct resolver_question *resolver_question_ask(struct name_servers *servers, co
     question->done = done;
     question->arg = arg;
     question->family = family;
+    question->ttl_s = UINT32_MAX;
     question->deadline_ms = now_ms() + timeout_ms;
     strcpy(question->name, name);
     evtimer_assign(&question->timer, servers->base, on_timer, question);

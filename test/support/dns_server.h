@@ -1,7 +1,8 @@
 /*
  * A name server in the test's own event loop, on UDP and TCP of one loopback port. What it answers is a table of names;
  * what it was asked is kept. Names are compared without case, and the case that came goes back. A name that begins with
- * "late-500" is answered after 500 ms.
+ * "late-500" is answered after 500 ms, unless the server fails all names; one that begins with "brief-" lives for
+ * DNS_BRIEF_S.
  */
 #ifndef TEST_SUPPORT_DNS_SERVER_H
 #define TEST_SUPPORT_DNS_SERVER_H
@@ -45,7 +46,8 @@ struct dns_name {
     enum dns_fault fault;
 };
 
-#define DNS_FORGED "203.0.113.66"
+#define DNS_FORGED  "203.0.113.66"
+#define DNS_BRIEF_S 7
 
 struct dns_server {
     const struct dns_name *names; /* ends with a NULL name */
@@ -95,6 +97,7 @@ static inline const char *dns_server_question(const struct dns_server *server, i
 struct dns_answer {
     uint8_t bytes[65535];
     size_t len;
+    unsigned ttl_s; /* of its records */
 };
 
 static inline void dns_put16(struct dns_answer *answer, unsigned value)
@@ -110,7 +113,7 @@ static inline void dns_put_record(struct dns_answer *answer, ns_type type, const
     dns_put16(answer, type);
     dns_put16(answer, ns_c_in);
     dns_put16(answer, 0);
-    dns_put16(answer, 300); /* TTL */
+    dns_put16(answer, answer->ttl_s);
     dns_put16(answer, (unsigned)len);
     memcpy(answer->bytes + answer->len, data, len);
     answer->len += len;
@@ -181,6 +184,7 @@ static inline const struct dns_name *dns_answer(struct dns_server *server, const
 
     memcpy(answer->bytes, query, end);
     answer->len = end;
+    answer->ttl_s = strncmp(last, "brief-", 6) == 0 ? DNS_BRIEF_S : 300;
     if (fault == DNS_WRONG_CASE)
         dns_put_name(answer->bytes + 12, last);
     ns_type type = (ns_type)query[end - 3];
@@ -301,7 +305,7 @@ static inline void dns_on_udp(evutil_socket_t fd, short what, void *arg)
     bool has_edns = query[11] != 0;
     if (has_edns && (server->fault == DNS_DROPS_EDNS || name->fault == DNS_DROPS_EDNS))
         return;
-    if (strncmp(dns_server_question(server, 0), "late-", 5) == 0) {
+    if (strncmp(dns_server_question(server, 0), "late-", 5) == 0 && server->fault != DNS_SERVFAIL) {
         dns_send_late(server, atoi(dns_server_question(server, 0) + 5), &answer, &from);
         return;
     }

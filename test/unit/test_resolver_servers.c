@@ -1,8 +1,10 @@
 /* Name servers as people have them, and which of several is asked. */
 #include "test.h"
 
+#include <sys/resource.h>
 #include <time.h>
 
+#include "net/resolver_question.h"
 #include "support/lookups.h"
 
 static uint64_t now_ms(void)
@@ -126,6 +128,16 @@ static void a_server_that_fails_leaves_it_to_the_next(void **state)
     dns_server_close(&other);
 }
 
+/* The next one may be slow: it is waited for like any other. */
+static void a_slow_answer_counts_when_another_server_fails(void **state)
+{
+    (void)state;
+    use_both(5000);
+    server.fault = DNS_SERVFAIL;
+    expect_address("late-2200.test", "192.0.2.52");
+    dns_server_close(&other);
+}
+
 static void row67_truncated_answers(void **state)
 {
     (void)state;
@@ -143,6 +155,55 @@ static void row67_truncated_answers(void **state)
     expect_address("cut.test", "192.0.2.200");
     assert_true(now_ms() - begun < 900);
     server.tcp = socket(AF_INET, SOCK_STREAM, 0); /* for tear_down */
+}
+
+/* Without a descriptor for TCP, too. */
+static void what_fitted_into_a_datagram_is_used(void **state)
+{
+    (void)state;
+    struct rlimit limit, none;
+    struct wish wish;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    start(&wish, "cut.test", AF_INET);
+    while (dns_server_asked(&server) == 0)
+        event_base_loop(base, EVLOOP_ONCE);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    wait_for(&wish);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_equal(server.asked_tcp, 0);
+    assert_int_equal(wish.status, RESOLVER_FOUND);
+    assert_int_equal(wish.count, 1);
+}
+
+static void on_answer(void *arg, const struct resolver_answer *answer)
+{
+    *(struct resolver_answer *)arg = *answer;
+    event_base_loopbreak(base);
+}
+
+static struct resolver_answer ask(const char *name)
+{
+    struct resolver_answer answer;
+    struct name_servers *servers = name_servers_new(base, &server.address, 1, NULL);
+    assert_non_null(resolver_question_ask(servers, name, AF_INET, 5000, on_answer, &answer));
+    event_base_dispatch(base);
+    free(servers);
+    return answer;
+}
+
+/* An alias that changes often leads to addresses that do not. */
+static void an_answer_lives_no_longer_than_the_aliases_to_it(void **state)
+{
+    (void)state;
+    static const char *const brief[] = {"brief-chain.test", "to-brief.test", "brief-cut.test"};
+    assert_int_equal(ask("chain1.test").ttl_s, 300);
+    for (size_t i = 0; i < sizeof(brief) / sizeof(brief[0]); i++) {
+        server.hangs_tcp = true; /* of the last one, what fits is all that comes */
+        const struct resolver_answer answer = ask(brief[i]);
+        assert_int_equal(answer.status, RESOLVER_FOUND);
+        assert_int_equal(answer.ttl_s, DNS_BRIEF_S);
+    }
 }
 
 /* Many questions for one name at once would also help whoever forges answers. */
@@ -218,7 +279,10 @@ int main(void)
         LOOKUP_TEST(row67_a_server_that_refuses_costs_no_time),
         LOOKUP_TEST(waits_for_a_server_that_comes_back),
         LOOKUP_TEST(a_server_that_fails_leaves_it_to_the_next),
+        LOOKUP_TEST(a_slow_answer_counts_when_another_server_fails),
         LOOKUP_TEST(row67_truncated_answers),
+        LOOKUP_TEST(what_fitted_into_a_datagram_is_used),
+        LOOKUP_TEST(an_answer_lives_no_longer_than_the_aliases_to_it),
         LOOKUP_TEST(row59_one_question_for_all_who_ask),
         LOOKUP_TEST(row59_late_failures_delay_nobody),
         LOOKUP_TEST(row59_how_often_a_question_is_sent),
