@@ -84,6 +84,15 @@ static void row_50_who_has_not_asked_yet(void **state)
     close(client);
 }
 
+/* Thousands of associations are idle at a time. What few of them need is allocated when it is needed. */
+static void an_association_takes_little_memory(void **state)
+{
+    (void)state;
+    if (sizeof(void *) != 8)
+        SKIP_TEST("pointers are not of 8 bytes");
+    assert_in_range(sizeof(struct session) + sizeof(struct assoc) + sizeof(struct external), 0, 1048);
+}
+
 static void an_association(void **state)
 {
     (void)state;
@@ -289,10 +298,15 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin_with_report, end_with_report)
     const struct CMUnitTest tests[] = {
-        TEST(row_50_who_has_not_asked_yet), TEST(an_association),
-        TEST(an_association_over_tcp),      TEST(a_connect),
-        TEST(streams_on_their_way),         TEST(pages_in_the_order_of_ids),
-        TEST(pages_of_all_workers),         TEST(a_page_leaves_none_out),
+        TEST(row_50_who_has_not_asked_yet),
+        TEST(an_association),
+        TEST(an_association_takes_little_memory),
+        TEST(an_association_over_tcp),
+        TEST(a_connect),
+        TEST(streams_on_their_way),
+        TEST(pages_in_the_order_of_ids),
+        TEST(pages_of_all_workers),
+        TEST(a_page_leaves_none_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
