@@ -180,19 +180,13 @@ class Names(servers.Dns):
         return answer
 
 
-class Upstream:
+class Upstream(servers.Server):
     """A SOCKS5 server with moods. What it grants leads to the echo."""
 
     def __init__(self, chaos):
         self.random = random.Random(chaos.seed)
         self.listener = chaos.host.listen(HOME, UPSTREAM, timeout=None)
-        self.context = servers.serving(self.loop, self.listener)
-
-    def __enter__(self):
-        return self.context.__enter__()
-
-    def __exit__(self, *details):
-        return self.context.__exit__(*details)
+        self.sockets = [self.listener]
 
     def loop(self):
         with contextlib.suppress(OSError):

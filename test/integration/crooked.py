@@ -8,7 +8,7 @@ import servers
 import socks5
 
 
-class Socks5:
+class Socks5(servers.Server):
     """Serves CONNECT (always "connection refused") and UDP ASSOCIATE at `address`, on `host`; datagrams leave from
     `outside`. What is wrong with it:
 
@@ -38,14 +38,7 @@ class Socks5:
                               "symmetric", "loses_first"}
         self.address = address
         self.listener = host.listen(address, port, timeout=None)
-
-    def __enter__(self):
-        self.context = servers.serving(self.loop, self.listener)
-        self.context.__enter__()
-        return self
-
-    def __exit__(self, *details):
-        self.context.__exit__(*details)
+        self.sockets = [self.listener]
 
     def loop(self):
         while True:
@@ -136,7 +129,7 @@ class Relay:
             self.answering.sendto(*answer)
 
 
-class Stun:
+class Stun(servers.Server):
     """A STUN server with two addresses and two ports (RFC 5780). `elsewhere` is what it does when it shall answer from
     another place: "answers" from there, "stays" where it was asked, or is "silent"."""
     COOKIE = 0x2112a442
@@ -145,15 +138,8 @@ class Stun:
     def __init__(self, host, addresses, elsewhere="answers", ports=(3478, 3479)):
         places = [(address, port) for address in addresses for port in ports]
         self.places = {place: host.udp(*place, timeout=None) for place in places}
+        self.sockets = list(self.places.values())
         self.addresses, self.ports, self.elsewhere = addresses, ports, elsewhere
-
-    def __enter__(self):
-        self.context = servers.serving(self.loop, *self.places.values())
-        self.context.__enter__()
-        return self
-
-    def __exit__(self, *details):
-        self.context.__exit__(*details)
 
     def loop(self):
         with contextlib.suppress(OSError, ValueError):

@@ -24,7 +24,34 @@ def serving(loop, *sockets):
         thread.join(5)
 
 
-class Dns:
+class Server:
+    """Runs self.loop() in a thread until the block ends; self.sockets are shut to wake it."""
+
+    def __enter__(self):
+        self.context = serving(self.loop, *self.sockets)
+        self.context.__enter__()
+        return self
+
+    def __exit__(self, *details):
+        self.context.__exit__(*details)
+
+
+def answer_datagrams(sock, answer):
+    """Sends back answer(datagram, sender) of each, unless that is None, until the socket is shut."""
+    while True:
+        try:
+            datagram, sender = sock.recvfrom(4096)
+        except OSError:
+            return
+        if not datagram:
+            return
+        reply = answer(datagram, sender)
+        if reply:
+            with contextlib.suppress(OSError):
+                sock.sendto(reply, sender)
+
+
+class Dns(Server):
     """Answers A and AAAA from `records` ({"name": ["10.88.0.11", "fd88::11"]}); other names do not exist. A name whose
     records are None gets no answer at all, nor does a question in `unanswered` ({("name", "AAAA")}). The TTL is 0: who
     asks again hears of changes."""
@@ -34,28 +61,11 @@ class Dns:
         self.unanswered = set()
         self.asked = []
         self.sock = host.udp(address, 53, timeout=None)
+        self.sockets = [self.sock]
         self.address = address
 
-    def __enter__(self):
-        self.context = serving(self.loop, self.sock)
-        self.context.__enter__()
-        return self
-
-    def __exit__(self, *details):
-        self.context.__exit__(*details)
-
     def loop(self):
-        while True:
-            try:
-                query, client = self.sock.recvfrom(4096)
-            except OSError:
-                return
-            if not query:
-                return
-            answer = self.answer(query)
-            if answer:
-                with contextlib.suppress(OSError):
-                    self.sock.sendto(answer, client)
+        answer_datagrams(self.sock, lambda query, _: self.answer(query))
 
     def answer(self, query):
         labels, at = [], 12

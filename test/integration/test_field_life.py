@@ -21,21 +21,14 @@ GRANTED = bytes([5, 0, 0]) + socks5.encode_address(INET2_V4, 4000)
 REFUSED = bytes([5, 1, 0]) + socks5.encode_address("0.0.0.0", 0)
 
 
-class Upstream:
+class Upstream(servers.Server):
     """A SOCKS5 server that does what `play(control, command)` does once it has read a request."""
 
     def __init__(self, host, play, login=None, address=INET2_V4, port=1080):
         """`login` is what it answers to a user name and password; None: it asks for none."""
         self.play, self.login, self.asked = play, login, []
         self.listener = host.listen(address, port, timeout=None)
-        self.context = servers.serving(self.loop, self.listener)
-
-    def __enter__(self):
-        self.context.__enter__()
-        return self
-
-    def __exit__(self, *details):
-        self.context.__exit__(*details)
+        self.sockets = [self.listener]
 
     def loop(self):
         while True:

@@ -37,31 +37,20 @@ def named(serve, dns):
     return run
 
 
-class Echo:
+class Echo(servers.Server):
     """Sends back what comes to port 7000 of an address of the first internet host."""
 
     def __init__(self, net, address):
         self.sock = net.inet1.udp(address, PORT, timeout=None)
+        self.sockets = [self.sock]
         self.seen = []
 
-    def __enter__(self):
-        self.context = servers.serving(self.loop, self.sock)
-        self.context.__enter__()
-        return self
-
-    def __exit__(self, *details):
-        self.context.__exit__(*details)
+    def echo(self, payload, sender):
+        self.seen.append(sender)
+        return payload
 
     def loop(self):
-        while True:
-            try:
-                payload, sender = self.sock.recvfrom(2048)
-            except OSError:
-                return
-            if not payload:
-                return
-            self.seen.append(sender)
-            self.sock.sendto(payload, sender)
+        servers.answer_datagrams(self.sock, self.echo)
 
 
 def answered(association, name, patience=PATIENCE, pause=0.2):

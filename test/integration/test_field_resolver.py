@@ -46,17 +46,12 @@ class Field(servers.Dns):
             return None
         return answer
 
+    def answer_to(self, query, client):
+        self.client = client
+        return self.answer(query)
+
     def loop(self):
-        while True:
-            try:
-                query, self.client = self.sock.recvfrom(4096)
-            except OSError:
-                return
-            if not query:
-                return
-            answer = self.answer(query)
-            if answer:
-                self.send(answer, self.client)
+        servers.answer_datagrams(self.sock, self.answer_to)
 
     def send(self, answer, client):
         with contextlib.suppress(OSError):
