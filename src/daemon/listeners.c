@@ -53,18 +53,19 @@ static void rest(struct listener *listener, int error)
 
 static void accept_some(struct listener *listener, int max)
 {
-    for (int i = 0; i < max; i++) {
+    for (int i = 0, ended = 0; i < max; i++) {
         union netaddr peer;
         int accepted = sock_accept(listener->fd, &peer);
         if (accepted == -EAGAIN)
             return;
         if (accepted == -EMFILE || accepted == -ENFILE || accepted == -ENOBUFS || accepted == -ENOMEM) {
             const struct shortage shortage = shortage_of_error(-accepted);
-            if (payers_shed(listener->all->env, NULL, &shortage))
+            if (ended++ < MAKE_ROOM_MAX && payers_shed(listener->all->env, NULL, &shortage))
                 continue;
             rest(listener, -accepted);
             return;
         }
+        ended = 0;
         if (accepted >= 0)
             session_new(listener->all->env, accepted, &peer, listener->config);
         /* Any other error is that connection's own (accept(2)): the next one may be fine. */

@@ -285,6 +285,22 @@ void ports_release(const struct port_range *range, struct port_lease *lease, uin
         put(range, lease, used_until_ms && range->rest_ms ? quiet_after(used_until_ms) : 0, now_ms);
 }
 
+/* A port that is taken at every address is so at each. */
+static bool hosts_overlap(const struct ports_key *a, const struct ports_key *b)
+{
+    static const uint8_t every[sizeof(a->host)];
+    return memcmp(a->host, b->host, sizeof(every)) == 0 || memcmp(a->host, every, sizeof(every)) == 0 ||
+           memcmp(b->host, every, sizeof(every)) == 0;
+}
+
+bool ports_is_at(const struct port_lease *lease, const struct port_place *place)
+{
+    const struct ports_key wanted = key_for(&place->range, &place->local);
+    const struct ports_key *key = lease->from ? &lease->from->key : NULL; /* which never changes */
+    return key && key->family == wanted.family && key->stream == wanted.stream && lease->port >= wanted.first &&
+           lease->port <= wanted.last && hosts_overlap(key, &wanted);
+}
+
 struct port_use ports_use(const struct port_range *range, uint64_t now_ms)
 {
     enum { V4, V6, FAMILIES };

@@ -31,6 +31,12 @@ struct port_range {
     uint64_t rest_ms;     /* how long a port is left alone after its use */
 };
 
+/* A range at a local address; the port of `local` does not matter. */
+struct port_place {
+    struct port_range range;
+    union netaddr local;
+};
+
 /* A port that is taken. All zero: none. */
 struct port_lease {
     struct local_ports *from;
@@ -53,6 +59,9 @@ int ports_bind(const struct port_range *range, int fd, union netaddr *local, uin
 /* The socket is closed, and its port rests after `used_until_ms`, when the last datagram passed; 0: none did, and it
  * does not have to. `range` tells for how long. */
 void ports_release(const struct port_range *range, struct port_lease *lease, uint64_t used_until_ms, uint64_t now_ms);
+
+/* Whether the port, once released, can be had at that place. false: no port is taken. */
+bool ports_is_at(const struct port_lease *lease, const struct port_place *place);
 
 /* Summed over all local addresses where ports of that range were taken lately. */
 struct port_use {

@@ -78,11 +78,12 @@ static struct shortage allowed(const struct env *env, enum limit limit, const ch
 {
     const struct config_user *entry = limits[limit].scope == PER_USER ? users_find(&env->snapshot->users, user) : NULL;
     if (entry && limit == LIMIT_SESSIONS_PER_USER && entry->sessions)
-        return (struct shortage){SHORTAGE_LIMIT, "users[].sessions", entry->sessions};
+        return (struct shortage){.kind = SHORTAGE_LIMIT, .option = "users[].sessions", .most = entry->sessions};
     if (entry && limit == LIMIT_ASSOCIATIONS_PER_USER && entry->associations)
-        return (struct shortage){SHORTAGE_LIMIT, "users[].associations", entry->associations};
+        return (struct shortage){.kind = SHORTAGE_LIMIT, .option = "users[].associations", .most = entry->associations};
     const void *configured = (const char *)env->config + limits[limit].configured;
-    return (struct shortage){SHORTAGE_LIMIT, limits[limit].name, *(const uint32_t *)configured};
+    return (struct shortage){
+        .kind = SHORTAGE_LIMIT, .option = limits[limit].name, .most = *(const uint32_t *)configured};
 }
 
 /* On this thread, and of those who hold what is short: an association that nobody uses. But whoever has not asked for
@@ -125,8 +126,8 @@ static bool take(struct admission *admission, struct env *env, enum limit limit,
     if (!account) /* no user */
         return true;
     const struct shortage shortage = allowed(env, limit, user);
-    while (!quota_take(account, limits[limit].kind, shortage.most)) {
-        if (make_room(env, limit, account, &shortage))
+    for (int turns = 0; !quota_take(account, limits[limit].kind, shortage.most); turns++) {
+        if (turns < MAKE_ROOM_MAX && make_room(env, limit, account, &shortage))
             continue;
         metrics_add((atomic_uint_fast64_t *)(void *)((char *)&env->metrics + limits[limit].refused), 1);
         snprintf(env->refusal, sizeof(env->refusal), "%s: %s (%" PRIu32 ")", limits[limit].why, shortage.option,

@@ -75,7 +75,7 @@ static int open_socket(struct env *env, const struct port_range *range, union ne
     }
     metrics_add(&env->metrics.ports_reused_early_total, !error && port->early);
     if (error == -EADDRINUSE)
-        env->full_ports = range->option;
+        env->full_ports = (struct port_place){.range = *range, .local = *local};
     return error ? error : fd;
 }
 
@@ -382,6 +382,14 @@ const struct assoc_flow *assoc_flow(const struct assoc *assoc)
 bool assoc_is_over_tcp(const struct assoc *assoc)
 {
     return assoc->frames != NULL;
+}
+
+bool assoc_holds_port(const struct assoc *assoc, const struct port_place *place)
+{
+    bool holds = ports_is_at(&assoc->relay_port, place);
+    for (int slot = 0; slot < FAMILY_COUNT; slot++)
+        holds = holds || (assoc->external[slot] && ports_is_at(&assoc->external[slot]->port, place));
+    return holds;
 }
 
 uint64_t assoc_idle_ms(const struct assoc *assoc, uint64_t now_ms)

@@ -88,6 +88,8 @@ bool assoc_sweep(struct assoc *assoc, uint64_t now_ms);
 void assoc_set_room(struct assoc *assoc, int bytes);
 /* How many descriptors it has, besides the control connection. */
 size_t assoc_descriptors(const struct assoc *assoc);
+/* Whether one of its ports can be had at that place once it ends. */
+bool assoc_holds_port(const struct assoc *assoc, const struct port_place *place);
 /* Who is charged from now on for what it holds besides its sockets; until then it is itself. */
 void assoc_borrow(struct assoc *assoc, struct loan *loan);
 /* Drops what is charged there, as far as it can. */

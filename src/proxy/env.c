@@ -56,7 +56,7 @@ struct snapshot *env_use(struct env *env, struct snapshot *snapshot)
     if (snapshot) {
         env->policy.advertised_v4 = snapshot->advertised_v4;
         env->policy.advertised_v6 = snapshot->advertised_v6;
-        env->full_ports = "udp.ports"; /* until an association finds a range full */
+        env->full_ports.range.option = "udp.ports"; /* until an association finds a range full */
         env->shared_port = config_shared_port(env->config);
         env_port_ranges(env->config, &env->system_ports, &env->relay_ports, &env->external_ports);
         use_carry(env);

@@ -57,10 +57,10 @@ struct env {
     struct inbox *inbox;
     struct pump_pool *pumps;
     struct port_range system_ports, relay_ports, external_ports;
-    const char *full_ports;     /* the option of the range where an association last found no port */
-    uint16_t shared_port;       /* that the clients of all associations send to; 0: each has one of relay_ports */
-    struct door_list doors;     /* its listening sockets: see shared_port.c */
-    uint64_t (*clock_ms)(void); /* monotonic: nothing expires when the wall clock jumps */
+    struct port_place full_ports; /* where an association last found no port */
+    uint16_t shared_port;         /* that the clients of all associations send to; 0: each has one of relay_ports */
+    struct door_list doors;       /* its listening sockets: see shared_port.c */
+    uint64_t (*clock_ms)(void);   /* monotonic: nothing expires when the wall clock jumps */
     struct metrics metrics;
 
     /* The datagram path's buffers: see assoc.c. */

@@ -20,9 +20,7 @@
 #define STANDS_OUT_FROM 8
 /* For a newcomer that holds less than this part, the latest session of the payer that stands out ends. */
 #define MUCH_LESS 2
-/* Ended for one newcomer at most: one has two descriptors or more. */
-#define MAKE_ROOM_MAX 4
-#define SWEEP_MAX     64
+#define SWEEP_MAX 64
 /* Payers whose loans are called at once; the next call is not far. */
 #define CALL_LOANS_MAX 16
 /* By then a host on the far side of the world has answered. */
@@ -231,22 +229,27 @@ static bool shed_begun(struct env *env, const struct quota_heaviest *heaviest, c
     return sessions_shed_handshake(env, shortage) || (!stands_out(heaviest) && shed_old_dial(env, shortage));
 }
 
-static bool shed_quiet(struct env *env, const struct quota_heaviest *heaviest, const struct shortage *shortage)
+/* Who holds most by any other measure than that of what is short is as good as anybody. */
+static enum quota_kind measure_of(const struct shortage *shortage)
 {
-    struct payer *payer = payer_of(env, heaviest);
-    if (!stands_out(heaviest))
-        return sessions_shed(env, NULL, shortage);
-    return payer && shed_idle(env, payer, shortage);
+    const bool of_associations = shortage->kind == SHORTAGE_PORTS || shortage->kind == SHORTAGE_LIMIT;
+    return of_associations ? QUOTA_ASSOCIATIONS : QUOTA_DESCRIPTORS;
+}
+
+/* What is full is the whole host's table: that others here have much less says nothing about who has filled it. */
+static bool may_end_active(const struct shortage *shortage)
+{
+    return shortage->kind != SHORTAGE_FILES;
 }
 
 static bool shed(struct env *env, const struct quota_heaviest *heaviest, const struct quota_account *account,
                  const struct shortage *shortage)
 {
-    if (shed_begun(env, heaviest, shortage) || shed_quiet(env, heaviest, shortage))
-        return true;
     struct payer *payer = payer_of(env, heaviest);
-    if (!payer || !account || !holds_much_less(account, heaviest))
-        return false;
+    if (shed_begun(env, heaviest, shortage) || (payer && shed_idle(env, payer, shortage)))
+        return true;
+    if (!payer || !account || !holds_much_less(account, heaviest) || !may_end_active(shortage))
+        return sessions_shed(env, NULL, shortage);
     shed_latest(env, payer, shortage);
     return true;
 }
@@ -268,8 +271,9 @@ bool payers_shed_begun(struct env *env, const struct shortage *shortage)
 bool payers_shed_quiet(struct env *env, const struct shortage *shortage)
 {
     struct quota_heaviest heaviest;
-    quota_find_heaviest(env->quota, QUOTA_DESCRIPTORS, env_now(env), &heaviest);
-    return shed_quiet(env, &heaviest, shortage);
+    quota_find_heaviest(env->quota, measure_of(shortage), env_now(env), &heaviest);
+    return (stands_out(&heaviest) && sessions_shed(env, heaviest.account, shortage)) ||
+           sessions_shed(env, NULL, shortage);
 }
 
 static bool has_room(const struct env *env)

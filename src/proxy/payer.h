@@ -33,12 +33,15 @@ const struct quota_account *payer_account(const struct session *session);
 
 /* Makes room for one more session of that account's owner (NULL: not known yet). false: descriptors are still short. */
 bool payers_make_room(struct env *env, const struct quota_account *account);
-/* Ends one session for what is short. In this order: an attempt to connect of the payer that holds
- * most, the handshake that has waited longest, an idle association of that payer; for an account that holds much less,
- * the latest session of that payer. false: there is none. */
+/* Ends one session for a shortage of descriptors. In this order: an attempt to connect of the payer that holds most,
+ * the handshake that has waited longest, an idle association of that payer; for an account that holds much less, the
+ * latest session of that payer, unless the whole host is short; else the idle association of anybody. false: there is
+ * none. */
 bool payers_shed(struct env *env, const struct quota_account *account, const struct shortage *shortage);
-/* The first two of these, and the third. */
+/* The first two of these. */
 bool payers_shed_begun(struct env *env, const struct shortage *shortage);
+/* Ends the association that has been idle longest, of those that hold what is short: of the client or user that holds
+ * most of it, or else of anybody. false: there is none. */
 bool payers_shed_quiet(struct env *env, const struct shortage *shortage);
 /* Has associations drop what they hold in loans, those of the payer first that holds most, until `bytes` are left. */
 void payers_call_loans(struct env *env, size_t bytes);

@@ -24,9 +24,9 @@ void session_new(struct env *env, int fd, const union netaddr *peer, const struc
 
 /* Ends what is past its time and lets associations look after themselves; to be called about once a second. */
 void sessions_sweep(struct env *env);
-/* Something is short, for everybody or (`account`) for one client or user: of those who are charged there, ends the
- * association that has been idle longest, if that is past the two minutes which RFC 4787 REQ-5 grants it. false: there
- * is none. */
+/* Something is short, for everybody or (`account`) for one client or user: of those who are charged there, and who hold
+ * what is short, ends the association that has been idle longest, if that is past the two minutes which RFC 4787 REQ-5
+ * grants it. false: there is none. */
 bool sessions_shed(struct env *env, const struct quota_account *account, const struct shortage *shortage);
 /* Room for a connection is short: ends the one whose request has been awaited longest, if for two seconds or more.
  * false: there is none. */

@@ -82,12 +82,17 @@ static void begin_stream(struct session *session, enum config_command command, c
 
 /* ---- associations ---- */
 
+static struct shortage shortage_of_ports(const struct env *env)
+{
+    const struct port_place *place = &env->full_ports;
+    return (struct shortage){.kind = SHORTAGE_PORTS, .option = place->range.option, .place = place};
+}
+
 /* Ports are what associations alone hold; any connection has a descriptor. */
 static bool make_room_for_assoc(const struct session *session, int error)
 {
     struct env *env = session->env;
-    const struct shortage of_ports = {.kind = SHORTAGE_PORTS, .option = env->full_ports};
-    const struct shortage of_descriptors = shortage_of_error(-error);
+    const struct shortage of_ports = shortage_of_ports(env), of_descriptors = shortage_of_error(-error);
     if (error == -EMFILE || error == -ENFILE)
         return payers_shed(env, payer_account(session), &of_descriptors);
     return error == -EADDRINUSE && payers_shed_quiet(env, &of_ports);
@@ -146,7 +151,7 @@ static int open_assoc(struct session *session, const struct socks5_request *requ
 static void refuse_assoc(struct session *session, int error)
 {
     char why[SHORTAGE_TEXT_MAX];
-    const struct shortage of_ports = {.kind = SHORTAGE_PORTS, .option = session->env->full_ports};
+    const struct shortage of_ports = shortage_of_ports(session->env);
     if (error == -EACCES) {
         session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, "the rules leave this client no destination");
         return;
@@ -192,10 +197,9 @@ static void begin_assoc(struct session *session, const struct socks5_request *re
                        "no association: no route leads from here to the client, whom a balancer announced");
         return;
     }
-    int error;
-    do
+    int error = open_assoc(session, request, &local);
+    for (int i = 0; i < MAKE_ROOM_MAX && make_room_for_assoc(session, error); i++)
         error = open_assoc(session, request, &local);
-    while (make_room_for_assoc(session, error));
     if (error) {
         refuse_assoc(session, error);
         return;

@@ -100,6 +100,12 @@ bool idlest_end(const struct idlest *idlest, struct env *env, const struct short
     return true;
 }
 
+/* Whether its end gives back what is short: any association has descriptors and counts, but ports are of a place. */
+static bool would_help(const struct session *session, const struct shortage *shortage)
+{
+    return !shortage->place || (session->assoc && assoc_holds_port(session->assoc, shortage->place));
+}
+
 bool sessions_shed(struct env *env, const struct quota_account *account, const struct shortage *shortage)
 {
     struct idlest idlest = {.now = env_now(env)};
@@ -108,7 +114,8 @@ bool sessions_shed(struct env *env, const struct quota_account *account, const s
         return false;
     TAILQ_FOREACH(session, &env->sessions, link)
     {
-        idlest_consider(&idlest, session, !account || admission_charges(&session->admission, env, account));
+        const bool is_asked = !account || admission_charges(&session->admission, env, account);
+        idlest_consider(&idlest, session, is_asked && would_help(session, shortage));
     }
     return idlest_end(&idlest, env, shortage, &env->none_idle_before_ms);
 }

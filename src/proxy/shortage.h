@@ -7,6 +7,8 @@
 
 #include <stdint.h>
 
+struct port_place;
+
 enum shortage_kind {
     SHORTAGE_DESCRIPTORS, /* of this process */
     SHORTAGE_FILES,       /* of the whole host: its table of open files is full */
@@ -18,9 +20,13 @@ enum shortage_kind {
 
 struct shortage {
     enum shortage_kind kind;
-    const char *option; /* that names the ports, or the limit; NULL for the other kinds */
-    uint32_t most;      /* the limit */
+    const char *option;             /* that names the ports, or the limit; NULL for the other kinds */
+    uint32_t most;                  /* the limit */
+    const struct port_place *place; /* that has no port left; NULL for the other kinds */
 };
+
+/* Sessions that end for one newcomer at most: one has two descriptors or more. */
+#define MAKE_ROOM_MAX 4
 
 /* For an errno of a call that opens a descriptor. */
 struct shortage shortage_of_error(int error);

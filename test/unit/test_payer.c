@@ -36,30 +36,40 @@ static int end_short(void **state)
     return end(state);
 }
 
-/* A connection from that address, or -1: there was no room for it. Both ends of it are in this process. */
-static int client_from(const char *host)
+/* A connection from that address to a listener, or -1: there was no room for it. Both ends are in this process. */
+static int client_at(int door, const char *host)
 {
     static const struct config_listener as;
-    const union netaddr where = sock_local(listener);
+    const union netaddr where = sock_local(door);
     const struct sock_way way = {.from = at(host, 0)};
     union netaddr peer;
     int fd = sock_connect(&where, &way);
     assert_true(fd >= 0);
     const uint64_t before_it = env.metrics.sessions_total;
-    session_new(&env, accept_from(listener, &peer), &peer, &as);
+    session_new(&env, accept_from(door, &peer), &peer, &as);
     if (env.metrics.sessions_total > before_it)
         return fd;
     close(fd);
     return -1;
 }
 
-static int ask(int client, uint8_t command, const char *host)
+static int client_from(const char *host)
+{
+    return client_at(listener, host);
+}
+
+static uint8_t answer_to(int client, uint8_t command, const char *host)
 {
     const union netaddr to = at(host, 0);
     uint8_t bytes[300], answer[12];
     say(client, bytes, make_request(bytes, command, &to));
     wait_until(recv(client, answer, sizeof(answer), MSG_DONTWAIT) == sizeof(answer));
-    assert_int_equal(answer[3], SOCKS5_REPLY_SUCCEEDED);
+    return answer[3];
+}
+
+static int ask(int client, uint8_t command, const char *host)
+{
+    assert_int_equal(answer_to(client, command, host), SOCKS5_REPLY_SUCCEEDED);
     return client;
 }
 
@@ -156,12 +166,80 @@ static void row_60_memory_is_paid_for_by_the_heaviest(void **state)
     close(quiet);
 }
 
+/* Ports are of an address: associations at another one have none to give, however long they are quiet. */
+static void row_63_no_port_is_won_at_another_address(void **state)
+{
+    (void)state;
+    enum { PORTS = 4 };
+    union netaddr where;
+    const int elsewhere = listen_at("127.0.0.51", &where);
+    static const char *const others[] = {"127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"};
+    static const char *const hosts[] = {"127.0.0.6", "127.0.0.7", "127.0.0.8", "127.0.0.9"};
+    int there[PORTS], here[PORTS]; /* nobody stands out */
+    env.relay_ports.first = 24100;
+    env.relay_ports.last = 24100 + PORTS - 1;
+    env.relay_ports.random = false;
+    for (int i = 0; i < PORTS; i++)
+        there[i] = ask(client_at(elsewhere, others[i]), SOCKS5_COMMAND_UDP_ASSOCIATE, "0.0.0.0");
+    now_ms += 3600 * 1000;
+    for (int i = 0; i < PORTS; i++)
+        here[i] = associate(hosts[i]);
+    int refused = client_from("127.0.0.10");
+    assert_int_equal(answer_to(refused, SOCKS5_COMMAND_UDP_ASSOCIATE, "0.0.0.0"), SOCKS5_REPLY_GENERAL_FAILURE);
+    assert_int_equal(env.metrics.shed_associations_total, 0);
+    now_ms += 120 * 1000;
+    int served = associate("127.0.0.10");
+    assert_int_equal(env.metrics.shed_associations_total, 1);
+    for (int i = 0; i < PORTS; i++)
+        assert_true(lives(there[i]));
+    sessions_end(&env, "the test says so");
+    for (int i = 0; i < PORTS; i++) {
+        close(there[i]);
+        close(here[i]);
+    }
+    close(refused);
+    close(served);
+    close(elsewhere);
+}
+
+/* Who holds most descriptors, in streams, says nothing about associations: those of others make room for each other. */
+static void row_63_associations_make_room_whoever_has_streams(void **state)
+{
+    (void)state;
+    struct snapshot snapshot = {.config = &config, .holders = 1};
+    env.snapshot = &snapshot;
+    int streams[10], quiet[3];
+    for (int i = 0; i < 10; i++)
+        streams[i] = ask(client_from("127.0.0.9"), SOCKS5_COMMAND_BIND, "127.0.0.1");
+    quiet[0] = associate("127.0.0.2");
+    quiet[1] = associate("127.0.0.3");
+    config.limits.associations = 2;
+    now_ms += 121 * 1000;
+    int served = associate("127.0.0.4");
+    assert_int_equal(env.metrics.shed_associations_total, 1);
+    env.relay_ports.first = env.relay_ports.last = 24100;
+    config.limits.associations = 0;
+    quiet[2] = associate("127.0.0.5");
+    now_ms += 121 * 1000;
+    int served_too = associate("127.0.0.6");
+    assert_false(lives(quiet[2]));
+    assert_int_equal(env.metrics.shed_associations_total, 2);
+    sessions_end(&env, "the test says so");
+    for (int i = 0; i < 10; i++)
+        close(streams[i]);
+    for (int i = 0; i < 3; i++)
+        close(quiet[i]);
+    close(served);
+    close(served_too);
+    env.snapshot = NULL;
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin_short, end_short)
     const struct CMUnitTest tests[] = {
-        TEST(row_61_requests_of_the_heaviest_go_first),
-        TEST(row_61_the_latest_ends_for_others_alone),
+        TEST(row_61_requests_of_the_heaviest_go_first),  TEST(row_61_the_latest_ends_for_others_alone),
+        TEST(row_63_no_port_is_won_at_another_address),  TEST(row_63_associations_make_room_whoever_has_streams),
         TEST(row_60_memory_is_paid_for_by_the_heaviest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

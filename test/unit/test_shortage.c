@@ -17,8 +17,10 @@ static void names_what_is_short(void **state)
         {{.kind = SHORTAGE_FILES}, "x: this host's table of open files is full: raise the sysctl fs.file-max"},
         {{.kind = SHORTAGE_HOST_MEMORY}, "x: this host has no memory left for another socket"},
         {{.kind = SHORTAGE_MEMORY}, "x: memory is short: raise limits.memory"},
-        {{SHORTAGE_PORTS, "udp.ports", 0}, "x: every port of udp.ports is in use: make the range larger"},
-        {{SHORTAGE_LIMIT, "limits.associations", 16}, "x: limits.associations (16) is reached"},
+        {{.kind = SHORTAGE_PORTS, .option = "udp.ports"},
+         "x: every port of udp.ports is in use: make the range larger"},
+        {{.kind = SHORTAGE_LIMIT, .option = "limits.associations", .most = 16},
+         "x: limits.associations (16) is reached"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         char text[SHORTAGE_TEXT_MAX];
@@ -29,7 +31,8 @@ static void names_what_is_short(void **state)
 static void the_longest_text_fits(void **state)
 {
     (void)state;
-    const struct shortage longest = {SHORTAGE_LIMIT, "limits.associations_per_client", 4294967295};
+    const struct shortage longest = {
+        .kind = SHORTAGE_LIMIT, .option = "limits.associations_per_client", .most = UINT32_MAX};
     char text[SHORTAGE_TEXT_MAX];
     shortage_format(&longest, "latest of the client or user that holds most, ended to make room", text);
     assert_non_null(strstr(text, "limits.associations_per_client (4294967295) is reached"));
