@@ -36,7 +36,8 @@ struct name {
 
     union netaddr address;
     uint64_t address_since_ms;
-    bool answered;   /* a datagram has come from the address */
+    bool answered;   /* a datagram has come from the address, while it was usable */
+    bool usable;     /* neither denied nor unreachable when it was last judged: else an answer does not keep it */
     uint32_t review; /* that the address has passed */
     LIST_ENTRY(name) silent;
 
@@ -117,7 +118,7 @@ void names_mark_answered(struct names *names, const union netaddr *peer)
     struct name *next, *name = LIST_FIRST(&names->silent[silent_list_of(peer)]);
     for (; name; name = next) {
         next = LIST_NEXT(name, silent);
-        if (!netaddr_equal_host(&name->address, peer))
+        if (!name->usable || !netaddr_equal_host(&name->address, peer))
             continue;
         remove_from_silent(name);
         name->answered = true;
@@ -192,7 +193,7 @@ static void deliver_queue(struct name *name)
     clear_queue(name);
 }
 
-static void use_address(struct name *name, const union netaddr *address)
+static void use_address(struct name *name, const union netaddr *address, enum fitness fitness)
 {
     const bool awaited = name->state == RESOLVING;
     if (!awaited && !netaddr_equal_host(&name->address, address))
@@ -202,6 +203,7 @@ static void use_address(struct name *name, const union netaddr *address)
         name->tried_count = 0;
     name->tried[name->tried_count++] = *address;
     name->address = *address;
+    name->usable = fitness != FITNESS_UNUSABLE;
     name->address_since_ms = env_now(name->names->env);
     name->review = name->names->review;
     name->state = KNOWN;
@@ -234,7 +236,7 @@ static void on_addresses(void *arg, const union netaddr *addresses, size_t count
     for (size_t i = 0; i < count; i++) {
         const enum fitness fitness = fitness_of(name, &addresses[i]);
         if (fitness == FITNESS_NEW) {
-            use_address(name, &addresses[i]);
+            use_address(name, &addresses[i], fitness);
             end_lookup(name); /* after which there are no `addresses` */
             return;
         }
@@ -263,7 +265,7 @@ static void on_lookup_end(void *arg, bool timed_out)
     name->lookup = NULL;
     if (name->best != FITNESS_NONE) { /* all have been tried: begin again */
         name->tried_count = 0;
-        use_address(name, &name->best_address);
+        use_address(name, &name->best_address, name->best);
     } else if (name->state == RESOLVING) {
         fail(name);
     } else {
@@ -306,13 +308,14 @@ static void try_next_address(struct name *name, uint16_t port, uint64_t now)
         name->address_since_ms = now;
 }
 
-/* An address that the rules deny now is given up like a silent one, although it may have answered. */
+/* An address that the rules deny now is given up like a silent one, although it has answered and may do so again. */
 static void review_address(struct name *name)
 {
     if (name->review == name->names->review)
         return;
     name->review = name->names->review;
-    if (fitness_of(name, &name->address) != FITNESS_UNUSABLE)
+    name->usable = fitness_of(name, &name->address) != FITNESS_UNUSABLE;
+    if (name->usable)
         return;
     remove_from_silent(name);
     add_to_silent(name);

@@ -399,9 +399,39 @@ static void an_address_that_new_rules_deny_is_given_up(void **state)
     assert_int_equal(world_pending_queries(), 0);
     make_unusable("192.0.2.1");
     names_review(names);
-    expect_next(names, "192.0.2.1"); /* which the association drops */
+    expect_next(names, "192.0.2.1");   /* which the association drops */
+    names_mark_answered(names, &peer); /* still answers what was sent before */
     world_answer("many.example", AF_INET, RESOLVER_FOUND, "192.0.2.1 192.0.2.2");
     expect_next(names, "192.0.2.2");
+    names_free(names);
+}
+
+/* Its datagrams may be answers to another name that uses it, or to none. */
+static void a_denied_address_is_not_kept_because_it_answers(void **state)
+{
+    (void)state;
+    const union netaddr peer = addr("192.0.2.1", 53);
+    make_unusable("192.0.2.1");
+    struct names *names = names_with("192.0.2.1");
+    names_mark_answered(names, &peer);
+    try_next(names, "192.0.2.1 192.0.2.2");
+    expect_next(names, "192.0.2.2");
+    names_free(names);
+}
+
+static void an_address_that_is_allowed_again_is_kept(void **state)
+{
+    (void)state;
+    const union netaddr peer = addr("192.0.2.1", 53);
+    struct names *names = names_with("192.0.2.1 192.0.2.2");
+    make_unusable("192.0.2.1");
+    names_review(names);
+    expect_next(names, "192.0.2.1");
+    heard.unusable_count = 0;
+    names_review(names);
+    expect_next(names, "192.0.2.1");
+    names_mark_answered(names, &peer);
+    assert_int_equal(world_pending_queries(), 0);
     names_free(names);
 }
 
@@ -443,6 +473,8 @@ int main(void)
         TEST(row_68_an_answer_may_be_late),
         TEST(an_unused_name_is_resolved_anew),
         TEST(an_address_that_new_rules_deny_is_given_up),
+        TEST(a_denied_address_is_not_kept_because_it_answers),
+        TEST(an_address_that_is_allowed_again_is_kept),
         TEST(row_67_one_family_silent_blocks_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
