@@ -14,6 +14,7 @@
 #include "policy/snapshot.h"
 #include "policy/terms.h"
 #include "policy/verdict.h"
+#include "proxy/address.h"
 
 static const char usage_text[] =
     "Usage: conesocks explain [-c FILE] --from ADDRESS [--user NAME] [--command connect|bind|udp] --to HOST:PORT\n"
@@ -31,7 +32,7 @@ struct asked {
     union netaddr from, to;
     enum config_command command;
     uint16_t port;
-    char name[256]; /* "": an address is asked for */
+    char name[NAME_TEXT_MAX]; /* "": an address is asked for */
 };
 
 static int usage(const char *wrong, const char *value)
@@ -40,6 +41,15 @@ static int usage(const char *wrong, const char *value)
         fprintf(stderr, "conesocks explain: %s%s%s\n\n", wrong, value ? ": " : "", value ? value : "");
     fputs(usage_text, stderr);
     return EXIT_USAGE;
+}
+
+/* As the server reads a name that a client sends. */
+static bool read_name(struct asked *asked, const char *text, size_t len)
+{
+    const struct socks5_addr name = {
+        .atyp = SOCKS5_ATYP_NAME, .host_len = (uint8_t)len, .port = asked->port, .host = (const uint8_t *)text};
+    union netaddr none;
+    return address_read(&name, &none, asked->name) == ADDRESS_NAME;
 }
 
 /* "host:port", "[v6]:port"; the name or the address goes to `asked`. */
@@ -56,14 +66,13 @@ static bool read_destination(const char *text, struct asked *asked)
     asked->port = (uint16_t)port;
     bool bracketed = text[0] == '[' && text[len - 1] == ']';
     size_t skip = bracketed ? 1 : 0;
-    for (size_t i = skip; i < len - skip; i++)
-        asked->name[i - skip] = (char)tolower((unsigned char)text[i]);
+    memcpy(asked->name, text + skip, len - 2 * skip);
     asked->name[len - 2 * skip] = '\0';
     if (netaddr_parse(&asked->to, asked->name, asked->port)) {
         asked->name[0] = '\0';
         return (asked->to.sa.sa_family == AF_INET6) == bracketed;
     }
-    return !bracketed && !strchr(asked->name, ':');
+    return read_name(asked, text, len);
 }
 
 static bool read_command(const char *text, enum config_command *command)

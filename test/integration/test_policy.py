@@ -392,7 +392,8 @@ def test_row28_nobodys_addresses_whatever_a_rule_says(net, start, lan, peer):
 
 def test_explain(tmp_path):
     config = tmp_path / "c.yaml"
-    config.write_text(json.dumps({"rules": [{"action": "deny", "user": ["eve"], "command": ["udp"], "ports": [53]}]}))
+    config.write_text(json.dumps({"rules": [{"action": "deny", "user": ["eve"], "command": ["udp"], "ports": [53]},
+                                            {"action": "deny", "to": [".ads.example"]}]}))
 
     def explain(*arguments):
         command = [daemon.PROGRAM, "explain", "-c", str(config), *arguments]
@@ -408,6 +409,8 @@ def test_explain(tmp_path):
     assert explain("--from", "198.41.0.9", "--to", "[::1]:80")[0] == 1
     assert explain("--from", "198.41.0.9", "--to", "x.example:80")[0] == 0
     assert explain("--from", "198.41.0.9", "--to", "x.example:80", "--at", "127.0.0.1")[0] == 1
+    for name in ("x.ads.example", "X.ADS.example."):  # as the server reads them
+        assert explain("--from", "198.41.0.9", "--to", f"{name}:80") == (1, "denied by rules[1], whatever the address")
     for wrong in ((), ("--from", "x", "--to", "1.1.1.1:1"), ("--from", "1.1.1.1", "--to", "::1:80"), ("more",),
-                  ("--from", "1.1.1.1", "--to", "1.1.1.1:0"), (*asked, "--command", "tcp")):
+                  ("--from", "1.1.1.1", "--to", "1.1.1.1:0"), ("--from", "1.1.1.1", "--to", "a..example:80"), (*asked, "--command", "tcp")):
         assert explain(*wrong)[0] == 2
