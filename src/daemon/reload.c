@@ -227,6 +227,12 @@ static void finish(struct reload *reload)
     reload->done(reload->arg);
 }
 
+static void warn_refused(void)
+{
+    log_warning("SIGHUP: not reloaded, for this server is about to end; after an upgrade a reload of the process "
+                "that serves is for this one, too");
+}
+
 static void begin(struct reload *reload);
 
 static void on_changed(struct inbox_item *item)
@@ -238,7 +244,10 @@ static void on_changed(struct inbox_item *item)
     if (!reload->again)
         return;
     reload->again = false;
-    begin(reload);
+    if (reload->to_follow || !reload->refused)
+        begin(reload);
+    else
+        warn_refused();
 }
 
 /* On the worker's thread. */
@@ -324,6 +333,7 @@ void reload_follow(struct reload *reload, const char *path, struct config_files 
     if (path && !reload->followed_path) {
         log_error("keeping the current configuration: no memory to read that of the process that has taken over");
         drop_followed(reload);
+        reload->to_follow = false; /* nor one that has been waiting: its files are closed */
         return;
     }
     reload->to_follow = true;
@@ -337,8 +347,7 @@ void reload_begin(struct reload *reload)
 {
     log_reopen(); /* whatever the configuration is like: logrotate has renamed the file */
     if (reload->refused)
-        log_warning("SIGHUP: not reloaded, for this server is about to end; after an upgrade a reload of the process "
-                    "that serves is for this one, too");
+        warn_refused();
     else if (!reload->path)
         log_warning("SIGHUP: there is no configuration file to read (-c)");
     else if (reload->fresh)

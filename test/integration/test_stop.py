@@ -6,7 +6,7 @@ import time
 import pytest
 import servers
 import socks5
-from conftest import lan_config
+from conftest import LISTEN, lan_config
 from daemon import wait_until
 from netns import INET1_V4
 from socks5 import Association
@@ -109,6 +109,29 @@ def test_no_reload_while_it_drains(net, start, lan, peer):
     proxy.wait_log("warning: reload: SIGHUP: not reloaded")
     assert association.alive(peer, 5)
     association.close()
+    assert ended(proxy)
+
+
+def test_a_reload_that_waits_for_another_is_refused_as_well(net, serve, lan):
+    """Else a server that drains opens listeners and serves. To find that these rules leave nothing takes milliseconds for
+    each association, so the first reload is not done before the second is asked for."""
+    config = {**DRAIN, "workers": 1}
+    proxy = serve(config)
+    associations = [Association(net.client, lan) for _ in range(120)]
+    half = net.client.connect(None, lan)
+    ranges = [f"{first}-{min(first + 163, 65535)}" for first in range(1, 65536, 164)]
+    proxy.configure(lan_config({**config, "rules": [{"action": "deny", "ports": [ports]} for ports in ranges]}))
+    proxy.process.send_signal(signal.SIGHUP)
+    proxy.wait_log("no longer allowed by the configuration")
+    proxy.configure(lan_config({**config, "listen": [*LISTEN, {**LISTEN[0], "port": 1081}]}))
+    with proxy.stopped():
+        proxy.process.send_signal(signal.SIGHUP)
+        proxy.process.send_signal(signal.SIGTERM)
+    proxy.wait_log("no new connections")
+    proxy.wait_log("reload: configuration reloaded")
+    proxy.wait_log("reload: SIGHUP: not reloaded")
+    assert len(associations) == 120 and is_refused(net, (lan[0], 1081))
+    half.close()
     assert ended(proxy)
 
 
