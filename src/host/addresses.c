@@ -169,10 +169,11 @@ static bool take_news(struct addresses *addresses)
             ours |= (size_t)len > sizeof(news) || tell_of_us(news, (size_t)len);
         } else if (errno == ENOBUFS) {
             ours = true;
-        } else if (errno != EINTR) {
-            if (errno != EAGAIN)
-                stop_hearing(addresses, errno);
+        } else if (errno == EAGAIN) {
             break;
+        } else if (errno != EINTR) {
+            stop_hearing(addresses, errno);
+            return true; /* a change may have gone unheard, and the next read sets the shorter period */
         }
     }
     return ours;
