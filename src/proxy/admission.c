@@ -157,18 +157,22 @@ static bool is_short_of_memory(struct env *env)
     return is_short;
 }
 
+static bool take_of_client(struct admission *admission, struct env *env, const union netaddr *client)
+{
+    admission->client = quota_of_client(env->quota, client);
+    if (!admission->client)
+        snprintf(env->refusal, sizeof(env->refusal), "out of memory");
+    return admission->client && take(admission, env, LIMIT_HANDSHAKES_PER_CLIENT, client, NULL) &&
+           take(admission, env, LIMIT_SESSIONS_PER_CLIENT, client, NULL);
+}
+
 bool admit_connection(struct admission *admission, struct env *env, const union netaddr *client)
 {
     *admission = (struct admission){0};
     if (is_short_of_memory(env))
         return false;
-    admission->client = quota_of_client(env->quota, client);
-    if (!admission->client)
-        snprintf(env->refusal, sizeof(env->refusal), "out of memory");
     /* The client's own limits first: what he may not have must make nobody else go. */
-    if (admission->client && take(admission, env, LIMIT_HANDSHAKES_PER_CLIENT, client, NULL) &&
-        take(admission, env, LIMIT_SESSIONS_PER_CLIENT, client, NULL) &&
-        take(admission, env, LIMIT_SESSIONS, client, NULL))
+    if (take_of_client(admission, env, client) && take(admission, env, LIMIT_SESSIONS, client, NULL))
         return true;
     admission_end(admission, env);
     return false;
@@ -178,6 +182,11 @@ bool admit_balancer(struct admission *admission, struct env *env, const union ne
 {
     *admission = (struct admission){0};
     return !is_short_of_memory(env) && take(admission, env, LIMIT_SESSIONS, balancer, NULL);
+}
+
+bool admit_announced(struct admission *admission, struct env *env, const union netaddr *client)
+{
+    return !is_short_of_memory(env) && take_of_client(admission, env, client);
 }
 
 const char *admit_request(struct admission *admission, struct env *env, const union netaddr *client, const char *user)

@@ -25,6 +25,9 @@ bool admit_connection(struct admission *admission, struct env *env, const union 
 /* The same for a balancer's connection whose client is still to be announced: it counts in all, and for no client yet;
  * one balancer brings everybody's. */
 bool admit_balancer(struct admission *admission, struct env *env, const union netaddr *balancer);
+/* It is announced: from here on it counts for that client as well. It keeps its place in all, so nobody has to make
+ * room. false: end it; what it was charged for is the caller's to give back. */
+bool admit_announced(struct admission *admission, struct env *env, const union netaddr *client);
 /* Its handshake is over: `user`, NULL without a login, asks for something. NULL, or why not. */
 const char *admit_request(struct admission *admission, struct env *env, const union netaddr *client, const char *user);
 /* That is an association. NULL, or why not. */

@@ -82,14 +82,13 @@ static void refuse(struct session *session, const char *why)
 static void begin_announced(struct session *session, const union netaddr *client)
 {
     payer_leave(session);
-    admission_end(&session->admission, session->env);
     /* Version 1 has no better word for "it is only me" than that very address and port. */
     if (client->sa.sa_family != AF_UNSPEC && !netaddr_equal(client, &session->peer)) {
         session->peer = *client;
         session->negotiation->origin = ORIGIN_ANNOUNCED;
     }
     session->state = SESSION_NEGOTIATING;
-    if (!admit_connection(&session->admission, session->env, &session->peer))
+    if (!admit_announced(&session->admission, session->env, &session->peer))
         session_end(session, session->env->refusal, false);
     else
         payer_join(session);

@@ -235,6 +235,25 @@ static void all_together_have_a_limit_before_their_headers(void **state)
     close(b);
 }
 
+/* It is counted among all from accept on: its header takes no place, and gives none away. */
+static void a_connection_keeps_its_place_among_all(void **state)
+{
+    (void)state;
+    config.limits.sessions = 2;
+    int a = new_balanced("127.0.0.1"), b = new_balanced("127.0.0.1");
+    now_ms += 3000; /* either could be ended to make room */
+    config.limits.sessions = 1;
+    say(a, V1_ALICE "\5\1\0", sizeof(V1_ALICE) + 2);
+    say(b, V1_HERE "\5\1\0", sizeof(V1_HERE) + 2);
+    expect(a, chosen_none, 2);
+    expect(b, chosen_none, 2);
+    assert_int_equal(quota_held(quota_of_all(env.quota), QUOTA_SESSIONS), 2);
+    close(a);
+    close(b);
+    wait_until(TAILQ_EMPTY(&env.sessions));
+    assert_int_equal(quota_held(quota_of_all(env.quota), QUOTA_SESSIONS), 0);
+}
+
 /* ---- datagrams ---- */
 
 static struct assoc *associate(int client, const void *header, size_t len)
@@ -326,6 +345,7 @@ int main(void)
         TEST(who_announces_itself_is_itself),
         TEST(limits_are_the_clients_own),
         TEST(all_together_have_a_limit_before_their_headers),
+        TEST(a_connection_keeps_its_place_among_all),
         TEST(a_relay_is_of_the_clients_family),
         TEST(a_relay_is_where_the_advertised_address_is),
         TEST(a_client_that_no_route_leads_to),
