@@ -19,6 +19,8 @@ static int reserve_from = INT_MAX;
 static size_t limit_now, headroom, open_at_first;
 static int any_descriptor = -1; /* to be copied */
 static atomic_uint_fast64_t short_until_ms;
+static atomic_int questions; /* sockets that ask name servers */
+static atomic_bool ran_out;  /* a session got none, and since then nobody has looked */
 
 void reserve_set(size_t copies)
 {
@@ -41,6 +43,7 @@ int reserve_keep(int fd)
     if (fd < reserve_from)
         return fd;
     close(fd);
+    atomic_store_explicit(&ran_out, true, memory_order_relaxed);
     return -EMFILE;
 }
 
@@ -63,15 +66,24 @@ int reserve_move(int fd)
     return moved < 0 ? -error : reserve_keep(moved);
 }
 
+void reserve_count_question(int change)
+{
+    atomic_fetch_add_explicit(&questions, change, memory_order_relaxed);
+}
+
 bool reserve_has_room(size_t held)
 {
     if (reserve_from == INT_MAX)
         return true;
     const size_t before_headroom = (size_t)reserve_from - headroom;
-    const size_t counted = open_at_first + held;
-    if (counted < before_headroom / 2) /* what nobody counts is less than that: it costs no system call to know */
+    const size_t counted = open_at_first + held + (size_t)atomic_load_explicit(&questions, memory_order_relaxed);
+    /* What nobody counts is less than the other half: then it costs no system call to know. */
+    if (counted < before_headroom / 2 && !atomic_load_explicit(&ran_out, memory_order_relaxed))
         return true;
-    return counted < before_headroom && (size_t)probe() < before_headroom;
+    if (counted >= before_headroom || (size_t)probe() >= before_headroom)
+        return false;
+    atomic_store_explicit(&ran_out, false, memory_order_relaxed);
+    return true;
 }
 
 void reserve_note_shortage(uint64_t now_ms)

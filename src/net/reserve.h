@@ -23,6 +23,9 @@ int reserve_keep(int fd);
 /* Gives a session's descriptor the lowest number that is free now, and then does the same. */
 int reserve_move(int fd);
 
+/* One more socket asks a name server, or one less: nobody is charged for it, but it counts. Any thread may call it. */
+void reserve_count_question(int change);
+
 /* Whether there is room for one more session: some are left for what it opens later. `held`: by sessions, as they are
  * counted. */
 bool reserve_has_room(size_t held);

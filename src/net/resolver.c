@@ -4,6 +4,7 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <search.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -15,12 +16,14 @@
 #include "net/resolver_files.h"
 #include "net/resolver_question.h"
 
-/* Queries under way in all, less where descriptors are few: each question has a socket of its own, so that none waits
- * for another. One client may have as many as are left for others, so that however few clients want all, there is one
- * for the next. */
-#define QUERIES_MAX       1024
-#define QUERIES_MIN       128
+/* Queries under way in all, here. One client may have as many as are left for others, so that however few clients want
+ * all, there is one for the next. */
+#define QUERIES_MAX 1024
+/* In the process they are fewer where descriptors are few: each question has a socket of its own at each server that it
+ * asks, so that none waits for another. All sockets together have a share of the descriptors, but so many at least. */
 #define DESCRIPTORS_SHARE 8
+#define SOCKETS_MIN       64
+static atomic_size_t queries_of_all;
 
 /* How many queries one client has under way. */
 struct client {
@@ -97,12 +100,24 @@ static int compare_clients(const void *a, const void *b)
     return memcmp(&left->key, &right->key, sizeof(left->key));
 }
 
-static size_t queries_max(void)
+/* How many more there may be. */
+static size_t queries_left(const struct resolver *resolver)
 {
+    const size_t here = QUERIES_MAX - resolver->query_count;
+    if (reserve_limit() == 0)
+        return here;
+    const size_t servers = resolver->name_servers->count, sends = RESOLVER_SENDS_MAX;
     const size_t share = reserve_limit() / DESCRIPTORS_SHARE;
-    if (share == 0 || share > QUERIES_MAX)
-        return QUERIES_MAX;
-    return share < QUERIES_MIN ? QUERIES_MIN : share;
+    const size_t most = (share < SOCKETS_MIN ? SOCKETS_MIN : share) / (servers < sends ? servers : sends);
+    const size_t taken = atomic_load_explicit(&queries_of_all, memory_order_relaxed);
+    const size_t everywhere = taken < most ? most - taken : 0;
+    return here < everywhere ? here : everywhere;
+}
+
+static void queries_change(struct resolver *resolver, int change)
+{
+    resolver->query_count += (size_t)change;
+    atomic_fetch_add_explicit(&queries_of_all, (size_t)change, memory_order_relaxed);
 }
 
 /* Counts one more query for a client; NULL when it has its share under way, or no memory. */
@@ -123,7 +138,7 @@ static struct client *client_take(struct resolver *resolver, const union netaddr
     }
     struct client *client = *found;
     bool has_share = resolver->per_client > 0 && client->queries >= resolver->per_client;
-    if (has_share || client->queries >= queries_max() - resolver->query_count)
+    if (has_share || client->queries >= queries_left(resolver))
         return NULL;
     client->queries++;
     return client;
@@ -143,7 +158,7 @@ static void query_unlink(struct resolver_query *query)
 {
     event_del(&query->event);
     LIST_REMOVE(query, entry);
-    query->resolver->query_count--;
+    queries_change(query->resolver, -1);
     client_give_back(query->resolver, query->client);
     if (query->charge)
         query->resolver->release(query->charge);
@@ -480,7 +495,7 @@ void resolver_free(struct resolver *resolver)
 struct resolver_query *resolver_lookup(struct resolver *resolver, const union netaddr *client, const char *name,
                                        int family, resolver_done *done, void *arg)
 {
-    if (resolver->query_count >= queries_max() || !resolver_name_valid(name, strlen(name)))
+    if (queries_left(resolver) == 0 || !resolver_name_valid(name, strlen(name)))
         return NULL;
     struct resolver_query *query = calloc(1, sizeof(*query));
     if (!query)
@@ -495,7 +510,7 @@ struct resolver_query *resolver_lookup(struct resolver *resolver, const union ne
     query->arg = arg;
     query->begun_us = resolver_clock_us();
     evtimer_assign(&query->event, resolver->base, on_settled, query);
-    resolver->query_count++;
+    queries_change(resolver, 1);
     follow_files(resolver);
     query_answer(query, name, family);
     return query;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "net/reserve.h"
 #include "net/sock.h"
 
 /* Packets that are read before others have their turn: forged ones may come in any number. */
@@ -18,6 +19,7 @@ void exchange_close(struct exchange *exchange)
         return;
     event_del(&exchange->event);
     close(exchange->fd);
+    reserve_count_question(-1);
     free(exchange->packet);
     exchange->fd = -1;
     exchange->packet = NULL;
@@ -39,6 +41,7 @@ static bool exchange_use(struct exchange *exchange, int fd, short what, event_ca
         return false;
     }
     exchange->fd = fd;
+    reserve_count_question(1);
     event_assign(&exchange->event, exchange->base, fd, what, on_event, exchange);
     if (event_add(&exchange->event, NULL) == 0)
         return true;

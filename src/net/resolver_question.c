@@ -17,7 +17,7 @@
 /* One server is asked twice, several are asked once each. Many questions that were answered at once earn another send
  * for one that is lost again: few are lost for good, yet names that nobody answers no more than double the questions.
  */
-#define SENDS_MAX  4
+#define SENDS_MAX  RESOLVER_SENDS_MAX
 #define SPARE_COST 8
 #define SPARE_MAX  (8 * SPARE_COST)
 

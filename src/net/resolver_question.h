@@ -14,6 +14,9 @@ struct event_base;
 struct metrics;
 struct resolver_question;
 
+/* A question is sent so often at most, and has as many sockets, each at another server. */
+#define RESOLVER_SENDS_MAX 4
+
 /* What is known about a server: one that is silent is asked last. */
 struct name_server {
     union netaddr address;

@@ -76,6 +76,23 @@ static void newcomers_stop_before_that(void **state)
     assert_false(reserve_is_short(10000, 0));
 }
 
+/* Nobody is charged for those, nor are they all that nobody counts: when a session gets none, that is looked into. */
+static void what_others_take_is_noticed(void **state)
+{
+    (void)state;
+    int fd;
+    reserve_count_question(LIMIT);
+    assert_false(reserve_has_room(0));
+    reserve_count_question(-LIMIT);
+    assert_true(reserve_has_room(0));
+    while ((fd = reserve_keep(dup(0))) >= 0)
+        open_fds[open_count++] = fd;
+    assert_false(reserve_has_room(0));
+    while (open_count)
+        close(open_fds[--open_count]);
+    assert_true(reserve_has_room(0));
+}
+
 /* Else the highest numbers would tell nothing. */
 static void a_session_keeps_no_high_number(void **state)
 {
@@ -97,6 +114,7 @@ static void a_session_keeps_no_high_number(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(what_others_take_is_noticed, begin, end),
         cmocka_unit_test_setup_teardown(row_61_sessions_leave_the_reserve, begin, end),
         cmocka_unit_test_setup_teardown(newcomers_stop_before_that, begin, end),
         cmocka_unit_test_setup_teardown(a_session_keeps_no_high_number, begin, end),

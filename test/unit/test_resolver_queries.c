@@ -145,6 +145,37 @@ static void row_61_fewer_queries_where_descriptors_are_few(void **state)
     reserve_set(0);
 }
 
+/* One for each server that it asks, and each worker has a resolver: all of them together have the share. */
+static void row_61_the_share_holds_for_all_servers_and_workers(void **state)
+{
+    (void)state;
+    static struct dns_server silent[2];
+    static struct wish wishes[4096], others[4096];
+    union netaddr servers[3] = {server.address};
+    struct rlimit usual, small;
+    for (int i = 0; i < 2; i++) {
+        assert_true(dns_server_open(&silent[i], base, names, "127.0.0.1", 0));
+        silent[i].silent = true;
+        servers[i + 1] = silent[i].address;
+    }
+    const struct resolver_options options = {.servers = servers, .server_count = 3, .timeout_ms = 5000};
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+    small = (struct rlimit){1024, usual.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &small), 0);
+    reserve_set(0);
+    struct resolver *first = resolver, *second = resolver_new(base, &options);
+    assert_true(second && resolver_change(first, &options));
+    assert_int_equal(start_all("198.51.100.7", wishes, 4096), 128 / 3 / 2);
+    resolver = second;
+    assert_int_equal(start_all("198.51.100.7", others, 4096), 11);
+    resolver = first;
+    resolver_free(second);
+    for (int i = 0; i < 2; i++)
+        dns_server_close(&silent[i]);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+    reserve_set(0);
+}
+
 /* Servers of resolv.conf answer on port 53 only, which not everybody may have. */
 static void moves_when_resolv_conf_changes(void **state)
 {
@@ -231,6 +262,7 @@ int main(void)
         LOOKUP_TEST(bounds_all_queries),
         LOOKUP_TEST(moves_when_resolv_conf_changes),
         LOOKUP_TEST(changes_servers_and_limits),
+        LOOKUP_TEST(row_61_the_share_holds_for_all_servers_and_workers),
         LOOKUP_TEST(row_61_fewer_queries_where_descriptors_are_few),
     };
     return cmocka_run_group_tests(tests, make_files, remove_files);
