@@ -14,6 +14,7 @@
 #include "net/sock.h"
 
 struct inherited {
+    uid_t owner;
     size_t count;
     struct {
         int fd;
@@ -23,7 +24,22 @@ struct inherited {
 
 struct inherited *inherited_new(void)
 {
-    return calloc(1, sizeof(struct inherited));
+    struct inherited *inherited = calloc(1, sizeof(struct inherited));
+    if (inherited)
+        inherited->owner = geteuid();
+    return inherited;
+}
+
+void inherited_give(struct inherited *inherited, uid_t owner)
+{
+    inherited->owner = owner;
+    for (size_t i = 0; i < inherited->count; i++)
+        sock_give(inherited->sockets[i].fd, owner);
+}
+
+uid_t inherited_owner(const struct inherited *inherited)
+{
+    return inherited->owner;
 }
 
 /* Workers that share a socket each have a descriptor for it. */
@@ -109,17 +125,39 @@ bool inherited_is_wanted(const struct inherited *inherited, const struct config 
     return wanted;
 }
 
-/* Workers share their addresses, which would let a second server in as well: ask alone first. */
+static const union netaddr *find_overlap(const struct inherited *inherited, const union netaddr *address)
+{
+    for (size_t i = 0; i < inherited->count; i++)
+        if (netaddr_overlaps(&inherited->sockets[i].address, address))
+            return &inherited->sockets[i].address;
+    return NULL;
+}
+
+static void log_not_free(const union netaddr *address, int error, const union netaddr *overlap)
+{
+    char text[NETADDR_TEXT_MAX], other[NETADDR_TEXT_MAX];
+    netaddr_format(address, text);
+    if (error == EADDRINUSE && overlap)
+        log_error("cannot listen on %s: %s: the listener at %s, which was passed to this process, overlaps it. Stop "
+                  "the server and start it again",
+                  text, strerror(error), netaddr_format(overlap, other));
+    else
+        log_error("cannot listen on %s: %s%s", text, strerror(error),
+                  error == EADDRINUSE ? ". Is conesocks, or another proxy, running already?" : "");
+}
+
+/* Workers share their addresses, which would let a second server in as well: ask alone first, unless a socket of ours
+ * is at that port. */
 bool inherited_others_are_free(const struct inherited *inherited, const struct config *config)
 {
     for (size_t i = 0; i < config->listen_count; i++) {
-        char text[NETADDR_TEXT_MAX];
-        if (inherited_has(inherited, &config->listen[i].address))
+        const union netaddr *address = &config->listen[i].address;
+        if (inherited_has(inherited, address))
             continue;
-        int fd = sock_listen(&config->listen[i].address, false);
+        const union netaddr *overlap = find_overlap(inherited, address);
+        int fd = overlap ? sock_listen_as(address, inherited->owner) : sock_listen(address, false);
         if (fd < 0) {
-            log_error("cannot listen on %s: %s%s", netaddr_format(&config->listen[i].address, text), strerror(-fd),
-                      fd == -EADDRINUSE ? ". Is conesocks, or another proxy, running already?" : "");
+            log_not_free(address, -fd, overlap);
             return false;
         }
         close(fd);

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "base/netaddr.h"
 
@@ -22,6 +23,10 @@ struct inherited *inherited_new(void);
 bool inherited_add(struct inherited *inherited, int fd);
 /* Takes over what systemd passes. false after a line in the log. */
 bool inherited_from_systemd(struct inherited *inherited);
+/* Makes `owner`, the user that the server is about to become, the user of these sockets and of those that are opened
+ * beside them. Otherwise a reload could not open a listener that overlaps one of them. */
+void inherited_give(struct inherited *inherited, uid_t owner);
+uid_t inherited_owner(const struct inherited *inherited);
 /* Closes those that no worker has a share in, too. NULL is fine. */
 void inherited_free(struct inherited *inherited);
 

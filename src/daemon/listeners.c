@@ -127,8 +127,14 @@ bool listeners_open(struct listeners *listeners, const struct config *config, co
                 return false;
             continue;
         }
-        int fd = listeners_socket(wanted);
-        if (fd < 0 || !listen_on(listeners, wanted, fd))
+        /* Shared even when this worker is the only one: listeners may overlap, now or after a reload. */
+        int fd = sock_listen_as(&wanted->address, inherited_owner(share->inherited));
+        if (fd < 0) {
+            char text[NETADDR_TEXT_MAX];
+            log_error("cannot listen on %s: %s", netaddr_format(&wanted->address, text), strerror(-fd));
+            return false;
+        }
+        if (!listen_on(listeners, wanted, fd))
             return false;
     }
     return true;
@@ -149,16 +155,6 @@ void listeners_close(struct listeners *listeners)
         stop_listening(listeners, SLIST_FIRST(&listeners->list));
 }
 
-/* Shared even when this worker is the only one: 0.0.0.0 and :: with one port may then stand side by side. */
-int listeners_socket(const struct config_listener *wanted)
-{
-    char text[NETADDR_TEXT_MAX];
-    int fd = sock_listen(&wanted->address, true);
-    if (fd < 0)
-        log_error("cannot listen on %s: %s", netaddr_format(&wanted->address, text), strerror(-fd));
-    return fd;
-}
-
 /* ---- change and end ---- */
 
 static const struct config_listener *find_listener(const struct config *config, const union netaddr *address)
@@ -167,6 +163,20 @@ static const struct config_listener *find_listener(const struct config *config, 
         if (netaddr_equal(&config->listen[i].address, address))
             return &config->listen[i];
     return NULL;
+}
+
+/* Connections that wait at a listener that goes would be reset: the one that overlaps it takes them, as it takes those
+ * that come later. */
+static void retire(struct listeners *listeners, struct listener *listener, const struct config *config)
+{
+    for (size_t i = 0; i < config->listen_count; i++) {
+        if (!netaddr_overlaps(&config->listen[i].address, &listener->config->address))
+            continue;
+        listener->config = &config->listen[i];
+        accept_some(listener, LAST_ACCEPT_MAX);
+        break;
+    }
+    stop_listening(listeners, listener);
 }
 
 void listeners_change(struct listeners *listeners, const struct config *config, const int *opened)
@@ -178,7 +188,7 @@ void listeners_change(struct listeners *listeners, const struct config *config, 
         if (wanted)
             listener->config = wanted;
         else
-            stop_listening(listeners, listener);
+            retire(listeners, listener, config);
     }
     for (size_t i = 0; i < config->listen_count; i++)
         if (opened[i] >= 0)

@@ -22,9 +22,6 @@ struct listeners {
     SLIST_HEAD(, listener) list;
 };
 
-/* A listening socket, whose address others may share; or a negative errno after a line in the log. */
-int listeners_socket(const struct config_listener *wanted);
-
 /* Listens where `config` says: at inherited sockets, and elsewhere at new ones. false after a line in the log. */
 bool listeners_open(struct listeners *listeners, const struct config *config, const struct inherited_share *share);
 /* The same for another configuration, whose new sockets are `opened`: -1 where there is one already. */

@@ -17,11 +17,11 @@
 #include "conf/changes.h"
 #include "daemon/advertise.h"
 #include "daemon/follow.h"
-#include "daemon/listeners.h"
 #include "daemon/notify.h"
 #include "daemon/relay_port.h"
 #include "daemon/sandbox.h"
 #include "daemon/worker.h"
+#include "net/sock.h"
 #include "policy/snapshot.h"
 
 struct reload {
@@ -101,11 +101,25 @@ static void note_error(struct reload *reload, const char *text)
     snprintf(reload->record.error, sizeof(reload->record.error), "%.*s", (int)strcspn(text, "\n"), text);
 }
 
+static const union netaddr *find_overlap(const struct config *config, const union netaddr *address)
+{
+    for (size_t i = 0; i < config->listen_count; i++)
+        if (netaddr_overlaps(&config->listen[i].address, address))
+            return &config->listen[i].address;
+    return NULL;
+}
+
 static void note_no_listener(struct reload *reload, const union netaddr *address, int error)
 {
-    char text[NETADDR_TEXT_MAX];
-    snprintf(reload->record.error, sizeof(reload->record.error), "cannot listen on %s: %s",
-             netaddr_format(address, text), strerror(error));
+    const union netaddr *overlap = find_overlap(reload->in_force->config, address);
+    char text[NETADDR_TEXT_MAX], other[NETADDR_TEXT_MAX], why[NETADDR_TEXT_MAX + 128] = "";
+    if (error == EADDRINUSE && overlap)
+        snprintf(why, sizeof(why),
+                 ": this server's own listener at %s may be in the way; restart conesocks to change it",
+                 netaddr_format(overlap, other));
+    snprintf(reload->record.error, sizeof(reload->record.error), "cannot listen on %s: %s%s",
+             netaddr_format(address, text), strerror(error), why);
+    log_error("%s", reload->record.error);
 }
 
 static struct config *load_files(struct reload *reload, const char *path, const struct config_files *files)
@@ -177,7 +191,7 @@ static bool open_listeners(struct reload *reload, const struct config *config)
             const struct config_listener *listener = &config->listen[i];
             int fd = -1;
             if (!reload->follows && !listens_on(reload->in_force->config, &listener->address) &&
-                (fd = listeners_socket(listener)) < 0) {
+                (fd = sock_listen(&listener->address, true)) < 0) {
                 note_no_listener(reload, &listener->address, -fd);
                 close_listeners(reload, opened);
                 return false;

@@ -38,6 +38,17 @@ static bool inherit(struct process *process)
            inherited_is_wanted(process->inherited, process->config);
 }
 
+/* The sandbox changes the user later, and a reload opens listeners as that user. */
+static bool give_listeners(struct process *process)
+{
+    uid_t user;
+    gid_t group;
+    if (!sandbox_identity(process->config, &user, &group))
+        return false;
+    inherited_give(process->inherited, user);
+    return true;
+}
+
 /* Unless it comes with the server's place, locked, and names the process that still runs. */
 static bool open_pid_file(struct process *process)
 {
@@ -57,6 +68,8 @@ static struct server *open_server(struct process *process, struct snapshot *snap
     if (options->daemon)
         background_start();
     if (options->take_over && !takeover_begin(&process->takeover, process->config, process->inherited))
+        return NULL;
+    if (!give_listeners(process))
         return NULL;
     process->takeover.files = follow_open_files(options->path, process->config);
     if (!open_pid_file(process))

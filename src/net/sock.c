@@ -76,16 +76,33 @@ static int open_listener(const union netaddr *address)
     return fd;
 }
 
-int sock_listen(const union netaddr *address, bool shared)
+void sock_give(int fd, uid_t owner)
+{
+    if (owner != geteuid())
+        (void)!fchown(fd, owner, (gid_t)-1); /* without it, only addresses that overlap are refused later */
+}
+
+static int listen_at(const union netaddr *address, bool shared, uid_t owner)
 {
     int fd = open_listener(address);
     if (fd < 0)
         return fd;
     if (shared)
         set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    sock_give(fd, owner);
     if (bind(fd, &address->sa, netaddr_len(address)) < 0 || listen(fd, LISTEN_BACKLOG) < 0)
         return close_with(fd, errno);
     return fd;
+}
+
+int sock_listen(const union netaddr *address, bool shared)
+{
+    return listen_at(address, shared, geteuid());
+}
+
+int sock_listen_as(const union netaddr *address, uid_t owner)
+{
+    return listen_at(address, true, owner);
 }
 
 int sock_listen_within(union netaddr *address, const struct port_range *range, uint64_t now_ms,

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/netaddr.h"
 
@@ -21,6 +22,11 @@ struct port_range;
 /* A TCP listener. `shared`: one of several that split the connections to this address between them (SO_REUSEPORT).
  * The wildcard :: also takes IPv4. */
 int sock_listen(const union netaddr *address, bool shared);
+/* The same, shared, whose socket belongs to the user `owner`: the kernel lets addresses overlap only among the sockets
+ * of one user. */
+int sock_listen_as(const union netaddr *address, uid_t owner);
+/* Makes `owner` the user of a socket, if this process may. */
+void sock_give(int fd, uid_t owner);
 /* A TCP listener of our own at a port of the range; `address` gets the port, as of ports_bind(). */
 int sock_listen_within(union netaddr *address, const struct port_range *range, uint64_t now_ms,
                        struct port_lease *lease);

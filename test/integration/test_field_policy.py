@@ -1,5 +1,6 @@
 """Policy and messages as the field has met them: public reports of other servers, tried against this one (issue
 "Withstand the field", section 6). Each test names its report."""
+import signal
 import subprocess
 
 import pytest
@@ -8,6 +9,7 @@ import daemon
 import servers
 import socks5
 from conftest import ALICE, USERS, lan_config
+from daemon import wait_until
 from netns import CLIENT_V4, INET1_V4, INET2_V4, NEIGHBOUR_V4, PROXY_V4
 from socks5 import Association
 
@@ -267,3 +269,64 @@ def test_a_refused_login_tells_the_address(net, start, lan):
         assert socks5.recv_all(sock) == b"\5\2\1\1"
     proxy.wait_log(rf'info: session: id=\d+ client={CLIENT_V4}:\d+ user=jerry command=none .*why="wrong user name or password"')
     assert "S3cret" not in proxy.log
+
+
+OVERLAPS = [(["127.0.0.1"], ["0.0.0.0"]), (["0.0.0.0"], [PROXY_V4]), (["0.0.0.0"], ["::"]), (["::"], ["0.0.0.0"]),
+            (["0.0.0.0"], ["0.0.0.0", PROXY_V4]), ([PROXY_V4], ["::", "0.0.0.0"])]
+
+
+def at(addresses, **extra):
+    return lan_config({"listen": [{"address": address, "port": 1080, "auth": "none", "open": True} for address in addresses], **extra})
+
+
+def is_served(net, address):
+    """Several times, by whichever worker."""
+    host = net.proxy if address.startswith("127.") else net.client
+    for _ in range(6):
+        with host.connect(None, (address, 1080)) as sock:
+            socks5.negotiate(sock)
+    return True
+
+
+@pytest.mark.parametrize("before, after", OVERLAPS)
+def test_a_reload_to_a_listener_that_overlaps_the_previous_one(net, serve, peer, before, after):
+    """nginx/unit #20, #303 and apisix #9571: "Address already in use", by the server's own listener. Connections that
+    wait at the previous one are served too."""
+    known = "127.0.0.1" if before == ["127.0.0.1"] else PROXY_V4
+    host = net.proxy if known == "127.0.0.1" else net.client
+    proxy = serve(at(before))
+    assert is_served(net, known)
+    proxy.configure(at(after))
+    with proxy.stopped():
+        waiting = [host.connect(None, (known, 1080)) for _ in range(4)]
+        proxy.process.send_signal(signal.SIGHUP)
+    proxy.wait_log("reload: configuration reloaded")
+    for sock in waiting:
+        with sock:
+            socks5.negotiate(sock)
+    assert is_served(net, PROXY_V4) and Association(net.client, (PROXY_V4, 1080)).alive(peer, 3)
+    assert proxy.reload(at(before)) and is_served(net, known)
+
+
+@pytest.mark.parametrize("before, after", OVERLAPS)
+def test_an_upgrade_to_a_listener_that_overlaps_the_previous_one(net, serve, folder, peer, before, after):
+    """The same by --take-over, and by a reload after it."""
+    run = {"handover": str(folder / "handover"), "pid_file": str(folder / "pid")}
+    known = "127.0.0.1" if before == ["127.0.0.1"] else PROXY_V4
+    old = serve(at(before, run=run))
+    assert is_served(net, known)
+    new = serve(at(after, run=run), arguments=("--take-over",))
+    wait_until(lambda: old.process.poll() is not None, "the old process to end")
+    assert is_served(net, PROXY_V4) and Association(net.client, (PROXY_V4, 1080)).alive(peer, 3)
+    assert new.reload(at(before, run=run)) and is_served(net, known)
+    assert new.reload(at(after, run=run)) and is_served(net, PROXY_V4)
+
+
+def test_an_overlap_with_another_program_is_still_refused(net, serve, lan):
+    """The port is the server's own, and at one address another program's."""
+    proxy = serve(at([PROXY_V4]))
+    taken = net.proxy.listen("127.0.0.1", 1080)
+    assert not proxy.reload(at(["0.0.0.0"]))
+    proxy.wait_log(rf"cannot listen on 0\.0\.0\.0:1080: Address already in use: .*own listener at {PROXY_V4}:1080 may be")
+    assert is_served(net, PROXY_V4)
+    taken.close()

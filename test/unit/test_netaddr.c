@@ -319,6 +319,27 @@ static void ipv6_addresses_of_one_network(void **state)
     assert_false(netaddr_equal_network(&v4, &mapped));
 }
 
+static void listeners_that_overlap(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *one, *other;
+        bool overlap;
+    } rows[] = {
+        {"127.0.0.1", "127.0.0.1", true}, {"127.0.0.1", "0.0.0.0", true}, {"0.0.0.0", "::", true},
+        {"10.0.0.1", "::", true},         {"fd00::1", "::", true},        {"10.0.0.1", "10.0.0.2", false},
+        {"fd00::1", "0.0.0.0", false},    {"fd00::1", "fd00::2", false},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        union netaddr one, other;
+        assert_true(netaddr_parse(&one, rows[i].one, 1080) && netaddr_parse(&other, rows[i].other, 1080));
+        assert_int_equal(netaddr_overlaps(&one, &other), rows[i].overlap);
+        assert_int_equal(netaddr_overlaps(&other, &one), rows[i].overlap);
+        netaddr_set_port(&other, 1081);
+        assert_false(netaddr_overlaps(&one, &other));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -327,6 +348,7 @@ int main(void)
         cmocka_unit_test(every_ipv4_address_is_formatted_as_it_parses),
         cmocka_unit_test(bytes_make_an_address),
         cmocka_unit_test(none_is_an_address_too),
+        cmocka_unit_test(listeners_that_overlap),
         cmocka_unit_test(the_longest_text_fits),
         cmocka_unit_test(wildcards),
         cmocka_unit_test(equality),
