@@ -14,8 +14,9 @@
 
 #include "base/netaddr.h"
 
-#define DGRAM_PAYLOAD_MAX 65507 /* what one IPv4 datagram holds: 65535 - 20 - 8 */
-#define DGRAM_HEADER_MAX  22    /* a SOCKS5 UDP header with an IPv6 address */
+/* What one IPv6 datagram holds: 65535 - 8. One over IPv4 holds 20 bytes less; the kernel refuses what is larger. */
+#define DGRAM_PAYLOAD_MAX 65527
+#define DGRAM_HEADER_MAX  22 /* a SOCKS5 UDP header with an IPv6 address */
 
 /* `count` datagrams of `seg` bytes, but for the last, which has `last` <= seg bytes. They start `stride` apart. */
 struct dgram_run {

@@ -60,12 +60,13 @@ static void expect(const struct dgram_socket *socket, const char *header, size_t
 static void sizes_arrive_exactly(void **state)
 {
     (void)state;
-    static const size_t sizes[] = {0, 1, 1472, 8192, 65000, DGRAM_PAYLOAD_MAX};
+    static const size_t sizes[] = {0, 1, 1472, 8192, 65000, DGRAM_PAYLOAD_MAX - 20, DGRAM_PAYLOAD_MAX};
     static const char *const hosts[] = {"127.0.0.1", "::1"};
     for (size_t h = 0; h < 2; h++) {
         union netaddr a, b;
         struct dgram_socket from = open_at(hosts[h], &a), to = open_at(hosts[h], &b);
-        for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        const size_t count = sizeof(sizes) / sizeof(sizes[0]) - (a.sa.sa_family == AF_INET);
+        for (size_t i = 0; i < count; i++) {
             struct dgram_tally tally = {0};
             add(&b, sizes[i], sizes[i], "");
             dgram_io_send(io, &from, &batch, &tally);
@@ -151,7 +152,7 @@ static void each_loss_has_its_reason_and_the_rest_is_sent(void **state)
     assert_true(netaddr_parse(&nowhere, "::1", 9));
     struct dgram_tally tally = {0};
     add(&b, 1, 1, "");
-    add(&b, DGRAM_PAYLOAD_MAX + 1, DGRAM_PAYLOAD_MAX + 1, "");
+    add(&b, DGRAM_PAYLOAD_MAX - 19, DGRAM_PAYLOAD_MAX - 19, "");
     add(&broadcast, 1, 1, "");
     add(&nowhere, 1, 1, ""); /* IPv6 through an IPv4 socket */
     add(&b, 2, 2, "");
