@@ -14,6 +14,7 @@
 #include "net/reserve.h"
 #include "net/resolver_cache.h"
 #include "net/resolver_files.h"
+#include "net/resolver_local.h"
 #include "net/resolver_question.h"
 
 /* Queries under way in all, here. One client may have as many as are left for others, so that however few clients want
@@ -76,21 +77,6 @@ struct resolver {
     LIST_HEAD(, resolver_query) answered;
     size_t query_count;
 };
-
-/* Names. */
-
-/* Whether a name in lower case is the zone or lies in it. */
-static bool is_within(const char *name, const char *zone)
-{
-    size_t len = strlen(name), tail = strlen(zone);
-    return len >= tail && strcmp(name + len - tail, zone) == 0 && (len == tail || name[len - tail - 1] == '.');
-}
-
-/* Names that no server may hear of (RFC 6761, RFC 7686: whoever asks for one of Tor's would give it away). */
-static bool is_never_asked(const char *name)
-{
-    return is_within(name, "onion") || is_within(name, "invalid");
-}
 
 /* Clients. */
 
@@ -285,26 +271,14 @@ static struct pending_name *pending_new(struct resolver *resolver, const char *k
     return NULL;
 }
 
-/* Answers from what this host knows, and tells whether it does. A name in the hosts file is not asked for in the other
- * family either: "0.0.0.0 example.com" is there to hide it. */
 static bool answer_locally(struct resolver_query *query, const char *name, int family)
 {
-    static const uint8_t loopback_v4[4] = {127, 0, 0, 1}, loopback_v6[16] = {[15] = 1};
     union netaddr addresses[RESOLVER_ADDRESSES_MAX];
-    size_t count = 0, found = 0;
-    const struct hosts_entry *entries = hosts_find(&query->resolver->hosts, name, &count);
-    bool localhost = is_within(name, "localhost"); /* whatever a file or a server says (RFC 6761) */
-    bool known = localhost || count > 0 || is_never_asked(name);
-    if (localhost)
-        addresses[found++] = family == AF_INET ? netaddr_from_bytes(loopback_v4, sizeof(loopback_v4), 0)
-                                               : netaddr_from_bytes(loopback_v6, sizeof(loopback_v6), 0);
-    else
-        for (size_t i = 0; i < count && found < RESOLVER_ADDRESSES_MAX; i++)
-            if (entries[i].address.sa.sa_family == family)
-                addresses[found++] = entries[i].address;
-    if (known)
-        query_settle(query, found > 0 ? RESOLVER_FOUND : RESOLVER_NOT_FOUND, addresses, found);
-    return known;
+    size_t count;
+    if (!resolver_find_local(&query->resolver->hosts, name, family, addresses, &count))
+        return false;
+    query_settle(query, count > 0 ? RESOLVER_FOUND : RESOLVER_NOT_FOUND, addresses, count);
+    return true;
 }
 
 static bool answer_from_cache(struct resolver_query *query, const char *name, int family)
