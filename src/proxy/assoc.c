@@ -431,6 +431,8 @@ void assoc_call_loans(struct assoc *assoc)
         frames_forget_begun(assoc->frames);
     if (assoc->filter)
         filter_shrink(assoc->filter, assoc->loan);
+    if (assoc->names)
+        names_shrink(assoc->names);
 }
 
 size_t assoc_memory(const struct assoc *assoc)

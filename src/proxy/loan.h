@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* What all clients of a worker hold together, at most. */
 #define LOANS_MAX ((size_t)4 * 1024 * 1024)
@@ -15,6 +16,7 @@
 struct loans {
     size_t lent;
     size_t withheld; /* of LOANS_MAX: while memory is short */
+    uint64_t calls;  /* how often they were called back */
 };
 
 /* What one client, or user, holds. */

@@ -339,6 +339,13 @@ static struct name *longest_unused(const struct names *names, bool settled)
     return oldest;
 }
 
+void names_shrink(struct names *names)
+{
+    struct name *oldest;
+    while (HASH_COUNT(names->table) > NAMES_FREE && (oldest = longest_unused(names, true)))
+        forget(names, oldest);
+}
+
 static bool charge_one(struct names *names)
 {
     return HASH_COUNT(names->table) < NAMES_FREE || loan_take(names->loan, NAME_BYTES);

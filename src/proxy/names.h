@@ -55,6 +55,10 @@ enum names_verdict {
 enum names_verdict names_route(struct names *names, const char *name, uint16_t port, const uint8_t *payload, size_t len,
                                union netaddr *to, enum drop_reason *reason);
 
+/* Forgets those that are charged for, the longest unused first, but for those that are being resolved. Not from inside
+ * a hook. */
+void names_shrink(struct names *names);
+
 /* A datagram came from `peer`: names that use this address keep it. Constant time. */
 void names_mark_answered(struct names *names, const union netaddr *peer);
 

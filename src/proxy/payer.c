@@ -36,6 +36,7 @@ struct payer {
     struct negotiation_list dials; /* those on their way to a destination, the longest first */
     uint64_t none_idle_before_ms;  /* as in struct env */
     struct loan loan;
+    uint64_t called; /* when its loan was, as env->loans.calls */
     UT_hash_handle hh;
 };
 
@@ -338,22 +339,27 @@ void payer_visit(struct payer *payer, void (*visit)(void *arg, struct stream *st
 
 /* ---- loans ---- */
 
+/* Of those that were not called yet; NULL: nobody else has a loan. */
+static struct payer *largest_loan(const struct env *env)
+{
+    struct payer *largest = NULL, *payer, *next;
+    HASH_ITER(hh, env->payers, payer, next)
+    if (payer->called != env->loans.calls && payer->loan.bytes > (largest ? largest->loan.bytes : 0))
+        largest = payer;
+    return largest;
+}
+
 void payers_call_loans(struct env *env, size_t bytes)
 {
-    for (int i = 0; i < CALL_LOANS_MAX && env->loans.lent > bytes; i++) {
-        struct payer *largest = NULL, *payer, *next;
-        HASH_ITER(hh, env->payers, payer, next)
-        if (payer->loan.bytes > (largest ? largest->loan.bytes : 0))
-            largest = payer;
-        if (!largest)
-            return;
+    struct payer *largest;
+    env->loans.calls++;
+    for (int i = 0; i < CALL_LOANS_MAX && env->loans.lent > bytes && (largest = largest_loan(env)); i++) {
         struct session *session;
+        largest->called = env->loans.calls;
         TAILQ_FOREACH(session, &largest->sessions, of_payer)
         {
             if (session->assoc)
                 assoc_call_loans(session->assoc);
         }
-        if (largest->loan.bytes)
-            return;
     }
 }

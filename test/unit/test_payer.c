@@ -166,6 +166,65 @@ static void row_60_memory_is_paid_for_by_the_heaviest(void **state)
     close(quiet);
 }
 
+/* The socket that the client sends from: `count` datagrams, each for a name of its own under `domain`. */
+static int send_to_names(const char *host, int client, const char *domain, int count, size_t len)
+{
+    static uint8_t bytes[9000];
+    const union netaddr to = at("0.0.0.0", 0), from = at(host, 0);
+    uint8_t answer[10];
+    say(client, bytes, make_request(bytes, SOCKS5_COMMAND_UDP_ASSOCIATE, &to));
+    wait_until(recv(client, answer, 2, MSG_DONTWAIT | MSG_PEEK) == 2);
+    wait_until(recv(client, answer, 2, MSG_DONTWAIT) == 2);
+    wait_until(recv(client, answer, sizeof(answer), MSG_DONTWAIT) == sizeof(answer));
+    const union netaddr relay = netaddr_from_bytes(answer + 4, 4, (uint16_t)(answer[8] << 8 | answer[9]));
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    assert_true(fd >= 0 && bind(fd, &from.sa, netaddr_len(&from)) == 0);
+    for (int i = 0; i < count; i++) {
+        memset(bytes, 0, sizeof(bytes));
+        bytes[3] = SOCKS5_ATYP_NAME;
+        int name = snprintf((char *)bytes + 5, 100, "n%d.%s", i, domain);
+        bytes[4] = (uint8_t)name;
+        bytes[5 + name + 1] = 9;
+        assert_true(sendto(fd, bytes, 5 + (size_t)name + 2 + len, 0, &relay.sa, netaddr_len(&relay)) > 0);
+        turn();
+    }
+    return fd;
+}
+
+/* What one client holds for names comes back, also when another's queues, which hold more, cannot. */
+static void row_60_names_are_called_back_behind_a_larger_loan(void **state)
+{
+    (void)state;
+    int silent = socket(AF_INET, SOCK_DGRAM, 0);
+    union netaddr nobody = at("127.0.0.1", 0);
+    assert_int_equal(bind(silent, &nobody.sa, netaddr_len(&nobody)), 0);
+    nobody = sock_local(silent);
+    const struct resolver_options options = {
+        .servers = &nobody, .server_count = 1, .timeout_ms = 3600 * 1000, .release = lookup_release};
+    assert_true(resolver_change(env.resolver, &options));
+    int waiting = client_from("127.0.0.2"), named = client_from("127.0.0.3");
+    int first = send_to_names("127.0.0.2", waiting, "test", 8, 8000);
+    const size_t queues = env.loans.lent;
+    assert_true(queues >= 8 * (size_t)8000);
+    int second = send_to_names("127.0.0.3", named, "localhost", 40, 1);
+    for (int i = 0; i < 20; i++)
+        turn();
+    assert_in_range(env.loans.lent, queues + 1000, 2 * queues - 1);
+    payers_call_loans(&env, 0);
+    assert_int_equal(env.loans.lent, queues);
+    sessions_end(&env, "the test says so");
+    assert_int_equal(env.loans.lent, 0);
+    close(waiting);
+    close(named);
+    close(first);
+    close(second);
+    close(silent);
+    const union netaddr nowhere = at("127.0.0.1", 9);
+    const struct resolver_options other = {
+        .servers = &nowhere, .server_count = 1, .timeout_ms = 300, .release = lookup_release};
+    assert_true(resolver_change(env.resolver, &other)); /* whose questions end */
+}
+
 /* Ports are of an address: associations at another one have none to give, however long they are quiet. */
 static void row_63_no_port_is_won_at_another_address(void **state)
 {
@@ -238,9 +297,9 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin_short, end_short)
     const struct CMUnitTest tests[] = {
-        TEST(row_61_requests_of_the_heaviest_go_first),  TEST(row_61_the_latest_ends_for_others_alone),
-        TEST(row_63_no_port_is_won_at_another_address),  TEST(row_63_associations_make_room_whoever_has_streams),
-        TEST(row_60_memory_is_paid_for_by_the_heaviest),
+        TEST(row_61_requests_of_the_heaviest_go_first),          TEST(row_61_the_latest_ends_for_others_alone),
+        TEST(row_60_names_are_called_back_behind_a_larger_loan), TEST(row_63_no_port_is_won_at_another_address),
+        TEST(row_63_associations_make_room_whoever_has_streams), TEST(row_60_memory_is_paid_for_by_the_heaviest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
