@@ -90,9 +90,10 @@ static void row67_a_server_that_refuses_costs_no_time(void **state)
     const uint64_t begun = now_ms();
     expect_address("one.test", "192.0.2.1");
     expect_address("two.test", "192.0.2.2");
-    assert_true(now_ms() - begun < 900);
+    const uint64_t took = now_ms() - begun;
     dns_server_close(&other);
-    assert_true(dns_server_open(&server, base, names, "127.0.0.1", 0));
+    assert_true(dns_server_open(&server, base, names, "127.0.0.1", 0)); /* for tear_down */
+    assert_true(took < 900);
 }
 
 /* A local server that is started anew is away for a moment. */
