@@ -5,6 +5,7 @@
 
 #include "net/reserve.h"
 #include "proxy/payer.h"
+#include "proxy/shortage.h"
 #include "support/log_capture.h"
 #include "support/loopback.h"
 #include "support/own_addresses.h"
@@ -137,6 +138,28 @@ static void row_61_the_latest_ends_for_others_alone(void **state)
     sessions_end(&env, "the test says so");
     close(quiet);
     close(other);
+}
+
+/* Row 61: when it is the whole host's table that is full, nobody here has filled it for sure: what is in use stays. */
+static void row_61_nothing_in_use_ends_for_a_full_host(void **state)
+{
+    (void)state;
+    static const struct shortage of_host = {.kind = SHORTAGE_FILES}, of_process = {.kind = SHORTAGE_DESCRIPTORS};
+    const union netaddr newcomer = at("127.0.0.3", 1);
+    struct quota_account *account = quota_of_client(env.quota, &newcomer);
+    int held[10];
+    for (int i = 0; i < 10; i++)
+        held[i] = associate("127.0.0.9");
+    assert_false(payers_shed(&env, account, &of_host));
+    assert_true(payers_shed(&env, account, &of_process));
+    now_ms += 120 * 1000;
+    assert_true(payers_shed(&env, account, &of_host));
+    assert_int_equal(env.metrics.shed_latest_total, 1);
+    assert_int_equal(env.metrics.shed_associations_total, 1);
+    quota_close(account);
+    sessions_end(&env, "the test says so");
+    for (int i = 0; i < 10; i++)
+        close(held[i]);
 }
 
 /* Row 60: the same while memory is short, whatever descriptors there are. */
@@ -297,9 +320,10 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin_short, end_short)
     const struct CMUnitTest tests[] = {
-        TEST(row_61_requests_of_the_heaviest_go_first),          TEST(row_61_the_latest_ends_for_others_alone),
-        TEST(row_60_names_are_called_back_behind_a_larger_loan), TEST(row_63_no_port_is_won_at_another_address),
-        TEST(row_63_associations_make_room_whoever_has_streams), TEST(row_60_memory_is_paid_for_by_the_heaviest),
+        TEST(row_61_requests_of_the_heaviest_go_first),   TEST(row_61_the_latest_ends_for_others_alone),
+        TEST(row_61_nothing_in_use_ends_for_a_full_host), TEST(row_60_names_are_called_back_behind_a_larger_loan),
+        TEST(row_63_no_port_is_won_at_another_address),   TEST(row_63_associations_make_room_whoever_has_streams),
+        TEST(row_60_memory_is_paid_for_by_the_heaviest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
