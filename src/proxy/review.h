@@ -17,7 +17,8 @@ struct reviewed {
     struct assoc *assoc;   /* likewise */
 };
 
-/* NULL: it may, and from here on it goes by the configuration in force. Else why it has to end. */
+/* NULL: it may, and from here on it goes by the configuration in force. Else why it has to end: a
+ * text that stays. */
 const char *review(struct env *env, const struct snapshot *before, const struct reviewed *session);
 
 #endif

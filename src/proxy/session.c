@@ -269,7 +269,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct session *session = arg;
-    if (!session_may_go_on(session))
+    if (!session_enforce(session))
         return;
     if (session->state == SESSION_ANNOUNCING)
         announced_hear(session);

@@ -34,8 +34,9 @@ bool sessions_shed_handshake(struct env *env, const struct shortage *shortage);
 /* The same however short it has been awaited; there is one. */
 void sessions_end_handshake(struct env *env, const struct shortage *shortage);
 /* The env has another snapshot than `before`, which is released in time: ends the sessions that it no longer allows,
- * some at each turn of the loop, and then calls `done`. Those that are not idle obey at once. Not while one is under
- * way. */
+ * some at each turn of the loop, and then calls `done`. A handshake obeys from its client's next byte on, and an
+ * association from its next datagram. A stream is cut when its turn comes: some milliseconds later, or longer with
+ * rules that take long to review. Not while a review is under way. */
 void sessions_review(struct env *env, struct snapshot *before, void (*done)(void *arg), void *arg);
 /* Shows each session's stream or association; the one not asked for is NULL. `visit` may end the one it is shown. */
 void sessions_visit(struct env *env, void (*visit)(void *arg, struct stream *stream, struct assoc *assoc), void *arg);

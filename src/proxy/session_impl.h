@@ -57,14 +57,17 @@ struct session {
     struct payer *payer;           /* NULL: nobody pays for it yet, or there is no memory */
     TAILQ_ENTRY(session) of_payer; /* see payer.c */
     struct env *env;
-    uint64_t id;         /* never used again in this process */
-    uint64_t generation; /* of the snapshot that it was last reviewed under */
+    uint64_t id; /* never used again in this process */
+    union {
+        uint64_t generation;     /* of the snapshot that it was last reviewed under */
+        const char *why_refused; /* once it `is_refused` by a review: it soon ends */
+    };
     union netaddr peer;
     int fd;
     uint32_t descriptors; /* that its payer is charged for */
     enum session_state state;
     enum socks5_reply reply;
-    bool granted;
+    bool granted, is_refused;
     uint64_t started_ms; /* once it lingers: when that began */
     struct admission admission;
     struct event readable;
@@ -95,8 +98,11 @@ size_t negotiation_peek(struct session *session);
 /* The first `count` of the bytes that were looked at leave the socket. */
 void negotiation_take(struct session *session, size_t count);
 
-/* Whether the active configuration allows it; one that it does not allow is ended by sessions_review(), soon. */
+/* Whether the active configuration allows it; one that it does not allow ends in this turn of the event loop. */
 bool session_may_go_on(void *session);
+/* Ends it unless the active configuration allows it. false: it has ended, or lingers with a refusal. Not from inside of
+ * its stream or association. */
+bool session_enforce(struct session *session);
 /* `why` is for the log, NULL: not worth a line; `abort` resets the connection. */
 void session_end(struct session *session, const char *why, bool abort);
 /* The same for what we end, not the client or its peer: where bytes flow in order, the connection is reset, so that

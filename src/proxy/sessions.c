@@ -147,7 +147,7 @@ void sessions_visit(struct env *env, void (*visit)(void *arg, struct stream *str
 
 /* ---- after a reload ---- */
 
-/* NULL: it may go on. */
+/* NULL: it may go on. Each session is reviewed once: with some rules that takes milliseconds. */
 static const char *review_session(struct session *session)
 {
     const struct env *env = session->env;
@@ -159,26 +159,38 @@ static const char *review_session(struct session *session)
         .stream = session->stream,
         .assoc = session->assoc,
     };
-    if (session->generation == env->generation || session->state == SESSION_LINGERING)
+    if (session->state == SESSION_LINGERING)
+        return NULL;
+    if (session->is_refused)
+        return session->why_refused;
+    if (session->generation == env->generation)
         return NULL;
     const char *why = review(session->env, env->review.before, &reviewed);
-    if (!why)
+    session->is_refused = why != NULL;
+    if (why)
+        session->why_refused = why;
+    else
         session->generation = env->generation;
     return why;
 }
 
-bool session_may_go_on(void *session)
+bool session_may_go_on(void *arg)
 {
-    return review_session(session) == NULL;
+    struct session *session = arg;
+    if (!review_session(session))
+        return true;
+    event_active(&session->readable, EV_READ, 0); /* which enforces it: here is the session's own association */
+    return false;
 }
 
-static void enforce(struct session *session)
+bool session_enforce(struct session *session)
 {
     const char *why = review_session(session);
     if (why && session->state == SESSION_REACHING)
         session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, why);
     else if (why)
         session_cut(session, why);
+    return why == NULL;
 }
 
 static void review_some(struct env *env, size_t most)
@@ -187,7 +199,7 @@ static void review_some(struct env *env, size_t most)
     const uint64_t begun = env_now(env);
     for (struct session *session; most > 0 && (session = review->next); most--) {
         review->next = TAILQ_NEXT(session, link);
-        enforce(session);
+        (void)session_enforce(session);
         if (env_now(env) != begun) /* with some rules it takes longer */
             break;
     }
