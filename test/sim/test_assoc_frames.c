@@ -16,6 +16,7 @@
 
 static int near_end, far_end; /* ours, the client's */
 static const char *ended_why;
+static struct loan payer_loan; /* what the association's payer has borrowed; outlives the association */
 
 static void on_ended(void *arg, const char *why)
 {
@@ -372,8 +373,8 @@ static void row_60_beginnings_are_bounded(void **state)
     assert_int_equal(flow()->dropped[DROP_UNFINISHED], 0);
     say_half(false);
     world_run();
-    struct loan whose = {.all = &world_env.loans, .bytes = LOANS_MAX / 2};
-    assoc_borrow(assoc, &whose);
+    payer_loan = (struct loan){.all = &world_env.loans, .bytes = LOANS_MAX / 2};
+    assoc_borrow(assoc, &payer_loan);
     say_half(true);
     assert_int_equal(flow()->dropped[DROP_UNFINISHED], 1);
     say_half(false);
@@ -389,12 +390,12 @@ static void row_60_a_reader_that_does_not_read_has_no_memory_left(void **state)
     enum { SIZE = 6000 };
     int small = 1;
     uint8_t payload[SIZE] = {0};
-    struct loan whose = {.all = &world_env.loans};
-    assert_true(loan_take(&whose, LOANS_MAX / 2));
+    payer_loan = (struct loan){.all = &world_env.loans};
+    assert_true(loan_take(&payer_loan, LOANS_MAX / 2));
     assert_int_equal(setsockopt(near_end, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
     world_config.udp.over_tcp_max = SIZE;
     open_over_tcp();
-    assoc_borrow(assoc, &whose);
+    assoc_borrow(assoc, &payer_loan);
     for (unsigned i = 0; i < 200 && !ended_why; i++) {
         assert_true(world_arrive(&server, &flow()->external[FAMILY_V4], payload, SIZE));
         world_run();

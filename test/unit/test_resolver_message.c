@@ -114,8 +114,7 @@ static void writes_what_libc_writes(void **state)
     uint8_t ours[RESOLVER_QUESTION_MAX], theirs[512];
     const struct {
         const char *name;
-        int family;
-        ns_type type;
+        int family, type;
     } cases[] = {{"www.test", AF_INET, ns_t_a}, {"a", AF_INET6, ns_t_aaaa}};
     for (size_t i = 0; i < 2; i++) {
         size_t written = resolver_question_write(ours, NUMBER, cases[i].name, cases[i].family);
