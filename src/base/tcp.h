@@ -1,4 +1,4 @@
-/* What whoever opens a TCP connection has to know, with or without an event loop. */
+/* What opening a TCP connection takes into account, with or without an event loop. */
 #ifndef CONESOCKS_BASE_TCP_H
 #define CONESOCKS_BASE_TCP_H
 

@@ -146,7 +146,7 @@ static void check_outbound(const struct check *check)
         check_terms(check, &config->rules[i].terms, "rules", i);
 }
 
-/* ---- where it listens, and whom it asks ---- */
+/* ---- where it listens, and which servers it asks ---- */
 
 #define NOT_START "the server does not start without it"
 

@@ -14,7 +14,7 @@ struct watermark;
 
 /* What it depends on, at the time of the question. */
 struct readiness {
-    /* Not while another process is taking over: whoever asks then means that one. */
+    /* Not while another process is taking over: a request is then meant for that one. */
     bool draining;
     struct health *health;
     const struct watermark *watermark; /* NULL: nothing limits the memory */

@@ -34,7 +34,7 @@ enum pump_state {
 enum pump_failed {
     PUMP_FAILED_NOTHING, /* but we: no memory */
     PUMP_FAILED_FROM,    /* all that came before was written */
-    PUMP_FAILED_TO,      /* what is held back, and what `from` still has, cannot be written */
+    PUMP_FAILED_TO,      /* what the pump holds, and what `from` still has, cannot be written */
 };
 
 struct pump {

@@ -25,7 +25,7 @@ struct own_networks {
 bool own_networks_add_host(struct own_networks *networks, const union netaddr *address);
 bool own_networks_add(struct own_networks *networks, const union netaddr *address, unsigned bits);
 
-/* A set of addresses that does not change: whoever holds it may read it, on any thread. */
+/* A set of addresses that does not change: any thread that holds it may read it. */
 struct own_hosts;
 
 /* All of these but loopback, which is `reach`'s; the caller holds it. NULL: no memory. */

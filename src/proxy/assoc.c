@@ -157,7 +157,7 @@ int assoc_open_external(struct assoc *assoc, int family)
 
 /* ---- life ---- */
 
-/* Whoever else sends to a relay port is dropped there, now and later. */
+/* Other senders to a relay port are dropped there, now and later. */
 static bool has_heard_client(const struct assoc *assoc)
 {
     const struct assoc_flow *flow = &assoc->flow;

@@ -27,7 +27,7 @@ void frames_send(struct frames *frames, struct dgram_batch *batch, struct dgram_
 
 /* To be called about once a second: drops the beginning of a frame that has not been finished for too long. */
 void frames_sweep(struct frames *frames, uint64_t now_ms);
-/* Drops it at once: the datagram is lost, the association goes on. */
+/* Drops it at once: the datagram is lost, the association continues. */
 void frames_forget_begun(struct frames *frames);
 
 /* How much may wait in the connection to be sent, besides a frame that has begun. */

@@ -223,7 +223,7 @@ static bool is_idle(struct stream *stream, uint64_t now_ms)
 static int find_failure(const struct direction *direction, bool asks)
 {
     const int fd = direction->pump.from;
-    /* After its half-close nothing listens to an end: the loop would tell that end for ever. */
+    /* After its half-close nothing listens to an end: the loop would report that end again and again. */
     if (direction->pump.state == PUMP_DONE && sock_is_lost(fd))
         return EPIPE;
     return asks && sock_has_vanished(fd) ? ETIMEDOUT : 0;
