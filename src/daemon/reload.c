@@ -179,7 +179,7 @@ static void close_listeners(struct reload *reload, size_t count)
     reload->opened = NULL;
 }
 
-/* Opens what is new, for every worker, while nothing has changed yet; nothing where another process listens now. */
+/* Opens the new listeners for every worker, before anything changes. A process that was taken over opens none. */
 static bool open_listeners(struct reload *reload, const struct config *config)
 {
     size_t opened = 0;
@@ -224,7 +224,7 @@ static void finish(struct reload *reload)
         log_info("configuration reloaded%s%s", waiting ? "; these changes take effect at the next start: " : "",
                  waiting ? waiting : "");
     } else {
-        log_info("the configuration of the process that has taken over is in force here, too");
+        log_info("following the configuration of the process that took over");
     }
     free(reload->opened);
     reload->opened = NULL;

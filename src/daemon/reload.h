@@ -18,7 +18,7 @@ struct worker;
 
 /* `path` is absolute, or NULL when there is no file; the workers have begun with `snapshot`. They, the path and the
  * base outlive it, but for worker_stop(). What cannot be read again, as the user that this process is by now, is said
- * in the log. `done` is called after each reload of ours that is in force. NULL: no memory or descriptors (errno). */
+ * in the log. `done` is called after each reload of ours that took effect. NULL: no memory or descriptors (errno). */
 struct reload *reload_new(struct event_base *base, const char *path, struct snapshot *snapshot, struct worker **workers,
                           size_t worker_count, void (*done)(void *arg), void *arg);
 /* Tells its outcome in the log, once it is in force for every worker. While another one is under way: right after it.

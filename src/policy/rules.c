@@ -21,8 +21,8 @@ struct common {
 };
 
 /*
- * Thousands of rules that are each about somebody must cost those nothing whom they are not about. So what applies to
- * all is kept here once, and what applies to a client or a user is found by that.
+ * Thousands of rules about single clients or users must cost the others nothing. So the rules for everybody are kept
+ * here once, and those for a client or a user are found by its address or name.
  */
 struct rules {
     const struct config_rule *list;

@@ -17,8 +17,7 @@ struct reviewed {
     struct assoc *assoc;   /* likewise */
 };
 
-/* NULL: it may, and from here on it goes by the configuration in force. Else why it has to end: a
- * text that stays. */
+/* NULL: it may continue, under the active configuration from here on. Else why it has to end, as a literal. */
 const char *review(struct env *env, const struct snapshot *before, const struct reviewed *session);
 
 #endif

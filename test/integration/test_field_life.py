@@ -304,7 +304,7 @@ def test_row62_an_upgrade_with_another_file_reaches_the_old_one(upgrades, tighte
     upgrades.sessions = old
     assert upgrades.is_over("bob")
     assert all(upgrades.works(session) for session in upgrades.sessions["alice"])
-    upgrades.servers[0].wait_log("the configuration of the process that has taken over is in force here, too$")
+    upgrades.servers[0].wait_log("following the configuration of the process that took over$")
 
 
 def test_row62_users_of_a_file_that_the_old_one_cannot_open(upgrades):

@@ -3,7 +3,6 @@ notice, and the process can still be watched, reloaded and replaced."""
 import contextlib
 import os
 import re
-import resource
 import time
 
 import pytest
@@ -21,14 +20,6 @@ NOFILE = 256
 REFUSED = (OSError, EOFError)
 GREETING = b"\5\1\0"
 NOT_SANITIZED = pytest.mark.skipif(SANITIZED, reason="a sanitizer's memory is more than the limit")
-
-
-@pytest.fixture(autouse=True)
-def many_descriptors():
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.fixture
