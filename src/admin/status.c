@@ -103,7 +103,7 @@ static json_t *port_ranges_json(const struct status *status)
 
 /* ---- what there is ---- */
 
-static json_t *counts_json(const struct report_counts *counts)
+static json_t *counts_json(const struct session_list_counts *counts)
 {
     json_t *json = json_object();
     json = json_with_key(json, "sessions", json_number(counts->associations + counts->streams + counts->negotiating));
@@ -122,7 +122,7 @@ static json_t *workers_json(const struct status *status)
 
 static json_t *open_json(const struct status *status)
 {
-    struct report_counts sum = {0};
+    struct session_list_counts sum = {0};
     for (size_t i = 0; i < status->worker_count; i++) {
         sum.associations += status->workers[i]->counts.associations;
         sum.streams += status->workers[i]->counts.streams;
@@ -161,7 +161,7 @@ static json_t *drops_json(const struct metrics *totals)
 /* Each worker has a resolver of its own, which asks the same servers. */
 static json_t *resolver_json(const struct status *status)
 {
-    const struct report *first = status->workers[0];
+    const struct session_list *first = status->workers[0];
     json_t *json = json_object(), *servers = json_array();
     size_t waiting = 0;
     for (size_t i = 0; i < first->server_count; i++)
@@ -224,9 +224,9 @@ static json_t *memory_json(const struct status *status)
 
 static json_t *add_page(json_t *json, const struct status *status)
 {
-    const struct report_row **rows = calloc(status->limit, sizeof(*rows));
+    const struct session_list_row **rows = calloc(status->limit, sizeof(*rows));
     uint64_t next = 0;
-    size_t count = rows ? report_merge(status->workers, status->worker_count, rows, status->limit, &next) : 0;
+    size_t count = rows ? session_list_merge(status->workers, status->worker_count, rows, status->limit, &next) : 0;
     json_t *sessions = rows ? json_array() : NULL;
     for (size_t i = 0; i < count; i++)
         sessions = json_with(sessions, status_session(rows[i]));

@@ -11,8 +11,8 @@
 
 #include "base/metrics.h"
 #include "net/ports.h"
-#include "proxy/relief.h"
-#include "proxy/report.h"
+#include "proxy/memory_pressure.h"
+#include "proxy/session/session_list.h"
 
 struct snapshot;
 
@@ -36,13 +36,13 @@ struct status {
         enum memory_level level;
     } memory;
     struct port_usage ports[PORT_RANGES_MAX];
-    size_t port_count;             /* of them */
-    struct report *const *workers; /* a report of each */
+    size_t port_count;                   /* of them */
+    struct session_list *const *workers; /* a report of each */
     size_t worker_count;
     uint32_t limit; /* of the page: its rows, 1 or more */
 };
 
-/* Merges the reports' rows (report_merge()). A text for free(), or NULL without memory. */
+/* Merges the reports' rows (session_list_merge()). A text for free(), or NULL without memory. */
 char *status_json(const struct status *status);
 
 #endif

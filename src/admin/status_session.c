@@ -1,7 +1,7 @@
 #include "admin/status_session.h"
 
 #include "admin/json.h"
-#include "proxy/sketch.h"
+#include "proxy/assoc/sketch.h"
 
 /* Where an upstream has the mapping, which it has, and lets in whom it will. */
 #define BY_UPSTREAM "upstream"
@@ -35,7 +35,7 @@ static json_t *dropped_json(const uint32_t dropped_counts[DROP_REASON_COUNT])
     return dropped;
 }
 
-static json_t *add_assoc(json_t *json, const struct report_row *row)
+static json_t *add_assoc(json_t *json, const struct session_list_row *row)
 {
     const struct assoc_flow *flow = &row->assoc.flow;
     const bool by_upstream = row->upstream[0] != '\0';
@@ -55,7 +55,7 @@ static json_t *add_assoc(json_t *json, const struct report_row *row)
     return json_with_key(json, "dropped", dropped_json(row->assoc.dropped));
 }
 
-static json_t *add_stream(json_t *json, const struct report_row *row)
+static json_t *add_stream(json_t *json, const struct session_list_row *row)
 {
     json = json_with_key(json, "destination", json_chosen(row->stream.destination));
     json = json_with_key(json, "remote", json_address(&row->stream.remote));
@@ -63,14 +63,14 @@ static json_t *add_stream(json_t *json, const struct report_row *row)
     return json_with_key(json, "down_bytes", json_number(row->stream.down_bytes));
 }
 
-json_t *status_session(const struct report_row *row)
+json_t *status_session(const struct session_list_row *row)
 {
     static const char *const kinds[] = {
-        [REPORT_NEGOTIATION] = "negotiation",
-        [REPORT_CONNECT] = "connect",
-        [REPORT_BIND] = "bind",
-        [REPORT_ASSOCIATION] = "association",
-        [REPORT_ASSOCIATION_OVER_TCP] = "association-over-tcp",
+        [SESSION_LIST_NEGOTIATION] = "negotiation",
+        [SESSION_LIST_CONNECT] = "connect",
+        [SESSION_LIST_BIND] = "bind",
+        [SESSION_LIST_ASSOCIATION] = "association",
+        [SESSION_LIST_ASSOCIATION_OVER_TCP] = "association-over-tcp",
     };
     json_t *json = json_object();
     json = json_with_key(json, "id", json_number(row->id));
@@ -80,13 +80,13 @@ json_t *status_session(const struct report_row *row)
     json = json_with_key(json, "age_seconds", json_number(row->age_ms / 1000));
     json = json_with_key(json, "upstream", json_chosen(row->upstream));
     switch (row->kind) {
-    case REPORT_ASSOCIATION:
-    case REPORT_ASSOCIATION_OVER_TCP:
+    case SESSION_LIST_ASSOCIATION:
+    case SESSION_LIST_ASSOCIATION_OVER_TCP:
         return add_assoc(json, row);
-    case REPORT_CONNECT:
-    case REPORT_BIND:
+    case SESSION_LIST_CONNECT:
+    case SESSION_LIST_BIND:
         return add_stream(json, row);
-    case REPORT_NEGOTIATION:
+    case SESSION_LIST_NEGOTIATION:
         break;
     }
     return json;

@@ -5,11 +5,11 @@
 #include <jansson.h>
 
 #include "conf/config.h"
-#include "proxy/report.h"
+#include "proxy/session/session_list.h"
 
 /* A filtering mode's name, as in the configuration. */
 const char *status_filtering(enum config_filtering filtering);
 /* NULL: no memory. */
-json_t *status_session(const struct report_row *row);
+json_t *status_session(const struct session_list_row *row);
 
 #endif

@@ -10,8 +10,8 @@
 #include "base/log.h"
 #include "daemon/worker.h"
 #include "policy/quota.h"
+#include "proxy/assoc/handover_link.h"
 #include "proxy/env.h"
-#include "proxy/kin.h"
 
 #define SAY_MS (10 * 1000)
 
@@ -58,7 +58,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         return;
     uint64_t now = env_clock_coarse();
     uint32_t left = sessions_left(drain);
-    if (left == 0 && !kin_has_elder()) {
+    if (left == 0 && !handover_link_has_elder()) {
         log_info("the last session has ended");
         finish(drain);
     } else if (drain->until_ms && now >= drain->until_ms) {

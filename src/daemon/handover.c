@@ -17,8 +17,8 @@
 #include "daemon/handover_wire.h"
 #include "daemon/worker.h"
 #include "net/inbox.h"
+#include "proxy/assoc/handover_link.h"
 #include "proxy/env.h"
-#include "proxy/kin.h"
 
 static const struct timeval rest = {.tv_usec = 250 * 1000};
 /* So long nobody else has a chance; it takes less than a second. */
@@ -256,7 +256,7 @@ static void on_answer(evutil_socket_t fd, short what, void *arg)
     event_del(&handover->rested);
     close(handover->fd);
     handover->fd = -1;
-    kin_set_younger(fd);
+    handover_link_set_younger(fd);
     ask_workers(handover, worker_give_up, on_gone);
 }
 

@@ -4,7 +4,7 @@
  * sends what it has, HANDOVER_ALL last; the new one answers HANDOVER_SERVES when it does. Whoever closes before that
  * has changed nothing, but for the running one, whose end leaves all to the new one: if it is only tired of waiting it
  * says HANDOVER_TOO_LATE before, and the new one ends. From HANDOVER_GONE on the connection is for datagrams: see
- * proxy/kin.h.
+ * proxy/assoc/handover_link.h.
  */
 #ifndef CONESOCKS_DAEMON_HANDOVER_WIRE_H
 #define CONESOCKS_DAEMON_HANDOVER_WIRE_H

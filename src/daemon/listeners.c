@@ -14,9 +14,9 @@
 #include "daemon/inherited.h"
 #include "net/sock.h"
 #include "proxy/env.h"
-#include "proxy/payer.h"
-#include "proxy/session.h"
-#include "proxy/shortage.h"
+#include "proxy/session/payer.h"
+#include "proxy/session/session.h"
+#include "proxy/session/shortage.h"
 
 #define ACCEPT_MAX      32   /* connections taken before others have their turn */
 #define LAST_ACCEPT_MAX 4096 /* before a listener closes: as many as can wait */

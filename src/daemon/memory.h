@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "proxy/relief.h"
+#include "proxy/memory_pressure.h"
 
 struct memory;
 

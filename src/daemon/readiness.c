@@ -5,7 +5,7 @@
 #include "base/util.h"
 #include "daemon/health.h"
 #include "daemon/port_usage.h"
-#include "daemon/watermark.h"
+#include "daemon/pressure_watch.h"
 #include "net/reserve.h"
 #include "policy/quota.h"
 #include "proxy/env.h"
@@ -23,7 +23,7 @@ static const char *unready_sick(const struct readiness *readiness)
 static const char *unready_memory(const struct readiness *readiness)
 {
     struct memory_use use;
-    bool is_short = readiness->watermark && watermark_level(readiness->watermark, &use) != MEMORY_AMPLE;
+    bool is_short = readiness->pressure_watch && pressure_watch_level(readiness->pressure_watch, &use) != MEMORY_AMPLE;
     return is_short ? "memory is short: no new connections (limits.memory)" : NULL;
 }
 

@@ -10,14 +10,14 @@ struct config;
 struct health;
 struct port_range;
 struct quota;
-struct watermark;
+struct pressure_watch;
 
 /* What it depends on, at the time of the question. */
 struct readiness {
     /* Not while another process is taking over: a request is then meant for that one. */
     bool draining;
     struct health *health;
-    const struct watermark *watermark; /* NULL: nothing limits the memory */
+    const struct pressure_watch *pressure_watch; /* NULL: nothing limits the memory */
     struct quota *quota;
     const struct config *config;
     const struct port_range *system_ports;

@@ -27,14 +27,14 @@
 #include "daemon/inherited.h"
 #include "daemon/notify.h"
 #include "daemon/port_usage.h"
+#include "daemon/pressure_watch.h"
 #include "daemon/readiness.h"
 #include "daemon/relay_port.h"
 #include "daemon/reload.h"
-#include "daemon/supervision.h"
-#include "daemon/survey.h"
+#include "daemon/status_query.h"
 #include "daemon/system.h"
+#include "daemon/systemd.h"
 #include "daemon/takeover.h"
-#include "daemon/watermark.h"
 #include "daemon/worker.h"
 #include "host/addresses.h"
 #include "net/ports.h"
@@ -43,7 +43,7 @@
 #include "policy/own_ports.h"
 #include "policy/quota.h"
 #include "policy/snapshot.h"
-#include "proxy/kin.h"
+#include "proxy/assoc/handover_link.h"
 
 struct server {
     struct snapshot *snapshot; /* of the start */
@@ -57,17 +57,17 @@ struct server {
     struct own_ports *own_ports;
     struct reload *reload;
     struct drain *drain;
-    struct watermark *watermark; /* NULL: nothing limits the memory */
+    struct pressure_watch *pressure_watch; /* NULL: nothing limits the memory */
     struct health *health;
-    struct handover *handover;       /* NULL: nobody can take over */
-    struct followers followers;      /* servers that we have replaced */
-    struct leader *leader;           /* the one that has replaced us; NULL: none */
-    int handover_socket, pid_file;   /* -1: none */
-    bool taken;                      /* from a server that still may serve on */
-    bool at_terminal;                /* not as a daemon */
-    struct admin *admin;             /* NULL: there is nobody to show anything to */
-    struct supervision *supervision; /* NULL: by nobody */
-    struct survey *survey;           /* for `admin` */
+    struct handover *handover;         /* NULL: nobody can take over */
+    struct followers followers;        /* servers that we have replaced */
+    struct leader *leader;             /* the one that has replaced us; NULL: none */
+    int handover_socket, pid_file;     /* -1: none */
+    bool taken;                        /* from a server that still may serve on */
+    bool at_terminal;                  /* not as a daemon */
+    struct admin *admin;               /* NULL: there is nobody to show anything to */
+    struct systemd *systemd;           /* NULL: by nobody */
+    struct status_query *status_query; /* for `admin` */
     time_t started;
     struct event signals[4];
     size_t signal_count, worker_count;
@@ -89,7 +89,7 @@ static void log_counters(const struct server *server)
     log_info("counters: %s", text[0] ? text : "all zero");
 }
 
-static void describe(void *arg, char text[SUPERVISION_TEXT_MAX])
+static void describe(void *arg, char text[SYSTEMD_TEXT_MAX])
 {
     const struct server *server = arg;
     struct quota_account *all = quota_of_all(server->quota);
@@ -97,12 +97,12 @@ static void describe(void *arg, char text[SUPERVISION_TEXT_MAX])
     uint32_t sessions = quota_held(all, QUOTA_SESSIONS), associations = quota_held(all, QUOTA_ASSOCIATIONS);
     int len = 0;
     if (drain_is_under_way(server->drain))
-        len = snprintf(text, SUPERVISION_TEXT_MAX, "%s; ",
+        len = snprintf(text, SYSTEMD_TEXT_MAX, "%s; ",
                        handover_is_over(server->handover) ? "another process serves" : "about to end");
     else
-        len = snprintf(text, SUPERVISION_TEXT_MAX, "%zu listener%s, ", listeners, listeners == 1 ? "" : "s");
-    snprintf(text + len, (size_t)(SUPERVISION_TEXT_MAX - len), "%" PRIu32 " session%s, %" PRIu32 " association%s",
-             sessions, sessions == 1 ? "" : "s", associations, associations == 1 ? "" : "s");
+        len = snprintf(text, SYSTEMD_TEXT_MAX, "%zu listener%s, ", listeners, listeners == 1 ? "" : "s");
+    snprintf(text + len, (size_t)(SYSTEMD_TEXT_MAX - len), "%" PRIu32 " session%s, %" PRIu32 " association%s", sessions,
+             sessions == 1 ? "" : "s", associations, associations == 1 ? "" : "s");
 }
 
 static void on_drained(void *arg)
@@ -124,7 +124,7 @@ static void stop(struct server *server, const char *why, bool gently)
     notify_stopping(limit_ms);
     reload_refuse(server->reload);
     drain_begin(server->drain, DRAIN_TAKE_WAITING, limit_ms);
-    supervision_say(server->supervision);
+    systemd_say(server->systemd);
 }
 
 static void on_leader_changed(void *arg, const char *path, struct config_files *files)
@@ -154,7 +154,7 @@ static void on_replaced(void *arg)
     if (leader >= 0)
         server->leader = leader_new(server->base, leader, on_leader_changed, server);
     drain_begin(server->drain, DRAIN_LEAVE_WAITING, reload_config(server->reload)->timeouts.drain_ms);
-    supervision_say(server->supervision);
+    systemd_say(server->systemd);
 }
 
 static bool wait_for_successor(struct server *server)
@@ -271,7 +271,7 @@ static const char *show_unready(void *arg)
     const struct readiness readiness = {
         .draining = drain_is_under_way(server->drain) && !handover_is_over(server->handover),
         .health = server->health,
-        .watermark = server->watermark,
+        .pressure_watch = server->pressure_watch,
         .quota = server->quota,
         .config = reload_config(server->reload),
         .system_ports = &server->system_ports,
@@ -282,13 +282,13 @@ static const char *show_unready(void *arg)
 static void show_status(void *arg, const struct admin_query *query, admin_done *done, void *done_arg)
 {
     const struct server *server = arg;
-    survey_status(server->survey, drain_is_under_way(server->drain), query, done, done_arg);
+    status_query_status(server->status_query, drain_is_under_way(server->drain), query, done, done_arg);
 }
 
 static void show_history(void *arg, admin_done *done, void *done_arg)
 {
     const struct server *server = arg;
-    survey_history(server->survey, done, done_arg);
+    status_query_history(server->status_query, done, done_arg);
 }
 
 static int copy_of(int fd)
@@ -356,8 +356,8 @@ struct server *server_new(struct snapshot *snapshot, const char *path, const str
         server_free(server);
         return NULL;
     }
-    server->watermark =
-        watermark_new(server->base, snapshot->config->limits.memory, server->workers, server->worker_count);
+    server->pressure_watch =
+        pressure_watch_new(server->base, snapshot->config->limits.memory, server->workers, server->worker_count);
     if (!watch_signals(server)) {
         log_error("cannot start: no memory");
         server_free(server);
@@ -378,9 +378,9 @@ static void log_listeners(const struct config *config)
 }
 
 /* false: no memory or descriptors (errno). */
-static bool begin_survey(struct server *server)
+static bool begin_status_query(struct server *server)
 {
-    const struct survey_scene scene = {
+    const struct status_query_scene scene = {
         .file = server->path,
         .started = server->started,
         .workers = server->workers,
@@ -388,10 +388,10 @@ static bool begin_survey(struct server *server)
         .quota = server->quota,
         .system_ports = &server->system_ports,
         .reload = server->reload,
-        .watermark = server->watermark,
+        .pressure_watch = server->pressure_watch,
     };
-    server->survey = server->admin ? survey_new(server->base, &scene) : NULL;
-    return server->survey || !server->admin;
+    server->status_query = server->admin ? status_query_new(server->base, &scene) : NULL;
+    return server->status_query || !server->admin;
 }
 
 bool server_start(struct server *server)
@@ -405,7 +405,7 @@ bool server_start(struct server *server)
     server->drain = server->reload ? drain_new(server->base, server->workers, server->worker_count, server->quota,
                                                on_drained, server)
                                    : NULL;
-    server->auth = server->drain && begin_survey(server) && wait_for_successor(server) ? auth_new() : NULL;
+    server->auth = server->drain && begin_status_query(server) && wait_for_successor(server) ? auth_new() : NULL;
     int error = server->auth ? 0 : -errno;
     for (size_t i = 0; i < server->worker_count && !error; i++)
         error = worker_start(server->workers[i], server->auth);
@@ -420,7 +420,7 @@ bool server_start(struct server *server)
 void server_take_place(struct server *server, struct takeover *takeover)
 {
     if (takeover->udp_count > 0 || config_shared_port(server->snapshot->config)) {
-        kin_set_elder(takeover->server);
+        handover_link_set_elder(takeover->server);
         worker_hear(server->workers[0], takeover->server);
         takeover->server = -1;
     }
@@ -443,9 +443,9 @@ static void stop_workers(struct server *server)
 
 void server_run(struct server *server)
 {
-    server->supervision = supervision_new(server->base, server->health, describe, server);
+    server->systemd = systemd_new(server->base, server->health, describe, server);
     notify_ready();
-    supervision_say(server->supervision);
+    systemd_say(server->systemd);
     event_base_dispatch(server->base);
     stop_workers(server);
     log_counters(server);
@@ -465,9 +465,9 @@ void server_free(struct server *server)
     admin_free(server->admin);
     health_free(server->health);
     stop_workers(server);
-    supervision_free(server->supervision);
-    survey_free(server->survey);
-    watermark_free(server->watermark);
+    systemd_free(server->systemd);
+    status_query_free(server->status_query);
+    pressure_watch_free(server->pressure_watch);
     reload_free(server->reload);
     handover_free(server->handover);
     if (server->handover_socket >= 0)

@@ -32,7 +32,7 @@ struct takeover {
 bool takeover_begin(struct takeover *takeover, const struct config *config, struct inherited *listeners);
 bool takeover_is_under_way(const struct takeover *takeover);
 /* Tells the other one that it is over, and waits until it accepts nothing more. From then on `server` is a connection
- * for proxy/kin.h. false after a line in the log: it has given us up, and we must not serve. */
+ * for proxy/assoc/handover_link.h. false after a line in the log: it has given us up, and we must not serve. */
 bool takeover_finish(struct takeover *takeover);
 /* Closes what is left. Before takeover_finish(): nothing has happened. */
 void takeover_abandon(struct takeover *takeover);

@@ -18,13 +18,13 @@
 #include "net/inbox.h"
 #include "net/pump.h"
 #include "net/resolver.h"
+#include "proxy/assoc/handover_link.h"
+#include "proxy/assoc/shared_port.h"
 #include "proxy/env.h"
-#include "proxy/kin.h"
-#include "proxy/login.h"
 #include "proxy/lookup.h"
-#include "proxy/report.h"
-#include "proxy/session.h"
-#include "proxy/shared_port.h"
+#include "proxy/session/login.h"
+#include "proxy/session/session.h"
+#include "proxy/session/session_list.h"
 
 static const struct timeval sweep_period = {.tv_sec = 1};
 
@@ -36,13 +36,13 @@ struct worker {
     struct inbox_item stop, relief, ping, closing, resume, hosts;
     bool takes_waiting; /* when it closes: the main thread's until then */
     atomic_bool accepts;
-    struct relief_order order; /* the main thread's, the worker's while `ordered` */
+    struct memory_pressure_order order; /* the main thread's, the worker's while `ordered` */
     atomic_bool ordered, pinged;
     atomic_size_t session_memory;
     _Atomic(struct own_hosts *) fresh_hosts; /* held, on their way to this worker; NULL: none */
     struct listeners listeners;
-    struct kin *kin[2]; /* an elder and a younger one */
-    size_t kin_count;
+    struct handover_link *kin[2]; /* an elder and a younger one */
+    size_t handover_link_count;
 };
 
 /* ---- listening ---- */
@@ -114,16 +114,16 @@ static void on_kin(struct inbox_item *item)
 {
     struct passing *passing = container_of(item, struct passing, item);
     struct worker *worker = passing->worker;
-    struct kin *kin = kin_new(&worker->env, passing->fd);
+    struct handover_link *kin = handover_link_new(&worker->env, passing->fd);
     if (kin)
-        worker->kin[worker->kin_count++] = kin;
+        worker->kin[worker->handover_link_count++] = kin;
     free(passing);
 }
 
 void worker_hear(struct worker *worker, int kin)
 {
     if (!pass(worker, kin, on_kin))
-        kin_give_up(kin);
+        handover_link_give_up(kin);
 }
 
 static void on_resume(struct inbox_item *item)
@@ -188,12 +188,12 @@ static void on_stop(struct inbox_item *item)
 static void on_relief(struct inbox_item *item)
 {
     struct worker *worker = container_of(item, struct worker, relief);
-    size_t held = relief_give(&worker->env, &worker->order);
+    size_t held = memory_pressure_relieve(&worker->env, &worker->order);
     atomic_store_explicit(&worker->session_memory, held, memory_order_relaxed);
     atomic_store_explicit(&worker->ordered, false, memory_order_release);
 }
 
-void worker_relieve(struct worker *worker, const struct relief_order *order)
+void worker_relieve(struct worker *worker, const struct memory_pressure_order *order)
 {
     if (atomic_load_explicit(&worker->ordered, memory_order_acquire))
         return;
@@ -363,7 +363,7 @@ void worker_change(struct worker_change *change)
 static void on_question(struct inbox_item *item)
 {
     struct worker_question *question = container_of(item, struct worker_question, item);
-    report_take(question->report, &question->worker->env, question->after);
+    session_list_take(question->report, &question->worker->env, question->after);
     question->done(question);
 }
 
@@ -380,8 +380,8 @@ void worker_free(struct worker *worker)
     struct env *env = &worker->env;
     if (env->base) {
         listeners_close(&worker->listeners);
-        for (size_t i = 0; i < worker->kin_count; i++)
-            kin_free(worker->kin[i]);
+        for (size_t i = 0; i < worker->handover_link_count; i++)
+            handover_link_free(worker->kin[i]);
         sessions_end(env, "server stops");
         sessions_reap(env);
         if (env->inbox)

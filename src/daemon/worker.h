@@ -18,8 +18,8 @@ struct own_hosts;
 struct own_ports;
 struct ports;
 struct quota;
-struct relief_order;
-struct report;
+struct memory_pressure_order;
+struct session_list;
 struct snapshot;
 struct worker;
 
@@ -66,7 +66,7 @@ void worker_copy_listeners(struct worker_listeners *listeners);
 void worker_give_up(struct worker_listeners *listeners);
 /* Takes over such a socket. */
 void worker_adopt(struct worker *worker, int fd);
-/* Takes over a connection to another process: see kin.h. */
+/* Takes over a connection to another process: see handover_link.h. */
 void worker_hear(struct worker *worker, int kin);
 /* Accepts, where it has begun `paused`. Once. */
 void worker_resume(struct worker *worker);
@@ -80,7 +80,7 @@ struct worker_question {
     struct inbox_item item;
     struct worker *worker;
     uint64_t after; /* see report.h */
-    struct report *report;
+    struct session_list *report;
     void (*done)(struct worker_question *question);
 };
 /* Has it fill in the report, after worker_start(). What is asked before worker_stop() is answered. */
@@ -91,7 +91,7 @@ void worker_stop(struct worker *worker);
 void worker_free(struct worker *worker);
 /* Has it do what memory being short, or not any more, asks for. One that has not come to the last order does not get
  * this one. From one thread only. */
-void worker_relieve(struct worker *worker, const struct relief_order *order);
+void worker_relieve(struct worker *worker, const struct memory_pressure_order *order);
 /* This host's addresses have changed. From one thread only. */
 void worker_use_hosts(struct worker *worker, struct own_hosts *hosts);
 /* Has it say that it still comes round. Whether it has said so since it was last asked; true the first time. From one

@@ -19,8 +19,8 @@
 #include "policy/snapshot.h"
 #include "policy/terms.h"
 #include "policy/verdict.h"
-#include "proxy/loan.h"
-#include "proxy/relief.h"
+#include "proxy/assoc/loan.h"
+#include "proxy/memory_pressure.h"
 
 struct event_base;
 struct inbox;
@@ -41,7 +41,7 @@ struct session_review {
 };
 
 SLIST_HEAD(door_list, door);
-TAILQ_HEAD(session_list, session);
+TAILQ_HEAD(session_queue, session);
 TAILQ_HEAD(negotiation_list, negotiation);
 
 struct env {
@@ -73,8 +73,8 @@ struct env {
     uint64_t begun_shed_ms;   /* when memory was short, and sessions that had only begun went; 0: never */
     struct loans loans;       /* what associations hold for their clients besides their sockets */
 
-    uint64_t sweeps;              /* how many there have been: see sessions_sweep() */
-    struct session_list sessions; /* alive, in the order of their ids */
+    uint64_t sweeps;               /* how many there have been: see sessions_sweep() */
+    struct session_queue sessions; /* alive, in the order of their ids */
     struct session_review review;
     struct {
         size_t sessions, associations, streams;
@@ -82,7 +82,7 @@ struct env {
     struct payer *payers;            /* a table of those who have sessions here: see payer.h */
     struct negotiation_list dials;   /* on their way to a destination, the longest first */
     struct negotiation_list waiting; /* for a request, the longest first */
-    struct session_list ended;       /* to be freed once their callbacks have returned, by `reaper` */
+    struct session_queue ended;      /* to be freed once their callbacks have returned, by `reaper` */
     struct event reaper;
     struct log_limit strangers_log;     /* lines about those who never asked for anything */
     struct log_limit refusals_log;      /* about what policy denies */

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "net/dgram_io.h"
-#include "proxy/assoc.h"
+#include "proxy/assoc/assoc.h"
 #include "world.h"
 
 static struct assoc *assoc;

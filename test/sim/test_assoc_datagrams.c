@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "association.h"
-#include "proxy/sketch.h"
+#include "proxy/assoc/sketch.h"
 
 /* ---- bad datagrams ---- */
 

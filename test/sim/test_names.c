@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "proxy/names.h"
+#include "proxy/assoc/names.h"
 #include "world.h"
 
 static struct {

@@ -13,7 +13,7 @@
 #include "net/inbox.h"
 #include "net/ports.h"
 #include "net/sock.h"
-#include "proxy/upstream.h"
+#include "proxy/upstream/upstream.h"
 
 #define SOCKETS_MAX 64
 #define QUEUE_MAX   64

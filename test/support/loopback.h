@@ -23,7 +23,7 @@
 #include "policy/quota.h"
 #include "proxy/env.h"
 #include "proxy/lookup.h"
-#include "proxy/session.h"
+#include "proxy/session/session.h"
 
 #define PATIENCE_MS 10000 /* only a failing test waits this long */
 

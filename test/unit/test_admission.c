@@ -1,8 +1,8 @@
 #include "test.h"
 
 #include "base/util.h"
-#include "proxy/admission.h"
-#include "proxy/assoc.h"
+#include "proxy/assoc/assoc.h"
+#include "proxy/session/admission.h"
 #include "support/log_capture.h"
 #include "support/loopback.h"
 

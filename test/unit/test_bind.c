@@ -222,7 +222,7 @@ static void a_range_has_an_end(void **state)
     assert_int_equal(env.metrics.binds_without_port_total, 1);
     close(third);
     close(second);
-    wait_until(TAILQ_FIRST(&env.sessions) == TAILQ_LAST(&env.sessions, session_list));
+    wait_until(TAILQ_FIRST(&env.sessions) == TAILQ_LAST(&env.sessions, session_queue));
     expect_served(listening("127.0.0.1"), "127.0.0.1"); /* which does not rest: TCP has its own ways */
     expect_served(listening("127.0.0.1"), "127.0.0.1");
     close(first);

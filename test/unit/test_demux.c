@@ -4,7 +4,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "proxy/demux.h"
+#include "proxy/assoc/demux.h"
 
 #define ENTRIES 6
 

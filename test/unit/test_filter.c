@@ -1,6 +1,6 @@
 #include "test.h"
 
-#include "proxy/filter.h"
+#include "proxy/assoc/filter.h"
 
 static struct loans loans;
 static struct loan loan = {.all = &loans};

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "policy/auth.h"
-#include "proxy/login.h"
+#include "proxy/session/login.h"
 #include "support/loopback.h"
 
 static const uint8_t chosen_password[] = {5, 2};

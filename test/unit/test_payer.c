@@ -4,8 +4,8 @@
 #include <sys/resource.h>
 
 #include "net/reserve.h"
-#include "proxy/payer.h"
-#include "proxy/shortage.h"
+#include "proxy/session/payer.h"
+#include "proxy/session/shortage.h"
 #include "support/log_capture.h"
 #include "support/loopback.h"
 #include "support/own_addresses.h"
@@ -166,23 +166,23 @@ static void row_61_nothing_in_use_ends_for_a_full_host(void **state)
 static void row_60_memory_is_paid_for_by_the_heaviest(void **state)
 {
     (void)state;
-    const struct relief_order is_short = {.level = MEMORY_SHORT}, is_ample = {.level = MEMORY_AMPLE},
-                              recedes = {.level = MEMORY_SHORT, .recedes = true};
+    const struct memory_pressure_order is_short = {.level = MEMORY_SHORT}, is_ample = {.level = MEMORY_AMPLE},
+                                       recedes = {.level = MEMORY_SHORT, .recedes = true};
     int quiet = associate("127.0.0.2"), waiting[10];
     now_ms += 3600 * 1000;
     for (int i = 0; i < 10; i++)
         waiting[i] = ask(client_from("127.0.0.9"), SOCKS5_COMMAND_BIND, "127.0.0.1");
-    relief_give(&env, &is_short);
+    memory_pressure_relieve(&env, &is_short);
     assert_in_range(env.metrics.shed_dials_total, 6, 10);
     now_ms += 1999; /* what they held may suffice */
-    relief_give(&env, &is_short);
+    memory_pressure_relieve(&env, &is_short);
     assert_true(lives(quiet));
     now_ms += 1;
-    relief_give(&env, &recedes);
+    memory_pressure_relieve(&env, &recedes);
     assert_true(lives(quiet));
-    relief_give(&env, &is_short);
+    memory_pressure_relieve(&env, &is_short);
     assert_false(lives(quiet));
-    relief_give(&env, &is_ample);
+    memory_pressure_relieve(&env, &is_ample);
     sessions_end(&env, "the test says so");
     for (int i = 0; i < 10; i++)
         close(waiting[i]);

@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
-#include "proxy/assoc.h"
-#include "proxy/session_impl.h"
-#include "proxy/shortage.h"
+#include "proxy/assoc/assoc.h"
+#include "proxy/session/session_impl.h"
+#include "proxy/session/shortage.h"
 #include "support/log_capture.h"
 #include "support/loopback.h"
 
@@ -359,7 +359,7 @@ static void a_full_range_ends_the_longest_idle(void **state)
         const struct port_range whole = *ranges[i];
         struct log_capture log;
         int idle = associate(&relay);
-        const struct assoc_flow *flow = assoc_flow(TAILQ_LAST(&env.sessions, session_list)->assoc);
+        const struct assoc_flow *flow = assoc_flow(TAILQ_LAST(&env.sessions, session_queue)->assoc);
         const union netaddr *used = i ? &flow->external[FAMILY_V4] : &flow->relay;
         ranges[i]->first = ranges[i]->last = netaddr_port(used);
         ranges[i]->random = false;

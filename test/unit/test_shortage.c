@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "proxy/shortage.h"
+#include "proxy/session/shortage.h"
 
 /* The reason that ends a session names the one thing that was short, and what an operator changes. */
 static void names_what_is_short(void **state)

@@ -1,6 +1,6 @@
 #include "test.h"
 
-#include "proxy/sketch.h"
+#include "proxy/assoc/sketch.h"
 
 static union netaddr destination(const char *host, uint16_t port)
 {

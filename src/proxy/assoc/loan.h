@@ -1,0 +1,45 @@
+/*
+ * Memory that clients make a worker hold after they were admitted: frames that have begun, tables of destinations. It
+ * is bounded over all clients of the worker, and no client can take what the next one needs.
+ */
+#ifndef CONESOCKS_PROXY_ASSOC_LOAN_H
+#define CONESOCKS_PROXY_ASSOC_LOAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What all clients of a worker hold together, at most. */
+#define LOANS_MAX ((size_t)4 * 1024 * 1024)
+
+/* A worker's; all zero at first. */
+struct loans {
+    size_t lent;
+    size_t withheld; /* of LOANS_MAX: while memory is short */
+    uint64_t calls;  /* how often they were called back */
+};
+
+/* What one client, or user, holds. */
+struct loan {
+    struct loans *all;
+    size_t bytes;
+};
+
+/* Takes that much, if there is room. One client alone may hold half of all, n of them all but 1/(n+1): so there is
+ * always room for the next. */
+static inline bool loan_take(struct loan *loan, size_t bytes)
+{
+    if (loan->bytes + loan->all->lent + bytes > LOANS_MAX - loan->all->withheld)
+        return false;
+    loan->bytes += bytes;
+    loan->all->lent += bytes;
+    return true;
+}
+
+static inline void loan_give_back(struct loan *loan, size_t bytes)
+{
+    loan->bytes -= bytes;
+    loan->all->lent -= bytes;
+}
+
+#endif

@@ -1,0 +1,68 @@
+/*
+ * The host names that one association's datagrams are sent to, each with the address that is used for it. Datagrams
+ * wait in a short queue until the first address is known.
+ *
+ * A name keeps its address while datagrams come back from there, so that a flow does not hop between the addresses of a
+ * name. An address that has never answered gives way to the name's next one, while the client keeps sending.
+ */
+#ifndef CONESOCKS_PROXY_ASSOC_NAMES_H
+#define CONESOCKS_PROXY_ASSOC_NAMES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/metrics.h"
+#include "base/netaddr.h"
+
+struct env;
+struct loan;
+struct names;
+
+/* What becomes of datagrams that had to wait. They are told from the event loop; only `dropped` may come from inside
+ * names_route(), for the queue of a name that had to make room. */
+struct names_hooks {
+    /* Whether datagrams for `name` may be sent to this address of it, and have a way to leave. */
+    bool (*can_reach)(void *arg, const char *name, const union netaddr *to);
+    void (*deliver)(void *arg, const char *name, const union netaddr *to, const uint8_t *payload, size_t len);
+    void (*delivered)(void *arg); /* after the last of a queue */
+    void (*dropped)(void *arg, enum drop_reason reason, uint32_t count);
+    void *arg;
+};
+
+#define NAMES_MAX              64           /* remembered for one association; the longest unused goes first */
+#define NAMES_KEPT_MS          (300 * 1000) /* after its last use a name keeps its address this long */
+#define NAMES_FAILURE_KEPT_MS  2000         /* and a failure this long, so that a burst asks once */
+#define NAMES_TRY_MS           3000         /* how long an address may be silent before the next one is tried */
+#define NAMES_TRIED_MAX        8            /* addresses of one name that are remembered as silent */
+#define NAMES_QUEUED_DATAGRAMS 16           /* waiting for one name */
+#define NAMES_QUEUED_BYTES     (128 * 1024) /* waiting for one name */
+#define NAMES_FREE             8            /* not charged: what most associations have */
+
+/* `client` and `user` are charged for the lookups; `user`, NULL without a login, outlives the names. `loan` is charged
+ * for the memory. NULL: no memory. */
+struct names *names_new(struct env *env, struct loan *loan, const union netaddr *client, const char *user,
+                        const struct names_hooks *hooks);
+void names_free(struct names *names);
+
+enum names_verdict {
+    NAMES_KNOWN,  /* `to` is the address, with the port */
+    NAMES_WAITS,  /* the datagram is queued; a hook tells its fate */
+    NAMES_DROPPED /* `reason` says why */
+};
+
+/* Where a datagram for `name` (valid, lower case) and `port` goes. */
+enum names_verdict names_route(struct names *names, const char *name, uint16_t port, const uint8_t *payload, size_t len,
+                               union netaddr *to, enum drop_reason *reason);
+
+/* Forgets those that are charged for, the longest unused first, but for those that are being resolved. Not from inside
+ * a hook. */
+void names_shrink(struct names *names);
+
+/* A datagram came from `peer`: names that use this address keep it. Constant time. */
+void names_mark_answered(struct names *names, const union netaddr *peer);
+
+/* The rules have changed: names whose address they deny now look for another one with their next datagram. */
+void names_review(struct names *names);
+
+#endif

@@ -1,0 +1,40 @@
+/*
+ * What a worker does when memory is short (limits.memory). How much there is, is for others to measure; here newcomers
+ * are turned away, and what is held without use is given back, those first who lose least by it.
+ */
+#ifndef CONESOCKS_PROXY_MEMORY_PRESSURE_H
+#define CONESOCKS_PROXY_MEMORY_PRESSURE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "net/sock.h"
+
+struct env;
+
+enum memory_level {
+    MEMORY_AMPLE,
+    MEMORY_SHORT,    /* nobody new gets in, buffers are small, associations past two idle minutes end */
+    MEMORY_CRITICAL, /* streams whose reader does not read end, too */
+};
+
+struct memory_pressure_order {
+    enum memory_level level;
+    bool recedes;  /* so much was given back that the level will be left: nobody needs to go */
+    size_t excess; /* when critical: how many bytes to win back from streams at once */
+    bool measure;  /* what sessions hold is to be told */
+};
+
+/* To be called when the level changes, and again and again while it is not ample. Returns what the worker's sessions
+ * hold then, our memory and the kernel's, or 0 when that was not to be measured: it asks each socket. */
+size_t memory_pressure_relieve(struct env *env, const struct memory_pressure_order *order);
+
+/* Whether somebody new has to be turned away, which is then counted. */
+bool memory_pressure_refuses(struct env *env);
+/* How many bytes of datagrams may wait in a socket. */
+static inline int memory_pressure_room(enum memory_level level)
+{
+    return level == MEMORY_AMPLE ? SOCK_UDP_BUFFER : level == MEMORY_SHORT ? 64 * 1024 : 4 * 1024;
+}
+
+#endif

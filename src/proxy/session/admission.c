@@ -1,0 +1,229 @@
+#include "proxy/session/admission.h"
+
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#define LOG_MODULE "limits"
+#include "base/log.h"
+#include "base/util.h"
+#include "proxy/env.h"
+#include "proxy/session/payer.h"
+#include "proxy/session/session.h"
+#include "proxy/session/shortage.h"
+
+/* What a charge is against, in the order of `limits`. */
+enum limit {
+    LIMIT_SESSIONS,
+    LIMIT_SESSIONS_PER_CLIENT,
+    LIMIT_HANDSHAKES_PER_CLIENT,
+    LIMIT_SESSIONS_PER_USER,
+    LIMIT_ASSOCIATIONS,
+    LIMIT_ASSOCIATIONS_PER_CLIENT,
+    LIMIT_ASSOCIATIONS_PER_USER,
+    LIMIT_COUNT
+};
+
+enum scope { IN_ALL, PER_CLIENT, PER_USER };
+
+struct limit_row {
+    enum quota_kind kind;
+    enum scope scope;
+    size_t configured; /* in struct config */
+    size_t refused;    /* in struct metrics */
+    const char *why, *name;
+};
+
+#define ROW(kind_, scope_, key, why_)                                                                                  \
+    {                                                                                                                  \
+        .kind = (kind_), .scope = (scope_), .configured = offsetof(struct config, limits.key),                         \
+        .refused = offsetof(struct metrics, limited_##key##_total), .why = (why_), .name = "limits." #key              \
+    }
+static const struct limit_row limits[LIMIT_COUNT] = {
+    [LIMIT_SESSIONS] = ROW(QUOTA_SESSIONS, IN_ALL, sessions, "too many connections at once"),
+    [LIMIT_SESSIONS_PER_CLIENT] =
+        ROW(QUOTA_SESSIONS, PER_CLIENT, sessions_per_client, "too many connections of this client at once"),
+    [LIMIT_HANDSHAKES_PER_CLIENT] = ROW(QUOTA_HANDSHAKES, PER_CLIENT, handshakes_per_client,
+                                        "too many connections of this client without a request"),
+    [LIMIT_SESSIONS_PER_USER] =
+        ROW(QUOTA_SESSIONS, PER_USER, sessions_per_user, "too many connections of this user at once"),
+    [LIMIT_ASSOCIATIONS] = ROW(QUOTA_ASSOCIATIONS, IN_ALL, associations, "too many associations at once"),
+    [LIMIT_ASSOCIATIONS_PER_CLIENT] =
+        ROW(QUOTA_ASSOCIATIONS, PER_CLIENT, associations_per_client, "too many associations of this client at once"),
+    [LIMIT_ASSOCIATIONS_PER_USER] =
+        ROW(QUOTA_ASSOCIATIONS, PER_USER, associations_per_user, "too many associations of this user at once"),
+};
+
+/* Those of a request are given back when it is refused. */
+#define BIT(limit)      (1U << (limit))
+#define REQUEST_CHARGES (BIT(LIMIT_COUNT) - BIT(LIMIT_SESSIONS_PER_USER))
+#define ALL_CHARGES     (BIT(LIMIT_COUNT) - 1)
+
+static struct quota_account *account_of(const struct admission *admission, const struct env *env, enum limit limit)
+{
+    switch (limits[limit].scope) {
+    case PER_CLIENT:
+        return admission->client;
+    case PER_USER:
+        return admission->user;
+    case IN_ALL:
+        break;
+    }
+    return quota_of_all(env->quota);
+}
+
+/* What is reached when no more are allowed (`most` is 0: any number). A user's own entry goes before what holds for
+ * every user. */
+static struct shortage allowed(const struct env *env, enum limit limit, const char *user)
+{
+    const struct config_user *entry = limits[limit].scope == PER_USER ? users_find(&env->snapshot->users, user) : NULL;
+    if (entry && limit == LIMIT_SESSIONS_PER_USER && entry->sessions)
+        return (struct shortage){.kind = SHORTAGE_LIMIT, .option = "users[].sessions", .most = entry->sessions};
+    if (entry && limit == LIMIT_ASSOCIATIONS_PER_USER && entry->associations)
+        return (struct shortage){.kind = SHORTAGE_LIMIT, .option = "users[].associations", .most = entry->associations};
+    const void *configured = (const char *)env->config + limits[limit].configured;
+    return (struct shortage){
+        .kind = SHORTAGE_LIMIT, .option = limits[limit].name, .most = *(const uint32_t *)configured};
+}
+
+/* On this thread, and of those who hold what is short: an association that nobody uses. But whoever has not asked for
+ * anything yet may be anybody, and takes nothing from those who have: only from his like. */
+static bool make_room(struct env *env, enum limit limit, const struct quota_account *account,
+                      const struct shortage *shortage)
+{
+    switch (limit) {
+    case LIMIT_SESSIONS:
+        return sessions_shed_handshake(env, shortage);
+    case LIMIT_HANDSHAKES_PER_CLIENT:
+        return false;
+    case LIMIT_ASSOCIATIONS:
+        return payers_shed_quiet(env, shortage);
+    default:
+        return sessions_shed(env, account, shortage);
+    }
+}
+
+static void say(struct env *env, enum limit limit, const union netaddr *client, const char *user)
+{
+    /* What concerns everybody is the operator's to know, and one client's trouble must not keep it out of the log. */
+    bool in_all = limits[limit].scope == IN_ALL;
+    enum log_level level = in_all ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO;
+    char host[NETADDR_TEXT_MAX], more[64] = "";
+    uint32_t held_back;
+    if (!log_enabled(level) || !log_limit_pass(&env->limits_log[in_all], env_now(env), &held_back))
+        return;
+    if (held_back)
+        snprintf(more, sizeof(more), " (%" PRIu32 " similar lines held back)", held_back);
+    log_line(level, LOG_MODULE, "%s: client=%s user=%s%s", env->refusal, netaddr_format_host(client, host),
+             user ? user : "-", more);
+}
+
+/* Charges one, if need be after others have made room. */
+static bool take(struct admission *admission, struct env *env, enum limit limit, const union netaddr *client,
+                 const char *user)
+{
+    struct quota_account *account = account_of(admission, env, limit);
+    if (!account) /* no user */
+        return true;
+    const struct shortage shortage = allowed(env, limit, user);
+    for (int turns = 0; !quota_take(account, limits[limit].kind, shortage.most); turns++) {
+        if (turns < MAKE_ROOM_MAX && make_room(env, limit, account, &shortage))
+            continue;
+        metrics_add((atomic_uint_fast64_t *)(void *)((char *)&env->metrics + limits[limit].refused), 1);
+        snprintf(env->refusal, sizeof(env->refusal), "%s: %s (%" PRIu32 ")", limits[limit].why, shortage.option,
+                 shortage.most);
+        say(env, limit, client, user);
+        return false;
+    }
+    admission->charged |= (uint16_t)BIT(limit);
+    return true;
+}
+
+static void give_back(struct admission *admission, const struct env *env, unsigned charges)
+{
+    charges &= admission->charged;
+    for (unsigned limit = 0; limit < LIMIT_COUNT; limit++)
+        if (charges & BIT(limit))
+            quota_give_back(account_of(admission, env, limit), limits[limit].kind);
+    admission->charged &= (uint16_t)~charges;
+}
+
+/* Says it in the refusal. */
+static bool is_short_of_memory(struct env *env)
+{
+    bool is_short = memory_pressure_refuses(env);
+    if (is_short)
+        snprintf(env->refusal, sizeof(env->refusal), "memory is short (limits.memory)");
+    return is_short;
+}
+
+static bool take_of_client(struct admission *admission, struct env *env, const union netaddr *client)
+{
+    admission->client = quota_of_client(env->quota, client);
+    if (!admission->client)
+        snprintf(env->refusal, sizeof(env->refusal), "out of memory");
+    return admission->client && take(admission, env, LIMIT_HANDSHAKES_PER_CLIENT, client, NULL) &&
+           take(admission, env, LIMIT_SESSIONS_PER_CLIENT, client, NULL);
+}
+
+bool admit_connection(struct admission *admission, struct env *env, const union netaddr *client)
+{
+    *admission = (struct admission){0};
+    if (is_short_of_memory(env))
+        return false;
+    /* The client's own limits first: what he may not have must make nobody else go. */
+    if (take_of_client(admission, env, client) && take(admission, env, LIMIT_SESSIONS, client, NULL))
+        return true;
+    admission_end(admission, env);
+    return false;
+}
+
+bool admit_balancer(struct admission *admission, struct env *env, const union netaddr *balancer)
+{
+    *admission = (struct admission){0};
+    return !is_short_of_memory(env) && take(admission, env, LIMIT_SESSIONS, balancer, NULL);
+}
+
+bool admit_announced(struct admission *admission, struct env *env, const union netaddr *client)
+{
+    return !is_short_of_memory(env) && take_of_client(admission, env, client);
+}
+
+const char *admit_request(struct admission *admission, struct env *env, const union netaddr *client, const char *user)
+{
+    give_back(admission, env, BIT(LIMIT_HANDSHAKES_PER_CLIENT));
+    if (is_short_of_memory(env))
+        return env->refusal;
+    if (user && !(admission->user = quota_of_user(env->quota, user)))
+        return "out of memory";
+    return take(admission, env, LIMIT_SESSIONS_PER_USER, client, user) ? NULL : env->refusal;
+}
+
+const char *admit_association(struct admission *admission, struct env *env, const union netaddr *client,
+                              const char *user)
+{
+    static const enum limit narrowest_first[] = {LIMIT_ASSOCIATIONS_PER_USER, LIMIT_ASSOCIATIONS_PER_CLIENT,
+                                                 LIMIT_ASSOCIATIONS};
+    for (size_t i = 0; i < ARRAY_LEN(narrowest_first); i++)
+        if (!take(admission, env, narrowest_first[i], client, user))
+            return env->refusal;
+    return NULL;
+}
+
+bool admission_charges(const struct admission *admission, const struct env *env, const struct quota_account *account)
+{
+    return account == admission->user || account == admission->client || account == quota_of_all(env->quota);
+}
+
+void admission_refused(struct admission *admission, const struct env *env)
+{
+    give_back(admission, env, REQUEST_CHARGES);
+}
+
+void admission_end(struct admission *admission, const struct env *env)
+{
+    give_back(admission, env, ALL_CHARGES);
+    quota_close(admission->client);
+    quota_close(admission->user);
+    *admission = (struct admission){0};
+}

@@ -1,0 +1,64 @@
+#include "proxy/session/advertised.h"
+
+#define LOG_MODULE "udp"
+#include "base/log.h"
+#include "policy/reach.h"
+#include "proxy/assoc/assoc.h"
+#include "proxy/env.h"
+
+/* A client of the internet that is told a private address blames its own firewall. */
+static void warn_of_private(struct env *env, const union netaddr *client, const union netaddr *told)
+{
+    char client_text[NETADDR_TEXT_MAX], told_text[NETADDR_TEXT_MAX];
+    uint32_t held_back;
+    if (reach_place_of(client) != REACH_PUBLIC || reach_place_of(told) != REACH_PRIVATE ||
+        !log_limit_pass(&env->private_relay_log, env_now(env), &held_back))
+        return;
+    log_warning("client %s is told to send its datagrams to %s, a private address that it hardly reaches; set "
+                "udp.advertise_%s to the address that it has connected to",
+                netaddr_format_host(client, client_text), netaddr_format(told, told_text),
+                told->sa.sa_family == AF_INET ? "v4" : "v6");
+}
+
+union netaddr advertised_address(const struct policy *policy, const union netaddr *local)
+{
+    union netaddr told = local->sa.sa_family == AF_INET ? policy->advertised_v4 : policy->advertised_v6;
+    if (told.sa.sa_family == AF_UNSPEC || reach_place_of(local) == REACH_LOOPBACK)
+        told = *local;
+    netaddr_set_port(&told, netaddr_port(local));
+    return told;
+}
+
+union netaddr advertised_relay(struct env *env, const union netaddr *client, const union netaddr *relay)
+{
+    const union netaddr told = advertised_address(&env->policy, relay);
+    warn_of_private(env, client, &told);
+    return told;
+}
+
+void advertised_review(struct env *env, const union netaddr *client, const struct assoc_flow *flow)
+{
+    const union netaddr told = advertised_address(&env->policy, &flow->relay);
+    bool behind_nat = netaddr_port(&told) != 0 && !netaddr_equal_host(&told, &flow->relay);
+    bool arrived = netaddr_port(&flow->client) != 0 || flow->dropped[DROP_BAD_HEADER] || flow->dropped[DROP_FRAGMENT];
+    uint32_t held_back;
+    const bool other_address = flow->dropped[DROP_OTHER_ADDRESS] != 0;
+    if (arrived || !(behind_nat || other_address) || !log_limit_pass(&env->private_relay_log, env_now(env), &held_back))
+        return;
+    char client_text[NETADDR_TEXT_MAX], told_text[NETADDR_TEXT_MAX];
+    netaddr_format_host(client, client_text);
+    netaddr_format(&told, told_text);
+    if (other_address)
+        log_info("client %s: its datagrams came from another address of its IPv6 network and were dropped; switch off "
+                 "temporary addresses on the client's host, or have it connect over IPv4",
+                 client_text);
+    else if (flow->dropped[DROP_STRANGER])
+        log_info("client %s was told to send its datagrams to %s, where they came from another address than its "
+                 "connection, so that they were dropped; what forwards TCP and udp.ports to this host has to keep the "
+                 "client's address for both, or for neither",
+                 client_text, told_text);
+    else
+        log_info("client %s was told to send its datagrams to %s, and none arrived: if it sent any, then check that "
+                 "udp.advertise_%s is right, and that the NAT forwards UDP port %u, and all of udp.ports, to this host",
+                 client_text, told_text, told.sa.sa_family == AF_INET ? "v4" : "v6", netaddr_port(&told));
+}

@@ -1,0 +1,25 @@
+/*
+ * What is told of this host's addresses where others are reached by another one: to a client that is to send its
+ * datagrams (BND of UDP ASSOCIATE), and to whoever is to connect (BND of BIND).
+ */
+#ifndef CONESOCKS_PROXY_SESSION_ADVERTISED_H
+#define CONESOCKS_PROXY_SESSION_ADVERTISED_H
+
+#include "base/netaddr.h"
+
+struct assoc_flow;
+struct env;
+struct policy;
+
+/* The configured address in place of `local`, with its port. On this very host the true address is the one that works.
+ */
+union netaddr advertised_address(const struct policy *policy, const union netaddr *local);
+
+/* The same for a relay. A client that will hardly reach it is worth a line in the log. */
+union netaddr advertised_relay(struct env *env, const union netaddr *client, const union netaddr *relay);
+
+/* At the end of an association: one that no datagram has ever reached at its advertised address is worth a line, too,
+ * for that is all that can be seen here of ports that nobody forwards. */
+void advertised_review(struct env *env, const union netaddr *client, const struct assoc_flow *flow);
+
+#endif

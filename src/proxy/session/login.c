@@ -1,0 +1,227 @@
+#include "proxy/session/login.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#define LOG_MODULE "login"
+#include "base/log.h"
+#include "base/util.h"
+#include "net/inbox.h"
+#include "policy/auth.h"
+#include "policy/throttle.h"
+#include "proxy/env.h"
+
+/* May outlive its session, which cannot take a check back that has begun. */
+struct login {
+    struct auth_job job;
+    struct inbox_item item;
+    TAILQ_ENTRY(login) link;
+    struct env *env;
+    struct snapshot *snapshot; /* whose users it is about */
+    struct login_proof proof;
+    login_done *done; /* NULL: cancelled */
+    void *arg;
+};
+
+struct logins {
+    struct auth *auth;
+    struct login_cache *cache;
+    struct throttle *throttle;
+    TAILQ_HEAD(, login) pending;
+    struct log_limit throttled_log, busy_log; /* by themselves, so that a flood of other lines does not hide them */
+};
+
+struct logins *logins_new(struct auth *auth, uint32_t failed_logins)
+{
+    struct logins *logins = calloc(1, sizeof(*logins));
+    if (!logins)
+        return NULL;
+    logins->auth = auth;
+    logins->cache = login_cache_new();
+    logins->throttle = throttle_new(failed_logins);
+    TAILQ_INIT(&logins->pending);
+    if (logins->cache && logins->throttle)
+        return logins;
+    logins_free(logins);
+    return NULL;
+}
+
+void logins_free(struct logins *logins)
+{
+    if (!logins)
+        return;
+    login_cache_free(logins->cache);
+    throttle_free(logins->throttle);
+    free(logins);
+}
+
+void logins_change(struct logins *logins, uint32_t failed_logins)
+{
+    throttle_set(logins->throttle, failed_logins);
+}
+
+static void discard(struct login *login)
+{
+    snapshot_release(login->snapshot);
+    explicit_bzero(login, sizeof(*login)); /* the password */
+    free(login);
+}
+
+/* The one failure too many: what its address or network still has in the queue would only keep others waiting. */
+static void abandon_all_of(struct logins *logins, const union netaddr *client, uint64_t now)
+{
+    bool network = throttle_blocks(logins->throttle, THROTTLE_NETWORK, client, now);
+    struct login *login;
+    TAILQ_FOREACH(login, &logins->pending, link)
+    {
+        struct auth_job *job = &login->job;
+        if (throttle_same(THROTTLE_ADDRESS, &job->client, client) ||
+            (network && !job->known && throttle_same(THROTTLE_NETWORK, &job->client, client)))
+            atomic_store(&job->abandoned, true);
+    }
+}
+
+#define SIMILAR_MAX 48
+static const char *similar(uint32_t held_back, char text[static SIMILAR_MAX])
+{
+    text[0] = '\0';
+    if (held_back)
+        snprintf(text, SIMILAR_MAX, " (%" PRIu32 " similar lines held back)", held_back);
+    return text;
+}
+
+static void say_throttled(struct logins *logins, const union netaddr *client, uint64_t now)
+{
+    bool alone = throttle_blocks(logins->throttle, THROTTLE_ADDRESS, client, now);
+    char host[NETADDR_TEXT_MAX], more[SIMILAR_MAX];
+    uint32_t held_back = 0;
+    if (log_enabled(LOG_LEVEL_INFO) && log_limit_pass(&logins->throttled_log, now, &held_back))
+        log_info(
+            "too many wrong passwords from %s%s: its logins are closed unread for a while (limits.failed_logins)%s",
+            alone ? "" : "the network of ", netaddr_format_host(client, host), similar(held_back, more));
+}
+
+static void say_busy(struct logins *logins, uint64_t now)
+{
+    char more[SIMILAR_MAX];
+    uint32_t held_back = 0;
+    if (log_limit_pass(&logins->busy_log, now, &held_back))
+        log_warning("a login was closed unread: %d passwords wait to be checked, as when many addresses guess%s",
+                    AUTH_QUEUE_MAX, similar(held_back, more));
+}
+
+static enum login_outcome take_verdict(const struct login *login)
+{
+    struct env *env = login->env;
+    struct logins *logins = env->logins;
+    uint64_t now = env_now(env);
+    switch (login->job.verdict) {
+    case AUTH_RIGHT:
+        login_cache_add(logins->cache, &login->proof, login->job.right_until_ms);
+        return LOGIN_RIGHT;
+    case AUTH_WRONG:
+        metrics_add(&env->metrics.auth_failed_total, 1);
+        throttle_fail(logins->throttle, &login->job.client, now);
+        /* What the job knows, for at a stop `auth` is gone by now. */
+        if (throttle_blocks(logins->throttle, THROTTLE_ADDRESS, &login->job.client, now) ||
+            (!login->job.known && throttle_blocks(logins->throttle, THROTTLE_NETWORK, &login->job.client, now))) {
+            abandon_all_of(logins, &login->job.client, now);
+            say_throttled(logins, &login->job.client, now);
+        }
+        return LOGIN_WRONG;
+    case AUTH_UNCHECKED:
+        break;
+    }
+    if (login->done)
+        metrics_add(&env->metrics.auth_throttled_total, 1);
+    return LOGIN_THROTTLED;
+}
+
+static void on_checked(struct inbox_item *item)
+{
+    struct login *login = container_of(item, struct login, item);
+    TAILQ_REMOVE(&login->env->logins->pending, login, link);
+    enum login_outcome outcome = take_verdict(login);
+    login_done *done = login->done;
+    void *arg = login->arg;
+    discard(login);
+    if (done)
+        done(arg, outcome);
+}
+
+/* On the helper thread. */
+static void hand_back(struct auth_job *job)
+{
+    struct login *login = container_of(job, struct login, job);
+    inbox_post(login->env->inbox, &login->item);
+}
+
+/* Asks what needs no waiting for: the cache, then whether there is room in the helper's queue. */
+static enum login_outcome ask(struct login *login)
+{
+    struct env *env = login->env;
+    struct logins *logins = env->logins;
+    struct auth_job *job = &login->job;
+    login->proof = auth_proof(logins->auth, job->users, job->user, job->password);
+    if (login_cache_find(logins->cache, &login->proof, job->now_ms)) {
+        metrics_add(&env->metrics.auth_cached_total, 1);
+        return LOGIN_RIGHT;
+    }
+    TAILQ_INSERT_TAIL(&logins->pending, login, link);
+    if (auth_submit(logins->auth, job))
+        return LOGIN_PENDING;
+    TAILQ_REMOVE(&logins->pending, login, link);
+    metrics_add(&env->metrics.auth_busy_total, 1);
+    say_busy(logins, job->now_ms);
+    return LOGIN_BUSY;
+}
+
+/* Where a network has failed too often, somebody may still be there who is none of those who guess. */
+static bool is_blocked(const struct logins *logins, const union netaddr *client, uint64_t now)
+{
+    return throttle_blocks(logins->throttle, THROTTLE_ADDRESS, client, now) ||
+           (throttle_blocks(logins->throttle, THROTTLE_NETWORK, client, now) && !auth_knows(logins->auth, client, now));
+}
+
+enum login_outcome login_begin(struct login **login, struct env *env, const union netaddr *client,
+                               const struct socks5_password *given, login_done *done, void *arg)
+{
+    *login = NULL;
+    /* Before the cache is asked: whoever guesses must not learn from it either. */
+    if (is_blocked(env->logins, client, env_now(env))) {
+        metrics_add(&env->metrics.auth_throttled_total, 1);
+        return LOGIN_THROTTLED;
+    }
+    struct login *new = calloc(1, sizeof(*new));
+    if (!new) {
+        metrics_add(&env->metrics.auth_busy_total, 1);
+        return LOGIN_BUSY;
+    }
+    memcpy(new->job.user, given->user, given->user_len);
+    memcpy(new->job.password, given->password, given->password_len);
+    new->snapshot = snapshot_hold(env->snapshot);
+    new->job.users = &new->snapshot->users;
+    new->job.now_ms = env_now(env);
+    new->job.remember_ms = env->config->timeouts.login_cache_ms;
+    new->job.done = hand_back;
+    new->item.run = on_checked;
+    new->env = env;
+    new->job.client = *client;
+    new->done = done;
+    new->arg = arg;
+    enum login_outcome outcome = ask(new);
+    if (outcome == LOGIN_PENDING)
+        *login = new;
+    else
+        discard(new);
+    return outcome;
+}
+
+void login_cancel(struct login *login)
+{
+    login->done = NULL;
+    atomic_store(&login->job.abandoned, true);
+}

@@ -1,0 +1,40 @@
+/*
+ * A login with a password, as a session sees it: known from the worker's cache at once, or checked by the helper
+ * thread, or not worth a check because its address has failed too often.
+ */
+#ifndef CONESOCKS_PROXY_SESSION_LOGIN_H
+#define CONESOCKS_PROXY_SESSION_LOGIN_H
+
+#include "base/netaddr.h"
+#include "conesocks/socks5.h"
+
+struct auth;
+struct env;
+struct login;
+struct logins;
+
+enum login_outcome {
+    LOGIN_PENDING, /* with the helper thread */
+    LOGIN_RIGHT,
+    LOGIN_WRONG,
+    /* Not checked, so nothing may be said about the password: */
+    LOGIN_THROTTLED, /* its address has failed too often */
+    LOGIN_BUSY,      /* too many are waiting for the helper thread, or there is no memory */
+};
+
+/* What a worker knows about logins. `auth` outlives it; so many may fail as limits.failed_logins says. NULL: no memory.
+ */
+struct logins *logins_new(struct auth *auth, uint32_t failed_logins);
+/* Another limit from now on. */
+void logins_change(struct logins *logins, uint32_t failed_logins);
+/* After the worker's inbox is empty for good. */
+void logins_free(struct logins *logins);
+
+typedef void login_done(void *arg, enum login_outcome outcome);
+/* Returns the outcome; for LOGIN_PENDING it comes later, by `done`, unless `*login` is cancelled before. */
+enum login_outcome login_begin(struct login **login, struct env *env, const union netaddr *client,
+                               const struct socks5_password *given, login_done *done, void *arg);
+/* `done` will not be called: the session has ended. */
+void login_cancel(struct login *login);
+
+#endif

@@ -1,0 +1,133 @@
+#include "proxy/session/proxy_header.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define LOG_MODULE "announced"
+#include "base/log.h"
+#include "net/sock.h"
+#include "proxy/session/payer.h"
+#include "proxy/session/session_impl.h"
+#include "wire/proxyproto.h"
+
+static void count(struct env *env)
+{
+    metrics_add(&env->metrics.proxy_protocol_refused_total, 1);
+}
+
+/* ---- before a byte ---- */
+
+static void say_untrusted(struct env *env, const union netaddr *peer)
+{
+    char host[NETADDR_TEXT_MAX], more[64] = "";
+    uint32_t held_back;
+    if (!log_enabled(LOG_LEVEL_INFO) || !log_limit_pass(&env->untrusted_log, env_now(env), &held_back))
+        return;
+    if (held_back)
+        snprintf(more, sizeof(more), " (%" PRIu32 " similar lines held back)", held_back);
+    log_info("connection from %s closed: only those of listen[].proxy_from may connect here%s",
+             netaddr_format_host(peer, host), more);
+}
+
+bool proxy_header_is_balancer(const struct config_listener *listener, const union netaddr *peer)
+{
+    for (size_t i = 0; i < listener->proxy_from_count; i++)
+        if (config_network_contains(&listener->proxy_from[i], peer))
+            return true;
+    return false;
+}
+
+bool proxy_header_trusts(struct env *env, const struct config_listener *listener, const union netaddr *peer)
+{
+    if (proxy_header_is_balancer(listener, peer))
+        return true;
+    count(env);
+    say_untrusted(env, peer);
+    return false;
+}
+
+/* ---- the header ---- */
+
+static const char *failure_of(int error)
+{
+    switch (error) {
+    case PROXYPROTO_E_SIGNATURE:
+        return "no PROXY protocol header: does the balancer send one (listen[].proxy_protocol)?";
+    case PROXYPROTO_E_LONG:
+        return "PROXY protocol header too long";
+    default:
+        return "malformed PROXY protocol header";
+    }
+}
+
+static int read_header(const uint8_t *in, size_t len, union netaddr *client)
+{
+    struct proxyproto header;
+    int used = proxyproto_decode(in, len, &header);
+    *client = (union netaddr){0};
+    if (used > 0 && header.announced) {
+        *client = netaddr_from_bytes(header.source.host, header.source.host_len, header.source.port);
+        netaddr_unmap(client);
+    }
+    return used;
+}
+
+static void refuse(struct session *session, const char *why)
+{
+    count(session->env);
+    session_end(session, why, false);
+}
+
+/* From here on the session is its client's: what counts for a client counts for that one. */
+static void begin_announced(struct session *session, const union netaddr *client)
+{
+    payer_leave(session);
+    /* Version 1 has no better word for "it is only me" than that very address and port. */
+    if (client->sa.sa_family != AF_UNSPEC && !netaddr_equal(client, &session->peer)) {
+        session->peer = *client;
+        session->negotiation->origin = ORIGIN_ANNOUNCED;
+    }
+    session->state = SESSION_NEGOTIATING;
+    if (!admit_announced(&session->admission, session->env, &session->peer))
+        session_end(session, session->env->refusal, false);
+    else
+        payer_join(session);
+}
+
+void proxy_header_hear(struct session *session)
+{
+    struct negotiation *negotiation = session->negotiation;
+    size_t len = negotiation_peek(session);
+    if (len == 0)
+        return;
+    union netaddr client;
+    int used = read_header(negotiation->in, len, &client);
+    if (used < 0) {
+        refuse(session, failure_of(used));
+        return;
+    }
+    negotiation_take(session, used ? (size_t)used : len);
+    if (used)
+        begin_announced(session, &client);
+    else
+        negotiation->len = len;
+}
+
+void proxy_header_sweep(struct session *session, uint64_t now_ms)
+{
+    if (now_ms - session->started_ms >= session->env->config->timeouts.handshake_ms)
+        refuse(session, "PROXY protocol header took too long (timeouts.handshake)");
+}
+
+/* ---- datagrams ---- */
+
+union netaddr proxy_header_relay(const struct env *env, const union netaddr *client)
+{
+    const struct policy *policy = &env->policy;
+    union netaddr relay = client->sa.sa_family == AF_INET ? policy->advertised_v4 : policy->advertised_v6;
+    /* What is advertised may be a router's that hands datagrams on to us; they arrive where our answers leave. */
+    if (relay.sa.sa_family == AF_UNSPEC || !own_hosts_contain(policy->own, &relay))
+        relay = sock_source_for(client, NULL);
+    netaddr_set_port(&relay, 0);
+    return relay;
+}

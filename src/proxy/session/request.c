@@ -1,0 +1,246 @@
+/* What a client asks for, from its request to the answer: a stream or an association. */
+#include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "net/sock.h"
+#include "proxy/address.h"
+#include "proxy/assoc/assoc.h"
+#include "proxy/session/advertised.h"
+#include "proxy/session/payer.h"
+#include "proxy/session/proxy_header.h"
+#include "proxy/session/session.h"
+#include "proxy/session/session_impl.h"
+#include "proxy/session/session_log.h"
+#include "proxy/session/shortage.h"
+#include "proxy/stream/stream.h"
+
+/* ---- streams ---- */
+
+/* Some clients read ten bytes whatever is said: over IPv4 an address is IPv4, or only a port. */
+static union netaddr readable(const struct session *session, const union netaddr *bound)
+{
+    if (session->peer.sa.sa_family != AF_INET || bound->sa.sa_family == AF_INET)
+        return *bound;
+    union netaddr port_only = netaddr_any(AF_INET);
+    netaddr_set_port(&port_only, netaddr_port(bound));
+    return port_only;
+}
+
+/* BIND's first answer. Until the second only the client's end counts; what it says meanwhile is for its peer. */
+static void on_stream_listening(void *arg, const union netaddr *told)
+{
+    struct session *session = arg;
+    struct socks5_addr wire = address_to_wire(told);
+    handshake_listening(&session->negotiation->handshake, &wire);
+    if (session_send(session))
+        event_add(&session->readable, NULL);
+}
+
+static void on_stream_reached(void *arg, enum socks5_reply code)
+{
+    struct session *session = arg;
+    struct metrics *metrics = &session->env->metrics;
+    bool bind = stream_command(session->stream) == CONFIG_COMMAND_BIND;
+    event_del(&session->readable);
+    if (code != SOCKS5_REPLY_SUCCEEDED) {
+        session_refuse(session, code, session_log_refusal(session->stream, code));
+        return;
+    }
+    union netaddr local = stream_local(session->stream), remote = stream_remote(session->stream);
+    const union netaddr told = bind ? remote : readable(session, &local);
+    if (!session_grant(session, &told))
+        return;
+    metrics_add(bind ? &metrics->binds_total : &metrics->connects_total, 1);
+    session->state = SESSION_STREAMING;
+    stream_relay(session->stream, session->fd);
+    payer_update(session);
+}
+
+static void on_stream_ended(void *arg, const char *why, bool broken)
+{
+    session_end(arg, why, broken);
+}
+
+static void begin_stream(struct session *session, enum config_command command, const struct socks5_addr *destination)
+{
+    const struct stream_hooks hooks = {on_stream_listening, on_stream_reached, on_stream_ended, session};
+    if (command == CONFIG_COMMAND_BIND && !session->env->config->bind.enabled) {
+        session_refuse(session, SOCKS5_REPLY_COMMAND_NOT_SUPPORTED, "BIND is off (bind.enabled)");
+        return;
+    }
+    event_del(&session->readable);
+    session->stream = stream_new(session->env, command, &session->peer, session->user, destination, &hooks);
+    if (!session->stream) {
+        session_refuse(session, SOCKS5_REPLY_GENERAL_FAILURE, "out of memory");
+        return;
+    }
+    session->state = SESSION_REACHING;
+    payer_update(session);
+}
+
+/* ---- associations ---- */
+
+static struct shortage shortage_of_ports(const struct env *env)
+{
+    const struct port_place *place = &env->full_ports;
+    return (struct shortage){.kind = SHORTAGE_PORTS, .option = place->range.option, .place = place};
+}
+
+/* Ports are what associations alone hold; any connection has a descriptor. */
+static bool make_room_for_assoc(const struct session *session, int error)
+{
+    struct env *env = session->env;
+    const struct shortage of_ports = shortage_of_ports(env), of_descriptors = shortage_of_error(-error);
+    if (error == -EMFILE || error == -ENFILE)
+        return payers_shed(env, payer_account(session), &of_descriptors);
+    return error == -EADDRINUSE && payers_shed_quiet(env, &of_ports);
+}
+
+/* Which of this host's addresses the client sends its datagrams to. */
+static union netaddr relay_host(const struct session *session)
+{
+    bool announced = session->negotiation->origin == ORIGIN_ANNOUNCED;
+    return announced ? proxy_header_relay(session->env, &session->peer) : sock_local(session->fd);
+}
+
+static void grant_assoc(struct session *session)
+{
+    const union netaddr *relay = &assoc_flow(session->assoc)->relay;
+    const bool over_tcp = assoc_is_over_tcp(session->assoc);
+    const union netaddr told = over_tcp ? *relay : advertised_relay(session->env, &session->peer, relay);
+    if (!session_grant(session, &told))
+        return;
+    session->state = SESSION_ASSOCIATED;
+    payer_update(session);
+    if (over_tcp)
+        event_del(&session->readable);
+    else
+        event_add(&session->readable, NULL);
+    assoc_start(session->assoc);
+}
+
+static void on_upstream_answered(void *arg, enum socks5_reply code)
+{
+    struct session *session = arg;
+    if (code == SOCKS5_REPLY_SUCCEEDED)
+        grant_assoc(session);
+    else
+        session_refuse(session, code, "no association: the upstream does not grant one, or has failed");
+}
+
+static void on_assoc_ended(void *arg, const char *why)
+{
+    session_end(arg, why, false);
+}
+
+static void on_assoc_lost_upstream(void *arg, const char *why)
+{
+    session_cut(arg, why);
+}
+
+static int open_assoc(struct session *session, const struct socks5_request *request, const union netaddr *local)
+{
+    if (request->command != SOCKS5_COMMAND_UDP_IN_TCP)
+        return assoc_new(&session->assoc, session->env, &session->peer, session->user, local, &request->destination);
+    const struct assoc_hooks hooks = {on_assoc_ended, session};
+    return assoc_new_over_tcp(&session->assoc, session->env, &session->peer, session->user, local, session->fd, &hooks);
+}
+
+static void refuse_assoc(struct session *session, int error)
+{
+    char why[SHORTAGE_TEXT_MAX];
+    const struct shortage of_ports = shortage_of_ports(session->env);
+    if (error == -EACCES) {
+        session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, "the rules leave this client no destination");
+        return;
+    }
+    switch (-error) {
+    case EADDRINUSE:
+        metrics_add(&session->env->metrics.associations_without_port_total, 1);
+        shortage_format(&of_ports, "no association", why);
+        break;
+    case EADDRNOTAVAIL:
+        snprintf(why, sizeof(why), "no association: this host does not have the address to leave from (outbound)");
+        break;
+    case EBUSY:
+        snprintf(why, sizeof(why), "no association: another program has the port (udp.ports)");
+        break;
+    case EMFILE:
+    case ENFILE:
+        snprintf(why, sizeof(why), "no association: %s", shortage_text(shortage_of_error(-error).kind));
+        break;
+    default:
+        snprintf(why, sizeof(why), "no association: %s", strerror(-error));
+    }
+    session_refuse(session, SOCKS5_REPLY_GENERAL_FAILURE, why);
+}
+
+static void begin_assoc(struct session *session, const struct socks5_request *request)
+{
+    struct env *env = session->env;
+    const bool over_tcp = request->command == SOCKS5_COMMAND_UDP_IN_TCP;
+    if (!env->config->udp.enabled || (over_tcp && !env->config->udp.over_tcp)) {
+        session_refuse(session, SOCKS5_REPLY_COMMAND_NOT_SUPPORTED,
+                       env->config->udp.enabled ? "UDP over TCP is off (udp.over_tcp)" : "UDP is off (udp.enabled)");
+        return;
+    }
+    const char *short_of = admit_association(&session->admission, env, &session->peer, session->user);
+    if (short_of) {
+        session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, short_of);
+        return;
+    }
+    const union netaddr local = over_tcp ? sock_local(session->fd) : relay_host(session);
+    if (local.sa.sa_family == AF_UNSPEC) {
+        session_refuse(session, SOCKS5_REPLY_NETWORK_UNREACHABLE,
+                       "no association: no route leads from here to the client, whom a balancer announced");
+        return;
+    }
+    int error = open_assoc(session, request, &local);
+    for (int i = 0; i < MAKE_ROOM_MAX && make_room_for_assoc(session, error); i++)
+        error = open_assoc(session, request, &local);
+    if (error) {
+        refuse_assoc(session, error);
+        return;
+    }
+    assoc_set_review(session->assoc, session_may_go_on, session);
+    const struct assoc_outlet_hooks hooks = {on_upstream_answered, on_assoc_lost_upstream, session};
+    if (!assoc_awaits_upstream(session->assoc, &hooks)) {
+        grant_assoc(session);
+        return;
+    }
+    session->state = SESSION_REACHING;
+    payer_update(session);
+}
+
+/* ---- the request ---- */
+
+void session_take_request(struct session *session, const struct socks5_request *request)
+{
+    const char *short_of = admit_request(&session->admission, session->env, &session->peer, session->user);
+    if (short_of) {
+        session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, short_of);
+        return;
+    }
+    payer_join(session); /* from here on its user pays */
+    if (!payers_make_room(session->env, payer_account(session))) {
+        metrics_add(&session->env->metrics.limited_descriptors_total, 1);
+        session_refuse(session, SOCKS5_REPLY_GENERAL_FAILURE, "descriptors are short (ulimit -n)");
+        return;
+    }
+    switch (request->command) {
+    case SOCKS5_COMMAND_CONNECT:
+        begin_stream(session, CONFIG_COMMAND_CONNECT, &request->destination);
+        break;
+    case SOCKS5_COMMAND_BIND:
+        begin_stream(session, CONFIG_COMMAND_BIND, &request->destination);
+        break;
+    case SOCKS5_COMMAND_UDP_ASSOCIATE:
+    case SOCKS5_COMMAND_UDP_IN_TCP:
+        begin_assoc(session, request);
+        break;
+    default:
+        session_refuse(session, SOCKS5_REPLY_COMMAND_NOT_SUPPORTED, "command not supported");
+    }
+}

@@ -1,0 +1,120 @@
+/*
+ * What a session is, to session.c, which plays one, and sessions.c, which looks after all of a worker's.
+ */
+#ifndef CONESOCKS_PROXY_SESSION_SESSION_IMPL_H
+#define CONESOCKS_PROXY_SESSION_SESSION_IMPL_H
+
+#include <event2/event_struct.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "base/netaddr.h"
+#include "proxy/env.h"
+#include "proxy/session/admission.h"
+#include "wire/handshake.h"
+
+struct assoc;
+struct login;
+struct shortage;
+struct stream;
+
+enum session_state {
+    SESSION_ANNOUNCING, /* a balancer has yet to say whose it is */
+    SESSION_NEGOTIATING,
+    SESSION_CHECKING, /* the password is with the helper thread */
+    SESSION_REACHING, /* a stream is on its way to its destination, or waits for it to come; or an association waits for
+                         its upstream */
+    SESSION_STREAMING,
+    SESSION_ASSOCIATED,
+    SESSION_LINGERING, /* refused; waits for the client to read that */
+    SESSION_ENDED,     /* on env->ended, to be freed by sessions_reap() */
+};
+
+/* Whom a session's peer is known from. */
+enum session_origin {
+    ORIGIN_CLIENT,    /* its own connection */
+    ORIGIN_BALANCER,  /* a balancer's, which speaks for itself, or has not said yet for whom */
+    ORIGIN_ANNOUNCED, /* what a balancer says */
+};
+
+/* What only the beginning of a session needs. */
+struct negotiation {
+    struct session *session;
+    TAILQ_ENTRY(negotiation) link;              /* of env->waiting, while it `waits` */
+    TAILQ_ENTRY(negotiation) dial, dial_of_all; /* see payer.c; while it `dials` */
+    bool waits, dials;
+    struct handshake handshake;
+    struct login *login; /* NULL: none is being checked */
+    enum session_origin origin;
+    size_t len, size; /* of `in`: used, and in all */
+    uint8_t in[];
+};
+
+struct session {
+    TAILQ_ENTRY(session) link;
+    struct payer *payer;           /* NULL: nobody pays for it yet, or there is no memory */
+    TAILQ_ENTRY(session) of_payer; /* see payer.c */
+    struct env *env;
+    uint64_t id; /* never used again in this process */
+    union {
+        uint64_t generation;     /* of the snapshot that it was last reviewed under */
+        const char *why_refused; /* once it `is_refused` by a review: it soon ends */
+    };
+    union netaddr peer;
+    int fd;
+    uint32_t descriptors; /* that its payer is charged for */
+    enum session_state state;
+    enum socks5_reply reply;
+    bool granted, is_refused;
+    uint64_t started_ms; /* once it lingers: when that began */
+    struct admission admission;
+    struct event readable;
+    struct negotiation *negotiation; /* until the request is answered */
+    char *user;                      /* NULL: no login */
+    struct stream *stream;
+    struct assoc *assoc;
+};
+
+/* Finds the association that has been idle longest, if that is past the two minutes which RFC 4787 REQ-5 grants it. */
+struct idlest {
+    uint64_t now, longest_of_all, longest;
+    struct session *session;
+};
+void idlest_consider(struct idlest *idlest, struct session *session, bool may_go);
+/* Ends it for what is short. false: there is none, and will be none before the time that is noted. */
+bool idlest_end(const struct idlest *idlest, struct env *env, const struct shortage *shortage,
+                uint64_t *none_idle_before_ms);
+
+/* NULL: no memory. */
+struct negotiation *negotiation_new(const struct config_listener *listener);
+/*
+ * Looks at what has arrived without taking it. Returns how many bytes there are in all, with those of before; 0:
+ * nothing new, or the end. Only what the negotiation has used is then taken: the early data of a CONNECT stays in the
+ * socket for the stream.
+ */
+size_t negotiation_peek(struct session *session);
+/* The first `count` of the bytes that were looked at leave the socket. */
+void negotiation_take(struct session *session, size_t count);
+
+/* Whether the active configuration allows it; one that it does not allow ends in this turn of the event loop. */
+bool session_may_go_on(void *session);
+/* Ends it unless the active configuration allows it. false: it has ended, or lingers with a refusal. Not from inside of
+ * its stream or association. */
+bool session_enforce(struct session *session);
+/* `why` is for the log, NULL: not worth a line; `abort` resets the connection. */
+void session_end(struct session *session, const char *why, bool abort);
+/* The same for what we end, not the client or its peer: where bytes flow in order, the connection is reset, so that
+ * what was cut does not look complete. */
+void session_cut(struct session *session, const char *why);
+/* Answers its request with `code`; ends once the client has had the time to read that. */
+void session_refuse(struct session *session, enum socks5_reply code, const char *why);
+/* Sends what is queued in the handshake. false: the client does not take it, and the session has ended. */
+bool session_send(struct session *session);
+/* Answers "succeeded"; from here on the session is what it was asked to be. false: it has ended. */
+bool session_grant(struct session *session, const union netaddr *bound);
+/* Does what the client asks for, or refuses. */
+void session_take_request(struct session *session, const struct socks5_request *request);
+
+#endif

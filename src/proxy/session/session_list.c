@@ -1,0 +1,134 @@
+#include "proxy/session/session_list.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "net/resolver.h"
+#include "proxy/env.h"
+#include "proxy/session/session_impl.h"
+#include "proxy/stream/stream.h"
+
+struct session_list *session_list_new(size_t row_max)
+{
+    struct session_list *report = malloc(sizeof(*report) + row_max * sizeof(report->rows[0]));
+    if (report)
+        *report = (struct session_list){.row_max = row_max};
+    return report;
+}
+
+/* ---- a session ---- */
+
+static void copy_text(char *out, size_t size, const char *text)
+{
+    size_t len = text ? strnlen(text, size - 1) : 0;
+    if (len)
+        memcpy(out, text, len);
+    out[len] = '\0';
+}
+
+static void copy_assoc(struct session_list_row *row, const struct assoc *assoc, uint64_t now)
+{
+    row->kind = assoc_is_over_tcp(assoc) ? SESSION_LIST_ASSOCIATION_OVER_TCP : SESSION_LIST_ASSOCIATION;
+    copy_text(row->upstream, sizeof(row->upstream), assoc_upstream(assoc));
+    row->assoc.flow = *assoc_flow(assoc);
+    memcpy(row->assoc.dropped, row->assoc.flow.dropped, sizeof(row->assoc.dropped));
+    row->assoc.flow.dropped = NULL; /* the association's own */
+    row->assoc.idle_ms = assoc_idle_ms(assoc, now);
+    row->assoc.filtering = assoc_filtering(assoc);
+}
+
+static void copy_stream(struct session_list_row *row, const struct stream *stream, bool tells)
+{
+    row->kind = stream_command(stream) == CONFIG_COMMAND_BIND ? SESSION_LIST_BIND : SESSION_LIST_CONNECT;
+    copy_text(row->upstream, sizeof(row->upstream), stream_upstream(stream));
+    copy_text(row->stream.destination, sizeof(row->stream.destination), tells ? stream_destination(stream) : NULL);
+    row->stream.remote = tells ? stream_remote(stream) : (union netaddr){0};
+    row->stream.up_bytes = stream_up_bytes(stream);
+    row->stream.down_bytes = stream_down_bytes(stream);
+}
+
+static void copy_session(struct session_list_row *row, const struct session *session, uint64_t now)
+{
+    const bool asked = session->assoc || session->stream;
+    row->id = session->id;
+    row->age_ms = now - session->started_ms;
+    row->client = session->peer;
+    copy_text(row->user, sizeof(row->user),
+              asked ? session->user : NULL); /* else it may be anything, even a password */
+    if (session->assoc) {
+        copy_assoc(row, session->assoc, now);
+    } else if (session->stream) {
+        copy_stream(row, session->stream, session->env->config->log.destinations);
+    } else {
+        row->kind = SESSION_LIST_NEGOTIATION;
+        row->upstream[0] = '\0';
+    }
+}
+
+/* ---- a worker's ---- */
+
+/* Past thousands of sessions of other pages, each of which costs a cache miss: so from the nearer end. NULL: none. */
+static const struct session *first_after(const struct env *env, uint64_t after)
+{
+    const struct session *first = TAILQ_FIRST(&env->sessions), *last = TAILQ_LAST(&env->sessions, session_queue);
+    if (!first || last->id <= after)
+        return NULL;
+    if (after < first->id + (last->id - first->id) / 2) {
+        while (first->id <= after)
+            first = TAILQ_NEXT(first, link);
+        return first;
+    }
+    for (const struct session *before; (before = TAILQ_PREV(last, session_queue, link)) && before->id > after;)
+        last = before;
+    return last;
+}
+
+void session_list_take(struct session_list *report, const struct env *env, uint64_t after)
+{
+    const uint64_t now = env_now(env);
+    *report = (struct session_list){.row_max = report->row_max, .lookups = resolver_waiting(env->resolver)};
+    const union netaddr *servers = resolver_servers(env->resolver, &report->server_count);
+    if (report->server_count > SESSION_LIST_SERVERS_MAX)
+        report->server_count = SESSION_LIST_SERVERS_MAX;
+    memcpy(report->servers, servers, report->server_count * sizeof(servers[0]));
+    report->counts = (struct session_list_counts){
+        .associations = env->open.associations,
+        .streams = env->open.streams,
+        .negotiating = env->open.sessions - env->open.associations - env->open.streams,
+    };
+    const struct session *session = first_after(env, after);
+    for (; session && report->row_count < report->row_max; session = TAILQ_NEXT(session, link))
+        copy_session(&report->rows[report->row_count++], session, now);
+    report->more = session != NULL;
+}
+
+/* ---- all workers' ---- */
+
+/* NULL: there is none, or which comes next is not among the rows. */
+static struct session_list *with_lowest_row(struct session_list *const *reports, size_t report_count)
+{
+    struct session_list *lowest = NULL;
+    for (size_t i = 0; i < report_count; i++) {
+        struct session_list *report = reports[i];
+        if (report->merged < report->row_count) {
+            if (!lowest || report->rows[report->merged].id < lowest->rows[lowest->merged].id)
+                lowest = report;
+        } else if (report->more) {
+            return NULL;
+        }
+    }
+    return lowest;
+}
+
+size_t session_list_merge(struct session_list *const *reports, size_t report_count,
+                          const struct session_list_row **rows, size_t max, uint64_t *next)
+{
+    size_t count = 0;
+    bool more = false;
+    for (struct session_list *report; count < max && (report = with_lowest_row(reports, report_count));)
+        rows[count++] = &report->rows[report->merged++];
+    for (size_t i = 0; i < report_count; i++)
+        more |= reports[i]->more || reports[i]->merged < reports[i]->row_count;
+    *next = more && count ? rows[count - 1]->id : 0;
+    return count;
+}

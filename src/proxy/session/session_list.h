@@ -1,0 +1,82 @@
+/*
+ * What a worker's sessions are about, as plain values that belong to whoever asked: copied on the worker's thread, a
+ * page at a time, to be shown on another.
+ *
+ * Ids grow over all workers, and each worker has its sessions in their order. So a page of all workers is the lowest
+ * ids of their pages, and who asks for page after page sees each session that lives meanwhile exactly once.
+ */
+#ifndef CONESOCKS_PROXY_SESSION_SESSION_LIST_H
+#define CONESOCKS_PROXY_SESSION_SESSION_LIST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/netaddr.h"
+#include "conf/config.h"
+#include "proxy/address.h"
+#include "proxy/assoc/assoc.h"
+
+struct env;
+
+enum session_list_kind {
+    SESSION_LIST_NEGOTIATION, /* nothing was asked for yet, or it was refused */
+    SESSION_LIST_CONNECT,
+    SESSION_LIST_BIND,
+    SESSION_LIST_ASSOCIATION,
+    SESSION_LIST_ASSOCIATION_OVER_TCP,
+};
+
+/* Bytes of a user's or an upstream's name. */
+#define SESSION_LIST_NAME_MAX 255
+
+/* Texts are what a client or the configuration chose, byte for byte. */
+struct session_list_row {
+    uint64_t id, age_ms;
+    enum session_list_kind kind;
+    union netaddr client;
+    char user[SESSION_LIST_NAME_MAX + 1];     /* "": no login, or it is not over yet */
+    char upstream[SESSION_LIST_NAME_MAX + 1]; /* "": none */
+    union {
+        struct {
+            struct assoc_flow flow; /* but for what was dropped, which is here: */
+            uint32_t dropped[DROP_REASON_COUNT];
+            uint64_t idle_ms;
+            enum config_filtering filtering;
+        } assoc;
+        struct {
+            char destination[NAME_TEXT_MAX + sizeof(":65535")]; /* "": log.destinations is off */
+            union netaddr remote; /* AF_UNSPEC: that, or not reached yet, or an upstream knows */
+            uint64_t up_bytes, down_bytes;
+        } stream;
+    };
+};
+
+struct session_list_counts {
+    size_t associations, streams, negotiating;
+};
+
+#define SESSION_LIST_SERVERS_MAX 8
+
+struct session_list {
+    struct session_list_counts counts;
+    union netaddr servers[SESSION_LIST_SERVERS_MAX]; /* name servers */
+    size_t server_count, lookups;                    /* that are under way */
+    bool more;                                       /* sessions after the last of the rows */
+    size_t row_count, row_max;
+    size_t merged; /* rows that session_list_merge() has handed out */
+    struct session_list_row rows[];
+};
+
+/* One with room for that many rows. NULL: no memory. */
+struct session_list *session_list_new(size_t row_max);
+
+/* Fills it: sessions with a greater id than `after`, in order. */
+void session_list_take(struct session_list *report, const struct env *env, uint64_t after);
+
+/* Points `rows` to the up to `max` (not 0) rows of all reports, one of each worker, that come first. Returns how many
+ * they are; `*next` is the last one's id when others come after it, or 0. */
+size_t session_list_merge(struct session_list *const *reports, size_t report_count,
+                          const struct session_list_row **rows, size_t max, uint64_t *next);
+
+#endif

@@ -1,0 +1,249 @@
+#include <assert.h>
+#include <event2/event.h>
+#include <stdlib.h>
+
+#include "net/sock.h"
+#include "proxy/assoc/assoc.h"
+#include "proxy/session/payer.h"
+#include "proxy/session/proxy_header.h"
+#include "proxy/session/review.h"
+#include "proxy/session/session.h"
+#include "proxy/session/session_impl.h"
+#include "proxy/session/shortage.h"
+#include "proxy/stream/stream.h"
+
+/* After a refusal the client has this long to read it: closing with its bytes unread would reset the reply away. */
+#define LINGER_MS 1000
+/* No association idle for less is given up for another (RFC 4787 REQ-5). */
+#define SHED_AFTER_MS (120 * 1000)
+/* The kernel is asked about a connection in one of so many sweeps: each question is a system call. */
+#define ASKED_EVERY     8
+#define CLIENT_VANISHED "the client vanished: it has acknowledged nothing for two minutes"
+/* Round trips to the far side of the world are done by then. */
+#define SHED_HANDSHAKE_AFTER_MS 2000
+
+/* At most so many sessions are reviewed before the loop looks after its sockets: a fraction of a millisecond's work. */
+#define REVIEW_SLICE 64
+
+static void sweep(struct session *session, uint64_t now)
+{
+    const bool asks = (session->id + session->env->sweeps) % ASKED_EVERY == 0;
+    switch (session->state) {
+    case SESSION_ANNOUNCING:
+        proxy_header_sweep(session, now);
+        break;
+    case SESSION_NEGOTIATING:
+    case SESSION_CHECKING:
+        if (now - session->started_ms >= session->env->config->timeouts.handshake_ms)
+            session_end(session, "handshake took too long (timeouts.handshake)", false);
+        break;
+    case SESSION_LINGERING:
+        if (now - session->started_ms >= LINGER_MS)
+            session_end(session, "refused", false);
+        break;
+    case SESSION_ASSOCIATED:
+        if (assoc_sweep(session->assoc, now))
+            session_cut(session, "idle (udp.idle)");
+        else if (asks && sock_has_vanished(session->fd))
+            session_end(session, CLIENT_VANISHED, true);
+        break;
+    case SESSION_REACHING:
+        if (sock_is_lost(session->fd))
+            session_end(session, "client gone before the destination was reached", true);
+        else if (asks && sock_has_vanished(session->fd))
+            session_end(session, CLIENT_VANISHED, true);
+        break;
+    case SESSION_STREAMING:
+        stream_sweep(session->stream, now, asks);
+        break;
+    case SESSION_ENDED:
+        break;
+    }
+}
+
+void sessions_sweep(struct env *env)
+{
+    uint64_t now = env_now(env);
+    env->sweeps++;
+    for (struct session *session = TAILQ_FIRST(&env->sessions), *next; session; session = next) {
+        next = TAILQ_NEXT(session, link);
+        sweep(session, now);
+        if (session->state != SESSION_ENDED)
+            payer_update(session);
+    }
+    payers_sweep(env);
+}
+
+void idlest_consider(struct idlest *idlest, struct session *session, bool may_go)
+{
+    if (session->state != SESSION_ASSOCIATED)
+        return;
+    uint64_t idle = assoc_idle_ms(session->assoc, idlest->now);
+    if (idle > idlest->longest_of_all)
+        idlest->longest_of_all = idle;
+    if (idle < SHED_AFTER_MS || idle < idlest->longest || !may_go)
+        return;
+    idlest->longest = idle;
+    idlest->session = session;
+}
+
+bool idlest_end(const struct idlest *idlest, struct env *env, const struct shortage *shortage,
+                uint64_t *none_idle_before_ms)
+{
+    char why[SHORTAGE_TEXT_MAX];
+    if (idlest->longest_of_all < SHED_AFTER_MS)
+        *none_idle_before_ms = idlest->now + SHED_AFTER_MS - idlest->longest_of_all;
+    if (!idlest->session)
+        return false;
+    session_cut(idlest->session, shortage_format(shortage, "idle longest, ended to make room", why));
+    metrics_add(&env->metrics.shed_associations_total, 1);
+    return true;
+}
+
+/* Whether its end gives back what is short: any association has descriptors and counts, but ports are of a place. */
+static bool would_help(const struct session *session, const struct shortage *shortage)
+{
+    return !shortage->place || (session->assoc && assoc_holds_port(session->assoc, shortage->place));
+}
+
+bool sessions_shed(struct env *env, const struct quota_account *account, const struct shortage *shortage)
+{
+    struct idlest idlest = {.now = env_now(env)};
+    struct session *session;
+    if (idlest.now < env->none_idle_before_ms) /* else refusals would cost a look at all sessions, each */
+        return false;
+    TAILQ_FOREACH(session, &env->sessions, link)
+    {
+        const bool is_asked = !account || admission_charges(&session->admission, env, account);
+        idlest_consider(&idlest, session, is_asked && would_help(session, shortage));
+    }
+    return idlest_end(&idlest, env, shortage, &env->none_idle_before_ms);
+}
+
+void sessions_end_handshake(struct env *env, const struct shortage *shortage)
+{
+    char why[SHORTAGE_TEXT_MAX];
+    session_end(TAILQ_FIRST(&env->waiting)->session,
+                shortage_format(shortage, "longest without a request, ended to make room", why), false);
+    metrics_add(&env->metrics.shed_handshakes_total, 1);
+}
+
+bool sessions_shed_handshake(struct env *env, const struct shortage *shortage)
+{
+    const struct negotiation *first = TAILQ_FIRST(&env->waiting);
+    if (!first || env_now(env) - first->session->started_ms < SHED_HANDSHAKE_AFTER_MS)
+        return false;
+    sessions_end_handshake(env, shortage);
+    return true;
+}
+
+void sessions_visit(struct env *env, void (*visit)(void *arg, struct stream *stream, struct assoc *assoc), void *arg)
+{
+    for (struct session *session = TAILQ_FIRST(&env->sessions), *next; session; session = next) {
+        next = TAILQ_NEXT(session, link);
+        visit(arg, session->stream, session->assoc);
+    }
+}
+
+/* ---- after a reload ---- */
+
+/* NULL: it may go on. Each session is reviewed once: with some rules that takes milliseconds. */
+static const char *review_session(struct session *session)
+{
+    const struct env *env = session->env;
+    const struct negotiation *negotiation = session->negotiation;
+    const struct reviewed reviewed = {
+        .user = session->user,
+        .logs_in = negotiation && negotiation->handshake.need_password,
+        .fd = session->fd,
+        .stream = session->stream,
+        .assoc = session->assoc,
+    };
+    if (session->state == SESSION_LINGERING)
+        return NULL;
+    if (session->is_refused)
+        return session->why_refused;
+    if (session->generation == env->generation)
+        return NULL;
+    const char *why = review(session->env, env->review.before, &reviewed);
+    session->is_refused = why != NULL;
+    if (why)
+        session->why_refused = why;
+    else
+        session->generation = env->generation;
+    return why;
+}
+
+bool session_may_go_on(void *arg)
+{
+    struct session *session = arg;
+    if (!review_session(session))
+        return true;
+    event_active(&session->readable, EV_READ, 0); /* which enforces it: here is the session's own association */
+    return false;
+}
+
+bool session_enforce(struct session *session)
+{
+    const char *why = review_session(session);
+    if (why && session->state == SESSION_REACHING)
+        session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, why);
+    else if (why)
+        session_cut(session, why);
+    return why == NULL;
+}
+
+static void review_some(struct env *env, size_t most)
+{
+    struct session_review *review = &env->review;
+    const uint64_t begun = env_now(env);
+    for (struct session *session; most > 0 && (session = review->next); most--) {
+        review->next = TAILQ_NEXT(session, link);
+        (void)session_enforce(session);
+        if (env_now(env) != begun) /* with some rules it takes longer */
+            break;
+    }
+    if (review->next || !review->before)
+        return;
+    snapshot_release(review->before);
+    review->before = NULL;
+    review->done(review->arg);
+}
+
+static void on_slice(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct env *env = arg;
+    review_some(env, REVIEW_SLICE);
+    if (env->review.next) /* a timer, so that the loop looks at sockets first */
+        event_add(&env->review.slice, &(struct timeval){0});
+}
+
+void sessions_review(struct env *env, struct snapshot *before, void (*done)(void *arg), void *arg)
+{
+    assert(!env->review.before);
+    env->review.before = before;
+    env->review.next = TAILQ_FIRST(&env->sessions);
+    env->review.done = done;
+    env->review.arg = arg;
+    event_assign(&env->review.slice, env->base, -1, 0, on_slice, env);
+    on_slice(-1, 0, env);
+}
+
+void sessions_end(struct env *env, const char *why)
+{
+    for (struct session *session; (session = TAILQ_FIRST(&env->sessions));)
+        session_cut(session, why);
+    if (env->review.before)
+        event_del(&env->review.slice);
+    review_some(env, 1); /* a review under way has nothing left to look at */
+}
+
+void sessions_reap(struct env *env)
+{
+    for (struct session *session; (session = TAILQ_FIRST(&env->ended));) {
+        TAILQ_REMOVE(&env->ended, session, link);
+        free(session->user);
+        free(session);
+    }
+}

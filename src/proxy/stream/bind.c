@@ -1,0 +1,203 @@
+#include "proxy/stream/bind.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LOG_MODULE "bind"
+#include "base/log.h"
+#include "net/reserve.h"
+#include "net/sock.h"
+#include "policy/terms.h"
+#include "proxy/address.h"
+#include "proxy/egress.h"
+#include "proxy/env.h"
+#include "proxy/permit.h"
+#include "proxy/session/advertised.h"
+
+struct bind {
+    struct env *env;
+    struct subject *subject;
+    union netaddr from;     /* as asked for */
+    union netaddr expected; /* canonical; AF_UNSPEC: whoever policy allows */
+    union netaddr told;
+    int listener;
+    struct port_lease port;
+    struct event acceptable, expired;
+    bind_done *done;
+    void *arg;
+};
+
+/* ---- the peer ---- */
+
+static void say_stranger(struct bind *bind, const union netaddr *peer)
+{
+    char client[NETADDR_TEXT_MAX], from[NETADDR_TEXT_MAX], expected[NETADDR_TEXT_MAX], more[64] = "";
+    uint32_t held_back;
+    if (!log_enabled(LOG_LEVEL_INFO) || !log_limit_pass(&bind->env->strangers_log, env_now(bind->env), &held_back))
+        return;
+    if (held_back)
+        snprintf(more, sizeof(more), " (%" PRIu32 " similar lines held back)", held_back);
+    netaddr_format_host(&bind->subject->client, client);
+    if (!bind->env->config->log.destinations) {
+        log_info("client=%s: another peer than the one asked for has connected to its port, closed%s", client, more);
+        return;
+    }
+    log_info("client=%s: %s has connected to its port, closed: only %s is asked for%s", client,
+             netaddr_format(peer, from), netaddr_format_host(&bind->expected, expected), more);
+}
+
+static bool is_welcome(struct bind *bind, const union netaddr *peer)
+{
+    const union netaddr canonical = netaddr_canonical(peer);
+    if (bind->expected.sa.sa_family == AF_UNSPEC || netaddr_equal_host(&canonical, &bind->expected))
+        return permit(bind->env, bind->subject, NULL, peer, 1, NULL);
+    say_stranger(bind, peer);
+    return false;
+}
+
+static bool is_shortage(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+static void on_acceptable(evutil_socket_t listener, short what, void *arg)
+{
+    (void)what;
+    struct bind *bind = arg;
+    union netaddr peer;
+    int fd = reserve_keep(sock_accept(listener, &peer));
+    if (fd < 0 && is_shortage(-fd)) { /* what waits would wake us for ever */
+        metrics_add(&bind->env->metrics.accept_failed_total, 1);
+        bind->done(bind->arg, fd, NULL, SOCKS5_REPLY_GENERAL_FAILURE);
+    } else if (fd >= 0 && is_welcome(bind, &peer)) {
+        bind->done(bind->arg, fd, &peer, SOCKS5_REPLY_SUCCEEDED);
+    } else if (fd >= 0) {
+        metrics_add(&bind->env->metrics.bind_strangers_total, 1);
+        sock_abort(fd);
+    }
+}
+
+static void on_expired(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct bind *bind = arg;
+    bind->done(bind->arg, -ETIMEDOUT, NULL, SOCKS5_REPLY_TTL_EXPIRED);
+}
+
+/* ---- the port ---- */
+
+/* Where the peer finds us: where our own connections to it would come from. `from` is the peer's address, or one of
+ * ours that the client has got to know, or none. */
+static union netaddr local_for(const struct env *env, const struct terms *terms, const union netaddr *from)
+{
+    const union netaddr canonical = netaddr_canonical(from);
+    const union netaddr *wanted = from->sa.sa_family == AF_INET ? &terms->address_v4 : &terms->address_v6;
+    if (wanted->sa.sa_family != AF_UNSPEC)
+        return *wanted;
+    if (own_hosts_contain(env->policy.own, &canonical))
+        return *from;
+    if (netaddr_is_any(from) || policy_is_own(&env->policy, &canonical))
+        return sock_default_source(from->sa.sa_family);
+    return sock_source_for(from, NULL);
+}
+
+/* It does not rest: TCP keeps strangers' old segments apart by itself. */
+static void close_port(struct bind *bind, int fd)
+{
+    const struct port_range range = env_bind_ports(bind->env);
+    close(fd);
+    ports_release(&range, &bind->port, 0, env_now(bind->env));
+}
+
+static enum socks5_reply listen_for(struct bind *bind, const struct terms *terms, int *error)
+{
+    const struct port_range range = env_bind_ports(bind->env);
+    union netaddr local = local_for(bind->env, terms, &bind->from);
+    if (local.sa.sa_family == AF_UNSPEC)
+        return address_reply_of(errno);
+    int fd = sock_listen_within(&local, &range, env_now(bind->env), &bind->port);
+    const struct sock_egress egress = egress_of(terms);
+    int failed = fd < 0 ? fd : sock_set_egress(fd, local.sa.sa_family, &egress);
+    if (fd == -EADDRINUSE)
+        metrics_add(&bind->env->metrics.binds_without_port_total, 1);
+    if (failed) {
+        if (fd >= 0)
+            close_port(bind, fd);
+        *error = -failed;
+        return SOCKS5_REPLY_GENERAL_FAILURE;
+    }
+    bind->listener = fd; /* what it accepts leaves the same way */
+    bind->told = advertised_address(&bind->env->policy, &local);
+    return SOCKS5_REPLY_SUCCEEDED;
+}
+
+/* Whether to ask for a connection at all; the one that comes is judged by itself, with the port that it comes from.
+ * `rule` is what its terms come from. */
+static bool may_listen(const struct bind *bind, uint32_t *rule)
+{
+    if (bind->expected.sa.sa_family != AF_UNSPEC)
+        return permit_any_port(bind->env, bind->subject, &bind->from, rule);
+    return permit_any(bind->env, bind->subject, false);
+}
+
+static enum socks5_reply open_port(struct bind *bind, const char *user, int *error)
+{
+    const union netaddr canonical = netaddr_canonical(&bind->from);
+    if (!netaddr_is_any(&canonical) && !policy_is_own(&bind->env->policy, &canonical))
+        bind->expected = canonical;
+    uint32_t rule = rules_find_everywhere(bind->subject);
+    if (!may_listen(bind, &rule))
+        return SOCKS5_REPLY_NOT_ALLOWED;
+    const struct terms terms = env_terms(bind->env, user, rule, &bind->subject->client);
+    if (terms.upstream)
+        return SOCKS5_REPLY_COMMAND_NOT_SUPPORTED; /* what is to leave elsewhere does not leave here */
+    return listen_for(bind, &terms, error);
+}
+
+enum socks5_reply bind_new(struct bind **made, struct env *env, struct subject *subject, const char *user,
+                           const union netaddr *from, bind_done *done, void *arg, int *error)
+{
+    struct bind *bind = calloc(1, sizeof(*bind));
+    if (!bind)
+        return SOCKS5_REPLY_GENERAL_FAILURE;
+    *bind = (struct bind){.env = env, .subject = subject, .from = *from, .done = done, .arg = arg};
+    enum socks5_reply code = open_port(bind, user, error);
+    if (code != SOCKS5_REPLY_SUCCEEDED) {
+        free(bind);
+        return code;
+    }
+    const uint64_t ms = env->config->bind.timeout_ms;
+    const struct timeval timeout = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+    event_assign(&bind->acceptable, env->base, bind->listener, EV_READ | EV_PERSIST, on_acceptable, bind);
+    event_assign(&bind->expired, env->base, -1, 0, on_expired, bind);
+    event_add(&bind->acceptable, NULL);
+    event_add(&bind->expired, &timeout);
+    *made = bind;
+    return SOCKS5_REPLY_SUCCEEDED;
+}
+
+void bind_free(struct bind *bind)
+{
+    if (!bind)
+        return;
+    event_del(&bind->acceptable);
+    event_del(&bind->expired);
+    close_port(bind, bind->listener);
+    free(bind);
+}
+
+bool bind_review(struct bind *bind)
+{
+    return may_listen(bind, NULL);
+}
+
+union netaddr bind_told(const struct bind *bind)
+{
+    return bind->told;
+}

@@ -1,0 +1,37 @@
+/*
+ * BIND (RFC 1928 section 4): opens a port for one connection, and waits until it comes from where it was asked for. The
+ * rest of its life is a stream's, which owns this.
+ */
+#ifndef CONESOCKS_PROXY_STREAM_BIND_H
+#define CONESOCKS_PROXY_STREAM_BIND_H
+
+#include <stdbool.h>
+
+#include "base/netaddr.h"
+#include "conesocks/socks5.h"
+
+struct bind;
+struct env;
+struct subject;
+
+/* `fd` is the connection, the callee's from now on, and `peer` where it comes from; or fd is a negative errno and
+ * `code` is the reply, as none will come. Nothing follows: bind_free(), which closes the port, is due. */
+typedef void bind_done(void *arg, int fd, const union netaddr *peer, enum socks5_reply code);
+
+/*
+ * Opens the port. Only the host of `from` may connect to it, whatever its port; when that is unspecified (0.0.0.0, ::)
+ * or one of this host's own addresses, any host may. In both cases policy has to allow `subject` that host. `subject`
+ * and `user` (NULL: no login) must outlive it. `done` comes from the event loop. When no port could be opened, `error`
+ * gets the errno.
+ */
+enum socks5_reply bind_new(struct bind **bind, struct env *env, struct subject *subject, const char *user,
+                           const union netaddr *from, bind_done *done, void *arg, int *error);
+void bind_free(struct bind *bind);
+
+/* The subject has other rules: may it wait on? Whoever comes then is judged by these. */
+bool bind_review(struct bind *bind);
+
+/* What the peer is to be told to connect to. */
+union netaddr bind_told(const struct bind *bind);
+
+#endif

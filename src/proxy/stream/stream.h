@@ -1,0 +1,68 @@
+/*
+ * CONNECT and BIND (RFC 1928 section 4): finds the destination's addresses and reaches one of them, or waits for the
+ * connection that comes from there (bind.h); then relays both directions until both have ended. A half-close goes
+ * through. When one end fails, the other still gets what had come from it, and is then reset.
+ */
+#ifndef CONESOCKS_PROXY_STREAM_STREAM_H
+#define CONESOCKS_PROXY_STREAM_STREAM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/netaddr.h"
+#include "conesocks/socks5.h"
+#include "conf/config.h"
+
+struct env;
+struct stream;
+
+/* All are called from the event loop, never from inside stream_new() or stream_relay(); the stream may be freed in
+ * them. */
+struct stream_hooks {
+    /* BIND only, before `reached`: its peer may connect to `told` now. */
+    void (*listening)(void *arg, const union netaddr *told);
+    /* Whether the destination was reached, or has come. On success answer the client, then call stream_relay(). */
+    void (*reached)(void *arg, enum socks5_reply code);
+    /* Both directions are over, or one broke: then the client's connection is to be reset, too. */
+    void (*ended)(void *arg, const char *why, bool broken);
+    void *arg;
+};
+
+/* `client` is who asks, as `user` (which must outlive the stream) when there was a login: charged for lookups, checked
+ * by policy. `command` is CONNECT or BIND. NULL: no memory. */
+struct stream *stream_new(struct env *env, enum config_command command, const union netaddr *client, const char *user,
+                          const struct socks5_addr *destination, const struct stream_hooks *hooks);
+void stream_free(struct stream *stream);
+
+/* Starts to relay between `client_fd`, which stays the caller's, and the destination. */
+void stream_relay(struct stream *stream, int client_fd);
+
+/* The env has another snapshot: may `user`, the one of stream_new(), go on to that destination? On the way there, what
+ * is still to be found out is judged by the new rules. false: no, or there is no memory; then it has to end at once. */
+bool stream_review(struct stream *stream, const char *user);
+
+/* To be called about once a second while it relays: finds an end that has vanished, and a stream that has been idle for
+ * timeouts.stream_idle. `asks`: the kernel is to be asked about each end. The stream may have ended afterwards. */
+void stream_sweep(struct stream *stream, uint64_t now_ms, bool asks);
+
+/* Since when a direction has had bytes that its reader does not take (env_now); UINT64_MAX: none. */
+uint64_t stream_stuck_since(const struct stream *stream);
+/* How many descriptors it holds, beside the client's connection. */
+size_t stream_descriptors(const struct stream *stream);
+/* Memory that it holds, ours and the kernel's. */
+size_t stream_memory(const struct stream *stream);
+/* Ends it, as broken: the stream is freed by its owner. */
+void stream_give_up(struct stream *stream, const char *why);
+
+enum config_command stream_command(const struct stream *stream);
+const char *stream_destination(const struct stream *stream); /* as asked for, "name:port" */
+const char *stream_upstream(const struct stream *stream);    /* that it leaves by, or NULL */
+int stream_unreached(const struct stream *stream);           /* the errno that has kept it from being granted, or 0 */
+bool stream_is_unresolved(const struct stream *stream);      /* no name server has answered about its name in time */
+union netaddr stream_local(const struct stream *stream);     /* our end of the other connection, or the upstream's */
+union netaddr stream_remote(const struct stream *stream);    /* what was reached, or has come; AF_UNSPEC: an upstream
+                                                                has resolved the name */
+uint64_t stream_up_bytes(const struct stream *stream);
+uint64_t stream_down_bytes(const struct stream *stream);
+
+#endif

@@ -1,0 +1,208 @@
+#include "test.h"
+
+#include <event2/event.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "net/sock.h"
+#include "proxy/assoc/handover_link.h"
+#include "proxy/assoc/shared_port.h"
+#include "proxy/env.h"
+
+/* This process is both: what it passes on as the younger one, it hears as the elder. */
+struct family {
+    struct env env;
+    struct handover_link *kin;
+    int ends[2]; /* the younger one's, the elder's */
+};
+
+static struct family *setup(void)
+{
+    struct family *family = calloc(1, sizeof(*family));
+    assert_non_null(family);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, family->ends), 0);
+    family->env.base = event_base_new();
+    family->env.clock_ms = env_clock_coarse;
+    family->env.dgrams = dgram_io_new(false);
+    family->env.policy.own_ports = own_ports_new();
+    SLIST_INIT(&family->env.doors);
+    family->kin = handover_link_new(&family->env, family->ends[1]);
+    assert_non_null(family->kin);
+    return family;
+}
+
+static void teardown(struct family *family)
+{
+    handover_link_set_elder(-1);
+    handover_link_set_younger(-1);
+    shared_port_close(&family->env);
+    handover_link_free(family->kin);
+    close(family->ends[0]);
+    dgram_io_free(family->env.dgrams);
+    own_ports_free(family->env.policy.own_ports);
+    event_base_free(family->env.base);
+    free(family);
+}
+
+static void turn(struct family *family)
+{
+    event_base_loop(family->env.base, EVLOOP_NONBLOCK);
+}
+
+static union netaddr at(const char *text, uint16_t port)
+{
+    union netaddr address;
+    assert_true(netaddr_parse(&address, text, port));
+    return address;
+}
+
+static uint64_t strangers(const struct family *family)
+{
+    return atomic_load(&family->env.metrics.udp_dropped_total[DROP_STRANGER]);
+}
+
+static void without_an_elder_nothing_is_passed(void **state)
+{
+    (void)state;
+    const union netaddr relay = at("192.0.2.1", 1080);
+    const struct dgram_run run = {.peer = at("192.0.2.2", 5000), .data = (const uint8_t *)"x", .count = 1, .last = 1};
+    assert_false(handover_link_has_elder());
+    assert_false(handover_link_pass(&relay, &run));
+    assert_false(handover_link_give(STDIN_FILENO));
+}
+
+/* It is nobody's there either, so it is counted there: all three datagrams. */
+static void a_run_arrives_whole(void **state)
+{
+    (void)state;
+    struct family *family = setup();
+    const union netaddr relay = at("192.0.2.1", 1080);
+    const struct dgram_run run = {
+        .peer = at("192.0.2.2", 5000),
+        .data = (const uint8_t *)"aaaabbbbcc",
+        .count = 3,
+        .seg = 4,
+        .last = 2,
+        .stride = 4,
+    };
+    handover_link_set_elder(family->ends[0]);
+    assert_true(handover_link_has_elder());
+    assert_true(handover_link_pass(&relay, &run));
+    handover_link_set_elder(-1); /* else it would go round for ever */
+    turn(family);
+    assert_int_equal(strangers(family), 3);
+    teardown(family);
+}
+
+static void nonsense_is_ignored(void **state)
+{
+    (void)state;
+    static char nonsense[4096];
+    struct family *family = setup();
+    for (size_t len = 1; len < sizeof(nonsense); len = len * 2 + 1) {
+        memset(nonsense, 0xff, len);
+        assert_int_equal(send(family->ends[0], nonsense, len, 0), len);
+        memset(nonsense, 0, len);
+        assert_int_equal(send(family->ends[0], nonsense, len, 0), len);
+        turn(family);
+    }
+    assert_int_equal(strangers(family), 0);
+    teardown(family);
+}
+
+static void who_does_not_keep_up_is_not_waited_for(void **state)
+{
+    (void)state;
+    static uint8_t bytes[30000];
+    struct family *family = setup();
+    const union netaddr relay = at("192.0.2.1", 1080);
+    const struct dgram_run run = {.peer = at("192.0.2.2", 5000),
+                                  .data = bytes,
+                                  .count = 1,
+                                  .last = sizeof(bytes),
+                                  .seg = sizeof(bytes),
+                                  .stride = sizeof(bytes)};
+    size_t passed = 0;
+    handover_link_set_elder(family->ends[0]);
+    while (handover_link_pass(&relay, &run) && passed < 10000)
+        passed++;
+    assert_in_range(passed, 1, 9999);
+    handover_link_set_elder(-1);
+    teardown(family);
+}
+
+static void a_socket_is_given_and_listened_at(void **state)
+{
+    (void)state;
+    struct family *family = setup();
+    union netaddr relay = at("127.0.0.1", 0);
+    int fd = sock_udp_open(AF_INET, true), *copies;
+    size_t count;
+    assert_int_equal(sock_udp_bind(fd, &relay), 0);
+    relay = sock_local(fd);
+    handover_link_set_younger(family->ends[0]);
+    assert_true(handover_link_give(fd));
+    close(fd);
+    handover_link_set_younger(-1);
+    turn(family);
+    int client = sock_udp_open(AF_INET, false);
+    assert_int_equal(sendto(client, "x", 1, 0, &relay.sa, netaddr_len(&relay)), 1);
+    turn(family);
+    assert_int_equal(strangers(family), 1);
+    assert_int_equal(shared_port_copy(&family->env, &copies, &count), 0); /* for the next one */
+    assert_int_equal(count, 1);
+    close(copies[0]);
+    free(copies);
+    shared_port_give_up(&family->env);
+    assert_int_equal(shared_port_copy(&family->env, &copies, &count), 0);
+    assert_int_equal(count, 0);
+    free(copies);
+    close(client);
+    teardown(family);
+}
+
+static void its_end_is_noticed(void **state)
+{
+    (void)state;
+    struct family *family = setup();
+    handover_link_set_elder(family->ends[1]);
+    shutdown(family->ends[0], SHUT_RDWR);
+    turn(family);
+    assert_false(handover_link_has_elder());
+    teardown(family);
+}
+
+/* Without memory to hear it by. Its number stays taken: another thread may be about to send by it. */
+static void one_that_is_given_up_has_ended(void **state)
+{
+    (void)state;
+    struct family *family = setup();
+    char byte;
+    handover_link_set_elder(family->ends[1]);
+    handover_link_set_younger(family->ends[1]);
+    handover_link_give_up(family->ends[1]);
+    assert_false(handover_link_has_elder());
+    assert_false(handover_link_give(family->ends[0]));
+    assert_int_equal(recv(family->ends[0], &byte, 1, MSG_DONTWAIT), 0);
+    int other = sock_udp_open(AF_INET, false);
+    assert_int_not_equal(other, family->ends[1]);
+    close(other);
+    teardown(family);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(without_an_elder_nothing_is_passed),
+        cmocka_unit_test(a_run_arrives_whole),
+        cmocka_unit_test(nonsense_is_ignored),
+        cmocka_unit_test(who_does_not_keep_up_is_not_waited_for),
+        cmocka_unit_test(a_socket_is_given_and_listened_at),
+        cmocka_unit_test(its_end_is_noticed),
+        cmocka_unit_test(one_that_is_given_up_has_ended),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
