@@ -10,10 +10,10 @@
 #include "base/log.h"
 #include "base/password.h"
 #include "base/util.h"
-#include "check/listen.h"
-#include "check/peer_wire.h"
+#include "check/peer/listen.h"
+#include "check/peer/peer_wire.h"
 #include "check/report.h"
-#include "check/step.h"
+#include "check/steps/steps.h"
 
 #define RESULTS_MAX      64
 #define PROXY_DEFAULT    "socks5://127.0.0.1:1080"

@@ -1,7 +1,7 @@
 #include "check/nat_probe.h"
 
 #include "base/util.h"
-#include "check/stun_ask.h"
+#include "check/peer/stun_ask.h"
 
 static bool is_success(const struct stun_question *q)
 {

@@ -6,7 +6,7 @@
 
 #include <nettle/hmac.h>
 
-#include "check/peer_wire.h"
+#include "check/peer/peer_wire.h"
 
 #define KEY       "key"
 #define HEADER    20

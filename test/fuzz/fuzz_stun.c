@@ -1,7 +1,7 @@
 /* A STUN message from a stranger: what is taken can be said again and means the same. */
 #include "fuzz.h"
 
-#include "check/stun.h"
+#include "check/peer/stun.h"
 
 static void require_round_trip(const struct stun_message *said)
 {

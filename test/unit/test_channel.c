@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "check/io.h"
-#include "check/peer_ask.h"
+#include "check/peer/peer_ask.h"
 #include "test.h"
 
 /* The proxy's relay, and a client's association with it. */

@@ -1,6 +1,6 @@
 #include "test.h"
 
-#include "check/peer_guests.h"
+#include "check/peer/peer_guests.h"
 
 static struct peer_guests guests;
 

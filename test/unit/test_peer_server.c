@@ -5,8 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "check/peer_server.h"
-#include "check/peer_wire.h"
+#include "check/peer/peer_server.h"
+#include "check/peer/peer_wire.h"
 
 #define KEY     "a key for the tests"
 #define WAIT_MS 10000

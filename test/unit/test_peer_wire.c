@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "check/peer_wire.h"
+#include "check/peer/peer_wire.h"
 #include "support/bytes.h"
 
 #define KEY "a key for the tests"

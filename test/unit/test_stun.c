@@ -1,4 +1,4 @@
-#include "check/stun.h"
+#include "check/peer/stun.h"
 
 #include <stdio.h>
 #include <string.h>

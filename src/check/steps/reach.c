@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "check/scope.h"
-#include "check/step.h"
+#include "check/steps/steps.h"
 
 /* ---- the name ---- */
 

@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 #include "base/netaddr.h"
-#include "check/stun.h"
+#include "check/peer/stun.h"
 
 #define PEER_PORT 3478 /* STUN's; the far end's other port is the next one */
 /* Requests are padded to this, so that no answer is longer than what asked for it. */

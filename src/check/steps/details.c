@@ -1,7 +1,7 @@
 /* What a client has to rely on when datagrams come back: whose they are, and that they are only its own. */
 #include <unistd.h>
 
-#include "check/step.h"
+#include "check/steps/steps.h"
 
 /* ---- the origin ---- */
 

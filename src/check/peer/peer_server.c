@@ -1,4 +1,4 @@
-#include "check/peer_server.h"
+#include "check/peer/peer_server.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "check/io.h"
-#include "check/peer_server_impl.h"
+#include "check/peer/peer_server_impl.h"
 
 /* How often ports of the system's choice are tried until they are free at every address. */
 #define PORT_TRIES 20

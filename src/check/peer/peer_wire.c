@@ -1,4 +1,4 @@
-#include "check/peer_wire.h"
+#include "check/peer/peer_wire.h"
 
 #include <string.h>
 

@@ -2,17 +2,17 @@
  * The steps of a check: one row in steps.c and one function each, in the order in which they run. A step finds out one
  * thing and says so once; what later steps need it leaves in struct check.
  */
-#ifndef CONESOCKS_CHECK_STEP_H
-#define CONESOCKS_CHECK_STEP_H
+#ifndef CONESOCKS_CHECK_STEPS_H
+#define CONESOCKS_CHECK_STEPS_H
 
 #include <stdbool.h>
 
 #include "check/association.h"
-#include "check/far_end.h"
 #include "check/nat_probe.h"
+#include "check/peer/stun_ask.h"
 #include "check/proxy_url.h"
 #include "check/result.h"
-#include "check/stun_ask.h"
+#include "check/steps/far_end.h"
 
 /* What is known to work: a step runs when all that it needs does. */
 enum check_fact {

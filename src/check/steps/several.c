@@ -3,8 +3,8 @@
 #include <unistd.h>
 
 #include "base/util.h"
-#include "check/peer_wire.h"
-#include "check/step.h"
+#include "check/peer/peer_wire.h"
+#include "check/steps/steps.h"
 
 static struct stun_question question_to(const struct check *check, int family)
 {

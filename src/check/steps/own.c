@@ -3,7 +3,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
-#include "check/step.h"
+#include "check/steps/steps.h"
 
 /* Two of IPv4, so that filtering can be told in full; IPv6 has one loopback address. */
 static const char *const hosts[] = {"127.0.0.1", "127.0.0.2", "::1"};

@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 #include "check/measure.h"
-#include "check/peer_ask.h"
-#include "check/step.h"
+#include "check/peer/peer_ask.h"
+#include "check/steps/steps.h"
 
 #define RFC4787_SECONDS 120
 #define GRACE_MS        3000

@@ -2,7 +2,7 @@
 #include <netdb.h>
 #include <stdio.h>
 
-#include "check/step.h"
+#include "check/steps/steps.h"
 
 #define STUN_PORT 3478
 

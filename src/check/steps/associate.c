@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "check/scope.h"
-#include "check/step.h"
+#include "check/steps/steps.h"
 
 static void explain_refusal(const struct negotiation *n, struct check_result *result)
 {

@@ -7,8 +7,8 @@
 #define CONESOCKS_CHECK_STUN_ASK_H
 
 #include "check/channel.h"
-#include "check/peer_wire.h"
-#include "check/stun.h"
+#include "check/peer/peer_wire.h"
+#include "check/peer/stun.h"
 
 #define STUN_PATIENCE 7500 /* ms, for all of them together */
 

@@ -1,4 +1,4 @@
-#include "check/step.h"
+#include "check/steps/steps.h"
 
 #include "base/util.h"
 #include "check/scope.h"

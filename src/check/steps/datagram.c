@@ -6,7 +6,7 @@
 
 #include "check/scope.h"
 #include "check/silence.h"
-#include "check/step.h"
+#include "check/steps/steps.h"
 
 /* For each of the other ways that are tried when the first was silent, in ms: three times it is sent. */
 #define TRIAL_PATIENCE 3000

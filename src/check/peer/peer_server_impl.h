@@ -4,9 +4,9 @@
 
 #include <pthread.h>
 
-#include "check/peer_guests.h"
-#include "check/peer_server.h"
-#include "check/peer_wire.h"
+#include "check/peer/peer_guests.h"
+#include "check/peer/peer_server.h"
+#include "check/peer/peer_wire.h"
 
 #define PEER_SERVER_PENDING_MAX       64
 #define PEER_SERVER_CONVERSATIONS_MAX 32

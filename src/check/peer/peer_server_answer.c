@@ -1,4 +1,4 @@
-#include "check/peer_server_impl.h"
+#include "check/peer/peer_server_impl.h"
 
 #include <errno.h>
 #include <string.h>

@@ -5,7 +5,7 @@
 #define CONESOCKS_CHECK_PEER_ASK_H
 
 #include "check/channel.h"
-#include "check/peer_wire.h"
+#include "check/peer/peer_wire.h"
 
 struct peer_line {
     struct channel *channel;

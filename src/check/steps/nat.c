@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "check/step.h"
+#include "check/steps/steps.h"
 
 static struct nat_verdict *verdict_of(struct check *check, int family)
 {

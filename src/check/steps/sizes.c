@@ -4,8 +4,8 @@
 #include <unistd.h>
 
 #include "check/measure.h"
-#include "check/peer_ask.h"
-#include "check/step.h"
+#include "check/peer/peer_ask.h"
+#include "check/steps/steps.h"
 
 #define TRIES      2
 #define TRIES_LOSS 4    /* where the step before has seen that some get lost */

@@ -3,7 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "check/step.h"
+#include "check/steps/steps.h"
 
 /* How long a server may take to answer once the connection stands, in ms. */
 #define ANSWER_TIMEOUT 3000

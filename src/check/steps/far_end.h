@@ -6,7 +6,7 @@
 #define CONESOCKS_CHECK_FAR_END_H
 
 #include "check/io.h"
-#include "check/peer_server.h"
+#include "check/peer/peer_server.h"
 
 enum far_end_kind {
     FAR_END_NONE,

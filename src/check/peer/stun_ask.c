@@ -1,4 +1,4 @@
-#include "check/stun_ask.h"
+#include "check/peer/stun_ask.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -4,8 +4,8 @@
 #include <unistd.h>
 
 #include "check/measure.h"
-#include "check/peer_ask.h"
-#include "check/step.h"
+#include "check/peer/peer_ask.h"
+#include "check/steps/steps.h"
 
 /* ---- delay ---- */
 

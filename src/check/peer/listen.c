@@ -1,4 +1,4 @@
-#include "check/listen.h"
+#include "check/peer/listen.h"
 
 #include <ifaddrs.h>
 #include <net/if.h>
@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "check/check.h"
-#include "check/peer_server.h"
-#include "check/peer_wire.h"
+#include "check/peer/peer_server.h"
+#include "check/peer/peer_wire.h"
 #include "check/proxy_url.h"
 
 #define KEY_MIN 8

@@ -1,10 +1,10 @@
-#include "check/peer_ask.h"
+#include "check/peer/peer_ask.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include "check/io.h"
-#include "check/stun_ask.h"
+#include "check/peer/stun_ask.h"
 
 #define TRIES        4
 #define FIRST_WAIT   200u /* ms; twice as long each time */

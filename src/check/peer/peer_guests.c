@@ -1,4 +1,4 @@
-#include "check/peer_guests.h"
+#include "check/peer/peer_guests.h"
 
 #include <string.h>
 
