@@ -36,11 +36,10 @@
 #include "daemon/systemd.h"
 #include "daemon/takeover.h"
 #include "daemon/worker.h"
-#include "host/addresses.h"
+#include "host/host.h"
 #include "net/ports.h"
 #include "net/reserve.h"
 #include "policy/auth.h"
-#include "policy/own_ports.h"
 #include "policy/quota.h"
 #include "policy/snapshot.h"
 #include "proxy/assoc/handover_link.h"
@@ -49,12 +48,9 @@ struct server {
     struct snapshot *snapshot; /* of the start */
     const char *path;
     struct event_base *base;
-    struct addresses *addresses;
+    struct host *host;
     struct auth *auth;
-    struct quota *quota;
-    struct ports *ports;
     struct port_range system_ports; /* read before the sandbox */
-    struct own_ports *own_ports;
     struct reload *reload;
     struct drain *drain;
     struct pressure_watch *pressure_watch; /* NULL: nothing limits the memory */
@@ -92,7 +88,7 @@ static void log_counters(const struct server *server)
 static void describe(void *arg, char text[SYSTEMD_TEXT_MAX])
 {
     const struct server *server = arg;
-    struct quota_account *all = quota_of_all(server->quota);
+    struct quota_account *all = quota_of_all(server->host->quota);
     size_t listeners = reload_config(server->reload)->listen_count;
     uint32_t sessions = quota_held(all, QUOTA_SESSIONS), associations = quota_held(all, QUOTA_ASSOCIATIONS);
     int len = 0;
@@ -222,14 +218,12 @@ static bool open_workers(struct server *server, const struct inherited *inherite
 {
     const struct config *config = server->snapshot->config;
     size_t count = config->workers ? config->workers : system_cpus();
-    const struct worker_shared shared = {server->quota, addresses_hosts(server->addresses), server->ports,
-                                         server->own_ports};
     server->workers = calloc(count, sizeof(struct worker *));
     if (!server->workers)
         return false;
     for (; server->worker_count < count; server->worker_count++) {
         const struct inherited_share share = {inherited, server->worker_count, count};
-        struct worker *worker = worker_new(server->snapshot, &shared, &share, server->taken);
+        struct worker *worker = worker_new(server->snapshot, server->host, &share, server->taken);
         if (!worker)
             return false;
         server->workers[server->worker_count] = worker;
@@ -272,7 +266,7 @@ static const char *show_unready(void *arg)
         .draining = drain_is_under_way(server->drain) && !handover_is_over(server->handover),
         .health = server->health,
         .pressure_watch = server->pressure_watch,
-        .quota = server->quota,
+        .quota = server->host->quota,
         .config = reload_config(server->reload),
         .system_ports = &server->system_ports,
     };
@@ -343,14 +337,13 @@ struct server *server_new(struct snapshot *snapshot, const char *path, const str
     server->pid_file = given->pid_file;
     server->handover_socket = -1;
     server->base = event_base_new();
-    server->quota = quota_new();
-    server->addresses = server->base ? addresses_new(server->base, on_addresses, server) : NULL;
-    server->ports = ports_new();
-    server->system_ports = port_range_of_system(server->ports);
-    server->own_ports = own_ports_new();
-    const bool begun = server->base && server->quota && server->addresses && server->ports && server->own_ports;
+    server->host = host_new();
+    const bool begun =
+        server->base && server->host && host_watch_addresses(server->host, server->base, on_addresses, server);
     if (!begun)
         log_error("cannot start: %s", strerror(errno));
+    if (begun)
+        server->system_ports = port_range_of_system(server->host->ports);
     if (!begun || !open_workers(server, given->listeners) || !open_admin(server, &given->admin) ||
         !open_handover(server, given->handover)) {
         server_free(server);
@@ -385,7 +378,7 @@ static bool begin_status_query(struct server *server)
         .started = server->started,
         .workers = server->workers,
         .worker_count = server->worker_count,
-        .quota = server->quota,
+        .quota = server->host->quota,
         .system_ports = &server->system_ports,
         .reload = server->reload,
         .pressure_watch = server->pressure_watch,
@@ -402,7 +395,7 @@ bool server_start(struct server *server)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     server->reload = reload_new(server->base, server->path, server->snapshot, server->workers, server->worker_count,
                                 on_reloaded, server);
-    server->drain = server->reload ? drain_new(server->base, server->workers, server->worker_count, server->quota,
+    server->drain = server->reload ? drain_new(server->base, server->workers, server->worker_count, server->host->quota,
                                                on_drained, server)
                                    : NULL;
     server->auth = server->drain && begin_status_query(server) && wait_for_successor(server) ? auth_new() : NULL;
@@ -480,12 +473,9 @@ void server_free(struct server *server)
         auth_free(server->auth);
     for (size_t i = 0; i < server->worker_count; i++)
         worker_free(server->workers[i]);
-    if (server->quota && quota_size(server->quota) > 0)
-        log_error("a mistake in this program: %zu accounts still open at the end", quota_size(server->quota));
-    quota_free(server->quota);
-    ports_free(server->ports);
-    addresses_free(server->addresses);
-    own_ports_free(server->own_ports);
+    if (server->host && quota_size(server->host->quota) > 0)
+        log_error("a mistake in this program: %zu accounts still open at the end", quota_size(server->host->quota));
+    host_free(server->host);
     for (size_t i = 0; i < server->signal_count; i++)
         event_del(&server->signals[i]);
     if (server->base)

@@ -15,6 +15,8 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "daemon/listeners.h"
+#include "host/addresses.h"
+#include "host/host.h"
 #include "net/inbox.h"
 #include "net/pump.h"
 #include "net/resolver.h"
@@ -284,16 +286,16 @@ static struct resolver_options resolver_options(const struct config *config)
     };
 }
 
-static bool init_env(struct env *env, struct snapshot *snapshot, const struct worker_shared *shared,
-                     struct worker *worker)
+static bool init_env(struct env *env, struct snapshot *snapshot, struct host *host, struct worker *worker)
 {
-    env->quota = shared->quota;
-    env->policy.own = own_hosts_hold(shared->hosts);
+    env->host = host;
+    env->quota = host->quota;
+    env->policy.own = own_hosts_hold(addresses_hosts(host->addresses));
     const struct config *config = snapshot->config;
     struct resolver_options options = resolver_options(config);
     options.metrics = &env->metrics;
-    env->system_ports = port_range_of_system(shared->ports);
-    env->policy.own_ports = shared->own_ports;
+    env->system_ports = port_range_of_system(host->ports);
+    env->policy.own_ports = host->own_ports;
     env->counts_icmp = config->udp.icmp == CONFIG_ICMP_COUNT;
     env->dgrams = dgram_io_new(config->udp.offload == CONFIG_OFFLOAD_AUTO && dgram_io_can_offload());
     (void)env_use(env, snapshot);
@@ -312,13 +314,13 @@ static bool init_env(struct env *env, struct snapshot *snapshot, const struct wo
     return env->inbox && env->pumps && env->dgrams && env->resolver;
 }
 
-struct worker *worker_new(struct snapshot *snapshot, const struct worker_shared *shared,
-                          const struct inherited_share *share, bool paused)
+struct worker *worker_new(struct snapshot *snapshot, struct host *host, const struct inherited_share *share,
+                          bool paused)
 {
     struct worker *worker = calloc(1, sizeof(*worker));
     if (worker)
         worker->listeners = (struct listeners){.env = &worker->env, .paused = paused};
-    if (!worker || !init_env(&worker->env, snapshot, shared, worker)) {
+    if (!worker || !init_env(&worker->env, snapshot, host, worker)) {
         log_error("cannot set up a worker: no memory, or no descriptors (ulimit -n)");
         worker_free(worker);
         return NULL;

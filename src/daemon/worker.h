@@ -12,29 +12,19 @@
 #include "net/inbox.h"
 
 struct auth;
+struct host;
 struct inherited_share;
 struct metrics;
 struct own_hosts;
-struct own_ports;
-struct ports;
-struct quota;
 struct memory_pressure_order;
 struct session_list;
 struct snapshot;
 struct worker;
 
-/* What all workers share; it outlives them. */
-struct worker_shared {
-    struct quota *quota;
-    struct own_hosts *hosts; /* this host's addresses, as they are at the start */
-    struct ports *ports;
-    struct own_ports *own_ports;
-};
-
-/* Listens at its share of inherited sockets, and elsewhere opens one, whose address other workers may share. `paused`:
- * connections wait until worker_resume(). NULL after a line in the log. */
-struct worker *worker_new(struct snapshot *snapshot, const struct worker_shared *shared,
-                          const struct inherited_share *share, bool paused);
+/* `host` outlives it. Listens at its share of inherited sockets, and elsewhere opens one, whose address other workers
+ * may share. `paused`: connections wait until worker_resume(). NULL after a line in the log. */
+struct worker *worker_new(struct snapshot *snapshot, struct host *host, const struct inherited_share *share,
+                          bool paused);
 /* Starts its thread; `auth` outlives it. 0 or a negative errno. */
 int worker_start(struct worker *worker, struct auth *auth);
 /* A reload, as it is for one worker; kept until `done` was called, on the worker's thread. */

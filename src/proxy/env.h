@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "conf/config.h"
+#include "host/host.h"
 #include "net/dgram_io.h"
 #include "net/ports.h"
 #include "policy/snapshot.h"
@@ -46,13 +47,14 @@ TAILQ_HEAD(negotiation_list, negotiation);
 
 struct env {
     struct event_base *base;
+    struct host *host;           /* what all workers share */
     struct snapshot *snapshot;   /* in force: see env_use() */
     uint64_t generation;         /* goes up with each snapshot */
     const struct config *config; /* the snapshot's, like its rules: not to be kept from one event to the next */
     const struct rules *rules;   /* NULL: there are none */
     struct policy policy;
     struct logins *logins;
-    struct quota *quota; /* the process's */
+    struct quota *quota; /* the host's */
     struct resolver *resolver;
     struct inbox *inbox;
     struct pump_pool *pumps;

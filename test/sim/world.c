@@ -60,6 +60,7 @@ static struct resolver_query queries[QUERIES_MAX];
 static uint8_t *handed_out[DGRAM_BATCH_MAX];
 static size_t handed_out_count;
 static uint16_t next_port;
+static struct host world_host; /* only what an association needs of it */
 
 static uint64_t fake_clock(void)
 {
@@ -102,7 +103,9 @@ void world_begin(void)
     world_env.base = event_base_new();
     world_env.config = world_env.policy.config = &world_config;
     world_env.clock_ms = fake_clock;
-    world_env.policy.own_ports = own_ports_new();
+    world_host = (struct host){.own_ports = own_ports_new()};
+    world_env.host = &world_host;
+    world_env.policy.own_ports = world_host.own_ports;
 }
 
 void world_end(void)
@@ -112,7 +115,7 @@ void world_end(void)
             free(sockets[i].queue[k].bytes);
     release_handed_out();
     event_base_free(world_env.base);
-    own_ports_free(world_env.policy.own_ports);
+    own_ports_free(world_host.own_ports);
 }
 
 void world_run(void)

@@ -85,11 +85,13 @@ static inline int begin(void **state)
     TAILQ_INIT(&env.waiting);
     TAILQ_INIT(&env.dials);
     TAILQ_INIT(&env.ended);
-    env.quota = quota_new();
+    env.host = host_new();
+    assert_non_null(env.host);
+    env.quota = env.host->quota;
     env.config = env.policy.config = &config;
     env.clock_ms = test_clock;
-    env.system_ports = env.relay_ports = env.external_ports = port_range_of_system(ports_new());
-    env.policy.own_ports = own_ports_new();
+    env.system_ports = env.relay_ports = env.external_ports = port_range_of_system(env.host->ports);
+    env.policy.own_ports = env.host->own_ports;
     env.base = event_base_new();
     event_assign(&env.reaper, env.base, -1, 0, on_reap, NULL);
     const union netaddr nowhere = at("127.0.0.1", 9);
@@ -99,7 +101,7 @@ static inline int begin(void **state)
     env.pumps = pump_pool_new(false); /* which keeps no pipes, so that descriptors can be counted */
     env.dgrams = dgram_io_new(false);
     env.resolver = resolver_new(env.base, &options);
-    assert_true(env.quota && env.inbox && env.pumps && env.dgrams && env.resolver);
+    assert_true(env.inbox && env.pumps && env.dgrams && env.resolver);
     union netaddr where;
     listener = listen_at("127.0.0.1", &where);
     descriptors_before = count_descriptors();
@@ -135,9 +137,7 @@ static inline int end(void **state)
     dgram_io_free(env.dgrams);
     pump_pool_free(env.pumps);
     assert_int_equal(quota_size(env.quota), 0);
-    quota_free(env.quota);
-    ports_free(env.relay_ports.ports);
-    own_ports_free(env.policy.own_ports);
+    host_free(env.host);
     return 0;
 }
 

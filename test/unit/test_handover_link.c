@@ -27,7 +27,8 @@ static struct family *setup(void)
     family->env.base = event_base_new();
     family->env.clock_ms = env_clock_coarse;
     family->env.dgrams = dgram_io_new(false);
-    family->env.policy.own_ports = own_ports_new();
+    family->env.host = host_new();
+    assert_non_null(family->env.host);
     SLIST_INIT(&family->env.doors);
     family->kin = handover_link_new(&family->env, family->ends[1]);
     assert_non_null(family->kin);
@@ -42,7 +43,7 @@ static void teardown(struct family *family)
     handover_link_free(family->kin);
     close(family->ends[0]);
     dgram_io_free(family->env.dgrams);
-    own_ports_free(family->env.policy.own_ports);
+    host_free(family->env.host);
     event_base_free(family->env.base);
     free(family);
 }

@@ -67,7 +67,7 @@ static int open_socket(struct env *env, const struct port_range *range, union ne
 {
     int fd = sock_udp(local, range, env_now(env), port);
     int error = fd < 0 ? fd : egress ? sock_set_egress(fd, local->sa.sa_family, egress) : 0;
-    if (fd >= 0 && !error && !own_ports_add(env->policy.own_ports, kind, local))
+    if (fd >= 0 && !error && !own_ports_add(env->host->own_ports, kind, local))
         error = -ENOMEM;
     if (fd >= 0 && error) {
         close(fd);
@@ -82,7 +82,7 @@ static int open_socket(struct env *env, const struct port_range *range, union ne
 static void close_socket(struct env *env, int fd, const struct port_range *range, const union netaddr *local,
                          enum own_port kind, struct port_lease *port, uint64_t used_until_ms)
 {
-    own_ports_remove(env->policy.own_ports, kind, local);
+    own_ports_remove(env->host->own_ports, kind, local);
     close(fd);
     ports_release(range, port, used_until_ms, env_now(env));
 }

@@ -154,7 +154,7 @@ static struct door *add_door(struct env *env, const union netaddr *relay, int fd
         door->socket = dgram_io_adopt(env->dgrams, fd);
         heard = event_add(&door->readable, NULL) == 0;
     }
-    if (!heard || !own_ports_add(env->policy.own_ports, OWN_PORT_RELAY, relay)) {
+    if (!heard || !own_ports_add(env->host->own_ports, OWN_PORT_RELAY, relay)) {
         if (door && heard)
             event_del(&door->readable);
         if (fd >= 0)
@@ -218,7 +218,7 @@ static void leave_door(struct door *door)
         while (take_at_door(door) > 0)
             ;
     SLIST_REMOVE(&door->env->doors, door, door, link);
-    own_ports_remove(door->env->policy.own_ports, OWN_PORT_RELAY, &door->relay);
+    own_ports_remove(door->env->host->own_ports, OWN_PORT_RELAY, &door->relay);
     close_door(door);
     free(door);
 }

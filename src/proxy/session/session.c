@@ -325,11 +325,10 @@ static bool find_descriptors(struct admission *admission, struct env *env, int *
     return false;
 }
 
-/* One order for all workers' sessions: see report.h. */
-static uint64_t next_id(void)
+/* One order for all workers' sessions: see session_list.h. */
+static uint64_t session_next_id(struct host *host)
 {
-    static atomic_uint_fast64_t last;
-    return atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+    return atomic_fetch_add_explicit(&host->last_session_id, 1, memory_order_relaxed) + 1;
 }
 
 void session_new(struct env *env, int fd, const union netaddr *peer, const struct config_listener *listener)
@@ -353,7 +352,7 @@ void session_new(struct env *env, int fd, const union netaddr *peer, const struc
     session->admission = admission;
     session->env = env;
     session->generation = env->generation;
-    session->id = next_id();
+    session->id = session_next_id(env->host);
     session->fd = fd;
     session->state = negotiation->origin == ORIGIN_BALANCER ? SESSION_ANNOUNCING : SESSION_NEGOTIATING;
     session->peer = *peer;

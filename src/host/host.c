@@ -1,0 +1,42 @@
+#include "host/host.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "host/addresses.h"
+#include "net/ports.h"
+#include "policy/own_ports.h"
+#include "policy/quota.h"
+
+struct host *host_new(void)
+{
+    struct host *host = calloc(1, sizeof(*host));
+    if (!host)
+        return NULL;
+    host->ports = ports_new();
+    host->own_ports = own_ports_new();
+    host->quota = quota_new();
+    if (host->ports && host->own_ports && host->quota)
+        return host;
+    host_free(host);
+    return NULL;
+}
+
+void host_free(struct host *host)
+{
+    if (!host)
+        return;
+    addresses_free(host->addresses);
+    quota_free(host->quota);
+    own_ports_free(host->own_ports);
+    ports_free(host->ports);
+    free(host);
+}
+
+bool host_watch_addresses(struct host *host, struct event_base *base,
+                          void (*changed)(void *arg, struct own_hosts *hosts), void *arg)
+{
+    assert(!host->addresses);
+    host->addresses = addresses_new(base, changed, arg);
+    return host->addresses != NULL;
+}
