@@ -82,31 +82,44 @@ void log_record(const struct log_record *record)
     log_output(record->level, line, log_format_line(line, record));
 }
 
-void log_line(enum log_level level, const char *module, const char *format, ...)
+__attribute__((format(printf, 4, 0))) static void log_message(enum log_level level, const char *module,
+                                                              uint32_t suppressed, const char *format, va_list args)
 {
     char message[1024];
-    va_list args;
-    va_start(args, format);
-    int len = vsnprintf(message, sizeof(message), format, args);
-    va_end(args);
-    const struct log_record record = {.level = level, .module = module, .message = message};
-    if (len >= 0)
+    const struct log_record record = {.level = level, .module = module, .message = message, .suppressed = suppressed};
+    if (vsnprintf(message, sizeof(message), format, args) >= 0)
         log_record(&record);
 }
 
-bool log_limit_pass(struct log_limit *limit, uint64_t now_ms, uint32_t *held_back)
+void log_line(enum log_level level, const char *module, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    log_message(level, module, 0, format, args);
+    va_end(args);
+}
+
+void log_limited_line(enum log_level level, const char *module, uint32_t suppressed, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    log_message(level, module, suppressed, format, args);
+    va_end(args);
+}
+
+bool log_limit_pass(struct log_limit *limit, uint64_t now_ms, uint32_t *suppressed)
 {
     uint64_t second = now_ms / 1000;
     if (second != limit->second) {
         limit->second = second;
-        limit->said = 0;
+        limit->written = 0;
     }
-    if (limit->said >= LOG_BURST) {
-        limit->held_back++;
+    if (limit->written >= LOG_BURST) {
+        limit->suppressed++;
         return false;
     }
-    limit->said++;
-    *held_back = limit->held_back;
-    limit->held_back = 0;
+    limit->written++;
+    *suppressed = limit->suppressed;
+    limit->suppressed = 0;
     return true;
 }

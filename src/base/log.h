@@ -50,23 +50,35 @@ struct log_record {
     const char *module, *message;
     const struct log_field *fields; /* those of a group side by side */
     size_t field_count;
-    uint32_t held_back; /* lines like this one that were not said before it */
+    uint32_t suppressed; /* similar lines before it that were not written */
 };
 void log_record(const struct log_record *record);
 
 /* ---- lines that a stranger can cause ---- */
 
 /*
- * At most `LOG_BURST` a second for each place in the code; what was held back is said with the next line that passes.
+ * At most LOG_BURST lines a second for each limit; the next line that passes ends with "(7 similar lines suppressed)".
  * `now_ms` is monotonic.
  */
 #define LOG_BURST 5
 struct log_limit {
     uint64_t second;
-    uint32_t said;
-    uint32_t held_back;
+    uint32_t written;
+    uint32_t suppressed;
 };
-bool log_limit_pass(struct log_limit *limit, uint64_t now_ms, uint32_t *held_back);
+
+/* LOG_LIMITED(limit, now_ms, level, format, ...): the arguments are evaluated only when the line is written. */
+#define LOG_LIMITED(limit, now_ms, level, ...)                                                                         \
+    do {                                                                                                               \
+        uint32_t log_suppressed_;                                                                                      \
+        if (log_enabled(level) && log_limit_pass(limit, now_ms, &log_suppressed_))                                     \
+            log_limited_line(level, LOG_MODULE, log_suppressed_, __VA_ARGS__);                                         \
+    } while (0)
+
+/* For a line that takes some work to prepare: ask first, then write it with the number of lines suppressed before. */
+bool log_limit_pass(struct log_limit *limit, uint64_t now_ms, uint32_t *suppressed);
+void log_limited_line(enum log_level level, const char *module, uint32_t suppressed, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 
 /* Copies `in` to `out` (out_size > 0, always ended by NUL), escaping as above; cut at a whole escape when it is full.
  */

@@ -61,7 +61,7 @@ static bool add_fields(json_t *line, const struct log_record *record)
         if (!group || json_object_set_new(group, field->key, value_of(field)) < 0)
             return false;
     }
-    return !record->held_back || json_object_set_new(line, "held_back", json_integer(record->held_back)) == 0;
+    return !record->suppressed || json_object_set_new(line, "held_back", json_integer(record->suppressed)) == 0;
 }
 
 static bool add_head(json_t *line, const struct log_record *record)

@@ -124,8 +124,8 @@ size_t log_text(char *line, size_t size, const struct log_record *record)
         say_fields(&text, record);
     else
         say(&text, "%s", record->message);
-    if (record->held_back)
-        say(&text, " (%" PRIu32 " similar lines held back)", record->held_back);
+    if (record->suppressed)
+        say(&text, " (%" PRIu32 " similar line%s suppressed)", record->suppressed, record->suppressed == 1 ? "" : "s");
     size_t used = (size_t)snprintf(line, size, "%s: ", record->module);
     return used + log_escape(line + used, size - used, text.bytes, text.len);
 }

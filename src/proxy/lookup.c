@@ -37,15 +37,11 @@ struct lookup {
 
 static void say_limited(struct env *env, const union netaddr *client, const char *user)
 {
-    char host[NETADDR_TEXT_MAX], more[64] = "";
-    uint32_t held_back;
-    if (!log_enabled(LOG_LEVEL_INFO) || !log_limit_pass(&env->limits_log[0], env_now(env), &held_back))
-        return;
-    if (held_back)
-        snprintf(more, sizeof(more), " (%" PRIu32 " similar lines held back)", held_back);
-    log_info("too many names being resolved for this user at once: limits.lookups_per_user (%" PRIu32
-             "): client=%s user=%s%s",
-             env->config->limits.lookups_per_user, netaddr_format_host(client, host), user, more);
+    char host[NETADDR_TEXT_MAX];
+    LOG_LIMITED(&env->limits_log[0], env_now(env), LOG_LEVEL_INFO,
+                "too many names being resolved for this user at once: limits.lookups_per_user (%" PRIu32
+                "): client=%s user=%s",
+                env->config->limits.lookups_per_user, netaddr_format_host(client, host), user);
 }
 
 static struct quota_account *charge(struct env *env, const union netaddr *client, const char *user)

@@ -1,6 +1,5 @@
 #include "proxy/permit.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
 #define LOG_MODULE "policy"
@@ -19,36 +18,34 @@ static void count_refusal(struct metrics *metrics, enum verdict_code code, uint3
 }
 
 /* A flood of refused datagrams must cost no more than its counting: nothing is written before this says so. */
-static bool log_is_due(struct env *env, uint32_t *held_back)
+static bool log_is_due(struct env *env, uint32_t *suppressed)
 {
-    return log_enabled(LOG_LEVEL_INFO) && log_limit_pass(&env->refusals_log, env_now(env), held_back);
+    return log_enabled(LOG_LEVEL_INFO) && log_limit_pass(&env->refusals_log, env_now(env), suppressed);
 }
 
-static void log_refusal(const struct subject *subject, const char *to, const char *why, uint32_t held_back)
+static void log_refusal(const struct subject *subject, const char *to, const char *why, uint32_t suppressed)
 {
     static const char *const commands[] = {
         [CONFIG_COMMAND_CONNECT] = "connect", [CONFIG_COMMAND_BIND] = "bind", [CONFIG_COMMAND_UDP] = "udp"};
-    char client[NETADDR_TEXT_MAX], more[64] = "";
-    if (held_back)
-        snprintf(more, sizeof(more), " (%" PRIu32 " similar lines held back)", held_back);
-    log_info("client=%s command=%s to=%s %s%s", netaddr_format_host(&subject->client, client),
-             commands[subject->command], to, why, more);
+    char client[NETADDR_TEXT_MAX];
+    log_limited_line(LOG_LEVEL_INFO, LOG_MODULE, suppressed, "client=%s command=%s to=%s %s",
+                     netaddr_format_host(&subject->client, client), commands[subject->command], to, why);
 }
 
 static bool pass(struct env *env, const struct subject *subject, const struct verdict *verdict, const char *name,
                  const union netaddr *to, uint32_t count)
 {
-    uint32_t held_back;
+    uint32_t suppressed;
     if (verdict->code == VERDICT_ALLOWED)
         return true;
     count_refusal(&env->metrics, verdict->code, count);
-    if (log_is_due(env, &held_back)) {
+    if (log_is_due(env, &suppressed)) {
         const bool told = env->config->log.destinations;
         char address[NETADDR_TEXT_MAX], asked[NETADDR_TEXT_MAX + 260] = "-", why[VERDICT_TEXT_MAX];
         if (told)
             snprintf(asked, sizeof(asked), "%s%s%s", netaddr_format(to, address), name ? " name=" : "",
                      name ? name : "");
-        log_refusal(subject, asked, verdict_explain(verdict, told ? to : NULL, why), held_back);
+        log_refusal(subject, asked, verdict_explain(verdict, told ? to : NULL, why), suppressed);
     }
     return false;
 }
@@ -74,13 +71,13 @@ bool permit_any_port(struct env *env, const struct subject *subject, const union
 
 bool permit_any(struct env *env, const struct subject *subject, bool names_leave)
 {
-    uint32_t held_back;
+    uint32_t suppressed;
     if (destinations_exist(&env->policy, subject, names_leave))
         return true;
     count_refusal(&env->metrics, VERDICT_RULE, 1);
-    if (log_is_due(env, &held_back))
+    if (log_is_due(env, &suppressed))
         log_refusal(subject, "-", "denied: the rules deny every destination; to allow one, put an allow rule above",
-                    held_back);
+                    suppressed);
     return false;
 }
 
@@ -89,15 +86,15 @@ static bool pass_name(struct env *env, const struct subject *subject, const char
                       uint32_t rule)
 {
     const struct verdict verdict = {.code = VERDICT_RULE, .rule = rule};
-    uint32_t held_back;
+    uint32_t suppressed;
     if (rule == RULES_NO_MATCH)
         return true;
     count_refusal(&env->metrics, verdict.code, count);
-    if (log_is_due(env, &held_back)) {
+    if (log_is_due(env, &suppressed)) {
         char asked[272] = "-", why[VERDICT_TEXT_MAX];
         if (env->config->log.destinations)
             snprintf(asked, sizeof(asked), "%s:%u", name, port);
-        log_refusal(subject, asked, verdict_explain(&verdict, NULL, why), held_back);
+        log_refusal(subject, asked, verdict_explain(&verdict, NULL, why), suppressed);
     }
     return false;
 }

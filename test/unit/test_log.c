@@ -201,30 +201,58 @@ static void a_burst_passes_and_the_rest_is_counted(void **state)
 {
     (void)state;
     struct log_limit limit = {0};
-    uint32_t held_back = 99;
+    uint32_t suppressed = 99;
     for (int i = 0; i < LOG_BURST; i++) {
-        assert_true(log_limit_pass(&limit, 5000, &held_back));
-        assert_int_equal(held_back, 0);
+        assert_true(log_limit_pass(&limit, 5000, &suppressed));
+        assert_int_equal(suppressed, 0);
     }
-    held_back = 99;
+    suppressed = 99;
     for (int i = 0; i < 1000; i++)
-        assert_false(log_limit_pass(&limit, 5999, &held_back));
-    assert_int_equal(held_back, 99); /* not touched while nothing is said */
-    assert_true(log_limit_pass(&limit, 6000, &held_back));
-    assert_int_equal(held_back, 1000); /* said once ... */
-    assert_true(log_limit_pass(&limit, 6001, &held_back));
-    assert_int_equal(held_back, 0); /* ... and not again */
+        assert_false(log_limit_pass(&limit, 5999, &suppressed));
+    assert_int_equal(suppressed, 99); /* not touched while nothing is said */
+    assert_true(log_limit_pass(&limit, 6000, &suppressed));
+    assert_int_equal(suppressed, 1000); /* said once ... */
+    assert_true(log_limit_pass(&limit, 6001, &suppressed));
+    assert_int_equal(suppressed, 0); /* ... and not again */
 }
 
 static void the_limit_holds_from_the_first_millisecond(void **state)
 {
     (void)state;
     struct log_limit limit = {0};
-    uint32_t held_back;
+    uint32_t suppressed;
     int passed = 0;
     for (uint64_t now = 0; now < 10000; now++)
-        passed += log_limit_pass(&limit, now, &held_back);
+        passed += log_limit_pass(&limit, now, &suppressed);
     assert_int_equal(passed, 10 * LOG_BURST);
+}
+
+static struct log_limit flood;
+static int formatted_count;
+
+static int count_formatted_limited(void)
+{
+    return ++formatted_count;
+}
+
+static void say_a_flood_then_two(void)
+{
+    for (int i = 0; i < LOG_BURST + 1; i++)
+        LOG_LIMITED(&flood, 1000, LOG_LEVEL_WARNING, "flood %d", count_formatted_limited());
+    LOG_LIMITED(&flood, 2000, LOG_LEVEL_WARNING, "after one");
+    for (int i = 0; i < LOG_BURST + 1; i++)
+        LOG_LIMITED(&flood, 2000, LOG_LEVEL_WARNING, "flood");
+    LOG_LIMITED(&flood, 3000, LOG_LEVEL_WARNING, "after two");
+}
+
+static void the_line_after_a_flood_tells_how_many_were_suppressed(void **state)
+{
+    (void)state;
+    log_set_level(LOG_LEVEL_WARNING);
+    const char *lines = written_by(say_a_flood_then_two);
+    assert_non_null(strstr(lines, "test: after one (1 similar line suppressed)\n"));
+    assert_non_null(strstr(lines, "test: after two (2 similar lines suppressed)\n"));
+    assert_int_equal(formatted_count, LOG_BURST); /* what is suppressed is not formatted */
 }
 
 int main(void)
@@ -240,6 +268,7 @@ int main(void)
         cmocka_unit_test(one_call_is_one_line),
         cmocka_unit_test(a_burst_passes_and_the_rest_is_counted),
         cmocka_unit_test(the_limit_holds_from_the_first_millisecond),
+        cmocka_unit_test(the_line_after_a_flood_tells_how_many_were_suppressed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <event2/event.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -86,16 +85,15 @@ static enum socks5_reply take_answer(struct outlet *outlet, const struct upstrea
 {
     struct env *env = outlet->assoc->env;
     char relay[NETADDR_TEXT_MAX];
-    uint32_t held_back;
     if (answer->code != SOCKS5_REPLY_SUCCEEDED)
         return answer->code;
     outlet->control = answer->fd;
     int error = find_relay(outlet, answer) ? open_socket(outlet) : -EADDRNOTAVAIL;
     if (error) {
         metrics_add(&env->metrics.upstream_failed_total, 1);
-        if (log_limit_pass(&env->upstreams_log, env_now(env), &held_back))
-            log_warning("upstream=%s: its relay at %s cannot be sent to: %s (%" PRIu32 " similar lines held back)",
-                        outlet->name, netaddr_format(&answer->bound, relay), strerror(-error), held_back);
+        LOG_LIMITED(&env->upstreams_log, env_now(env), LOG_LEVEL_WARNING,
+                    "upstream=%s: its relay at %s cannot be sent to: %s", outlet->name,
+                    netaddr_format(&answer->bound, relay), strerror(-error));
         return SOCKS5_REPLY_GENERAL_FAILURE;
     }
     sock_keepalive(outlet->control);

@@ -108,14 +108,9 @@ static void say(struct env *env, enum limit limit, const union netaddr *client, 
     /* What concerns everybody is the operator's to know, and one client's trouble must not keep it out of the log. */
     bool in_all = limits[limit].scope == IN_ALL;
     enum log_level level = in_all ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO;
-    char host[NETADDR_TEXT_MAX], more[64] = "";
-    uint32_t held_back;
-    if (!log_enabled(level) || !log_limit_pass(&env->limits_log[in_all], env_now(env), &held_back))
-        return;
-    if (held_back)
-        snprintf(more, sizeof(more), " (%" PRIu32 " similar lines held back)", held_back);
-    log_line(level, LOG_MODULE, "%s: client=%s user=%s%s", env->refusal, netaddr_format_host(client, host),
-             user ? user : "-", more);
+    char host[NETADDR_TEXT_MAX];
+    LOG_LIMITED(&env->limits_log[in_all], env_now(env), level, "%s: client=%s user=%s", env->refusal,
+                netaddr_format_host(client, host), user ? user : "-");
 }
 
 /* Charges one, if need be after others have made room. */

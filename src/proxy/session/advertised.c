@@ -10,11 +10,10 @@
 static void warn_of_private(struct env *env, const union netaddr *client, const union netaddr *told)
 {
     char client_text[NETADDR_TEXT_MAX], told_text[NETADDR_TEXT_MAX];
-    uint32_t held_back;
-    if (reach_place_of(client) != REACH_PUBLIC || reach_place_of(told) != REACH_PRIVATE ||
-        !log_limit_pass(&env->private_relay_log, env_now(env), &held_back))
+    if (reach_place_of(client) != REACH_PUBLIC || reach_place_of(told) != REACH_PRIVATE)
         return;
-    log_warning("client %s is told to send its datagrams to %s, a private address that it hardly reaches; set "
+    LOG_LIMITED(&env->private_relay_log, env_now(env), LOG_LEVEL_WARNING,
+                "client %s is told to send its datagrams to %s, a private address that it hardly reaches; set "
                 "udp.advertise_%s to the address that it has connected to",
                 netaddr_format_host(client, client_text), netaddr_format(told, told_text),
                 told->sa.sa_family == AF_INET ? "v4" : "v6");
@@ -41,24 +40,30 @@ void advertised_review(struct env *env, const union netaddr *client, const struc
     const union netaddr told = advertised_address(&env->policy, &flow->relay);
     bool behind_nat = netaddr_port(&told) != 0 && !netaddr_equal_host(&told, &flow->relay);
     bool arrived = netaddr_port(&flow->client) != 0 || flow->dropped[DROP_BAD_HEADER] || flow->dropped[DROP_FRAGMENT];
-    uint32_t held_back;
     const bool other_address = flow->dropped[DROP_OTHER_ADDRESS] != 0;
-    if (arrived || !(behind_nat || other_address) || !log_limit_pass(&env->private_relay_log, env_now(env), &held_back))
+    struct log_limit *limit = &env->private_relay_log;
+    if (arrived || !(behind_nat || other_address))
         return;
     char client_text[NETADDR_TEXT_MAX], told_text[NETADDR_TEXT_MAX];
     netaddr_format_host(client, client_text);
     netaddr_format(&told, told_text);
     if (other_address)
-        log_info("client %s: its datagrams came from another address of its IPv6 network and were dropped; switch off "
-                 "temporary addresses on the client's host, or have it connect over IPv4",
-                 client_text);
+        LOG_LIMITED(
+            limit, env_now(env), LOG_LEVEL_INFO,
+            "client %s: its datagrams came from another address of its IPv6 network and were dropped; switch off "
+            "temporary addresses on the client's host, or have it connect over IPv4",
+            client_text);
     else if (flow->dropped[DROP_STRANGER])
-        log_info("client %s was told to send its datagrams to %s, where they came from another address than its "
-                 "connection, so that they were dropped; what forwards TCP and udp.ports to this host has to keep the "
-                 "client's address for both, or for neither",
-                 client_text, told_text);
+        LOG_LIMITED(
+            limit, env_now(env), LOG_LEVEL_INFO,
+            "client %s was told to send its datagrams to %s, where they came from another address than its "
+            "connection, so that they were dropped; what forwards TCP and udp.ports to this host has to keep the "
+            "client's address for both, or for neither",
+            client_text, told_text);
     else
-        log_info("client %s was told to send its datagrams to %s, and none arrived: if it sent any, then check that "
-                 "udp.advertise_%s is right, and that the NAT forwards UDP port %u, and all of udp.ports, to this host",
-                 client_text, told_text, told.sa.sa_family == AF_INET ? "v4" : "v6", netaddr_port(&told));
+        LOG_LIMITED(
+            limit, env_now(env), LOG_LEVEL_INFO,
+            "client %s was told to send its datagrams to %s, and none arrived: if it sent any, then check that "
+            "udp.advertise_%s is right, and that the NAT forwards UDP port %u, and all of udp.ports, to this host",
+            client_text, told_text, told.sa.sa_family == AF_INET ? "v4" : "v6", netaddr_port(&told));
 }

@@ -1,6 +1,5 @@
 #include "proxy/session/login.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,33 +83,20 @@ static void abandon_all_of(struct logins *logins, const union netaddr *client, u
     }
 }
 
-#define SIMILAR_MAX 48
-static const char *similar(uint32_t held_back, char text[static SIMILAR_MAX])
-{
-    text[0] = '\0';
-    if (held_back)
-        snprintf(text, SIMILAR_MAX, " (%" PRIu32 " similar lines held back)", held_back);
-    return text;
-}
-
 static void say_throttled(struct logins *logins, const union netaddr *client, uint64_t now)
 {
     bool alone = throttle_blocks(logins->throttle, THROTTLE_ADDRESS, client, now);
-    char host[NETADDR_TEXT_MAX], more[SIMILAR_MAX];
-    uint32_t held_back = 0;
-    if (log_enabled(LOG_LEVEL_INFO) && log_limit_pass(&logins->throttled_log, now, &held_back))
-        log_info(
-            "too many wrong passwords from %s%s: its logins are closed unread for a while (limits.failed_logins)%s",
-            alone ? "" : "the network of ", netaddr_format_host(client, host), similar(held_back, more));
+    char host[NETADDR_TEXT_MAX];
+    LOG_LIMITED(&logins->throttled_log, now, LOG_LEVEL_INFO,
+                "too many wrong passwords from %s%s: its logins are closed unread for a while (limits.failed_logins)",
+                alone ? "" : "the network of ", netaddr_format_host(client, host));
 }
 
 static void say_busy(struct logins *logins, uint64_t now)
 {
-    char more[SIMILAR_MAX];
-    uint32_t held_back = 0;
-    if (log_limit_pass(&logins->busy_log, now, &held_back))
-        log_warning("a login was closed unread: %d passwords wait to be checked, as when many addresses guess%s",
-                    AUTH_QUEUE_MAX, similar(held_back, more));
+    LOG_LIMITED(&logins->busy_log, now, LOG_LEVEL_WARNING,
+                "a login was closed unread: %d passwords wait to be checked, as when many addresses guess",
+                AUTH_QUEUE_MAX);
 }
 
 static enum login_outcome take_verdict(const struct login *login)

@@ -1,6 +1,5 @@
 #include "proxy/session/proxy_header.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
 #define LOG_MODULE "announced"
@@ -19,14 +18,10 @@ static void count(struct env *env)
 
 static void say_untrusted(struct env *env, const union netaddr *peer)
 {
-    char host[NETADDR_TEXT_MAX], more[64] = "";
-    uint32_t held_back;
-    if (!log_enabled(LOG_LEVEL_INFO) || !log_limit_pass(&env->untrusted_log, env_now(env), &held_back))
-        return;
-    if (held_back)
-        snprintf(more, sizeof(more), " (%" PRIu32 " similar lines held back)", held_back);
-    log_info("connection from %s closed: only those of listen[].proxy_from may connect here%s",
-             netaddr_format_host(peer, host), more);
+    char host[NETADDR_TEXT_MAX];
+    LOG_LIMITED(&env->untrusted_log, env_now(env), LOG_LEVEL_INFO,
+                "connection from %s closed: only those of listen[].proxy_from may connect here",
+                netaddr_format_host(peer, host));
 }
 
 bool proxy_header_is_balancer(const struct config_listener *listener, const union netaddr *peer)

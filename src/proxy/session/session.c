@@ -3,7 +3,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
-#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,12 +30,12 @@ static void log_end(const struct session *session, const char *why)
 {
     struct env *env = session->env;
     uint64_t now = env_now(env);
-    uint32_t held_back = 0;
+    uint32_t suppressed = 0;
     bool stranger = !session->user && session->reply == SOCKS5_REPLY_NOT_ALLOWED;
     bool asked = (session->stream || session->assoc) && !stranger;
     /* Whoever did not get as far as a request, or has none granted without a login, may be anybody, as often as he
      * likes. */
-    if (!log_enabled(LOG_LEVEL_INFO) || (!asked && !log_limit_pass(&env->strangers_log, now, &held_back)))
+    if (!log_enabled(LOG_LEVEL_INFO) || (!asked && !log_limit_pass(&env->strangers_log, now, &suppressed)))
         return;
     const struct session_log record = {
         .id = session->id,
@@ -48,7 +47,7 @@ static void log_end(const struct session *session, const char *why)
         .reply = session->reply,
         .lasted_ms = now - session->started_ms,
         .why = why,
-        .held_back = held_back,
+        .suppressed = suppressed,
     };
     session_log_write(&record);
     if (session->assoc && session->granted)
@@ -285,15 +284,11 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 static void say_outside_private_listener(struct env *env, const union netaddr *peer)
 {
-    char host[NETADDR_TEXT_MAX], more[64] = "";
-    uint32_t held_back;
-    if (!log_enabled(LOG_LEVEL_WARNING) || !log_limit_pass(&env->untrusted_log, env_now(env), &held_back))
-        return;
-    if (held_back)
-        snprintf(more, sizeof(more), " (%" PRIu32 " similar lines held back)", held_back);
-    log_warning("connection from %s closed: its address is public, and this listener is private and has no login; add "
-                "users, or say auth: none and open: true (listen[]) to serve anybody%s",
-                netaddr_format_host(peer, host), more);
+    char host[NETADDR_TEXT_MAX];
+    LOG_LIMITED(&env->untrusted_log, env_now(env), LOG_LEVEL_WARNING,
+                "connection from %s closed: its address is public, and this listener is private and has no login; add "
+                "users, or say auth: none and open: true (listen[]) to serve anybody",
+                netaddr_format_host(peer, host));
 }
 
 /* Somebody from outside, led here by a router. */

@@ -164,5 +164,5 @@ void session_log_write(const struct session_log *record)
                                     .message = "session ended",
                                     .fields = fields.list,
                                     .field_count = fields.count,
-                                    .held_back = record->held_back});
+                                    .suppressed = record->suppressed});
 }

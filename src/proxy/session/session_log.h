@@ -23,7 +23,7 @@ struct session_log {
     enum socks5_reply reply;
     uint64_t lasted_ms;
     const char *why;
-    uint32_t held_back; /* lines like this one that were not said before it */
+    uint32_t suppressed; /* similar lines before it that were not written */
 };
 
 /* Why a stream did not come about, in words. */

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,19 +36,16 @@ struct bind {
 
 static void say_stranger(struct bind *bind, const union netaddr *peer)
 {
-    char client[NETADDR_TEXT_MAX], from[NETADDR_TEXT_MAX], expected[NETADDR_TEXT_MAX], more[64] = "";
-    uint32_t held_back;
-    if (!log_enabled(LOG_LEVEL_INFO) || !log_limit_pass(&bind->env->strangers_log, env_now(bind->env), &held_back))
-        return;
-    if (held_back)
-        snprintf(more, sizeof(more), " (%" PRIu32 " similar lines held back)", held_back);
+    char client[NETADDR_TEXT_MAX], from[NETADDR_TEXT_MAX], expected[NETADDR_TEXT_MAX];
+    struct env *env = bind->env;
     netaddr_format_host(&bind->subject->client, client);
-    if (!bind->env->config->log.destinations) {
-        log_info("client=%s: another peer than the one asked for has connected to its port, closed%s", client, more);
-        return;
-    }
-    log_info("client=%s: %s has connected to its port, closed: only %s is asked for%s", client,
-             netaddr_format(peer, from), netaddr_format_host(&bind->expected, expected), more);
+    if (env->config->log.destinations)
+        LOG_LIMITED(&env->strangers_log, env_now(env), LOG_LEVEL_INFO,
+                    "client=%s: %s has connected to its port, closed: only %s is asked for", client,
+                    netaddr_format(peer, from), netaddr_format_host(&bind->expected, expected));
+    else
+        LOG_LIMITED(&env->strangers_log, env_now(env), LOG_LEVEL_INFO,
+                    "client=%s: another peer than the one asked for has connected to its port, closed", client);
 }
 
 static bool is_welcome(struct bind *bind, const union netaddr *peer)

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,15 +70,10 @@ static void finish(struct upstream *upstream)
 static void fail(struct upstream *upstream, const char *why)
 {
     struct env *env = upstream->env;
-    char address[NETADDR_TEXT_MAX], more[64] = "";
-    uint32_t held_back;
+    char address[NETADDR_TEXT_MAX];
     metrics_add(&env->metrics.upstream_failed_total, 1);
-    if (log_enabled(LOG_LEVEL_WARNING) && log_limit_pass(&env->upstreams_log, env_now(env), &held_back)) {
-        if (held_back)
-            snprintf(more, sizeof(more), " (%" PRIu32 " similar lines held back)", held_back);
-        log_warning("upstream=%s address=%s: %s%s", upstream->settings->name,
-                    netaddr_format(&upstream->answer.server, address), why, more);
-    }
+    LOG_LIMITED(&env->upstreams_log, env_now(env), LOG_LEVEL_WARNING, "upstream=%s address=%s: %s",
+                upstream->settings->name, netaddr_format(&upstream->answer.server, address), why);
     upstream->answer.code = SOCKS5_REPLY_GENERAL_FAILURE;
     finish(upstream);
 }
