@@ -5,6 +5,7 @@
 
 #include "admin/json.h"
 #include "admin/status_session.h"
+#include "conf/words.h"
 #include "policy/snapshot.h"
 
 /* 0: null. */
@@ -73,7 +74,7 @@ static json_t *udp_json(const struct snapshot *snapshot)
     json_t *json = json_object();
     json = json_with_key(json, "enabled", json_boolean(config->udp.enabled));
     json = json_with_key(json, "mapping", json_string("endpoint-independent"));
-    json = json_with_key(json, "filtering", json_string(status_filtering(config->udp.filtering)));
+    json = json_with_key(json, "filtering", json_string(config_filtering_word(config->udp.filtering)));
     json = json_with_key(json, "ports", ports_json(&config->udp.ports));
     json = json_with_key(json, "external_ports", ports_json(&config->udp.external_ports));
     json = json_with_key(json, "advertise_v4", host_json(&snapshot->advertised_v4));

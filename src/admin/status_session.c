@@ -1,21 +1,11 @@
 #include "admin/status_session.h"
 
 #include "admin/json.h"
+#include "conf/words.h"
 #include "proxy/assoc/sketch.h"
 
 /* Where an upstream has the mapping, which it has, and lets in whom it will. */
 #define BY_UPSTREAM "upstream"
-
-const char *status_filtering(enum config_filtering filtering)
-{
-    static const char *const names[] = {
-        [CONFIG_FILTERING_INHERITED] = "endpoint-independent",
-        [CONFIG_FILTERING_ENDPOINT_INDEPENDENT] = "endpoint-independent",
-        [CONFIG_FILTERING_ADDRESS_DEPENDENT] = "address-dependent",
-        [CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT] = "address-and-port-dependent",
-    };
-    return names[filtering];
-}
 
 static json_t *external_json(const struct assoc_flow *flow)
 {
@@ -40,7 +30,7 @@ static json_t *add_assoc(json_t *json, const struct session_list_row *row)
     const struct assoc_flow *flow = &row->assoc.flow;
     const bool by_upstream = row->upstream[0] != '\0';
     const char *mapping = by_upstream ? BY_UPSTREAM : "endpoint-independent";
-    const char *filtering = by_upstream ? BY_UPSTREAM : status_filtering(row->assoc.filtering);
+    const char *filtering = by_upstream ? BY_UPSTREAM : config_filtering_word(row->assoc.filtering);
     json = json_with_key(json, "idle_seconds", json_number(row->assoc.idle_ms / 1000));
     json = json_with_key(json, "relay", json_address(&flow->relay));
     json = json_with_key(json, "client_udp", json_address(&flow->client));
@@ -63,18 +53,28 @@ static json_t *add_stream(json_t *json, const struct session_list_row *row)
     return json_with_key(json, "down_bytes", json_number(row->stream.down_bytes));
 }
 
+/* The log's word for the command, so that a session is found in both by the same one. */
+static const char *kind_word(enum session_list_kind kind)
+{
+    switch (kind) {
+    case SESSION_LIST_CONNECT:
+        return config_command_word(CONFIG_COMMAND_CONNECT);
+    case SESSION_LIST_BIND:
+        return config_command_word(CONFIG_COMMAND_BIND);
+    case SESSION_LIST_ASSOCIATION:
+    case SESSION_LIST_ASSOCIATION_OVER_TCP:
+        return config_session_word(CONFIG_COMMAND_UDP, kind == SESSION_LIST_ASSOCIATION_OVER_TCP);
+    case SESSION_LIST_NEGOTIATION:
+        break;
+    }
+    return "negotiation";
+}
+
 json_t *status_session(const struct session_list_row *row)
 {
-    static const char *const kinds[] = {
-        [SESSION_LIST_NEGOTIATION] = "negotiation",
-        [SESSION_LIST_CONNECT] = "connect",
-        [SESSION_LIST_BIND] = "bind",
-        [SESSION_LIST_ASSOCIATION] = "association",
-        [SESSION_LIST_ASSOCIATION_OVER_TCP] = "association-over-tcp",
-    };
     json_t *json = json_object();
     json = json_with_key(json, "id", json_number(row->id));
-    json = json_with_key(json, "kind", json_string(kinds[row->kind]));
+    json = json_with_key(json, "kind", json_string(kind_word(row->kind)));
     json = json_with_key(json, "client", json_address(&row->client));
     json = json_with_key(json, "user", json_chosen(row->user));
     json = json_with_key(json, "age_seconds", json_number(row->age_ms / 1000));

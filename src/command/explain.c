@@ -9,6 +9,7 @@
 
 #include "command/command.h"
 #include "conf/config.h"
+#include "conf/words.h"
 #include "host/addresses.h"
 #include "policy/destinations.h"
 #include "policy/snapshot.h"
@@ -73,19 +74,6 @@ static bool read_destination(const char *text, struct asked *asked)
         return (asked->to.sa.sa_family == AF_INET6) == bracketed;
     }
     return read_name(asked, text, len);
-}
-
-static bool read_command(const char *text, enum config_command *command)
-{
-    static const char *const words[CONFIG_COMMAND_COUNT] = {
-        [CONFIG_COMMAND_CONNECT] = "connect", [CONFIG_COMMAND_BIND] = "bind", [CONFIG_COMMAND_UDP] = "udp"};
-    for (int i = 0; i < CONFIG_COMMAND_COUNT; i++) {
-        if (strcmp(text, words[i]) == 0) {
-            *command = (enum config_command)i;
-            return true;
-        }
-    }
-    return false;
 }
 
 /* Whether the name leaves by an upstream as it is; then that is said, and it is all. */
@@ -190,7 +178,7 @@ static int ask(const struct question *question)
         return usage("--from is no address", question->from);
     if (!read_destination(question->to, &asked))
         return usage("--to is no HOST:PORT", question->to);
-    if (question->command && !read_command(question->command, &asked.command))
+    if (question->command && !config_command_read(question->command, &asked.command))
         return usage("--command is none of connect, bind and udp", question->command);
     if (question->at && (!asked.name[0] || !netaddr_parse(&asked.to, question->at, asked.port)))
         return usage("--at is the address of a name in --to", question->at);

@@ -35,7 +35,7 @@ struct status_sessions {
 static bool is_of(const json_t *session, enum kind kind)
 {
     const char *text = ask_text(session, "kind");
-    bool association = text && strncmp(text, "association", strlen("association")) == 0;
+    bool association = text && strncmp(text, "udp", strlen("udp")) == 0;
     bool stream = text && (strcmp(text, "connect") == 0 || strcmp(text, "bind") == 0);
     return kind == ASSOCIATION ? association : stream;
 }

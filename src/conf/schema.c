@@ -2,6 +2,7 @@
 
 #include "conf/config.h"
 #include "conf/value.h"
+#include "conf/words.h"
 
 #define MS   ((uint64_t)1)
 #define SEC  (1000 * MS)
@@ -44,24 +45,11 @@ static const char *const action_words[] = {
     [CONFIG_ACTION_DENY] = "deny",
     NULL,
 };
-static const char *const command_words[] = {
-    [CONFIG_COMMAND_CONNECT] = "connect",
-    [CONFIG_COMMAND_BIND] = "bind",
-    [CONFIG_COMMAND_UDP] = "udp",
-    NULL,
-};
 static const char *const reach_words[] = {
     [CONFIG_REACH_AUTO] = "auto",
     [CONFIG_REACH_PUBLIC] = "public",
     [CONFIG_REACH_PRIVATE] = "private",
     [CONFIG_REACH_ALL] = "all",
-    NULL,
-};
-static const char *const filtering_words[] = {
-    [CONFIG_FILTERING_INHERITED] = "default",
-    [CONFIG_FILTERING_ENDPOINT_INDEPENDENT] = "endpoint-independent",
-    [CONFIG_FILTERING_ADDRESS_DEPENDENT] = "address-dependent",
-    [CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT] = "address-and-port-dependent",
     NULL,
 };
 static const char *const icmp_words[] = {
@@ -153,7 +141,7 @@ static const struct schema_row user_rows[] = {
     {"interface", TERM(struct config_user, interface, interface), .none = "default",
      .help = "interface to connect and send by"},
     {"dscp", TERM(struct config_user, dscp, dscp), .none = "default", .help = "DSCP of what goes to destinations"},
-    {"filtering", TERM(struct config_user, choice, filtering), .words = filtering_words,
+    {"filtering", TERM(struct config_user, choice, filtering), .words = config_filtering_words,
      RANGE(CONFIG_FILTERING_INHERITED, CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT),
      .help = "who on the internet may send to an external port"},
     {"bandwidth", TERM(struct config_user, bandwidth, bandwidth), BANDWIDTHS, .none = "default",
@@ -172,7 +160,7 @@ static const struct schema_row rule_rows[] = {
      .help = "the clients it is about; none: all"},
     {"user", RULE_LIST(users, user_count), .type = &value_text, RANGE(0, 255),
      .help = "the users it is about; none: all, also those without a login"},
-    {"command", RULE_LIST(commands, command_count), .type = &value_choice, .words = command_words,
+    {"command", RULE_LIST(commands, command_count), .type = &value_choice, .words = config_command_words,
      RANGE(0, CONFIG_COMMAND_COUNT), .help = "the commands it is about; none: all"},
     {"to", RULE_LIST(to, to_count), .type = &value_target, RANGE(0, 65536),
      .help = "the destinations it is about; none: all"},
@@ -187,7 +175,7 @@ static const struct schema_row rule_rows[] = {
     {"interface", TERM(struct config_rule, interface, interface), .none = "default",
      .help = "interface to connect and send by"},
     {"dscp", TERM(struct config_rule, dscp, dscp), .none = "default", .help = "DSCP of what goes to destinations"},
-    {"filtering", TERM(struct config_rule, choice, filtering), .words = filtering_words,
+    {"filtering", TERM(struct config_rule, choice, filtering), .words = config_filtering_words,
      RANGE(CONFIG_FILTERING_INHERITED, CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT),
      .help = "who on the internet may send to an external port"},
     {"bandwidth", TERM(struct config_rule, bandwidth, bandwidth), BANDWIDTHS, .none = "default",
@@ -218,7 +206,7 @@ static const struct schema_row udp_rows[] = {
      .help = "relay datagrams inside the control connection, too (command 5 of hev-socks5-tunnel)"},
     {"over_tcp_max", OPTION(number, udp.over_tcp_max), RANGE(1, 65535), .initial = "1472",
      .help = "bytes of payload that such a client is sent at most; larger datagrams are dropped"},
-    {"filtering", OPTION(choice, udp.filtering), .words = filtering_words,
+    {"filtering", OPTION(choice, udp.filtering), .words = config_filtering_words,
      RANGE(CONFIG_FILTERING_ENDPOINT_INDEPENDENT, CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT),
      .initial = "endpoint-independent", .help = "who on the internet may send to a client's external port"},
     {"idle", OPTION(duration, udp.idle_ms), RANGE(2 * MIN, 720 * HOUR), .none = "off", .initial = "off",

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "conf/value.h"
+#include "conf/words.h"
 #include "policy/rules.h"
 
 /* From the narrowest to the widest: what the first says holds. */
@@ -137,11 +138,6 @@ static void say_rate(struct line *line, const struct value_type *type, const cha
 static void say_level(struct line *line, const struct config_terms *said, const struct config_terms *over,
                       const char *who)
 {
-    static const char *const modes[] = {
-        [CONFIG_FILTERING_ENDPOINT_INDEPENDENT] = "endpoint-independent",
-        [CONFIG_FILTERING_ADDRESS_DEPENDENT] = "address-dependent",
-        [CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT] = "address-and-port-dependent",
-    };
     if (said->address_v4.count && !over->address_v4.count)
         say_value(line, &value_pool_v4, "address_v4", &said->address_v4, who);
     if (said->address_v6.count && !over->address_v6.count)
@@ -153,7 +149,7 @@ static void say_level(struct line *line, const struct config_terms *said, const 
     if (said->dscp && !over->dscp)
         say_value(line, &value_dscp, "dscp", &said->dscp, who);
     if (said->filtering && !over->filtering)
-        say(line, "filtering %s (%s)", modes[said->filtering], who);
+        say(line, "filtering %s (%s)", config_filtering_word(said->filtering), who);
     if (said->upstream && !over->upstream)
         say(line, "upstream %s (%s)", said->upstream, who);
     say_rate(line, &value_bandwidth, "bandwidth", said->bandwidth, who);

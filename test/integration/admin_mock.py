@@ -36,7 +36,7 @@ def build():
 def session(number, **changes):
     """An association, made up."""
     host = f"10.77.{number // 250 % 250}.{number % 250}"
-    return {"id": number, "kind": "association", "client": f"{host}:{20000 + number}",
+    return {"id": number, "kind": "udp", "client": f"{host}:{20000 + number}",
             "user": None, "age_seconds": 7 * number % 86400, "upstream": None, "idle_seconds": number % 90,
             "relay": f"10.77.0.1:{30000 + number % 30000}", "client_udp": f"{host}:{40000 + number % 20000}",
             "external": [f"10.88.0.1:{31000 + number % 30000}"], "mapping": "endpoint-independent",
@@ -181,7 +181,7 @@ def member(dice, number):
     if number > 33:
         names = ["www.debian.org:443", "deb.debian.org:80", "example.org:443", "mail.example.net:993"]
         return stream(number, destination=dice.choice(names), **common)
-    relay = {"kind": "association-over-tcp", "relay": None, "client_udp": None} if number == 5 else {
+    relay = {"kind": "udp-over-tcp", "relay": None, "client_udp": None} if number == 5 else {
         "relay": f"192.168.1.1:{dice.randrange(30000, 30999)}", "client_udp": f"{host}:{dice.randrange(20000, 60000)}"}
     external = [f"198.51.100.7:{dice.randrange(31000, 31999)}", "[2001:db8::7]:31044"][:1 + (number % 7 == 0)]
     return session(number, external=external,
@@ -202,7 +202,7 @@ def move(admin, seconds, dice=random.Random(7)):
     admin.sessions = copy.deepcopy(admin.sessions)
     for each in admin.sessions:
         each["age_seconds"] += 1
-        if each["kind"].startswith("assoc") and each["idle_seconds"] == 0:
+        if each["kind"].startswith("udp") and each["idle_seconds"] == 0:
             each["up_bytes"] += 900 * each["id"] + dice.randrange(500)
             each["down_bytes"] += 20_000 * (each["id"] % 7 + 1) + dice.randrange(10_000)
             each["up_datagrams"] += 5 * each["id"]

@@ -48,7 +48,7 @@ def http(body, status="200 OK", length=None):
 
 
 def association(number, **members):
-    return {"id": number, "kind": "association", "client": f"10.77.0.2:{10000 + number}", "user": "alice",
+    return {"id": number, "kind": "udp", "client": f"10.77.0.2:{10000 + number}", "user": "alice",
             "age_seconds": 3700, "idle_seconds": 1, "relay": "10.77.0.1:30000", "client_udp": "10.77.0.2:5000",
             "external": ["203.0.113.7:31000"], "destinations": 3, "up_datagrams": 1, "up_bytes": 1000 * number,
             "down_datagrams": 1, "down_bytes": 10, "dropped": {"stranger": 2}, "upstream": None} | members

@@ -79,7 +79,7 @@ def test_an_association(net, watched, lan, peer):
     assert 0 <= row.pop("age_seconds") < 60 and 0 <= row.pop("idle_seconds") < 60
     assert row.pop("destinations") in ABOUT_TWO
     assert row == {
-        "id": before["id"], "kind": "association", "client": text_of(association.control.getsockname()), "user": None,
+        "id": before["id"], "kind": "udp", "client": text_of(association.control.getsockname()), "user": None,
         "upstream": None, "relay": text_of(association.relay), "client_udp": text_of(association.udp.getsockname()),
         "external": [f"0.0.0.0:{external[1]}"], "mapping": "endpoint-independent", "filtering": "endpoint-independent",
         "up_datagrams": 2, "up_bytes": len("who am I?another"), "down_datagrams": 2,
@@ -110,7 +110,7 @@ def test_over_tcp(net, serve, lan, peer):
     association.external(peer)
     association.send(("game.invalid", 9), b"nobody")
     row = wait_until(lambda: (row := row_of(net, association.control)) and row["dropped"] and row, "the drop")
-    assert (row["kind"], row["client_udp"]) == ("association-over-tcp", text_of(association.control.getsockname()))
+    assert (row["kind"], row["client_udp"]) == ("udp-over-tcp", text_of(association.control.getsockname()))
     assert (row["destinations"], row["up_datagrams"], row["dropped"]) == (1, 1, {"unresolved": 1})
 
 
@@ -262,7 +262,7 @@ def test_rows_50_and_51_names_and_passwords(net, serve, lan):
             socks5.negotiate(sock, names[0], ALICE[1])
             sock.sendall(socks5.request_message(socks5.CONNECT, (host, 80), socks5.NAME))
             assert row_of(net, sock)["kind"] in ("connect", "negotiation")
-    assert {row["user"] for row in rows(net) if row["kind"] == "association"} == {
+    assert {row["user"] for row in rows(net) if row["kind"] == "udp"} == {
         name.replace("\\", "\\x5c") for name in names}
     for sock in streams:
         sock.close()

@@ -241,7 +241,7 @@ static void an_association(void **state)
     sketch_add(&flow->destinations, &flow->relay);
     tell();
     expect_number("sessions.0.id", 3);
-    expect_text("sessions.0.kind", "association");
+    expect_text("sessions.0.kind", "udp");
     expect_text("sessions.0.client", "10.0.0.2:5000");
     expect_null("sessions.0.user");
     expect_null("sessions.0.upstream");
@@ -265,7 +265,7 @@ static void an_association(void **state)
     row->kind = SESSION_LIST_ASSOCIATION_OVER_TCP;
     reports[0]->merged = 0;
     tell();
-    expect_text("sessions.0.kind", "association-over-tcp");
+    expect_text("sessions.0.kind", "udp-over-tcp");
     expect_text("sessions.0.client_udp", "10.0.0.2:6000");
     expect_text("sessions.0.upstream", "office");
     expect_text("sessions.0.mapping", "upstream");

@@ -50,7 +50,7 @@ class Sessions {
     session.upRate = rate('up_bytes');
     session.downRate = rate('down_bytes');
     session.drops = Object.values(session.dropped ?? {}).reduce((sum, number) => sum + number, 0);
-    session.isAssociation = session.kind.startsWith('association');
+    session.isAssociation = session.kind.startsWith('udp');
     session.text = [session.client, session.user, session.upstream, session.relay, session.client_udp,
       ...session.external ?? [], session.destination, session.remote, session.kind,
       ...Object.keys(session.dropped ?? {}),

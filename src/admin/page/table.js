@@ -10,7 +10,7 @@ const NAT = {
   'address-and-port-dependent': 'port-restricted',
   upstream: 'as upstream has it',
 };
-const KIND = {connect: 'CONNECT', bind: 'BIND', negotiation: 'logging in', 'association-over-tcp': 'datagrams in TCP'};
+const KIND = {connect: 'CONNECT', bind: 'BIND', negotiation: 'logging in', 'udp-over-tcp': 'datagrams in TCP'};
 
 const byNumber = new Intl.Collator('en', {numeric: true});
 const joined = (...words) => words.filter(Boolean).join(' · ');
