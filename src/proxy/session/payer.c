@@ -126,10 +126,10 @@ void payer_update(struct session *session)
     size_t descriptors = 1;
     descriptors += session->stream ? stream_descriptors(session->stream) : 0;
     descriptors += session->assoc ? assoc_descriptors(session->assoc) : 0;
-    if (session->state == SESSION_REACHING && descriptors == 1)
+    if (session_is_pending(session) && descriptors == 1)
         descriptors++; /* its first attempt is about to begin */
     charge(session, (uint32_t)descriptors);
-    if (session->state == SESSION_REACHING)
+    if (session_is_pending(session))
         begin_dial(session);
     else
         payer_end_dial(session);
@@ -157,7 +157,7 @@ void payer_leave(struct session *session)
 /* A request that is not answered yet is refused: its client learns why. */
 static void end_session(struct session *session, const char *why)
 {
-    if (session->state == SESSION_REACHING)
+    if (session_is_pending(session))
         session_refuse(session, SOCKS5_REPLY_GENERAL_FAILURE, why);
     session_cut(session, why);
 }

@@ -82,7 +82,7 @@ static void begin_announced(struct session *session, const union netaddr *client
         session->peer = *client;
         session->negotiation->origin = ORIGIN_ANNOUNCED;
     }
-    session->state = SESSION_NEGOTIATING;
+    session_enter(session, SESSION_NEGOTIATING);
     if (!admit_announced(&session->admission, session->env, &session->peer))
         session_end(session, session->env->refusal, false);
     else
@@ -106,12 +106,6 @@ void proxy_header_hear(struct session *session)
         begin_announced(session, &client);
     else
         negotiation->len = len;
-}
-
-void proxy_header_sweep(struct session *session, uint64_t now_ms)
-{
-    if (now_ms - session->started_ms >= session->env->config->timeouts.handshake_ms)
-        refuse(session, "PROXY protocol header took too long (timeouts.handshake)");
 }
 
 /* ---- datagrams ---- */

@@ -18,10 +18,8 @@ bool proxy_header_is_balancer(const struct config_listener *listener, const unio
 /* The same for a connection that begins: if not, the log says so. */
 bool proxy_header_trusts(struct env *env, const struct config_listener *listener, const union netaddr *peer);
 
-/* Something has arrived at a session that is SESSION_ANNOUNCING. */
+/* Something has arrived at a session that is SESSION_AT_HEADER. */
 void proxy_header_hear(struct session *session);
-/* To be called about once a second meanwhile. */
-void proxy_header_sweep(struct session *session, uint64_t now_ms);
 
 /*
  * Where a client that was announced sends its datagrams, of this host's addresses and of the client's family; port 0.

@@ -1,6 +1,5 @@
 /* What a client asks for, from its request to the answer: a stream or an association. */
 #include <errno.h>
-#include <event2/event.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -35,7 +34,7 @@ static void on_stream_listening(void *arg, const union netaddr *told)
     struct socks5_addr wire = address_to_wire(told);
     handshake_listening(&session->negotiation->handshake, &wire);
     if (session_send(session))
-        event_add(&session->readable, NULL);
+        session_enter(session, SESSION_AWAITING);
 }
 
 static void on_stream_reached(void *arg, enum socks5_reply code)
@@ -43,7 +42,6 @@ static void on_stream_reached(void *arg, enum socks5_reply code)
     struct session *session = arg;
     struct metrics *metrics = &session->env->metrics;
     bool bind = stream_command(session->stream) == CONFIG_COMMAND_BIND;
-    event_del(&session->readable);
     if (code != SOCKS5_REPLY_SUCCEEDED) {
         session_refuse(session, code, session_log_refusal(session->stream, code));
         return;
@@ -53,9 +51,8 @@ static void on_stream_reached(void *arg, enum socks5_reply code)
     if (!session_grant(session, &told))
         return;
     metrics_add(bind ? &metrics->binds_total : &metrics->connects_total, 1);
-    session->state = SESSION_STREAMING;
+    session_enter(session, SESSION_STREAMING);
     stream_relay(session->stream, session->fd);
-    payer_update(session);
 }
 
 static void on_stream_ended(void *arg, const char *why, bool broken)
@@ -70,14 +67,12 @@ static void begin_stream(struct session *session, enum config_command command, c
         session_refuse(session, SOCKS5_REPLY_COMMAND_NOT_SUPPORTED, "BIND is off (bind.enabled)");
         return;
     }
-    event_del(&session->readable);
     session->stream = stream_new(session->env, command, &session->peer, session->user, destination, &hooks);
     if (!session->stream) {
         session_refuse(session, SOCKS5_REPLY_GENERAL_FAILURE, "out of memory");
         return;
     }
-    session->state = SESSION_REACHING;
-    payer_update(session);
+    session_enter(session, SESSION_REACHING);
 }
 
 /* ---- associations ---- */
@@ -112,12 +107,7 @@ static void grant_assoc(struct session *session)
     const union netaddr told = over_tcp ? *relay : advertised_relay(session->env, &session->peer, relay);
     if (!session_grant(session, &told))
         return;
-    session->state = SESSION_ASSOCIATED;
-    payer_update(session);
-    if (over_tcp)
-        event_del(&session->readable);
-    else
-        event_add(&session->readable, NULL);
+    session_enter(session, over_tcp ? SESSION_FRAMED : SESSION_ASSOCIATED);
     assoc_start(session->assoc);
 }
 
@@ -210,8 +200,7 @@ static void begin_assoc(struct session *session, const struct socks5_request *re
         grant_assoc(session);
         return;
     }
-    session->state = SESSION_REACHING;
-    payer_update(session);
+    session_enter(session, SESSION_AWAITING);
 }
 
 /* ---- the request ---- */

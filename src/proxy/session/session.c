@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
+#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 
 #define LOG_MODULE "session"
 #include "base/log.h"
+#include "base/util.h"
 #include "net/reserve.h"
 #include "net/sock.h"
 #include "policy/reach.h"
@@ -23,6 +25,174 @@
 #include "proxy/session/session_impl.h"
 #include "proxy/session/session_log.h"
 #include "proxy/stream/stream.h"
+
+/* After a refusal the client has this long to read it: closing with its bytes unread would reset the reply away. */
+#define LINGER_MS       1000
+#define CLIENT_VANISHED "the client vanished: it has acknowledged nothing for two minutes"
+
+/* ---- states ---- */
+
+enum session_deadline { DEADLINE_NONE, DEADLINE_HEADER, DEADLINE_HANDSHAKE, DEADLINE_LINGER };
+
+struct session_row {
+    const char *name;
+    /* Something has arrived, or the connection has ended. NULL: the connection is not watched. */
+    void (*on_input)(struct session *session);
+    enum session_deadline deadline;
+    void (*on_sweep)(struct session *session, uint64_t now_ms, bool asks); /* NULL: nothing to do */
+    unsigned may_follow;                                                   /* a bit for each state */
+};
+
+static void session_negotiate(struct session *session);
+static void session_watch_checking(struct session *session);
+static void session_watch_awaiting(struct session *session);
+static void session_ignore_input(struct session *session);
+static void session_sweep_pending(struct session *session, uint64_t now_ms, bool asks);
+static void session_sweep_stream(struct session *session, uint64_t now_ms, bool asks);
+static void session_sweep_assoc(struct session *session, uint64_t now_ms, bool asks);
+
+#define BIT(name) (1U << SESSION_##name)
+static const struct session_row rows[] = {
+    [SESSION_NEW] = {.name = "new", .may_follow = BIT(AT_HEADER) | BIT(NEGOTIATING)},
+    [SESSION_AT_HEADER] = {.name = "at the PROXY protocol header",
+                           .on_input = proxy_header_hear,
+                           .deadline = DEADLINE_HEADER,
+                           .may_follow = BIT(NEGOTIATING) | BIT(ENDED)},
+    [SESSION_NEGOTIATING] = {.name = "negotiating",
+                             .on_input = session_negotiate,
+                             .deadline = DEADLINE_HANDSHAKE,
+                             .may_follow = BIT(CHECKING) | BIT(REACHING) | BIT(AWAITING) | BIT(ASSOCIATED) |
+                                           BIT(FRAMED) | BIT(LINGERING) | BIT(ENDED)},
+    [SESSION_CHECKING] = {.name = "checking the password",
+                          .on_input = session_watch_checking,
+                          .deadline = DEADLINE_HANDSHAKE,
+                          .may_follow = BIT(NEGOTIATING) | BIT(LINGERING) | BIT(ENDED)},
+    /* Early data stays in the socket for the stream. */
+    [SESSION_REACHING] = {.name = "reaching the destination",
+                          .on_sweep = session_sweep_pending,
+                          .may_follow = BIT(AWAITING) | BIT(STREAMING) | BIT(LINGERING) | BIT(ENDED)},
+    [SESSION_AWAITING] = {.name = "awaiting its peer or upstream",
+                          .on_input = session_watch_awaiting,
+                          .on_sweep = session_sweep_pending,
+                          .may_follow = BIT(STREAMING) | BIT(ASSOCIATED) | BIT(FRAMED) | BIT(LINGERING) | BIT(ENDED)},
+    [SESSION_STREAMING] = {.name = "streaming", .on_sweep = session_sweep_stream, .may_follow = BIT(ENDED)},
+    [SESSION_ASSOCIATED] = {.name = "associated",
+                            .on_input = session_ignore_input,
+                            .on_sweep = session_sweep_assoc,
+                            .may_follow = BIT(ENDED)},
+    [SESSION_FRAMED] = {.name = "associated over TCP", .on_sweep = session_sweep_assoc, .may_follow = BIT(ENDED)},
+    [SESSION_LINGERING] = {.name = "refused",
+                           .on_input = session_ignore_input,
+                           .deadline = DEADLINE_LINGER,
+                           .may_follow = BIT(ENDED)},
+    [SESSION_ENDED] = {.name = "ended"},
+};
+static_assert(ARRAY_LEN(rows) == SESSION_STATE_COUNT, "a row for each state");
+static_assert(SESSION_STATE_COUNT <= 32, "a bit for each state");
+
+/* What a session owns in a state. */
+static bool session_owns_what_it_needs(const struct session *session)
+{
+    const bool stream = session->stream, assoc = session->assoc, negotiation = session->negotiation;
+    switch (session->state) {
+    case SESSION_AT_HEADER:
+    case SESSION_NEGOTIATING:
+    case SESSION_CHECKING:
+        return negotiation && !stream && !assoc;
+    case SESSION_REACHING:
+        return negotiation && stream && !assoc;
+    case SESSION_AWAITING:
+        return negotiation && stream != assoc;
+    case SESSION_STREAMING:
+        return session->granted && stream && !assoc && !negotiation;
+    case SESSION_ASSOCIATED:
+    case SESSION_FRAMED:
+        return session->granted && assoc && !stream && !negotiation &&
+               assoc_is_over_tcp(session->assoc) == (session->state == SESSION_FRAMED);
+    case SESSION_LINGERING:
+        return !session->granted && !stream && !assoc && !negotiation;
+    default:
+        return true;
+    }
+}
+
+void session_enter(struct session *session, enum session_state state)
+{
+    const struct session_row *from = &rows[session->state], *to = &rows[state];
+    if (!(from->may_follow & (1U << state)))
+        log_error("session %" PRIu64 ": \"%s\" cannot follow \"%s\"", session->id, to->name, from->name);
+    assert(from->may_follow & (1U << state));
+    session->state = state;
+    assert(session_owns_what_it_needs(session));
+    if (to->on_input)
+        event_add(&session->readable, NULL);
+    else
+        event_del(&session->readable);
+    if (state != SESSION_ENDED)
+        payer_update(session);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct session *session = arg;
+    assert(session->state != SESSION_ENDED);
+    if (!session_enforce(session))
+        return;
+    assert(rows[session->state].on_input);
+    rows[session->state].on_input(session);
+}
+
+/* ---- about once a second ---- */
+
+static uint64_t session_deadline_ms(const struct session *session, enum session_deadline deadline)
+{
+    return deadline == DEADLINE_LINGER ? LINGER_MS : session->env->config->timeouts.handshake_ms;
+}
+
+static void session_expire(struct session *session, enum session_deadline deadline)
+{
+    static const char *const whys[] = {
+        [DEADLINE_HEADER] = "PROXY protocol header took too long (timeouts.handshake)",
+        [DEADLINE_HANDSHAKE] = "handshake took too long (timeouts.handshake)",
+        [DEADLINE_LINGER] = "refused",
+    };
+    if (deadline == DEADLINE_HEADER)
+        metrics_add(&session->env->metrics.proxy_protocol_refused_total, 1);
+    session_end(session, whys[deadline], false);
+}
+
+void session_sweep(struct session *session, uint64_t now_ms, bool asks)
+{
+    const struct session_row *row = &rows[session->state];
+    assert(now_ms >= session->started_ms);
+    if (row->deadline && now_ms - session->started_ms >= session_deadline_ms(session, row->deadline))
+        session_expire(session, row->deadline);
+    else if (row->on_sweep)
+        row->on_sweep(session, now_ms, asks);
+}
+
+static void session_sweep_pending(struct session *session, uint64_t now_ms, bool asks)
+{
+    (void)now_ms;
+    if (sock_is_lost(session->fd))
+        session_end(session, "client gone before the destination was reached", true);
+    else if (asks && sock_has_vanished(session->fd))
+        session_end(session, CLIENT_VANISHED, true);
+}
+
+static void session_sweep_stream(struct session *session, uint64_t now_ms, bool asks)
+{
+    stream_sweep(session->stream, now_ms, asks);
+}
+
+static void session_sweep_assoc(struct session *session, uint64_t now_ms, bool asks)
+{
+    if (assoc_sweep(session->assoc, now_ms))
+        session_cut(session, "idle (udp.idle)");
+    else if (asks && sock_has_vanished(session->fd))
+        session_end(session, CLIENT_VANISHED, true);
+}
 
 /* ---- the end ---- */
 
@@ -97,8 +267,7 @@ void session_end(struct session *session, const char *why, bool abort)
     metrics_add(&env->metrics.sessions_ended_total, 1);
     if (!session->granted)
         metrics_add(&env->metrics.handshakes_failed_total, 1);
-    session->state = SESSION_ENDED;
-    event_del(&session->readable);
+    session_enter(session, SESSION_ENDED);
     release(session);
     if (abort)
         sock_abort(session->fd);
@@ -142,10 +311,8 @@ static void refuse(struct session *session, const char *why)
     release(session);
     admission_refused(&session->admission, session->env);
     shutdown(session->fd, SHUT_WR);
-    session->state = SESSION_LINGERING;
     session->started_ms = env_now(session->env);
-    event_add(&session->readable, NULL);
-    payer_update(session);
+    session_enter(session, SESSION_LINGERING);
 }
 
 void session_refuse(struct session *session, enum socks5_reply code, const char *why)
@@ -181,12 +348,10 @@ static void finish_login(struct session *session, enum login_outcome outcome)
     /* A password that was not looked at gets no status: it may be right, and "wrong" makes programs forget it. */
     if (outcome == LOGIN_RIGHT || outcome == LOGIN_WRONG)
         handshake_password_checked(handshake, outcome == LOGIN_RIGHT);
-    if (outcome != LOGIN_RIGHT) {
+    if (outcome != LOGIN_RIGHT)
         refuse(session, refusals[outcome]);
-    } else if (session_send(session)) {
-        session->state = SESSION_NEGOTIATING;
-        event_add(&session->readable, NULL);
-    }
+    else if (session_send(session))
+        session_enter(session, SESSION_NEGOTIATING);
 }
 
 static void on_login_checked(void *arg, enum login_outcome outcome)
@@ -199,22 +364,22 @@ static void on_login_checked(void *arg, enum login_outcome outcome)
 static void check_password(struct session *session, const struct socks5_password *given)
 {
     struct negotiation *negotiation = session->negotiation;
+    assert(!session->user && !negotiation->login);
+    session_enter(session, SESSION_CHECKING);
     session->user = strndup((const char *)given->user, given->user_len);
     enum login_outcome outcome = LOGIN_BUSY;
     if (session->user)
         outcome = login_begin(&negotiation->login, session->env, &session->peer, given, on_login_checked, session);
     explicit_bzero(negotiation->in, negotiation->size);
-    if (outcome != LOGIN_PENDING) {
+    if (outcome != LOGIN_PENDING)
         finish_login(session, outcome);
-        return;
-    }
-    session->state = SESSION_CHECKING;
-    session_send(session);
+    else
+        session_send(session);
 }
 
 /* ---- input ---- */
 
-static void negotiate(struct session *session)
+static void session_negotiate(struct session *session)
 {
     struct negotiation *negotiation = session->negotiation;
     struct handshake *handshake = &negotiation->handshake;
@@ -243,7 +408,7 @@ static void negotiate(struct session *session)
 }
 
 /* The client has nothing more to say that we need; only the end counts. */
-static void ignore_input(struct session *session)
+static void session_ignore_input(struct session *session)
 {
     char scrap[4096];
     ssize_t n = recv(session->fd, scrap, sizeof(scrap), 0);
@@ -254,7 +419,7 @@ static void ignore_input(struct session *session)
 
 /* Whoever leaves while we wait for something need not be waited for. What is there already may be followed by a
  * half-close, so then the answer decides. */
-static void watch(struct session *session, const char *why_gone)
+static void session_watch(struct session *session, const char *why_gone)
 {
     char next;
     ssize_t n = recv(session->fd, &next, 1, MSG_PEEK);
@@ -264,22 +429,14 @@ static void watch(struct session *session, const char *why_gone)
         session_end(session, why_gone, false);
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void session_watch_checking(struct session *session)
 {
-    (void)fd, (void)what;
-    struct session *session = arg;
-    if (!session_enforce(session))
-        return;
-    if (session->state == SESSION_ANNOUNCING)
-        proxy_header_hear(session);
-    else if (session->state == SESSION_NEGOTIATING)
-        negotiate(session);
-    else if (session->state == SESSION_CHECKING)
-        watch(session, "client gone while its password was checked");
-    else if (session->state == SESSION_REACHING)
-        watch(session, "client gone before its peer or the upstream's answer came");
-    else
-        ignore_input(session);
+    session_watch(session, "client gone while its password was checked");
+}
+
+static void session_watch_awaiting(struct session *session)
+{
+    session_watch(session, "client gone before its peer or the upstream's answer came");
 }
 
 static void say_outside_private_listener(struct env *env, const union netaddr *peer)
@@ -349,7 +506,6 @@ void session_new(struct env *env, int fd, const union netaddr *peer, const struc
     session->generation = env->generation;
     session->id = session_next_id(env->host);
     session->fd = fd;
-    session->state = negotiation->origin == ORIGIN_BALANCER ? SESSION_ANNOUNCING : SESSION_NEGOTIATING;
     session->peer = *peer;
     session->started_ms = env_now(env);
     session->negotiation = negotiation;
@@ -357,9 +513,9 @@ void session_new(struct env *env, int fd, const union netaddr *peer, const struc
     negotiation->waits = true;
     TAILQ_INSERT_TAIL(&env->waiting, negotiation, link);
     event_assign(&session->readable, env->base, fd, EV_READ | EV_PERSIST, on_readable, session);
-    event_add(&session->readable, NULL);
     TAILQ_INSERT_TAIL(&env->sessions, session, link);
     payer_join(session);
+    session_enter(session, negotiation->origin == ORIGIN_BALANCER ? SESSION_AT_HEADER : SESSION_NEGOTIATING);
     env->open.sessions++;
     metrics_add(&env->metrics.sessions_total, 1);
 }

@@ -20,16 +20,20 @@ struct login;
 struct shortage;
 struct stream;
 
+/* See session_enter(). */
 enum session_state {
-    SESSION_ANNOUNCING, /* a balancer has yet to say whose it is */
-    SESSION_NEGOTIATING,
-    SESSION_CHECKING, /* the password is with the helper thread */
-    SESSION_REACHING, /* a stream is on its way to its destination, or waits for it to come; or an association waits for
-                         its upstream */
-    SESSION_STREAMING,
-    SESSION_ASSOCIATED,
-    SESSION_LINGERING, /* refused; waits for the client to read that */
-    SESSION_ENDED,     /* on env->ended, to be freed by sessions_reap() */
+    SESSION_NEW,         /* being made by session_new() */
+    SESSION_AT_HEADER,   /* the PROXY protocol header comes first */
+    SESSION_NEGOTIATING, /* SOCKS5, up to the request */
+    SESSION_CHECKING,    /* its password is being checked */
+    SESSION_REACHING,    /* CONNECT: on the way to the destination; BIND: opening the port */
+    SESSION_AWAITING,    /* BIND: for the peer; UDP ASSOCIATE: for the upstream's answer */
+    SESSION_STREAMING,   /* the stream reads the control connection */
+    SESSION_ASSOCIATED,  /* the control connection only has to stay open */
+    SESSION_FRAMED,      /* an association over TCP, which reads the control connection */
+    SESSION_LINGERING,   /* refused; the client gets the time to read that */
+    SESSION_ENDED,       /* on env->ended, to be freed by sessions_reap() */
+    SESSION_STATE_COUNT
 };
 
 /* Whom a session's peer is known from. */
@@ -97,6 +101,22 @@ struct negotiation *negotiation_new(const struct config_listener *listener);
 size_t negotiation_peek(struct session *session);
 /* The first `count` of the bytes that were looked at leave the socket. */
 void negotiation_take(struct session *session, size_t count);
+
+/* The only way into another state: watches the control connection as that state needs it, and updates what is charged
+ * to the payer. What the state is about (stream, association) has to be there, and what it is not about, gone. */
+void session_enter(struct session *session, enum session_state state);
+/* Ends it when its state has lasted too long, or does what else the state needs about once a second. `asks`: the kernel
+ * is to be asked whether the client is still there. */
+void session_sweep(struct session *session, uint64_t now_ms, bool asks);
+/* Its request is accepted and not answered yet. */
+static inline bool session_is_pending(const struct session *session)
+{
+    return session->state == SESSION_REACHING || session->state == SESSION_AWAITING;
+}
+static inline bool session_is_associated(const struct session *session)
+{
+    return session->state == SESSION_ASSOCIATED || session->state == SESSION_FRAMED;
+}
 
 /* Whether the active configuration allows it; one that it does not allow ends in this turn of the event loop. */
 bool session_may_go_on(void *session);

@@ -2,64 +2,23 @@
 #include <event2/event.h>
 #include <stdlib.h>
 
-#include "net/sock.h"
 #include "proxy/assoc/assoc.h"
 #include "proxy/session/payer.h"
-#include "proxy/session/proxy_header.h"
 #include "proxy/session/review.h"
 #include "proxy/session/session.h"
 #include "proxy/session/session_impl.h"
 #include "proxy/session/shortage.h"
 #include "proxy/stream/stream.h"
 
-/* After a refusal the client has this long to read it: closing with its bytes unread would reset the reply away. */
-#define LINGER_MS 1000
 /* No association idle for less is given up for another (RFC 4787 REQ-5). */
 #define SHED_AFTER_MS (120 * 1000)
 /* The kernel is asked about a connection in one of so many sweeps: each question is a system call. */
-#define ASKED_EVERY     8
-#define CLIENT_VANISHED "the client vanished: it has acknowledged nothing for two minutes"
+#define ASKED_EVERY 8
 /* Round trips to the far side of the world are done by then. */
 #define SHED_HANDSHAKE_AFTER_MS 2000
 
 /* At most so many sessions are reviewed before the loop looks after its sockets: a fraction of a millisecond's work. */
 #define REVIEW_SLICE 64
-
-static void sweep(struct session *session, uint64_t now)
-{
-    const bool asks = (session->id + session->env->sweeps) % ASKED_EVERY == 0;
-    switch (session->state) {
-    case SESSION_ANNOUNCING:
-        proxy_header_sweep(session, now);
-        break;
-    case SESSION_NEGOTIATING:
-    case SESSION_CHECKING:
-        if (now - session->started_ms >= session->env->config->timeouts.handshake_ms)
-            session_end(session, "handshake took too long (timeouts.handshake)", false);
-        break;
-    case SESSION_LINGERING:
-        if (now - session->started_ms >= LINGER_MS)
-            session_end(session, "refused", false);
-        break;
-    case SESSION_ASSOCIATED:
-        if (assoc_sweep(session->assoc, now))
-            session_cut(session, "idle (udp.idle)");
-        else if (asks && sock_has_vanished(session->fd))
-            session_end(session, CLIENT_VANISHED, true);
-        break;
-    case SESSION_REACHING:
-        if (sock_is_lost(session->fd))
-            session_end(session, "client gone before the destination was reached", true);
-        else if (asks && sock_has_vanished(session->fd))
-            session_end(session, CLIENT_VANISHED, true);
-        break;
-    case SESSION_STREAMING:
-        stream_sweep(session->stream, now, asks);
-        break;
-    case SESSION_ENDED:
-        break;
-    }
-}
 
 void sessions_sweep(struct env *env)
 {
@@ -67,7 +26,7 @@ void sessions_sweep(struct env *env)
     env->sweeps++;
     for (struct session *session = TAILQ_FIRST(&env->sessions), *next; session; session = next) {
         next = TAILQ_NEXT(session, link);
-        sweep(session, now);
+        session_sweep(session, now, (session->id + env->sweeps) % ASKED_EVERY == 0);
         if (session->state != SESSION_ENDED)
             payer_update(session);
     }
@@ -76,7 +35,7 @@ void sessions_sweep(struct env *env)
 
 void idlest_consider(struct idlest *idlest, struct session *session, bool may_go)
 {
-    if (session->state != SESSION_ASSOCIATED)
+    if (!session_is_associated(session))
         return;
     uint64_t idle = assoc_idle_ms(session->assoc, idlest->now);
     if (idle > idlest->longest_of_all)
@@ -186,7 +145,7 @@ bool session_may_go_on(void *arg)
 bool session_enforce(struct session *session)
 {
     const char *why = review_session(session);
-    if (why && session->state == SESSION_REACHING)
+    if (why && session_is_pending(session))
         session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, why);
     else if (why)
         session_cut(session, why);
