@@ -24,6 +24,7 @@
 #include "proxy/assoc/shared_port.h"
 #include "proxy/env.h"
 #include "proxy/lookup.h"
+#include "proxy/memory_pressure.h"
 #include "proxy/session/login.h"
 #include "proxy/session/session.h"
 #include "proxy/session/session_list.h"

@@ -21,7 +21,7 @@
 #include "policy/terms.h"
 #include "policy/verdict.h"
 #include "proxy/assoc/loan.h"
-#include "proxy/memory_pressure.h"
+#include "proxy/memory_level.h"
 
 struct event_base;
 struct inbox;
@@ -71,7 +71,7 @@ struct env {
     struct dgram_run received[DGRAM_BATCH_MAX];
     struct dgram_batch to_client, to_external[2];
 
-    enum memory_level memory; /* how much there is left: see relief.h */
+    enum memory_level memory; /* how much there is left: see memory_pressure.h */
     uint64_t begun_shed_ms;   /* when memory was short, and sessions that had only begun went; 0: never */
     struct loans loans;       /* what associations hold for their clients besides their sockets */
 

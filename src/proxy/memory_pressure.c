@@ -21,7 +21,7 @@ static void set_room(void *arg, struct stream *stream, struct assoc *assoc)
     const struct env *env = arg;
     (void)stream;
     if (assoc)
-        assoc_set_room(assoc, memory_pressure_room(env->memory));
+        assoc_set_room(assoc, memory_level_room(env->memory));
 }
 
 static void add_memory(void *arg, struct stream *stream, struct assoc *assoc)

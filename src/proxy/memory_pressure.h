@@ -8,15 +8,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "net/sock.h"
+#include "proxy/memory_level.h"
 
 struct env;
-
-enum memory_level {
-    MEMORY_AMPLE,
-    MEMORY_SHORT,    /* nobody new gets in, buffers are small, associations past two idle minutes end */
-    MEMORY_CRITICAL, /* streams whose reader does not read end, too */
-};
 
 struct memory_pressure_order {
     enum memory_level level;
@@ -31,10 +25,5 @@ size_t memory_pressure_relieve(struct env *env, const struct memory_pressure_ord
 
 /* Whether somebody new has to be turned away, which is then counted. */
 bool memory_pressure_refuses(struct env *env);
-/* How many bytes of datagrams may wait in a socket. */
-static inline int memory_pressure_room(enum memory_level level)
-{
-    return level == MEMORY_AMPLE ? SOCK_UDP_BUFFER : level == MEMORY_SHORT ? 64 * 1024 : 4 * 1024;
-}
 
 #endif

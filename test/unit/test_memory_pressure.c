@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "proxy/memory_pressure.h"
 #include "support/log_capture.h"
 #include "support/loopback.h"
 

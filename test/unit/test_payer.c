@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include "net/reserve.h"
+#include "proxy/memory_pressure.h"
 #include "proxy/session/payer.h"
 #include "proxy/session/shortage.h"
 #include "support/log_capture.h"

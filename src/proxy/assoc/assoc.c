@@ -18,33 +18,7 @@
 #include "proxy/egress.h"
 #include "proxy/permit.h"
 
-/* ---- counting ---- */
-
-/* Of an association that has dropped nothing: most never do. It is not written to. */
-static uint32_t none_dropped[DROP_REASON_COUNT];
-
-void assoc_drop(struct assoc *assoc, enum drop_reason reason, uint32_t count)
-{
-    struct assoc_flow *flow = &assoc->flow;
-    uint32_t *own = flow->dropped == none_dropped ? calloc(DROP_REASON_COUNT, sizeof(*own)) : flow->dropped;
-    if (own) { /* else it only counts for the process */
-        flow->dropped = own;
-        own[reason] += count;
-    }
-    metrics_add(&assoc->env->metrics.udp_dropped_total[reason], count);
-}
-
-void assoc_count_losses(struct assoc *assoc, const struct dgram_tally *tally)
-{
-    static const enum drop_reason reasons[DGRAM_LOSS_COUNT] = {
-        [DGRAM_LOST_FULL] = DROP_SEND_FULL,          [DGRAM_LOST_OVERSIZE] = DROP_OVERSIZE,
-        [DGRAM_LOST_UNREACHABLE] = DROP_UNREACHABLE, [DGRAM_LOST_DENIED] = DROP_REFUSED,
-        [DGRAM_LOST_FAILED] = DROP_SEND_FAILED,
-    };
-    for (int i = 0; i < DGRAM_LOSS_COUNT; i++)
-        if (tally->lost[i])
-            assoc_drop(assoc, reasons[i], tally->lost[i]);
-}
+/* ---- rates ---- */
 
 bool assoc_within_rates(struct assoc *assoc, enum rates_way way, struct dgram_run *run)
 {
@@ -91,7 +65,7 @@ static void close_socket(struct env *env, int fd, const struct port_range *range
 static struct port_range external_range(const struct assoc *assoc)
 {
     enum { UNPRIVILEGED_PORT = 1024 };
-    const uint16_t wanted = assoc->flow.hint_port;
+    const uint16_t wanted = assoc->hint_port;
     struct port_range range = assoc->env->external_ports;
     if (assoc->env->config->udp.keep_port && wanted >= (range.random ? UNPRIVILEGED_PORT : range.first) &&
         wanted <= (range.random ? UINT16_MAX : range.last))
@@ -119,7 +93,7 @@ static struct dgram_socket adopt(const struct env *env, int fd, int family)
     if (env->config->udp.df == CONFIG_DF_PROBE)
         sock_udp_probe(fd, family);
     if (env->memory != MEMORY_AMPLE)
-        sock_udp_set_room(fd, memory_pressure_room(env->memory));
+        sock_udp_set_room(fd, memory_level_room(env->memory));
     return dgram_io_adopt(env->dgrams, fd);
 }
 
@@ -157,13 +131,6 @@ int assoc_open_external(struct assoc *assoc, int family)
 
 /* ---- life ---- */
 
-/* Other senders to a relay port are dropped there, now and later. */
-static bool has_heard_client(const struct assoc *assoc)
-{
-    const struct assoc_flow *flow = &assoc->flow;
-    return flow->client.sa.sa_family != AF_UNSPEC || flow->dropped[DROP_BAD_HEADER] || flow->dropped[DROP_FRAGMENT];
-}
-
 static void close_relay(struct assoc *assoc, uint64_t used_until)
 {
     event_del(&assoc->client_readable);
@@ -172,7 +139,7 @@ static void close_relay(struct assoc *assoc, uint64_t used_until)
         share_free(assoc->share);
     } else {
         close_socket(assoc->env, assoc->client.fd, &assoc->env->relay_ports, &assoc->flow.relay, OWN_PORT_RELAY,
-                     &assoc->relay_port, has_heard_client(assoc) ? used_until : 0);
+                     &assoc->relay_port, assoc_flow_has_heard_client(&assoc->flow) ? used_until : 0);
     }
 }
 
@@ -180,10 +147,12 @@ static void discard(struct assoc *assoc)
 {
     struct env *env = assoc->env;
     const struct assoc_flow *flow = &assoc->flow;
-    uint64_t used_until = flow->last_up_ms > flow->last_down_ms ? flow->last_up_ms : flow->last_down_ms;
+    assoc_assert_batches_are_empty(env);
+    assert(assoc->state != ASSOC_ENDING && env->open.associations > 0);
+    assoc->state = ASSOC_ENDING;
     env->open.associations--;
     if (assoc->client.fd >= 0)
-        close_relay(assoc, used_until);
+        close_relay(assoc, assoc_flow_last_ms(flow));
     for (int slot = 0; slot < FAMILY_COUNT; slot++) {
         struct external *external = assoc->external[slot];
         if (!external)
@@ -198,8 +167,7 @@ static void discard(struct assoc *assoc)
     names_free(assoc->names);
     filter_free(assoc->filter, assoc->loan);
     subject_deinit(&assoc->subject);
-    if (flow->dropped != none_dropped)
-        free(flow->dropped);
+    assoc_flow_deinit(&assoc->flow);
     rates_free(assoc->rates);
     free(assoc->egress);
     free(assoc);
@@ -232,7 +200,7 @@ static int take_terms(struct assoc *assoc, const char *user)
     return assoc->filter ? 0 : -ENOMEM;
 }
 
-/* All but the client's side. `hint_port` as in struct assoc_flow. */
+/* All but the client's side. `hint_port` as in struct assoc. */
 static int begin(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
                  const union netaddr *local, uint16_t hint_port)
 {
@@ -245,11 +213,8 @@ static int begin(struct assoc **out, struct env *env, const union netaddr *peer,
     assoc->client.fd = -1;
     assoc->own_loan.all = &env->loans;
     assoc->loan = &assoc->own_loan;
-    struct assoc_flow *flow = &assoc->flow;
-    flow->dropped = none_dropped;
-    flow->started_ms = flow->last_up_ms = flow->last_down_ms = env_now(env);
-    flow->relay = *local;
-    flow->hint_port = hint_port;
+    assoc_flow_init(&assoc->flow, local, env_now(env));
+    assoc->hint_port = hint_port;
 
     union netaddr client = *peer;
     netaddr_set_port(&client, 0); /* it may send from any */
@@ -275,7 +240,7 @@ static int open_shared_relay(struct assoc *assoc)
 {
     struct assoc_flow *flow = &assoc->flow;
     netaddr_set_port(&flow->relay, assoc->env->shared_port);
-    return share_new(&assoc->share, assoc->env, &flow->relay, &assoc->subject.client, flow->hint_port,
+    return share_new(&assoc->share, assoc->env, &flow->relay, &assoc->subject.client, assoc->hint_port,
                      assoc_take_shared, assoc);
 }
 
@@ -323,8 +288,8 @@ int assoc_new_over_tcp(struct assoc **out, struct env *env, const union netaddr 
 
 void assoc_start(struct assoc *assoc)
 {
-    assert(!assoc->granted);
-    assoc->granted = true;
+    assert(assoc->state == ASSOC_OPENING);
+    assoc->state = ASSOC_GRANTED;
     metrics_add(&assoc->env->metrics.associations_total, 1);
     if (assoc->frames)
         frames_start(assoc->frames);
@@ -336,7 +301,7 @@ void assoc_free(struct assoc *assoc)
 {
     if (!assoc)
         return;
-    metrics_add(&assoc->env->metrics.associations_ended_total, assoc->granted);
+    metrics_add(&assoc->env->metrics.associations_ended_total, assoc->state == ASSOC_GRANTED);
     discard(assoc);
 }
 
@@ -394,8 +359,7 @@ bool assoc_holds_port(const struct assoc *assoc, const struct port_place *place)
 
 uint64_t assoc_idle_ms(const struct assoc *assoc, uint64_t now_ms)
 {
-    const struct assoc_flow *flow = &assoc->flow;
-    return now_ms - (flow->last_up_ms > flow->last_down_ms ? flow->last_up_ms : flow->last_down_ms);
+    return now_ms - assoc_flow_last_ms(&assoc->flow);
 }
 
 void assoc_set_room(struct assoc *assoc, int bytes)

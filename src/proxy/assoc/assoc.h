@@ -15,22 +15,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/metrics.h"
 #include "base/netaddr.h"
 #include "conesocks/socks5.h"
+#include "proxy/assoc/flow.h"
 #include "proxy/env.h"
-
-/* Whose datagrams go where, and how many went: plain values, together, but for what was dropped. */
-struct assoc_flow {
-    union netaddr relay;                  /* where the client sends to, on this host; over TCP: the connection's end */
-    union netaddr client;                 /* where the client sends from; AF_UNSPEC until its first valid datagram */
-    union netaddr external[FAMILY_COUNT]; /* where the internet sees the client; port 0 until opened */
-    uint16_t hint_port;                   /* the request's idea of the client's port; 0 = none */
-    uint64_t started_ms, learned_ms, last_up_ms, last_down_ms;
-    uint64_t up_datagrams, up_bytes, down_datagrams, down_bytes; /* payload bytes */
-    uint64_t destinations;                                       /* that datagrams went to: see sketch.h */
-    uint32_t *dropped;                                           /* by drop reason; the association's own */
-};
 
 struct assoc;
 

@@ -12,6 +12,7 @@
 #ifndef CONESOCKS_PROXY_ASSOC_ASSOC_IMPL_H
 #define CONESOCKS_PROXY_ASSOC_ASSOC_IMPL_H
 
+#include <assert.h>
 #include <event2/event_struct.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -41,6 +42,12 @@ struct external {
     uint64_t carried_ms; /* when its last datagram came or went; 0: none did */
 };
 
+enum assoc_state {
+    ASSOC_OPENING, /* the client has not been told that it may send; only what an upstream says is read */
+    ASSOC_GRANTED, /* datagrams pass */
+    ASSOC_ENDING,  /* in assoc_free(): nothing may be sent or counted any more */
+};
+
 struct assoc {
     struct env *env;
     struct assoc_flow flow;
@@ -49,8 +56,9 @@ struct assoc {
     bool (*may_go_on)(void *owner); /* see assoc_set_review(); NULL: nobody is asked */
     void *owner;
     struct dgram_socket client;
-    bool granted;   /* see assoc_start() */
-    bool connected; /* the client's socket takes datagrams from flow.client only */
+    uint16_t hint_port;     /* the request's idea of the client's port; 0 = none */
+    enum assoc_state state; /* see assoc_start() */
+    bool connected;         /* the client's socket takes datagrams from flow.client only */
     struct event client_readable;
     struct port_lease relay_port;            /* none over TCP, or with a shared port */
     struct frames *frames;                   /* over TCP: in place of `client`; else NULL */
@@ -78,9 +86,18 @@ int assoc_open_external(struct assoc *assoc, int family);
 /* Whether those sockets are bound to an interface. */
 bool assoc_is_bound(const struct assoc *assoc);
 /* Counts datagrams that go nowhere. */
-void assoc_drop(struct assoc *assoc, enum drop_reason reason, uint32_t count);
-/* Of a batch that was sent: what was not. */
-void assoc_count_losses(struct assoc *assoc, const struct dgram_tally *tally);
+static inline void assoc_drop(struct assoc *assoc, enum drop_reason reason, uint32_t count)
+{
+    assoc_flow_drop(&assoc->flow, &assoc->env->metrics, reason, count);
+}
+/* The worker's batches hold datagrams of one association at a time: whoever fills them sends them before it returns to
+ * the event loop or to another association. */
+static inline void assoc_assert_batches_are_empty(const struct env *env)
+{
+    assert(env->to_client.count == 0);
+    for (int slot = 0; slot < FAMILY_COUNT; slot++)
+        assert(env->to_external[slot].count == 0);
+}
 /* Cuts a run to what may pass now. false: nothing is left of it. */
 bool assoc_within_rates(struct assoc *assoc, enum rates_way way, struct dgram_run *run);
 
@@ -100,8 +117,6 @@ void assoc_take_up(struct assoc *assoc, const struct socks5_addr *destination, s
 void assoc_flush_up(struct assoc *assoc);
 /* A share_deliver. */
 void assoc_take_shared(void *assoc, const struct dgram_run *run);
-/* Counts what became of datagrams on their way up. */
-void assoc_count_up(struct assoc *assoc, const struct dgram_tally *tally);
 /* The same the other way: datagrams from their `peer`. */
 void assoc_take_down(struct assoc *assoc, const struct dgram_run *run);
 /* The same where the origin is known by name alone: the SOCKS5 UDP header in front of each payload contains it, has

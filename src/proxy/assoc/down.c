@@ -17,13 +17,7 @@ static void flush(struct assoc *assoc, size_t extra)
     else if (env->to_client.count)
         dgram_io_send(env->dgrams, &assoc->client, &env->to_client, &tally);
     tally.bytes -= tally.datagrams * extra;
-    if (tally.datagrams) /* what was dropped is no traffic: strangers could keep an association that nobody uses */
-        assoc->flow.last_down_ms = env_now(env);
-    assoc->flow.down_datagrams += tally.datagrams;
-    assoc->flow.down_bytes += tally.bytes;
-    metrics_add(&env->metrics.udp_down_datagrams_total, tally.datagrams);
-    metrics_add(&env->metrics.udp_down_bytes_total, tally.bytes);
-    assoc_count_losses(assoc, &tally);
+    assoc_flow_count_down(&assoc->flow, &env->metrics, &tally, tally.datagrams ? env_now(env) : 0);
 }
 
 void assoc_flush_down(struct assoc *assoc)

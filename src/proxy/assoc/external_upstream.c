@@ -202,7 +202,7 @@ void outlet_send_by_name(struct outlet *outlet, const char *name, uint16_t port,
         assoc->external[slot]->carried_ms = env_now(assoc->env);
         dgram_io_send(assoc->env->dgrams, &assoc->external[slot]->socket, batch, &tally);
         tally.bytes -= tally.datagrams * header_len;
-        assoc_count_up(assoc, &tally);
+        assoc_flow_count_up(&assoc->flow, &assoc->env->metrics, &tally);
     }
 }
 

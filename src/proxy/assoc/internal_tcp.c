@@ -291,7 +291,7 @@ struct frames *frames_new(struct assoc *assoc, int fd, const struct assoc_hooks 
     frames->fd = fd;
     event_assign(&frames->readable, base, fd, EV_READ | EV_PERSIST, on_readable, frames);
     event_assign(&frames->writable, base, fd, EV_WRITE | EV_PERSIST, on_writable, frames);
-    frames_set_room(frames, memory_pressure_room(assoc->env->memory));
+    frames_set_room(frames, memory_level_room(assoc->env->memory));
     return frames;
 }
 

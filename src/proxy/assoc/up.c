@@ -58,7 +58,7 @@ static bool learn_client(struct assoc *assoc, const union netaddr *peer, uint64_
     assoc->flow.client = *peer;
     assoc->flow.learned_ms = now;
     /* While a hint names another port, that one may still speak up: see is_client(). */
-    if (assoc->flow.hint_port == 0 || assoc->flow.hint_port == netaddr_port(peer))
+    if (assoc->hint_port == 0 || assoc->hint_port == netaddr_port(peer))
         hold_client(assoc);
     else
         accept_from_any_port(assoc);
@@ -75,12 +75,12 @@ static bool is_client(struct assoc *assoc, const union netaddr *peer, uint64_t n
     bool known = is_known(assoc);
     if (known && port == netaddr_port(&flow->client)) {
         bool hint_is_settled =
-            flow->hint_port == 0 || flow->hint_port == port || now - flow->learned_ms >= rebind_after;
+            assoc->hint_port == 0 || assoc->hint_port == port || now - flow->learned_ms >= rebind_after;
         if (!assoc->connected && hint_is_settled)
             hold_client(assoc);
         return true;
     }
-    if (known && port != flow->hint_port && now - flow->last_up_ms < rebind_after)
+    if (known && port != assoc->hint_port && now - flow->last_up_ms < rebind_after)
         return false;
     return learn_client(assoc, peer, now);
 }
@@ -98,16 +98,6 @@ static bool has_external(struct assoc *assoc, int family)
     return assoc_open_external(assoc, family) == 0;
 }
 
-void assoc_count_up(struct assoc *assoc, const struct dgram_tally *tally)
-{
-    struct metrics *metrics = &assoc->env->metrics;
-    assoc->flow.up_datagrams += tally->datagrams;
-    assoc->flow.up_bytes += tally->bytes;
-    metrics_add(&metrics->udp_up_datagrams_total, tally->datagrams);
-    metrics_add(&metrics->udp_up_bytes_total, tally->bytes);
-    assoc_count_losses(assoc, tally);
-}
-
 void assoc_flush_up(struct assoc *assoc)
 {
     struct env *env = assoc->env;
@@ -119,7 +109,7 @@ void assoc_flush_up(struct assoc *assoc)
         external->carried_ms = env_now(env);
         dgram_io_send(env->dgrams, &external->socket, &env->to_external[slot], &tally);
     }
-    assoc_count_up(assoc, &tally);
+    assoc_flow_count_up(&assoc->flow, &env->metrics, &tally);
 }
 
 /* `name` is what the client asked for, NULL when that was the address. */

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "proxy/env.h"
+#include "proxy/memory_pressure.h"
 #include "proxy/session/payer.h"
 #include "proxy/session/session.h"
 #include "proxy/session/shortage.h"

@@ -39,7 +39,7 @@ void advertised_review(struct env *env, const union netaddr *client, const struc
 {
     const union netaddr told = advertised_address(&env->policy, &flow->relay);
     bool behind_nat = netaddr_port(&told) != 0 && !netaddr_equal_host(&told, &flow->relay);
-    bool arrived = netaddr_port(&flow->client) != 0 || flow->dropped[DROP_BAD_HEADER] || flow->dropped[DROP_FRAGMENT];
+    bool arrived = assoc_flow_has_heard_client(flow);
     const bool other_address = flow->dropped[DROP_OTHER_ADDRESS] != 0;
     struct log_limit *limit = &env->private_relay_log;
     if (arrived || !(behind_nat || other_address))
