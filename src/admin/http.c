@@ -13,6 +13,7 @@
 
 #define LOG_MODULE "admin"
 #include "admin/request.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "net/sock.h"
 
@@ -86,7 +87,7 @@ static void connection_abort(struct http_connection *connection)
 
 static void enter(struct http_connection *connection, enum state state, unsigned ms)
 {
-    const struct timeval time = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+    const struct timeval time = timeval_from_ms(ms);
     connection->state = state;
     event_add(&connection->deadline, &time);
 }

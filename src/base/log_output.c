@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #define LOG_MODULE "log"
 #include "base/log_impl.h"
 
@@ -132,9 +133,7 @@ static int write_whole(const char *line, size_t len, bool patient)
 
 static uint64_t seconds(void)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec + 1;
+    return clock_ms() / 1000 + 1;
 }
 
 static void tell_lost(bool patient)

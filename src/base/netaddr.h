@@ -22,6 +22,13 @@ union netaddr {
 /* Room for any formatted address with scope, port, brackets and the final NUL. */
 #define NETADDR_TEXT_MAX 80
 
+/* The index of AF_INET or AF_INET6 in arrays that have one member for each family. */
+enum { FAMILY_V4, FAMILY_V6, FAMILY_COUNT };
+static inline int family_index(int family)
+{
+    return family == AF_INET ? FAMILY_V4 : FAMILY_V6;
+}
+
 /* Parses an IPv4 or IPv6 literal (with %scope for link-local; no brackets, no port, no octal or short forms). */
 bool netaddr_parse(union netaddr *addr, const char *text, uint16_t port);
 

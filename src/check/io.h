@@ -8,9 +8,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/clock.h"
 #include "base/netaddr.h"
-
-uint64_t clock_ms(void); /* monotonic */
 
 /* Waits until poll() has one of `events` to tell of. 0 or a negative errno. */
 int io_wait(int fd, short events, uint64_t deadline);

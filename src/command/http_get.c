@@ -9,25 +9,18 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/tcp.h"
 #include "command/http_answer.h"
-
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* 0 once `fd` is ready, or has an error to tell. */
 static int wait_for(int fd, short events, int64_t deadline)
 {
     struct pollfd ready = {.fd = fd, .events = events};
     for (;;) {
-        int64_t left = deadline - now_ms();
+        int64_t left = deadline - (int64_t)clock_ms();
         if (left <= 0)
             return ETIMEDOUT;
         int n = poll(&ready, 1, (int)left);
@@ -165,7 +158,7 @@ static int read_reply(int fd, int64_t deadline, struct http_reply *reply)
 
 int http_get(const struct http_server *server, const char *path, int timeout_ms, struct http_reply *reply)
 {
-    int64_t deadline = now_ms() + timeout_ms;
+    int64_t deadline = (int64_t)clock_ms() + timeout_ms;
     int fd = -1;
     int error = server->socket ? connect_unix(server->socket, deadline, &fd) : connect_tcp(server, deadline, &fd);
     if (!error)

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "command/ask.h"
 #include "command/command.h"
 #include "command/screen.h"
@@ -51,13 +52,6 @@ static int usage(const char *wrong, const char *value)
 
 /* ---- readings ---- */
 
-static double now_seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
 static void pause_for(unsigned seconds)
 {
     struct timespec rest = {.tv_sec = (time_t)seconds};
@@ -84,7 +78,7 @@ static bool readings_take(struct readings *readings, const struct ask_place *pla
     json_t *now = ask_status(place, ASK_ALL_SESSIONS, error);
     if (!now)
         return false;
-    double at = now_seconds();
+    double at = (double)clock_us() / 1e6;
     json_decref(readings->before);
     readings->before = readings->now;
     readings->now = now;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #define LOG_MODULE "server"
 #include "base/log.h"
 #include "daemon/worker.h"
@@ -56,7 +57,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     struct drain *drain = arg;
     if (!is_closed(drain))
         return;
-    uint64_t now = env_clock_coarse();
+    uint64_t now = clock_coarse_ms();
     uint32_t left = sessions_left(drain);
     if (left == 0 && !handover_link_has_elder()) {
         log_info("the last session has ended");
@@ -89,12 +90,12 @@ void drain_begin(struct drain *drain, enum drain_waiting waiting, uint64_t limit
     if (limit_ms)
         snprintf(limit, sizeof(limit), " for %" PRIu64 " s at most", (limit_ms + 999) / 1000);
     log_info("no new connections; %" PRIu32 " session%s on%s", left, left == 1 ? " goes" : "s go", limit);
-    drain->until_ms = limit_ms ? env_clock_coarse() + limit_ms : 0;
+    drain->until_ms = limit_ms ? clock_coarse_ms() + limit_ms : 0;
     if (drain->under_way)
         return;
     drain->under_way = true;
     drain->said_left = left;
-    drain->said_ms = env_clock_coarse();
+    drain->said_ms = clock_coarse_ms();
     for (size_t i = 0; i < drain->worker_count; i++)
         worker_close(drain->workers[i], waiting == DRAIN_TAKE_WAITING);
     event_add(&drain->timer, &poll_period);

@@ -11,6 +11,7 @@
 #define LOG_MODULE "handover"
 #include "admin/admin.h"
 #include "admin/unix_socket.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "daemon/follow.h"
@@ -173,7 +174,7 @@ static void forget_taker(struct handover *handover)
 static void on_copied(struct handover *handover)
 {
     if (!handover->ends) {
-        handover->given_ms = env_clock_coarse();
+        handover->given_ms = clock_coarse_ms();
         /* Before it has anything: whoever has all and is not heard would serve beside us. */
         bool heard = event_add(&handover->answer, NULL) == 0;
         if (!heard || !give_all(handover)) {
@@ -265,7 +266,7 @@ static void on_answer(evutil_socket_t fd, short what, void *arg)
 static bool give_up(struct handover *handover)
 {
     char answer;
-    if (handover->awaited > 0 || env_clock_coarse() - handover->given_ms < TAKER_MS ||
+    if (handover->awaited > 0 || clock_coarse_ms() - handover->given_ms < TAKER_MS ||
         recv(handover->taker, &answer, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
         !send_message(handover->taker, HANDOVER_TOO_LATE, NULL, 0, 0))
         return false;

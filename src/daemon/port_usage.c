@@ -1,5 +1,6 @@
 #include "daemon/port_usage.h"
 
+#include "base/clock.h"
 #include "conf/config.h"
 #include "proxy/env.h"
 
@@ -14,7 +15,7 @@ size_t port_usage(const struct config *config, const struct port_range *system,
     for (size_t i = config_shared_port(config) ? 1 : 0; i < PORT_RANGES_MAX; i++) {
         const struct port_range *range = &ranges[i];
         usage[count++] =
-            (struct port_usage){range->option, range->first, range->last, ports_use(range, env_clock_coarse())};
+            (struct port_usage){range->option, range->first, range->last, ports_use(range, clock_coarse_ms())};
     }
     return count;
 }

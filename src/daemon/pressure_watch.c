@@ -6,6 +6,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #define LOG_MODULE "memory"
 #include "base/log.h"
 #include "daemon/memory.h"
@@ -72,7 +73,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct pressure_watch *watch = arg;
     struct memory_use use;
-    uint64_t in_sockets = 0, now = env_clock_coarse();
+    uint64_t in_sockets = 0, now = clock_coarse_ms();
     const enum memory_level before = watch->level;
     for (size_t i = 0; i < watch->worker_count; i++)
         in_sockets += worker_session_memory(watch->workers[i]);

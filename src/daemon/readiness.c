@@ -2,6 +2,7 @@
 
 #include <stddef.h>
 
+#include "base/clock.h"
 #include "base/util.h"
 #include "daemon/health.h"
 #include "daemon/port_usage.h"
@@ -30,7 +31,7 @@ static const char *unready_memory(const struct readiness *readiness)
 static const char *unready_descriptors(const struct readiness *readiness)
 {
     const size_t held = quota_held(quota_of_all(readiness->quota), QUOTA_DESCRIPTORS);
-    return reserve_is_short(env_clock_coarse(), held) ? "descriptors are short: raise LimitNOFILE= or ulimit -n" : NULL;
+    return reserve_is_short(clock_coarse_ms(), held) ? "descriptors are short: raise LimitNOFILE= or ulimit -n" : NULL;
 }
 
 static const char *unready_ports(const struct readiness *readiness)

@@ -8,6 +8,7 @@
 
 #include "admin/history.h"
 #include "admin/status.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "daemon/memory.h"
 #include "daemon/port_usage.h"
@@ -66,7 +67,7 @@ static char *tell(const struct status_query *status_query, const struct asker *a
     const struct metrics totals = sum_metrics(scene);
     struct status status = {
         .started = scene->started,
-        .uptime_ms = env_clock_coarse() - status_query->started_ms,
+        .uptime_ms = clock_coarse_ms() - status_query->started_ms,
         .draining = asker->draining,
         .configuration = {.file = scene->file,
                           .loaded = record->loaded,
@@ -209,7 +210,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct status_query *status_query = arg;
     const struct metrics totals = sum_metrics(&status_query->scene);
-    history_sample(status_query->history, env_clock_coarse(), &totals);
+    history_sample(status_query->history, clock_coarse_ms(), &totals);
 }
 
 void status_query_history(struct status_query *status_query, admin_done *done, void *arg)
@@ -227,7 +228,7 @@ struct status_query *status_query_new(struct event_base *base, const struct stat
         return NULL;
     const struct metrics totals = sum_metrics(scene);
     status_query->scene = *scene;
-    status_query->started_ms = env_clock_coarse();
+    status_query->started_ms = clock_coarse_ms();
     STAILQ_INIT(&status_query->waiting);
     STAILQ_INIT(&status_query->answered);
     for (size_t i = 0; i < count; i++)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #define LOG_MODULE "systemd"
 #include "base/log.h"
 #include "daemon/health.h"
@@ -65,7 +66,7 @@ static void begin_watchdog(struct systemd *systemd, struct event_base *base)
     event_assign(&systemd->watchdog, base, -1, EV_PERSIST, on_watchdog, systemd);
     if (watchdog_ms == 0)
         return;
-    struct timeval half = {.tv_sec = (time_t)(half_ms / 1000), .tv_usec = (suseconds_t)(half_ms % 1000 * 1000)};
+    struct timeval half = timeval_from_ms(half_ms);
     systemd->silence_s = half_ms / 1000 > SILENCE_S ? (unsigned)(half_ms / 1000) : SILENCE_S;
     event_add(&systemd->watchdog, &half);
 }

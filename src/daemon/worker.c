@@ -11,6 +11,7 @@
 #include <sys/queue.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #define LOG_MODULE "worker"
 #include "base/log.h"
 #include "base/util.h"
@@ -300,7 +301,7 @@ static bool init_env(struct env *env, struct snapshot *snapshot, struct host *ho
     env->counts_icmp = config->udp.icmp == CONFIG_ICMP_COUNT;
     env->dgrams = dgram_io_new(config->udp.offload == CONFIG_OFFLOAD_AUTO && dgram_io_can_offload());
     (void)env_use(env, snapshot);
-    env->clock_ms = env_clock_coarse;
+    env->clock_ms = clock_coarse_ms;
     TAILQ_INIT(&env->sessions);
     TAILQ_INIT(&env->waiting);
     TAILQ_INIT(&env->dials);

@@ -8,9 +8,9 @@
 #include <linux/rtnetlink.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #define LOG_MODULE "host"
 #include "base/log.h"
 #include "host/local_routes.h"
@@ -64,16 +64,9 @@ struct own_hosts *addresses_read(void)
     return hosts;
 }
 
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 static void read_after(struct addresses *addresses, uint64_t ms)
 {
-    const struct timeval delay = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+    const struct timeval delay = timeval_from_ms(ms);
     event_add(&addresses->again, &delay);
 }
 
@@ -96,9 +89,9 @@ static void take(struct addresses *addresses, struct own_hosts *hosts)
 
 static void read_again(struct addresses *addresses)
 {
-    const uint64_t begun = now_ms();
+    const uint64_t begun = clock_ms();
     take(addresses, addresses_read());
-    const uint64_t done = now_ms(), pause = (done - begun) * PAUSE_PER_READ;
+    const uint64_t done = clock_ms(), pause = (done - begun) * PAUSE_PER_READ;
     addresses->pause_until_ms = done + (pause < PAUSE_MIN_MS   ? PAUSE_MIN_MS
                                         : pause > PAUSE_MAX_MS ? PAUSE_MAX_MS
                                                                : pause);
@@ -185,7 +178,7 @@ static void on_news(evutil_socket_t fd, short what, void *arg)
     struct addresses *addresses = arg;
     if (!take_news(addresses))
         return;
-    const uint64_t now = now_ms();
+    const uint64_t now = clock_ms();
     if (now >= addresses->pause_until_ms)
         read_again(addresses);
     else

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/tcp.h"
 #include "net/sock.h"
 
@@ -15,8 +16,6 @@
 /* An attempt that has been silent for so long gives its place to an address that has not been tried. Two SYNs have left
  * by then, and the second has had a second. */
 #define ATTEMPT_PATIENCE_MS 2000
-
-enum { V4, V6, FAMILIES };
 
 struct candidate {
     union netaddr to;
@@ -37,8 +36,8 @@ struct dial {
     dial_done *done;
     void *arg;
     struct event step_timer, deadline;
-    struct candidate candidates[FAMILIES][CANDIDATES_MAX];
-    size_t added[FAMILIES], tried[FAMILIES];
+    struct candidate candidates[FAMILY_COUNT][CANDIDATES_MAX];
+    size_t added[FAMILY_COUNT], tried[FAMILY_COUNT];
     int next_family;
     bool all_added;
     int error;
@@ -49,14 +48,9 @@ struct dial {
 static void on_step(evutil_socket_t fd, short what, void *arg);
 static void on_deadline(evutil_socket_t fd, short what, void *arg);
 
-static struct timeval milliseconds(uint64_t ms)
-{
-    return (struct timeval){.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
-}
-
 static void step_after(struct dial *dial, uint64_t ms)
 {
-    struct timeval delay = milliseconds(ms);
+    struct timeval delay = timeval_from_ms(ms);
     if (ms == 0) { /* in this turn of the loop, but not from inside the caller */
         event_active(&dial->step_timer, EV_TIMEOUT, 0);
         return;
@@ -73,12 +67,12 @@ struct dial *dial_new(struct event_base *base, const struct dial_options *option
     dial->options = *options;
     dial->done = done;
     dial->arg = arg;
-    dial->next_family = options->ipv4_first ? V4 : V6;
+    dial->next_family = options->ipv4_first ? FAMILY_V4 : FAMILY_V6;
     for (size_t i = 0; i < ATTEMPTS_MAX; i++)
         dial->attempts[i] = (struct attempt){.dial = dial, .fd = -1};
     event_assign(&dial->step_timer, base, -1, 0, on_step, dial);
     event_assign(&dial->deadline, base, -1, 0, on_deadline, dial);
-    struct timeval timeout = milliseconds(options->timeout_ms);
+    struct timeval timeout = timeval_from_ms(options->timeout_ms);
     event_add(&dial->deadline, &timeout);
     return dial;
 }
@@ -122,7 +116,7 @@ static void finish(struct dial *dial, int fd, int error, const union netaddr *to
 
 void dial_add(struct dial *dial, int family, const union netaddr *addresses, size_t count, const struct sock_way *way)
 {
-    int slot = family == AF_INET ? V4 : V6;
+    int slot = family_index(family);
     for (size_t i = 0; i < count && dial->added[slot] < CANDIDATES_MAX; i++) {
         struct candidate *candidate = &dial->candidates[slot][dial->added[slot]++];
         candidate->to = addresses[i];
@@ -228,7 +222,7 @@ static struct attempt *find_place(struct dial *dial)
 static int start(struct attempt *attempt, const struct candidate *candidate)
 {
     struct dial *dial = attempt->dial;
-    const struct timeval patience = milliseconds(ATTEMPT_PATIENCE_MS);
+    const struct timeval patience = timeval_from_ms(ATTEMPT_PATIENCE_MS);
     int fd = sock_connect(&candidate->to, &candidate->way);
     if (fd < 0)
         return -fd;
@@ -256,7 +250,7 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct dial *dial = arg;
-    while (left(dial, V4) || left(dial, V6)) {
+    while (left(dial, FAMILY_V4) || left(dial, FAMILY_V6)) {
         struct attempt *place = find_place(dial);
         if (!place)
             return; /* until one of them fails, or is overdue */

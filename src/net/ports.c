@@ -303,10 +303,9 @@ bool ports_is_at(const struct port_lease *lease, const struct port_place *place)
 
 struct port_use ports_use(const struct port_range *range, uint64_t now_ms)
 {
-    enum { V4, V6, FAMILIES };
     struct ports *ports = range->ports;
     struct port_use use = {0};
-    uint32_t addresses[FAMILIES] = {0}, full[FAMILIES] = {0};
+    uint32_t addresses[FAMILY_COUNT] = {0}, full[FAMILY_COUNT] = {0};
     const union netaddr any = netaddr_any(AF_INET);
     const struct ports_key wanted = key_for(range, &any);
     struct local_ports *local;
@@ -318,7 +317,7 @@ struct port_use ports_use(const struct port_range *range, uint64_t now_ms)
             key->except != wanted.except)
             continue;
         const uint32_t used = count_used(local), total = port_table_total(local->table) - local->reserved;
-        const int family = key->family == AF_INET6 ? V6 : V4;
+        const int family = family_index(key->family);
         use.used += used;
         use.total += total;
         use.resting += port_table_resting(local->table, time_for(range, now_ms));
@@ -326,7 +325,7 @@ struct port_use ports_use(const struct port_range *range, uint64_t now_ms)
         full[family] += used == total;
     }
     pthread_mutex_unlock(&ports->lock);
-    for (int i = 0; i < FAMILIES; i++) {
+    for (int i = 0; i < FAMILY_COUNT; i++) {
         use.addresses += addresses[i];
         use.full += full[i];
         use.exhausted |= addresses[i] > 0 && full[i] == addresses[i];

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/metrics.h"
 #include "net/reserve.h"
@@ -190,7 +191,7 @@ static void on_settled(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct resolver_query *query = arg;
     if (query->resolver->metrics)
-        metrics_lookup(query->resolver->metrics, resolver_clock_us() - query->begun_us);
+        metrics_lookup(query->resolver->metrics, clock_us() - query->begun_us);
     query_unlink(query); /* `done` may free the resolver */
     query->done(query->arg, query->status, query->addresses, query->count);
     free(query);
@@ -225,7 +226,7 @@ static void on_answer(void *arg, const struct resolver_answer *answer)
     struct resolver *resolver = pending->resolver;
     pending->question = NULL;
     if (answer->status == RESOLVER_FOUND || answer->status == RESOLVER_NOT_FOUND)
-        resolver_cache_keep(&resolver->cache, pending->key + 1, pending->family, resolver_clock_us() / 1000, answer);
+        resolver_cache_keep(&resolver->cache, pending->key + 1, pending->family, clock_ms(), answer);
     pending_settle(pending, answer);
     pending_free(pending);
 }
@@ -482,7 +483,7 @@ struct resolver_query *resolver_lookup(struct resolver *resolver, const union ne
     query->resolver = resolver;
     query->done = done;
     query->arg = arg;
-    query->begun_us = resolver_clock_us();
+    query->begun_us = clock_us();
     evtimer_assign(&query->event, resolver->base, on_settled, query);
     queries_change(resolver, 1);
     follow_files(resolver);

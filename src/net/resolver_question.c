@@ -5,8 +5,8 @@
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "net/resolver_exchange.h"
 
 #define LOG_MODULE "resolver"
@@ -55,18 +55,6 @@ struct resolver_question {
     char name[NAME_TEXT_MAX + 1];
 };
 
-uint64_t resolver_clock_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
-static uint64_t now_ms(void)
-{
-    return resolver_clock_us() / 1000;
-}
-
 /* ---- servers ---- */
 
 struct name_servers *name_servers_new(struct event_base *base, const union netaddr *addresses, size_t count,
@@ -96,7 +84,7 @@ static void server_miss(struct name_server *server, unsigned misses, const char 
     server->misses += server->misses < MISSES_MAX ? misses : 0;
     if (was_silent || !server_is_silent(server))
         return;
-    server->probe_ms = now_ms() + PROBE_PERIOD_MS;
+    server->probe_ms = clock_ms() + PROBE_PERIOD_MS;
     log_debug("the name server %s does not answer (%s): others are asked first", netaddr_format(&server->address, text),
               why);
 }
@@ -170,11 +158,11 @@ static void question_give_up(struct resolver_question *question)
 /* Until the question is looked at again. */
 static void question_wait(struct resolver_question *question)
 {
-    uint64_t now = now_ms();
+    uint64_t now = clock_ms();
     uint64_t wait = question->deadline_ms > now ? question->deadline_ms - now : 0;
     if (wait > PATIENCE_MS)
         wait = PATIENCE_MS;
-    const struct timeval timeout = {(time_t)(wait / 1000), (suseconds_t)(wait % 1000 * 1000)};
+    const struct timeval timeout = timeval_from_ms(wait);
     event_add(&question->timer, &timeout);
 }
 
@@ -210,9 +198,9 @@ static void question_probe(struct resolver_question *question)
 {
     for (size_t i = 1; i < question->asked_count && question->sends < SENDS_MAX; i++) {
         struct asked *asked = &question->asked[i];
-        if (!server_is_silent(asked->server) || now_ms() < asked->server->probe_ms)
+        if (!server_is_silent(asked->server) || clock_ms() < asked->server->probe_ms)
             continue;
-        asked->server->probe_ms = now_ms() + PROBE_PERIOD_MS;
+        asked->server->probe_ms = clock_ms() + PROBE_PERIOD_MS;
         question->sends_max += question->sends_max < SENDS_MAX;
         asked_send(asked);
     }
@@ -252,7 +240,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         server_miss(question->latest->server, 1, "in time");
     question->latest = NULL;
     question_take_spare(question);
-    if (now_ms() >= question->deadline_ms || question->partial)
+    if (clock_ms() >= question->deadline_ms || question->partial)
         question_give_up(question);
     else if (question->sends < question->sends_max && question_pick(question))
         question_send(question, first);
@@ -384,7 +372,7 @@ struct resolver_question *resolver_question_ask(struct name_servers *servers, co
     question->arg = arg;
     question->family = family;
     question->ttl_s = UINT32_MAX;
-    question->deadline_ms = now_ms() + timeout_ms;
+    question->deadline_ms = clock_ms() + timeout_ms;
     strcpy(question->name, name);
     evtimer_assign(&question->timer, servers->base, on_timer, question);
     question_begin(question);

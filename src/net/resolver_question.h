@@ -46,6 +46,5 @@ struct resolver_question *resolver_question_ask(struct name_servers *servers, co
 void resolver_question_free(struct resolver_question *question);
 
 /* Monotonic. */
-uint64_t resolver_clock_us(void);
 
 #endif

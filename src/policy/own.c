@@ -19,10 +19,8 @@ struct own_family {
     size_t range_count;
 };
 
-enum { OWN_V4, OWN_V6, OWN_FAMILIES };
-
 struct own_hosts {
-    struct own_family families[OWN_FAMILIES];
+    struct own_family families[FAMILY_COUNT];
     atomic_uint holders;
 };
 
@@ -114,29 +112,24 @@ static void add(struct own_family *family, const struct own_network *network)
         *slot_of(family, first) = first;
 }
 
-static int family_of(const union netaddr *address)
-{
-    return address->sa.sa_family == AF_INET ? OWN_V4 : OWN_V6;
-}
-
 struct own_hosts *own_hosts_new(const struct own_networks *networks)
 {
     struct own_hosts *hosts = calloc(1, sizeof(*hosts));
     if (!hosts)
         return NULL;
     atomic_init(&hosts->holders, 1);
-    size_t counts[OWN_FAMILIES] = {0};
+    size_t counts[FAMILY_COUNT] = {0};
     for (size_t i = 0; i < networks->count; i++)
-        counts[family_of(&networks->list[i].address)]++;
-    for (int i = 0; i < OWN_FAMILIES; i++) {
+        counts[family_index(networks->list[i].address.sa.sa_family)]++;
+    for (int i = 0; i < FAMILY_COUNT; i++) {
         if (!allocate(&hosts->families[i], counts[i])) {
             own_hosts_release(hosts);
             return NULL;
         }
     }
     for (size_t i = 0; i < networks->count; i++)
-        add(&hosts->families[family_of(&networks->list[i].address)], &networks->list[i]);
-    for (int i = 0; i < OWN_FAMILIES; i++)
+        add(&hosts->families[family_index(networks->list[i].address.sa.sa_family)], &networks->list[i]);
+    for (int i = 0; i < FAMILY_COUNT; i++)
         hosts->families[i].range_count = settle(hosts->families[i].ranges, hosts->families[i].range_count);
     return hosts;
 }
@@ -151,7 +144,7 @@ void own_hosts_release(struct own_hosts *hosts)
 {
     if (!hosts || atomic_fetch_sub_explicit(&hosts->holders, 1, memory_order_acq_rel) > 1)
         return;
-    for (int i = 0; i < OWN_FAMILIES; i++) {
+    for (int i = 0; i < FAMILY_COUNT; i++) {
         free(hosts->families[i].slots);
         free(hosts->families[i].ranges);
     }
@@ -176,13 +169,14 @@ bool own_hosts_contain(const struct own_hosts *hosts, const union netaddr *canon
 {
     if (!hosts)
         return false;
-    const struct own_family *family = &hosts->families[family_of(canonical)];
+    const struct own_family *family = &hosts->families[family_index(canonical->sa.sa_family)];
     const struct key key = key_of(canonical);
     return (!is_free(key) && !is_free(*slot_of(family, key))) || range_with(family, key) != NULL;
 }
 
 union netaddr own_hosts_last(const struct own_hosts *hosts, const union netaddr *canonical)
 {
-    const struct range *range = hosts ? range_with(&hosts->families[family_of(canonical)], key_of(canonical)) : NULL;
+    const struct range *range =
+        hosts ? range_with(&hosts->families[family_index(canonical->sa.sa_family)], key_of(canonical)) : NULL;
     return range ? key_address(range->last, canonical->sa.sa_family) : *canonical;
 }

@@ -67,8 +67,6 @@ struct edge { /* from this address on, up to the next edge, this is the narrowes
     const struct rule_network *narrowest;
 };
 
-enum { TABLE_V4, TABLE_V6, TABLE_COUNT };
-
 struct table {
     struct entry *entries; /* until it is settled */
     size_t entry_count;
@@ -79,7 +77,7 @@ struct table {
 };
 
 struct rule_networks {
-    struct table tables[TABLE_COUNT];
+    struct table tables[FAMILY_COUNT];
 };
 
 struct rule_networks *rule_networks_new(void)
@@ -89,7 +87,7 @@ struct rule_networks *rule_networks_new(void)
 
 void rule_networks_free(struct rule_networks *networks)
 {
-    for (int i = 0; networks && i < TABLE_COUNT; i++) {
+    for (int i = 0; networks && i < FAMILY_COUNT; i++) {
         free(networks->tables[i].entries);
         free(networks->tables[i].nodes);
         free(networks->tables[i].edges);
@@ -98,14 +96,9 @@ void rule_networks_free(struct rule_networks *networks)
     free(networks);
 }
 
-static int table_of(const union netaddr *address)
-{
-    return address->sa.sa_family == AF_INET ? TABLE_V4 : TABLE_V6;
-}
-
 bool rule_networks_add(struct rule_networks *networks, const struct config_network *network, uint32_t rule)
 {
-    struct table *table = &networks->tables[table_of(&network->address)];
+    struct table *table = &networks->tables[family_index(network->address.sa.sa_family)];
     struct entry *entries = grow(table->entries, table->entry_count, sizeof(struct entry));
     if (!entries)
         return false;
@@ -190,12 +183,12 @@ static bool settle_table(struct table *table)
 
 bool rule_networks_settle(struct rule_networks *networks)
 {
-    return settle_table(&networks->tables[TABLE_V4]) && settle_table(&networks->tables[TABLE_V6]);
+    return settle_table(&networks->tables[FAMILY_V4]) && settle_table(&networks->tables[FAMILY_V6]);
 }
 
 const struct rule_network *rule_networks_find(const struct rule_networks *networks, const union netaddr *address)
 {
-    const struct table *table = &networks->tables[table_of(address)];
+    const struct table *table = &networks->tables[family_index(address->sa.sa_family)];
     const struct key key = key_of(address);
     size_t first = 0, end = table->edge_count;
     while (first < end) { /* the last edge that is not past the key */
@@ -225,12 +218,12 @@ unsigned rule_network_bits(const struct rule_network *network)
 
 size_t rule_networks_piece_count(const struct rule_networks *networks)
 {
-    return networks->tables[TABLE_V4].edge_count + networks->tables[TABLE_V6].edge_count;
+    return networks->tables[FAMILY_V4].edge_count + networks->tables[FAMILY_V6].edge_count;
 }
 
 union netaddr rule_networks_piece(const struct rule_networks *networks, size_t i)
 {
-    const struct table *v4 = &networks->tables[TABLE_V4], *v6 = &networks->tables[TABLE_V6];
+    const struct table *v4 = &networks->tables[FAMILY_V4], *v6 = &networks->tables[FAMILY_V6];
     return i < v4->edge_count ? key_address(v4->edges[i].start, AF_INET)
                               : key_address(v6->edges[i - v4->edge_count].start, AF_INET6);
 }

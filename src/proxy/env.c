@@ -1,14 +1,5 @@
 #include "proxy/env.h"
 
-#include <time.h>
-
-uint64_t env_clock_coarse(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 static struct port_range range_from(const struct port_range *system, const struct config_ports *configured,
                                     const char *option, uint64_t rest_ms)
 {

@@ -119,14 +119,4 @@ struct terms env_terms(const struct env *env, const char *user, uint32_t rule, c
 /* The family that a connection to a host with both kinds of addresses is tried over first. */
 int env_first_family(const struct env *env);
 
-/* CLOCK_MONOTONIC_COARSE, in milliseconds: a few milliseconds behind, and nearly free. */
-uint64_t env_clock_coarse(void);
-
-/* Index of a family in pairs such as `to_external`. */
-enum { FAMILY_V4, FAMILY_V6, FAMILY_COUNT };
-static inline int family_index(int family)
-{
-    return family == AF_INET ? FAMILY_V4 : FAMILY_V6;
-}
-
 #endif

@@ -1,3 +1,4 @@
+#include "base/clock.h"
 #include "test.h"
 
 #include <event2/event.h>
@@ -25,7 +26,7 @@ static struct family *setup(void)
     assert_non_null(family);
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, family->ends), 0);
     family->env.base = event_base_new();
-    family->env.clock_ms = env_clock_coarse;
+    family->env.clock_ms = clock_coarse_ms;
     family->env.dgrams = dgram_io_new(false);
     family->env.host = host_new();
     assert_non_null(family->env.host);

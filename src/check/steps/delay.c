@@ -1,6 +1,5 @@
 /* How long is the way, with the proxy and without, and what gets lost on it? */
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "check/measure.h"
@@ -20,13 +19,6 @@ struct pings {
     uint32_t us[PINGS];
     size_t count;
 };
-
-static uint64_t clock_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
 
 /* One question, one answer; false: none in time. */
 static bool ping(const struct peer_line *line, uint32_t *us)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #define LOG_MODULE "bind"
 #include "base/log.h"
 #include "net/reserve.h"
@@ -168,8 +169,7 @@ enum socks5_reply bind_new(struct bind **made, struct env *env, struct subject *
         free(bind);
         return code;
     }
-    const uint64_t ms = env->config->bind.timeout_ms;
-    const struct timeval timeout = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+    const struct timeval timeout = timeval_from_ms(env->config->bind.timeout_ms);
     event_assign(&bind->acceptable, env->base, bind->listener, EV_READ | EV_PERSIST, on_acceptable, bind);
     event_assign(&bind->expired, env->base, -1, 0, on_expired, bind);
     event_add(&bind->acceptable, NULL);

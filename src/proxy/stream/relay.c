@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
 #include "net/sock.h"
 #include "policy/rates.h"
 #include "proxy/stream/stream_impl.h"
@@ -32,7 +33,7 @@ static void wait_for(struct direction *direction, int fd, short what)
 /* Neither end is watched meanwhile: what is there to read would wake it for nothing. */
 static void rest(struct direction *direction, uint32_t ms)
 {
-    const struct timeval pause = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
+    const struct timeval pause = timeval_from_ms(ms);
     event_del(&direction->event);
     event_assign(&direction->event, direction->stream->env->base, -1, 0, on_ready, direction);
     event_add(&direction->event, &pause);

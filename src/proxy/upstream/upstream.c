@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #define LOG_MODULE "upstream"
 #include "base/log.h"
 #include "net/dial.h"
@@ -239,7 +240,7 @@ struct upstream *upstream_ask(struct env *env, const union netaddr *client, cons
                               void *arg)
 {
     const uint64_t ms = env->config->timeouts.connect_ms;
-    const struct timeval timeout = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+    const struct timeval timeout = timeval_from_ms(ms);
     const struct dial_options options = {
         .timeout_ms = 2 * ms, /* the deadline is for all together, and ours */
         .ipv4_first = env_first_family(env) == AF_INET,
