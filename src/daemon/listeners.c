@@ -14,8 +14,8 @@
 #include "daemon/inherited.h"
 #include "net/sock.h"
 #include "proxy/env.h"
-#include "proxy/session/payer.h"
 #include "proxy/session/session.h"
+#include "proxy/session/shed.h"
 #include "proxy/session/shortage.h"
 
 #define ACCEPT_MAX      32   /* connections taken before others have their turn */
@@ -60,7 +60,7 @@ static void accept_some(struct listener *listener, int max)
             return;
         if (accepted == -EMFILE || accepted == -ENFILE || accepted == -ENOBUFS || accepted == -ENOMEM) {
             const struct shortage shortage = shortage_of_error(-accepted);
-            if (ended++ < MAKE_ROOM_MAX && payers_shed(listener->all->env, NULL, &shortage))
+            if (ended++ < MAKE_ROOM_MAX && shed_session(listener->all->env, NULL, &shortage))
                 continue;
             rest(listener, -accepted);
             return;
