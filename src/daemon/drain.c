@@ -22,7 +22,7 @@ struct drain {
     struct event timer;
     struct worker **workers;
     size_t worker_count;
-    struct quota *quota;
+    struct host *host;
     void (*over)(void *arg);
     void *arg;
     bool under_way;
@@ -42,7 +42,7 @@ static bool is_closed(const struct drain *drain)
 
 static uint32_t sessions_left(const struct drain *drain)
 {
-    return quota_held(quota_of_all(drain->quota), QUOTA_SESSIONS);
+    return quota_held(quota_of_all(drain->host->quota), QUOTA_SESSIONS);
 }
 
 static void finish(struct drain *drain)
@@ -59,7 +59,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         return;
     uint64_t now = clock_coarse_ms();
     uint32_t left = sessions_left(drain);
-    if (left == 0 && !handover_link_has_elder()) {
+    if (left == 0 && !handover_link_has_previous(drain->host)) {
         log_info("the last session has ended");
         finish(drain);
     } else if (drain->until_ms && now >= drain->until_ms) {
@@ -72,13 +72,13 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     }
 }
 
-struct drain *drain_new(struct event_base *base, struct worker **workers, size_t worker_count, struct quota *quota,
+struct drain *drain_new(struct event_base *base, struct worker **workers, size_t worker_count, struct host *host,
                         void (*over)(void *arg), void *arg)
 {
     struct drain *drain = calloc(1, sizeof(*drain));
     if (!drain)
         return NULL;
-    *drain = (struct drain){.workers = workers, .worker_count = worker_count, .quota = quota, .over = over, .arg = arg};
+    *drain = (struct drain){.workers = workers, .worker_count = worker_count, .host = host, .over = over, .arg = arg};
     event_assign(&drain->timer, base, -1, EV_PERSIST, on_timer, drain);
     return drain;
 }

@@ -11,7 +11,7 @@
 
 struct drain;
 struct event_base;
-struct quota;
+struct host;
 struct worker;
 
 /* What becomes of connections that wait to be accepted. */
@@ -20,9 +20,9 @@ enum drain_waiting {
     DRAIN_LEAVE_WAITING, /* others hold the same sockets and go on accepting */
 };
 
-/* All outlive it; `quota` knows how many sessions there are. `over` is called once, from the base's loop: none is left,
- * or the time is up. NULL: no memory. */
-struct drain *drain_new(struct event_base *base, struct worker **workers, size_t worker_count, struct quota *quota,
+/* All outlive it; `host->quota` knows how many sessions there are. `over` is called once, from the base's loop: none is
+ * left, or the time is up. NULL: no memory. */
+struct drain *drain_new(struct event_base *base, struct worker **workers, size_t worker_count, struct host *host,
                         void (*over)(void *arg), void *arg);
 /* Begins, after worker_start(); `limit_ms` 0: as long as it takes. To be said again to set another limit. */
 void drain_begin(struct drain *drain, enum drain_waiting waiting, uint64_t limit_ms);

@@ -257,7 +257,7 @@ static void on_answer(evutil_socket_t fd, short what, void *arg)
     event_del(&handover->rested);
     close(handover->fd);
     handover->fd = -1;
-    handover_link_set_younger(fd);
+    handover_link_set_next(handover->goods.host, fd);
     ask_workers(handover, worker_give_up, on_gone);
 }
 

@@ -13,10 +13,12 @@ struct admin;
 struct event_base;
 struct followers;
 struct handover;
+struct host;
 struct worker;
 
 /* What there is to give; it stays the server's. */
 struct handover_goods {
+    struct host *host;
     struct worker **workers;
     size_t worker_count;
     const struct admin *admin; /* NULL: none */

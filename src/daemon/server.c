@@ -155,8 +155,8 @@ static void on_replaced(void *arg)
 
 static bool wait_for_successor(struct server *server)
 {
-    const struct handover_goods goods = {server->workers, server->worker_count, server->admin, server->pid_file,
-                                         &server->followers};
+    const struct handover_goods goods = {server->host,  server->workers,  server->worker_count,
+                                         server->admin, server->pid_file, &server->followers};
     const int fd = server->handover_socket;
     server->handover_socket = -1;
     server->handover = fd >= 0 ? handover_new(server->base, fd, &goods, on_replaced, server) : NULL;
@@ -395,7 +395,7 @@ bool server_start(struct server *server)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     server->reload = reload_new(server->base, server->path, server->snapshot, server->workers, server->worker_count,
                                 on_reloaded, server);
-    server->drain = server->reload ? drain_new(server->base, server->workers, server->worker_count, server->host->quota,
+    server->drain = server->reload ? drain_new(server->base, server->workers, server->worker_count, server->host,
                                                on_drained, server)
                                    : NULL;
     server->auth = server->drain && begin_status_query(server) && wait_for_successor(server) ? auth_new() : NULL;
@@ -413,7 +413,7 @@ bool server_start(struct server *server)
 void server_take_place(struct server *server, struct takeover *takeover)
 {
     if (takeover->udp_count > 0 || config_shared_port(server->snapshot->config)) {
-        handover_link_set_elder(takeover->server);
+        handover_link_set_previous(server->host, takeover->server);
         worker_hear(server->workers[0], takeover->server);
         takeover->server = -1;
     }

@@ -127,7 +127,7 @@ static void on_kin(struct inbox_item *item)
 void worker_hear(struct worker *worker, int kin)
 {
     if (!pass(worker, kin, on_kin))
-        handover_link_give_up(kin);
+        handover_link_give_up(worker->env.host, kin);
 }
 
 static void on_resume(struct inbox_item *item)

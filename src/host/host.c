@@ -14,6 +14,7 @@ struct host *host_new(void)
     struct host *host = calloc(1, sizeof(*host));
     if (!host)
         return NULL;
+    host->handover = (struct host_handover){-1, -1};
     host->ports = ports_new();
     host->own_ports = own_ports_new();
     host->shared_port = shared_port_table_new();

@@ -104,7 +104,8 @@ void world_begin(void)
     world_env.base = event_base_new();
     world_env.config = world_env.policy.config = &world_config;
     world_env.clock_ms = fake_clock;
-    world_host = (struct host){.own_ports = own_ports_new(), .shared_port = shared_port_table_new()};
+    world_host =
+        (struct host){.handover = {-1, -1}, .own_ports = own_ports_new(), .shared_port = shared_port_table_new()};
     world_env.host = &world_host;
     world_env.policy.own_ports = world_host.own_ports;
 }

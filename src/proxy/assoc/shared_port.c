@@ -102,7 +102,7 @@ void shared_port_route(struct env *env, const union netaddr *relay, const struct
     enum shared_port_match match =
         shared_port_table_find(env->host->shared_port, relay, &run->peer, valid, env_now(env), &entry);
     if ((match == SHARED_PORT_STRANGER || match == SHARED_PORT_OTHER_ADDRESS || match == SHARED_PORT_OTHER_PORT) &&
-        handover_link_pass(relay, run))
+        handover_link_pass_run(env->host, relay, run))
         return;
     switch (match) {
     case SHARED_PORT_FOUND:
@@ -178,7 +178,7 @@ static int open_door(struct door **out, struct env *env, const union netaddr *re
             close(fd);
         return error == -EADDRINUSE ? -EBUSY : error;
     }
-    if (handover_link_give(fd)) {
+    if (handover_link_give_socket(env->host, fd)) {
         close(fd);
         fd = -1;
     }
@@ -265,7 +265,7 @@ void shared_port_give_up(struct env *env)
     struct door *door;
     SLIST_FOREACH(door, &env->doors, link)
     {
-        if (door->socket.fd >= 0 && (door->copied || handover_link_give(door->socket.fd)))
+        if (door->socket.fd >= 0 && (door->copied || handover_link_give_socket(env->host, door->socket.fd)))
             close_door(door);
     }
 }
@@ -273,7 +273,7 @@ void shared_port_give_up(struct env *env)
 void shared_port_adopt(struct env *env, int fd)
 {
     const union netaddr relay = sock_local(fd);
-    if (handover_link_give(fd)) {
+    if (handover_link_give_socket(env->host, fd)) {
         close(fd);
         return;
     }
