@@ -15,20 +15,18 @@
 #include "admin/request.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "net/acceptor.h"
 #include "net/sock.h"
 
 #define ACCEPT_MAX 8 /* before others have their turn */
 
-/* A listener that finds no descriptor rests this long: trying again at once would only burn CPU. */
-static const struct timeval accept_rest = {.tv_usec = 250 * 1000};
-
 const struct http_times http_times = {.request_ms = 5000, .wait_ms = 10000, .read_ms = 30000};
 
-struct listener {
-    SLIST_ENTRY(listener) link;
+struct http_listener {
+    SLIST_ENTRY(http_listener) link;
     struct http *http;
     int fd;
-    struct event acceptable, rested;
+    struct acceptor acceptor;
 };
 
 enum state { STATE_ASKING, STATE_WAITING, STATE_READING, STATE_CLOSING };
@@ -52,7 +50,7 @@ struct http {
     struct http_times times;
     http_handler *handler;
     void *arg;
-    SLIST_HEAD(, listener) listeners;
+    SLIST_HEAD(, http_listener) listeners;
     TAILQ_HEAD(connections, http_connection) connections; /* the oldest first */
     size_t connection_count;
     bool refusal_said; /* that accepting fails */
@@ -325,25 +323,23 @@ static void connection_new(struct http *http, int fd)
 
 /* ---- accepting ---- */
 
-static void rest(struct listener *listener, int error)
+static void http_rest(struct http_listener *listener, int error)
 {
-    event_del(&listener->acceptable);
-    event_add(&listener->rested, &accept_rest);
+    acceptor_rest(&listener->acceptor);
     if (listener->http->refusal_said)
         return;
     listener->http->refusal_said = true;
-    log_warning("cannot accept a connection: %s; new ones wait", strerror(error));
+    log_warning("cannot accept a connection: %s; new connections wait", strerror(error));
 }
 
-static void on_acceptable(evutil_socket_t fd, short what, void *arg)
+static void http_on_ready(void *arg)
 {
-    (void)what;
-    struct listener *listener = arg;
+    struct http_listener *listener = arg;
     struct http *http = listener->http;
     for (int i = 0; i < ACCEPT_MAX; i++) {
-        int accepted = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (accepted < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
-            rest(listener, errno);
+        int accepted = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (accepted < 0 && acceptor_is_short(errno)) {
+            http_rest(listener, errno);
             return;
         }
         if (accepted < 0)
@@ -353,13 +349,6 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
             connection_abort(TAILQ_FIRST(&http->connections));
         connection_new(http, accepted);
     }
-}
-
-static void on_rested(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd, (void)what;
-    struct listener *listener = arg;
-    event_add(&listener->acceptable, NULL);
 }
 
 /* ---- life ---- */
@@ -376,25 +365,23 @@ struct http *http_new(struct event_base *base, const struct http_times *times, h
 
 bool http_serve(struct http *http, int fd)
 {
-    struct listener *listener = calloc(1, sizeof(*listener));
+    struct http_listener *listener = calloc(1, sizeof(*listener));
     if (!listener) {
         close(fd);
         return false;
     }
-    *listener = (struct listener){.http = http, .fd = fd};
-    event_assign(&listener->acceptable, http->base, fd, EV_READ | EV_PERSIST, on_acceptable, listener);
-    event_assign(&listener->rested, http->base, -1, 0, on_rested, listener);
+    *listener = (struct http_listener){.http = http, .fd = fd};
+    acceptor_init(&listener->acceptor, http->base, fd, http_on_ready, listener);
     SLIST_INSERT_HEAD(&http->listeners, listener, link);
-    return event_add(&listener->acceptable, NULL) == 0;
+    return acceptor_start(&listener->acceptor);
 }
 
 void http_close_listeners(struct http *http)
 {
     while (!SLIST_EMPTY(&http->listeners)) {
-        struct listener *listener = SLIST_FIRST(&http->listeners);
+        struct http_listener *listener = SLIST_FIRST(&http->listeners);
         SLIST_REMOVE_HEAD(&http->listeners, link);
-        event_del(&listener->acceptable);
-        event_del(&listener->rested);
+        acceptor_stop(&listener->acceptor);
         close(listener->fd);
         free(listener);
     }

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "conf/options.h"
-#include "conf/types.h"
+#include "conf/config.h"
+#include "conf/schema.h"
 
 /* One key's value: a string, the array of raws of a group, or a list's elements and how many. A mapping is an array of
  * these, one per row. */
@@ -16,7 +16,7 @@ struct raw {
     uint32_t count;
 };
 
-/* ---- libcyaml's config_options, from ours ---- */
+/* ---- libcyaml's schema, from ours ---- */
 
 #define FIELDS_MAX  200
 #define ENTRIES_MAX 32
@@ -30,21 +30,20 @@ struct blueprint {
 
 static const cyaml_schema_value_t raw_string = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 0, CYAML_UNLIMITED)};
 
-static cyaml_schema_value_t blueprint_draw_mapping(struct blueprint *blueprint, const struct schema_row *rows,
-                                                   enum cyaml_flag flags);
+static cyaml_schema_value_t draw_mapping(struct blueprint *blueprint, const struct schema_row *rows,
+                                         enum cyaml_flag flags);
 
-static cyaml_schema_value_t blueprint_draw_value(struct blueprint *blueprint, const struct schema_row *row)
+static cyaml_schema_value_t draw_value(struct blueprint *blueprint, const struct schema_row *row)
 {
     cyaml_schema_value_t *entry;
     switch (row->kind) {
     case SCHEMA_GROUP:
-        return blueprint_draw_mapping(blueprint, row->rows, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL);
+        return draw_mapping(blueprint, row->rows, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL);
     case SCHEMA_LIST:
     case SCHEMA_VALUES:
         assert(blueprint->entry_count < ENTRIES_MAX);
         entry = &blueprint->entries[blueprint->entry_count++];
-        *entry =
-            row->kind == SCHEMA_VALUES ? raw_string : blueprint_draw_mapping(blueprint, row->rows, CYAML_FLAG_DEFAULT);
+        *entry = row->kind == SCHEMA_VALUES ? raw_string : draw_mapping(blueprint, row->rows, CYAML_FLAG_DEFAULT);
         return (cyaml_schema_value_t){
             .type = CYAML_SEQUENCE,
             .flags = CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
@@ -59,8 +58,8 @@ static cyaml_schema_value_t blueprint_draw_value(struct blueprint *blueprint, co
     return string;
 }
 
-static cyaml_schema_value_t blueprint_draw_mapping(struct blueprint *blueprint, const struct schema_row *rows,
-                                                   enum cyaml_flag flags)
+static cyaml_schema_value_t draw_mapping(struct blueprint *blueprint, const struct schema_row *rows,
+                                         enum cyaml_flag flags)
 {
     size_t count = schema_count(rows);
     cyaml_schema_field_t *fields = &blueprint->fields[blueprint->field_count];
@@ -72,7 +71,7 @@ static cyaml_schema_value_t blueprint_draw_mapping(struct blueprint *blueprint, 
             .data_offset = (uint32_t)(i * sizeof(struct raw) + offsetof(struct raw, value)),
             .count_offset = (uint32_t)(i * sizeof(struct raw) + offsetof(struct raw, count)),
             .count_size = sizeof(((struct raw *)NULL)->count),
-            .value = blueprint_draw_value(blueprint, &rows[i]),
+            .value = draw_value(blueprint, &rows[i]),
         };
     fields[count] = (cyaml_schema_field_t){.key = NULL};
     return (cyaml_schema_value_t){
@@ -83,10 +82,10 @@ static cyaml_schema_value_t blueprint_draw_mapping(struct blueprint *blueprint, 
     };
 }
 
-static void blueprint_draw(struct blueprint *blueprint)
+static void draw(struct blueprint *blueprint)
 {
     memset(blueprint, 0, sizeof(*blueprint));
-    blueprint->top = blueprint_draw_mapping(blueprint, config_options, CYAML_FLAG_POINTER);
+    blueprint->top = draw_mapping(blueprint, schema, CYAML_FLAG_POINTER);
 }
 
 static const cyaml_config_t cyaml_behaviour = {
@@ -96,9 +95,9 @@ static const cyaml_config_t cyaml_behaviour = {
 
 /* ---- raw to config ---- */
 
-static const char *raw_read_rows(const struct schema_row *rows, const struct raw *raw, void *base);
+static const char *read_rows(const struct schema_row *rows, const struct raw *raw, void *base);
 
-static const char *raw_read_list(const struct schema_row *row, const struct raw *raw, void *base)
+static const char *read_list(const struct schema_row *row, const struct raw *raw, void *base)
 {
     size_t count = raw && raw->value ? raw->count : row->min;
     char *elements = calloc(count ? count : 1, row->element_size);
@@ -113,25 +112,25 @@ static const char *raw_read_list(const struct schema_row *row, const struct raw 
         if (row->kind == SCHEMA_VALUES)
             failed = schema_parse(row, ((char **)raw->value)[i], element);
         else
-            failed = raw_read_rows(row->rows, raw && raw->value ? (const struct raw *)raw->value + i * width : NULL,
-                                   element);
+            failed =
+                read_rows(row->rows, raw && raw->value ? (const struct raw *)raw->value + i * width : NULL, element);
     }
     return failed;
 }
 
 /* `raw` is NULL where the file says nothing: the defaults hold. */
-static const char *raw_read_rows(const struct schema_row *rows, const struct raw *raw, void *base)
+static const char *read_rows(const struct schema_row *rows, const struct raw *raw, void *base)
 {
     const char *failed = NULL;
     for (size_t i = 0; rows[i].key && !failed; i++) {
         const struct raw *value = raw ? &raw[i] : NULL;
         if (rows[i].kind == SCHEMA_GROUP)
-            failed = raw_read_rows(rows[i].rows, value ? value->value : NULL, base);
+            failed = read_rows(rows[i].rows, value ? value->value : NULL, base);
         else if (rows[i].kind == SCHEMA_VALUE)
             failed = schema_parse(&rows[i], value && value->value ? value->value : rows[i].initial,
                                   (char *)base + rows[i].offset);
         else
-            failed = raw_read_list(&rows[i], value, base);
+            failed = read_list(&rows[i], value, base);
     }
     return failed;
 }
@@ -139,23 +138,23 @@ static const char *raw_read_rows(const struct schema_row *rows, const struct raw
 const char *raw_load(struct config *config, const char *text, size_t size)
 {
     if (!text)
-        return raw_read_rows(config_options, NULL, config);
+        return read_rows(schema, NULL, config);
     struct blueprint blueprint;
-    blueprint_draw(&blueprint);
+    draw(&blueprint);
     cyaml_data_t *data = NULL;
     cyaml_err_t err = cyaml_load_data((const uint8_t *)text, size, &cyaml_behaviour, &blueprint.top, &data, NULL);
     if (err != CYAML_OK)
         return cyaml_strerror(err);
-    const char *failed = raw_read_rows(config_options, data, config);
+    const char *failed = read_rows(schema, data, config);
     cyaml_free(&cyaml_behaviour, &blueprint.top, data, 0);
     return failed;
 }
 
 /* ---- config to raw ---- */
 
-static void raw_write_rows(const struct schema_row *rows, struct raw *raw, const void *base, bool secrets);
+static void write_rows(const struct schema_row *rows, struct raw *raw, const void *base, bool secrets);
 
-static char *raw_write_value(const struct schema_row *row, const void *field, bool secrets)
+static char *write_value(const struct schema_row *row, const void *field, bool secrets)
 {
     char *text = NULL;
     size_t size;
@@ -170,7 +169,7 @@ static char *raw_write_value(const struct schema_row *row, const void *field, bo
     return text;
 }
 
-static void raw_write_list(const struct schema_row *row, struct raw *raw, const void *base, bool secrets)
+static void write_list(const struct schema_row *row, struct raw *raw, const void *base, bool secrets)
 {
     const char *elements;
     memcpy(&elements, (const char *)base + row->offset, sizeof(elements));
@@ -180,24 +179,24 @@ static void raw_write_list(const struct schema_row *row, struct raw *raw, const 
     for (size_t i = 0; values && i < count; i++) {
         const char *element = elements + i * row->element_size;
         if (row->kind == SCHEMA_LIST)
-            raw_write_rows(row->rows, (struct raw *)(values + i * width), element, secrets);
+            write_rows(row->rows, (struct raw *)(values + i * width), element, secrets);
         else
-            ((char **)values)[i] = raw_write_value(row, element, secrets);
+            ((char **)values)[i] = write_value(row, element, secrets);
     }
     *raw = (struct raw){values, (uint32_t)count};
 }
 
-static void raw_write_rows(const struct schema_row *rows, struct raw *raw, const void *base, bool secrets)
+static void write_rows(const struct schema_row *rows, struct raw *raw, const void *base, bool secrets)
 {
     for (size_t i = 0; rows[i].key; i++) {
         if (rows[i].kind == SCHEMA_VALUE) {
-            raw[i].value = raw_write_value(&rows[i], (const char *)base + rows[i].offset, secrets);
+            raw[i].value = write_value(&rows[i], (const char *)base + rows[i].offset, secrets);
         } else if (rows[i].kind == SCHEMA_GROUP) {
             raw[i].value = calloc(schema_count(rows[i].rows), sizeof(struct raw));
             if (raw[i].value)
-                raw_write_rows(rows[i].rows, raw[i].value, base, secrets);
+                write_rows(rows[i].rows, raw[i].value, base, secrets);
         } else {
-            raw_write_list(&rows[i], &raw[i], base, secrets);
+            write_list(&rows[i], &raw[i], base, secrets);
         }
     }
 }
@@ -205,11 +204,11 @@ static void raw_write_rows(const struct schema_row *rows, struct raw *raw, const
 char *raw_save(const struct config *config, bool secrets)
 {
     struct blueprint blueprint;
-    blueprint_draw(&blueprint);
-    struct raw *raw = calloc(schema_count(config_options), sizeof(*raw));
+    draw(&blueprint);
+    struct raw *raw = calloc(schema_count(schema), sizeof(*raw));
     if (!raw)
         return NULL;
-    raw_write_rows(config_options, raw, config, secrets);
+    write_rows(schema, raw, config, secrets);
     char *text = NULL, *saved = NULL;
     size_t size;
     if (cyaml_save_data(&saved, &size, &cyaml_behaviour, &blueprint.top, raw, 0) == CYAML_OK)
@@ -221,22 +220,22 @@ char *raw_save(const struct config *config, bool secrets)
 
 /* ---- the end ---- */
 
-static void raw_free_rows(const struct schema_row *rows, void *base);
+static void free_rows(const struct schema_row *rows, void *base);
 
-static void raw_free_element(const struct schema_row *row, char *element)
+static void free_element(const struct schema_row *row, char *element)
 {
     if (row->kind == SCHEMA_LIST)
-        raw_free_rows(row->rows, element);
+        free_rows(row->rows, element);
     else if (row->type->owned)
         free(*(char **)(void *)element);
 }
 
-static void raw_free_rows(const struct schema_row *rows, void *base)
+static void free_rows(const struct schema_row *rows, void *base)
 {
     for (; rows->key; rows++) {
         char *field = (char *)base + rows->offset;
         if (rows->kind == SCHEMA_GROUP) {
-            raw_free_rows(rows->rows, base);
+            free_rows(rows->rows, base);
         } else if (rows->kind == SCHEMA_VALUE) {
             if (rows->type->owned)
                 free(*(char **)field);
@@ -244,7 +243,7 @@ static void raw_free_rows(const struct schema_row *rows, void *base)
             char *elements = *(char **)field;
             size_t count = elements ? *(size_t *)((char *)base + rows->count_offset) : 0;
             for (size_t i = 0; i < count; i++)
-                raw_free_element(rows, elements + i * rows->element_size);
+                free_element(rows, elements + i * rows->element_size);
             free(elements);
         }
     }
@@ -252,5 +251,5 @@ static void raw_free_rows(const struct schema_row *rows, void *base)
 
 void raw_deinit(struct config *config)
 {
-    raw_free_rows(config_options, config);
+    free_rows(schema, config);
 }

@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include "conf/types.h"
+#include "conf/config.h"
 
 struct user_name {
     const char *name;

@@ -7,10 +7,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "conf/options.h"
+#include "conf/schema.h"
 #include "conf/user_names.h"
 
-struct users_reader {
+struct reader {
     struct config *config;
     struct report *report;
     const struct schema_row *name, *password;
@@ -20,8 +20,7 @@ struct users_reader {
 /* ---- lines ---- */
 
 /* Reads one part of a line; `column` is where it begins. What the part holds is not quoted: it may be a password. */
-static bool users_read_part(struct users_reader *reader, const struct schema_row *row, char *text, struct place place,
-                            char **field)
+static bool read_part(struct reader *reader, const struct schema_row *row, char *text, struct place place, char **field)
 {
     const char *hint = schema_parse(row, text, field);
     if (!hint)
@@ -40,7 +39,7 @@ static bool users_read_part(struct users_reader *reader, const struct schema_row
 }
 
 /* `text` ends by NUL and is `len` long. */
-static void users_read_line(struct users_reader *reader, char *text, size_t len, size_t line)
+static void read_line(struct reader *reader, char *text, size_t len, size_t line)
 {
     struct config *config = reader->config;
     while (len > 0 && strchr(" \t\r", text[len - 1]) && text[len - 1])
@@ -57,8 +56,8 @@ static void users_read_line(struct users_reader *reader, char *text, size_t len,
     struct config_user user = {0};
     char *hash = colon + 1 + strspn(colon + 1, " \t");
     struct place at_name = {line, 1}, at_hash = {line, (size_t)(hash - text) + 1};
-    if (users_read_part(reader, reader->name, text, at_name, &user.name) &&
-        users_read_part(reader, reader->password, hash, at_hash, &user.password)) {
+    if (read_part(reader, reader->name, text, at_name, &user.name) &&
+        read_part(reader, reader->password, hash, at_hash, &user.password)) {
         reader->lines[config->user_count - config->inline_user_count] = line;
         config->users[config->user_count++] = user;
     } else {
@@ -67,7 +66,7 @@ static void users_read_line(struct users_reader *reader, char *text, size_t len,
 }
 
 /* `text` has room for a NUL behind it. */
-static void users_read_lines(struct users_reader *reader, char *text, size_t size)
+static void read_lines(struct reader *reader, char *text, size_t size)
 {
     text[size] = '\0';
     char *end = text + size;
@@ -75,7 +74,7 @@ static void users_read_lines(struct users_reader *reader, char *text, size_t siz
         char *newline = memchr(text, '\n', (size_t)(end - text));
         char *stop = newline ? newline : end;
         *stop = '\0';
-        users_read_line(reader, text, (size_t)(stop - text), line);
+        read_line(reader, text, (size_t)(stop - text), line);
         text = stop + 1;
     }
 }
@@ -83,7 +82,7 @@ static void users_read_lines(struct users_reader *reader, char *text, size_t siz
 /* ---- duplicates ---- */
 
 /* Those among the inline users alone have been told (consistent.c). */
-static void users_check_duplicates(const struct users_reader *reader)
+static void check_duplicates(const struct reader *reader)
 {
     const struct config *config = reader->config;
     size_t own = config->inline_user_count;
@@ -109,7 +108,7 @@ static void users_check_duplicates(const struct users_reader *reader)
 /* ---- the file ---- */
 
 /* Opens it and sees that strangers cannot read the hashes, or add one of their own. */
-static int users_open_private(const char *path, int open_fd, struct place place, struct report *report)
+static int open_private(const char *path, int open_fd, struct place place, struct report *report)
 {
     struct stat status;
     int fd = open_fd < 0 ? open(path, O_RDONLY | O_CLOEXEC) : fcntl(open_fd, F_DUPFD_CLOEXEC, 0);
@@ -127,7 +126,7 @@ static int users_open_private(const char *path, int open_fd, struct place place,
     return -1;
 }
 
-static size_t users_count_lines(const char *text, size_t size)
+static size_t count_lines(const char *text, size_t size)
 {
     size_t count = 1;
     for (size_t i = 0; i < size; i++)
@@ -135,26 +134,26 @@ static size_t users_count_lines(const char *text, size_t size)
     return count;
 }
 
-static void users_add(struct config *config, char *text, size_t size, struct report *report)
+static void add_users(struct config *config, char *text, size_t size, struct report *report)
 {
-    const struct schema_row *rows = schema_find(config_options, "users", strlen("users"))->rows;
-    struct users_reader reader = {
+    const struct schema_row *rows = schema_find(schema, "users", strlen("users"))->rows;
+    struct reader reader = {
         .config = config,
         .report = report,
         .name = schema_find(rows, "name", strlen("name")),
         .password = schema_find(rows, "password", strlen("password")),
     };
-    size_t most = users_count_lines(text, size);
+    size_t most = count_lines(text, size);
     struct config_user *users = reallocarray(config->users, config->inline_user_count + most, sizeof(*users));
     if (users)
         config->users = users;
     reader.lines = calloc(most, sizeof(*reader.lines));
     if (users && reader.lines) {
         unsigned before = report->error_count;
-        users_read_lines(&reader, text, size);
+        read_lines(&reader, text, size);
         if (config->user_count == config->inline_user_count && report->error_count == before)
             report_error(report, (struct place){0}, NULL, "found no user, expected lines of name:hash");
-        users_check_duplicates(&reader);
+        check_duplicates(&reader);
     } else {
         report_error(report, (struct place){0}, NULL, "out of memory");
     }
@@ -167,7 +166,7 @@ bool users_file_load(struct config *config, int open_fd, yaml_document_t *docume
         document ? document_get(document, yaml_document_get_root_node(document), "users_file") : NULL;
     struct place place = node ? document_place(node) : (struct place){0};
     unsigned before = report->error_count;
-    int fd = users_open_private(config->users_file, open_fd, place, report);
+    int fd = open_private(config->users_file, open_fd, place, report);
     if (fd < 0)
         return false;
     size_t size;
@@ -183,7 +182,7 @@ bool users_file_load(struct config *config, int open_fd, yaml_document_t *docume
         report_error(report, (struct place){0}, NULL, "found more than %zu MiB, which is room for about %d users",
                      USERS_FILE_SIZE_MAX >> 20, USERS_FILE_USERS);
     else if (document_skip_mark(&plain, &size, report))
-        users_add(config, text + (plain - text), size, report);
+        add_users(config, text + (plain - text), size, report);
     report->file = main_file;
     free(text);
     return report->error_count == before;

@@ -1,5 +1,6 @@
 #include "daemon/handover.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
@@ -13,36 +14,44 @@
 #include "admin/unix_socket.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/util.h"
+#include "daemon/crew.h"
 #include "daemon/follow.h"
 #include "daemon/handover_wire.h"
+#include "daemon/listeners.h"
 #include "daemon/worker.h"
-#include "net/inbox.h"
+#include "net/acceptor.h"
 #include "proxy/assoc/handover_link.h"
+#include "proxy/assoc/shared_port.h"
 #include "proxy/env.h"
 
-static const struct timeval rest = {.tv_usec = 250 * 1000};
-/* So long nobody else has a chance; it takes less than a second. */
+/* A taker keeps others waiting for at most so long; it needs less than a second. */
 #define TAKER_MS (10 * 1000)
 
+/* Copies of descriptors, to be sent and closed. */
+struct handover_sockets {
+    int *fds; /* to be freed */
+    size_t count;
+};
+
 struct handover {
-    struct event acceptable, rested, answer;
-    struct inbox *inbox;
+    struct acceptor acceptor;
+    struct event answer;
     struct handover_goods goods;
     void (*over)(void *arg);
     void *arg;
-    int fd;                                      /* -1: it is another's now */
-    int taker;                                   /* who asks; -1: nobody */
-    int leader;                                  /* our end of a connection to it, for later: see follow.h; or -1 */
-    pid_t taker_id;                              /* its process */
-    uint64_t given_ms;                           /* when it had all */
-    size_t awaited;                              /* workers that have not answered yet */
-    void (*answered)(struct handover *handover); /* when all have */
+    int fd;                     /* at which we wait; -1: another process has it now */
+    int taker;                  /* the connection to the process that asks; -1: none does */
+    pid_t taker_id;             /* that process */
+    uint64_t given_ms;          /* when it had been given all */
+    int leader;                 /* our end of a connection to it, for later: see follow.h; -1: none */
+    struct crew_round *round;   /* under way: the workers copy their sockets, or give them up */
+    int link_fd;                /* for `link` */
+    struct handover_link *link; /* the first worker's, once another process serves; NULL: none */
     bool ends;
-    struct part {
-        struct worker_listeners listeners;
-        struct handover *handover;
-    } parts[];
+    struct handover_part {
+        struct handover_sockets tcp, udp; /* for connections; of shared_port.h */
+        int error;                        /* an errno: these are not all */
+    } parts[];                            /* one for each worker */
 };
 
 int handover_listen(const char *path)
@@ -50,16 +59,16 @@ int handover_listen(const char *path)
     int fd = unix_socket_listen(path, SOCK_SEQPACKET, 0600);
     if (fd < 0)
         log_error("run.handover: cannot listen on %s: %s%s", path, strerror(-fd),
-                  fd == -EADDRINUSE ? ". conesocks is running already; --take-over takes its place"
-                  : fd == -ENOENT   ? ". Its folder has to be there"
-                  : fd == -ENOTSOCK ? ". It is something else: remove it, or name another path"
+                  fd == -EADDRINUSE ? ". conesocks is running already; start with --take-over to replace it"
+                  : fd == -ENOENT   ? ". Create its folder first"
+                  : fd == -ENOTSOCK ? ". It is not a socket: remove it, or name another path"
                                     : "");
     return fd < 0 ? -1 : fd;
 }
 
 /* ---- giving ---- */
 
-static bool send_message(int to, enum handover_kind kind, const int *fds, size_t fd_count, size_t count)
+static bool handover_send(int to, enum handover_kind kind, const int *fds, size_t fd_count, size_t count)
 {
     struct handover_message message = {HANDOVER_VERSION, kind, (uint32_t)count};
     struct iovec part = {&message, sizeof(message)};
@@ -68,6 +77,7 @@ static bool send_message(int to, enum handover_kind kind, const int *fds, size_t
         char space[CMSG_SPACE(HANDOVER_DESCRIPTORS_MAX * sizeof(int))];
     } control = {0};
     struct msghdr packet = {.msg_iov = &part, .msg_iovlen = 1};
+    assert(fd_count <= HANDOVER_DESCRIPTORS_MAX);
     if (fd_count > 0) {
         control.header = (struct cmsghdr){CMSG_LEN(fd_count * sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
         memcpy(CMSG_DATA(&control.header), fds, fd_count * sizeof(int));
@@ -77,13 +87,13 @@ static bool send_message(int to, enum handover_kind kind, const int *fds, size_t
     return sendmsg(to, &packet, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)sizeof(message);
 }
 
-static bool give_sockets(const struct handover *handover, enum handover_kind kind, const struct worker_sockets *sockets,
-                         size_t *given)
+static bool handover_give_sockets(const struct handover *handover, enum handover_kind kind,
+                                  const struct handover_sockets *sockets, size_t *given)
 {
     for (size_t done = 0; done < sockets->count;) {
         size_t left = sockets->count - done;
         size_t count = left < HANDOVER_DESCRIPTORS_MAX ? left : HANDOVER_DESCRIPTORS_MAX;
-        if (!send_message(handover->taker, kind, sockets->fds + done, count, count))
+        if (!handover_send(handover->taker, kind, sockets->fds + done, count, count))
             return false;
         done += count;
         *given += count;
@@ -91,143 +101,162 @@ static bool give_sockets(const struct handover *handover, enum handover_kind kin
     return true;
 }
 
-static bool give_listeners(const struct handover *handover, size_t *given)
+static bool handover_give_parts(const struct handover *handover, size_t *given)
 {
-    for (size_t i = 0; i < handover->goods.worker_count; i++) {
-        const struct worker_listeners *listeners = &handover->parts[i].listeners;
-        if (!give_sockets(handover, HANDOVER_LISTENERS, &listeners->tcp, given) ||
-            !give_sockets(handover, HANDOVER_UDP, &listeners->udp, given))
+    for (size_t i = 0; i < crew_size(handover->goods.crew); i++) {
+        const struct handover_part *part = &handover->parts[i];
+        if (!handover_give_sockets(handover, HANDOVER_LISTENERS, &part->tcp, given) ||
+            !handover_give_sockets(handover, HANDOVER_UDP, &part->udp, given))
             return false;
     }
     return true;
 }
 
-static bool give_one(const struct handover *handover, enum handover_kind kind, int fd, size_t *given)
+static bool handover_give_one(const struct handover *handover, enum handover_kind kind, int fd, size_t *given)
 {
     *given += fd >= 0;
-    return fd < 0 || send_message(handover->taker, kind, &fd, 1, 1);
+    return fd < 0 || handover_send(handover->taker, kind, &fd, 1, 1);
 }
 
-static bool give_followers(struct handover *handover, size_t *given)
+static bool handover_give_followers(struct handover *handover, size_t *given)
 {
     const struct followers *followers = handover->goods.followers;
     int ends[2];
     for (size_t i = 0; i < followers->count; i++)
-        if (!give_one(handover, HANDOVER_FOLLOWER, followers->fds[i], given))
+        if (!handover_give_one(handover, HANDOVER_FOLLOWER, followers->fds[i], given))
             return false;
     errno = follow_connect(ends);
     if (errno)
         return false;
+    assert(handover->leader < 0);
     handover->leader = ends[1];
-    bool sent = give_one(handover, HANDOVER_FOLLOWER, ends[0], given);
+    bool sent = handover_give_one(handover, HANDOVER_FOLLOWER, ends[0], given);
     int error = errno;
     close(ends[0]);
     errno = error;
     return sent;
 }
 
-static bool give_all(struct handover *handover)
+static bool handover_give_all(struct handover *handover)
 {
     const struct handover_goods *goods = &handover->goods;
     const struct admin_sockets admin = goods->admin ? admin_sockets(goods->admin) : ADMIN_SOCKETS_NONE;
     size_t given = 0;
-    for (size_t i = 0; i < goods->worker_count; i++) {
-        if (handover->parts[i].listeners.error) {
-            errno = handover->parts[i].listeners.error;
+    for (size_t i = 0; i < crew_size(goods->crew); i++) {
+        if (handover->parts[i].error) {
+            errno = handover->parts[i].error;
             return false;
         }
     }
-    return give_listeners(handover, &given) && give_one(handover, HANDOVER_ADMIN_TCP, admin.tcp, &given) &&
-           give_one(handover, HANDOVER_ADMIN_SOCKET, admin.local, &given) &&
-           give_one(handover, HANDOVER_PID_FILE, goods->pid_file, &given) &&
-           give_one(handover, HANDOVER_SOCKET, handover->fd, &given) && give_followers(handover, &given) &&
-           send_message(handover->taker, HANDOVER_ALL, NULL, 0, given);
+    return handover_give_parts(handover, &given) &&
+           handover_give_one(handover, HANDOVER_ADMIN_TCP, admin.tcp, &given) &&
+           handover_give_one(handover, HANDOVER_ADMIN_SOCKET, admin.local, &given) &&
+           handover_give_one(handover, HANDOVER_PID_FILE, goods->pid_file, &given) &&
+           handover_give_one(handover, HANDOVER_SOCKET, handover->fd, &given) &&
+           handover_give_followers(handover, &given) && handover_send(handover->taker, HANDOVER_ALL, NULL, 0, given);
 }
 
-static void close_sockets(struct worker_sockets *sockets)
+static void handover_close_sockets(struct handover_sockets *sockets)
 {
     for (size_t i = 0; i < sockets->count; i++)
         close(sockets->fds[i]);
     free(sockets->fds);
-    *sockets = (struct worker_sockets){0};
+    *sockets = (struct handover_sockets){0};
 }
 
-/* The copies that were made to be sent. */
-static void close_copies(struct handover *handover)
+static void handover_close_copies(struct handover *handover)
 {
-    for (size_t i = 0; i < handover->goods.worker_count; i++) {
-        close_sockets(&handover->parts[i].listeners.tcp);
-        close_sockets(&handover->parts[i].listeners.udp);
+    for (size_t i = 0; i < crew_size(handover->goods.crew); i++) {
+        handover_close_sockets(&handover->parts[i].tcp);
+        handover_close_sockets(&handover->parts[i].udp);
     }
 }
 
-static void forget_taker(struct handover *handover)
+static void handover_close_leader(struct handover *handover)
 {
-    event_del(&handover->answer);
-    close(handover->taker);
-    handover->taker = -1;
     if (handover->leader >= 0)
         close(handover->leader);
     handover->leader = -1;
 }
 
-static void on_copied(struct handover *handover)
+static void handover_close_taker(struct handover *handover)
 {
+    event_del(&handover->answer);
+    close(handover->taker);
+    handover->taker = -1;
+    handover_close_leader(handover);
+}
+
+/* ---- rounds of the workers ---- */
+
+/* On the worker's thread. */
+static void handover_copy_sockets(struct crew_turn *turn)
+{
+    struct handover *handover = turn->arg;
+    struct handover_part *part = &handover->parts[turn->number];
+    assert(!part->tcp.fds && !part->udp.fds);
+    part->error = listeners_copy(worker_listeners(turn->worker), &part->tcp.fds, &part->tcp.count);
+    if (!part->error)
+        part->error = shared_port_copy(worker_env(turn->worker), &part->udp.fds, &part->udp.count);
+    crew_turn_end(turn);
+}
+
+static void handover_on_copied(void *arg)
+{
+    struct handover *handover = arg;
     if (!handover->ends) {
         handover->given_ms = clock_coarse_ms();
-        /* Before it has anything: whoever has all and is not heard would serve beside us. */
+        /* Before it has anything: a process that has all, and whose answer is not heard, would serve beside us. */
         bool heard = event_add(&handover->answer, NULL) == 0;
-        if (!heard || !give_all(handover)) {
+        if (!heard || !handover_give_all(handover)) {
             log_error("cannot give process %d the listeners: %s; nothing has changed", (int)handover->taker_id,
                       heard ? strerror(errno) : "no memory");
-            forget_taker(handover);
+            handover_close_taker(handover);
         }
     }
-    close_copies(handover);
-}
-
-static void on_gone(struct handover *handover)
-{
-    int taker = handover->taker;
-    if (handover->ends)
-        return;
-    handover->taker = -1;
-    if (!send_message(taker, HANDOVER_GONE, NULL, 0, 0))
-        (void)shutdown(taker, SHUT_RDWR); /* it waits, and takes our end as well */
-    worker_hear(handover->goods.workers[0], taker);
-    handover->over(handover->arg);
-}
-
-/* ---- asking the workers ---- */
-
-static void on_answered(struct inbox_item *item)
-{
-    struct handover *handover = container_of(item, struct part, listeners.item)->handover;
-    if (--handover->awaited == 0)
-        handover->answered(handover);
+    handover_close_copies(handover);
 }
 
 /* On the worker's thread. */
-static void hand_back(struct worker_listeners *listeners)
+static void handover_give_up_sockets(struct crew_turn *turn)
 {
-    struct handover *handover = container_of(listeners, struct part, listeners)->handover;
-    listeners->item.run = on_answered;
-    inbox_post(handover->inbox, &listeners->item);
+    shared_port_give_up(worker_env(turn->worker));
+    crew_turn_end(turn);
 }
 
-static void ask_workers(struct handover *handover, void (*ask)(struct worker_listeners *listeners),
-                        void (*answered)(struct handover *handover))
+/* On the worker's thread. */
+static void handover_open_link(struct crew_turn *turn)
 {
-    handover->awaited = handover->goods.worker_count;
-    handover->answered = answered;
-    for (size_t i = 0; i < handover->goods.worker_count; i++)
-        ask(&handover->parts[i].listeners);
+    struct handover *handover = turn->arg;
+    if (turn->number == 0)
+        handover->link = handover_link_new(worker_env(turn->worker), handover->link_fd);
+    crew_turn_end(turn);
 }
 
-/* ---- who asks ---- */
+static void handover_on_linked(void *arg)
+{
+    (void)arg;
+}
 
-/* The mode of the socket says the same, unless somebody has changed it. */
-static bool may_take(int taker, pid_t *id)
+static void handover_on_given_up(void *arg)
+{
+    struct handover *handover = arg;
+    const int taker = handover->taker;
+    if (handover->ends)
+        return;
+    assert(taker >= 0);
+    handover->taker = -1;
+    if (!handover_send(taker, HANDOVER_GONE, NULL, 0, 0))
+        (void)shutdown(taker, SHUT_RDWR); /* it waits, and takes our end as an answer as well */
+    handover->link_fd = taker;
+    crew_round_begin(handover->round, handover_open_link, handover_on_linked);
+    handover->over(handover->arg);
+}
+
+/* ---- a process that asks ---- */
+
+/* The mode of the socket has the same effect, unless somebody has changed it. */
+static bool handover_may_take(int taker, pid_t *id)
 {
     struct ucred peer;
     socklen_t len = sizeof(peer);
@@ -236,11 +265,12 @@ static bool may_take(int taker, pid_t *id)
     *id = peer.pid;
     if (peer.uid == 0 || peer.uid == geteuid())
         return true;
-    log_warning("process %d of user id %u asks for the listeners: refused", (int)peer.pid, (unsigned)peer.uid);
+    log_warning("refusing to give the listeners to process %d: it runs as user id %u", (int)peer.pid,
+                (unsigned)peer.uid);
     return false;
 }
 
-static void on_answer(evutil_socket_t fd, short what, void *arg)
+static void handover_on_answer(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
     struct handover *handover = arg;
@@ -248,51 +278,48 @@ static void on_answer(evutil_socket_t fd, short what, void *arg)
     bool serves = recv(fd, &message, sizeof(message), 0) == (ssize_t)sizeof(message) &&
                   message.version == HANDOVER_VERSION && message.kind == HANDOVER_SERVES;
     if (!serves) {
-        log_warning("process %d has not come to serve; nothing has changed", (int)handover->taker_id);
-        forget_taker(handover);
+        log_warning("process %d has not taken over; nothing has changed", (int)handover->taker_id);
+        handover_close_taker(handover);
         return;
     }
     log_info("process %d serves now", (int)handover->taker_id);
-    event_del(&handover->acceptable);
-    event_del(&handover->rested);
+    acceptor_stop(&handover->acceptor);
     close(handover->fd);
     handover->fd = -1;
-    handover_link_set_next(handover->goods.host, fd);
-    ask_workers(handover, worker_give_up, on_gone);
+    handover_link_set_younger(fd);
+    crew_round_begin(handover->round, handover_give_up_sockets, handover_on_given_up);
 }
 
-/* Makes room for another one. false: the one that is there still has its time, or has just answered, or does not hear
- * that it is too late: then it could come to serve all the same. */
-static bool give_up(struct handover *handover)
+/* Makes room for another taker. false: the present one still has time, or has just answered, or cannot be told that it
+ * is too late: then it might serve all the same. */
+static bool handover_give_up_taker(struct handover *handover)
 {
     char answer;
-    if (handover->awaited > 0 || clock_coarse_ms() - handover->given_ms < TAKER_MS ||
+    if (crew_round_is_under_way(handover->round) || clock_coarse_ms() - handover->given_ms < TAKER_MS ||
         recv(handover->taker, &answer, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
-        !send_message(handover->taker, HANDOVER_TOO_LATE, NULL, 0, 0))
+        !handover_send(handover->taker, HANDOVER_TOO_LATE, NULL, 0, 0))
         return false;
-    log_warning("process %d has not come to serve for too long: it is told to end", (int)handover->taker_id);
-    forget_taker(handover);
+    log_warning("telling process %d to end: it has not served in time", (int)handover->taker_id);
+    handover_close_taker(handover);
     return true;
 }
 
-static void on_acceptable(evutil_socket_t fd, short what, void *arg)
+static void handover_on_ready(void *arg)
 {
-    (void)what;
     struct handover *handover = arg;
     pid_t id;
-    int taker = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (taker < 0 && (errno == EMFILE || errno == ENFILE)) { /* trying again at once would only burn CPU */
-        event_del(&handover->acceptable);
-        event_add(&handover->rested, &rest);
-    }
+    int taker = accept4(handover->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (taker < 0 && acceptor_is_short(errno))
+        acceptor_rest(&handover->acceptor);
     if (taker < 0)
         return;
-    if (!may_take(taker, &id)) {
+    if (!handover_may_take(taker, &id)) {
         close(taker);
         return;
     }
-    if ((handover->taker >= 0 && !give_up(handover)) || handover->awaited > 0) { /* awaited: for one that has left */
-        log_warning("process %d asks for the listeners, but process %d is about to take over: refused", (int)id,
+    const bool is_free = handover->taker < 0 || handover_give_up_taker(handover);
+    if (!is_free || crew_round_is_under_way(handover->round)) { /* a round for a taker that has left */
+        log_warning("refusing to give the listeners to process %d: process %d is about to take over", (int)id,
                     (int)handover->taker_id);
         close(taker);
         return;
@@ -300,15 +327,8 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
     log_info("process %d is about to take over", (int)id);
     handover->taker = taker;
     handover->taker_id = id;
-    event_assign(&handover->answer, event_get_base(&handover->acceptable), taker, EV_READ, on_answer, handover);
-    ask_workers(handover, worker_copy_listeners, on_copied);
-}
-
-static void on_rested(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd, (void)what;
-    struct handover *handover = arg;
-    event_add(&handover->acceptable, NULL);
+    event_assign(&handover->answer, event_get_base(&handover->answer), taker, EV_READ, handover_on_answer, handover);
+    crew_round_begin(handover->round, handover_copy_sockets, handover_on_copied);
 }
 
 /* ---- life ---- */
@@ -316,22 +336,18 @@ static void on_rested(evutil_socket_t fd, short what, void *arg)
 struct handover *handover_new(struct event_base *base, int fd, const struct handover_goods *goods,
                               void (*over)(void *arg), void *arg)
 {
-    struct handover *handover = calloc(1, sizeof(*handover) + goods->worker_count * sizeof(struct part));
-    struct inbox *inbox = handover ? inbox_new(base) : NULL;
-    if (!inbox) {
+    struct handover *handover = calloc(1, sizeof(*handover) + crew_size(goods->crew) * sizeof(struct handover_part));
+    struct crew_round *round = handover ? crew_round_new(goods->crew, handover) : NULL;
+    if (!round) {
         close(fd);
         free(handover);
         return NULL;
     }
     *handover = (struct handover){
-        .inbox = inbox, .goods = *goods, .over = over, .arg = arg, .fd = fd, .taker = -1, .leader = -1};
-    for (size_t i = 0; i < goods->worker_count; i++)
-        handover->parts[i] =
-            (struct part){.listeners = {.worker = goods->workers[i], .done = hand_back}, .handover = handover};
-    event_assign(&handover->rested, base, -1, 0, on_rested, handover);
-    event_assign(&handover->acceptable, base, fd, EV_READ | EV_PERSIST, on_acceptable, handover);
-    event_assign(&handover->answer, base, -1, EV_READ, on_answer, handover);
-    event_add(&handover->acceptable, NULL);
+        .goods = *goods, .over = over, .arg = arg, .fd = fd, .taker = -1, .leader = -1, .link_fd = -1, .round = round};
+    event_assign(&handover->answer, base, -1, EV_READ, handover_on_answer, handover);
+    acceptor_init(&handover->acceptor, base, fd, handover_on_ready, handover);
+    (void)acceptor_start(&handover->acceptor);
     return handover;
 }
 
@@ -357,13 +373,12 @@ void handover_free(struct handover *handover)
     if (!handover)
         return;
     handover->ends = true;
-    inbox_free(handover->inbox);
-    event_del(&handover->acceptable);
-    event_del(&handover->rested);
+    crew_round_free(handover->round);
+    acceptor_stop(&handover->acceptor);
     if (handover->taker >= 0)
-        forget_taker(handover);
-    if (handover->leader >= 0)
-        close(handover->leader);
+        handover_close_taker(handover);
+    handover_close_leader(handover);
+    handover_link_free(handover->link);
     if (handover->fd >= 0)
         close(handover->fd);
     free(handover);

@@ -1,383 +1,214 @@
 #include "daemon/server.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
-#include <event2/event_struct.h>
 #include <fcntl.h>
-#include <inttypes.h>
-#include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define LOG_MODULE "server"
-#include "admin/admin.h"
 #include "base/log.h"
-#include "base/metrics.h"
 #include "base/util.h"
 #include "conf/config.h"
+#include "daemon/address_update.h"
 #include "daemon/advertise.h"
+#include "daemon/crew.h"
 #include "daemon/drain.h"
-#include "daemon/follow.h"
 #include "daemon/handover.h"
 #include "daemon/health.h"
 #include "daemon/inherited.h"
 #include "daemon/notify.h"
-#include "daemon/port_usage.h"
+#include "daemon/place.h"
 #include "daemon/pressure_watch.h"
-#include "daemon/readiness.h"
 #include "daemon/relay_port.h"
 #include "daemon/reload.h"
+#include "daemon/server_impl.h"
 #include "daemon/status_query.h"
 #include "daemon/system.h"
-#include "daemon/systemd.h"
 #include "daemon/takeover.h"
 #include "daemon/worker.h"
 #include "host/host.h"
-#include "net/ports.h"
 #include "net/reserve.h"
 #include "policy/auth.h"
 #include "policy/quota.h"
 #include "policy/snapshot.h"
-#include "proxy/assoc/handover_link.h"
 
-struct server {
-    struct snapshot *snapshot; /* of the start */
-    const char *path;
-    struct event_base *base;
-    struct host *host;
-    struct auth *auth;
-    struct port_range system_ports; /* read before the sandbox */
-    struct reload *reload;
-    struct drain *drain;
-    struct pressure_watch *pressure_watch; /* NULL: nothing limits the memory */
-    struct health *health;
-    struct handover *handover;         /* NULL: nobody can take over */
-    struct followers followers;        /* servers that we have replaced */
-    struct leader *leader;             /* the one that has replaced us; NULL: none */
-    int handover_socket, pid_file;     /* -1: none */
-    bool taken;                        /* from a server that still may serve on */
-    bool at_terminal;                  /* not as a daemon */
-    struct admin *admin;               /* NULL: there is nobody to show anything to */
-    struct systemd *systemd;           /* NULL: by nobody */
-    struct status_query *status_query; /* for `admin` */
-    time_t started;
-    struct event signals[4];
-    size_t signal_count, worker_count;
-    struct worker **workers;
+/*
+ * The server is made of parts that begin in the order of this table and end in the reverse order, so each may use those
+ * above it. A part that fails says so by its result (errno, unless it has logged why); it is ended like the others, so
+ * every end takes what was not begun.
+ */
+struct server_part {
+    const char *name;
+    enum server_stage {
+        STAGE_OPEN,  /* with privileges, before there is a second thread */
+        STAGE_START, /* in the sandbox */
+        STAGE_RUN,
+    } stage;
+    bool logs; /* why it fails */
+    bool (*begin)(struct server *server);
+    void (*end)(struct server *server);
 };
 
-static void sum_metrics(const struct server *server, struct metrics *sum)
+/* ---- parts that open ---- */
+
+static bool begin_base(struct server *server)
 {
-    for (size_t i = 0; i < server->worker_count; i++)
-        metrics_sum(sum, worker_metrics(server->workers[i]));
+    server->base = event_base_new();
+    return server->base;
 }
 
-static void log_counters(const struct server *server)
+static void end_base(struct server *server)
 {
-    struct metrics sum = {0};
-    sum_metrics(server, &sum);
-    char text[1000];
-    metrics_format(&sum, text, sizeof(text));
-    log_info("counters: %s", text[0] ? text : "all zero");
+    if (server->base)
+        event_base_free(server->base);
 }
 
-static void describe(void *arg, char text[SYSTEMD_TEXT_MAX])
+static bool begin_host(struct server *server)
 {
-    const struct server *server = arg;
-    struct quota_account *all = quota_of_all(server->host->quota);
-    size_t listeners = reload_config(server->reload)->listen_count;
-    uint32_t sessions = quota_held(all, QUOTA_SESSIONS), associations = quota_held(all, QUOTA_ASSOCIATIONS);
-    int len = 0;
-    if (drain_is_under_way(server->drain))
-        len = snprintf(text, SYSTEMD_TEXT_MAX, "%s; ",
-                       handover_is_over(server->handover) ? "another process serves" : "about to end");
-    else
-        len = snprintf(text, SYSTEMD_TEXT_MAX, "%zu listener%s, ", listeners, listeners == 1 ? "" : "s");
-    snprintf(text + len, (size_t)(SYSTEMD_TEXT_MAX - len), "%" PRIu32 " session%s, %" PRIu32 " association%s", sessions,
-             sessions == 1 ? "" : "s", associations, associations == 1 ? "" : "s");
-}
-
-static void on_drained(void *arg)
-{
-    struct server *server = arg;
-    event_base_loopbreak(server->base);
-}
-
-/* The first SIGTERM may give the sessions time; whoever asks again, or at a terminal, wants it now. */
-static void stop(struct server *server, const char *why, bool gently)
-{
-    uint64_t limit_ms = reload_config(server->reload)->timeouts.drain_ms;
-    if (!gently || limit_ms == 0 || drain_is_under_way(server->drain)) {
-        log_info("%s: stopping", why);
-        notify_stopping(0);
-        event_base_loopbreak(server->base);
-        return;
-    }
-    notify_stopping(limit_ms);
-    reload_refuse(server->reload);
-    drain_begin(server->drain, DRAIN_TAKE_WAITING, limit_ms);
-    systemd_say(server->systemd);
-}
-
-static void on_leader_changed(void *arg, const char *path, struct config_files *files)
-{
-    struct server *server = arg;
-    reload_follow(server->reload, path, files);
-}
-
-static void on_reloaded(void *arg)
-{
-    struct server *server = arg;
-    if (server->followers.count == 0)
-        return;
-    struct config_files files = follow_open_files(server->path, reload_config(server->reload));
-    followers_tell(&server->followers, server->path, &files);
-    follow_close_files(&files);
-}
-
-/* Another process serves: new connections are its. */
-static void on_replaced(void *arg)
-{
-    struct server *server = arg;
-    const int leader = handover_take_leader(server->handover);
-    admin_let_go(server->admin);
-    followers_close(&server->followers); /* which follow that process now */
-    reload_refuse(server->reload);
-    if (leader >= 0)
-        server->leader = leader_new(server->base, leader, on_leader_changed, server);
-    drain_begin(server->drain, DRAIN_LEAVE_WAITING, reload_config(server->reload)->timeouts.drain_ms);
-    systemd_say(server->systemd);
-}
-
-static bool wait_for_successor(struct server *server)
-{
-    const struct handover_goods goods = {server->host,  server->workers,  server->worker_count,
-                                         server->admin, server->pid_file, &server->followers};
-    const int fd = server->handover_socket;
-    server->handover_socket = -1;
-    server->handover = fd >= 0 ? handover_new(server->base, fd, &goods, on_replaced, server) : NULL;
-    return server->handover || fd < 0;
-}
-
-/* A daemon's SIGHUP means: read the file again. Whoever started it in a window and closes that wants it to end. */
-static bool terminal_is_gone(const struct server *server)
-{
-    struct pollfd terminal = {.fd = STDERR_FILENO};
-    return server->at_terminal && poll(&terminal, 1, 0) == 1 && terminal.revents & POLLHUP;
-}
-
-static void on_signal(evutil_socket_t signal, short what, void *arg)
-{
-    (void)what;
-    struct server *server = arg;
-    switch (signal) {
-    case SIGUSR1:
-        log_counters(server);
-        break;
-    case SIGHUP:
-        if (terminal_is_gone(server))
-            stop(server, "the terminal is gone", false);
-        else
-            reload_begin(server->reload);
-        break;
-    case SIGTERM:
-        stop(server, "SIGTERM", true);
-        break;
-    default:
-        stop(server, "SIGINT", false);
-    }
-}
-
-/* false: no memory, and it could not be told to stop. */
-static bool watch_signals(struct server *server)
-{
-    static const int watched[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
-    _Static_assert(ARRAY_LEN(watched) == ARRAY_LEN(server->signals), "one event per signal");
-    for (size_t i = 0; i < ARRAY_LEN(watched); i++) {
-        evsignal_assign(&server->signals[i], server->base, watched[i], on_signal, server);
-        if (event_add(&server->signals[i], NULL) < 0)
-            return false;
-        server->signal_count++;
-    }
-    signal(SIGPIPE, SIG_IGN);
+    server->host = host_new();
+    if (!server->host || !host_watch_addresses(server->host, server->base, server_on_addresses, server))
+        return false;
+    server->system_ports = port_range_of_system(server->host->ports);
     return true;
 }
 
-static void on_addresses(void *arg, struct own_hosts *hosts)
+static void end_host(struct server *server)
 {
-    struct server *server = arg;
-    for (size_t i = 0; i < server->worker_count; i++)
-        worker_use_hosts(server->workers[i], hosts);
+    if (server->host && quota_size(server->host->quota) > 0)
+        log_error("an error in this program: %zu accounts still open at the end", quota_size(server->host->quota));
+    host_free(server->host);
 }
 
-static bool open_workers(struct server *server, const struct inherited *inherited)
+static bool begin_workers(struct server *server)
 {
     const struct config *config = server->snapshot->config;
-    size_t count = config->workers ? config->workers : system_cpus();
-    server->workers = calloc(count, sizeof(struct worker *));
-    if (!server->workers)
+    const size_t count = config->workers ? config->workers : system_cpus();
+    server->crew = crew_new(server->base, count);
+    if (!server->crew) {
+        log_error("cannot start: no memory");
         return false;
-    for (; server->worker_count < count; server->worker_count++) {
-        const struct inherited_share share = {inherited, server->worker_count, count};
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct inherited_share share = {server->given.listeners, i, count};
         struct worker *worker = worker_new(server->snapshot, server->host, &share, server->taken);
         if (!worker)
             return false;
-        server->workers[server->worker_count] = worker;
+        crew_add(server->crew, worker);
     }
+    reserve_set(count * (config->listen_count + 1));
     return true;
 }
 
-/* ---- what the admin listener shows ---- */
-
-static const struct config *show_config(void *arg)
+static void end_workers(struct server *server)
 {
-    const struct server *server = arg;
-    return reload_config(server->reload);
+    crew_free(server->crew);
 }
 
-static void show_metrics(void *arg, struct metrics *sum)
+static bool begin_address_update(struct server *server)
 {
-    sum_metrics(arg, sum);
+    server->address_update = address_update_new(server->crew);
+    return server->address_update;
 }
 
-static void show_facts(void *arg, struct admin_facts *facts)
+static void end_address_update(struct server *server)
 {
-    const struct server *server = arg;
-    const struct reload_record *reloads = reload_record(server->reload);
-    *facts =
-        (struct admin_facts){.started = server->started, .reloads = reloads->done, .reloads_failed = reloads->failed};
-    facts->port_count = port_usage(reload_config(server->reload), &server->system_ports, facts->ports);
+    address_update_free(server->address_update);
 }
 
-static const char *show_sick(void *arg)
-{
-    const struct server *server = arg;
-    return health_complaint(server->health);
-}
-
-static const char *show_unready(void *arg)
-{
-    const struct server *server = arg;
-    const struct readiness readiness = {
-        .draining = drain_is_under_way(server->drain) && !handover_is_over(server->handover),
-        .health = server->health,
-        .pressure_watch = server->pressure_watch,
-        .quota = server->host->quota,
-        .config = reload_config(server->reload),
-        .system_ports = &server->system_ports,
-    };
-    return readiness_complaint(&readiness);
-}
-
-static void show_status(void *arg, const struct admin_query *query, admin_done *done, void *done_arg)
-{
-    const struct server *server = arg;
-    status_query_status(server->status_query, drain_is_under_way(server->drain), query, done, done_arg);
-}
-
-static void show_history(void *arg, admin_done *done, void *done_arg)
-{
-    const struct server *server = arg;
-    status_query_history(server->status_query, done, done_arg);
-}
-
-static int copy_of(int fd)
+static int copy_descriptor(int fd)
 {
     return fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
 }
 
-/* Without a file nobody has asked for it: then it may fail. */
-static bool open_admin(struct server *server, const struct admin_sockets *given)
+/* Without a configuration file nobody has asked for the admin listener: then it may fail. */
+static bool begin_admin(struct server *server)
 {
     const struct config *config = server->snapshot->config;
-    const struct admin_source source = {
-        .arg = server,
-        .config = show_config,
-        .metrics = show_metrics,
-        .facts = show_facts,
-        .sick = show_sick,
-        .unready = show_unready,
-        .status = show_status,
-        .history = show_history,
-    };
+    const struct admin_source source = server_admin_source(server);
+    const struct admin_sockets *given = &server->given.admin;
+    const struct admin_sockets opened = {copy_descriptor(given->tcp), copy_descriptor(given->local)};
     const bool wanted = netaddr_port(&config->admin.address) || config->admin.socket, must = server->path;
-    const struct admin_sockets opened = {copy_of(given->tcp), copy_of(given->local)};
-    server->started = time(NULL);
-    server->health =
-        wanted || notify_is_heard() ? health_new(server->base, server->workers, server->worker_count) : NULL;
+    server->health = wanted || notify_is_heard() ? health_new(server->base, server->crew) : NULL;
     server->admin = wanted && server->health ? admin_new(server->base, config, &source, opened, must) : NULL;
     return server->admin || !wanted || !must;
 }
 
-static bool open_handover(struct server *server, int given)
+static void end_admin(struct server *server)
+{
+    admin_free(server->admin);
+    health_free(server->health);
+}
+
+static bool begin_handover_socket(struct server *server)
 {
     const char *path = server->snapshot->config->run.handover;
-    server->handover_socket = given < 0 && path ? handover_listen(path) : copy_of(given);
+    const int given = server->given.handover;
+    server->handover_socket = given < 0 && path ? handover_listen(path) : copy_descriptor(given);
     return server->handover_socket >= 0 || !path;
 }
 
-struct server *server_new(struct snapshot *snapshot, const char *path, const struct server_given *given)
+static void end_handover_socket(struct server *server)
 {
-    system_listen_to_libevent();
-    system_raise_descriptor_limit();
-    if (!inherited_others_are_free(given->listeners, snapshot->config) ||
-        !(given->taken || relay_port_is_free(snapshot->config, false)) || !advertise_find(snapshot))
-        return NULL;
-    struct server *server = calloc(1, sizeof(*server));
-    if (!server)
-        return NULL;
-    server->snapshot = snapshot_hold(snapshot);
-    server->path = path;
-    server->taken = given->taken;
-    server->at_terminal = isatty(STDERR_FILENO);
-    server->pid_file = given->pid_file;
-    server->handover_socket = -1;
-    server->base = event_base_new();
-    server->host = host_new();
-    const bool begun =
-        server->base && server->host && host_watch_addresses(server->host, server->base, on_addresses, server);
-    if (!begun)
-        log_error("cannot start: %s", strerror(errno));
-    if (begun)
-        server->system_ports = port_range_of_system(server->host->ports);
-    if (!begun || !open_workers(server, given->listeners) || !open_admin(server, &given->admin) ||
-        !open_handover(server, given->handover)) {
-        server_free(server);
-        return NULL;
-    }
-    server->pressure_watch =
-        pressure_watch_new(server->base, snapshot->config->limits.memory, server->workers, server->worker_count);
-    if (!watch_signals(server)) {
-        log_error("cannot start: no memory");
-        server_free(server);
-        return NULL;
-    }
-    system_log_receive_buffer();
-    reserve_set(server->worker_count * (snapshot->config->listen_count + 1));
-    return server;
+    if (server->handover_socket >= 0)
+        close(server->handover_socket);
 }
 
-static void log_listeners(const struct config *config)
+static bool begin_pressure_watch(struct server *server)
 {
-    for (size_t i = 0; i < config->listen_count; i++) {
-        char text[NETADDR_TEXT_MAX];
-        log_info("listening on %s%s", netaddr_format(&config->listen[i].address, text),
-                 config->listen[i].need_password ? " (login needed)" : "");
-    }
+    server->pressure_watch = pressure_watch_new(server->base, server->snapshot->config->limits.memory, server->crew);
+    return true;
 }
 
-/* false: no memory or descriptors (errno). */
+static void end_pressure_watch(struct server *server)
+{
+    pressure_watch_free(server->pressure_watch);
+}
+
+static bool begin_signals(struct server *server)
+{
+    return server_watch_signals(server);
+}
+
+static void end_signals(struct server *server)
+{
+    for (size_t i = 0; i < server->signal_count; i++)
+        event_del(&server->signals[i]);
+}
+
+/* ---- parts that start ---- */
+
+static bool begin_reload(struct server *server)
+{
+    server->reload = reload_new(server->crew, server->path, server->snapshot, server_on_reloaded, server);
+    return server->reload;
+}
+
+static void end_reload(struct server *server)
+{
+    reload_free(server->reload);
+}
+
+static bool begin_drain(struct server *server)
+{
+    server->drain = drain_new(server->base, server->crew, server->host->quota, server_on_drained, server);
+    return server->drain;
+}
+
+static void end_drain(struct server *server)
+{
+    drain_free(server->drain);
+}
+
 static bool begin_status_query(struct server *server)
 {
     const struct status_query_scene scene = {
         .file = server->path,
         .started = server->started,
-        .workers = server->workers,
-        .worker_count = server->worker_count,
+        .crew = server->crew,
         .quota = server->host->quota,
         .system_ports = &server->system_ports,
         .reload = server->reload,
@@ -387,61 +218,181 @@ static bool begin_status_query(struct server *server)
     return server->status_query || !server->admin;
 }
 
+static void end_status_query(struct server *server)
+{
+    status_query_free(server->status_query);
+}
+
+static bool begin_handover(struct server *server)
+{
+    const struct handover_goods goods = {server->crew, server->admin, server->given.pid_file, &server->followers};
+    const int fd = server->handover_socket;
+    server->handover_socket = -1;
+    server->handover = fd >= 0 ? handover_new(server->base, fd, &goods, server_on_replaced, server) : NULL;
+    return server->handover || fd < 0;
+}
+
+static void end_handover(struct server *server)
+{
+    handover_free(server->handover);
+    leader_free(server->leader);
+    followers_close(&server->followers);
+}
+
+static bool begin_place(struct server *server)
+{
+    server->place = server->taken ? place_new(server->crew) : NULL;
+    return server->place || !server->taken;
+}
+
+static void end_place(struct server *server)
+{
+    place_free(server->place);
+}
+
+static bool begin_auth(struct server *server)
+{
+    server->auth = auth_new();
+    return server->auth;
+}
+
+/* After the workers' threads and before the workers: its helper posts to their inboxes. */
+static void end_auth(struct server *server)
+{
+    if (server->auth)
+        auth_free(server->auth);
+}
+
+static bool begin_threads(struct server *server)
+{
+    errno = -crew_start(server->crew, server->auth);
+    return errno == 0;
+}
+
+static void end_threads(struct server *server)
+{
+    crew_stop(server->crew);
+}
+
+static bool begin_systemd(struct server *server)
+{
+    server->systemd = systemd_new(server->base, server->health, server_describe, server);
+    return true;
+}
+
+static void end_systemd(struct server *server)
+{
+    systemd_free(server->systemd);
+}
+
+/* ---- the order ---- */
+
+static const struct server_part server_parts[] = {
+    {"the event loop", STAGE_OPEN, false, begin_base, end_base},
+    {"this host's addresses", STAGE_OPEN, false, begin_host, end_host},
+    {"workers", STAGE_OPEN, true, begin_workers, end_workers},
+    {"address updates", STAGE_OPEN, false, begin_address_update, end_address_update},
+    {"the admin listener", STAGE_OPEN, true, begin_admin, end_admin},
+    {"run.handover", STAGE_OPEN, true, begin_handover_socket, end_handover_socket},
+    {"limits.memory", STAGE_OPEN, false, begin_pressure_watch, end_pressure_watch},
+    {"signals", STAGE_OPEN, false, begin_signals, end_signals},
+    {"reload", STAGE_START, false, begin_reload, end_reload},
+    {"drain", STAGE_START, false, begin_drain, end_drain},
+    {"status", STAGE_START, false, begin_status_query, end_status_query},
+    {"hand over", STAGE_START, false, begin_handover, end_handover},
+    {"take over", STAGE_START, false, begin_place, end_place},
+    {"the password helper", STAGE_START, false, begin_auth, end_auth},
+    {"threads", STAGE_START, false, begin_threads, end_threads},
+    {"systemd", STAGE_RUN, false, begin_systemd, end_systemd},
+};
+
+static bool server_begin(struct server *server, enum server_stage stage)
+{
+    for (; server->begun < ARRAY_LEN(server_parts); server->begun++) {
+        const struct server_part *part = &server_parts[server->begun];
+        if (part->stage != stage)
+            break;
+        if (part->begin(server))
+            continue;
+        if (!part->logs)
+            log_error("cannot start: %s: %s", part->name, strerror(errno));
+        server->begun++; /* to be ended as well */
+        return false;
+    }
+    assert(server->begun > 0 && server_parts[server->begun - 1].stage == stage);
+    return true;
+}
+
+/* ---- life ---- */
+
+/* What others may have opened, and what cannot be found out any more in the sandbox. */
+static bool server_can_open(struct snapshot *snapshot, const struct server_given *given)
+{
+    return inherited_others_are_free(given->listeners, snapshot->config) &&
+           (given->taken || relay_port_is_free(snapshot->config, false)) && advertise_find(snapshot);
+}
+
+struct server *server_new(struct snapshot *snapshot, const char *path, const struct server_given *given)
+{
+    system_listen_to_libevent();
+    system_raise_descriptor_limit();
+    struct server *server = server_can_open(snapshot, given) ? calloc(1, sizeof(*server)) : NULL;
+    if (!server)
+        return NULL;
+    server->snapshot = snapshot_hold(snapshot);
+    server->path = path;
+    server->given = *given;
+    server->taken = given->taken;
+    server->at_terminal = isatty(STDERR_FILENO);
+    server->started = time(NULL);
+    server->handover_socket = -1;
+    if (server_begin(server, STAGE_OPEN)) {
+        system_log_receive_buffer();
+        return server;
+    }
+    server_free(server);
+    return NULL;
+}
+
+static void server_log_listeners(const struct config *config)
+{
+    for (size_t i = 0; i < config->listen_count; i++) {
+        char text[NETADDR_TEXT_MAX];
+        log_info("listening on %s%s", netaddr_format(&config->listen[i].address, text),
+                 config->listen[i].need_password ? " (login needed)" : "");
+    }
+}
+
 bool server_start(struct server *server)
 {
-    /* Signals are the main thread's alone. */
     sigset_t all, before;
     sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    server->reload = reload_new(server->base, server->path, server->snapshot, server->workers, server->worker_count,
-                                on_reloaded, server);
-    server->drain = server->reload ? drain_new(server->base, server->workers, server->worker_count, server->host,
-                                               on_drained, server)
-                                   : NULL;
-    server->auth = server->drain && begin_status_query(server) && wait_for_successor(server) ? auth_new() : NULL;
-    int error = server->auth ? 0 : -errno;
-    for (size_t i = 0; i < server->worker_count && !error; i++)
-        error = worker_start(server->workers[i], server->auth);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* only the main thread handles signals */
+    const bool started = server_begin(server, STAGE_START);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error)
-        log_error("cannot start a thread: %s", strerror(-error));
-    else
-        log_listeners(server->snapshot->config);
-    return !error;
+    if (started)
+        server_log_listeners(server->snapshot->config);
+    return started;
 }
 
 void server_take_place(struct server *server, struct takeover *takeover)
 {
-    if (takeover->udp_count > 0 || config_shared_port(server->snapshot->config)) {
-        handover_link_set_previous(server->host, takeover->server);
-        worker_hear(server->workers[0], takeover->server);
-        takeover->server = -1;
-    }
-    for (size_t i = 0; i < takeover->udp_count; i++)
-        worker_adopt(server->workers[i % server->worker_count], takeover->udp[i]);
-    takeover->udp_count = 0;
-    for (size_t i = 0; i < server->worker_count; i++)
-        worker_resume(server->workers[i]);
+    assert(server->taken && server->place);
+    place_take(server->place, takeover, config_shared_port(server->snapshot->config));
     server->taken = false; /* it is all ours now */
     server->followers = takeover->followers;
     takeover->followers = (struct followers){0};
     followers_tell(&server->followers, server->path, &takeover->files);
 }
 
-static void stop_workers(struct server *server)
-{
-    for (size_t i = 0; i < server->worker_count; i++)
-        worker_stop(server->workers[i]);
-}
-
 void server_run(struct server *server)
 {
-    server->systemd = systemd_new(server->base, server->health, describe, server);
+    (void)server_begin(server, STAGE_RUN);
     notify_ready();
     systemd_say(server->systemd);
     event_base_dispatch(server->base);
-    stop_workers(server);
-    log_counters(server);
+    crew_stop(server->crew);
+    server_log_counters(server);
 }
 
 bool server_is_replaced(const struct server *server)
@@ -454,33 +405,9 @@ void server_free(struct server *server)
     if (!server)
         return;
     if (server->taken || server_is_replaced(server))
-        admin_let_go(server->admin); /* its file is the other's */
-    admin_free(server->admin);
-    health_free(server->health);
-    stop_workers(server);
-    systemd_free(server->systemd);
-    status_query_free(server->status_query);
-    pressure_watch_free(server->pressure_watch);
-    reload_free(server->reload);
-    handover_free(server->handover);
-    if (server->handover_socket >= 0)
-        close(server->handover_socket);
-    leader_free(server->leader);
-    followers_close(&server->followers);
-    drain_free(server->drain);
-    /* The helper before the workers: it posts to their inboxes. */
-    if (server->auth)
-        auth_free(server->auth);
-    for (size_t i = 0; i < server->worker_count; i++)
-        worker_free(server->workers[i]);
-    if (server->host && quota_size(server->host->quota) > 0)
-        log_error("a mistake in this program: %zu accounts still open at the end", quota_size(server->host->quota));
-    host_free(server->host);
-    for (size_t i = 0; i < server->signal_count; i++)
-        event_del(&server->signals[i]);
-    if (server->base)
-        event_base_free(server->base);
-    free(server->workers);
+        admin_let_go(server->admin); /* the socket's file is the other process's */
+    while (server->begun > 0)
+        server_parts[--server->begun].end(server);
     snapshot_release(server->snapshot);
     free(server);
 }

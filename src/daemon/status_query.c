@@ -1,5 +1,6 @@
 #include "daemon/status_query.h"
 
+#include <assert.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <stdlib.h>
@@ -9,7 +10,7 @@
 #include "admin/history.h"
 #include "admin/status.h"
 #include "base/clock.h"
-#include "base/util.h"
+#include "daemon/crew.h"
 #include "daemon/memory.h"
 #include "daemon/port_usage.h"
 #include "daemon/pressure_watch.h"
@@ -19,56 +20,51 @@
 #include "proxy/env.h"
 
 /* As many as the admin listener has connections, and some. */
-#define ASKERS_MAX 64
+#define STATUS_ASKERS_MAX 64
 
-static const struct timeval period = {.tv_sec = HISTORY_PERIOD_MS / 1000};
+static const struct timeval history_period = {.tv_sec = HISTORY_PERIOD_MS / 1000};
 
-/* Somebody who waits for an answer. */
-struct asker {
-    STAILQ_ENTRY(asker) link;
+/* A request that waits for an answer. */
+struct status_asker {
+    STAILQ_ENTRY(status_asker) link;
     struct admin_query query;
     bool draining;
     admin_done *done;
     void *arg;
 };
-STAILQ_HEAD(askers, asker);
+STAILQ_HEAD(status_askers, status_asker);
 
 struct status_query {
     struct status_query_scene scene;
     uint64_t started_ms;
     struct event timer;
     struct history *history;
-    struct inbox *inbox;
-    struct askers waiting, answered; /* for a status_query to begin; by the one that is under way */
+    struct status_askers waiting; /* for a round to begin */
+    struct status_askers asked;   /* the round that is under way is for them, and for the first one's query */
     size_t waiting_count;
-    size_t left; /* workers that have not answered; 0: no status_query is under way */
-    struct session_list **reports;
-    struct question {
-        struct worker_question question;
-        struct status_query *status_query;
-    } questions[];
+    struct crew_round *round;
+    struct session_list **lists; /* one for each worker */
 };
 
-static struct metrics sum_metrics(const struct status_query_scene *scene)
+static struct metrics status_query_totals(const struct status_query_scene *scene)
 {
-    struct metrics sum = {0};
-    for (size_t i = 0; i < scene->worker_count; i++)
-        metrics_sum(&sum, worker_metrics(scene->workers[i]));
-    return sum;
+    struct metrics totals = {0};
+    crew_sum_metrics(scene->crew, &totals);
+    return totals;
 }
 
 /* ---- the answer ---- */
 
-static char *tell(const struct status_query *status_query, const struct asker *asker)
+static char *status_query_write(const struct status_query *status_query, bool draining, uint32_t limit)
 {
     const struct status_query_scene *scene = &status_query->scene;
     const struct reload_record *record = reload_record(scene->reload);
     const struct quota_account *all = quota_of_all(scene->quota);
-    const struct metrics totals = sum_metrics(scene);
+    const struct metrics totals = status_query_totals(scene);
     struct status status = {
         .started = scene->started,
         .uptime_ms = clock_coarse_ms() - status_query->started_ms,
-        .draining = asker->draining,
+        .draining = draining,
         .configuration = {.file = scene->file,
                           .loaded = record->loaded,
                           .reloads = record->done,
@@ -79,9 +75,9 @@ static char *tell(const struct status_query *status_query, const struct asker *a
         .totals = &totals,
         .sessions_held = quota_held(all, QUOTA_SESSIONS),
         .associations_held = quota_held(all, QUOTA_ASSOCIATIONS),
-        .workers = status_query->reports,
-        .worker_count = scene->worker_count,
-        .limit = asker->query.limit,
+        .workers = status_query->lists,
+        .worker_count = crew_size(scene->crew),
+        .limit = limit,
     };
     status.port_count = port_usage(status.snapshot->config, scene->system_ports, status.ports);
     if (scene->pressure_watch) {
@@ -94,122 +90,116 @@ static char *tell(const struct status_query *status_query, const struct asker *a
     return status_json(&status);
 }
 
-/* All of them the same, which is NULL when there is none. */
-static void answer(struct askers *askers, const char *text)
+/* All of them get the same text, or NULL when there is none. */
+static void status_askers_answer(struct status_askers *askers, const char *text)
 {
-    for (struct asker *asker; (asker = STAILQ_FIRST(askers));) {
+    for (struct status_asker *asker; (asker = STAILQ_FIRST(askers));) {
         STAILQ_REMOVE_HEAD(askers, link);
         asker->done(asker->arg, text ? strdup(text) : NULL);
         free(asker);
     }
 }
 
-static void free_reports(struct status_query *status_query)
+static void status_query_free_lists(struct status_query *status_query)
 {
-    for (size_t i = 0; i < status_query->scene.worker_count; i++) {
-        free(status_query->reports[i]);
-        status_query->reports[i] = NULL;
+    for (size_t i = 0; i < crew_size(status_query->scene.crew); i++) {
+        free(status_query->lists[i]);
+        status_query->lists[i] = NULL;
     }
 }
 
 /* ---- the question ---- */
 
-static bool make_room(struct status_query *status_query, size_t limit)
+static bool status_query_make_lists(struct status_query *status_query, size_t limit)
 {
-    for (size_t i = 0; i < status_query->scene.worker_count; i++)
-        if (!(status_query->reports[i] = session_list_new(limit)))
+    for (size_t i = 0; i < crew_size(status_query->scene.crew); i++) {
+        assert(!status_query->lists[i]);
+        if (!(status_query->lists[i] = session_list_new(limit)))
             return false;
+    }
     return true;
 }
 
-static void ask_workers(struct status_query *status_query, const struct admin_query *query)
-{
-    status_query->left = status_query->scene.worker_count;
-    for (size_t i = 0; i < status_query->scene.worker_count; i++) {
-        struct worker_question *question = &status_query->questions[i].question;
-        question->after = query->after;
-        question->report = status_query->reports[i];
-        worker_ask(question);
-    }
-}
-
-static bool is_same(const struct asker *a, const struct asker *b)
+static bool status_asker_wants_same(const struct status_asker *a, const struct status_asker *b)
 {
     return a->query.after == b->query.after && a->query.limit == b->query.limit && a->draining == b->draining;
 }
 
-/* Those who ask for the same as the first of those who wait are answered with it. */
-static void join(struct status_query *status_query)
+/* The first of those that wait is next, together with all others that want the same. */
+static void status_query_pick(struct status_query *status_query)
 {
-    struct askers others = STAILQ_HEAD_INITIALIZER(others);
-    for (struct asker *asker; (asker = STAILQ_FIRST(&status_query->waiting));) {
+    struct status_askers others = STAILQ_HEAD_INITIALIZER(others);
+    assert(STAILQ_EMPTY(&status_query->asked));
+    for (struct status_asker *asker; (asker = STAILQ_FIRST(&status_query->waiting));) {
         STAILQ_REMOVE_HEAD(&status_query->waiting, link);
-        const struct asker *first = STAILQ_FIRST(&status_query->answered);
-        bool joins = !first || is_same(asker, first);
-        if (joins)
-            STAILQ_INSERT_TAIL(&status_query->answered, asker, link);
+        const struct status_asker *first = STAILQ_FIRST(&status_query->asked);
+        bool is_picked = !first || status_asker_wants_same(asker, first);
+        if (is_picked)
+            STAILQ_INSERT_TAIL(&status_query->asked, asker, link);
         else
             STAILQ_INSERT_TAIL(&others, asker, link);
-        status_query->waiting_count -= joins;
+        assert(status_query->waiting_count >= is_picked);
+        status_query->waiting_count -= is_picked;
     }
     STAILQ_CONCAT(&status_query->waiting, &others);
 }
 
-static void begin(struct status_query *status_query)
+/* On the worker's thread. */
+static void status_query_ask_worker(struct crew_turn *turn)
 {
-    while (status_query->left == 0 && !STAILQ_EMPTY(&status_query->waiting)) {
-        join(status_query);
-        const struct admin_query query = STAILQ_FIRST(&status_query->answered)->query;
-        if (make_room(status_query, query.limit)) {
-            ask_workers(status_query, &query);
+    const struct status_query *status_query = turn->arg;
+    worker_list_sessions(turn->worker, status_query->lists[turn->number],
+                         STAILQ_FIRST(&status_query->asked)->query.after);
+    crew_turn_end(turn);
+}
+
+static void status_query_on_joined(void *arg);
+
+static void status_query_begin(struct status_query *status_query)
+{
+    while (!crew_round_is_under_way(status_query->round) && !STAILQ_EMPTY(&status_query->waiting)) {
+        status_query_pick(status_query);
+        if (status_query_make_lists(status_query, STAILQ_FIRST(&status_query->asked)->query.limit)) {
+            crew_round_begin(status_query->round, status_query_ask_worker, status_query_on_joined);
         } else {
-            free_reports(status_query);
-            answer(&status_query->answered, NULL);
+            status_query_free_lists(status_query);
+            status_askers_answer(&status_query->asked, NULL);
         }
     }
 }
 
-static void on_answer(struct inbox_item *item)
+static void status_query_on_joined(void *arg)
 {
-    struct status_query *status_query = container_of(item, struct question, question.item)->status_query;
-    if (--status_query->left > 0)
-        return;
-    char *text = tell(status_query, STAILQ_FIRST(&status_query->answered));
-    free_reports(status_query);
-    answer(&status_query->answered, text);
+    struct status_query *status_query = arg;
+    const struct status_asker *first = STAILQ_FIRST(&status_query->asked);
+    char *text = status_query_write(status_query, first->draining, first->query.limit);
+    status_query_free_lists(status_query);
+    status_askers_answer(&status_query->asked, text);
     free(text);
-    begin(status_query);
-}
-
-/* On the worker's thread. */
-static void hand_back(struct worker_question *question)
-{
-    struct status_query *status_query = container_of(question, struct question, question)->status_query;
-    question->item.run = on_answer;
-    inbox_post(status_query->inbox, &question->item);
+    status_query_begin(status_query);
 }
 
 void status_query_status(struct status_query *status_query, bool draining, const struct admin_query *query,
                          admin_done *done, void *arg)
 {
-    struct asker *asker = status_query->waiting_count < ASKERS_MAX ? malloc(sizeof(*asker)) : NULL;
+    struct status_asker *asker = status_query->waiting_count < STATUS_ASKERS_MAX ? malloc(sizeof(*asker)) : NULL;
     if (!asker) {
         done(arg, NULL);
         return;
     }
-    *asker = (struct asker){.query = *query, .draining = draining, .done = done, .arg = arg};
+    *asker = (struct status_asker){.query = *query, .draining = draining, .done = done, .arg = arg};
     STAILQ_INSERT_TAIL(&status_query->waiting, asker, link);
     status_query->waiting_count++;
-    begin(status_query);
+    status_query_begin(status_query);
 }
 
 /* ---- the charts ---- */
 
-static void on_timer(evutil_socket_t fd, short what, void *arg)
+static void status_query_on_timer(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct status_query *status_query = arg;
-    const struct metrics totals = sum_metrics(&status_query->scene);
+    const struct metrics totals = status_query_totals(&status_query->scene);
     history_sample(status_query->history, clock_coarse_ms(), &totals);
 }
 
@@ -222,24 +212,20 @@ void status_query_history(struct status_query *status_query, admin_done *done, v
 
 struct status_query *status_query_new(struct event_base *base, const struct status_query_scene *scene)
 {
-    const size_t count = scene->worker_count;
-    struct status_query *status_query = calloc(1, sizeof(*status_query) + count * sizeof(struct question));
+    struct status_query *status_query = calloc(1, sizeof(*status_query));
     if (!status_query)
         return NULL;
-    const struct metrics totals = sum_metrics(scene);
+    const struct metrics totals = status_query_totals(scene);
     status_query->scene = *scene;
     status_query->started_ms = clock_coarse_ms();
     STAILQ_INIT(&status_query->waiting);
-    STAILQ_INIT(&status_query->answered);
-    for (size_t i = 0; i < count; i++)
-        status_query->questions[i] = (struct question){.question = {.worker = scene->workers[i], .done = hand_back},
-                                                       .status_query = status_query};
-    status_query->reports = calloc(count, sizeof(struct session_list *));
+    STAILQ_INIT(&status_query->asked);
+    status_query->lists = calloc(crew_size(scene->crew), sizeof(struct session_list *));
     status_query->history = history_new(status_query->started_ms, &totals);
-    status_query->inbox = inbox_new(base);
-    event_assign(&status_query->timer, base, -1, EV_PERSIST, on_timer, status_query);
-    if (status_query->reports && status_query->history && status_query->inbox &&
-        event_add(&status_query->timer, &period) == 0)
+    status_query->round = crew_round_new(scene->crew, status_query);
+    event_assign(&status_query->timer, base, -1, EV_PERSIST, status_query_on_timer, status_query);
+    if (status_query->lists && status_query->history && status_query->round &&
+        event_add(&status_query->timer, &history_period) == 0)
         return status_query;
     status_query_free(status_query);
     return NULL;
@@ -249,15 +235,14 @@ void status_query_free(struct status_query *status_query)
 {
     if (!status_query)
         return;
-    answer(&status_query->waiting, NULL); /* so that no other status_query begins */
+    status_askers_answer(&status_query->waiting, NULL); /* first, so that no other round begins */
     status_query->waiting_count = 0;
-    if (status_query->inbox)
-        inbox_free(status_query->inbox); /* which runs what the workers have answered */
-    answer(&status_query->answered, NULL);
+    crew_round_free(status_query->round); /* which joins what the workers have answered */
+    status_askers_answer(&status_query->asked, NULL);
     event_del(&status_query->timer);
-    if (status_query->reports)
-        free_reports(status_query);
+    if (status_query->lists)
+        status_query_free_lists(status_query);
     history_free(status_query->history);
-    free(status_query->reports);
+    free(status_query->lists);
     free(status_query);
 }

@@ -1,7 +1,5 @@
 #include "conf/changes.h"
 
-#include "conf/config.h"
-
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
-/* Who asks, who is asked, and who gets which answer. Workers, reload and watermark are this test's own, and answer when
- * it says so. */
+/* Who asks, who is asked, and who gets which answer. Workers, reload and pressure watch are stubs, which
+ * answer when the test says so. */
 #include "test.h"
 
 #include <event2/event.h>
@@ -10,35 +10,29 @@
 #include "daemon/pressure_watch.h"
 #include "daemon/reload.h"
 #include "daemon/status_query.h"
-#include "daemon/worker.h"
 #include "policy/quota.h"
 #include "policy/snapshot.h"
 #include "proxy/session/session_list.h"
+#include "worker_stub.h"
 
-struct worker {
-    struct metrics metrics;
-    struct worker_question *asked; /* NULL: nothing, or it has answered */
-    unsigned questions;
-};
-
-static struct worker first, second;
-static struct worker *workers[] = {&first, &second};
+static struct crew *crew;
 static struct snapshot *snapshot;
 static struct quota *quota;
 static struct port_range system_ports;
 static struct event_base *base;
-static struct status_query *survey;
+static struct status_query *status_query;
 
-void worker_ask(struct worker_question *question)
+/* A session for each id up to 10: odd ones are the first worker's. */
+void worker_list_sessions(struct worker *worker, struct session_list *list, uint64_t after)
 {
-    assert_null(question->worker->asked); /* one survey at a time */
-    question->worker->asked = question;
-    question->worker->questions++;
-}
-
-const struct metrics *worker_metrics(const struct worker *worker)
-{
-    return &worker->metrics;
+    for (uint64_t id = worker == &first ? 1 : 2; id <= 10; id += 2) {
+        if (id <= after)
+            continue;
+        if (list->row_count < list->row_max)
+            list->rows[list->row_count++] = (struct session_list_row){.id = id};
+        else
+            list->more = true;
+    }
 }
 
 const struct reload_record *reload_record(const struct reload *reload)
@@ -54,33 +48,33 @@ const struct snapshot *reload_snapshot(const struct reload *reload)
     return snapshot;
 }
 
-enum memory_level pressure_watch_level(const struct pressure_watch *watermark, struct memory_use *use)
+enum memory_level pressure_watch_level(const struct pressure_watch *watch, struct memory_use *use)
 {
-    (void)watermark;
+    (void)watch;
     *use = (struct memory_use){0};
     return MEMORY_AMPLE;
 }
 
-static int begin(void **state)
+static int make_query(void **state)
 {
     (void)state;
     char *errors, *warnings;
     snapshot = snapshot_new(config_load(NULL, &errors, &warnings));
     quota = quota_new();
     base = event_base_new();
-    first = second = (struct worker){0};
+    crew = worker_stub_crew(base);
     system_ports = port_range_of_system(ports_new());
-    const struct status_query_scene scene = {
-        .workers = workers, .worker_count = 2, .quota = quota, .system_ports = &system_ports};
-    survey = status_query_new(base, &scene);
-    assert_true(snapshot && quota && survey);
+    const struct status_query_scene scene = {.crew = crew, .quota = quota, .system_ports = &system_ports};
+    status_query = status_query_new(base, &scene);
+    assert_true(snapshot && quota && status_query);
     return 0;
 }
 
-static int end(void **state)
+static int free_query(void **state)
 {
     (void)state;
-    status_query_free(survey);
+    status_query_free(status_query);
+    crew_free(crew);
     event_base_free(base);
     quota_free(quota);
     ports_free(system_ports.ports);
@@ -88,22 +82,9 @@ static int end(void **state)
     return 0;
 }
 
-/* A session for each id up to 10: odd ones are the first worker's. */
 static void answer(struct worker *worker)
 {
-    struct worker_question *question = worker->asked;
-    struct session_list *report = question->report;
-    *report = (struct session_list){.row_max = report->row_max};
-    for (uint64_t id = worker == &first ? 1 : 2; id <= 10; id += 2) {
-        if (id <= question->after)
-            continue;
-        if (report->row_count < report->row_max)
-            report->rows[report->row_count++] = (struct session_list_row){.id = id};
-        else
-            report->more = true;
-    }
-    worker->asked = NULL;
-    question->done(question);
+    worker_stub_work(worker);
     event_base_loop(base, EVLOOP_NONBLOCK);
 }
 
@@ -135,7 +116,7 @@ static void ask(struct asker *asker, uint64_t after, uint32_t limit)
 {
     const struct admin_query query = {.after = after, .limit = limit};
     *asker = (struct asker){0};
-    status_query_status(survey, false, &query, on_answer, asker);
+    status_query_status(status_query, false, &query, on_answer, asker);
 }
 
 static void expect_page(const struct asker *asker, json_int_t lowest, json_int_t count, json_int_t next)
@@ -179,8 +160,8 @@ static void who_asks_for_the_same_meanwhile_shares_the_next(void **state)
     answer(&second);
     answer(&first);
     expect_page(&other, 6, 5, 0);
-    assert_int_equal(first.questions, 3);
-    assert_null(first.asked);
+    assert_int_equal(first.posts, 3);
+    assert_null(first.posted);
 }
 
 static void pages_of_another_size_are_other_pages(void **state)
@@ -202,7 +183,7 @@ static void it_may_be_about_to_end(void **state)
     struct asker running, draining = {0};
     const struct admin_query query = {.limit = 1};
     ask(&running, 0, 1);
-    status_query_status(survey, true, &query, on_answer, &draining);
+    status_query_status(status_query, true, &query, on_answer, &draining);
     for (int i = 0; i < 2; i++) {
         answer(&first);
         answer(&second);
@@ -244,10 +225,10 @@ static void the_end_comes_before_the_answer(void **state)
     answer(&first);
     ask(&half, 0, 5);
     ask(&waiting, 0, 6);
-    status_query_free(survey);
+    status_query_free(status_query);
     assert_true(under_way.nothing && half.nothing && waiting.nothing);
     assert_int_equal(under_way.answers + half.answers + waiting.answers, 3);
-    survey = NULL;
+    status_query = NULL;
 }
 
 /* Workers that were stopped have answered, but nobody has read that. */
@@ -257,12 +238,10 @@ static void the_end_comes_with_the_answer(void **state)
     struct asker asker, waiting;
     ask(&asker, 0, 10);
     ask(&waiting, 5, 10);
-    for (size_t i = 0; i < 2; i++) {
-        *workers[i]->asked->report = (struct session_list){.row_max = 10};
-        workers[i]->asked->done(workers[i]->asked);
-    }
-    status_query_free(survey);
-    survey = NULL;
+    worker_stub_work(&first);
+    worker_stub_work(&second);
+    status_query_free(status_query);
+    status_query = NULL;
     assert_int_equal(asker.answers, 1);
     assert_false(asker.nothing);
     assert_int_equal(waiting.answers, 1);
@@ -271,7 +250,7 @@ static void the_end_comes_with_the_answer(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_query, free_query)
     const struct CMUnitTest tests[] = {
         TEST(an_answer_is_all_workers),
         TEST(who_asks_for_the_same_meanwhile_shares_the_next),

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #define LOG_MODULE "bind"
 #include "base/log.h"
+#include "net/acceptor.h"
 #include "net/reserve.h"
 #include "net/sock.h"
 #include "policy/terms.h"
@@ -58,18 +59,13 @@ static bool is_welcome(struct bind *bind, const union netaddr *peer)
     return false;
 }
 
-static bool is_shortage(int error)
-{
-    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
-}
-
 static void on_acceptable(evutil_socket_t listener, short what, void *arg)
 {
     (void)what;
     struct bind *bind = arg;
     union netaddr peer;
     int fd = reserve_keep(sock_accept(listener, &peer));
-    if (fd < 0 && is_shortage(-fd)) { /* what waits would wake us for ever */
+    if (fd < 0 && acceptor_is_short(-fd)) { /* what waits would wake us for ever */
         metrics_add(&bind->env->metrics.accept_failed_total, 1);
         bind->done(bind->arg, fd, NULL, SOCKS5_REPLY_GENERAL_FAILURE);
     } else if (fd >= 0 && is_welcome(bind, &peer)) {

@@ -1,0 +1,61 @@
+/*
+ * All workers of the server as one object: they start, are asked and stop together. A round has every worker do
+ * something on its own thread, and continues on the main thread once all of them have. On the main thread.
+ */
+#ifndef CONESOCKS_DAEMON_CREW_H
+#define CONESOCKS_DAEMON_CREW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "net/inbox.h"
+
+struct auth;
+struct crew;
+struct crew_round;
+struct event_base;
+struct metrics;
+struct worker;
+
+/* For up to `room` workers. NULL: no memory. */
+struct crew *crew_new(struct event_base *base, size_t room);
+/* Takes over the worker. */
+void crew_add(struct crew *crew, struct worker *worker);
+size_t crew_size(const struct crew *crew);
+struct worker *crew_worker(const struct crew *crew, size_t number);
+/* Starts their threads; `auth` outlives them. 0 or a negative errno: some of them may run then. */
+int crew_start(struct crew *crew, struct auth *auth);
+/* Ends their sessions and waits for their threads. NULL is fine, here and below. */
+void crew_stop(struct crew *crew);
+/* After crew_stop(), and once nothing posts to their inboxes any more. */
+void crew_free(struct crew *crew);
+/* Adds up what they have counted. */
+void crew_sum_metrics(const struct crew *crew, struct metrics *sum);
+
+/* ---- rounds ---- */
+
+/* One worker's turn in a round. */
+struct crew_turn {
+    struct inbox_item item;
+    struct crew_round *round;
+    struct worker *worker;
+    size_t number; /* of the worker, from 0 */
+    void *arg;     /* of the round */
+};
+
+/* On the worker's thread; calls crew_turn_end(), at once or later. */
+typedef void crew_each(struct crew_turn *turn);
+/* On the main thread, once every turn has ended. It may begin the next round. */
+typedef void crew_joined(void *arg);
+
+/* Prepares rounds with this `arg`, one at a time, so that beginning one cannot fail. NULL: no memory or descriptors
+ * (errno). */
+struct crew_round *crew_round_new(struct crew *crew, void *arg);
+/* After crew_start(). What begins before crew_stop() reaches every worker. */
+void crew_round_begin(struct crew_round *round, crew_each *each, crew_joined *joined);
+void crew_turn_end(struct crew_turn *turn);
+bool crew_round_is_under_way(const struct crew_round *round);
+/* After crew_stop(): a round whose turns have all ended is joined now, any other never. NULL is fine. */
+void crew_round_free(struct crew_round *round);
+
+#endif
