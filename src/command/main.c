@@ -19,7 +19,7 @@
 #include "command/reload.h"
 #include "command/status.h"
 #include "conf/config.h"
-#include "conf/schema.h"
+#include "conf/options.h"
 #include "daemon/advertise.h"
 #include "daemon/sandbox.h"
 #include "daemon/serve.h"
@@ -166,7 +166,7 @@ static int test(const struct config *config, const char *path)
 static int act(const struct arguments *arguments)
 {
     if (arguments->action == OPTIONS) {
-        schema_list(stdout);
+        config_options_list(stdout);
         return EXIT_SUCCESS;
     }
     struct config *config = command_load(arguments->config_file);

@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "conf/schema.h"
+#include "conf/options.h"
 
-static char *text_of(const struct schema_row *row, const struct config *config)
+static char *changes_text(const struct schema_row *row, const struct config *config)
 {
     char *text = NULL;
     size_t size;
@@ -17,22 +17,22 @@ static char *text_of(const struct schema_row *row, const struct config *config)
     return text;
 }
 
-static bool differs(const struct schema_row *row, const struct config *a, const struct config *b)
+static bool changes_differs(const struct schema_row *row, const struct config *a, const struct config *b)
 {
-    char *text_a = text_of(row, a), *text_b = text_of(row, b);
+    char *text_a = changes_text(row, a), *text_b = changes_text(row, b);
     bool differ = !text_a || !text_b || strcmp(text_a, text_b) != 0;
     free(text_a);
     free(text_b);
     return differ;
 }
 
-static void name_rows(const struct schema_row *rows, const char *group, const struct config *a, const struct config *b,
-                      FILE *out)
+static void changes_list_rows(const struct schema_row *rows, const char *group, const struct config *a,
+                              const struct config *b, FILE *out)
 {
     for (; rows->key; rows++) {
         if (rows->kind == SCHEMA_GROUP)
-            name_rows(rows->rows, rows->key, a, b, out);
-        else if (rows->at_start && differs(rows, a, b))
+            changes_list_rows(rows->rows, rows->key, a, b, out);
+        else if (rows->at_start && changes_differs(rows, a, b))
             fprintf(out, "%s%s%s%s", ftell(out) > 0 ? ", " : "", group, *group ? "." : "", rows->key);
     }
 }
@@ -44,7 +44,7 @@ char *changes_at_start(const struct config *running, const struct config *fresh)
     FILE *out = open_memstream(&text, &size);
     if (!out)
         return NULL;
-    name_rows(schema, "", running, fresh, out);
+    changes_list_rows(config_options, "", running, fresh, out);
     fclose(out);
     if (size > 0)
         return text;

@@ -3,16 +3,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "conf/check.h"
 #include "conf/consistent.h"
 #include "conf/document.h"
 #include "conf/present.h"
 #include "conf/raw.h"
 #include "conf/report.h"
+#include "conf/schema_check.h"
 #include "conf/users_file.h"
 
-static bool settle(struct config *config, yaml_document_t *document, const struct config_files *files,
-                   struct report *report)
+static bool config_check(struct config *config, yaml_document_t *document, const struct config_files *files,
+                         struct report *report)
 {
     config->user_count = config->inline_user_count;
     bool consistent = consistent_check(config, document, report);
@@ -25,32 +25,33 @@ static bool settle(struct config *config, yaml_document_t *document, const struc
 }
 
 /* A checked document, or NULL for the defaults, becomes a configuration; `files` NULL: without those that it names. */
-static struct config *build(yaml_document_t *document, const char *text, size_t size, const struct config_files *files,
-                            struct report *report)
+static struct config *config_build(yaml_document_t *document, const char *text, size_t size,
+                                   const struct config_files *files, struct report *report)
 {
     struct config *config = calloc(1, sizeof(*config));
     const char *failed = config ? raw_load(config, text, size) : "out of memory";
     if (failed)
         report_error(report, (struct place){0}, NULL, "cannot be loaded: %s", failed);
-    else if (settle(config, document, files, report))
+    else if (config_check(config, document, files, report))
         return config;
     config_free(config);
     return NULL;
 }
 
-static struct config *parse(const char *text, size_t size, const struct config_files *files, struct report *report)
+static struct config *config_read_text(const char *text, size_t size, const struct config_files *files,
+                                       struct report *report)
 {
     struct config *config = NULL;
     yaml_document_t document;
     if (!document_skip_mark(&text, &size, report) || !document_parse(&document, text, size, report))
         return NULL;
-    if (check_document(&document, report))
-        config = build(&document, text, size, files, report);
+    if (schema_check_document(&document, report))
+        config = config_build(&document, text, size, files, report);
     yaml_document_delete(&document);
     return config;
 }
 
-static struct config *no_memory(char **errors, char **warnings)
+static struct config *config_no_memory(char **errors, char **warnings)
 {
     *errors = strdup("out of memory\n");
     *warnings = NULL;
@@ -61,14 +62,14 @@ struct config *config_parse(const char *name, const char *text, size_t size, cha
 {
     struct report report;
     if (!report_init(&report, name))
-        return no_memory(errors, warnings);
-    struct config *config = parse(text, size, NULL, &report);
+        return config_no_memory(errors, warnings);
+    struct config *config = config_read_text(text, size, NULL, &report);
     report_finish(&report, errors, warnings);
     return config;
 }
 
 /* What of the file is nobody else's business; NULL: nothing. */
-static const char *secrets_of(const struct config *config)
+static const char *config_secrets(const struct config *config)
 {
     for (size_t i = 0; i < config->upstream_count; i++)
         if (config->upstreams[i].password)
@@ -86,22 +87,22 @@ struct config *config_load_files(const char *path, const struct config_files *fi
     struct report report;
     struct config *config = NULL;
     if (!report_init(&report, path ? path : "built-in default"))
-        return no_memory(errors, warnings);
+        return config_no_memory(errors, warnings);
     if (path) {
         size_t size;
         bool exposed;
         char *text = document_read(path, files->file, &size, &exposed, &report);
         if (text)
-            config = parse(text, size, files, &report);
+            config = config_read_text(text, size, files, &report);
         free(text);
-        const char *secrets = config && exposed ? secrets_of(config) : NULL;
+        const char *secrets = config && exposed ? config_secrets(config) : NULL;
         if (secrets)
             report_warning(&report, (struct place){0}, NULL,
                            "everybody may read it, and the %s with it; give it to the server's group (see run.group), "
                            "and run: chmod o-r %s",
                            secrets, path);
     } else {
-        config = build(NULL, NULL, 0, NULL, &report);
+        config = config_build(NULL, NULL, 0, NULL, &report);
     }
     report_finish(&report, errors, warnings);
     return config;
@@ -119,48 +120,6 @@ void config_free(struct config *config)
     free(config);
 }
 
-const struct config_listener *config_listener_at(const struct config *config, const union netaddr *address)
-{
-    for (size_t i = 0; i < config->listen_count; i++)
-        if (netaddr_equal(&config->listen[i].address, address))
-            return &config->listen[i];
-    return NULL;
-}
-
-const struct config_listener *config_listener_overlapping(const struct config *config, const union netaddr *address)
-{
-    for (size_t i = 0; i < config->listen_count; i++)
-        if (netaddr_overlaps(&config->listen[i].address, address))
-            return &config->listen[i];
-    return NULL;
-}
-
-uint16_t config_shared_port(const struct config *config)
-{
-    const struct config_ports *ports = &config->udp.ports;
-    return ports->first == ports->last ? ports->first : 0;
-}
-
-bool config_has_mark(const struct config *config)
-{
-    bool has = config->outbound.mark != 0;
-    for (size_t i = 0; i < config->user_count && !has; i++)
-        has = config->users[i].terms.mark != 0;
-    for (size_t i = 0; i < config->rule_count && !has; i++)
-        has = config->rules[i].terms.mark != 0;
-    return has;
-}
-
-bool config_has_interface(const struct config *config)
-{
-    bool has = config->outbound.interface != NULL;
-    for (size_t i = 0; i < config->user_count && !has; i++)
-        has = config->users[i].terms.interface != NULL;
-    for (size_t i = 0; i < config->rule_count && !has; i++)
-        has = config->rules[i].terms.interface != NULL;
-    return has;
-}
-
 void config_dump(const struct config *config, FILE *out, bool secrets)
 {
     char *text = raw_save(config, secrets);
@@ -169,7 +128,7 @@ void config_dump(const struct config *config, FILE *out, bool secrets)
     free(text);
 }
 
-static bool equal_users(const struct config *a, const struct config *b)
+static bool config_equal_users(const struct config *a, const struct config *b)
 {
     bool equal = a->user_count == b->user_count;
     for (size_t i = 0; equal && i < a->user_count; i++)
@@ -182,7 +141,7 @@ bool config_equal(const struct config *a, const struct config *b)
 {
     /* The dump shows every option, each in its one spelling, but not what a file that it names holds. */
     char *text_a = raw_save(a, true), *text_b = raw_save(b, true);
-    bool equal = text_a && text_b && strcmp(text_a, text_b) == 0 && equal_users(a, b);
+    bool equal = text_a && text_b && strcmp(text_a, text_b) == 0 && config_equal_users(a, b);
     free(text_a);
     free(text_b);
     return equal;

@@ -8,33 +8,33 @@
 #include "conf/spot.h"
 #include "conf/user_names.h"
 
-struct context {
+struct consistency {
     yaml_document_t *document;
     struct report *report;
 };
 
-static bool has_users(const struct config *config)
+static bool config_has_users(const struct config *config)
 {
     return config->inline_user_count > 0 || config->users_file;
 }
 
 /* ---- listeners ---- */
 
-static bool has_balancer(const struct config_listener *listener)
+static bool listener_has_balancer(const struct config_listener *listener)
 {
     return listener->proxy_protocol == CONFIG_PROXY_PROTOCOL_REQUIRED;
 }
 
-static void check_balancers(const struct context *context, const struct config_listener *listener, size_t i)
+static void consistent_balancers(const struct consistency *check, const struct config_listener *listener, size_t i)
 {
-    struct spot protocol = spot_in_list(context->document, "listen", i, "proxy_protocol");
-    struct spot from = spot_in_list(context->document, "listen", i, "proxy_from");
-    if (has_balancer(listener) && listener->proxy_from_count == 0)
-        report_error(context->report, protocol.place, from.key,
+    struct spot protocol = spot_in_list(check->document, "listen", i, "proxy_protocol");
+    struct spot from = spot_in_list(check->document, "listen", i, "proxy_from");
+    if (listener_has_balancer(listener) && listener->proxy_from_count == 0)
+        report_error(check->report, protocol.place, from.key,
                      "found no balancer that would be believed; expected the addresses or networks of those that send "
                      "the PROXY protocol, such as proxy_from: [10.0.0.5]");
-    else if (!has_balancer(listener) && listener->proxy_from_count > 0)
-        report_warning(context->report, from.place, from.key, "changes nothing without proxy_protocol: required");
+    else if (!listener_has_balancer(listener) && listener->proxy_from_count > 0)
+        report_warning(check->report, from.place, from.key, "changes nothing without proxy_protocol: required");
 }
 
 /* Who can reach an address, as far as it shows. */
@@ -70,11 +70,12 @@ static bool invites_the_world(const struct config *config)
 }
 
 /* An open proxy is found and abused within hours, so nobody runs one without having said so. */
-static void check_exposure(const struct context *context, const struct config *config, size_t i)
+static void consistent_exposure(const struct consistency *check, const struct config *config, size_t i)
 {
     const struct config_listener *listener = &config->listen[i];
-    struct spot spot = spot_in_list(context->document, "listen", i, "address");
-    const char *login = has_users(config) ? "auth: password" : "add users; conesocks hash-password makes the hash";
+    struct spot spot = spot_in_list(check->document, "listen", i, "address");
+    const char *login =
+        config_has_users(config) ? "auth: password" : "add users; conesocks hash-password makes the hash";
     char address[NETADDR_TEXT_MAX];
     enum exposure exposure = exposure_of(&listener->address);
     netaddr_format_host(&listener->address, address);
@@ -82,68 +83,68 @@ static void check_exposure(const struct context *context, const struct config *c
     bool invited = exposure == EXPOSURE_NETWORK && invites_the_world(config);
     if (invited)
         exposure = EXPOSURE_WORLD;
-    if (has_balancer(listener) && !said_open)
-        report_error(context->report, spot.place, spot.key,
+    if (listener_has_balancer(listener) && !said_open)
+        report_error(check->report, spot.place, spot.key,
                      "found %s without a login behind a balancer, which may bring anybody; expected a login (%s), or, "
                      "to serve anybody, both auth: none and open: true; or rules that allow some clients (from) and "
                      "then deny the others (- action: deny)",
                      address, login);
     else if (exposure == EXPOSURE_WORLD && !said_open)
         report_error(
-            context->report, spot.place, spot.key,
+            check->report, spot.place, spot.key,
             "found %s without a login%s, an open proxy; expected a login (%s), or address: 127.0.0.1, or, to "
             "serve anybody, both auth: none and open: true; or rules that allow some clients (from) and then deny "
             "the others (- action: deny)",
             address, invited ? " and a public address advertised (udp)" : "", login);
     else if (exposure == EXPOSURE_NETWORK && !listener->open)
-        report_warning(context->report, spot.place, spot.key,
+        report_warning(check->report, spot.place, spot.key,
                        "everybody who can reach %s may use this proxy; add users, or say open: true if that is meant",
                        address);
 }
 
 /* A router may lead the internet to a private address, as one does for whom a name is advertised: what was meant for
  * those at home is for them. */
-static bool is_private_only(const struct config *config, const struct config_listener *listener)
+static bool listener_is_private_only(const struct config *config, const struct config_listener *listener)
 {
-    return !listener->need_password && !listener->open && !has_balancer(listener) &&
+    return !listener->need_password && !listener->open && !listener_has_balancer(listener) &&
            exposure_of(&listener->address) != EXPOSURE_WORLD &&
            !rule_order_names_clients(config->rules, config->rule_count);
 }
 
-static void check_listener(const struct context *context, const struct config *config, size_t i)
+static void consistent_listener(const struct consistency *check, const struct config *config, size_t i)
 {
     const struct config_listener *listener = &config->listen[i];
-    struct spot address = spot_in_list(context->document, "listen", i, "address");
-    struct spot auth = spot_in_list(context->document, "listen", i, "auth");
-    struct spot open = spot_in_list(context->document, "listen", i, "open");
-    check_balancers(context, listener, i);
+    struct spot address = spot_in_list(check->document, "listen", i, "address");
+    struct spot auth = spot_in_list(check->document, "listen", i, "auth");
+    struct spot open = spot_in_list(check->document, "listen", i, "open");
+    consistent_balancers(check, listener, i);
     if (!listener->need_password && !rule_order_names_clients(config->rules, config->rule_count))
-        check_exposure(context, config, i);
-    else if (listener->need_password && !has_users(config))
-        report_error(context->report, auth.place, auth.key,
+        consistent_exposure(check, config, i);
+    else if (listener->need_password && !config_has_users(config))
+        report_error(check->report, auth.place, auth.key,
                      "found password, but there are no users; expected users, or auth: none");
     else if (listener->need_password && listener->open)
-        report_warning(context->report, open.place, open.key, "true changes nothing where a password is asked for");
+        report_warning(check->report, open.place, open.key, "true changes nothing where a password is asked for");
     for (size_t j = 0; j < i; j++)
         if (netaddr_equal(&listener->address, &config->listen[j].address))
-            report_error(context->report, address.place, address.key,
+            report_error(check->report, address.place, address.key,
                          "found the address and port of listen[%zu], expected another", j);
 }
 
 /* ---- users ---- */
 
-static void check_users(const struct context *context, const struct config *config)
+static void consistent_users(const struct consistency *check, const struct config *config)
 {
     struct user_name *names = user_names_sorted(config, config->inline_user_count);
     if (!names) {
-        report_error(context->report, (struct place){0}, NULL, "out of memory");
+        report_error(check->report, (struct place){0}, NULL, "out of memory");
         return;
     }
     for (size_t i = 1; i < config->inline_user_count; i++) {
         if (strcmp(names[i - 1].name, names[i].name) != 0)
             continue;
-        struct spot spot = spot_in_list(context->document, "users", names[i].index, "name");
-        report_error(context->report, spot.place, spot.key, "found the name of users[%zu], expected another",
+        struct spot spot = spot_in_list(check->document, "users", names[i].index, "name");
+        report_error(check->report, spot.place, spot.key, "found the name of users[%zu], expected another",
                      names[i - 1].index);
     }
     free(names);
@@ -154,14 +155,14 @@ static void check_users(const struct context *context, const struct config *conf
 /* Each is compared with all before it: for more, that would hold up a start or a reload. */
 #define RULES_COMPARED_MAX 3000
 
-static void check_rules(const struct context *context, const struct config *config)
+static void consistent_rules(const struct consistency *check, const struct config *config)
 {
     for (size_t i = 0; i < config->rule_count && i < RULES_COMPARED_MAX; i++) {
         size_t earlier = rule_order_shadow(config->rules, i);
         if (earlier == i)
             continue;
-        struct spot spot = spot_in_list(context->document, "rules", i, "action");
-        report_warning(context->report, spot.place, spot.key, "never decides: rules[%zu] takes all that it matches",
+        struct spot spot = spot_in_list(check->document, "rules", i, "action");
+        report_warning(check->report, spot.place, spot.key, "never decides: rules[%zu] takes all that it matches",
                        earlier);
     }
 }
@@ -195,20 +196,20 @@ static const char *first_term(const struct config_terms *terms)
 }
 
 /* Whoever writes a term means it: where it would never hold, it is a mistake. */
-static void check_terms(const struct context *context, const struct config_rule *rule, size_t i)
+static void consistent_terms(const struct consistency *check, const struct config_rule *rule, size_t i)
 {
     const char *key = first_term(&rule->terms);
     if (!key)
         return;
     bool for_udp = rule->terms.filtering != CONFIG_FILTERING_INHERITED || rule->terms.datagrams != 0;
-    struct spot spot = spot_in_list(context->document, "rules", i, key);
+    struct spot spot = spot_in_list(check->document, "rules", i, key);
     if (rule->action == CONFIG_ACTION_DENY)
-        report_error(context->report, spot.place, spot.key, "found where action is deny, expected with allow only");
+        report_error(check->report, spot.place, spot.key, "found where action is deny, expected with allow only");
     else if (for_udp && !is_about_udp(rule))
-        report_error(context->report, spot.place, spot.key,
+        report_error(check->report, spot.place, spot.key,
                      "found where command leaves udp out, expected with udp: only datagrams have that");
     else if (is_about_udp(rule) && !rule_order_takes_everywhere(rule))
-        report_error(context->report, spot.place, spot.key,
+        report_error(check->report, spot.place, spot.key,
                      "found together with to or ports, but a UDP association has the same for all "
                      "destinations; leave out to and ports%s",
                      for_udp ? "" : ", or say command: [connect]");
@@ -219,21 +220,21 @@ static void check_terms(const struct context *context, const struct config_rule 
 /* The last that only root opens; a shared port is opened when it no longer is root. */
 #define PRIVILEGED_LAST 1023
 
-static void check_shared_port(const struct context *context, const struct config *config)
+static void consistent_shared_port(const struct consistency *check, const struct config *config)
 {
     uint16_t port = config_shared_port(config);
     const struct config_ports *external = &config->udp.external_ports;
     if (port && port <= PRIVILEGED_LAST)
-        report_error(context->report, place_in_group(context->document, "udp", "ports"), "udp.ports",
+        report_error(check->report, place_in_group(check->document, "udp", "ports"), "udp.ports",
                      "found %u; expected 1024 or more for one port that all share, or a range, or random", port);
     if (port && external->first == port && external->last == port)
-        report_error(context->report, place_in_group(context->document, "udp", "external_ports"), "udp.external_ports",
+        report_error(check->report, place_in_group(check->document, "udp", "external_ports"), "udp.external_ports",
                      "found the port of udp.ports, expected others");
 }
 
 /* ---- upstreams ---- */
 
-static size_t find_upstream(const struct config *config, const char *name)
+static size_t upstream_find(const struct config *config, const char *name)
 {
     size_t i = 0;
     while (i < config->upstream_count && strcmp(config->upstreams[i].name, name) != 0)
@@ -242,46 +243,46 @@ static size_t find_upstream(const struct config *config, const char *name)
 }
 
 /* `name` is what an option says, at `place`; NULL: nothing. */
-static void check_upstream_name(const struct context *context, const struct config *config, const char *name,
-                                struct place place, const char *key)
+static void consistent_upstream_name(const struct consistency *check, const struct config *config, const char *name,
+                                     struct place place, const char *key)
 {
-    if (name && strcmp(name, CONFIG_NO_UPSTREAM) != 0 && find_upstream(config, name) == config->upstream_count)
-        report_error(context->report, place, key,
+    if (name && strcmp(name, CONFIG_NO_UPSTREAM) != 0 && upstream_find(config, name) == config->upstream_count)
+        report_error(check->report, place, key,
                      "found a name that none of upstreams has, expected one that does, or "
                      "none");
 }
 
-static void check_upstream_names(const struct context *context, const struct config *config)
+static void consistent_upstream_names(const struct consistency *check, const struct config *config)
 {
-    check_upstream_name(context, config, config->outbound.upstream,
-                        place_in_group(context->document, "outbound", "upstream"), "outbound.upstream");
+    consistent_upstream_name(check, config, config->outbound.upstream,
+                             place_in_group(check->document, "outbound", "upstream"), "outbound.upstream");
     for (size_t i = 0; i < config->inline_user_count; i++) {
-        struct spot spot = spot_in_list(context->document, "users", i, "upstream");
-        check_upstream_name(context, config, config->users[i].terms.upstream, spot.place, spot.key);
+        struct spot spot = spot_in_list(check->document, "users", i, "upstream");
+        consistent_upstream_name(check, config, config->users[i].terms.upstream, spot.place, spot.key);
     }
     for (size_t i = 0; i < config->rule_count; i++) {
-        struct spot spot = spot_in_list(context->document, "rules", i, "upstream");
-        check_upstream_name(context, config, config->rules[i].terms.upstream, spot.place, spot.key);
+        struct spot spot = spot_in_list(check->document, "rules", i, "upstream");
+        consistent_upstream_name(check, config, config->rules[i].terms.upstream, spot.place, spot.key);
     }
 }
 
-static bool is_named(const char *said, const char *name)
+static bool upstream_is_named(const char *said, const char *name)
 {
     return said && strcmp(said, name) == 0;
 }
 
-static bool is_used(const struct config *config, const char *name)
+static bool upstream_is_used(const struct config *config, const char *name)
 {
-    bool used = is_named(config->outbound.upstream, name);
+    bool used = upstream_is_named(config->outbound.upstream, name);
     for (size_t i = 0; i < config->inline_user_count && !used; i++)
-        used = is_named(config->users[i].terms.upstream, name);
+        used = upstream_is_named(config->users[i].terms.upstream, name);
     for (size_t i = 0; i < config->rule_count && !used; i++)
-        used = is_named(config->rules[i].terms.upstream, name);
+        used = upstream_is_named(config->rules[i].terms.upstream, name);
     return used;
 }
 
 /* Whether it is one of our own listeners, as far as that shows before names are resolved. */
-static bool is_own(const struct config *config, const struct config_upstream *upstream)
+static bool upstream_is_own_listener(const struct config *config, const struct config_upstream *upstream)
 {
     union netaddr address = upstream->host.address;
     netaddr_set_port(&address, (uint16_t)upstream->port);
@@ -295,26 +296,26 @@ static bool is_own(const struct config *config, const struct config_upstream *up
     return false;
 }
 
-static void check_upstream(const struct context *context, const struct config *config, size_t i)
+static void consistent_upstream(const struct consistency *check, const struct config *config, size_t i)
 {
     struct config_upstream *upstream = &config->upstreams[i];
-    struct spot name = spot_in_list(context->document, "upstreams", i, "name");
-    struct spot address = spot_in_list(context->document, "upstreams", i, "address");
-    struct spot password = spot_in_list(context->document, "upstreams", i, "password");
+    struct spot name = spot_in_list(check->document, "upstreams", i, "name");
+    struct spot address = spot_in_list(check->document, "upstreams", i, "address");
+    struct spot password = spot_in_list(check->document, "upstreams", i, "password");
     upstream->line = address.place.line;
     upstream->column = address.place.column;
     if (strcmp(upstream->name, CONFIG_NO_UPSTREAM) == 0 || strcmp(upstream->name, "default") == 0)
-        report_error(context->report, name.place, name.key, "found a word with a meaning of its own, expected a name");
-    else if (find_upstream(config, upstream->name) < i)
-        report_error(context->report, name.place, name.key, "found the name of upstreams[%zu], expected another",
-                     find_upstream(config, upstream->name));
-    else if (!is_used(config, upstream->name))
-        report_warning(context->report, name.place, name.key,
+        report_error(check->report, name.place, name.key, "found a word with a meaning of its own, expected a name");
+    else if (upstream_find(config, upstream->name) < i)
+        report_error(check->report, name.place, name.key, "found the name of upstreams[%zu], expected another",
+                     upstream_find(config, upstream->name));
+    else if (!upstream_is_used(config, upstream->name))
+        report_warning(check->report, name.place, name.key,
                        "no rule or user has it as its upstream, nor has outbound, so nothing leaves by it");
     if (upstream->password && !upstream->user)
-        report_error(context->report, password.place, password.key, "found without a user, expected both or neither");
-    if (is_own(config, upstream))
-        report_error(context->report, address.place, address.key,
+        report_error(check->report, password.place, password.key, "found without a user, expected both or neither");
+    if (upstream_is_own_listener(config, upstream))
+        report_error(check->report, address.place, address.key,
                      "found one of this proxy's own listeners, which would be a loop; expected another server");
 }
 
@@ -324,82 +325,82 @@ static void check_upstream(const struct context *context, const struct config *c
 #define SOCKET_PATH_MAX 107
 
 /* It shows who uses the proxy and what for: never to a network by accident. */
-static void check_admin(const struct context *context, const struct config *config)
+static void consistent_admin(const struct consistency *check, const struct config *config)
 {
     const union netaddr *address = &config->admin.address;
     char text[NETADDR_TEXT_MAX];
     bool listens = netaddr_port(address) != 0, own = exposure_of(address) == EXPOSURE_HOST;
     netaddr_format_host(address, text);
     if (listens && !own && !config->admin.open)
-        report_error(context->report, place_in_group(context->document, "admin", "address"), "admin.address",
+        report_error(check->report, place_in_group(check->document, "admin", "address"), "admin.address",
                      "found %s, where others than this host could see who uses the proxy; expected 127.0.0.1, or a "
                      "socket instead, or, to show it to all who can reach it, open: true as well",
                      text);
     if (listens && own && config->admin.open)
-        report_warning(context->report, place_in_group(context->document, "admin", "open"), "admin.open",
+        report_warning(check->report, place_in_group(check->document, "admin", "open"), "admin.open",
                        "true changes nothing for an address of this host alone");
     for (size_t i = 0; listens && i < config->listen_count; i++)
         if (netaddr_equal(address, &config->listen[i].address))
-            report_error(context->report, place_in_group(context->document, "admin", "port"), "admin.port",
+            report_error(check->report, place_in_group(check->document, "admin", "port"), "admin.port",
                          "found the address and port of listen[%zu], expected another", i);
     if (config->admin.socket && strlen(config->admin.socket) > SOCKET_PATH_MAX)
-        report_error(context->report, place_in_group(context->document, "admin", "socket"), "admin.socket",
+        report_error(check->report, place_in_group(check->document, "admin", "socket"), "admin.socket",
                      "found %zu bytes, expected a path of %d at most", strlen(config->admin.socket), SOCKET_PATH_MAX);
 }
 
 /* ---- what follows ---- */
 
-static bool is_set(const struct config_advertise *advertise)
+static bool advertise_is_set(const struct config_advertise *advertise)
 {
     return advertise->name || advertise->automatic || advertise->address.sa.sa_family != AF_UNSPEC;
 }
 
-static void check_log(const struct context *context, const struct config *config)
+static void consistent_log(const struct consistency *check, const struct config *config)
 {
     if (config->log.target == LOG_TARGET_FILE && !config->log.file)
-        report_error(context->report, place_in_group(context->document, "log", "target"), "log.target",
+        report_error(check->report, place_in_group(check->document, "log", "target"), "log.target",
                      "found file without one; expected its path beside it: log: {target: file, file: "
                      "/var/log/conesocks/log}");
     if (config->log.target != LOG_TARGET_FILE && config->log.file)
-        report_warning(context->report, place_in_group(context->document, "log", "file"), "log.file",
+        report_warning(check->report, place_in_group(check->document, "log", "file"), "log.file",
                        "is not written to; expected target: file beside it");
 }
 
 /* Behind a NAT or a balancer everybody may seem to come from a private network: that no longer tells who is at home. */
 static enum config_reach reach_in_force(const struct config *config)
 {
-    bool behind = is_set(&config->udp.advertise_v4) || is_set(&config->udp.advertise_v6);
+    bool behind = advertise_is_set(&config->udp.advertise_v4) || advertise_is_set(&config->udp.advertise_v6);
     for (size_t i = 0; i < config->listen_count; i++)
-        behind |= has_balancer(&config->listen[i]);
+        behind |= listener_has_balancer(&config->listen[i]);
     return config->reach == CONFIG_REACH_AUTO && behind ? CONFIG_REACH_PUBLIC : config->reach;
 }
 
 bool consistent_check(struct config *config, yaml_document_t *document, struct report *report)
 {
-    const struct context context = {document, report};
+    const struct consistency check = {document, report};
     unsigned before = report->error_count;
     bool any_password = false;
     config->reach_in_force = reach_in_force(config);
     for (size_t i = 0; i < config->listen_count; i++) {
         struct config_listener *listener = &config->listen[i];
         listener->need_password =
-            listener->auth == CONFIG_AUTH_PASSWORD || (listener->auth == CONFIG_AUTH_AUTO && has_users(config));
-        listener->private_only = is_private_only(config, listener);
+            listener->auth == CONFIG_AUTH_PASSWORD || (listener->auth == CONFIG_AUTH_AUTO && config_has_users(config));
+        listener->private_only = listener_is_private_only(config, listener);
         any_password |= listener->need_password;
-        check_listener(&context, config, i);
+        consistent_listener(&check, config, i);
     }
-    check_shared_port(&context, config);
-    check_users(&context, config);
-    check_rules(&context, config);
+    consistent_shared_port(&check, config);
+    consistent_users(&check, config);
+    consistent_rules(&check, config);
     for (size_t i = 0; i < config->rule_count; i++)
-        check_terms(&context, &config->rules[i], i);
-    check_upstream_names(&context, config);
+        consistent_terms(&check, &config->rules[i], i);
+    consistent_upstream_names(&check, config);
     for (size_t i = 0; i < config->upstream_count; i++)
-        check_upstream(&context, config, i);
-    check_log(&context, config);
-    check_admin(&context, config);
+        consistent_upstream(&check, config, i);
+    consistent_log(&check, config);
+    consistent_admin(&check, config);
     if (config->inline_user_count > 0 && !any_password)
-        report_warning(report, place_in_list(context.document, "users", 0, "name"), "users",
+        report_warning(report, place_in_list(check.document, "users", 0, "name"), "users",
                        "no listener asks for a login, so these are never asked for");
     if (config->users_file && !any_password)
         report_warning(report,

@@ -2,8 +2,8 @@
 #ifndef CONESOCKS_CONF_CONSISTENT_H
 #define CONESOCKS_CONF_CONSISTENT_H
 
-#include "conf/config.h"
 #include "conf/document.h"
+#include "conf/types.h"
 
 /* Settles what follows from several options (need_password) and reports what does not fit; true when all does.
  * `document` gives the places; NULL: the built-in default. */

@@ -12,7 +12,7 @@ static const struct place whole_file = {0};
 /* ---- reading ---- */
 
 /* By its place: the descriptor may share that with other processes. A pipe has none. */
-static ssize_t read_at(int fd, char *text, size_t room, size_t place)
+static ssize_t document_read_at(int fd, char *text, size_t room, size_t place)
 {
     ssize_t n;
     do {
@@ -39,7 +39,7 @@ char *document_read_all(int fd, size_t max, size_t *size)
             }
             text = larger;
         }
-        n = read_at(fd, text + *size, room - *size, *size);
+        n = document_read_at(fd, text + *size, room - *size, *size);
         if (n < 0) {
             free(text);
             return NULL;
@@ -49,7 +49,7 @@ char *document_read_all(int fd, size_t max, size_t *size)
 }
 
 /* Who writes it says which file root truncates for its process id, and who gets in. A pipe is its maker's matter. */
-static bool is_everybodys(const char *path, const struct stat *status, struct report *report)
+static bool document_is_writable_by_all(const char *path, const struct stat *status, struct report *report)
 {
     if (!S_ISREG(status->st_mode) || !(status->st_mode & S_IWOTH))
         return false;
@@ -64,7 +64,7 @@ char *document_read(const char *path, int open_fd, size_t *size, bool *exposed, 
     struct stat status;
     int fd = open_fd < 0 ? open(path, O_RDONLY | O_CLOEXEC) : fcntl(open_fd, F_DUPFD_CLOEXEC, 0);
     bool known = fd >= 0 && fstat(fd, &status) == 0;
-    if (known && is_everybodys(path, &status, report)) {
+    if (known && document_is_writable_by_all(path, &status, report)) {
         close(fd);
         return NULL;
     }
@@ -93,13 +93,13 @@ bool document_skip_mark(const char **text, size_t *size, struct report *report)
 
 /* ---- parsing ---- */
 
-static struct place place_of(yaml_mark_t mark)
+static struct place document_mark_place(yaml_mark_t mark)
 {
     return (struct place){mark.line + 1, mark.column + 1};
 }
 
 /* Where a byte stands; libyaml's reader knows only its offset. */
-static struct place place_of_byte(const char *text, size_t size, size_t offset)
+static struct place document_byte_place(const char *text, size_t size, size_t offset)
 {
     struct place place = {1, 1};
     for (size_t i = 0; i < offset && i < size; i++) {
@@ -111,7 +111,7 @@ static struct place place_of_byte(const char *text, size_t size, size_t offset)
 }
 
 /* To YAML, "address: ::" is a mapping within a mapping: the one slip that everybody with IPv6 makes. */
-static bool line_has(const char *text, size_t size, size_t line, const char *what)
+static bool document_line_has(const char *text, size_t size, size_t line, const char *what)
 {
     const char *end = text + size;
     while (line-- > 0 && text < end) {
@@ -123,28 +123,28 @@ static bool line_has(const char *text, size_t size, size_t line, const char *wha
 }
 
 /* What libyaml cannot know. */
-static const char *hint_about(const char *text, size_t size, size_t line)
+static const char *document_hint(const char *text, size_t size, size_t line)
 {
-    if (line_has(text, size, line, "\t"))
+    if (document_line_has(text, size, line, "\t"))
         return "; indent with spaces, not with tabs";
-    return line_has(text, size, line, "::") ? "; put IPv6 addresses in quotes: \"::1\"" : "";
+    return document_line_has(text, size, line, "::") ? "; put IPv6 addresses in quotes: \"::1\"" : "";
 }
 
-static void report_syntax(struct report *report, const yaml_parser_t *parser, const char *text, size_t size)
+static void document_report_syntax(struct report *report, const yaml_parser_t *parser, const char *text, size_t size)
 {
     const char *problem = parser->problem ? parser->problem : "out of memory";
-    const char *hint = hint_about(text, size, parser->problem_mark.line);
+    const char *hint = document_hint(text, size, parser->problem_mark.line);
     if (parser->error == YAML_READER_ERROR)
-        report_error(report, place_of_byte(text, size, parser->problem_offset), NULL,
+        report_error(report, document_byte_place(text, size, parser->problem_offset), NULL,
                      "found bytes that are not UTF-8 text (%s), expected YAML", problem);
     else if (parser->context)
-        report_error(report, place_of(parser->problem_mark), NULL, "not valid YAML: %s (%s, line %zu)%s", problem,
-                     parser->context, parser->context_mark.line + 1, hint);
+        report_error(report, document_mark_place(parser->problem_mark), NULL, "not valid YAML: %s (%s, line %zu)%s",
+                     problem, parser->context, parser->context_mark.line + 1, hint);
     else
-        report_error(report, place_of(parser->problem_mark), NULL, "not valid YAML: %s%s", problem, hint);
+        report_error(report, document_mark_place(parser->problem_mark), NULL, "not valid YAML: %s%s", problem, hint);
 }
 
-static bool start(yaml_parser_t *parser, const char *text, size_t size, struct report *report)
+static bool document_start_parser(yaml_parser_t *parser, const char *text, size_t size, struct report *report)
 {
     if (!yaml_parser_initialize(parser)) {
         report_error(report, whole_file, NULL, "out of memory");
@@ -158,13 +158,13 @@ static bool start(yaml_parser_t *parser, const char *text, size_t size, struct r
 /* The schema needs four; libyaml takes minutes over a megabyte of "[". */
 #define DEPTH_MAX 16
 
-static const char *decoration(const yaml_char_t *anchor, const yaml_char_t *tag)
+static const char *document_decoration(const yaml_char_t *anchor, const yaml_char_t *tag)
 {
     return anchor ? "an anchor (&name); leave it out" : tag ? "a tag (!name); leave it out" : NULL;
 }
 
 /* What of YAML is not taken here, or NULL. */
-static const char *unwanted(const yaml_event_t *event, unsigned documents, unsigned depth)
+static const char *document_unsupported(const yaml_event_t *event, unsigned documents, unsigned depth)
 {
     if (depth > DEPTH_MAX)
         return "values within values, too deep; no option goes that deep";
@@ -174,30 +174,30 @@ static const char *unwanted(const yaml_event_t *event, unsigned documents, unsig
     case YAML_ALIAS_EVENT:
         return "an alias (*name); write the value out";
     case YAML_SCALAR_EVENT:
-        return decoration(event->data.scalar.anchor, event->data.scalar.tag);
+        return document_decoration(event->data.scalar.anchor, event->data.scalar.tag);
     case YAML_SEQUENCE_START_EVENT:
-        return decoration(event->data.sequence_start.anchor, event->data.sequence_start.tag);
+        return document_decoration(event->data.sequence_start.anchor, event->data.sequence_start.tag);
     case YAML_MAPPING_START_EVENT:
-        return decoration(event->data.mapping_start.anchor, event->data.mapping_start.tag);
+        return document_decoration(event->data.mapping_start.anchor, event->data.mapping_start.tag);
     default:
         return NULL;
     }
 }
 
 /* Goes through the whole text once, building nothing: an alias bomb is refused before it is lit. */
-static bool is_plain(yaml_parser_t *parser, const char *text, size_t size, struct report *report)
+static bool document_is_plain(yaml_parser_t *parser, const char *text, size_t size, struct report *report)
 {
     unsigned documents = 0, depth = 0;
     for (bool end = false; !end;) {
         yaml_event_t event;
         if (!yaml_parser_parse(parser, &event)) {
-            report_syntax(report, parser, text, size);
+            document_report_syntax(report, parser, text, size);
             return false;
         }
         depth += event.type == YAML_SEQUENCE_START_EVENT || event.type == YAML_MAPPING_START_EVENT;
         depth -= event.type == YAML_SEQUENCE_END_EVENT || event.type == YAML_MAPPING_END_EVENT;
-        const char *found = unwanted(&event, documents, depth);
-        struct place place = place_of(event.start_mark);
+        const char *found = document_unsupported(&event, documents, depth);
+        struct place place = document_mark_place(event.start_mark);
         documents += event.type == YAML_DOCUMENT_START_EVENT;
         end = event.type == YAML_STREAM_END_EVENT;
         yaml_event_delete(&event);
@@ -221,15 +221,15 @@ bool document_parse(yaml_document_t *document, const char *text, size_t size, st
         return false;
     }
     yaml_parser_t parser;
-    if (!start(&parser, text, size, report))
+    if (!document_start_parser(&parser, text, size, report))
         return false;
-    bool good = is_plain(&parser, text, size, report);
+    bool good = document_is_plain(&parser, text, size, report);
     yaml_parser_delete(&parser);
-    if (!good || !start(&parser, text, size, report))
+    if (!good || !document_start_parser(&parser, text, size, report))
         return false;
     good = yaml_parser_load(&parser, document);
     if (!good)
-        report_syntax(report, &parser, text, size);
+        document_report_syntax(report, &parser, text, size);
     yaml_parser_delete(&parser);
     return good;
 }
@@ -238,7 +238,7 @@ bool document_parse(yaml_document_t *document, const char *text, size_t size, st
 
 struct place document_place(const yaml_node_t *node)
 {
-    return place_of(node->start_mark);
+    return document_mark_place(node->start_mark);
 }
 
 const yaml_node_t *document_get(yaml_document_t *document, const yaml_node_t *mapping, const char *key)

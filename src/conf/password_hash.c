@@ -18,18 +18,18 @@
 
 static const char letters[] = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-static unsigned digit(char letter)
+static unsigned hash_digit(char letter)
 {
     const char *found = letter ? strchr(letters, letter) : NULL;
     return found ? (unsigned)(found - letters) : 63;
 }
 
 /* Thirty bits, the lowest first. */
-static uint64_t number_of_5(const char *text)
+static uint64_t hash_number_of_5(const char *text)
 {
     uint64_t number = 0;
     for (unsigned i = 0; i < 5 && text[i]; i++)
-        number |= (uint64_t)digit(text[i]) << 6 * i;
+        number |= (uint64_t)hash_digit(text[i]) << 6 * i;
     return number;
 }
 
@@ -44,14 +44,15 @@ static bool scrypt_affordable(unsigned n_log2, uint64_t r, uint64_t p)
 static bool yescrypt_affordable(const char *text)
 {
     const char *cost = strchr(text + 1, '$') + 1;
-    return strcspn(cost, "$") == 3 && scrypt_affordable(digit(cost[1]) + 1, digit(cost[2]) + 1, 1);
+    return strcspn(cost, "$") == 3 && scrypt_affordable(hash_digit(cost[1]) + 1, hash_digit(cost[2]) + 1, 1);
 }
 
 /* $7$, log2(N), r, p: one letter, five, five. */
 static bool scrypt7_affordable(const char *text)
 {
     const char *cost = text + strlen("$7$");
-    return strcspn(cost, "$") >= 11 && scrypt_affordable(digit(cost[0]), number_of_5(cost + 1), number_of_5(cost + 6));
+    return strcspn(cost, "$") >= 11 &&
+           scrypt_affordable(hash_digit(cost[0]), hash_number_of_5(cost + 1), hash_number_of_5(cost + 6));
 }
 
 /* $2b$cost$ */
@@ -78,7 +79,7 @@ static const struct method {
     {"$2a$", 53, bcrypt_affordable},
 };
 
-static const struct method *method_of(const char *text)
+static const struct method *hash_method(const char *text)
 {
     for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
         if (strncmp(text, methods[i].prefix, strlen(methods[i].prefix)) == 0)
@@ -90,7 +91,7 @@ const char *password_hash_fault(const char *text)
 {
     if (text[0] != '$')
         return "plain text, or a DES hash";
-    const struct method *method = method_of(text);
+    const struct method *method = hash_method(text);
     if (!method)
         return "a hash of a weak or unknown method";
     const char *tail = strrchr(text, '$') + 1;

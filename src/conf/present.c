@@ -12,7 +12,7 @@
 #include "conf/spot.h"
 #include "conf/user_names.h"
 
-struct check {
+struct present {
     const struct config *config;
     yaml_document_t *document;
     struct report *report;
@@ -20,19 +20,19 @@ struct check {
 
 /* ---- users ---- */
 
-static int is_named(const void *name, const void *user)
+static int present_compare_name(const void *name, const void *user)
 {
     return strcmp(name, ((const struct user_name *)user)->name);
 }
 
-static void check_users(const struct check *check)
+static void present_users(const struct present *check)
 {
     const struct config *config = check->config;
     struct user_name *names = user_names_sorted(config, config->user_count);
     for (size_t i = 0; names && i < config->rule_count; i++)
         for (size_t j = 0; j < config->rules[i].user_count; j++) {
             const char *user = config->rules[i].users[j];
-            if (bsearch(user, names, config->user_count, sizeof(*names), is_named))
+            if (bsearch(user, names, config->user_count, sizeof(*names), present_compare_name))
                 continue;
             const struct spot spot = spot_of_value(check->document, "rules", i, "user", j);
             char text[128];
@@ -46,7 +46,7 @@ static void check_users(const struct check *check)
 /* ---- addresses ---- */
 
 /* A datagram socket at `address`, or connected to it. Returns an errno. */
-static int try_address(const union netaddr *address, int (*try)(int, const struct sockaddr *, socklen_t))
+static int present_try_address(const union netaddr *address, int (*try)(int, const struct sockaddr *, socklen_t))
 {
     const int fd = socket(address->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     const int error = fd < 0 || try(fd, &address->sa, netaddr_len(address)) < 0 ? errno : 0;
@@ -55,26 +55,26 @@ static int try_address(const union netaddr *address, int (*try)(int, const struc
     return error;
 }
 
-static void check_local(const struct check *check, const union netaddr *address, const struct spot *spot,
-                        const char *consequence)
+static void present_local_address(const struct present *check, const union netaddr *address, const struct spot *spot,
+                                  const char *consequence)
 {
     union netaddr host = *address;
     char text[NETADDR_TEXT_MAX];
     netaddr_set_port(&host, 0);
-    if (host.sa.sa_family == AF_UNSPEC || try_address(&host, bind) != EADDRNOTAVAIL)
+    if (host.sa.sa_family == AF_UNSPEC || present_try_address(&host, bind) != EADDRNOTAVAIL)
         return;
     report_warning(check->report, spot->place, spot->key,
                    "this host does not have the address %s now (\"ip address\" lists those that it has); %s",
                    netaddr_format_host(&host, text), consequence);
 }
 
-static void check_route(const struct check *check, const union netaddr *address, const struct spot *spot,
-                        const char *consequence)
+static void present_route(const struct present *check, const union netaddr *address, const struct spot *spot,
+                          const char *consequence)
 {
     char text[NETADDR_TEXT_MAX];
     if (address->sa.sa_family == AF_UNSPEC)
         return;
-    const int error = try_address(address, connect);
+    const int error = present_try_address(address, connect);
     if (error == ENETUNREACH || error == EHOSTUNREACH || error == EADDRNOTAVAIL)
         report_warning(check->report, spot->place, spot->key,
                        "no route leads from this host to %s now (\"ip route get\" asks for one); %s",
@@ -85,25 +85,25 @@ static void check_route(const struct check *check, const union netaddr *address,
 
 #define NOT_LEAVE "what should leave from it fails"
 
-static bool is_loopback(const union netaddr *address)
+static bool present_is_loopback(const union netaddr *address)
 {
     return address->sa.sa_family == AF_INET ? ntohl(address->v4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET
                                             : IN6_IS_ADDR_LOOPBACK(&address->v6.sin6_addr);
 }
 
-static void check_pool(const struct check *check, const struct config_pool *pool, const struct spot *spot)
+static void present_pool(const struct present *check, const struct config_pool *pool, const struct spot *spot)
 {
     for (size_t i = 0; i < pool->count; i++) {
-        if (is_loopback(&pool->addresses[i]))
+        if (present_is_loopback(&pool->addresses[i]))
             report_warning(check->report, spot->place, spot->key,
                            "from a loopback address nothing reaches other hosts; name another of this host's "
                            "(\"ip address\" lists them)");
         else
-            check_local(check, &pool->addresses[i], spot, NOT_LEAVE);
+            present_local_address(check, &pool->addresses[i], spot, NOT_LEAVE);
     }
 }
 
-static void check_interface(const struct check *check, const char *interface, const struct spot *spot)
+static void present_interface(const struct present *check, const char *interface, const struct spot *spot)
 {
     if (interface && if_nametoindex(interface) == 0)
         report_warning(check->report, spot->place, spot->key,
@@ -112,78 +112,78 @@ static void check_interface(const struct check *check, const char *interface, co
                        interface);
 }
 
-static struct spot spot_in_group(const struct check *check, const char *group, const char *key)
+static struct spot present_spot_in_group(const struct present *check, const char *group, const char *key)
 {
     struct spot spot = {.place = place_in_group(check->document, group, key)};
     snprintf(spot.key, sizeof(spot.key), "%s.%s", group, key);
     return spot;
 }
 
-static void check_terms(const struct check *check, const struct config_terms *terms, const char *list, size_t i)
+static void present_terms(const struct present *check, const struct config_terms *terms, const char *list, size_t i)
 {
     if (terms->address_v4.count == 0 && terms->address_v6.count == 0 && !terms->interface)
         return;
     const struct spot v4 = spot_in_list(check->document, list, i, "address_v4");
     const struct spot v6 = spot_in_list(check->document, list, i, "address_v6");
     const struct spot interface = spot_in_list(check->document, list, i, "interface");
-    check_pool(check, &terms->address_v4, &v4);
-    check_pool(check, &terms->address_v6, &v6);
-    check_interface(check, terms->interface, &interface);
+    present_pool(check, &terms->address_v4, &v4);
+    present_pool(check, &terms->address_v6, &v6);
+    present_interface(check, terms->interface, &interface);
 }
 
-static void check_outbound(const struct check *check)
+static void present_outbound(const struct present *check)
 {
     const struct config *config = check->config;
-    const struct spot v4 = spot_in_group(check, "outbound", "address_v4");
-    const struct spot v6 = spot_in_group(check, "outbound", "address_v6");
-    const struct spot interface = spot_in_group(check, "outbound", "interface");
-    check_pool(check, &config->outbound.address_v4, &v4);
-    check_pool(check, &config->outbound.address_v6, &v6);
-    check_interface(check, config->outbound.interface, &interface);
+    const struct spot v4 = present_spot_in_group(check, "outbound", "address_v4");
+    const struct spot v6 = present_spot_in_group(check, "outbound", "address_v6");
+    const struct spot interface = present_spot_in_group(check, "outbound", "interface");
+    present_pool(check, &config->outbound.address_v4, &v4);
+    present_pool(check, &config->outbound.address_v6, &v6);
+    present_interface(check, config->outbound.interface, &interface);
     for (size_t i = 0; i < config->inline_user_count; i++)
-        check_terms(check, &config->users[i].terms, "users", i);
+        present_terms(check, &config->users[i].terms, "users", i);
     for (size_t i = 0; i < config->rule_count; i++)
-        check_terms(check, &config->rules[i].terms, "rules", i);
+        present_terms(check, &config->rules[i].terms, "rules", i);
 }
 
 /* ---- where it listens, and which servers it asks ---- */
 
 #define NOT_START "the server does not start without it"
 
-static void check_listeners(const struct check *check)
+static void present_listeners(const struct present *check)
 {
     const struct config *config = check->config;
     for (size_t i = 0; i < config->listen_count; i++) {
         const struct spot spot = spot_in_list(check->document, "listen", i, "address");
-        check_local(check, &config->listen[i].address, &spot, NOT_START);
+        present_local_address(check, &config->listen[i].address, &spot, NOT_START);
     }
-    const struct spot admin = spot_in_group(check, "admin", "address");
+    const struct spot admin = present_spot_in_group(check, "admin", "address");
     if (netaddr_port(&config->admin.address))
-        check_local(check, &config->admin.address, &admin, NOT_START);
+        present_local_address(check, &config->admin.address, &admin, NOT_START);
 }
 
-static void check_servers(const struct check *check)
+static void present_servers(const struct present *check)
 {
     const struct config *config = check->config;
-    const struct spot dns = spot_in_group(check, "dns", "servers");
+    const struct spot dns = present_spot_in_group(check, "dns", "servers");
     for (size_t i = 0; i < config->dns.server_count; i++)
-        check_route(check, &config->dns.servers[i], &dns, "it is not asked for names");
+        present_route(check, &config->dns.servers[i], &dns, "it is not asked for names");
     for (size_t i = 0; i < config->upstream_count; i++) {
         union netaddr address = config->upstreams[i].host.address;
         const struct spot spot = spot_in_list(check->document, "upstreams", i, "address");
         netaddr_set_port(&address, (uint16_t)config->upstreams[i].port);
         if (!config->upstreams[i].host.name)
-            check_route(check, &address, &spot, "what should leave by it fails");
+            present_route(check, &address, &spot, "what should leave by it fails");
     }
 }
 
 /* ---- folders ---- */
 
 /* Under systemd the folder may come with the start (RuntimeDirectory=). */
-static void check_folder(const struct check *check, const char *group, const char *key, const char *path)
+static void present_folder(const struct present *check, const char *group, const char *key, const char *path)
 {
     char *folder = path ? strdup(path) : NULL;
-    const struct spot spot = spot_in_group(check, group, key);
+    const struct spot spot = present_spot_in_group(check, group, key);
     if (folder && access(dirname(folder), F_OK) < 0 && errno == ENOENT)
         report_warning(check->report, spot.place, spot.key,
                        "there is no folder %s; the server does not start without it", folder);
@@ -192,13 +192,13 @@ static void check_folder(const struct check *check, const char *group, const cha
 
 void present_check(const struct config *config, yaml_document_t *document, struct report *report)
 {
-    const struct check check = {config, document, report};
-    check_users(&check);
-    check_listeners(&check);
-    check_outbound(&check);
-    check_servers(&check);
-    check_folder(&check, "log", "file", config->log.target == LOG_TARGET_FILE ? config->log.file : NULL);
-    check_folder(&check, "admin", "socket", config->admin.socket);
-    check_folder(&check, "run", "pid_file", config->run.pid_file);
-    check_folder(&check, "run", "handover", config->run.handover);
+    const struct present check = {config, document, report};
+    present_users(&check);
+    present_listeners(&check);
+    present_outbound(&check);
+    present_servers(&check);
+    present_folder(&check, "log", "file", config->log.target == LOG_TARGET_FILE ? config->log.file : NULL);
+    present_folder(&check, "admin", "socket", config->admin.socket);
+    present_folder(&check, "run", "pid_file", config->run.pid_file);
+    present_folder(&check, "run", "handover", config->run.handover);
 }

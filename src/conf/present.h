@@ -2,8 +2,8 @@
 #ifndef CONESOCKS_CONF_PRESENT_H
 #define CONESOCKS_CONF_PRESENT_H
 
-#include "conf/config.h"
 #include "conf/document.h"
+#include "conf/types.h"
 
 /* Warns of each. Asks the system, and waits for nothing. */
 void present_check(const struct config *config, yaml_document_t *document, struct report *report);

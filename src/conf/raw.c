@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "conf/config.h"
-#include "conf/schema.h"
+#include "conf/options.h"
+#include "conf/types.h"
 
 /* One key's value: a string, the array of raws of a group, or a list's elements and how many. A mapping is an array of
  * these, one per row. */
@@ -16,7 +16,7 @@ struct raw {
     uint32_t count;
 };
 
-/* ---- libcyaml's schema, from ours ---- */
+/* ---- libcyaml's config_options, from ours ---- */
 
 #define FIELDS_MAX  200
 #define ENTRIES_MAX 32
@@ -30,20 +30,21 @@ struct blueprint {
 
 static const cyaml_schema_value_t raw_string = {CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char *, 0, CYAML_UNLIMITED)};
 
-static cyaml_schema_value_t draw_mapping(struct blueprint *blueprint, const struct schema_row *rows,
-                                         enum cyaml_flag flags);
+static cyaml_schema_value_t blueprint_draw_mapping(struct blueprint *blueprint, const struct schema_row *rows,
+                                                   enum cyaml_flag flags);
 
-static cyaml_schema_value_t draw_value(struct blueprint *blueprint, const struct schema_row *row)
+static cyaml_schema_value_t blueprint_draw_value(struct blueprint *blueprint, const struct schema_row *row)
 {
     cyaml_schema_value_t *entry;
     switch (row->kind) {
     case SCHEMA_GROUP:
-        return draw_mapping(blueprint, row->rows, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL);
+        return blueprint_draw_mapping(blueprint, row->rows, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL);
     case SCHEMA_LIST:
     case SCHEMA_VALUES:
         assert(blueprint->entry_count < ENTRIES_MAX);
         entry = &blueprint->entries[blueprint->entry_count++];
-        *entry = row->kind == SCHEMA_VALUES ? raw_string : draw_mapping(blueprint, row->rows, CYAML_FLAG_DEFAULT);
+        *entry =
+            row->kind == SCHEMA_VALUES ? raw_string : blueprint_draw_mapping(blueprint, row->rows, CYAML_FLAG_DEFAULT);
         return (cyaml_schema_value_t){
             .type = CYAML_SEQUENCE,
             .flags = CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL,
@@ -58,8 +59,8 @@ static cyaml_schema_value_t draw_value(struct blueprint *blueprint, const struct
     return string;
 }
 
-static cyaml_schema_value_t draw_mapping(struct blueprint *blueprint, const struct schema_row *rows,
-                                         enum cyaml_flag flags)
+static cyaml_schema_value_t blueprint_draw_mapping(struct blueprint *blueprint, const struct schema_row *rows,
+                                                   enum cyaml_flag flags)
 {
     size_t count = schema_count(rows);
     cyaml_schema_field_t *fields = &blueprint->fields[blueprint->field_count];
@@ -71,7 +72,7 @@ static cyaml_schema_value_t draw_mapping(struct blueprint *blueprint, const stru
             .data_offset = (uint32_t)(i * sizeof(struct raw) + offsetof(struct raw, value)),
             .count_offset = (uint32_t)(i * sizeof(struct raw) + offsetof(struct raw, count)),
             .count_size = sizeof(((struct raw *)NULL)->count),
-            .value = draw_value(blueprint, &rows[i]),
+            .value = blueprint_draw_value(blueprint, &rows[i]),
         };
     fields[count] = (cyaml_schema_field_t){.key = NULL};
     return (cyaml_schema_value_t){
@@ -82,10 +83,10 @@ static cyaml_schema_value_t draw_mapping(struct blueprint *blueprint, const stru
     };
 }
 
-static void draw(struct blueprint *blueprint)
+static void blueprint_draw(struct blueprint *blueprint)
 {
     memset(blueprint, 0, sizeof(*blueprint));
-    blueprint->top = draw_mapping(blueprint, schema, CYAML_FLAG_POINTER);
+    blueprint->top = blueprint_draw_mapping(blueprint, config_options, CYAML_FLAG_POINTER);
 }
 
 static const cyaml_config_t cyaml_behaviour = {
@@ -95,9 +96,9 @@ static const cyaml_config_t cyaml_behaviour = {
 
 /* ---- raw to config ---- */
 
-static const char *read_rows(const struct schema_row *rows, const struct raw *raw, void *base);
+static const char *raw_read_rows(const struct schema_row *rows, const struct raw *raw, void *base);
 
-static const char *read_list(const struct schema_row *row, const struct raw *raw, void *base)
+static const char *raw_read_list(const struct schema_row *row, const struct raw *raw, void *base)
 {
     size_t count = raw && raw->value ? raw->count : row->min;
     char *elements = calloc(count ? count : 1, row->element_size);
@@ -112,25 +113,25 @@ static const char *read_list(const struct schema_row *row, const struct raw *raw
         if (row->kind == SCHEMA_VALUES)
             failed = schema_parse(row, ((char **)raw->value)[i], element);
         else
-            failed =
-                read_rows(row->rows, raw && raw->value ? (const struct raw *)raw->value + i * width : NULL, element);
+            failed = raw_read_rows(row->rows, raw && raw->value ? (const struct raw *)raw->value + i * width : NULL,
+                                   element);
     }
     return failed;
 }
 
 /* `raw` is NULL where the file says nothing: the defaults hold. */
-static const char *read_rows(const struct schema_row *rows, const struct raw *raw, void *base)
+static const char *raw_read_rows(const struct schema_row *rows, const struct raw *raw, void *base)
 {
     const char *failed = NULL;
     for (size_t i = 0; rows[i].key && !failed; i++) {
         const struct raw *value = raw ? &raw[i] : NULL;
         if (rows[i].kind == SCHEMA_GROUP)
-            failed = read_rows(rows[i].rows, value ? value->value : NULL, base);
+            failed = raw_read_rows(rows[i].rows, value ? value->value : NULL, base);
         else if (rows[i].kind == SCHEMA_VALUE)
             failed = schema_parse(&rows[i], value && value->value ? value->value : rows[i].initial,
                                   (char *)base + rows[i].offset);
         else
-            failed = read_list(&rows[i], value, base);
+            failed = raw_read_list(&rows[i], value, base);
     }
     return failed;
 }
@@ -138,23 +139,23 @@ static const char *read_rows(const struct schema_row *rows, const struct raw *ra
 const char *raw_load(struct config *config, const char *text, size_t size)
 {
     if (!text)
-        return read_rows(schema, NULL, config);
+        return raw_read_rows(config_options, NULL, config);
     struct blueprint blueprint;
-    draw(&blueprint);
+    blueprint_draw(&blueprint);
     cyaml_data_t *data = NULL;
     cyaml_err_t err = cyaml_load_data((const uint8_t *)text, size, &cyaml_behaviour, &blueprint.top, &data, NULL);
     if (err != CYAML_OK)
         return cyaml_strerror(err);
-    const char *failed = read_rows(schema, data, config);
+    const char *failed = raw_read_rows(config_options, data, config);
     cyaml_free(&cyaml_behaviour, &blueprint.top, data, 0);
     return failed;
 }
 
 /* ---- config to raw ---- */
 
-static void write_rows(const struct schema_row *rows, struct raw *raw, const void *base, bool secrets);
+static void raw_write_rows(const struct schema_row *rows, struct raw *raw, const void *base, bool secrets);
 
-static char *write_value(const struct schema_row *row, const void *field, bool secrets)
+static char *raw_write_value(const struct schema_row *row, const void *field, bool secrets)
 {
     char *text = NULL;
     size_t size;
@@ -169,7 +170,7 @@ static char *write_value(const struct schema_row *row, const void *field, bool s
     return text;
 }
 
-static void write_list(const struct schema_row *row, struct raw *raw, const void *base, bool secrets)
+static void raw_write_list(const struct schema_row *row, struct raw *raw, const void *base, bool secrets)
 {
     const char *elements;
     memcpy(&elements, (const char *)base + row->offset, sizeof(elements));
@@ -179,24 +180,24 @@ static void write_list(const struct schema_row *row, struct raw *raw, const void
     for (size_t i = 0; values && i < count; i++) {
         const char *element = elements + i * row->element_size;
         if (row->kind == SCHEMA_LIST)
-            write_rows(row->rows, (struct raw *)(values + i * width), element, secrets);
+            raw_write_rows(row->rows, (struct raw *)(values + i * width), element, secrets);
         else
-            ((char **)values)[i] = write_value(row, element, secrets);
+            ((char **)values)[i] = raw_write_value(row, element, secrets);
     }
     *raw = (struct raw){values, (uint32_t)count};
 }
 
-static void write_rows(const struct schema_row *rows, struct raw *raw, const void *base, bool secrets)
+static void raw_write_rows(const struct schema_row *rows, struct raw *raw, const void *base, bool secrets)
 {
     for (size_t i = 0; rows[i].key; i++) {
         if (rows[i].kind == SCHEMA_VALUE) {
-            raw[i].value = write_value(&rows[i], (const char *)base + rows[i].offset, secrets);
+            raw[i].value = raw_write_value(&rows[i], (const char *)base + rows[i].offset, secrets);
         } else if (rows[i].kind == SCHEMA_GROUP) {
             raw[i].value = calloc(schema_count(rows[i].rows), sizeof(struct raw));
             if (raw[i].value)
-                write_rows(rows[i].rows, raw[i].value, base, secrets);
+                raw_write_rows(rows[i].rows, raw[i].value, base, secrets);
         } else {
-            write_list(&rows[i], &raw[i], base, secrets);
+            raw_write_list(&rows[i], &raw[i], base, secrets);
         }
     }
 }
@@ -204,11 +205,11 @@ static void write_rows(const struct schema_row *rows, struct raw *raw, const voi
 char *raw_save(const struct config *config, bool secrets)
 {
     struct blueprint blueprint;
-    draw(&blueprint);
-    struct raw *raw = calloc(schema_count(schema), sizeof(*raw));
+    blueprint_draw(&blueprint);
+    struct raw *raw = calloc(schema_count(config_options), sizeof(*raw));
     if (!raw)
         return NULL;
-    write_rows(schema, raw, config, secrets);
+    raw_write_rows(config_options, raw, config, secrets);
     char *text = NULL, *saved = NULL;
     size_t size;
     if (cyaml_save_data(&saved, &size, &cyaml_behaviour, &blueprint.top, raw, 0) == CYAML_OK)
@@ -220,22 +221,22 @@ char *raw_save(const struct config *config, bool secrets)
 
 /* ---- the end ---- */
 
-static void free_rows(const struct schema_row *rows, void *base);
+static void raw_free_rows(const struct schema_row *rows, void *base);
 
-static void free_element(const struct schema_row *row, char *element)
+static void raw_free_element(const struct schema_row *row, char *element)
 {
     if (row->kind == SCHEMA_LIST)
-        free_rows(row->rows, element);
+        raw_free_rows(row->rows, element);
     else if (row->type->owned)
         free(*(char **)(void *)element);
 }
 
-static void free_rows(const struct schema_row *rows, void *base)
+static void raw_free_rows(const struct schema_row *rows, void *base)
 {
     for (; rows->key; rows++) {
         char *field = (char *)base + rows->offset;
         if (rows->kind == SCHEMA_GROUP) {
-            free_rows(rows->rows, base);
+            raw_free_rows(rows->rows, base);
         } else if (rows->kind == SCHEMA_VALUE) {
             if (rows->type->owned)
                 free(*(char **)field);
@@ -243,7 +244,7 @@ static void free_rows(const struct schema_row *rows, void *base)
             char *elements = *(char **)field;
             size_t count = elements ? *(size_t *)((char *)base + rows->count_offset) : 0;
             for (size_t i = 0; i < count; i++)
-                free_element(rows, elements + i * rows->element_size);
+                raw_free_element(rows, elements + i * rows->element_size);
             free(elements);
         }
     }
@@ -251,5 +252,5 @@ static void free_rows(const struct schema_row *rows, void *base)
 
 void raw_deinit(struct config *config)
 {
-    free_rows(schema, config);
+    raw_free_rows(config_options, config);
 }

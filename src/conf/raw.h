@@ -12,8 +12,8 @@
 
 struct config;
 
-/* Fills `config` (all zero) from the text of a file that check_document() has passed, or with the defaults alone when
- * `text` is NULL. Returns NULL, or what failed; `config` may then hold a part. */
+/* Fills `config` (all zero) from the text of a file that schema_check_document() has passed, or with the defaults alone
+ * when `text` is NULL. Returns NULL, or what failed; `config` may then hold a part. */
 const char *raw_load(struct config *config, const char *text, size_t size);
 /* The text of a file that loads as `config` (free), or NULL. Without `secrets`, hashes become "***". */
 char *raw_save(const struct config *config, bool secrets);

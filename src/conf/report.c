@@ -14,7 +14,7 @@ bool report_init(struct report *report, const char *file)
     return false;
 }
 
-static void hand_over(FILE *stream, char **text, const size_t *size, char **out)
+static void report_take_text(FILE *stream, char **text, const size_t *size, char **out)
 {
     if (stream)
         fclose(stream);
@@ -35,12 +35,12 @@ void report_finish(struct report *report, char **errors, char **warnings)
     if (report->warning_count > REPORT_WARNINGS_MAX)
         fprintf(report->warnings, "%s: warning: %u more, not shown\n", report->file,
                 report->warning_count - REPORT_WARNINGS_MAX);
-    hand_over(report->errors, &report->error_text, &report->error_size, errors);
-    hand_over(report->warnings, &report->warning_text, &report->warning_size, warnings);
+    report_take_text(report->errors, &report->error_text, &report->error_size, errors);
+    report_take_text(report->warnings, &report->warning_text, &report->warning_size, warnings);
 }
 
-static void write_line(FILE *out, const char *file, struct place place, const char *severity, const char *key,
-                       const char *format, va_list args)
+static void report_write_line(FILE *out, const char *file, struct place place, const char *severity, const char *key,
+                              const char *format, va_list args)
 {
     fprintf(out, "%s:", file);
     if (place.line > 0)
@@ -60,7 +60,7 @@ void report_error(struct report *report, struct place place, const char *key, co
     report->error_count++;
     va_list args;
     va_start(args, format);
-    write_line(report->errors, report->file, place, "", key, format, args);
+    report_write_line(report->errors, report->file, place, "", key, format, args);
     va_end(args);
 }
 
@@ -70,6 +70,6 @@ void report_warning(struct report *report, struct place place, const char *key, 
         return;
     va_list args;
     va_start(args, format);
-    write_line(report->warnings, report->file, place, " warning:", key, format, args);
+    report_write_line(report->warnings, report->file, place, " warning:", key, format, args);
     va_end(args);
 }

@@ -2,32 +2,7 @@
 
 #include <string.h>
 
-/* htonl() of a constant, as one. */
-#define BE32(n) (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? __builtin_bswap32(n) : (n))
-#define IPV4(host, bits_)                                                                                              \
-    {                                                                                                                  \
-        .address.v4 = {.sin_family = AF_INET, .sin_addr.s_addr = BE32(host)}, .bits = (bits_)                          \
-    }
-const struct config_network config_private_networks[CONFIG_PRIVATE_NETWORKS] = {
-    IPV4(0x0a000000, 8),
-    IPV4(0xac100000, 12),
-    IPV4(0xc0a80000, 16),
-    IPV4(0x64400000, 10),
-    {.address.v6 = {.sin6_family = AF_INET6, .sin6_addr.s6_addr = {0xfc}}, .bits = 7},
-};
-
 /* ---- does one value take all that another does? ---- */
-
-bool config_network_contains(const struct config_network *network, const union netaddr *host)
-{
-    size_t len, other_len;
-    const uint8_t *a = netaddr_host(&network->address, &len), *b = netaddr_host(host, &other_len);
-    if (len != other_len)
-        return false;
-    size_t whole = network->bits / 8;
-    unsigned rest = network->bits % 8;
-    return memcmp(a, b, whole) == 0 && (rest == 0 || (a[whole] ^ b[whole]) >> (8 - rest) == 0);
-}
 
 static bool network_covers(const struct config_network *wide, const struct config_network *narrow)
 {
@@ -105,7 +80,7 @@ static bool list_covers(struct list wide, struct list narrow, bool (*covers)(con
     return narrow.count > 0;
 }
 
-static bool takes_any(const struct config_rule *rule)
+static bool rule_takes_any(const struct config_rule *rule)
 {
     for (size_t i = 0; i < rule->to_count; i++)
         if (rule->to[i].kind == CONFIG_TARGET_ANY)
@@ -115,7 +90,7 @@ static bool takes_any(const struct config_rule *rule)
 
 static bool rule_covers(const struct config_rule *wide, const struct config_rule *narrow)
 {
-    return (takes_any(wide) ||
+    return (rule_takes_any(wide) ||
             list_covers(LIST_OF(wide->to, wide->to_count), LIST_OF(narrow->to, narrow->to_count), target_covers)) &&
            list_covers(LIST_OF(wide->ports, wide->port_count), LIST_OF(narrow->ports, narrow->port_count),
                        ports_cover) &&
@@ -136,20 +111,20 @@ size_t rule_order_shadow(const struct config_rule *rules, size_t i)
 
 bool rule_order_takes_everywhere(const struct config_rule *rule)
 {
-    return takes_any(rule) && rule->port_count == 0;
+    return rule_takes_any(rule) && rule->port_count == 0;
 }
 
 /* A network that nobody has as a whole is as good as everybody: 0.0.0.0/1, or 2000::/3, the internet. */
-static bool is_everybody(const struct config_network *network)
+static bool network_is_everybody(const struct config_network *network)
 {
     unsigned widest = network->address.sa.sa_family == AF_INET ? 8 : 7; /* 10.0.0.0/8 and fc00::/7 */
     return network->bits < widest;
 }
 
-static bool names_clients(const struct config_rule *rule)
+static bool rule_names_clients(const struct config_rule *rule)
 {
     for (size_t i = 0; i < rule->from_count; i++)
-        if (is_everybody(&rule->from[i]))
+        if (network_is_everybody(&rule->from[i]))
             return false;
     return rule->from_count > 0;
 }
@@ -160,7 +135,7 @@ bool rule_order_names_clients(const struct config_rule *rules, size_t count)
     for (size_t i = 0; i < count; i++) {
         if (rules[i].action == CONFIG_ACTION_DENY && rule_covers(&rules[i], &everything))
             return true;
-        if (rules[i].action == CONFIG_ACTION_ALLOW && !names_clients(&rules[i]))
+        if (rules[i].action == CONFIG_ACTION_ALLOW && !rule_names_clients(&rules[i]))
             return false;
     }
     return false;

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "conf/config.h"
+#include "conf/types.h"
 
 /* The earlier rule that takes all that rule `i` could match, or `i` when there is none. */
 size_t rule_order_shadow(const struct config_rule *rules, size_t i);

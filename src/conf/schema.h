@@ -1,8 +1,6 @@
 /*
- * Every option of the configuration, one row each. The row drives all that is done with the option: reading it with
- * libcyaml, checking it, its default, the dump, and the list that the manual and the sample are checked against.
- * To add an option: a member in struct config, a row in schema.c, a line in config/conesocks.yaml and one in the
- * manual.
+ * What a row of the table of options (options.h) is, and what can be done with any row: read a value, write it, say
+ * what may stand there. The row drives loading, checking, the default, the dump and the manual's test.
  */
 #ifndef CONESOCKS_CONF_SCHEMA_H
 #define CONESOCKS_CONF_SCHEMA_H
@@ -57,8 +55,6 @@ struct schema_row {
 /* No table has more rows. */
 #define SCHEMA_ROWS_MAX 32
 
-extern const struct schema_row schema[];
-
 /* Reads `text` into the field of a value. Returns NULL, or a hint (maybe empty) when it is none. */
 const char *schema_parse(const struct schema_row *row, const char *text, void *field);
 void schema_format(const struct schema_row *row, const void *field, FILE *out);
@@ -71,8 +67,5 @@ size_t schema_count(const struct schema_row *rows);
 const struct schema_row *schema_find(const struct schema_row *rows, const char *key, size_t key_len);
 /* The known key that a mistyped one most likely means, or NULL when none is near. */
 const char *schema_nearest(const struct schema_row *rows, const char *key);
-
-/* One line per option: "key<TAB>type<TAB>default<TAB>help". Elements of lists are "key[].key". */
-void schema_list(FILE *out);
 
 #endif

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int by_name(const void *a, const void *b)
+static int user_names_compare(const void *a, const void *b)
 {
     const struct user_name *left = a, *right = b;
     int order = strcmp(left->name, right->name);
@@ -17,6 +17,6 @@ struct user_name *user_names_sorted(const struct config *config, size_t count)
         return NULL;
     for (size_t i = 0; i < count; i++)
         names[i] = (struct user_name){config->users[i].name, i};
-    qsort(names, count, sizeof(*names), by_name);
+    qsort(names, count, sizeof(*names), user_names_compare);
     return names;
 }

@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include "conf/config.h"
+#include "conf/types.h"
 
 struct user_name {
     const char *name;

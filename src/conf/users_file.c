@@ -7,10 +7,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "conf/schema.h"
+#include "conf/options.h"
 #include "conf/user_names.h"
 
-struct reader {
+struct users_reader {
     struct config *config;
     struct report *report;
     const struct schema_row *name, *password;
@@ -20,7 +20,8 @@ struct reader {
 /* ---- lines ---- */
 
 /* Reads one part of a line; `column` is where it begins. What the part holds is not quoted: it may be a password. */
-static bool read_part(struct reader *reader, const struct schema_row *row, char *text, struct place place, char **field)
+static bool users_read_part(struct users_reader *reader, const struct schema_row *row, char *text, struct place place,
+                            char **field)
 {
     const char *hint = schema_parse(row, text, field);
     if (!hint)
@@ -39,7 +40,7 @@ static bool read_part(struct reader *reader, const struct schema_row *row, char 
 }
 
 /* `text` ends by NUL and is `len` long. */
-static void read_line(struct reader *reader, char *text, size_t len, size_t line)
+static void users_read_line(struct users_reader *reader, char *text, size_t len, size_t line)
 {
     struct config *config = reader->config;
     while (len > 0 && strchr(" \t\r", text[len - 1]) && text[len - 1])
@@ -56,8 +57,8 @@ static void read_line(struct reader *reader, char *text, size_t len, size_t line
     struct config_user user = {0};
     char *hash = colon + 1 + strspn(colon + 1, " \t");
     struct place at_name = {line, 1}, at_hash = {line, (size_t)(hash - text) + 1};
-    if (read_part(reader, reader->name, text, at_name, &user.name) &&
-        read_part(reader, reader->password, hash, at_hash, &user.password)) {
+    if (users_read_part(reader, reader->name, text, at_name, &user.name) &&
+        users_read_part(reader, reader->password, hash, at_hash, &user.password)) {
         reader->lines[config->user_count - config->inline_user_count] = line;
         config->users[config->user_count++] = user;
     } else {
@@ -66,7 +67,7 @@ static void read_line(struct reader *reader, char *text, size_t len, size_t line
 }
 
 /* `text` has room for a NUL behind it. */
-static void read_lines(struct reader *reader, char *text, size_t size)
+static void users_read_lines(struct users_reader *reader, char *text, size_t size)
 {
     text[size] = '\0';
     char *end = text + size;
@@ -74,7 +75,7 @@ static void read_lines(struct reader *reader, char *text, size_t size)
         char *newline = memchr(text, '\n', (size_t)(end - text));
         char *stop = newline ? newline : end;
         *stop = '\0';
-        read_line(reader, text, (size_t)(stop - text), line);
+        users_read_line(reader, text, (size_t)(stop - text), line);
         text = stop + 1;
     }
 }
@@ -82,7 +83,7 @@ static void read_lines(struct reader *reader, char *text, size_t size)
 /* ---- duplicates ---- */
 
 /* Those among the inline users alone have been told (consistent.c). */
-static void check_duplicates(const struct reader *reader)
+static void users_check_duplicates(const struct users_reader *reader)
 {
     const struct config *config = reader->config;
     size_t own = config->inline_user_count;
@@ -108,7 +109,7 @@ static void check_duplicates(const struct reader *reader)
 /* ---- the file ---- */
 
 /* Opens it and sees that strangers cannot read the hashes, or add one of their own. */
-static int open_private(const char *path, int open_fd, struct place place, struct report *report)
+static int users_open_private(const char *path, int open_fd, struct place place, struct report *report)
 {
     struct stat status;
     int fd = open_fd < 0 ? open(path, O_RDONLY | O_CLOEXEC) : fcntl(open_fd, F_DUPFD_CLOEXEC, 0);
@@ -126,7 +127,7 @@ static int open_private(const char *path, int open_fd, struct place place, struc
     return -1;
 }
 
-static size_t count_lines(const char *text, size_t size)
+static size_t users_count_lines(const char *text, size_t size)
 {
     size_t count = 1;
     for (size_t i = 0; i < size; i++)
@@ -134,26 +135,26 @@ static size_t count_lines(const char *text, size_t size)
     return count;
 }
 
-static void add_users(struct config *config, char *text, size_t size, struct report *report)
+static void users_add(struct config *config, char *text, size_t size, struct report *report)
 {
-    const struct schema_row *rows = schema_find(schema, "users", strlen("users"))->rows;
-    struct reader reader = {
+    const struct schema_row *rows = schema_find(config_options, "users", strlen("users"))->rows;
+    struct users_reader reader = {
         .config = config,
         .report = report,
         .name = schema_find(rows, "name", strlen("name")),
         .password = schema_find(rows, "password", strlen("password")),
     };
-    size_t most = count_lines(text, size);
+    size_t most = users_count_lines(text, size);
     struct config_user *users = reallocarray(config->users, config->inline_user_count + most, sizeof(*users));
     if (users)
         config->users = users;
     reader.lines = calloc(most, sizeof(*reader.lines));
     if (users && reader.lines) {
         unsigned before = report->error_count;
-        read_lines(&reader, text, size);
+        users_read_lines(&reader, text, size);
         if (config->user_count == config->inline_user_count && report->error_count == before)
             report_error(report, (struct place){0}, NULL, "found no user, expected lines of name:hash");
-        check_duplicates(&reader);
+        users_check_duplicates(&reader);
     } else {
         report_error(report, (struct place){0}, NULL, "out of memory");
     }
@@ -166,7 +167,7 @@ bool users_file_load(struct config *config, int open_fd, yaml_document_t *docume
         document ? document_get(document, yaml_document_get_root_node(document), "users_file") : NULL;
     struct place place = node ? document_place(node) : (struct place){0};
     unsigned before = report->error_count;
-    int fd = open_private(config->users_file, open_fd, place, report);
+    int fd = users_open_private(config->users_file, open_fd, place, report);
     if (fd < 0)
         return false;
     size_t size;
@@ -182,7 +183,7 @@ bool users_file_load(struct config *config, int open_fd, yaml_document_t *docume
         report_error(report, (struct place){0}, NULL, "found more than %zu MiB, which is room for about %d users",
                      USERS_FILE_SIZE_MAX >> 20, USERS_FILE_USERS);
     else if (document_skip_mark(&plain, &size, report))
-        add_users(config, text + (plain - text), size, report);
+        users_add(config, text + (plain - text), size, report);
     report->file = main_file;
     free(text);
     return report->error_count == before;

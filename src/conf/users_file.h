@@ -2,8 +2,8 @@
 #ifndef CONESOCKS_CONF_USERS_FILE_H
 #define CONESOCKS_CONF_USERS_FILE_H
 
-#include "conf/config.h"
 #include "conf/document.h"
+#include "conf/types.h"
 
 /* Room for as many users with hashes as crypt(3) makes them, of 110 bytes and less, and names of 50. */
 #define USERS_FILE_SIZE_MAX ((size_t)64 << 20)

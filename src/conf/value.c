@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/netaddr.h"
-#include "conf/config.h"
 #include "conf/password_hash.h"
+#include "conf/types.h"
 
 /* Decimal digits without sign, spaces or leading zeros; returns what follows them, NULL when there is no such number.
  * strtoul() takes " +5", "010" and "0x10", and stops silently at the x of "1080x". */

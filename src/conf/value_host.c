@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/netaddr.h"
-#include "conf/config.h"
+#include "conf/types.h"
 #include "conf/value.h"
 
 bool value_is_name(const char *name)

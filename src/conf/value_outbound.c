@@ -4,14 +4,15 @@
 #include <string.h>
 
 #include "base/netaddr.h"
-#include "conf/config.h"
+#include "conf/types.h"
 #include "conf/value.h"
 
 /* ---- addresses: one, or several with a space between them, since libcyaml takes a value or a list, not either ---- */
 
 #define POOL_MAX 256
 
-static const char *add_address(const struct value_type *address, const char *text, size_t len, struct config_pool *pool)
+static const char *pool_add_address(const struct value_type *address, const char *text, size_t len,
+                                    struct config_pool *pool)
 {
     char one[NETADDR_TEXT_MAX];
     union netaddr *next = &pool->addresses[pool->count];
@@ -39,7 +40,7 @@ static const char *pool_parse(const struct value_type *address, const char *text
     const char *hint = pool.addresses ? NULL : "out of memory";
     for (size_t i = 0; i < count && !hint; i++) {
         size_t len = strcspn(text, " ");
-        hint = add_address(address, text, len, &pool);
+        hint = pool_add_address(address, text, len, &pool);
         text += len + 1;
     }
     if (hint)

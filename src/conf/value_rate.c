@@ -1,11 +1,11 @@
 /* The values that rates are made of: bytes or datagrams a second. */
 #include <string.h>
 
-#include "conf/config.h"
+#include "conf/types.h"
 #include "conf/value.h"
 
 /* The number that a text begins with; the rest of it is a unit. NULL: there is none. */
-static const char *split(const char *text, uint32_t *number)
+static const char *rate_split(const char *text, uint32_t *number)
 {
     static const struct schema_row range = {.max = UINT32_MAX};
     char digits[12];
@@ -19,7 +19,7 @@ static const char *split(const char *text, uint32_t *number)
 
 static const char unlimited[] = "unlimited";
 
-static const char *take(const struct schema_row *row, uint64_t rate, void *field)
+static const char *rate_store(const struct schema_row *row, uint64_t rate, void *field)
 {
     if (rate < row->min || rate > row->max)
         return "";
@@ -27,7 +27,7 @@ static const char *take(const struct schema_row *row, uint64_t rate, void *field
     return NULL;
 }
 
-static bool take_unlimited(const char *text, void *field)
+static bool rate_store_unlimited(const char *text, void *field)
 {
     if (strcmp(text, unlimited) != 0)
         return false;
@@ -35,7 +35,7 @@ static bool take_unlimited(const char *text, void *field)
     return true;
 }
 
-static void format_with(void (*write)(uint64_t rate, FILE *out), const void *field, FILE *out)
+static void rate_format(void (*write)(uint64_t rate, FILE *out), const void *field, FILE *out)
 {
     uint64_t rate = *(const uint64_t *)field;
     if (rate == CONFIG_UNLIMITED)
@@ -61,14 +61,14 @@ static const struct {
 static const char *bandwidth_parse(const struct schema_row *row, const char *text, void *field)
 {
     uint32_t number;
-    if (take_unlimited(text, field))
+    if (rate_store_unlimited(text, field))
         return NULL;
-    const char *unit = split(text, &number);
+    const char *unit = rate_split(text, &number);
     if (!unit)
         return "";
     for (size_t i = 0; i < UNIT_COUNT; i++)
         if (strcmp(unit, units[i].name) == 0)
-            return take(row, number * units[i].bytes, field);
+            return rate_store(row, number * units[i].bytes, field);
     return "the units are kbit/s, Mbit/s and Gbit/s (bits), KiB/s, MiB/s and GiB/s (bytes)";
 }
 
@@ -83,7 +83,7 @@ static void bandwidth_write(uint64_t rate, FILE *out)
 static void bandwidth_format(const struct schema_row *row, const void *field, FILE *out)
 {
     (void)row;
-    format_with(bandwidth_write, field, out);
+    rate_format(bandwidth_write, field, out);
 }
 
 const struct value_type value_bandwidth = {.name = "bandwidth",
@@ -98,12 +98,12 @@ const struct value_type value_bandwidth = {.name = "bandwidth",
 static const char *datagrams_parse(const struct schema_row *row, const char *text, void *field)
 {
     uint32_t number;
-    if (take_unlimited(text, field))
+    if (rate_store_unlimited(text, field))
         return NULL;
-    const char *unit = split(text, &number);
+    const char *unit = rate_split(text, &number);
     if (!unit)
         return "";
-    return strcmp(unit, "/s") == 0 ? take(row, number, field) : "the unit is /s";
+    return strcmp(unit, "/s") == 0 ? rate_store(row, number, field) : "the unit is /s";
 }
 
 static void datagrams_write(uint64_t rate, FILE *out)
@@ -114,7 +114,7 @@ static void datagrams_write(uint64_t rate, FILE *out)
 static void datagrams_format(const struct schema_row *row, const void *field, FILE *out)
 {
     (void)row;
-    format_with(datagrams_write, field, out);
+    rate_format(datagrams_write, field, out);
 }
 
 const struct value_type value_datagrams = {.name = "datagram rate",

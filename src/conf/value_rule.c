@@ -4,12 +4,12 @@
 #include <string.h>
 
 #include "base/netaddr.h"
-#include "conf/config.h"
+#include "conf/types.h"
 #include "conf/value.h"
 
 /* ---- network ---- */
 
-static bool bits_beyond(const union netaddr *address, unsigned bits)
+static bool network_has_bits_beyond(const union netaddr *address, unsigned bits)
 {
     size_t len;
     const uint8_t *host = netaddr_host(address, &len);
@@ -39,7 +39,7 @@ static const char *network_parse(const struct schema_row *row, const char *text,
     if (text[len] == '/' && value_number.parse(&range, text + len + 1, &bits) != NULL)
         return v4 ? "the prefix has 0 to 32 bits" : "the prefix has 0 to 128 bits";
     network.bits = (uint8_t)bits;
-    if (bits_beyond(&network.address, bits))
+    if (network_has_bits_beyond(&network.address, bits))
         return "bits are set beyond the prefix";
     /* Rules see the address where a packet ends, so these would never match. */
     if (netaddr_canonical(&network.address).sa.sa_family != network.address.sa.sa_family)
@@ -67,7 +67,7 @@ const struct value_type value_network = {.name = "network",
 /* ---- target ---- */
 
 /* Why a text that looks like a name is none; NULL: it does not look like one. */
-static const char *hint_about_name(const char *text)
+static const char *target_hint_about_name(const char *text)
 {
     size_t len = strlen(text);
     if (strchr(text, '*'))
@@ -95,7 +95,7 @@ static const char *target_parse(const struct schema_row *row, const char *text, 
             *c = (char)tolower((unsigned char)*c);
     } else {
         const char *hint = network_parse(row, text, &target.network);
-        const char *better = hint_about_name(text);
+        const char *better = target_hint_about_name(text);
         if (hint)
             return better ? better : hint;
     }

@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-#include "conf/config.h"
+#include "conf/types.h"
 
 /* In the order of the enum, ended by NULL. */
 extern const char *const config_filtering_words[];

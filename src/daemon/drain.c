@@ -24,7 +24,7 @@ static const struct timeval drain_poll_period = {.tv_usec = 250 * 1000};
 struct drain {
     struct event timer;
     struct crew_round *close_listeners;
-    struct quota *quota;
+    struct host *host;
     void (*over)(void *arg);
     void *arg;
     bool under_way;
@@ -37,7 +37,7 @@ struct drain {
 
 static uint32_t drain_sessions_left(const struct drain *drain)
 {
-    return quota_held(quota_of_all(drain->quota), QUOTA_SESSIONS);
+    return quota_held(quota_of_all(drain->host->quota), QUOTA_SESSIONS);
 }
 
 /* On the worker's thread. */
@@ -71,7 +71,7 @@ static void drain_on_timer(evutil_socket_t fd, short what, void *arg)
         return;
     uint64_t now = clock_coarse_ms();
     uint32_t left = drain_sessions_left(drain);
-    if (left == 0 && !handover_link_has_elder()) {
+    if (left == 0 && !handover_link_has_previous(drain->host)) {
         log_info("the last session has ended");
         drain_finish(drain);
     } else if (drain->until_ms && now >= drain->until_ms) {
@@ -84,7 +84,7 @@ static void drain_on_timer(evutil_socket_t fd, short what, void *arg)
     }
 }
 
-struct drain *drain_new(struct event_base *base, struct crew *crew, struct quota *quota, void (*over)(void *arg),
+struct drain *drain_new(struct event_base *base, struct crew *crew, struct host *host, void (*over)(void *arg),
                         void *arg)
 {
     struct drain *drain = calloc(1, sizeof(*drain));
@@ -93,7 +93,7 @@ struct drain *drain_new(struct event_base *base, struct crew *crew, struct quota
         free(drain);
         return NULL;
     }
-    *drain = (struct drain){.close_listeners = round, .quota = quota, .over = over, .arg = arg};
+    *drain = (struct drain){.close_listeners = round, .host = host, .over = over, .arg = arg};
     event_assign(&drain->timer, base, -1, EV_PERSIST, drain_on_timer, drain);
     return drain;
 }

@@ -11,7 +11,7 @@
 struct crew;
 struct drain;
 struct event_base;
-struct quota;
+struct host;
 
 /* What happens to connections that wait to be accepted. */
 enum drain_waiting {
@@ -19,9 +19,9 @@ enum drain_waiting {
     DRAIN_LEAVE_WAITING, /* another process has the same listening sockets and accepts them */
 };
 
-/* `quota` knows how many sessions there are. `over` is called once, from the base's loop: none is left, or the time is
- * up. NULL: no memory or descriptors (errno). */
-struct drain *drain_new(struct event_base *base, struct crew *crew, struct quota *quota, void (*over)(void *arg),
+/* `host->quota` knows how many sessions there are. `over` is called once, from the base's loop: none is left, or the
+ * time is up. NULL: no memory or descriptors (errno). */
+struct drain *drain_new(struct event_base *base, struct crew *crew, struct host *host, void (*over)(void *arg),
                         void *arg);
 /* After crew_start(). `limit_ms` 0: no limit. Called again, it sets another limit. */
 void drain_begin(struct drain *drain, enum drain_waiting waiting, uint64_t limit_ms);

@@ -278,7 +278,7 @@ static void handover_on_answer(evutil_socket_t fd, short what, void *arg)
     bool serves = recv(fd, &message, sizeof(message), 0) == (ssize_t)sizeof(message) &&
                   message.version == HANDOVER_VERSION && message.kind == HANDOVER_SERVES;
     if (!serves) {
-        log_warning("process %d has not taken over; nothing has changed", (int)handover->taker_id);
+        log_warning("process %d has ended before it served; nothing has changed", (int)handover->taker_id);
         handover_close_taker(handover);
         return;
     }
@@ -286,7 +286,7 @@ static void handover_on_answer(evutil_socket_t fd, short what, void *arg)
     acceptor_stop(&handover->acceptor);
     close(handover->fd);
     handover->fd = -1;
-    handover_link_set_younger(fd);
+    handover_link_set_next(handover->goods.host, fd);
     crew_round_begin(handover->round, handover_give_up_sockets, handover_on_given_up);
 }
 

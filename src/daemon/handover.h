@@ -13,9 +13,11 @@ struct crew;
 struct event_base;
 struct followers;
 struct handover;
+struct host;
 
 /* What is given; it stays the server's. */
 struct handover_goods {
+    struct host *host;
     struct crew *crew;         /* whose listening sockets they are */
     const struct admin *admin; /* NULL: none */
     int pid_file;              /* -1: none */

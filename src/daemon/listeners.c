@@ -14,8 +14,8 @@
 #include "net/acceptor.h"
 #include "net/sock.h"
 #include "proxy/env.h"
-#include "proxy/session/payer.h"
 #include "proxy/session/session.h"
+#include "proxy/session/shed.h"
 #include "proxy/session/shortage.h"
 
 #define ACCEPT_MAX         32          /* connections accepted before other events have their turn */
@@ -57,7 +57,7 @@ static void listener_accept(struct worker_listener *listener, int max)
             return;
         if (accepted < 0 && acceptor_is_short(-accepted)) {
             const struct shortage shortage = shortage_of_error(-accepted);
-            if (ended++ < MAKE_ROOM_MAX && payers_shed(listener->all->env, NULL, &shortage))
+            if (ended++ < MAKE_ROOM_MAX && shed_session(listener->all->env, NULL, &shortage))
                 continue;
             listener_rest(listener, -accepted);
             return;

@@ -12,6 +12,7 @@
 #include "proxy/assoc/shared_port.h"
 
 struct place {
+    struct host *host;
     struct crew *crew;
     struct crew_round *round;
     int link_fd;                /* -1: no link */
@@ -44,7 +45,7 @@ void place_take(struct place *place, struct takeover *takeover, bool shares_port
 {
     assert(place->link_fd < 0 && !place->udp);
     if (takeover->udp_count > 0 || shares_port) {
-        handover_link_set_elder(takeover->server);
+        handover_link_set_previous(place->host, takeover->server);
         place->link_fd = takeover->server;
         takeover->server = -1;
     }
@@ -55,7 +56,7 @@ void place_take(struct place *place, struct takeover *takeover, bool shares_port
     crew_round_begin(place->round, place_take_worker, place_on_taken);
 }
 
-struct place *place_new(struct crew *crew)
+struct place *place_new(struct host *host, struct crew *crew)
 {
     struct place *place = calloc(1, sizeof(*place));
     struct crew_round *round = place ? crew_round_new(crew, place) : NULL;
@@ -63,7 +64,7 @@ struct place *place_new(struct crew *crew)
         free(place);
         return NULL;
     }
-    *place = (struct place){.crew = crew, .round = round, .link_fd = -1};
+    *place = (struct place){.host = host, .crew = crew, .round = round, .link_fd = -1};
     return place;
 }
 

@@ -8,11 +8,12 @@
 #include <stdbool.h>
 
 struct crew;
+struct host;
 struct place;
 struct takeover;
 
 /* For workers that were made `paused`. NULL: no memory or descriptors (errno). */
-struct place *place_new(struct crew *crew);
+struct place *place_new(struct host *host, struct crew *crew);
 /* Once, after takeover_finish() and crew_start(). Takes over the connection to the previous server and the UDP sockets;
  * `shares_port`: our associations share one port (udp.ports), too. */
 void place_take(struct place *place, struct takeover *takeover, bool shares_port);

@@ -194,7 +194,7 @@ static void end_reload(struct server *server)
 
 static bool begin_drain(struct server *server)
 {
-    server->drain = drain_new(server->base, server->crew, server->host->quota, server_on_drained, server);
+    server->drain = drain_new(server->base, server->crew, server->host, server_on_drained, server);
     return server->drain;
 }
 
@@ -225,7 +225,8 @@ static void end_status_query(struct server *server)
 
 static bool begin_handover(struct server *server)
 {
-    const struct handover_goods goods = {server->crew, server->admin, server->given.pid_file, &server->followers};
+    const struct handover_goods goods = {server->host, server->crew, server->admin, server->given.pid_file,
+                                         &server->followers};
     const int fd = server->handover_socket;
     server->handover_socket = -1;
     server->handover = fd >= 0 ? handover_new(server->base, fd, &goods, server_on_replaced, server) : NULL;
@@ -241,7 +242,7 @@ static void end_handover(struct server *server)
 
 static bool begin_place(struct server *server)
 {
-    server->place = server->taken ? place_new(server->crew) : NULL;
+    server->place = server->taken ? place_new(server->host, server->crew) : NULL;
     return server->place || !server->taken;
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "host/addresses.h"
+#include "host/shared_port_table.h"
 #include "net/ports.h"
 #include "policy/own_ports.h"
 #include "policy/quota.h"
@@ -13,10 +14,12 @@ struct host *host_new(void)
     struct host *host = calloc(1, sizeof(*host));
     if (!host)
         return NULL;
+    host->handover = (struct host_handover){-1, -1};
     host->ports = ports_new();
     host->own_ports = own_ports_new();
+    host->shared_port = shared_port_table_new();
     host->quota = quota_new();
-    if (host->ports && host->own_ports && host->quota)
+    if (host->ports && host->own_ports && host->shared_port && host->quota)
         return host;
     host_free(host);
     return NULL;
@@ -28,6 +31,7 @@ void host_free(struct host *host)
         return;
     addresses_free(host->addresses);
     quota_free(host->quota);
+    shared_port_table_free(host->shared_port);
     own_ports_free(host->own_ports);
     ports_free(host->ports);
     free(host);

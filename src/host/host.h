@@ -16,13 +16,21 @@ struct own_hosts;
 struct own_ports;
 struct ports;
 struct quota;
+struct shared_port_table;
+
+/* With one UDP port, while one process takes over from another: the connections to both. -1: none. */
+struct host_handover {
+    atomic_int previous, next;
+};
 
 struct host {
     struct addresses *addresses; /* the main thread's: workers are told of changes; NULL: nobody watches them */
     struct ports *ports;         /* local ports in use, by address: see net/ports.h */
     struct own_ports *own_ports; /* where this process has UDP sockets: see policy/own_ports.h */
-    struct quota *quota;         /* what each client and user holds: see policy/quota.h */
-    atomic_uint_fast64_t last_session_id; /* sessions of all workers are in one order: any thread counts on */
+    struct shared_port_table *shared_port; /* associations at the one UDP port: see shared_port_table.h */
+    struct host_handover handover;         /* see proxy/assoc/handover_link.h */
+    struct quota *quota;                   /* what each client and user holds: see policy/quota.h */
+    atomic_uint_fast64_t last_session_id;  /* sessions of all workers are in one order: any thread counts on */
 };
 
 /* Knows no addresses yet. NULL: no memory. */

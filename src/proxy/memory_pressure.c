@@ -7,6 +7,7 @@
 #include "proxy/env.h"
 #include "proxy/session/payer.h"
 #include "proxy/session/session.h"
+#include "proxy/session/shed.h"
 #include "proxy/session/shortage.h"
 #include "proxy/stream/stream.h"
 
@@ -57,7 +58,7 @@ static void give_up_stuck(struct env *env, size_t excess)
     size_t won = 0;
     for (int i = 0; i < GIVE_UP_MAX && won < excess; i++) {
         struct stuck longest = {NULL, UINT64_MAX};
-        struct payer *heaviest = payers_find_heaviest(env);
+        struct payer *heaviest = shed_find_heaviest(env);
         if (heaviest)
             payer_visit(heaviest, find_stuck_longest, &longest);
         if (!longest.stream)
@@ -71,18 +72,18 @@ static void give_up_stuck(struct env *env, size_t excess)
 }
 
 /* It takes a moment until the kernel and malloc have given back what was freed: meanwhile no association ends. */
-static void shed(struct env *env)
+static void memory_pressure_shed(struct env *env)
 {
     static const struct shortage of_memory = {.kind = SHORTAGE_MEMORY};
     const uint64_t now = env_now(env);
     bool begun = false;
-    for (int i = 0; i < SHED_MAX && payers_shed_begun(env, &of_memory); i++)
+    for (int i = 0; i < SHED_MAX && shed_begun(env, &of_memory); i++)
         begun = true;
     if (begun)
         env->begun_shed_ms = now;
     if (env->begun_shed_ms && now - env->begun_shed_ms < QUIET_SHED_AFTER_MS)
         return;
-    for (int i = 0; i < SHED_MAX && payers_shed_quiet(env, &of_memory); i++)
+    for (int i = 0; i < SHED_MAX && shed_idle(env, &of_memory); i++)
         ;
 }
 
@@ -103,7 +104,7 @@ size_t memory_pressure_relieve(struct env *env, const struct memory_pressure_ord
         env->loans.withheld = loans_withheld(order->level);
     }
     if (order->level != MEMORY_AMPLE && !order->recedes)
-        shed(env);
+        memory_pressure_shed(env);
     payers_call_loans(env, LOANS_MAX - env->loans.withheld);
     if (order->level == MEMORY_CRITICAL)
         give_up_stuck(env, order->excess);

@@ -1,5 +1,5 @@
 """Row 70 of the attacks, as a host with very many addresses, rules or associations meets it: what they cost stays the same.
-What a single datagram or association costs among many is counted by unit tests: test_demux, test_rules."""
+What a single datagram or association costs among many is counted by unit tests: test_shared_port_table, test_rules."""
 import errno
 import time
 from pathlib import Path

@@ -133,11 +133,21 @@ def test_row31_refusals_are_counted_and_cost_a_living_peer_nothing(net, start, l
     assert not proxy.dropped("send_failed")
 
 
+@pytest.fixture
+def forgotten(net):
+    """An address of inet1 that only these tests use: the proxy's host believes a forged path MTU for ten minutes, also
+    in the tests that follow."""
+    address = "fd88::ff"
+    net.inet1.ip(f"address add {address}/64 dev eth0 nodad")
+    yield address
+    net.inet1.ip(f"address delete {address}/64 dev eth0")
+
+
 @pytest.mark.parametrize("v6", [False, True])
-def test_row31_icmp_is_counted_by_its_kind(net, start, v6):
+def test_row31_icmp_is_counted_by_its_kind(net, start, forgotten, v6):
     """And nothing spins while nobody sends anything."""
     proxy = start(COUNTED)
-    listener, source, remote, router = ((PROXY_V6, CLIENT_V6, INET1_V6, INET2_V6) if v6 else
+    listener, source, remote, router = ((PROXY_V6, CLIENT_V6, forgotten, INET2_V6) if v6 else
                                         (PROXY_V4, CLIENT_V4, INET1_V4, INET2_V4))
     peer = net.inet1.udp(remote)
     association = Association(net.client, (listener, 1080), source=source)
@@ -237,16 +247,6 @@ def test_row32_forged_packet_too_big_upwards(net, proxy, lan, peer):
             association.send(peer.getsockname(), bytes(1472))
             assert len(peer.recv(2000)) == 1472
     assert sizes == [1500] * 3
-
-
-@pytest.fixture
-def forgotten(net):
-    """Another address of inet1's, which other tests do not use: the proxy's host remembers for ten minutes what it
-    believes of one."""
-    address = "fd88::ff"
-    net.inet1.ip(f"address add {address}/64 dev eth0 nodad")
-    yield address
-    net.inet1.ip(f"address delete {address}/64 dev eth0")
 
 
 def test_row32_forged_packet_too_big_over_ipv6(net, proxy, lan, forgotten):

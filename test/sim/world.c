@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "host/shared_port_table.h"
 #include "net/dgram_io.h"
 #include "net/icmp.h"
 #include "net/inbox.h"
@@ -103,7 +104,8 @@ void world_begin(void)
     world_env.base = event_base_new();
     world_env.config = world_env.policy.config = &world_config;
     world_env.clock_ms = fake_clock;
-    world_host = (struct host){.own_ports = own_ports_new()};
+    world_host =
+        (struct host){.handover = {-1, -1}, .own_ports = own_ports_new(), .shared_port = shared_port_table_new()};
     world_env.host = &world_host;
     world_env.policy.own_ports = world_host.own_ports;
 }
@@ -116,6 +118,7 @@ void world_end(void)
     release_handed_out();
     event_base_free(world_env.base);
     own_ports_free(world_host.own_ports);
+    shared_port_table_free(world_host.shared_port);
 }
 
 void world_run(void)

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "conf/config.h"
-#include "conf/schema.h"
+#include "conf/options.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define HASH         "$y$j9T$abcdefgh$9WNEpu8Mx2S4KNGvbVWKM6clOSoY6.YEl7AYF4DGV04"

@@ -18,27 +18,27 @@ static int begin_with_snapshot(void **state)
 
 /* Row 42 throughout: past a cap the answer is no, and others feel nothing. */
 
-static struct admission admit(const char *host)
+static struct charges admit(const char *host)
 {
     const union netaddr client = at(host, 1);
-    struct admission admission;
+    struct charges admission;
     if (!admit_connection(&admission, &env, &client))
-        assert_int_equal(admission.charged, 0);
+        assert_int_equal(admission.taken, 0);
     return admission;
 }
 
-static bool is_in(const struct admission *admission)
+static bool is_in(const struct charges *admission)
 {
     return admission->client != NULL;
 }
 
-static const char *ask(struct admission *admission, const char *host, const char *user)
+static const char *ask(struct charges *admission, const char *host, const char *user)
 {
     const union netaddr client = at(host, 1);
     return admit_request(admission, &env, &client, user);
 }
 
-static const char *ask_udp(struct admission *admission, const char *host, const char *user)
+static const char *ask_udp(struct charges *admission, const char *host, const char *user)
 {
     const union netaddr client = at(host, 1);
     const char *why = ask(admission, host, user);
@@ -54,7 +54,7 @@ static void connections_in_all(void **state)
 {
     (void)state;
     config.limits.sessions = 2;
-    struct admission a = admit("192.0.2.1"), b = admit("192.0.2.2"), c = admit("192.0.2.3");
+    struct charges a = admit("192.0.2.1"), b = admit("192.0.2.2"), c = admit("192.0.2.3");
     assert_true(is_in(&a) && is_in(&b));
     assert_false(is_in(&c));
     assert_int_equal(count(&env.metrics.limited_sessions_total), 1);
@@ -70,7 +70,7 @@ static void connections_of_one_client(void **state)
 {
     (void)state;
     config.limits.sessions_per_client = 1;
-    struct admission first = admit("2001:db8::1"), second = admit("2001:db8::2"), other = admit("2001:db8:0:1::1");
+    struct charges first = admit("2001:db8::1"), second = admit("2001:db8::2"), other = admit("2001:db8:0:1::1");
     assert_true(is_in(&first));
     assert_false(is_in(&second)); /* the same /64 */
     assert_true(is_in(&other));
@@ -84,7 +84,7 @@ static void handshakes_of_one_client(void **state)
 {
     (void)state;
     config.limits.handshakes_per_client = 1;
-    struct admission first = admit("192.0.2.1"), second = admit("192.0.2.1");
+    struct charges first = admit("192.0.2.1"), second = admit("192.0.2.1");
     assert_false(is_in(&second));
     assert_null(ask(&first, "192.0.2.1", NULL)); /* from here on it is no handshake */
     second = admit("192.0.2.1");
@@ -101,7 +101,7 @@ static void connections_of_one_user(void **state)
 {
     (void)state;
     config.limits.sessions_per_user = 1;
-    struct admission a = admit("192.0.2.1"), b = admit("192.0.2.2"), c = admit("192.0.2.3"), d = admit("192.0.2.4");
+    struct charges a = admit("192.0.2.1"), b = admit("192.0.2.2"), c = admit("192.0.2.3"), d = admit("192.0.2.4");
     assert_null(ask(&a, "192.0.2.1", "alice"));
     assert_non_null(ask(&b, "192.0.2.2", "alice"));
     assert_null(ask(&c, "192.0.2.3", "bob"));
@@ -109,9 +109,9 @@ static void connections_of_one_user(void **state)
     assert_int_equal(count(&env.metrics.limited_sessions_per_user_total), 1);
     admission_refused(&b, &env);
     admission_refused(&a, &env); /* as when its destination cannot be reached: the next may try at once */
-    struct admission e = admit("192.0.2.1");
+    struct charges e = admit("192.0.2.1");
     assert_null(ask(&e, "192.0.2.1", "alice"));
-    struct admission *all[] = {&a, &b, &c, &d, &e};
+    struct charges *all[] = {&a, &b, &c, &d, &e};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         admission_end(all[i], &env);
 }
@@ -132,14 +132,14 @@ static void associations_of_everybody_client_and_user(void **state)
          "192.0.2.1", "bob"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct admission first = admit("192.0.2.1"), second = admit(cases[i].other_host);
+        struct charges first = admit("192.0.2.1"), second = admit(cases[i].other_host);
         *cases[i].limit = 1;
         assert_null(ask_udp(&first, "192.0.2.1", "alice"));
         assert_non_null(ask_udp(&second, cases[i].other_host, cases[i].other_user));
         assert_int_equal(count(cases[i].counter), 1);
         admission_refused(&second, &env);
         if (cases[i].free_host) {
-            struct admission free_one = admit(cases[i].free_host);
+            struct charges free_one = admit(cases[i].free_host);
             assert_null(ask_udp(&free_one, cases[i].free_host, cases[i].free_user));
             admission_end(&free_one, &env);
         }
@@ -158,14 +158,14 @@ static void a_user_may_have_more_or_less(void **state)
     assert_true(users_init(&snapshot.users, users, ARRAY_LEN(users)));
     config.limits.sessions_per_user = 1;
     config.limits.associations_per_user = 5;
-    struct admission a = admit("192.0.2.1"), b = admit("192.0.2.1"), c = admit("192.0.2.1"), d = admit("192.0.2.1");
+    struct charges a = admit("192.0.2.1"), b = admit("192.0.2.1"), c = admit("192.0.2.1"), d = admit("192.0.2.1");
     assert_null(ask_udp(&a, "192.0.2.1", "alice"));
     assert_non_null(ask_udp(&b, "192.0.2.1", "alice"));
     assert_int_equal(count(&env.metrics.limited_associations_per_user_total), 1);
     assert_null(ask(&c, "192.0.2.1", "bob"));
     assert_non_null(ask(&d, "192.0.2.1", "bob"));
     assert_int_equal(count(&env.metrics.limited_sessions_per_user_total), 1);
-    struct admission *all[] = {&a, &b, &c, &d};
+    struct charges *all[] = {&a, &b, &c, &d};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         admission_end(all[i], &env);
     users_deinit(&snapshot.users);
@@ -188,14 +188,14 @@ static void an_idle_association_makes_room(void **state)
     (void)state;
     config.limits.associations_per_client = 1; /* all of these come from 127.0.0.1 */
     int idle = associate();
-    struct admission stranger = admit("192.0.2.1");
+    struct charges stranger = admit("192.0.2.1");
     assert_null(ask_udp(&stranger, "192.0.2.1", NULL));
     now_ms += 119 * 1000;
-    struct admission early = admit("127.0.0.1");
+    struct charges early = admit("127.0.0.1");
     assert_non_null(ask_udp(&early, "127.0.0.1", NULL));
     admission_end(&early, &env);
     now_ms += 1000;
-    struct admission other = admit("192.0.2.1");
+    struct charges other = admit("192.0.2.1");
     assert_non_null(ask_udp(&other, "192.0.2.1", NULL)); /* nobody of his own is idle */
     admission_end(&other, &env);
     struct log_capture log;

@@ -1,5 +1,7 @@
 #include "conf/changes.h"
 
+#include "conf/config.h"
+
 #include <stdlib.h>
 #include <string.h>
 

@@ -271,7 +271,7 @@ static void every_option_is_among_these_changes(void **state)
     char *list;
     size_t size;
     FILE *out = open_memstream(&list, &size);
-    schema_list(out);
+    config_options_list(out);
     fclose(out);
     for (char *save, *line = strtok_r(list, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
         line[strcspn(line, "\t")] = '\0';

@@ -13,11 +13,11 @@
 #include "proxy/assoc/shared_port.h"
 #include "proxy/env.h"
 
-/* This process is both: what it passes on as the younger one, it hears as the elder. */
+/* This process is both: what it passes on as the new one, it receives as the previous one. */
 struct family {
     struct env env;
-    struct handover_link *kin;
-    int ends[2]; /* the younger one's, the elder's */
+    struct handover_link *link;
+    int ends[2]; /* the new process's, the previous one's */
 };
 
 static struct family *setup(void)
@@ -31,17 +31,17 @@ static struct family *setup(void)
     family->env.host = host_new();
     assert_non_null(family->env.host);
     SLIST_INIT(&family->env.doors);
-    family->kin = handover_link_new(&family->env, family->ends[1]);
-    assert_non_null(family->kin);
+    family->link = handover_link_new(&family->env, family->ends[1]);
+    assert_non_null(family->link);
     return family;
 }
 
 static void teardown(struct family *family)
 {
-    handover_link_set_elder(-1);
-    handover_link_set_younger(-1);
+    handover_link_set_previous(family->env.host, -1);
+    handover_link_set_next(family->env.host, -1);
     shared_port_close(&family->env);
-    handover_link_free(family->kin);
+    handover_link_free(family->link);
     close(family->ends[0]);
     dgram_io_free(family->env.dgrams);
     host_free(family->env.host);
@@ -66,14 +66,16 @@ static uint64_t strangers(const struct family *family)
     return atomic_load(&family->env.metrics.udp_dropped_total[DROP_STRANGER]);
 }
 
-static void without_an_elder_nothing_is_passed(void **state)
+static void without_a_previous_process_nothing_is_passed(void **state)
 {
     (void)state;
     const union netaddr relay = at("192.0.2.1", 1080);
     const struct dgram_run run = {.peer = at("192.0.2.2", 5000), .data = (const uint8_t *)"x", .count = 1, .last = 1};
-    assert_false(handover_link_has_elder());
-    assert_false(handover_link_pass(&relay, &run));
-    assert_false(handover_link_give(STDIN_FILENO));
+    struct family *family = setup();
+    assert_false(handover_link_has_previous(family->env.host));
+    assert_false(handover_link_pass_run(family->env.host, &relay, &run));
+    assert_false(handover_link_give_socket(family->env.host, STDIN_FILENO));
+    teardown(family);
 }
 
 /* It is nobody's there either, so it is counted there: all three datagrams. */
@@ -90,10 +92,10 @@ static void a_run_arrives_whole(void **state)
         .last = 2,
         .stride = 4,
     };
-    handover_link_set_elder(family->ends[0]);
-    assert_true(handover_link_has_elder());
-    assert_true(handover_link_pass(&relay, &run));
-    handover_link_set_elder(-1); /* else it would go round for ever */
+    handover_link_set_previous(family->env.host, family->ends[0]);
+    assert_true(handover_link_has_previous(family->env.host));
+    assert_true(handover_link_pass_run(family->env.host, &relay, &run));
+    handover_link_set_previous(family->env.host, -1); /* else it would go round for ever */
     turn(family);
     assert_int_equal(strangers(family), 3);
     teardown(family);
@@ -128,11 +130,11 @@ static void who_does_not_keep_up_is_not_waited_for(void **state)
                                   .seg = sizeof(bytes),
                                   .stride = sizeof(bytes)};
     size_t passed = 0;
-    handover_link_set_elder(family->ends[0]);
-    while (handover_link_pass(&relay, &run) && passed < 10000)
+    handover_link_set_previous(family->env.host, family->ends[0]);
+    while (handover_link_pass_run(family->env.host, &relay, &run) && passed < 10000)
         passed++;
     assert_in_range(passed, 1, 9999);
-    handover_link_set_elder(-1);
+    handover_link_set_previous(family->env.host, -1);
     teardown(family);
 }
 
@@ -145,10 +147,10 @@ static void a_socket_is_given_and_listened_at(void **state)
     size_t count;
     assert_int_equal(sock_udp_bind(fd, &relay), 0);
     relay = sock_local(fd);
-    handover_link_set_younger(family->ends[0]);
-    assert_true(handover_link_give(fd));
+    handover_link_set_next(family->env.host, family->ends[0]);
+    assert_true(handover_link_give_socket(family->env.host, fd));
     close(fd);
-    handover_link_set_younger(-1);
+    handover_link_set_next(family->env.host, -1);
     turn(family);
     int client = sock_udp_open(AF_INET, false);
     assert_int_equal(sendto(client, "x", 1, 0, &relay.sa, netaddr_len(&relay)), 1);
@@ -170,10 +172,10 @@ static void its_end_is_noticed(void **state)
 {
     (void)state;
     struct family *family = setup();
-    handover_link_set_elder(family->ends[1]);
+    handover_link_set_previous(family->env.host, family->ends[1]);
     shutdown(family->ends[0], SHUT_RDWR);
     turn(family);
-    assert_false(handover_link_has_elder());
+    assert_false(handover_link_has_previous(family->env.host));
     teardown(family);
 }
 
@@ -183,11 +185,11 @@ static void one_that_is_given_up_has_ended(void **state)
     (void)state;
     struct family *family = setup();
     char byte;
-    handover_link_set_elder(family->ends[1]);
-    handover_link_set_younger(family->ends[1]);
-    handover_link_give_up(family->ends[1]);
-    assert_false(handover_link_has_elder());
-    assert_false(handover_link_give(family->ends[0]));
+    handover_link_set_previous(family->env.host, family->ends[1]);
+    handover_link_set_next(family->env.host, family->ends[1]);
+    handover_link_give_up(family->env.host, family->ends[1]);
+    assert_false(handover_link_has_previous(family->env.host));
+    assert_false(handover_link_give_socket(family->env.host, family->ends[0]));
     assert_int_equal(recv(family->ends[0], &byte, 1, MSG_DONTWAIT), 0);
     int other = sock_udp_open(AF_INET, false);
     assert_int_not_equal(other, family->ends[1]);
@@ -198,7 +200,7 @@ static void one_that_is_given_up_has_ended(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(without_an_elder_nothing_is_passed),
+        cmocka_unit_test(without_a_previous_process_nothing_is_passed),
         cmocka_unit_test(a_run_arrives_whole),
         cmocka_unit_test(nonsense_is_ignored),
         cmocka_unit_test(who_does_not_keep_up_is_not_waited_for),

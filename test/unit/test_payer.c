@@ -6,6 +6,7 @@
 #include "net/reserve.h"
 #include "proxy/memory_pressure.h"
 #include "proxy/session/payer.h"
+#include "proxy/session/shed.h"
 #include "proxy/session/shortage.h"
 #include "support/log_capture.h"
 #include "support/loopback.h"
@@ -151,10 +152,10 @@ static void row_61_nothing_in_use_ends_for_a_full_host(void **state)
     int held[10];
     for (int i = 0; i < 10; i++)
         held[i] = associate("127.0.0.9");
-    assert_false(payers_shed(&env, account, &of_host));
-    assert_true(payers_shed(&env, account, &of_process));
+    assert_false(shed_session(&env, account, &of_host));
+    assert_true(shed_session(&env, account, &of_process));
     now_ms += 120 * 1000;
-    assert_true(payers_shed(&env, account, &of_host));
+    assert_true(shed_session(&env, account, &of_host));
     assert_int_equal(env.metrics.shed_latest_total, 1);
     assert_int_equal(env.metrics.shed_associations_total, 1);
     quota_close(account);

@@ -9,14 +9,14 @@
 
 #include "base/netaddr.h"
 #include "conf/config.h"
-#include "conf/schema.h"
+#include "conf/options.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* The row of "udp.idle" or "listen.port", whatever lies between. */
 static const struct schema_row *row_of(const char *path)
 {
-    const struct schema_row *rows = schema;
+    const struct schema_row *rows = config_options;
     for (;;) {
         size_t len = strcspn(path, ".");
         const struct schema_row *row = schema_find(rows, path, len);
@@ -91,7 +91,7 @@ static void check_row(const struct schema_row *row)
 static void every_row_is_sound_and_its_default_is_a_value(void **state)
 {
     (void)state;
-    for_each_row(schema, check_row);
+    for_each_row(config_options, check_row);
 }
 
 static void values_have_one_meaning_and_one_spelling(void **state)
@@ -393,12 +393,13 @@ static void a_slip_finds_the_key_that_was_meant(void **state)
     const struct schema_row *listen = row_of("listen")->rows;
     assert_string_equal(schema_nearest(listen, "adress"), "address");
     assert_string_equal(schema_nearest(listen, "Port"), "port");
-    assert_string_equal(schema_nearest(schema, "timeout"), "timeouts");
+    assert_string_equal(schema_nearest(config_options, "timeout"), "timeouts");
     assert_string_equal(schema_nearest(row_of("udp")->rows, "rebind-after"), "rebind_after");
     assert_null(schema_nearest(listen, "bind"));
-    assert_null(schema_nearest(schema, ""));
-    assert_null(schema_nearest(schema, "xyz")); /* three changes make "dns" of it, or anything */
-    assert_null(schema_nearest(schema, "a key that is far too long to be an option of this or any other program"));
+    assert_null(schema_nearest(config_options, ""));
+    assert_null(schema_nearest(config_options, "xyz")); /* three changes make "dns" of it, or anything */
+    assert_null(
+        schema_nearest(config_options, "a key that is far too long to be an option of this or any other program"));
 }
 
 static void the_list_has_a_line_for_every_option(void **state)
@@ -407,7 +408,7 @@ static void the_list_has_a_line_for_every_option(void **state)
     char *text;
     size_t size;
     FILE *out = open_memstream(&text, &size);
-    schema_list(out);
+    config_options_list(out);
     fclose(out);
     assert_non_null(strstr(text, "\nlisten[].port\tport\t1080\t"));
     assert_non_null(strstr(text, "\nudp.rebind_after\tduration\t15s\t"));

@@ -5,6 +5,7 @@
 
 #include "proxy/assoc/assoc.h"
 #include "proxy/session/session_impl.h"
+#include "proxy/session/shed.h"
 #include "proxy/session/shortage.h"
 #include "support/log_capture.h"
 #include "support/loopback.h"
@@ -271,15 +272,15 @@ static void the_longest_idle_is_shed_first(void **state)
     now_ms += 1000;
     int second = associate(&relay), negotiating = new_client(false);
     now_ms += 118999;
-    assert_false(sessions_shed(&env, NULL, &of_ports));
+    assert_false(shed_idle_of(&env, NULL, &of_ports));
     now_ms += 1;
-    assert_true(sessions_shed(&env, NULL, &of_ports));
+    assert_true(shed_idle_of(&env, NULL, &of_ports));
     expect_end(first);
-    assert_false(sessions_shed(&env, NULL, &of_ports));
+    assert_false(shed_idle_of(&env, NULL, &of_ports));
     now_ms += 1000;
-    assert_true(sessions_shed(&env, NULL, &of_ports));
+    assert_true(shed_idle_of(&env, NULL, &of_ports));
     expect_end(second);
-    assert_false(sessions_shed(&env, NULL, &of_ports)); /* nor is a handshake an association */
+    assert_false(shed_idle_of(&env, NULL, &of_ports)); /* nor is a handshake an association */
     close(first);
     close(second);
     close(negotiating);
@@ -296,16 +297,16 @@ static void row_41_the_longest_waiting_is_shed_first(void **state)
     say(first, "\5\1\0", 3); /* to begin is not to come to a request */
     expect(first, chosen_none, 2);
     now_ms += 999;
-    assert_false(sessions_shed_handshake(&env, &of_ports));
+    assert_false(shed_handshake(&env, &of_ports));
     now_ms += 1;
-    assert_true(sessions_shed_handshake(&env, &of_ports));
+    assert_true(shed_handshake(&env, &of_ports));
     expect_end(first);
-    assert_false(sessions_shed_handshake(&env, &of_ports));
+    assert_false(shed_handshake(&env, &of_ports));
     now_ms += 1000;
-    assert_true(sessions_shed_handshake(&env, &of_ports));
+    assert_true(shed_handshake(&env, &of_ports));
     expect_end(second);
     now_ms += 1000000;
-    assert_false(sessions_shed_handshake(&env, &of_ports));
+    assert_false(shed_handshake(&env, &of_ports));
     close(first);
     close(second);
     close(associated);

@@ -1,5 +1,6 @@
 #include "proxy/assoc/handover_link.h"
 
+#include <assert.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <stdatomic.h>
@@ -13,11 +14,11 @@
 #include "proxy/env.h"
 
 /* One event's share. */
-#define HEAR_MAX 32
+#define LINK_RECEIVE_MAX 32
 
-/* A run on its way; its bytes follow. With a descriptor beside it: no run, and count 0. Both ends are on one machine,
- * and of one version. */
-struct passed {
+/* The head of a message: a run on its way, whose bytes follow. Beside a descriptor it is empty. Both ends are on one
+ * machine and of one version. */
+struct passed_run {
     union netaddr relay, peer;
     uint16_t count, seg, last, stride;
     uint8_t tos;
@@ -30,31 +31,32 @@ struct handover_link {
     uint8_t bytes[UINT16_MAX + 1];
 };
 
-static atomic_int elder = -1, younger = -1;
-
-void handover_link_set_elder(int fd)
+void handover_link_set_previous(struct host *host, int fd)
 {
-    atomic_store(&elder, fd);
+    assert(fd >= -1);
+    atomic_store(&host->handover.previous, fd);
 }
 
-void handover_link_set_younger(int fd)
+void handover_link_set_next(struct host *host, int fd)
 {
-    atomic_store(&younger, fd);
+    assert(fd >= -1);
+    atomic_store(&host->handover.next, fd);
 }
 
-bool handover_link_has_elder(void)
+bool handover_link_has_previous(const struct host *host)
 {
-    return atomic_load_explicit(&elder, memory_order_relaxed) >= 0;
+    return atomic_load_explicit(&host->handover.previous, memory_order_relaxed) >= 0;
 }
 
 /* ---- sending ---- */
 
-bool handover_link_pass(const union netaddr *relay, const struct dgram_run *run)
+bool handover_link_pass_run(const struct host *host, const union netaddr *relay, const struct dgram_run *run)
 {
-    int fd = atomic_load_explicit(&elder, memory_order_relaxed);
+    const int fd = atomic_load_explicit(&host->handover.previous, memory_order_relaxed);
     if (fd < 0)
         return false;
-    struct passed passed = {
+    assert(run->count > 0);
+    struct passed_run passed = {
         .relay = *relay,
         .peer = run->peer,
         .count = run->count,
@@ -77,12 +79,12 @@ union control {
     char space[CMSG_SPACE(sizeof(int))];
 };
 
-bool handover_link_give(int given)
+bool handover_link_give_socket(const struct host *host, int given)
 {
-    int fd = atomic_load(&younger);
+    const int fd = atomic_load(&host->handover.next);
     if (fd < 0)
         return false;
-    struct passed nothing = {0};
+    struct passed_run nothing = {0};
     struct iovec part = {&nothing, sizeof(nothing)};
     union control control = {.header = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
     memcpy(CMSG_DATA(&control.header), &given, sizeof(given));
@@ -93,101 +95,102 @@ bool handover_link_give(int given)
 
 /* ---- receiving ---- */
 
-static bool is_whole(const struct passed *passed, size_t len)
+static bool passed_run_is_whole(const struct passed_run *passed, size_t len)
 {
     return passed->count > 0 && (passed->count == 1 || passed->stride >= passed->seg) && passed->last <= passed->seg &&
            (size_t)passed->stride * (passed->count - 1U) + passed->last == len;
 }
 
-static void take_run(struct handover_link *kin, const struct passed *passed, size_t len)
+static void link_take_run(struct handover_link *link, const struct passed_run *passed, size_t len)
 {
     const struct dgram_run run = {
         .peer = passed->peer,
-        .data = kin->bytes,
+        .data = link->bytes,
         .count = passed->count,
         .seg = passed->seg,
         .last = passed->last,
         .stride = passed->stride,
         .tos = passed->tos,
     };
-    if (is_whole(passed, len))
-        shared_port_route(kin->env, &passed->relay, &run);
+    if (passed_run_is_whole(passed, len))
+        shared_port_route(link->env, &passed->relay, &run);
 }
 
-static void forget_descriptor(const int fd)
+static void host_forget_link(struct host *host, int fd)
 {
     int expected = fd;
-    atomic_compare_exchange_strong(&elder, &expected, -1);
+    atomic_compare_exchange_strong(&host->handover.previous, &expected, -1);
     expected = fd;
-    atomic_compare_exchange_strong(&younger, &expected, -1);
+    atomic_compare_exchange_strong(&host->handover.next, &expected, -1);
 }
 
 /* The other process has ended. The descriptor stays open: other threads may be about to send by it. */
-static void forget(struct handover_link *kin)
+static void link_forget(struct handover_link *link)
 {
-    forget_descriptor(kin->fd);
-    event_del(&kin->readable);
+    host_forget_link(link->env->host, link->fd);
+    event_del(&link->readable);
 }
 
-/* false: nothing waits. */
-static bool hear_one(struct handover_link *kin)
+/* false: nothing waits there. */
+static bool link_receive(struct handover_link *link)
 {
-    struct passed passed;
+    struct passed_run passed;
     union control control;
     int given;
-    struct iovec parts[] = {{&passed, sizeof(passed)}, {kin->bytes, sizeof(kin->bytes)}};
+    struct iovec parts[] = {{&passed, sizeof(passed)}, {link->bytes, sizeof(link->bytes)}};
     struct msghdr message = {
         .msg_iov = parts, .msg_iovlen = 2, .msg_control = &control, .msg_controllen = sizeof(control)};
-    ssize_t len = recvmsg(kin->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    ssize_t len = recvmsg(link->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (len == 0)
-        forget(kin);
+        link_forget(link);
     if (len <= 0)
         return false;
     const struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
     if (rights && rights->cmsg_type == SCM_RIGHTS) {
         memcpy(&given, CMSG_DATA(rights), sizeof(given));
-        shared_port_adopt(kin->env, given);
+        shared_port_adopt(link->env, given);
     } else if ((size_t)len >= sizeof(passed)) {
-        take_run(kin, &passed, (size_t)len - sizeof(passed));
+        link_take_run(link, &passed, (size_t)len - sizeof(passed));
     }
     return true;
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void link_on_readable(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
-    for (int i = 0; i < HEAR_MAX && hear_one(arg); i++)
+    for (int i = 0; i < LINK_RECEIVE_MAX && link_receive(arg); i++)
         ;
 }
 
 /* ---- life ---- */
 
-void handover_link_give_up(int fd)
+void handover_link_give_up(struct host *host, int fd)
 {
-    forget_descriptor(fd);
+    assert(fd >= 0);
+    host_forget_link(host, fd);
     (void)shutdown(fd, SHUT_RDWR);
 }
 
 struct handover_link *handover_link_new(struct env *env, int fd)
 {
-    struct handover_link *kin = malloc(sizeof(*kin));
-    if (kin) {
-        kin->env = env;
-        kin->fd = fd;
-        event_assign(&kin->readable, env->base, fd, EV_READ | EV_PERSIST, on_readable, kin);
-        if (event_add(&kin->readable, NULL) == 0)
-            return kin;
+    struct handover_link *link = malloc(sizeof(*link));
+    if (link) {
+        link->env = env;
+        link->fd = fd;
+        event_assign(&link->readable, env->base, fd, EV_READ | EV_PERSIST, link_on_readable, link);
+        if (event_add(&link->readable, NULL) == 0)
+            return link;
     }
-    free(kin);
-    handover_link_give_up(fd);
+    free(link);
+    handover_link_give_up(env->host, fd);
     return NULL;
 }
 
-void handover_link_free(struct handover_link *kin)
+void handover_link_free(struct handover_link *link)
 {
-    if (!kin)
+    if (!link)
         return;
-    forget(kin);
-    close(kin->fd);
-    free(kin);
+    link_forget(link);
+    close(link->fd);
+    free(link);
 }

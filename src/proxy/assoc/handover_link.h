@@ -1,8 +1,10 @@
 /*
- * Two processes at the UDP port of all associations (shared_port.h), while an upgrade lasts. The younger one has the
- * listening sockets, at which all arrives that comes for a client without a connected socket. What is for none of its
- * associations it passes on to the elder, whose associations look for their clients as ever; and a socket that the
- * elder still has to open goes to the younger. A process may have both, an elder and a younger one.
+ * A connection between two processes that share one UDP port (shared_port.h) while one takes over from the other.
+ *
+ * The new process has the listening sockets, so all datagrams of clients without a connected socket come to it. What is
+ * for none of its associations it passes on to the previous process, whose associations live on until their clients end
+ * them. A listening socket that the previous process still opens goes the other way. A process may have both, a
+ * previous and a next one: its two links are host->handover, which all workers may use.
  */
 #ifndef CONESOCKS_PROXY_ASSOC_HANDOVER_LINK_H
 #define CONESOCKS_PROXY_ASSOC_HANDOVER_LINK_H
@@ -14,25 +16,28 @@
 
 struct env;
 struct handover_link;
+struct host;
 
-/* Says by which connection (SOCK_SEQPACKET) there is one, before anything below; -1: none. It stays the caller's. */
-void handover_link_set_elder(int fd);
-void handover_link_set_younger(int fd);
+/* Says by which connection (SOCK_SEQPACKET) there is one; -1: none. Whoever hears what comes by it closes it. */
+void handover_link_set_previous(struct host *host, int fd);
+void handover_link_set_next(struct host *host, int fd);
 
-/* Whether there is one still: what is for it comes by way of us. From any thread. */
-bool handover_link_has_elder(void);
-/* From any thread. false: there is none (any more), or it does not keep up. */
-bool handover_link_pass(const union netaddr *relay, const struct dgram_run *run);
-/* The descriptor stays the caller's, to be closed. */
-bool handover_link_give(int fd);
+/* Whether there is still a previous process, which gets its datagrams by way of this one. From any thread. */
+bool handover_link_has_previous(const struct host *host);
+/* Passes a run on to the previous process. From any thread. false: there is none (any more), or its queue is full. */
+bool handover_link_pass_run(const struct host *host, const union netaddr *relay, const struct dgram_run *run);
+/* Gives a socket to the next process. From any thread. The descriptor stays the caller's, to be closed. false: as
+ * above. */
+bool handover_link_give_socket(const struct host *host, int fd);
 
-/* Takes over a connection to either, and what comes by it, to this worker and from there to where it belongs. NULL: no
- * memory, and it was given up. */
+/* Has this worker receive by a connection to either process, and takes that over. NULL: no memory, and the connection
+ * was given up. */
 struct handover_link *handover_link_new(struct env *env, int fd);
-/* For both it is as if the other had ended. The descriptor stays open for good: other threads may be about to send by
- * it, and it must not be another's by then. */
-void handover_link_give_up(int fd);
 /* NULL is fine. */
-void handover_link_free(struct handover_link *kin);
+void handover_link_free(struct handover_link *link);
+
+/* Ends a connection that no worker receives by: to both processes it is as if the other had ended. The descriptor is
+ * never closed, since other threads may be about to send by it, and its number must not be another file's then. */
+void handover_link_give_up(struct host *host, int fd);
 
 #endif

@@ -31,8 +31,8 @@ struct door {
 
 struct share {
     struct door *door;
-    struct demux_entry *entry;
-    enum demux_state state;
+    struct shared_port_entry *entry;
+    enum shared_port_state state;
     bool bound;
     share_deliver *deliver;
     void *arg;
@@ -43,17 +43,18 @@ struct share {
 /* A run on its way to another worker. */
 struct parcel {
     struct inbox_item item;
-    struct demux_entry *entry;
+    struct shared_port_entry *entry;
     struct dgram_run run;
     uint8_t bytes[];
 };
 
-static void deliver(struct demux_entry *entry, const struct dgram_run *run)
+static void deliver(struct shared_port_entry *entry, const struct dgram_run *run)
 {
-    const struct share *share = demux_owner(entry);
+    const struct env *env = shared_port_entry_worker(entry);
+    const struct share *share = shared_port_entry_owner(entry);
     if (share)
         share->deliver(share->arg, run);
-    demux_done(entry);
+    shared_port_table_release(env->host->shared_port, entry);
 }
 
 static void on_parcel(struct inbox_item *item)
@@ -68,19 +69,19 @@ static void drop(struct env *env, enum drop_reason reason, const struct dgram_ru
     metrics_add(&env->metrics.udp_dropped_total[reason], run->count);
 }
 
-static void send_parcel(struct env *env, struct demux_entry *entry, const struct dgram_run *run)
+static void send_parcel(struct env *env, struct shared_port_entry *entry, const struct dgram_run *run)
 {
     size_t len = (size_t)run->stride * (run->count - 1U) + run->last;
     struct parcel *parcel = malloc(sizeof(*parcel) + len);
     if (!parcel) {
         drop(env, DROP_QUEUE_FULL, run);
-        demux_done(entry);
+        shared_port_table_release(env->host->shared_port, entry);
         return;
     }
     *parcel = (struct parcel){.item = {.run = on_parcel}, .entry = entry, .run = *run};
     memcpy(parcel->bytes, run->data, len);
     parcel->run.data = parcel->bytes;
-    const struct env *to = demux_worker(entry);
+    const struct env *to = shared_port_entry_worker(entry);
     inbox_post(to->inbox, &parcel->item);
 }
 
@@ -96,29 +97,31 @@ static bool is_valid(const struct dgram_run *run)
 
 void shared_port_route(struct env *env, const union netaddr *relay, const struct dgram_run *run)
 {
-    struct demux_entry *entry;
+    struct shared_port_entry *entry;
     bool valid = is_valid(run);
-    enum demux_verdict verdict = demux_find(relay, &run->peer, valid, env_now(env), &entry);
-    if ((verdict == DEMUX_STRANGER || verdict == DEMUX_OTHER_ADDRESS || verdict == DEMUX_OTHER_PORT) &&
-        handover_link_pass(relay, run))
+    enum shared_port_match match =
+        shared_port_table_find(env->host->shared_port, relay, &run->peer, valid, env_now(env), &entry);
+    if ((match == SHARED_PORT_STRANGER || match == SHARED_PORT_OTHER_ADDRESS || match == SHARED_PORT_OTHER_PORT) &&
+        handover_link_pass_run(env->host, relay, run))
         return;
-    switch (verdict) {
-    case DEMUX_FOUND:
-        if (demux_worker(entry) == env)
+    switch (match) {
+    case SHARED_PORT_FOUND:
+        if (shared_port_entry_worker(entry) == env)
             deliver(entry, run);
         else
             send_parcel(env, entry, run);
         break;
-    case DEMUX_STRANGER:
+    case SHARED_PORT_STRANGER:
         drop(env, DROP_STRANGER, run);
         break;
-    case DEMUX_OTHER_ADDRESS:
+    case SHARED_PORT_OTHER_ADDRESS:
         drop(env, DROP_OTHER_ADDRESS, run);
         break;
-    case DEMUX_OTHER_PORT:
+    case SHARED_PORT_OTHER_PORT:
         drop(env, valid ? DROP_OTHER_PORT : DROP_BAD_HEADER, run);
         break;
-    case DEMUX_FULL:
+    case SHARED_PORT_FULL:
+    case SHARED_PORT_MATCHES:
         drop(env, DROP_QUEUE_FULL, run);
         break;
     }
@@ -175,7 +178,7 @@ static int open_door(struct door **out, struct env *env, const union netaddr *re
             close(fd);
         return error == -EADDRINUSE ? -EBUSY : error;
     }
-    if (handover_link_give(fd)) {
+    if (handover_link_give_socket(env->host, fd)) {
         close(fd);
         fd = -1;
     }
@@ -262,7 +265,7 @@ void shared_port_give_up(struct env *env)
     struct door *door;
     SLIST_FOREACH(door, &env->doors, link)
     {
-        if (door->socket.fd >= 0 && (door->copied || handover_link_give(door->socket.fd)))
+        if (door->socket.fd >= 0 && (door->copied || handover_link_give_socket(env->host, door->socket.fd)))
             close_door(door);
     }
 }
@@ -270,7 +273,7 @@ void shared_port_give_up(struct env *env)
 void shared_port_adopt(struct env *env, int fd)
 {
     const union netaddr relay = sock_local(fd);
-    if (handover_link_give(fd)) {
+    if (handover_link_give_socket(env->host, fd)) {
         close(fd);
         return;
     }
@@ -298,12 +301,12 @@ int share_new(struct share **out, struct env *env, const union netaddr *relay, c
     struct share *share = calloc(1, sizeof(*share));
     if (!share)
         return -ENOMEM;
-    *share = (struct share){.state = DEMUX_WAITING, .deliver = deliver_to, .arg = arg};
+    *share = (struct share){.state = SHARED_PORT_WAITING, .deliver = deliver_to, .arg = arg};
     int error = enter_door(&share->door, env, relay), fd = -1;
     if (!error)
         error = fd = sock_udp_open(relay->sa.sa_family, true);
     if (fd >= 0) {
-        share->entry = demux_enter(relay, host, hint_port, env, share);
+        share->entry = shared_port_table_add(env->host->shared_port, relay, host, hint_port, env, share);
         error = share->entry ? 0 : -ENOMEM;
     }
     if (!error) {
@@ -321,7 +324,7 @@ void share_free(struct share *share)
     if (!share)
         return;
     if (share->entry)
-        demux_leave(share->entry, env_now(share->door->env));
+        shared_port_table_remove(share->door->env->host->shared_port, share->entry, env_now(share->door->env));
     if (share->door)
         leave_door(share->door);
     free(share);
@@ -337,18 +340,18 @@ int share_bind(struct share *share, int fd)
 int share_connect(struct share *share, int fd, const union netaddr *client, bool held)
 {
     int error = sock_udp_connect(fd, client);
-    share_set(share, client, held && !error ? DEMUX_HELD : DEMUX_WAITING);
+    share_set(share, client, held && !error ? SHARED_PORT_HELD : SHARED_PORT_WAITING);
     return error;
 }
 
-void share_set(struct share *share, const union netaddr *client, enum demux_state state)
+void share_set(struct share *share, const union netaddr *client, enum shared_port_state state)
 {
-    demux_set(share->entry, client, state);
+    shared_port_table_set_client(share->door->env->host->shared_port, share->entry, client, state);
     share->state = state;
 }
 
 void share_set_quiet(struct share *share, const union netaddr *client)
 {
-    if (share->state != DEMUX_QUIET)
-        share_set(share, client, DEMUX_QUIET);
+    if (share->state != SHARED_PORT_QUIET)
+        share_set(share, client, SHARED_PORT_QUIET);
 }

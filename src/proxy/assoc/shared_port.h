@@ -1,8 +1,8 @@
 /*
  * One UDP port for the clients of all associations (udp.ports: 1080). A listening socket for each worker and local
- * address hears those whose association is not known yet (demux.h); each association has a socket of its own beside it,
- * which is bound and connected when its client is known: from then on the kernel tells them apart, and its datagrams
- * take the ordinary way.
+ * address hears those whose association is not known yet (shared_port_table.h); each association has a socket of its
+ * own beside it, which is bound and connected when its client is known: from then on the kernel tells them apart, and
+ * its datagrams take the ordinary way.
  *
  * Between bind and connect that socket hears anybody, and what finds an association may find one of another worker. So
  * whoever receives what is not for itself passes it on: shared_port_route().
@@ -14,8 +14,8 @@
 #include <stdint.h>
 
 #include "base/netaddr.h"
+#include "host/shared_port_table.h"
 #include "net/dgram_io.h"
-#include "proxy/assoc/demux.h"
 
 struct env;
 
@@ -26,8 +26,8 @@ struct share;
 typedef void share_deliver(void *arg, const struct dgram_run *run);
 
 /* Listens at `relay`, an address with the port, for an association whose client has the address `host`; `hint_port` as
- * in demux.h. Returns a socket for it, which share_tie() is for, or a negative errno (-EBUSY: the port is another
- * program's). */
+ * in shared_port_table.h. Returns a socket for it, which share_tie() is for, or a negative errno (-EBUSY: the port is
+ * another program's). */
 int share_new(struct share **out, struct env *env, const union netaddr *relay, const union netaddr *host,
               uint16_t hint_port, share_deliver *deliver, void *arg);
 /* After its socket was closed. NULL: nothing. */
@@ -38,7 +38,7 @@ int share_bind(struct share *share, int fd);
 /* Connects it, once bound, to the client that it has from now on. `held`: no other port of that address may be it. */
 int share_connect(struct share *share, int fd, const union netaddr *client, bool held);
 /* Says who is the client (AF_UNSPEC: nobody yet), and who else may be it. */
-void share_set(struct share *share, const union netaddr *client, enum demux_state state);
+void share_set(struct share *share, const union netaddr *client, enum shared_port_state state);
 /* The client has been silent: another port of its address may take over. To be said as often as one likes. */
 void share_set_quiet(struct share *share, const union netaddr *client);
 

@@ -311,7 +311,10 @@ void assoc_take_shared(void *arg, const struct dgram_run *run)
     take_run(assoc, run, env_now(assoc->env));
     assoc_flush_up(assoc);
     if (!netaddr_equal(client, &run->peer)) /* it was refused after all */
-        share_set(assoc->share, client, !is_known(assoc) ? DEMUX_WAITING : assoc->connected ? DEMUX_HELD : DEMUX_QUIET);
+        share_set(assoc->share, client,
+                  !is_known(assoc)   ? SHARED_PORT_WAITING
+                  : assoc->connected ? SHARED_PORT_HELD
+                                     : SHARED_PORT_QUIET);
 }
 
 void assoc_on_client(evutil_socket_t fd, short what, void *arg)

@@ -7,10 +7,10 @@
 #define LOG_MODULE "limits"
 #include "base/log.h"
 #include "base/util.h"
+#include "policy/quota.h"
 #include "proxy/env.h"
 #include "proxy/memory_pressure.h"
-#include "proxy/session/payer.h"
-#include "proxy/session/session.h"
+#include "proxy/session/shed.h"
 #include "proxy/session/shortage.h"
 
 /* What a charge is against, in the order of `limits`. */
@@ -60,13 +60,13 @@ static const struct limit_row limits[LIMIT_COUNT] = {
 #define REQUEST_CHARGES (BIT(LIMIT_COUNT) - BIT(LIMIT_SESSIONS_PER_USER))
 #define ALL_CHARGES     (BIT(LIMIT_COUNT) - 1)
 
-static struct quota_account *account_of(const struct admission *admission, const struct env *env, enum limit limit)
+static struct quota_account *limit_account(const struct charges *charges, const struct env *env, enum limit limit)
 {
     switch (limits[limit].scope) {
     case PER_CLIENT:
-        return admission->client;
+        return charges->client;
     case PER_USER:
-        return admission->user;
+        return charges->user;
     case IN_ALL:
         break;
     }
@@ -75,7 +75,7 @@ static struct quota_account *account_of(const struct admission *admission, const
 
 /* What is reached when no more are allowed (`most` is 0: any number). A user's own entry goes before what holds for
  * every user. */
-static struct shortage allowed(const struct env *env, enum limit limit, const char *user)
+static struct shortage limit_reached(const struct env *env, enum limit limit, const char *user)
 {
     const struct config_user *entry = limits[limit].scope == PER_USER ? users_find(&env->snapshot->users, user) : NULL;
     if (entry && limit == LIMIT_SESSIONS_PER_USER && entry->sessions)
@@ -89,22 +89,22 @@ static struct shortage allowed(const struct env *env, enum limit limit, const ch
 
 /* On this thread, and of those who hold what is short: an association that nobody uses. But whoever has not asked for
  * anything yet may be anybody, and takes nothing from those who have: only from his like. */
-static bool make_room(struct env *env, enum limit limit, const struct quota_account *account,
-                      const struct shortage *shortage)
+static bool limit_make_room(struct env *env, enum limit limit, const struct quota_account *account,
+                            const struct shortage *shortage)
 {
     switch (limit) {
     case LIMIT_SESSIONS:
-        return sessions_shed_handshake(env, shortage);
+        return shed_handshake(env, shortage);
     case LIMIT_HANDSHAKES_PER_CLIENT:
         return false;
     case LIMIT_ASSOCIATIONS:
-        return payers_shed_quiet(env, shortage);
+        return shed_idle(env, shortage);
     default:
-        return sessions_shed(env, account, shortage);
+        return shed_idle_of(env, account, shortage);
     }
 }
 
-static void say(struct env *env, enum limit limit, const union netaddr *client, const char *user)
+static void limit_log(struct env *env, enum limit limit, const union netaddr *client, const char *user)
 {
     /* What concerns everybody is the operator's to know, and one client's trouble must not keep it out of the log. */
     bool in_all = limits[limit].scope == IN_ALL;
@@ -115,37 +115,37 @@ static void say(struct env *env, enum limit limit, const union netaddr *client, 
 }
 
 /* Charges one, if need be after others have made room. */
-static bool take(struct admission *admission, struct env *env, enum limit limit, const union netaddr *client,
-                 const char *user)
+static bool limit_take(struct charges *charges, struct env *env, enum limit limit, const union netaddr *client,
+                       const char *user)
 {
-    struct quota_account *account = account_of(admission, env, limit);
+    struct quota_account *account = limit_account(charges, env, limit);
     if (!account) /* no user */
         return true;
-    const struct shortage shortage = allowed(env, limit, user);
+    const struct shortage shortage = limit_reached(env, limit, user);
     for (int turns = 0; !quota_take(account, limits[limit].kind, shortage.most); turns++) {
-        if (turns < MAKE_ROOM_MAX && make_room(env, limit, account, &shortage))
+        if (turns < MAKE_ROOM_MAX && limit_make_room(env, limit, account, &shortage))
             continue;
         metrics_add((atomic_uint_fast64_t *)(void *)((char *)&env->metrics + limits[limit].refused), 1);
         snprintf(env->refusal, sizeof(env->refusal), "%s: %s (%" PRIu32 ")", limits[limit].why, shortage.option,
                  shortage.most);
-        say(env, limit, client, user);
+        limit_log(env, limit, client, user);
         return false;
     }
-    admission->charged |= (uint16_t)BIT(limit);
+    charges->taken |= (uint16_t)BIT(limit);
     return true;
 }
 
-static void give_back(struct admission *admission, const struct env *env, unsigned charges)
+static void charges_give_back(struct charges *charges, const struct env *env, unsigned which)
 {
-    charges &= admission->charged;
+    which &= charges->taken;
     for (unsigned limit = 0; limit < LIMIT_COUNT; limit++)
-        if (charges & BIT(limit))
-            quota_give_back(account_of(admission, env, limit), limits[limit].kind);
-    admission->charged &= (uint16_t)~charges;
+        if (which & BIT(limit))
+            quota_give_back(limit_account(charges, env, limit), limits[limit].kind);
+    charges->taken &= (uint16_t)~which;
 }
 
 /* Says it in the refusal. */
-static bool is_short_of_memory(struct env *env)
+static bool admission_is_short_of_memory(struct env *env)
 {
     bool is_short = memory_pressure_refuses(env);
     if (is_short)
@@ -153,73 +153,67 @@ static bool is_short_of_memory(struct env *env)
     return is_short;
 }
 
-static bool take_of_client(struct admission *admission, struct env *env, const union netaddr *client)
+static bool charges_take_client(struct charges *charges, struct env *env, const union netaddr *client)
 {
-    admission->client = quota_of_client(env->quota, client);
-    if (!admission->client)
+    charges->client = quota_of_client(env->quota, client);
+    if (!charges->client)
         snprintf(env->refusal, sizeof(env->refusal), "out of memory");
-    return admission->client && take(admission, env, LIMIT_HANDSHAKES_PER_CLIENT, client, NULL) &&
-           take(admission, env, LIMIT_SESSIONS_PER_CLIENT, client, NULL);
+    return charges->client && limit_take(charges, env, LIMIT_HANDSHAKES_PER_CLIENT, client, NULL) &&
+           limit_take(charges, env, LIMIT_SESSIONS_PER_CLIENT, client, NULL);
 }
 
-bool admit_connection(struct admission *admission, struct env *env, const union netaddr *client)
+bool admit_connection(struct charges *charges, struct env *env, const union netaddr *client)
 {
-    *admission = (struct admission){0};
-    if (is_short_of_memory(env))
+    *charges = (struct charges){0};
+    if (admission_is_short_of_memory(env))
         return false;
     /* The client's own limits first: what he may not have must make nobody else go. */
-    if (take_of_client(admission, env, client) && take(admission, env, LIMIT_SESSIONS, client, NULL))
+    if (charges_take_client(charges, env, client) && limit_take(charges, env, LIMIT_SESSIONS, client, NULL))
         return true;
-    admission_end(admission, env);
+    admission_end(charges, env);
     return false;
 }
 
-bool admit_balancer(struct admission *admission, struct env *env, const union netaddr *balancer)
+bool admit_balancer(struct charges *charges, struct env *env, const union netaddr *balancer)
 {
-    *admission = (struct admission){0};
-    return !is_short_of_memory(env) && take(admission, env, LIMIT_SESSIONS, balancer, NULL);
+    *charges = (struct charges){0};
+    return !admission_is_short_of_memory(env) && limit_take(charges, env, LIMIT_SESSIONS, balancer, NULL);
 }
 
-bool admit_announced(struct admission *admission, struct env *env, const union netaddr *client)
+bool admit_announced(struct charges *charges, struct env *env, const union netaddr *client)
 {
-    return !is_short_of_memory(env) && take_of_client(admission, env, client);
+    return !admission_is_short_of_memory(env) && charges_take_client(charges, env, client);
 }
 
-const char *admit_request(struct admission *admission, struct env *env, const union netaddr *client, const char *user)
+const char *admit_request(struct charges *charges, struct env *env, const union netaddr *client, const char *user)
 {
-    give_back(admission, env, BIT(LIMIT_HANDSHAKES_PER_CLIENT));
-    if (is_short_of_memory(env))
+    charges_give_back(charges, env, BIT(LIMIT_HANDSHAKES_PER_CLIENT));
+    if (admission_is_short_of_memory(env))
         return env->refusal;
-    if (user && !(admission->user = quota_of_user(env->quota, user)))
+    if (user && !(charges->user = quota_of_user(env->quota, user)))
         return "out of memory";
-    return take(admission, env, LIMIT_SESSIONS_PER_USER, client, user) ? NULL : env->refusal;
+    return limit_take(charges, env, LIMIT_SESSIONS_PER_USER, client, user) ? NULL : env->refusal;
 }
 
-const char *admit_association(struct admission *admission, struct env *env, const union netaddr *client,
-                              const char *user)
+const char *admit_association(struct charges *charges, struct env *env, const union netaddr *client, const char *user)
 {
     static const enum limit narrowest_first[] = {LIMIT_ASSOCIATIONS_PER_USER, LIMIT_ASSOCIATIONS_PER_CLIENT,
                                                  LIMIT_ASSOCIATIONS};
     for (size_t i = 0; i < ARRAY_LEN(narrowest_first); i++)
-        if (!take(admission, env, narrowest_first[i], client, user))
+        if (!limit_take(charges, env, narrowest_first[i], client, user))
             return env->refusal;
     return NULL;
 }
 
-bool admission_charges(const struct admission *admission, const struct env *env, const struct quota_account *account)
+void admission_refused(struct charges *charges, const struct env *env)
 {
-    return account == admission->user || account == admission->client || account == quota_of_all(env->quota);
+    charges_give_back(charges, env, REQUEST_CHARGES);
 }
 
-void admission_refused(struct admission *admission, const struct env *env)
+void admission_end(struct charges *charges, const struct env *env)
 {
-    give_back(admission, env, REQUEST_CHARGES);
-}
-
-void admission_end(struct admission *admission, const struct env *env)
-{
-    give_back(admission, env, ALL_CHARGES);
-    quota_close(admission->client);
-    quota_close(admission->user);
-    *admission = (struct admission){0};
+    charges_give_back(charges, env, ALL_CHARGES);
+    quota_close(charges->client);
+    quota_close(charges->user);
+    *charges = (struct charges){0};
 }

@@ -5,6 +5,7 @@
 #define LOG_MODULE "announced"
 #include "base/log.h"
 #include "net/sock.h"
+#include "proxy/session/admission.h"
 #include "proxy/session/payer.h"
 #include "proxy/session/session_impl.h"
 #include "wire/proxyproto.h"
@@ -83,7 +84,7 @@ static void begin_announced(struct session *session, const union netaddr *client
         session->negotiation->origin = ORIGIN_ANNOUNCED;
     }
     session_enter(session, SESSION_NEGOTIATING);
-    if (!admit_announced(&session->admission, session->env, &session->peer))
+    if (!admit_announced(&session->charges, session->env, &session->peer))
         session_end(session, session->env->refusal, false);
     else
         payer_join(session);

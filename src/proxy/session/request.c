@@ -6,12 +6,14 @@
 #include "net/sock.h"
 #include "proxy/address.h"
 #include "proxy/assoc/assoc.h"
+#include "proxy/session/admission.h"
 #include "proxy/session/advertised.h"
 #include "proxy/session/payer.h"
 #include "proxy/session/proxy_header.h"
 #include "proxy/session/session.h"
 #include "proxy/session/session_impl.h"
 #include "proxy/session/session_log.h"
+#include "proxy/session/shed.h"
 #include "proxy/session/shortage.h"
 #include "proxy/stream/stream.h"
 
@@ -89,8 +91,8 @@ static bool make_room_for_assoc(const struct session *session, int error)
     struct env *env = session->env;
     const struct shortage of_ports = shortage_of_ports(env), of_descriptors = shortage_of_error(-error);
     if (error == -EMFILE || error == -ENFILE)
-        return payers_shed(env, payer_account(session), &of_descriptors);
-    return error == -EADDRINUSE && payers_shed_quiet(env, &of_ports);
+        return shed_session(env, payer_account(session), &of_descriptors);
+    return error == -EADDRINUSE && shed_idle(env, &of_ports);
 }
 
 /* Which of this host's addresses the client sends its datagrams to. */
@@ -176,7 +178,7 @@ static void begin_assoc(struct session *session, const struct socks5_request *re
                        env->config->udp.enabled ? "UDP over TCP is off (udp.over_tcp)" : "UDP is off (udp.enabled)");
         return;
     }
-    const char *short_of = admit_association(&session->admission, env, &session->peer, session->user);
+    const char *short_of = admit_association(&session->charges, env, &session->peer, session->user);
     if (short_of) {
         session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, short_of);
         return;
@@ -207,13 +209,13 @@ static void begin_assoc(struct session *session, const struct socks5_request *re
 
 void session_take_request(struct session *session, const struct socks5_request *request)
 {
-    const char *short_of = admit_request(&session->admission, session->env, &session->peer, session->user);
+    const char *short_of = admit_request(&session->charges, session->env, &session->peer, session->user);
     if (short_of) {
         session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, short_of);
         return;
     }
     payer_join(session); /* from here on its user pays */
-    if (!payers_make_room(session->env, payer_account(session))) {
+    if (!shed_for_newcomer(session->env, payer_account(session))) {
         metrics_add(&session->env->metrics.limited_descriptors_total, 1);
         session_refuse(session, SOCKS5_REPLY_GENERAL_FAILURE, "descriptors are short (ulimit -n)");
         return;

@@ -18,12 +18,14 @@
 #include "policy/reach.h"
 #include "proxy/address.h"
 #include "proxy/assoc/assoc.h"
+#include "proxy/session/admission.h"
 #include "proxy/session/advertised.h"
 #include "proxy/session/login.h"
 #include "proxy/session/payer.h"
 #include "proxy/session/proxy_header.h"
 #include "proxy/session/session_impl.h"
 #include "proxy/session/session_log.h"
+#include "proxy/session/shed.h"
 #include "proxy/stream/stream.h"
 
 /* After a refusal the client has this long to read it: closing with its bytes unread would reset the reply away. */
@@ -274,7 +276,7 @@ void session_end(struct session *session, const char *why, bool abort)
     else
         close(session->fd);
     payer_leave(session);
-    admission_end(&session->admission, env);
+    admission_end(&session->charges, env);
     if (env->review.next == session)
         env->review.next = TAILQ_NEXT(session, link);
     TAILQ_REMOVE(&env->sessions, session, link);
@@ -309,7 +311,7 @@ static void refuse(struct session *session, const char *why)
         return;
     log_end(session, why);
     release(session);
-    admission_refused(&session->admission, session->env);
+    admission_refused(&session->charges, session->env);
     shutdown(session->fd, SHUT_WR);
     session->started_ms = env_now(session->env);
     session_enter(session, SESSION_LINGERING);
@@ -459,21 +461,21 @@ static bool is_outside_private_listener(struct env *env, const union netaddr *pe
     return true;
 }
 
-static bool admit(struct admission *admission, struct env *env, const union netaddr *peer,
+static bool admit(struct charges *charges, struct env *env, const union netaddr *peer,
                   const struct config_listener *listener)
 {
     if (listener->proxy_protocol == CONFIG_PROXY_PROTOCOL_OFF)
-        return !is_outside_private_listener(env, peer, listener) && admit_connection(admission, env, peer);
-    return proxy_header_trusts(env, listener, peer) && admit_balancer(admission, env, peer);
+        return !is_outside_private_listener(env, peer, listener) && admit_connection(charges, env, peer);
+    return proxy_header_trusts(env, listener, peer) && admit_balancer(charges, env, peer);
 }
 
 /* For the session that is to be; false: somebody else's would have to go, and none does. */
-static bool find_descriptors(struct admission *admission, struct env *env, int *fd)
+static bool find_descriptors(struct charges *charges, struct env *env, int *fd)
 {
-    if (payers_make_room(env, admission->client) && (*fd = reserve_move(*fd)) >= 0)
+    if (shed_for_newcomer(env, charges->client) && (*fd = reserve_move(*fd)) >= 0)
         return true;
     metrics_add(&env->metrics.limited_descriptors_total, 1);
-    admission_end(admission, env);
+    admission_end(charges, env);
     return false;
 }
 
@@ -485,9 +487,9 @@ static uint64_t session_next_id(struct host *host)
 
 void session_new(struct env *env, int fd, const union netaddr *peer, const struct config_listener *listener)
 {
-    struct admission admission;
-    if (!admit(&admission, env, peer, listener) ||
-        !find_descriptors(&admission, env, &fd)) { /* before anything is spent on it */
+    struct charges charges;
+    if (!admit(&charges, env, peer, listener) ||
+        !find_descriptors(&charges, env, &fd)) { /* before anything is spent on it */
         if (fd >= 0)
             close(fd);
         return;
@@ -495,13 +497,13 @@ void session_new(struct env *env, int fd, const union netaddr *peer, const struc
     struct session *session = calloc(1, sizeof(*session));
     struct negotiation *negotiation = negotiation_new(listener);
     if (!session || !negotiation) {
-        admission_end(&admission, env);
+        admission_end(&charges, env);
         free(session);
         free(negotiation);
         close(fd);
         return;
     }
-    session->admission = admission;
+    session->charges = charges;
     session->env = env;
     session->generation = env->generation;
     session->id = session_next_id(env->host);

@@ -12,9 +12,7 @@
 struct assoc;
 struct config_listener;
 struct env;
-struct quota_account;
 struct session;
-struct shortage;
 struct snapshot;
 struct stream;
 
@@ -24,15 +22,6 @@ void session_new(struct env *env, int fd, const union netaddr *peer, const struc
 
 /* Ends what is past its time and lets associations look after themselves; to be called about once a second. */
 void sessions_sweep(struct env *env);
-/* Something is short, for everybody or (`account`) for one client or user: of those who are charged there, and who hold
- * what is short, ends the association that has been idle longest, if that is past the two minutes which RFC 4787 REQ-5
- * grants it. false: there is none. */
-bool sessions_shed(struct env *env, const struct quota_account *account, const struct shortage *shortage);
-/* Room for a connection is short: ends the one whose request has been awaited longest, if for two seconds or more.
- * false: there is none. */
-bool sessions_shed_handshake(struct env *env, const struct shortage *shortage);
-/* The same however short it has been awaited; there is one. */
-void sessions_end_handshake(struct env *env, const struct shortage *shortage);
 /* The env has another snapshot than `before`, which is released in time: ends the sessions that it no longer allows,
  * some at each turn of the loop, and then calls `done`. A handshake obeys from its client's next byte on, and an
  * association from its next datagram. A stream is cut when its turn comes: some milliseconds later, or longer with

@@ -12,7 +12,7 @@
 
 #include "base/netaddr.h"
 #include "proxy/env.h"
-#include "proxy/session/admission.h"
+#include "proxy/session/charges.h"
 #include "wire/handshake.h"
 
 struct assoc;
@@ -73,23 +73,13 @@ struct session {
     enum socks5_reply reply;
     bool granted, is_refused;
     uint64_t started_ms; /* once it lingers: when that began */
-    struct admission admission;
+    struct charges charges;
     struct event readable;
     struct negotiation *negotiation; /* until the request is answered */
     char *user;                      /* NULL: no login */
     struct stream *stream;
     struct assoc *assoc;
 };
-
-/* Finds the association that has been idle longest, if that is past the two minutes which RFC 4787 REQ-5 grants it. */
-struct idlest {
-    uint64_t now, longest_of_all, longest;
-    struct session *session;
-};
-void idlest_consider(struct idlest *idlest, struct session *session, bool may_go);
-/* Ends it for what is short. false: there is none, and will be none before the time that is noted. */
-bool idlest_end(const struct idlest *idlest, struct env *env, const struct shortage *shortage,
-                uint64_t *none_idle_before_ms);
 
 /* NULL: no memory. */
 struct negotiation *negotiation_new(const struct config_listener *listener);

@@ -7,16 +7,11 @@
 #include "proxy/session/review.h"
 #include "proxy/session/session.h"
 #include "proxy/session/session_impl.h"
-#include "proxy/session/shortage.h"
+#include "proxy/session/shed.h"
 #include "proxy/stream/stream.h"
 
-/* No association idle for less is given up for another (RFC 4787 REQ-5). */
-#define SHED_AFTER_MS (120 * 1000)
 /* The kernel is asked about a connection in one of so many sweeps: each question is a system call. */
 #define ASKED_EVERY 8
-/* Round trips to the far side of the world are done by then. */
-#define SHED_HANDSHAKE_AFTER_MS 2000
-
 /* At most so many sessions are reviewed before the loop looks after its sockets: a fraction of a millisecond's work. */
 #define REVIEW_SLICE 64
 
@@ -30,70 +25,7 @@ void sessions_sweep(struct env *env)
         if (session->state != SESSION_ENDED)
             payer_update(session);
     }
-    payers_sweep(env);
-}
-
-void idlest_consider(struct idlest *idlest, struct session *session, bool may_go)
-{
-    if (!session_is_associated(session))
-        return;
-    uint64_t idle = assoc_idle_ms(session->assoc, idlest->now);
-    if (idle > idlest->longest_of_all)
-        idlest->longest_of_all = idle;
-    if (idle < SHED_AFTER_MS || idle < idlest->longest || !may_go)
-        return;
-    idlest->longest = idle;
-    idlest->session = session;
-}
-
-bool idlest_end(const struct idlest *idlest, struct env *env, const struct shortage *shortage,
-                uint64_t *none_idle_before_ms)
-{
-    char why[SHORTAGE_TEXT_MAX];
-    if (idlest->longest_of_all < SHED_AFTER_MS)
-        *none_idle_before_ms = idlest->now + SHED_AFTER_MS - idlest->longest_of_all;
-    if (!idlest->session)
-        return false;
-    session_cut(idlest->session, shortage_format(shortage, "idle longest, ended to make room", why));
-    metrics_add(&env->metrics.shed_associations_total, 1);
-    return true;
-}
-
-/* Whether its end gives back what is short: any association has descriptors and counts, but ports are of a place. */
-static bool would_help(const struct session *session, const struct shortage *shortage)
-{
-    return !shortage->place || (session->assoc && assoc_holds_port(session->assoc, shortage->place));
-}
-
-bool sessions_shed(struct env *env, const struct quota_account *account, const struct shortage *shortage)
-{
-    struct idlest idlest = {.now = env_now(env)};
-    struct session *session;
-    if (idlest.now < env->none_idle_before_ms) /* else refusals would cost a look at all sessions, each */
-        return false;
-    TAILQ_FOREACH(session, &env->sessions, link)
-    {
-        const bool is_asked = !account || admission_charges(&session->admission, env, account);
-        idlest_consider(&idlest, session, is_asked && would_help(session, shortage));
-    }
-    return idlest_end(&idlest, env, shortage, &env->none_idle_before_ms);
-}
-
-void sessions_end_handshake(struct env *env, const struct shortage *shortage)
-{
-    char why[SHORTAGE_TEXT_MAX];
-    session_end(TAILQ_FIRST(&env->waiting)->session,
-                shortage_format(shortage, "longest without a request, ended to make room", why), false);
-    metrics_add(&env->metrics.shed_handshakes_total, 1);
-}
-
-bool sessions_shed_handshake(struct env *env, const struct shortage *shortage)
-{
-    const struct negotiation *first = TAILQ_FIRST(&env->waiting);
-    if (!first || env_now(env) - first->session->started_ms < SHED_HANDSHAKE_AFTER_MS)
-        return false;
-    sessions_end_handshake(env, shortage);
-    return true;
+    shed_sweep(env);
 }
 
 void sessions_visit(struct env *env, void (*visit)(void *arg, struct stream *stream, struct assoc *assoc), void *arg)

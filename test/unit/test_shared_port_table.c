@@ -1,15 +1,16 @@
-/* Whose a datagram is that comes to a port of all associations. */
+/* The association for a datagram that comes to the port of all associations. */
 #include "test.h"
 
 #include <string.h>
 #include <time.h>
 
-#include "proxy/assoc/demux.h"
+#include "host/shared_port_table.h"
 
 #define ENTRIES 6
 
 static union netaddr relay, host;
-static struct demux_entry *entries[ENTRIES];
+static struct shared_port_table *table;
+static struct shared_port_entry *entries[ENTRIES];
 static int owners[ENTRIES], worker;
 static uint64_t now;
 
@@ -26,7 +27,8 @@ static int begin(void **state)
     relay = at("10.0.0.1", 1080);
     host = at("10.0.0.2", 0);
     memset(entries, 0, sizeof(entries));
-    now += 10 * DEMUX_REST_MS; /* what rests of the test before is over */
+    table = shared_port_table_new();
+    assert_non_null(table);
     return 0;
 }
 
@@ -35,13 +37,14 @@ static int end(void **state)
     (void)state;
     for (int i = 0; i < ENTRIES; i++)
         if (entries[i])
-            demux_leave(entries[i], now);
+            shared_port_table_remove(table, entries[i], now);
+    shared_port_table_free(table); /* checks that nothing is left in it but what rests */
     return 0;
 }
 
 static void enter_at(int i, const union netaddr *where, const union netaddr *whose, uint16_t hint_port)
 {
-    entries[i] = demux_enter(where, whose, hint_port, &worker, &owners[i]);
+    entries[i] = shared_port_table_add(table, where, whose, hint_port, &worker, &owners[i]);
     assert_non_null(entries[i]);
 }
 
@@ -52,20 +55,20 @@ static void enter(int i, uint16_t hint_port)
 
 static void leave(int i)
 {
-    demux_leave(entries[i], now);
+    shared_port_table_remove(table, entries[i], now);
     entries[i] = NULL;
 }
 
-/* Which entry a datagram finds; or minus a verdict. */
+/* Which entry a datagram finds; or minus a shared_port_match. */
 static int found_at(const union netaddr *where, const union netaddr *from, bool valid)
 {
-    struct demux_entry *entry;
-    enum demux_verdict verdict = demux_find(where, from, valid, now, &entry);
-    if (verdict != DEMUX_FOUND)
-        return -(int)verdict;
-    int *owner = demux_owner(entry);
-    assert_ptr_equal(demux_worker(entry), &worker);
-    demux_done(entry);
+    struct shared_port_entry *entry;
+    enum shared_port_match match = shared_port_table_find(table, where, from, valid, now, &entry);
+    if (match != SHARED_PORT_FOUND)
+        return -(int)match;
+    int *owner = shared_port_entry_owner(entry);
+    assert_ptr_equal(shared_port_entry_worker(entry), &worker);
+    shared_port_table_release(table, entry);
     return (int)(owner - owners);
 }
 
@@ -76,11 +79,11 @@ static int found(uint16_t port)
     return found_at(&relay, &from, true);
 }
 
-static void set(int i, uint16_t port, enum demux_state state)
+static void set(int i, uint16_t port, enum shared_port_state state)
 {
     union netaddr client = host;
     netaddr_set_port(&client, port);
-    demux_set(entries[i], port ? &client : &(union netaddr){0}, state);
+    shared_port_table_set_client(table, entries[i], port ? &client : &(union netaddr){0}, state);
 }
 
 /* Rows 1 and 2. */
@@ -90,16 +93,16 @@ static void strangers_find_nobody(void **state)
     const union netaddr stranger = at("10.0.0.66", 7000), family = at("::ffff:10.0.0.2", 7000),
                         no_port = at("10.0.0.2", 0), client = at("10.0.0.2", 7000);
     const union netaddr other_relay = at("10.0.0.9", 1080), other_port = at("10.0.0.1", 1081);
-    assert_int_equal(found(7000), -DEMUX_STRANGER);
+    assert_int_equal(found(7000), -SHARED_PORT_STRANGER);
     enter(0, 0);
-    assert_int_equal(found_at(&relay, &stranger, true), -DEMUX_STRANGER);
-    assert_int_equal(found_at(&relay, &family, true), -DEMUX_STRANGER);
-    assert_int_equal(found_at(&relay, &no_port, true), -DEMUX_STRANGER);
-    assert_int_equal(found_at(&other_relay, &client, true), -DEMUX_STRANGER);
-    assert_int_equal(found_at(&other_port, &client, true), -DEMUX_STRANGER);
+    assert_int_equal(found_at(&relay, &stranger, true), -SHARED_PORT_STRANGER);
+    assert_int_equal(found_at(&relay, &family, true), -SHARED_PORT_STRANGER);
+    assert_int_equal(found_at(&relay, &no_port, true), -SHARED_PORT_STRANGER);
+    assert_int_equal(found_at(&other_relay, &client, true), -SHARED_PORT_STRANGER);
+    assert_int_equal(found_at(&other_port, &client, true), -SHARED_PORT_STRANGER);
     assert_int_equal(found(7000), 0);
     leave(0);
-    assert_int_equal(found(7000), -DEMUX_STRANGER);
+    assert_int_equal(found(7000), -SHARED_PORT_STRANGER);
 }
 
 static void an_invalid_one_finds_no_client(void **state)
@@ -107,9 +110,9 @@ static void an_invalid_one_finds_no_client(void **state)
     (void)state;
     const union netaddr client = at("10.0.0.2", 7000);
     enter(0, 0);
-    assert_int_equal(found_at(&relay, &client, false), -DEMUX_OTHER_PORT);
+    assert_int_equal(found_at(&relay, &client, false), -SHARED_PORT_OTHER_PORT);
     assert_int_equal(found(7001), 0);
-    assert_int_equal(found_at(&relay, &client, false), -DEMUX_OTHER_PORT);
+    assert_int_equal(found_at(&relay, &client, false), -SHARED_PORT_OTHER_PORT);
     const union netaddr known = at("10.0.0.2", 7001);
     assert_int_equal(found_at(&relay, &known, false), 0); /* who is the client already may send nonsense */
 }
@@ -124,7 +127,7 @@ static void without_hints_the_first_that_waits(void **state)
     assert_int_equal(found(7001), 1);
     assert_int_equal(found(7000), 0); /* whose it is once it stays, before anybody has confirmed it */
     assert_int_equal(found(7001), 1);
-    assert_int_equal(found(7002), -DEMUX_OTHER_PORT);
+    assert_int_equal(found(7002), -SHARED_PORT_OTHER_PORT);
 }
 
 /* Rows 3 and 10. */
@@ -137,7 +140,7 @@ static void a_named_port_goes_before_all(void **state)
     assert_int_equal(found(7002), 2);
     assert_int_equal(found(7001), 1);
     assert_int_equal(found(7000), 0);
-    assert_int_equal(found(7003), -DEMUX_OTHER_PORT);
+    assert_int_equal(found(7003), -SHARED_PORT_OTHER_PORT);
 }
 
 /* A NAT may have changed the port that was named. */
@@ -158,19 +161,19 @@ static void a_named_port_takes_over_until_it_is_settled(void **state)
     (void)state;
     enter(0, 7000);
     assert_int_equal(found(6000), 0);
-    set(0, 6000, DEMUX_WAITING);
-    assert_int_equal(found(6001), -DEMUX_OTHER_PORT);
+    set(0, 6000, SHARED_PORT_WAITING);
+    assert_int_equal(found(6001), -SHARED_PORT_OTHER_PORT);
     assert_int_equal(found(7000), 0);
-    assert_int_equal(found(6000), -DEMUX_OTHER_PORT);
-    set(0, 7000, DEMUX_HELD);
+    assert_int_equal(found(6000), -SHARED_PORT_OTHER_PORT);
+    set(0, 7000, SHARED_PORT_HELD);
     assert_int_equal(found(7000), 0);
     enter(1, 7000);
     assert_int_equal(found(7000), 0); /* a known client is never taken for another's */
     enter(2, 7001);
     assert_int_equal(found(6000), 1);
-    set(1, 6000, DEMUX_HELD);
+    set(1, 6000, SHARED_PORT_HELD);
     leave(0);
-    now += DEMUX_REST_MS;
+    now += SHARED_PORT_REST_MS;
     assert_int_equal(found(7000), 2); /* settled: it is not waited for any more */
 }
 
@@ -181,19 +184,19 @@ static void who_has_been_quiet_longest_is_taken_over_first(void **state)
     for (int i = 0; i < 3; i++) {
         enter(i, 0);
         assert_int_equal(found((uint16_t)(7000 + i)), i);
-        set(i, (uint16_t)(7000 + i), DEMUX_HELD);
+        set(i, (uint16_t)(7000 + i), SHARED_PORT_HELD);
     }
-    assert_int_equal(found(8000), -DEMUX_OTHER_PORT);
-    set(2, 7002, DEMUX_QUIET);
-    set(1, 7001, DEMUX_QUIET);
+    assert_int_equal(found(8000), -SHARED_PORT_OTHER_PORT);
+    set(2, 7002, SHARED_PORT_QUIET);
+    set(1, 7001, SHARED_PORT_QUIET);
     assert_int_equal(found(7002), 2); /* it comes back as it was */
     enter(3, 0);
     assert_int_equal(found(8000), 3); /* who waits goes before */
     assert_int_equal(found(8001), 2);
-    set(2, 7002, DEMUX_HELD); /* it was refused: its client has spoken meanwhile */
+    set(2, 7002, SHARED_PORT_HELD); /* it was refused: its client has spoken meanwhile */
     assert_int_equal(found(8001), 1);
     assert_int_equal(found(7002), 2);
-    assert_int_equal(found(7001), -DEMUX_OTHER_PORT);
+    assert_int_equal(found(7001), -SHARED_PORT_OTHER_PORT);
 }
 
 static void who_was_not_answered_after_all_waits_again(void **state)
@@ -201,9 +204,9 @@ static void who_was_not_answered_after_all_waits_again(void **state)
     (void)state;
     enter(0, 0);
     assert_int_equal(found(7000), 0);
-    set(0, 0, DEMUX_WAITING);
+    set(0, 0, SHARED_PORT_WAITING);
     assert_int_equal(found(7001), 0);
-    assert_int_equal(found(7000), -DEMUX_OTHER_PORT);
+    assert_int_equal(found(7000), -SHARED_PORT_OTHER_PORT);
 }
 
 /* Row 11: what a client still sends when its association has ended is not the next one's first datagram. */
@@ -215,13 +218,13 @@ static void late_datagrams_find_nobody_else(void **state)
     leave(0);
     enter(1, 0);
     enter(2, 5000);
-    assert_int_equal(found(7000), -DEMUX_OTHER_PORT);
-    now += DEMUX_REST_MS - 1;
-    assert_int_equal(found(7000), -DEMUX_OTHER_PORT);
+    assert_int_equal(found(7000), -SHARED_PORT_OTHER_PORT);
+    now += SHARED_PORT_REST_MS - 1;
+    assert_int_equal(found(7000), -SHARED_PORT_OTHER_PORT);
     enter(3, 7000);
     assert_int_equal(found(7000), 3); /* a new request names the port: it is in use again */
     leave(3);
-    now += DEMUX_REST_MS;
+    now += SHARED_PORT_REST_MS;
     assert_int_equal(found(7000), 1);
 }
 
@@ -229,29 +232,29 @@ static void one_that_is_gone_meanwhile_has_no_owner(void **state)
 {
     (void)state;
     union netaddr from = at("10.0.0.2", 7000);
-    struct demux_entry *entry;
+    struct shared_port_entry *entry;
     enter(0, 0);
-    assert_int_equal(demux_find(&relay, &from, true, now, &entry), DEMUX_FOUND);
+    assert_int_equal(shared_port_table_find(table, &relay, &from, true, now, &entry), SHARED_PORT_FOUND);
     leave(0);
-    now += DEMUX_REST_MS;
+    now += SHARED_PORT_REST_MS;
     enter(1, 0); /* which forgets what has rested; a sanitizer sees it if that is freed */
-    assert_null(demux_owner(entry));
-    demux_done(entry);
+    assert_null(shared_port_entry_owner(entry));
+    shared_port_table_release(table, entry);
 }
 
 static void only_so_many_are_under_way(void **state)
 {
     (void)state;
     union netaddr from = at("10.0.0.2", 7000);
-    struct demux_entry *under_way[DEMUX_UNDER_WAY_MAX], *one_more;
+    struct shared_port_entry *under_way[SHARED_PORT_UNDER_WAY_MAX], *one_more;
     enter(0, 0);
-    for (size_t i = 0; i < DEMUX_UNDER_WAY_MAX; i++)
-        assert_int_equal(demux_find(&relay, &from, true, now, &under_way[i]), DEMUX_FOUND);
-    assert_int_equal(demux_find(&relay, &from, true, now, &one_more), DEMUX_FULL);
-    demux_done(under_way[0]);
+    for (size_t i = 0; i < SHARED_PORT_UNDER_WAY_MAX; i++)
+        assert_int_equal(shared_port_table_find(table, &relay, &from, true, now, &under_way[i]), SHARED_PORT_FOUND);
+    assert_int_equal(shared_port_table_find(table, &relay, &from, true, now, &one_more), SHARED_PORT_FULL);
+    shared_port_table_release(table, under_way[0]);
     assert_int_equal(found(7000), 0);
-    for (size_t i = 1; i < DEMUX_UNDER_WAY_MAX; i++)
-        demux_done(under_way[i]);
+    for (size_t i = 1; i < SHARED_PORT_UNDER_WAY_MAX; i++)
+        shared_port_table_release(table, under_way[i]);
 }
 
 static void ipv6_and_its_scopes(void **state)
@@ -263,7 +266,7 @@ static void ipv6_and_its_scopes(void **state)
     enter(0, 0);
     union netaddr from = at("fe80::2", 7000);
     from.v6.sin6_scope_id = 4;
-    assert_int_equal(found_at(&relay, &from, true), -DEMUX_STRANGER);
+    assert_int_equal(found_at(&relay, &from, true), -SHARED_PORT_STRANGER);
     from.v6.sin6_scope_id = 3;
     from.v6.sin6_flowinfo = 77;
     assert_int_equal(found_at(&relay, &from, true), 0);
@@ -282,25 +285,25 @@ static uint64_t cpu_ns(void)
 /* What a late datagram and a client's first one cost together, while so many associations of one address wait. */
 static uint64_t cost_with(size_t waiting)
 {
-    static struct demux_entry *crowd[CROWD];
+    static struct shared_port_entry *crowd[CROWD];
     enter(0, 0);
     assert_int_equal(found(7000), 0);
     leave(0);
     for (size_t i = 0; i < waiting; i++) {
-        crowd[i] = demux_enter(&relay, &host, (uint16_t)(10000 + i), &worker, &owners[0]);
+        crowd[i] = shared_port_table_add(table, &relay, &host, (uint16_t)(10000 + i), &worker, &owners[0]);
         assert_non_null(crowd[i]);
     }
     const uint64_t begun = cpu_ns();
     for (size_t i = 0; i < ROUNDS; i++) {
         const size_t last = waiting - 1 - i % 100;
-        assert_int_equal(found(7000), -DEMUX_OTHER_PORT);
+        assert_int_equal(found(7000), -SHARED_PORT_OTHER_PORT);
         assert_int_equal(found((uint16_t)(10000 + last)), 0);
-        demux_set(crowd[last], &(union netaddr){0}, DEMUX_WAITING);
+        shared_port_table_set_client(table, crowd[last], &(union netaddr){0}, SHARED_PORT_WAITING);
     }
     const uint64_t cost = cpu_ns() - begun;
     for (size_t i = 0; i < waiting; i++)
-        demux_leave(crowd[i], now);
-    now += 10 * DEMUX_REST_MS;
+        shared_port_table_remove(table, crowd[i], now);
+    now += 10 * SHARED_PORT_REST_MS;
     return cost;
 }
 
@@ -329,15 +332,15 @@ static void another_address_of_the_clients_network(void **state)
     enter_at(0, &relay6, &client, 0);
     enter_at(1, &relay6, &client, 7001);
     enter(2, 0);
-    assert_int_equal(found_at(&relay6, &temporary, true), -DEMUX_OTHER_ADDRESS);
-    assert_int_equal(found_at(&relay6, &elsewhere, true), -DEMUX_STRANGER);
-    assert_int_equal(found_at(&other_relay, &temporary, true), -DEMUX_STRANGER);
-    assert_int_equal(found_at(&relay, &neighbour, true), -DEMUX_STRANGER);
+    assert_int_equal(found_at(&relay6, &temporary, true), -SHARED_PORT_OTHER_ADDRESS);
+    assert_int_equal(found_at(&relay6, &elsewhere, true), -SHARED_PORT_STRANGER);
+    assert_int_equal(found_at(&other_relay, &temporary, true), -SHARED_PORT_STRANGER);
+    assert_int_equal(found_at(&relay, &neighbour, true), -SHARED_PORT_STRANGER);
     assert_int_equal(found_at(&relay6, &client, true), 0);
     leave(0);
-    assert_int_equal(found_at(&relay6, &temporary, true), -DEMUX_OTHER_ADDRESS);
+    assert_int_equal(found_at(&relay6, &temporary, true), -SHARED_PORT_OTHER_ADDRESS);
     leave(1);
-    assert_int_equal(found_at(&relay6, &temporary, true), -DEMUX_STRANGER);
+    assert_int_equal(found_at(&relay6, &temporary, true), -SHARED_PORT_STRANGER);
 }
 
 int main(void)

@@ -1,4 +1,4 @@
-#include "conf/check.h"
+#include "conf/schema_check.h"
 
 #include <assert.h>
 #include <stdarg.h>
@@ -7,25 +7,26 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "conf/schema.h"
+#include "conf/options.h"
 
 /* Room for "users[65535].password" and longer. */
 #define PATH_MAX_LEN 128
 /* Of a value, as much as shows the reader which one is meant. */
 #define QUOTE_MAX 60
 
-struct check {
+struct schema_check {
     yaml_document_t *document;
     struct report *report;
     char path[PATH_MAX_LEN]; /* of the value being checked: "listen[0].port" */
     size_t path_len;
 };
 
-static void check_mapping(struct check *check, const yaml_node_t *node, const struct schema_row *rows);
+static void schema_check_mapping(struct schema_check *check, const yaml_node_t *node, const struct schema_row *rows);
 
-/* Goes down one step, appending to the path; returns what leave() takes to come back. */
-static size_t enter(struct check *check, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static size_t enter(struct check *check, const char *format, ...)
+/* Goes down one step, appending to the path; returns what schema_check_leave() takes to come back. */
+static size_t schema_check_enter(struct schema_check *check, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static size_t schema_check_enter(struct schema_check *check, const char *format, ...)
 {
     size_t before = check->path_len, room = sizeof(check->path) - before;
     va_list args;
@@ -36,13 +37,13 @@ static size_t enter(struct check *check, const char *format, ...)
     return before;
 }
 
-static void leave(struct check *check, size_t before)
+static void schema_check_leave(struct schema_check *check, size_t before)
 {
     check->path_len = before;
     check->path[before] = '\0';
 }
 
-static const char *kind_of(const yaml_node_t *node)
+static const char *schema_check_kind(const yaml_node_t *node)
 {
     if (node->type == YAML_MAPPING_NODE)
         return "a mapping (key: value)";
@@ -54,7 +55,7 @@ static const char *kind_of(const yaml_node_t *node)
 
 /* Puts a text of the file in quotes, or as much of it as shows which one is meant: not the login of a URL, since what
  * is wrong also stands in the log and in the status. */
-static const char *quote(const yaml_node_t *node, char *out, size_t size)
+static const char *schema_check_quote(const yaml_node_t *node, char *out, size_t size)
 {
     char text[QUOTE_MAX];
     const char *value = (const char *)node->data.scalar.value;
@@ -67,12 +68,14 @@ static const char *quote(const yaml_node_t *node, char *out, size_t size)
 }
 
 /* Where a mapping or a list belongs. What stands there is not quoted: it may be a password. */
-static void wrong_kind(struct check *check, const yaml_node_t *node, const char *expected)
+static void report_wrong_kind(struct schema_check *check, const yaml_node_t *node, const char *expected)
 {
-    report_error(check->report, document_place(node), check->path, "found %s, expected %s", kind_of(node), expected);
+    report_error(check->report, document_place(node), check->path, "found %s, expected %s", schema_check_kind(node),
+                 expected);
 }
 
-static void wrong_value(struct check *check, const yaml_node_t *node, const struct schema_row *row, const char *hint)
+static void report_wrong_value(struct schema_check *check, const yaml_node_t *node, const struct schema_row *row,
+                               const char *hint)
 {
     char found[QUOTE_MAX + 8];
     char *expected = NULL;
@@ -84,18 +87,18 @@ static void wrong_value(struct check *check, const yaml_node_t *node, const stru
     }
     schema_expect(row, out);
     fclose(out);
-    bool absent = node->type != YAML_SCALAR_NODE || strcmp(kind_of(node), "nothing") == 0;
+    bool absent = node->type != YAML_SCALAR_NODE || strcmp(schema_check_kind(node), "nothing") == 0;
     if (absent)
-        wrong_kind(check, node, expected);
+        report_wrong_kind(check, node, expected);
     else if (row->type->secret)
         report_error(check->report, document_place(node), check->path, "found %s, expected %s", hint, expected);
     else
         report_error(check->report, document_place(node), check->path, "found %s, expected %s%s%s",
-                     quote(node, found, sizeof(found)), expected, *hint ? "; " : "", hint);
+                     schema_check_quote(node, found, sizeof(found)), expected, *hint ? "; " : "", hint);
     free(expected);
 }
 
-static void check_value(struct check *check, const yaml_node_t *node, const struct schema_row *row)
+static void schema_check_value(struct schema_check *check, const yaml_node_t *node, const struct schema_row *row)
 {
     union {
         char *text; /* of a type that owns one, which comes first */
@@ -104,7 +107,7 @@ static void check_value(struct check *check, const yaml_node_t *node, const stru
     } field = {0};
     assert(row->type->size <= sizeof(field));
     if (node->type != YAML_SCALAR_NODE) {
-        wrong_value(check, node, row, "");
+        report_wrong_value(check, node, row, "");
         return;
     }
     const char *text = (const char *)node->data.scalar.value;
@@ -113,13 +116,13 @@ static void check_value(struct check *check, const yaml_node_t *node, const stru
     if (row->type->owned)
         free(field.text);
     if (hint)
-        wrong_value(check, node, row, hint);
+        report_wrong_value(check, node, row, hint);
 }
 
-static void check_list(struct check *check, const yaml_node_t *node, const struct schema_row *row)
+static void schema_check_list(struct schema_check *check, const yaml_node_t *node, const struct schema_row *row)
 {
     if (node->type != YAML_SEQUENCE_NODE) {
-        wrong_kind(check, node, "a list; [] is an empty one");
+        report_wrong_kind(check, node, "a list; [] is an empty one");
         return;
     }
     const yaml_node_item_t *items = node->data.sequence.items.start;
@@ -128,20 +131,20 @@ static void check_list(struct check *check, const yaml_node_t *node, const struc
         report_error(check->report, document_place(node), check->path, "found %zu elements, expected %ju to %ju", count,
                      (uintmax_t)row->min, (uintmax_t)row->max);
     for (size_t i = 0; i < count && !report_full(check->report); i++) {
-        size_t before = enter(check, "[%zu]", i);
+        size_t before = schema_check_enter(check, "[%zu]", i);
         const yaml_node_t *value = yaml_document_get_node(check->document, items[i]);
         if (row->kind == SCHEMA_LIST)
-            check_mapping(check, value, row->rows);
+            schema_check_mapping(check, value, row->rows);
         else
-            check_value(check, value, row);
-        leave(check, before);
+            schema_check_value(check, value, row);
+        schema_check_leave(check, before);
     }
 }
 
-static void unknown_key(struct check *check, const yaml_node_t *key, const struct schema_row *rows)
+static void report_unknown_key(struct schema_check *check, const yaml_node_t *key, const struct schema_row *rows)
 {
     if (key->type != YAML_SCALAR_NODE) {
-        wrong_kind(check, key, "a key");
+        report_wrong_kind(check, key, "a key");
         return;
     }
     char name[QUOTE_MAX + 8], known[512] = "one of";
@@ -150,24 +153,25 @@ static void unknown_key(struct check *check, const yaml_node_t *key, const struc
         used += (size_t)snprintf(known + used, sizeof(known) - used, "%s %s", used > strlen("one of") ? "," : "",
                                  rows->key);
     report_error(check->report, document_place(key), check->path, "found the unknown key %s, expected %s%s%s",
-                 quote(key, name, sizeof(name)), nearest ? "\"" : "", nearest ? nearest : known, nearest ? "\"" : "");
+                 schema_check_quote(key, name, sizeof(name)), nearest ? "\"" : "", nearest ? nearest : known,
+                 nearest ? "\"" : "");
 }
 
-static void check_pair(struct check *check, const yaml_node_t *value, const struct schema_row *row)
+static void schema_check_pair(struct schema_check *check, const yaml_node_t *value, const struct schema_row *row)
 {
     if (row->kind == SCHEMA_VALUE)
-        check_value(check, value, row);
+        schema_check_value(check, value, row);
     else if (row->kind == SCHEMA_GROUP)
-        check_mapping(check, value, row->rows);
+        schema_check_mapping(check, value, row->rows);
     else
-        check_list(check, value, row);
+        schema_check_list(check, value, row);
 }
 
-static void check_mapping(struct check *check, const yaml_node_t *node, const struct schema_row *rows)
+static void schema_check_mapping(struct schema_check *check, const yaml_node_t *node, const struct schema_row *rows)
 {
     const yaml_node_t *given[SCHEMA_ROWS_MAX] = {0};
     if (node->type != YAML_MAPPING_NODE) {
-        wrong_kind(check, node, "a mapping (key: value)");
+        report_wrong_kind(check, node, "a mapping (key: value)");
         return;
     }
     for (const yaml_node_pair_t *pair = node->data.mapping.pairs.start; pair < node->data.mapping.pairs.top; pair++) {
@@ -179,18 +183,18 @@ static void check_mapping(struct check *check, const yaml_node_t *node, const st
         if (report_full(check->report))
             return;
         if (!row) {
-            unknown_key(check, key, rows);
+            report_unknown_key(check, key, rows);
             continue;
         }
-        size_t before = enter(check, "%s%s", check->path_len ? "." : "", row->key);
+        size_t before = schema_check_enter(check, "%s%s", check->path_len ? "." : "", row->key);
         const yaml_node_t **first = &given[row - rows];
         if (*first)
             report_error(check->report, document_place(key), check->path,
                          "found a second time, expected once; the first is in line %zu", document_place(*first).line);
         else
             *first = key;
-        check_pair(check, yaml_document_get_node(check->document, pair->value), row);
-        leave(check, before);
+        schema_check_pair(check, yaml_document_get_node(check->document, pair->value), row);
+        schema_check_leave(check, before);
     }
     for (size_t i = 0; rows[i].key; i++)
         if (rows[i].kind == SCHEMA_VALUE && !rows[i].initial && !given[i])
@@ -198,10 +202,10 @@ static void check_mapping(struct check *check, const yaml_node_t *node, const st
                          rows[i].help);
 }
 
-bool check_document(yaml_document_t *document, struct report *report)
+bool schema_check_document(yaml_document_t *document, struct report *report)
 {
-    struct check check = {.document = document, .report = report};
+    struct schema_check check = {.document = document, .report = report};
     unsigned before = report->error_count;
-    check_mapping(&check, yaml_document_get_root_node(document), schema);
+    schema_check_mapping(&check, yaml_document_get_root_node(document), config_options);
     return report->error_count == before;
 }

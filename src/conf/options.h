@@ -1,0 +1,18 @@
+/*
+ * Every option of the configuration, one row each. To add an option: a member in struct config, a row in options.c, a
+ * line in config/conesocks.yaml and an item in man/conesocks.yaml.5; a test compares the three.
+ */
+#ifndef CONESOCKS_CONF_OPTIONS_H
+#define CONESOCKS_CONF_OPTIONS_H
+
+#include <stdio.h>
+
+#include "conf/schema.h"
+
+/* The top level of the file; a row without a key ends it. */
+extern const struct schema_row config_options[];
+
+/* One line per option: "key<TAB>type<TAB>default<TAB>help". Elements of lists are "key[].key". */
+void config_options_list(FILE *out);
+
+#endif

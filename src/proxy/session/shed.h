@@ -1,0 +1,42 @@
+/*
+ * Ends sessions to make room when something is short: descriptors, memory, ports, or a configured limit. Callers name
+ * what is short (shortage.h), and the session log of whatever ends names it too.
+ *
+ * The payer (payer.h) that holds most gives way first, and what is lost least by goes first: attempts to connect,
+ * handshakes, idle associations. Payers are compared over all workers; sessions end on the worker that asks. A worker
+ * that has none of that payer's sessions finds no room, and the others make some within a second: see shed_sweep().
+ */
+#ifndef CONESOCKS_PROXY_SESSION_SHED_H
+#define CONESOCKS_PROXY_SESSION_SHED_H
+
+#include <stdbool.h>
+
+struct env;
+struct payer;
+struct quota_account;
+struct shortage;
+
+/* Makes room for one more session of that account's owner (NULL: not known yet). false: descriptors are still short. */
+bool shed_for_newcomer(struct env *env, const struct quota_account *account);
+/* Ends one session for a shortage of descriptors. In this order: an attempt to connect of the payer that holds most,
+ * the handshake that has waited longest, an idle association of that payer; for an account that holds much less, the
+ * latest session of that payer, unless the whole host is short; else the idle association of anybody. false: there is
+ * none. */
+bool shed_session(struct env *env, const struct quota_account *account, const struct shortage *shortage);
+/* The first two of these. */
+bool shed_begun(struct env *env, const struct shortage *shortage);
+/* Ends the handshake that has waited longest for a request, if for two seconds or more. false: there is none. */
+bool shed_handshake(struct env *env, const struct shortage *shortage);
+/* Ends the association that has been idle longest, if past the two minutes that RFC 4787 REQ-5 grants it, of those that
+ * hold what is short: of the client or user that holds most of it, or else of anybody. false: there is none. */
+bool shed_idle(struct env *env, const struct shortage *shortage);
+/* The same of those that are charged to that account; NULL: of all. */
+bool shed_idle_of(struct env *env, const struct quota_account *account, const struct shortage *shortage);
+/* To be called about once a second, after each session was updated: makes the room that another worker has not found.
+ */
+void shed_sweep(struct env *env);
+
+/* The payer that holds most, if it stands out and has sessions here; else NULL. */
+struct payer *shed_find_heaviest(struct env *env);
+
+#endif
