@@ -8,6 +8,7 @@
 #include "net/ports.h"
 #include "policy/own_ports.h"
 #include "policy/quota.h"
+#include "policy/rates.h"
 
 struct host *host_new(void)
 {
@@ -19,7 +20,8 @@ struct host *host_new(void)
     host->own_ports = own_ports_new();
     host->shared_port = shared_port_table_new();
     host->quota = quota_new();
-    if (host->ports && host->own_ports && host->shared_port && host->quota)
+    host->user_rates = user_rates_new();
+    if (host->ports && host->own_ports && host->shared_port && host->quota && host->user_rates)
         return host;
     host_free(host);
     return NULL;
@@ -30,6 +32,7 @@ void host_free(struct host *host)
     if (!host)
         return;
     addresses_free(host->addresses);
+    user_rates_free(host->user_rates);
     quota_free(host->quota);
     shared_port_table_free(host->shared_port);
     own_ports_free(host->own_ports);

@@ -17,6 +17,7 @@ struct own_ports;
 struct ports;
 struct quota;
 struct shared_port_table;
+struct user_rates;
 
 /* With one UDP port, while one process takes over from another: the connections to both. -1: none. */
 struct host_handover {
@@ -30,6 +31,7 @@ struct host {
     struct shared_port_table *shared_port; /* associations at the one UDP port: see shared_port_table.h */
     struct host_handover handover;         /* see proxy/assoc/handover_link.h */
     struct quota *quota;                   /* what each client and user holds: see policy/quota.h */
+    struct user_rates *user_rates;         /* what sessions of one user share of its rate: see policy/rates.h */
     atomic_uint_fast64_t last_session_id;  /* sessions of all workers are in one order: any thread counts on */
 };
 

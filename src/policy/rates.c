@@ -1,49 +1,65 @@
+/*
+ * Of what a user has left, streams leave half to datagrams, so that a download at the limit does not break up a call;
+ * in turn datagrams cannot take all that streams wait for.
+ */
 #include "policy/rates.h"
 
+#include <assert.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/hash.h"
 #include "policy/bucket.h"
 
-/* A flow that keeps to the rate may come late by this, and then all at once, without a loss. */
+/* A flow that keeps to the rate loses nothing when it comes late by this much and then all at once. */
 #define BURST_MS 200
-/* At any rate the longest datagram passes, and as many as the kernel joins. */
+/* Even the lowest rate lets the longest datagram pass, and as many as the kernel joins. */
 #define BURST_BYTES_MIN     65536
 #define BURST_DATAGRAMS_MIN 64
-/* Between a stream's turns: short enough to be smooth, long enough to cost nothing. Where many wait, turns come faster;
- * still a stream looks now and then whether those before it have gone. */
+/* Between a stream's turns: short enough to be smooth, long enough to cost nothing. Where many wait, turns come faster.
+ * A stream that waits long still checks now and then whether those before it have ended. */
 #define REST_MS          50
 #define REST_SHORTEST_MS 5
 #define LOOK_MS          1000
-/* This part of the rate is sure to streams, whatever datagrams take. */
+/* Streams get at least this part of the rate, whatever datagrams take. */
 #define SURE_PART 4
 
-struct way {
+/* One direction of a rate. */
+struct rate_way {
     struct bucket bytes, datagrams;
 };
 
-/* What a user's sessions share. One reload may change a user's rate, so it is part of the key: sessions keep theirs. */
-struct shared {
+/* What the sessions of one user share. The rate is part of the key: after a reload that changes it, sessions keep the
+ * rate that they began with. */
+struct user_rate {
     UT_hash_handle hh;
-    size_t sessions;
-    struct way ways[RATES_WAYS];
+    struct user_rates *users;
+    size_t sessions; /* under the lock */
+    struct rate_way ways[RATES_WAYS];
     atomic_uint_fast64_t last_turn_ms[RATES_WAYS]; /* that streams wait for */
     struct rate rate;
     char user[];
 };
+static_assert(offsetof(struct user_rate, user) == offsetof(struct user_rate, rate) + sizeof(struct rate),
+              "rate and user are one key");
 
-/* What a stream waits for that has used up its user's rate. */
-struct turn {
+struct user_rates {
+    pthread_mutex_t lock; /* of the table */
+    struct user_rate *table;
+};
+
+/* When a stream goes on that has used up its user's rate. */
+struct stream_turn {
     uint64_t at_ms;
-    uint64_t sure; /* may pass then in any case */
+    uint64_t sure; /* bytes that may pass then in any case */
 };
 
 struct rates {
-    struct shared *shared; /* NULL: only its own rate counts */
-    struct way ways[RATES_WAYS];
-    struct turn turns[RATES_WAYS];
+    struct user_rate *shared; /* NULL: only its own rate counts */
+    struct rate_way ways[RATES_WAYS];
+    struct stream_turn turns[RATES_WAYS];
 };
 
 static uint64_t least(uint64_t a, uint64_t b)
@@ -56,7 +72,7 @@ static uint64_t most(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-static void set_ways(struct way ways[RATES_WAYS], const struct rate *rate)
+static void set_ways(struct rate_way ways[RATES_WAYS], const struct rate *rate)
 {
     for (int i = 0; i < RATES_WAYS; i++) {
         ways[i].bytes.rate = rate->bytes;
@@ -73,15 +89,30 @@ static bool is_limited(const struct rate *rate)
 
 /* ---- what is shared ---- */
 
-static pthread_mutex_t users_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct shared *users;
+struct user_rates *user_rates_new(void)
+{
+    struct user_rates *users = calloc(1, sizeof(*users));
+    if (users)
+        pthread_mutex_init(&users->lock, NULL);
+    return users;
+}
 
-static struct shared *new_shared(const struct rate *rate, const char *user)
+void user_rates_free(struct user_rates *users)
+{
+    if (!users)
+        return;
+    assert(!users->table);
+    pthread_mutex_destroy(&users->lock);
+    free(users);
+}
+
+static struct user_rate *user_rate_new(struct user_rates *users, const struct rate *rate, const char *user)
 {
     size_t len = strlen(user);
-    struct shared *shared = calloc(1, sizeof(*shared) + len + 1);
+    struct user_rate *shared = calloc(1, sizeof(*shared) + len + 1);
     if (!shared)
         return NULL;
+    shared->users = users;
     shared->rate = *rate;
     memcpy(shared->user, user, len + 1);
     set_ways(shared->ways, rate);
@@ -90,41 +121,44 @@ static struct shared *new_shared(const struct rate *rate, const char *user)
     return shared;
 }
 
-/* The user's, if there is one, else `fresh`. NULL: no memory. */
-static struct shared *join(struct shared *fresh)
+/* The one that the user has, else `fresh`; the other is freed. NULL: no memory. */
+static struct user_rate *user_rate_join(struct user_rate *fresh)
 {
+    struct user_rates *users = fresh->users;
     size_t key_len = sizeof(fresh->rate) + strlen(fresh->user);
-    struct shared *shared;
-    pthread_mutex_lock(&users_lock);
-    HASH_FIND(hh, users, &fresh->rate, key_len, shared);
+    struct user_rate *shared;
+    pthread_mutex_lock(&users->lock);
+    HASH_FIND(hh, users->table, &fresh->rate, key_len, shared);
     if (!shared) {
         shared = fresh;
-        HASH_ADD(hh, users, rate, key_len, shared);
+        HASH_ADD(hh, users->table, rate, key_len, shared);
         if (!shared->hh.tbl)
             shared = NULL;
     }
     if (shared)
         shared->sessions++;
-    pthread_mutex_unlock(&users_lock);
+    pthread_mutex_unlock(&users->lock);
     if (shared != fresh)
         free(fresh);
     return shared;
 }
 
-static void leave(struct shared *shared)
+static void user_rate_leave(struct user_rate *shared)
 {
-    pthread_mutex_lock(&users_lock);
-    bool last = --shared->sessions == 0;
+    struct user_rates *users = shared->users;
+    pthread_mutex_lock(&users->lock);
+    assert(shared->sessions > 0);
+    const bool last = --shared->sessions == 0;
     if (last)
-        HASH_DEL(users, shared);
-    pthread_mutex_unlock(&users_lock);
+        HASH_DEL(users->table, shared);
+    pthread_mutex_unlock(&users->lock);
     if (last)
         free(shared);
 }
 
 /* ---- sessions ---- */
 
-bool rates_new(struct rates **out, const struct terms *terms, const char *user)
+bool rates_new(struct rates **out, struct user_rates *users, const struct terms *terms, const char *user)
 {
     bool shares = user && is_limited(&terms->user);
     *out = NULL;
@@ -135,8 +169,8 @@ bool rates_new(struct rates **out, const struct terms *terms, const char *user)
         return false;
     set_ways(rates->ways, &terms->session);
     if (shares) {
-        struct shared *fresh = new_shared(&terms->user, user);
-        rates->shared = fresh ? join(fresh) : NULL;
+        struct user_rate *fresh = user_rate_new(users, &terms->user, user);
+        rates->shared = fresh ? user_rate_join(fresh) : NULL;
         if (!rates->shared) {
             free(rates);
             return false;
@@ -151,7 +185,7 @@ void rates_free(struct rates *rates)
     if (!rates)
         return;
     if (rates->shared)
-        leave(rates->shared);
+        user_rate_leave(rates->shared);
     free(rates);
 }
 
@@ -160,12 +194,13 @@ void rates_free(struct rates *rates)
 uint16_t rates_admit(struct rates *rates, enum rates_way way, uint16_t count, uint16_t size, uint16_t last,
                      uint64_t now_ms)
 {
-    struct way *of_both[2] = {&rates->ways[way], rates->shared ? &rates->shared->ways[way] : NULL};
+    struct rate_way *of_both[2] = {&rates->ways[way], rates->shared ? &rates->shared->ways[way] : NULL};
     uint64_t bytes_left = UINT64_MAX, datagrams_left = UINT64_MAX;
     for (size_t i = 0; i < 2 && of_both[i]; i++) {
         bytes_left = least(bytes_left, bucket_left(&of_both[i]->bytes, now_ms));
         datagrams_left = least(datagrams_left, bucket_left(&of_both[i]->datagrams, now_ms));
     }
+    assert(count > 0);
     uint64_t passes = least(count, datagrams_left);
     uint64_t bytes = passes == count ? (uint64_t)size * (count - 1U) + last : size * passes;
     if (bytes > bytes_left) {
@@ -193,7 +228,7 @@ uint64_t rates_allow(struct rates *rates, enum rates_way way, uint64_t now_ms)
     uint64_t own = bucket_left(&rates->ways[way].bytes, now_ms);
     if (!rates->shared)
         return own;
-    struct turn *turn = &rates->turns[way];
+    struct stream_turn *turn = &rates->turns[way];
     uint64_t sure = 0;
     if (now_ms >= turn->at_ms) {
         sure = turn->sure;
@@ -210,7 +245,7 @@ void rates_charge(struct rates *rates, enum rates_way way, uint64_t bytes, uint6
 }
 
 /* One after the other, so that streams that wake at the same moment do not stay together. */
-static struct turn take_turn(struct shared *shared, enum rates_way way, uint64_t now_ms)
+static struct stream_turn stream_take_turn(struct user_rate *shared, enum rates_way way, uint64_t now_ms)
 {
     atomic_uint_fast64_t *line = &shared->last_turn_ms[way];
     uint64_t last = atomic_load_explicit(line, memory_order_relaxed), turn, pause;
@@ -219,16 +254,16 @@ static struct turn take_turn(struct shared *shared, enum rates_way way, uint64_t
         pause = waiting < 10 * (REST_MS - REST_SHORTEST_MS) ? REST_MS - waiting / 10 : REST_SHORTEST_MS;
         turn = now_ms + waiting + pause;
     } while (!atomic_compare_exchange_weak_explicit(line, &last, turn, memory_order_relaxed, memory_order_relaxed));
-    return (struct turn){.at_ms = turn, .sure = shared->rate.bytes * pause / 1000 / SURE_PART};
+    return (struct stream_turn){.at_ms = turn, .sure = shared->rate.bytes * pause / 1000 / SURE_PART};
 }
 
 uint32_t rates_rest(struct rates *rates, enum rates_way way, uint64_t now_ms)
 {
-    struct shared *shared = rates->shared;
-    struct turn *turn = &rates->turns[way];
+    struct user_rate *shared = rates->shared;
+    struct stream_turn *turn = &rates->turns[way];
     if (!shared || stream_part(&shared->ways[way].bytes, now_ms) > 0)
         return REST_MS;
     if (turn->at_ms <= now_ms)
-        *turn = take_turn(shared, way, now_ms);
+        *turn = stream_take_turn(shared, way, now_ms);
     return (uint32_t)least(turn->at_ms - now_ms, LOOK_MS);
 }

@@ -14,6 +14,7 @@
 #include "net/inbox.h"
 #include "net/ports.h"
 #include "net/sock.h"
+#include "policy/rates.h"
 #include "proxy/upstream/upstream.h"
 
 #define SOCKETS_MAX 64
@@ -104,8 +105,10 @@ void world_begin(void)
     world_env.base = event_base_new();
     world_env.config = world_env.policy.config = &world_config;
     world_env.clock_ms = fake_clock;
-    world_host =
-        (struct host){.handover = {-1, -1}, .own_ports = own_ports_new(), .shared_port = shared_port_table_new()};
+    world_host = (struct host){.handover = {-1, -1},
+                               .own_ports = own_ports_new(),
+                               .shared_port = shared_port_table_new(),
+                               .user_rates = user_rates_new()};
     world_env.host = &world_host;
     world_env.policy.own_ports = world_host.own_ports;
 }
@@ -119,6 +122,7 @@ void world_end(void)
     event_base_free(world_env.base);
     own_ports_free(world_host.own_ports);
     shared_port_table_free(world_host.shared_port);
+    user_rates_free(world_host.user_rates);
 }
 
 void world_run(void)

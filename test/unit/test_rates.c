@@ -8,11 +8,21 @@
 #define MIB (1024 * 1024)
 
 static uint64_t now_ms;
+static struct user_rates *users;
 
 static int begin(void **state)
 {
     (void)state;
     now_ms = 1000000;
+    users = user_rates_new();
+    assert_non_null(users);
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    user_rates_free(users); /* checks that no session is left */
     return 0;
 }
 
@@ -20,7 +30,7 @@ static struct rates *open_with(struct rate session, struct rate user, const char
 {
     const struct terms terms = {.session = session, .user = user};
     struct rates *rates = NULL;
-    assert_true(rates_new(&rates, &terms, name));
+    assert_true(rates_new(&rates, users, &terms, name));
     assert_non_null(rates);
     return rates;
 }
@@ -50,9 +60,9 @@ static void without_a_limit_there_is_nothing(void **state)
     (void)state;
     const struct terms none = {0}, of_user = {.user = {.bytes = 1000}};
     struct rates *rates;
-    assert_true(rates_new(&rates, &none, "alice"));
+    assert_true(rates_new(&rates, users, &none, "alice"));
     assert_null(rates);
-    assert_true(rates_new(&rates, &of_user, NULL));
+    assert_true(rates_new(&rates, users, &of_user, NULL));
     assert_null(rates);
     rates_free(NULL);
 }
@@ -312,7 +322,7 @@ static void sessions_come_and_go_on_all_threads(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup(name, begin)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
     const struct CMUnitTest tests[] = {
         TEST(without_a_limit_there_is_nothing),
         TEST(bytes_of_datagrams),

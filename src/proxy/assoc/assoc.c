@@ -188,7 +188,7 @@ static int take_terms(struct assoc *assoc, const char *user)
             return -ENOMEM;
         *assoc->egress = egress_of(&terms);
     }
-    if (!rates_new(&assoc->rates, &terms, user))
+    if (!rates_new(&assoc->rates, assoc->env->host->user_rates, &terms, user))
         return -ENOMEM;
     if (terms.upstream) {
         assoc->outlet = outlet_new(assoc, &terms);

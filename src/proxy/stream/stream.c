@@ -70,7 +70,7 @@ static bool set_rates(struct stream *stream, const union netaddr *to)
         return false;
     const struct verdict verdict = verdict_find(&stream->env->policy, &reaching->subject, name, to);
     const struct terms terms = env_terms(stream->env, reaching->user, verdict.rule, &stream->client);
-    return rates_new(&stream->rates, &terms, reaching->user);
+    return rates_new(&stream->rates, stream->env->host->user_rates, &terms, reaching->user);
 }
 
 static bool is_reloaded(const struct stream *stream)
@@ -138,7 +138,7 @@ static void ask_upstream(struct stream *stream, const struct terms *terms, const
     size_t len = strlen(terms->upstream->name) + 1;
     stop_dialing(reaching);
     stream->via = calloc(1, sizeof(*stream->via) + len);
-    if (stream->via && rates_new(&stream->rates, terms, reaching->user))
+    if (stream->via && rates_new(&stream->rates, stream->env->host->user_rates, terms, reaching->user))
         reaching->upstream = upstream_ask(stream->env, &stream->client, reaching->user, terms, SOCKS5_COMMAND_CONNECT,
                                           &destination, on_upstream_answer, stream);
     if (!reaching->upstream) {
