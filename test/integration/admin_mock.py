@@ -60,7 +60,7 @@ def negotiation(number):
 def status():
     """That of a proxy which has just been started."""
     return {
-        "version": "0.1.0", "pid": 4711, "started": "2026-03-01T08:30:00Z", "uptime_seconds": 5, "state": "running",
+        "version": "0.2.0", "pid": 4711, "started": "2026-03-01T08:30:00Z", "uptime_seconds": 5, "state": "running",
         "configuration": {"file": "/etc/conesocks.yaml", "loaded": "2026-03-01T08:30:00Z", "reloads": 0,
                           "reloads_failed": 0, "last_error": None},
         "listeners": [{"address": "10.77.0.1:1080", "login": True, "proxy_protocol": False},

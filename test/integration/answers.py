@@ -61,7 +61,7 @@ def stream(number, **members):
 
 
 def status(sessions=(), **members):
-    return {"version": "0.1.0", "pid": 4711, "started": "2026-11-22T19:00:00Z", "uptime_seconds": 100, "state": "running",
+    return {"version": "0.2.0", "pid": 4711, "started": "2026-11-22T19:00:00Z", "uptime_seconds": 100, "state": "running",
             "configuration": {"file": "/etc/conesocks.yaml", "loaded": "2026-11-22T19:00:00Z", "reloads": 1,
                               "reloads_failed": 0, "last_error": None},
             "listeners": [{"address": "10.77.0.1:1080", "login": True, "proxy_protocol": False}],

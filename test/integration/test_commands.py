@@ -45,7 +45,7 @@ def test_status_in_words(net, run):
     with Answers(net.proxy, lambda path: paged(whole, path)):
         result = run("status")
     assert result.returncode == 0
-    for words in ("0.1.0", "process 4711", "full cone", "type Open, A or 1", "UDP associations: 1\n", "TCP streams: 1\n",
+    for words in ("0.2.0", "process 4711", "full cone", "type Open, A or 1", "UDP associations: 1\n", "TCP streams: 1\n",
                   "sessions: 95 of 100, refused 3 times", "lookups_per_user: refused 7 times", "c.yaml:1:1: found nothing",
                   "6 with a wrong name or password", "refused: to a destination that the policy denies", "What to do: conesocks explain"):
         assert words in result.stdout, result.stdout
