@@ -53,41 +53,23 @@ static json_t *add_stream(json_t *json, const struct session_list_row *row)
     return json_with_key(json, "down_bytes", json_number(row->stream.down_bytes));
 }
 
-/* The log's word for the command, so that a session is found in both by the same one. */
-static const char *kind_word(enum session_list_kind kind)
-{
-    switch (kind) {
-    case SESSION_LIST_CONNECT:
-        return config_command_word(CONFIG_COMMAND_CONNECT);
-    case SESSION_LIST_BIND:
-        return config_command_word(CONFIG_COMMAND_BIND);
-    case SESSION_LIST_ASSOCIATION:
-    case SESSION_LIST_ASSOCIATION_OVER_TCP:
-        return config_session_word(CONFIG_COMMAND_UDP, kind == SESSION_LIST_ASSOCIATION_OVER_TCP);
-    case SESSION_LIST_NEGOTIATION:
-        break;
-    }
-    return "negotiation";
-}
-
 json_t *status_session(const struct session_list_row *row)
 {
     json_t *json = json_object();
     json = json_with_key(json, "id", json_number(row->id));
-    json = json_with_key(json, "kind", json_string(kind_word(row->kind)));
+    json = json_with_key(json, "kind", json_string(session_kind_word(row->kind)));
     json = json_with_key(json, "client", json_address(&row->client));
     json = json_with_key(json, "user", json_chosen(row->user));
     json = json_with_key(json, "age_seconds", json_number(row->age_ms / 1000));
     json = json_with_key(json, "upstream", json_chosen(row->upstream));
     switch (row->kind) {
-    case SESSION_LIST_ASSOCIATION:
-    case SESSION_LIST_ASSOCIATION_OVER_TCP:
+    case KIND_ASSOCIATION:
+    case KIND_ASSOCIATION_OVER_TCP:
         return add_assoc(json, row);
-    case SESSION_LIST_CONNECT:
-    case SESSION_LIST_BIND:
+    case KIND_CONNECT:
+    case KIND_BIND:
         return add_stream(json, row);
-    case SESSION_LIST_NEGOTIATION:
-        break;
+    default:
+        return json;
     }
-    return json;
 }

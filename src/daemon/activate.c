@@ -7,7 +7,7 @@
 #include "proxy/env.h"
 #include "proxy/lookup.h"
 #include "proxy/session/login.h"
-#include "proxy/session/session.h"
+#include "proxy/session/review.h"
 
 struct resolver_options activate_resolver_options(const struct config *config)
 {
@@ -30,5 +30,5 @@ void activate(struct worker *worker, struct snapshot *snapshot, const int *opene
     if (!resolver_change(env->resolver, &options))
         log_error("dns.servers: keeping the previous servers: no memory, or no descriptors (ulimit -n)");
     listeners_change(worker_listeners(worker), config, opened);
-    sessions_review(env, before, done, arg);
+    review_sessions(env, before, done, arg);
 }

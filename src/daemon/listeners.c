@@ -14,7 +14,7 @@
 #include "net/acceptor.h"
 #include "net/sock.h"
 #include "proxy/env.h"
-#include "proxy/session/session.h"
+#include "proxy/session/accept.h"
 #include "proxy/session/shed.h"
 #include "proxy/session/shortage.h"
 
@@ -64,7 +64,7 @@ static void listener_accept(struct worker_listener *listener, int max)
         }
         ended = 0;
         if (accepted >= 0)
-            session_new(listener->all->env, accepted, &peer, listener->config);
+            accept_session(listener->all->env, accepted, &peer, listener->config);
         /* Any other error is that connection's own (accept(2)): the next one may be fine. */
     }
 }

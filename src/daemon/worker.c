@@ -22,8 +22,8 @@
 #include "proxy/assoc/shared_port.h"
 #include "proxy/env.h"
 #include "proxy/session/login.h"
-#include "proxy/session/session.h"
 #include "proxy/session/session_list.h"
+#include "proxy/session/sessions.h"
 
 static const struct timeval sweep_period = {.tv_sec = 1};
 

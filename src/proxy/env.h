@@ -32,7 +32,7 @@ struct quota;
 struct resolver;
 struct session;
 
-/* After a reload: which sessions have yet to be looked at (sessions_review). */
+/* After a reload: which sessions have yet to be looked at (review_sessions). */
 struct session_review {
     struct snapshot *before; /* held; NULL: none is under way */
     struct session *next;    /* this one and those behind it; NULL: none */

@@ -6,7 +6,7 @@
 #include "proxy/assoc/assoc.h"
 #include "proxy/env.h"
 #include "proxy/session/payer.h"
-#include "proxy/session/session.h"
+#include "proxy/session/sessions.h"
 #include "proxy/session/shed.h"
 #include "proxy/session/shortage.h"
 #include "proxy/stream/stream.h"
@@ -85,14 +85,6 @@ static void memory_pressure_shed(struct env *env)
         return;
     for (int i = 0; i < SHED_MAX && shed_idle(env, &of_memory); i++)
         ;
-}
-
-bool memory_pressure_refuses(struct env *env)
-{
-    if (env->memory == MEMORY_AMPLE)
-        return false;
-    metrics_add(&env->metrics.limited_memory_total, 1);
-    return true;
 }
 
 size_t memory_pressure_relieve(struct env *env, const struct memory_pressure_order *order)

@@ -23,7 +23,4 @@ struct memory_pressure_order {
  * hold then, our memory and the kernel's, or 0 when that was not to be measured: it asks each socket. */
 size_t memory_pressure_relieve(struct env *env, const struct memory_pressure_order *order);
 
-/* Whether somebody new has to be turned away, which is then counted. */
-bool memory_pressure_refuses(struct env *env);
-
 #endif

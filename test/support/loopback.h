@@ -23,7 +23,8 @@
 #include "policy/quota.h"
 #include "proxy/env.h"
 #include "proxy/lookup.h"
-#include "proxy/session/session.h"
+#include "proxy/session/accept.h"
+#include "proxy/session/sessions.h"
 
 #define PATIENCE_MS 10000 /* only a failing test waits this long */
 
@@ -155,7 +156,7 @@ static inline int new_client_of(const struct config_listener *as)
     union netaddr peer;
     int fd = sock_connect(&where, NULL);
     assert_true(fd >= 0);
-    session_new(&env, accept_from(listener, &peer), &peer, as);
+    accept_session(&env, accept_from(listener, &peer), &peer, as);
     return fd;
 }
 

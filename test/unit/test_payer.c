@@ -49,7 +49,7 @@ static int client_at(int door, const char *host)
     int fd = sock_connect(&where, &way);
     assert_true(fd >= 0);
     const uint64_t before_it = env.metrics.sessions_total;
-    session_new(&env, accept_from(door, &peer), &peer, &as);
+    accept_session(&env, accept_from(door, &peer), &peer, &as);
     if (env.metrics.sessions_total > before_it)
         return fd;
     close(fd);

@@ -2,6 +2,7 @@
 
 #include "base/util.h"
 #include "proxy/assoc/assoc.h"
+#include "proxy/session/negotiation.h"
 #include "proxy/session/proxy_header.h"
 #include "proxy/session/session_impl.h"
 #include "support/loopback.h"

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "policy/snapshot.h"
+#include "proxy/session/review.h"
 #include "support/loopback.h"
 
 #define SESSIONS 150 /* more than two slices */
@@ -77,7 +78,7 @@ static void on_done(void *arg)
 
 static void reload(const char *text)
 {
-    sessions_review(&env, use(text), on_done, NULL);
+    review_sessions(&env, use(text), on_done, NULL);
 }
 
 /* Whether a datagram of that session's client arrives. */

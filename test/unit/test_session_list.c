@@ -75,7 +75,7 @@ static void row_50_who_has_not_asked_yet(void **state)
     last_session()->user = strdup("hunter2");
     now_ms += 1234;
     const struct session_list_row *row = only_row();
-    assert_int_equal(row->kind, SESSION_LIST_NEGOTIATION);
+    assert_int_equal(row->kind, KIND_NEGOTIATION);
     assert_true(netaddr_equal(&row->client, &source));
     assert_int_equal(row->age_ms, 1234);
     assert_string_equal(row->user, "");
@@ -102,7 +102,7 @@ static void an_association(void **state)
     assoc_drop(last_session()->assoc, DROP_STRANGER, 2);
     const struct session_list_row *row = only_row();
     const struct assoc_flow *flow = assoc_flow(last_session()->assoc);
-    assert_int_equal(row->kind, SESSION_LIST_ASSOCIATION);
+    assert_int_equal(row->kind, KIND_ASSOCIATION);
     assert_int_equal(row->age_ms, 5000);
     assert_int_equal(row->assoc.idle_ms, 5000);
     assert_string_equal(row->user, "al\"ice");
@@ -120,7 +120,7 @@ static void an_association_over_tcp(void **state)
     (void)state;
     config.udp.over_tcp = true;
     int client = associate(SOCKS5_COMMAND_UDP_IN_TCP);
-    assert_int_equal(only_row()->kind, SESSION_LIST_ASSOCIATION_OVER_TCP);
+    assert_int_equal(only_row()->kind, KIND_ASSOCIATION_OVER_TCP);
     expect_counts(1, 0, 0);
     close(client);
 }
@@ -138,7 +138,7 @@ static void a_connect(void **state)
     say(remote, "down!", 5);
     expect(client, "down!", 5);
     const struct session_list_row *row = only_row();
-    assert_int_equal(row->kind, SESSION_LIST_CONNECT);
+    assert_int_equal(row->kind, KIND_CONNECT);
     assert_string_equal(row->stream.destination, netaddr_format(&where, text));
     assert_true(netaddr_equal(&row->stream.remote, &where));
     assert_int_equal(row->stream.up_bytes, 2);
@@ -175,7 +175,7 @@ static void streams_on_their_way(void **state)
     memset(bytes + 8 + LONGEST, 0xff, 2);
     int client = new_client(false);
     say(client, bytes, 10 + LONGEST);
-    wait_until(only_row()->kind == SESSION_LIST_CONNECT);
+    wait_until(only_row()->kind == KIND_CONNECT);
     assert_string_equal(report->rows[0].stream.destination, expected);
     assert_int_equal(report->rows[0].stream.remote.sa.sa_family, AF_UNSPEC);
     assert_int_equal(report->lookups, 2);
@@ -194,7 +194,7 @@ static void streams_on_their_way(void **state)
     config.bind.timeout_ms = 1000;
     client = new_client(false);
     say(client, bytes, make_request(bytes, SOCKS5_COMMAND_BIND, &peer));
-    wait_until(only_row()->kind == SESSION_LIST_BIND);
+    wait_until(only_row()->kind == KIND_BIND);
     expect_counts(0, 1, 0);
     close(client);
 }

@@ -82,7 +82,7 @@ static union netaddr addr(const char *host, uint16_t port)
     return address;
 }
 
-static struct session_list_row *add_row(size_t worker, uint64_t id, enum session_list_kind kind)
+static struct session_list_row *add_row(size_t worker, uint64_t id, enum session_kind kind)
 {
     struct session_list_row *row = &reports[worker]->rows[reports[worker]->row_count++];
     *row = (struct session_list_row){.id = id, .kind = kind, .age_ms = 61999, .client = addr("10.0.0.2", 5000)};
@@ -226,7 +226,7 @@ static void what_was_counted(void **state)
 static void an_association(void **state)
 {
     (void)state;
-    struct session_list_row *row = add_row(0, 3, SESSION_LIST_ASSOCIATION);
+    struct session_list_row *row = add_row(0, 3, KIND_ASSOCIATION);
     struct assoc_flow *flow = &row->assoc.flow;
     row->assoc.idle_ms = 2999;
     row->assoc.filtering = CONFIG_FILTERING_ADDRESS_DEPENDENT;
@@ -262,7 +262,7 @@ static void an_association(void **state)
     expect_number("sessions.0.dropped.filtered", 4);
     flow->client = addr("10.0.0.2", 6000);
     strcpy(row->upstream, "office");
-    row->kind = SESSION_LIST_ASSOCIATION_OVER_TCP;
+    row->kind = KIND_ASSOCIATION_OVER_TCP;
     reports[0]->merged = 0;
     tell();
     expect_text("sessions.0.kind", "udp-over-tcp");
@@ -275,8 +275,8 @@ static void an_association(void **state)
 static void streams_and_who_only_begins(void **state)
 {
     (void)state;
-    struct session_list_row *connect = add_row(0, 1, SESSION_LIST_CONNECT), *bind = add_row(1, 2, SESSION_LIST_BIND);
-    add_row(0, 9, SESSION_LIST_NEGOTIATION);
+    struct session_list_row *connect = add_row(0, 1, KIND_CONNECT), *bind = add_row(1, 2, KIND_BIND);
+    add_row(0, 9, KIND_NEGOTIATION);
     reports[0]->more = true;
     strcpy(connect->stream.destination, "example.com:443");
     connect->stream.remote = addr("2001:db8::1", 443);
@@ -309,7 +309,7 @@ static void rows_50_and_51_any_bytes_are_text(void **state)
         {"J\xc3\xbcrgen \xf0\x9f\x8e\xae", "J\xc3\xbcrgen \xf0\x9f\x8e\xae"},
         {"back\\slash", "back\\x5cslash"},
     };
-    struct session_list_row *row = add_row(0, 1, SESSION_LIST_CONNECT);
+    struct session_list_row *row = add_row(0, 1, KIND_CONNECT);
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         strcpy(row->user, names[i][0]);
         strcpy(row->stream.destination, names[i][0]);

@@ -9,7 +9,6 @@
 #include "base/util.h"
 #include "policy/quota.h"
 #include "proxy/env.h"
-#include "proxy/memory_pressure.h"
 #include "proxy/session/shed.h"
 #include "proxy/session/shortage.h"
 
@@ -147,10 +146,11 @@ static void charges_give_back(struct charges *charges, const struct env *env, un
 /* Says it in the refusal. */
 static bool admission_is_short_of_memory(struct env *env)
 {
-    bool is_short = memory_pressure_refuses(env);
-    if (is_short)
-        snprintf(env->refusal, sizeof(env->refusal), "memory is short (limits.memory)");
-    return is_short;
+    if (env->memory == MEMORY_AMPLE)
+        return false;
+    metrics_add(&env->metrics.limited_memory_total, 1);
+    snprintf(env->refusal, sizeof(env->refusal), "memory is short (limits.memory)");
+    return true;
 }
 
 static bool charges_take_client(struct charges *charges, struct env *env, const union netaddr *client)

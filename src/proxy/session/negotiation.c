@@ -1,29 +1,60 @@
-/* The bytes of a session's beginning. */
+#include "proxy/session/negotiation.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "proxy/session/login.h"
 #include "proxy/session/session_impl.h"
 #include "wire/proxyproto.h"
 
-struct negotiation *negotiation_new(const struct config_listener *listener)
+static_assert(PROXYPROTO_MAX >= HANDSHAKE_INPUT_MAX, "the handshake follows the header in the same buffer");
+
+struct negotiation *negotiation_new(struct session *session, const struct config_listener *listener)
 {
-    bool announced = listener->proxy_protocol == CONFIG_PROXY_PROTOCOL_REQUIRED;
-    size_t size = announced ? PROXYPROTO_MAX : HANDSHAKE_INPUT_MAX;
-    static_assert(PROXYPROTO_MAX >= HANDSHAKE_INPUT_MAX, "the handshake follows in the same buffer");
+    const bool header = listener->proxy_protocol == CONFIG_PROXY_PROTOCOL_REQUIRED;
+    const size_t size = header ? PROXYPROTO_MAX : HANDSHAKE_INPUT_MAX;
     struct negotiation *negotiation = calloc(1, sizeof(*negotiation) + size);
     if (!negotiation)
         return NULL;
+    negotiation->session = session;
     negotiation->size = size;
-    negotiation->origin = announced ? ORIGIN_BALANCER : ORIGIN_CLIENT;
+    negotiation->origin = header ? ORIGIN_BALANCER : ORIGIN_CLIENT;
+    negotiation->waits = true;
+    TAILQ_INSERT_TAIL(&session->env->waiting, negotiation, link);
     handshake_init(&negotiation->handshake, listener->need_password);
     return negotiation;
 }
 
-/* Balancers connect and leave again to see whether we are alive, every few seconds. */
-static bool is_health_check(const struct session *session)
+static void negotiation_stop_waiting(struct session *session)
 {
-    const struct negotiation *negotiation = session->negotiation;
+    struct negotiation *negotiation = session->negotiation;
+    if (!negotiation->waits)
+        return;
+    TAILQ_REMOVE(&session->env->waiting, negotiation, link);
+    negotiation->waits = false;
+}
+
+void negotiation_free(struct session *session)
+{
+    struct negotiation *negotiation = session->negotiation;
+    if (!negotiation)
+        return;
+    assert(negotiation->session == session && !negotiation->dials);
+    negotiation_stop_waiting(session);
+    if (negotiation->login)
+        login_cancel(negotiation->login);
+    explicit_bzero(negotiation->in, negotiation->size); /* a password may have been on its way */
+    free(negotiation);
+    session->negotiation = NULL;
+}
+
+/* ---- bytes ---- */
+
+/* Balancers connect and leave again to see whether we are alive, every few seconds. */
+static bool negotiation_is_health_check(const struct negotiation *negotiation)
+{
     return negotiation->origin == ORIGIN_BALANCER && negotiation->handshake.state == HANDSHAKE_AT_GREETING &&
            negotiation->len == 0;
 }
@@ -31,13 +62,14 @@ static bool is_health_check(const struct session *session)
 size_t negotiation_peek(struct session *session)
 {
     struct negotiation *negotiation = session->negotiation;
-    size_t had = negotiation->len;
+    const size_t had = negotiation->len;
+    assert(had < negotiation->size);
     ssize_t n = recv(session->fd, negotiation->in + had, negotiation->size - had, MSG_PEEK);
     if (n > 0)
         return had + (size_t)n;
     if (n == 0 || errno != EAGAIN) {
         const char *why = n == 0 ? "client closed during the handshake" : "client gone";
-        session_end(session, is_health_check(session) ? NULL : why, false);
+        session_end(session, negotiation_is_health_check(negotiation) ? NULL : why, false);
     }
     return 0;
 }
@@ -45,7 +77,84 @@ size_t negotiation_peek(struct session *session)
 void negotiation_take(struct session *session, size_t count)
 {
     struct negotiation *negotiation = session->negotiation;
+    assert(count <= negotiation->size);
     if (count > negotiation->len)
         (void)recv(session->fd, negotiation->in + negotiation->len, count - negotiation->len, 0);
     negotiation->len = 0;
+}
+
+/* ---- login ---- */
+
+static void negotiation_finish_login(struct session *session, enum login_outcome outcome)
+{
+    static const char *const refusals[] = {
+        [LOGIN_WRONG] = "wrong user name or password",
+        [LOGIN_THROTTLED] = "password not checked: too many wrong ones from this address (limits.failed_logins)",
+        [LOGIN_BUSY] = "password not checked: too many are waiting",
+    };
+    struct handshake *handshake = &session->negotiation->handshake;
+    assert(session->state == SESSION_CHECKING && outcome != LOGIN_PENDING);
+    /* A password that was not checked gets no status: it may be right, and "wrong" makes programs forget it. */
+    if (outcome == LOGIN_RIGHT || outcome == LOGIN_WRONG)
+        handshake_password_checked(handshake, outcome == LOGIN_RIGHT);
+    if (outcome != LOGIN_RIGHT)
+        session_refuse_login(session, refusals[outcome]);
+    else if (session_send(session))
+        session_enter(session, SESSION_NEGOTIATING);
+}
+
+static void negotiation_on_login_checked(void *arg, enum login_outcome outcome)
+{
+    struct session *session = arg;
+    assert(session->negotiation->login);
+    session->negotiation->login = NULL;
+    negotiation_finish_login(session, outcome);
+}
+
+static void negotiation_check_password(struct session *session, const struct socks5_password *given)
+{
+    struct negotiation *negotiation = session->negotiation;
+    assert(!session->user && !negotiation->login);
+    session_enter(session, SESSION_CHECKING);
+    session->user = strndup((const char *)given->user, given->user_len);
+    enum login_outcome outcome = LOGIN_BUSY;
+    if (session->user)
+        outcome = login_begin(&negotiation->login, session->env, &session->peer, given, negotiation_on_login_checked,
+                              session);
+    explicit_bzero(negotiation->in, negotiation->size);
+    if (outcome != LOGIN_PENDING)
+        negotiation_finish_login(session, outcome);
+    else
+        session_send(session);
+}
+
+/* ---- the handshake ---- */
+
+void negotiation_on_input(struct session *session)
+{
+    struct negotiation *negotiation = session->negotiation;
+    struct handshake *handshake = &negotiation->handshake;
+    size_t len = negotiation_peek(session), used;
+    if (len == 0)
+        return;
+    enum handshake_step step = handshake_advance(handshake, negotiation->in, len, &used);
+    assert(used <= len);
+    negotiation_take(session, step == HANDSHAKE_MORE ? len : used);
+    switch (step) {
+    case HANDSHAKE_MORE:
+        negotiation->len = len - used;
+        memmove(negotiation->in, negotiation->in + used, negotiation->len);
+        session_send(session);
+        break;
+    case HANDSHAKE_PASSWORD:
+        negotiation_check_password(session, &handshake->login);
+        break;
+    case HANDSHAKE_REQUEST:
+        negotiation_stop_waiting(session);
+        session_take_request(session, &handshake->request);
+        break;
+    case HANDSHAKE_FAILED:
+        session_refuse_login(session, handshake->failure);
+        break;
+    }
 }

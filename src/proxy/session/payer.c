@@ -6,6 +6,7 @@
 #include "base/util.h"
 #include "policy/quota.h"
 #include "proxy/assoc/assoc.h"
+#include "proxy/session/negotiation.h"
 #include "proxy/session/session_impl.h"
 #include "proxy/stream/stream.h"
 

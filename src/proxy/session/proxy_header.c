@@ -6,18 +6,19 @@
 #include "base/log.h"
 #include "net/sock.h"
 #include "proxy/session/admission.h"
+#include "proxy/session/negotiation.h"
 #include "proxy/session/payer.h"
 #include "proxy/session/session_impl.h"
 #include "wire/proxyproto.h"
 
-static void count(struct env *env)
+static void proxy_header_count(struct env *env)
 {
     metrics_add(&env->metrics.proxy_protocol_refused_total, 1);
 }
 
 /* ---- before a byte ---- */
 
-static void say_untrusted(struct env *env, const union netaddr *peer)
+static void proxy_header_log_untrusted(struct env *env, const union netaddr *peer)
 {
     char host[NETADDR_TEXT_MAX];
     LOG_LIMITED(&env->untrusted_log, env_now(env), LOG_LEVEL_INFO,
@@ -37,14 +38,14 @@ bool proxy_header_trusts(struct env *env, const struct config_listener *listener
 {
     if (proxy_header_is_balancer(listener, peer))
         return true;
-    count(env);
-    say_untrusted(env, peer);
+    proxy_header_count(env);
+    proxy_header_log_untrusted(env, peer);
     return false;
 }
 
 /* ---- the header ---- */
 
-static const char *failure_of(int error)
+static const char *proxy_header_failure(int error)
 {
     switch (error) {
     case PROXYPROTO_E_SIGNATURE:
@@ -56,7 +57,7 @@ static const char *failure_of(int error)
     }
 }
 
-static int read_header(const uint8_t *in, size_t len, union netaddr *client)
+static int proxy_header_read(const uint8_t *in, size_t len, union netaddr *client)
 {
     struct proxyproto header;
     int used = proxyproto_decode(in, len, &header);
@@ -68,20 +69,20 @@ static int read_header(const uint8_t *in, size_t len, union netaddr *client)
     return used;
 }
 
-static void refuse(struct session *session, const char *why)
+static void proxy_header_refuse(struct session *session, const char *why)
 {
-    count(session->env);
+    proxy_header_count(session->env);
     session_end(session, why, false);
 }
 
 /* From here on the session is its client's: what counts for a client counts for that one. */
-static void begin_announced(struct session *session, const union netaddr *client)
+static void proxy_header_use_client(struct session *session, const union netaddr *client)
 {
     payer_leave(session);
     /* Version 1 has no better word for "it is only me" than that very address and port. */
     if (client->sa.sa_family != AF_UNSPEC && !netaddr_equal(client, &session->peer)) {
         session->peer = *client;
-        session->negotiation->origin = ORIGIN_ANNOUNCED;
+        session->negotiation->origin = ORIGIN_HEADER;
     }
     session_enter(session, SESSION_NEGOTIATING);
     if (!admit_announced(&session->charges, session->env, &session->peer))
@@ -90,21 +91,21 @@ static void begin_announced(struct session *session, const union netaddr *client
         payer_join(session);
 }
 
-void proxy_header_hear(struct session *session)
+void proxy_header_on_input(struct session *session)
 {
     struct negotiation *negotiation = session->negotiation;
     size_t len = negotiation_peek(session);
     if (len == 0)
         return;
     union netaddr client;
-    int used = read_header(negotiation->in, len, &client);
+    int used = proxy_header_read(negotiation->in, len, &client);
     if (used < 0) {
-        refuse(session, failure_of(used));
+        proxy_header_refuse(session, proxy_header_failure(used));
         return;
     }
     negotiation_take(session, used ? (size_t)used : len);
     if (used)
-        begin_announced(session, &client);
+        proxy_header_use_client(session, &client);
     else
         negotiation->len = len;
 }

@@ -19,7 +19,7 @@ bool proxy_header_is_balancer(const struct config_listener *listener, const unio
 bool proxy_header_trusts(struct env *env, const struct config_listener *listener, const union netaddr *peer);
 
 /* Something has arrived at a session that is SESSION_AT_HEADER. */
-void proxy_header_hear(struct session *session);
+void proxy_header_on_input(struct session *session);
 
 /*
  * Where a client that was announced sends its datagrams, of this host's addresses and of the client's family; port 0.

@@ -1,18 +1,16 @@
 /* What a client asks for, from its request to the answer: a stream or an association. */
 #include <errno.h>
-#include <stdio.h>
-#include <string.h>
 
 #include "net/sock.h"
 #include "proxy/address.h"
 #include "proxy/assoc/assoc.h"
 #include "proxy/session/admission.h"
 #include "proxy/session/advertised.h"
+#include "proxy/session/negotiation.h"
 #include "proxy/session/payer.h"
 #include "proxy/session/proxy_header.h"
-#include "proxy/session/session.h"
+#include "proxy/session/refusal.h"
 #include "proxy/session/session_impl.h"
-#include "proxy/session/session_log.h"
 #include "proxy/session/shed.h"
 #include "proxy/session/shortage.h"
 #include "proxy/stream/stream.h"
@@ -20,7 +18,7 @@
 /* ---- streams ---- */
 
 /* Some clients read ten bytes whatever is said: over IPv4 an address is IPv4, or only a port. */
-static union netaddr readable(const struct session *session, const union netaddr *bound)
+static union netaddr request_readable_address(const struct session *session, const union netaddr *bound)
 {
     if (session->peer.sa.sa_family != AF_INET || bound->sa.sa_family == AF_INET)
         return *bound;
@@ -30,7 +28,7 @@ static union netaddr readable(const struct session *session, const union netaddr
 }
 
 /* BIND's first answer. Until the second only the client's end counts; what it says meanwhile is for its peer. */
-static void on_stream_listening(void *arg, const union netaddr *told)
+static void request_on_stream_listening(void *arg, const union netaddr *told)
 {
     struct session *session = arg;
     struct socks5_addr wire = address_to_wire(told);
@@ -39,17 +37,17 @@ static void on_stream_listening(void *arg, const union netaddr *told)
         session_enter(session, SESSION_AWAITING);
 }
 
-static void on_stream_reached(void *arg, enum socks5_reply code)
+static void request_on_stream_reached(void *arg, enum socks5_reply code)
 {
     struct session *session = arg;
     struct metrics *metrics = &session->env->metrics;
     bool bind = stream_command(session->stream) == CONFIG_COMMAND_BIND;
     if (code != SOCKS5_REPLY_SUCCEEDED) {
-        session_refuse(session, code, session_log_refusal(session->stream, code));
+        session_refuse(session, code, refusal_of_stream(session->stream, code));
         return;
     }
     union netaddr local = stream_local(session->stream), remote = stream_remote(session->stream);
-    const union netaddr told = bind ? remote : readable(session, &local);
+    const union netaddr told = bind ? remote : request_readable_address(session, &local);
     if (!session_grant(session, &told))
         return;
     metrics_add(bind ? &metrics->binds_total : &metrics->connects_total, 1);
@@ -57,14 +55,16 @@ static void on_stream_reached(void *arg, enum socks5_reply code)
     stream_relay(session->stream, session->fd);
 }
 
-static void on_stream_ended(void *arg, const char *why, bool broken)
+static void request_on_stream_ended(void *arg, const char *why, bool broken)
 {
     session_end(arg, why, broken);
 }
 
-static void begin_stream(struct session *session, enum config_command command, const struct socks5_addr *destination)
+static void request_begin_stream(struct session *session, enum config_command command,
+                                 const struct socks5_addr *destination)
 {
-    const struct stream_hooks hooks = {on_stream_listening, on_stream_reached, on_stream_ended, session};
+    const struct stream_hooks hooks = {request_on_stream_listening, request_on_stream_reached, request_on_stream_ended,
+                                       session};
     if (command == CONFIG_COMMAND_BIND && !session->env->config->bind.enabled) {
         session_refuse(session, SOCKS5_REPLY_COMMAND_NOT_SUPPORTED, "BIND is off (bind.enabled)");
         return;
@@ -86,7 +86,7 @@ static struct shortage shortage_of_ports(const struct env *env)
 }
 
 /* Ports are what associations alone hold; any connection has a descriptor. */
-static bool make_room_for_assoc(const struct session *session, int error)
+static bool request_make_room(const struct session *session, int error)
 {
     struct env *env = session->env;
     const struct shortage of_ports = shortage_of_ports(env), of_descriptors = shortage_of_error(-error);
@@ -96,13 +96,13 @@ static bool make_room_for_assoc(const struct session *session, int error)
 }
 
 /* Which of this host's addresses the client sends its datagrams to. */
-static union netaddr relay_host(const struct session *session)
+static union netaddr request_relay_host(const struct session *session)
 {
-    bool announced = session->negotiation->origin == ORIGIN_ANNOUNCED;
-    return announced ? proxy_header_relay(session->env, &session->peer) : sock_local(session->fd);
+    bool has_header = session->negotiation->origin == ORIGIN_HEADER;
+    return has_header ? proxy_header_relay(session->env, &session->peer) : sock_local(session->fd);
 }
 
-static void grant_assoc(struct session *session)
+static void request_grant_assoc(struct session *session)
 {
     const union netaddr *relay = &assoc_flow(session->assoc)->relay;
     const bool over_tcp = assoc_is_over_tcp(session->assoc);
@@ -113,63 +113,44 @@ static void grant_assoc(struct session *session)
     assoc_start(session->assoc);
 }
 
-static void on_upstream_answered(void *arg, enum socks5_reply code)
+static void request_on_upstream_answered(void *arg, enum socks5_reply code)
 {
     struct session *session = arg;
     if (code == SOCKS5_REPLY_SUCCEEDED)
-        grant_assoc(session);
+        request_grant_assoc(session);
     else
         session_refuse(session, code, "no association: the upstream does not grant one, or has failed");
 }
 
-static void on_assoc_ended(void *arg, const char *why)
+static void request_on_assoc_ended(void *arg, const char *why)
 {
     session_end(arg, why, false);
 }
 
-static void on_assoc_lost_upstream(void *arg, const char *why)
+static void request_on_assoc_lost_upstream(void *arg, const char *why)
 {
     session_cut(arg, why);
 }
 
-static int open_assoc(struct session *session, const struct socks5_request *request, const union netaddr *local)
+static int request_open_assoc(struct session *session, const struct socks5_request *request, const union netaddr *local)
 {
     if (request->command != SOCKS5_COMMAND_UDP_IN_TCP)
         return assoc_new(&session->assoc, session->env, &session->peer, session->user, local, &request->destination);
-    const struct assoc_hooks hooks = {on_assoc_ended, session};
+    const struct assoc_hooks hooks = {request_on_assoc_ended, session};
     return assoc_new_over_tcp(&session->assoc, session->env, &session->peer, session->user, local, session->fd, &hooks);
 }
 
-static void refuse_assoc(struct session *session, int error)
+static void request_refuse_assoc(struct session *session, int error)
 {
     char why[SHORTAGE_TEXT_MAX];
     const struct shortage of_ports = shortage_of_ports(session->env);
-    if (error == -EACCES) {
-        session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, "the rules leave this client no destination");
-        return;
-    }
-    switch (-error) {
-    case EADDRINUSE:
+    if (error == EADDRINUSE)
         metrics_add(&session->env->metrics.associations_without_port_total, 1);
-        shortage_format(&of_ports, "no association", why);
-        break;
-    case EADDRNOTAVAIL:
-        snprintf(why, sizeof(why), "no association: this host does not have the address to leave from (outbound)");
-        break;
-    case EBUSY:
-        snprintf(why, sizeof(why), "no association: another program has the port (udp.ports)");
-        break;
-    case EMFILE:
-    case ENFILE:
-        snprintf(why, sizeof(why), "no association: %s", shortage_text(shortage_of_error(-error).kind));
-        break;
-    default:
-        snprintf(why, sizeof(why), "no association: %s", strerror(-error));
-    }
-    session_refuse(session, SOCKS5_REPLY_GENERAL_FAILURE, why);
+    session_refuse(session, error == EACCES ? SOCKS5_REPLY_NOT_ALLOWED : SOCKS5_REPLY_GENERAL_FAILURE,
+                   refusal_of_assoc(error, &of_ports, why));
 }
 
-static void begin_assoc(struct session *session, const struct socks5_request *request)
+static void request_begin_assoc(struct session *session, const struct socks5_request *request)
 {
     struct env *env = session->env;
     const bool over_tcp = request->command == SOCKS5_COMMAND_UDP_IN_TCP;
@@ -183,23 +164,23 @@ static void begin_assoc(struct session *session, const struct socks5_request *re
         session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, short_of);
         return;
     }
-    const union netaddr local = over_tcp ? sock_local(session->fd) : relay_host(session);
+    const union netaddr local = over_tcp ? sock_local(session->fd) : request_relay_host(session);
     if (local.sa.sa_family == AF_UNSPEC) {
         session_refuse(session, SOCKS5_REPLY_NETWORK_UNREACHABLE,
                        "no association: no route leads from here to the client, whom a balancer announced");
         return;
     }
-    int error = open_assoc(session, request, &local);
-    for (int i = 0; i < MAKE_ROOM_MAX && make_room_for_assoc(session, error); i++)
-        error = open_assoc(session, request, &local);
+    int error = request_open_assoc(session, request, &local);
+    for (int i = 0; i < MAKE_ROOM_MAX && request_make_room(session, error); i++)
+        error = request_open_assoc(session, request, &local);
     if (error) {
-        refuse_assoc(session, error);
+        request_refuse_assoc(session, -error);
         return;
     }
     assoc_set_review(session->assoc, session_may_go_on, session);
-    const struct assoc_outlet_hooks hooks = {on_upstream_answered, on_assoc_lost_upstream, session};
+    const struct assoc_outlet_hooks hooks = {request_on_upstream_answered, request_on_assoc_lost_upstream, session};
     if (!assoc_awaits_upstream(session->assoc, &hooks)) {
-        grant_assoc(session);
+        request_grant_assoc(session);
         return;
     }
     session_enter(session, SESSION_AWAITING);
@@ -222,14 +203,14 @@ void session_take_request(struct session *session, const struct socks5_request *
     }
     switch (request->command) {
     case SOCKS5_COMMAND_CONNECT:
-        begin_stream(session, CONFIG_COMMAND_CONNECT, &request->destination);
+        request_begin_stream(session, CONFIG_COMMAND_CONNECT, &request->destination);
         break;
     case SOCKS5_COMMAND_BIND:
-        begin_stream(session, CONFIG_COMMAND_BIND, &request->destination);
+        request_begin_stream(session, CONFIG_COMMAND_BIND, &request->destination);
         break;
     case SOCKS5_COMMAND_UDP_ASSOCIATE:
     case SOCKS5_COMMAND_UDP_IN_TCP:
-        begin_assoc(session, request);
+        request_begin_assoc(session, request);
         break;
     default:
         session_refuse(session, SOCKS5_REPLY_COMMAND_NOT_SUPPORTED, "command not supported");

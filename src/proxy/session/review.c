@@ -1,14 +1,22 @@
 #include "proxy/session/review.h"
 
+#include <assert.h>
+#include <event2/event.h>
+
 #include "net/sock.h"
 #include "proxy/assoc/assoc.h"
+#include "proxy/session/negotiation.h"
 #include "proxy/session/proxy_header.h"
+#include "proxy/session/session_impl.h"
 #include "proxy/stream/stream.h"
+
+/* At most so many sessions are reviewed before the loop looks after its sockets: a fraction of a millisecond's work. */
+#define REVIEW_SLICE 64
 
 #define NO_LONGER "no longer allowed by the configuration: "
 
 /* How closely a listener fits the address that a connection came to; 0: not at all. "::" takes IPv4 as well. */
-static int fits(const union netaddr *listener, const union netaddr *local)
+static int listener_fits(const union netaddr *listener, const union netaddr *local)
 {
     if (netaddr_equal(listener, local))
         return 3;
@@ -18,12 +26,12 @@ static int fits(const union netaddr *listener, const union netaddr *local)
 }
 
 /* Which listener takes what comes to `local`; NULL: it is gone. */
-static const struct config_listener *find_listener(const struct config *config, const union netaddr *local)
+static const struct config_listener *review_find_listener(const struct config *config, const union netaddr *local)
 {
     int closest = 0;
     const struct config_listener *found = NULL;
     for (size_t i = 0; i < config->listen_count; i++) {
-        int fit = fits(&config->listen[i].address, local);
+        int fit = listener_fits(&config->listen[i].address, local);
         if (fit <= closest)
             continue;
         closest = fit;
@@ -33,35 +41,133 @@ static const struct config_listener *find_listener(const struct config *config, 
 }
 
 /* What the listener asks of every connection. One that is gone asks for nothing. */
-static const char *review_listener(const struct config *config, const struct reviewed *session)
+static const char *review_listener(const struct session *session)
 {
+    const struct negotiation *negotiation = session->negotiation;
     const union netaddr local = sock_local(session->fd), peer = sock_peer(session->fd);
-    const struct config_listener *listener = find_listener(config, &local);
+    const struct config_listener *listener = review_find_listener(session->env->config, &local);
     if (!listener)
         return NULL;
-    if (!session->user && !session->logs_in && listener->need_password)
+    const bool logs_in = session->user || (negotiation && negotiation->handshake.need_password);
+    if (!logs_in && listener->need_password)
         return NO_LONGER "this listener asks for a login";
     if (listener->proxy_protocol == CONFIG_PROXY_PROTOCOL_REQUIRED && !proxy_header_is_balancer(listener, &peer))
         return NO_LONGER "this listener serves its balancers only (listen[].proxy_from)";
     return NULL;
 }
 
-const char *review(struct env *env, const struct snapshot *before, const struct reviewed *session)
+static const char *review_assoc(const struct session *session)
 {
-    const char *why = review_listener(env->config, session);
+    const struct config *config = session->env->config;
+    if (!config->udp.enabled)
+        return NO_LONGER "UDP is off (udp.enabled)";
+    if (assoc_is_over_tcp(session->assoc) && !config->udp.over_tcp)
+        return NO_LONGER "UDP over TCP is off (udp.over_tcp)";
+    return assoc_review(session->assoc) ? NULL : NO_LONGER "the rules leave this association no destination";
+}
+
+static const char *review_stream(const struct session *session)
+{
+    if (stream_command(session->stream) == CONFIG_COMMAND_BIND && !session->env->config->bind.enabled)
+        return NO_LONGER "BIND is off (bind.enabled)";
+    return stream_review(session->stream, session->user) ? NULL : NO_LONGER "its destination is denied";
+}
+
+/* NULL: it may continue, under the active configuration from here on. Else why it has to end, as a literal. */
+static const char *review_against(const struct session *session, const struct snapshot *before)
+{
+    const char *why = review_listener(session);
     if (why)
         return why;
-    if (session->user && !users_agree(&before->users, &env->snapshot->users, session->user))
+    if (session->user && !users_agree(&before->users, &session->env->snapshot->users, session->user))
         return NO_LONGER "its user is gone, or has another password";
-    if (session->assoc && !env->config->udp.enabled)
-        return NO_LONGER "UDP is off (udp.enabled)";
-    if (session->assoc && assoc_is_over_tcp(session->assoc) && !env->config->udp.over_tcp)
-        return NO_LONGER "UDP over TCP is off (udp.over_tcp)";
-    if (session->assoc && !assoc_review(session->assoc))
-        return NO_LONGER "the rules leave this association no destination";
-    if (session->stream && stream_command(session->stream) == CONFIG_COMMAND_BIND && !env->config->bind.enabled)
-        return NO_LONGER "BIND is off (bind.enabled)";
-    if (session->stream && !stream_review(session->stream, session->user))
-        return NO_LONGER "its destination is denied";
-    return NULL;
+    if (session->assoc)
+        return review_assoc(session);
+    return session->stream ? review_stream(session) : NULL;
+}
+
+/* Each session is reviewed once: with some rules that takes milliseconds. */
+static const char *review_session(struct session *session)
+{
+    const struct env *env = session->env;
+    if (session->state == SESSION_LINGERING)
+        return NULL;
+    if (session->is_refused)
+        return session->why_refused;
+    if (session->generation == env->generation)
+        return NULL;
+    assert(session->generation < env->generation && env->review.before);
+    const char *why = review_against(session, env->review.before);
+    session->is_refused = why != NULL;
+    if (why)
+        session->why_refused = why;
+    else
+        session->generation = env->generation;
+    return why;
+}
+
+bool session_may_go_on(void *arg)
+{
+    struct session *session = arg;
+    if (!review_session(session))
+        return true;
+    event_active(&session->readable, EV_READ, 0); /* which enforces it: here is the session's own association */
+    return false;
+}
+
+bool session_enforce(struct session *session)
+{
+    const char *why = review_session(session);
+    if (why && session_is_pending(session))
+        session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, why);
+    else if (why)
+        session_cut(session, why);
+    return why == NULL;
+}
+
+/* ---- all of a worker's ---- */
+
+static void review_some(struct env *env, size_t most)
+{
+    struct session_review *review = &env->review;
+    const uint64_t begun = env_now(env);
+    for (struct session *session; most > 0 && (session = review->next); most--) {
+        review->next = TAILQ_NEXT(session, link);
+        (void)session_enforce(session);
+        if (env_now(env) != begun) /* with some rules it takes longer */
+            break;
+    }
+    if (review->next || !review->before)
+        return;
+    snapshot_release(review->before);
+    review->before = NULL;
+    review->done(review->arg);
+}
+
+static void review_on_slice(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct env *env = arg;
+    review_some(env, REVIEW_SLICE);
+    if (env->review.next) /* a timer, so that the loop looks at sockets first */
+        event_add(&env->review.slice, &(struct timeval){0});
+}
+
+void review_sessions(struct env *env, struct snapshot *before, void (*done)(void *arg), void *arg)
+{
+    assert(!env->review.before);
+    env->review.before = before;
+    env->review.next = TAILQ_FIRST(&env->sessions);
+    env->review.done = done;
+    env->review.arg = arg;
+    event_assign(&env->review.slice, env->base, -1, 0, review_on_slice, env);
+    review_on_slice(-1, 0, env);
+}
+
+void review_stop(struct env *env)
+{
+    assert(TAILQ_EMPTY(&env->sessions) && !env->review.next);
+    if (env->review.before)
+        event_del(&env->review.slice);
+    review_some(env, 0);
 }

@@ -1,23 +1,19 @@
 /*
- * After a reload: may a session that the configuration of before let in go on under the one that is now in force?
+ * After a reload: ends the sessions that the new configuration does not allow any more. The others continue under it.
  */
 #ifndef CONESOCKS_PROXY_SESSION_REVIEW_H
 #define CONESOCKS_PROXY_SESSION_REVIEW_H
 
-#include "proxy/env.h"
+struct env;
+struct snapshot;
 
-struct assoc;
-struct stream;
+/* The env has another snapshot than `before`, which is released in time: ends the sessions that it no longer allows,
+ * some at each turn of the loop, and then calls `done`. A handshake obeys from its client's next byte on, and an
+ * association from its next datagram. A stream is cut when its turn comes: some milliseconds later, or longer with
+ * rules that take long to review. Not while a review is under way. */
+void review_sessions(struct env *env, struct snapshot *before, void (*done)(void *arg), void *arg);
 
-struct reviewed {
-    const char *user;      /* NULL: no login, not yet at least */
-    bool logs_in;          /* it is being asked for one */
-    int fd;                /* of the control connection */
-    struct stream *stream; /* NULL, or what it has become */
-    struct assoc *assoc;   /* likewise */
-};
-
-/* NULL: it may continue, under the active configuration from here on. Else why it has to end, as a literal. */
-const char *review(struct env *env, const struct snapshot *before, const struct reviewed *session);
+/* The worker has no session left: finishes a review that is under way. */
+void review_stop(struct env *env);
 
 #endif

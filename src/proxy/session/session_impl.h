@@ -1,23 +1,23 @@
 /*
- * What a session is, to session.c, which plays one, and sessions.c, which looks after all of a worker's.
+ * A session: one control connection from accept to end. It negotiates, logs its user in, takes a request, and is then a
+ * stream or an association until one end closes. For the units of this folder only.
  */
 #ifndef CONESOCKS_PROXY_SESSION_SESSION_IMPL_H
 #define CONESOCKS_PROXY_SESSION_SESSION_IMPL_H
 
 #include <event2/event_struct.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
 #include "base/netaddr.h"
+#include "conesocks/socks5.h"
 #include "proxy/env.h"
 #include "proxy/session/charges.h"
-#include "wire/handshake.h"
 
 struct assoc;
-struct login;
-struct shortage;
+struct negotiation;
+struct payer;
 struct stream;
 
 /* See session_enter(). */
@@ -36,28 +36,8 @@ enum session_state {
     SESSION_STATE_COUNT
 };
 
-/* Whom a session's peer is known from. */
-enum session_origin {
-    ORIGIN_CLIENT,    /* its own connection */
-    ORIGIN_BALANCER,  /* a balancer's, which speaks for itself, or has not said yet for whom */
-    ORIGIN_ANNOUNCED, /* what a balancer says */
-};
-
-/* What only the beginning of a session needs. */
-struct negotiation {
-    struct session *session;
-    TAILQ_ENTRY(negotiation) link;              /* of env->waiting, while it `waits` */
-    TAILQ_ENTRY(negotiation) dial, dial_of_all; /* see payer.c; while it `dials` */
-    bool waits, dials;
-    struct handshake handshake;
-    struct login *login; /* NULL: none is being checked */
-    enum session_origin origin;
-    size_t len, size; /* of `in`: used, and in all */
-    uint8_t in[];
-};
-
 struct session {
-    TAILQ_ENTRY(session) link;
+    TAILQ_ENTRY(session) link;     /* of env->sessions; of env->ended in the end */
     struct payer *payer;           /* NULL: nobody pays for it yet, or there is no memory */
     TAILQ_ENTRY(session) of_payer; /* see payer.c */
     struct env *env;
@@ -66,31 +46,20 @@ struct session {
         uint64_t generation;     /* of the snapshot that it was last reviewed under */
         const char *why_refused; /* once it `is_refused` by a review: it soon ends */
     };
-    union netaddr peer;
-    int fd;
+    union netaddr peer;   /* the client; a balancer until its header has come */
+    int fd;               /* the control connection */
     uint32_t descriptors; /* that its payer is charged for */
     enum session_state state;
     enum socks5_reply reply;
     bool granted, is_refused;
     uint64_t started_ms; /* once it lingers: when that began */
     struct charges charges;
-    struct event readable;
+    struct event readable;           /* of `fd`: session_enter() alone adds and deletes it */
     struct negotiation *negotiation; /* until the request is answered */
     char *user;                      /* NULL: no login */
     struct stream *stream;
     struct assoc *assoc;
 };
-
-/* NULL: no memory. */
-struct negotiation *negotiation_new(const struct config_listener *listener);
-/*
- * Looks at what has arrived without taking it. Returns how many bytes there are in all, with those of before; 0:
- * nothing new, or the end. Only what the negotiation has used is then taken: the early data of a CONNECT stays in the
- * socket for the stream.
- */
-size_t negotiation_peek(struct session *session);
-/* The first `count` of the bytes that were looked at leave the socket. */
-void negotiation_take(struct session *session, size_t count);
 
 /* The only way into another state: watches the control connection as that state needs it, and updates what is charged
  * to the payer. What the state is about (stream, association) has to be there, and what it is not about, gone. */
@@ -98,6 +67,10 @@ void session_enter(struct session *session, enum session_state state);
 /* Ends it when its state has lasted too long, or does what else the state needs about once a second. `asks`: the kernel
  * is to be asked whether the client is still there. */
 void session_sweep(struct session *session, uint64_t now_ms, bool asks);
+
+/* The callback of `readable`. */
+void session_on_readable(evutil_socket_t fd, short what, void *session);
+
 /* Its request is accepted and not answered yet. */
 static inline bool session_is_pending(const struct session *session)
 {
@@ -108,23 +81,29 @@ static inline bool session_is_associated(const struct session *session)
     return session->state == SESSION_ASSOCIATED || session->state == SESSION_FRAMED;
 }
 
-/* Whether the active configuration allows it; one that it does not allow ends in this turn of the event loop. */
-bool session_may_go_on(void *session);
-/* Ends it unless the active configuration allows it. false: it has ended, or lingers with a refusal. Not from inside of
- * its stream or association. */
-bool session_enforce(struct session *session);
-/* `why` is for the log, NULL: not worth a line; `abort` resets the connection. */
+/* Does what the client asks for, or refuses (request.c). */
+void session_take_request(struct session *session, const struct socks5_request *request);
+/* Sends what is queued in the handshake. false: the client does not take it, and the session has ended. */
+bool session_send(struct session *session);
+/* Answers "succeeded"; then the session enters the state that it was asked for. false: it has ended. */
+bool session_grant(struct session *session, const union netaddr *bound);
+/* Answers its request with `code`; ends once the client has had the time to read that. */
+void session_refuse(struct session *session, enum socks5_reply code, const char *why);
+/* The same before a request: sends what the handshake has queued. */
+void session_refuse_login(struct session *session, const char *why);
+
+/* Frees all that it owns, whatever its state. `why` is for the log, NULL: not worth a line; `abort` resets the
+ * connection. */
 void session_end(struct session *session, const char *why, bool abort);
 /* The same for what we end, not the client or its peer: where bytes flow in order, the connection is reset, so that
  * what was cut does not look complete. */
 void session_cut(struct session *session, const char *why);
-/* Answers its request with `code`; ends once the client has had the time to read that. */
-void session_refuse(struct session *session, enum socks5_reply code, const char *why);
-/* Sends what is queued in the handshake. false: the client does not take it, and the session has ended. */
-bool session_send(struct session *session);
-/* Answers "succeeded"; from here on the session is what it was asked to be. false: it has ended. */
-bool session_grant(struct session *session, const union netaddr *bound);
-/* Does what the client asks for, or refuses. */
-void session_take_request(struct session *session, const struct socks5_request *request);
+
+/* Whether the active configuration allows it; one that it does not allow ends in this turn of the event loop. For its
+ * association, which may not be ended from inside (review.c). */
+bool session_may_go_on(void *session);
+/* Ends it unless the active configuration allows it. false: it has ended, or lingers with a refusal. Not from inside of
+ * its stream or association (review.c). */
+bool session_enforce(struct session *session);
 
 #endif

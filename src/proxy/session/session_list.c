@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "net/resolver.h"
+#include "proxy/assoc/assoc.h"
 #include "proxy/env.h"
 #include "proxy/session/session_impl.h"
-#include "proxy/stream/stream.h"
 
 struct session_list *session_list_new(size_t row_max)
 {
@@ -26,43 +26,38 @@ static void copy_text(char *out, size_t size, const char *text)
     out[len] = '\0';
 }
 
-static void copy_assoc(struct session_list_row *row, const struct assoc *assoc, uint64_t now)
+static void copy_assoc(struct session_list_row *row, const struct session_view *view, uint64_t now)
 {
-    row->kind = assoc_is_over_tcp(assoc) ? SESSION_LIST_ASSOCIATION_OVER_TCP : SESSION_LIST_ASSOCIATION;
-    copy_text(row->upstream, sizeof(row->upstream), assoc_upstream(assoc));
-    row->assoc.flow = *assoc_flow(assoc);
-    memcpy(row->assoc.dropped, row->assoc.flow.dropped, sizeof(row->assoc.dropped));
+    row->assoc.flow = *view->flow;
+    memcpy(row->assoc.dropped, view->flow->dropped, sizeof(row->assoc.dropped));
     row->assoc.flow.dropped = NULL; /* the association's own */
-    row->assoc.idle_ms = assoc_idle_ms(assoc, now);
-    row->assoc.filtering = assoc_filtering(assoc);
+    row->assoc.idle_ms = assoc_idle_ms(view->assoc, now);
+    row->assoc.filtering = assoc_filtering(view->assoc);
 }
 
-static void copy_stream(struct session_list_row *row, const struct stream *stream, bool tells)
+static void copy_stream(struct session_list_row *row, const struct session_view *view)
 {
-    row->kind = stream_command(stream) == CONFIG_COMMAND_BIND ? SESSION_LIST_BIND : SESSION_LIST_CONNECT;
-    copy_text(row->upstream, sizeof(row->upstream), stream_upstream(stream));
-    copy_text(row->stream.destination, sizeof(row->stream.destination), tells ? stream_destination(stream) : NULL);
-    row->stream.remote = tells ? stream_remote(stream) : (union netaddr){0};
-    row->stream.up_bytes = stream_up_bytes(stream);
-    row->stream.down_bytes = stream_down_bytes(stream);
+    copy_text(row->stream.destination, sizeof(row->stream.destination), view->destination);
+    row->stream.remote = view->remote;
+    row->stream.up_bytes = view->up_bytes;
+    row->stream.down_bytes = view->down_bytes;
 }
 
 static void copy_session(struct session_list_row *row, const struct session *session, uint64_t now)
 {
-    const bool asked = session->assoc || session->stream;
-    row->id = session->id;
-    row->age_ms = now - session->started_ms;
-    row->client = session->peer;
-    copy_text(row->user, sizeof(row->user),
-              asked ? session->user : NULL); /* else it may be anything, even a password */
-    if (session->assoc) {
-        copy_assoc(row, session->assoc, now);
-    } else if (session->stream) {
-        copy_stream(row, session->stream, session->env->config->log.destinations);
-    } else {
-        row->kind = SESSION_LIST_NEGOTIATION;
-        row->upstream[0] = '\0';
-    }
+    struct session_view view;
+    session_look_at(session, now, &view);
+    row->id = view.id;
+    row->age_ms = view.age_ms;
+    row->kind = view.kind;
+    row->client = *view.client;
+    /* Before a request, what claims to be a user's name may be anything, even a password. */
+    copy_text(row->user, sizeof(row->user), view.kind == KIND_NEGOTIATION ? NULL : view.user);
+    copy_text(row->upstream, sizeof(row->upstream), view.upstream);
+    if (view.flow)
+        copy_assoc(row, &view, now);
+    else if (view.kind != KIND_NEGOTIATION)
+        copy_stream(row, &view);
 }
 
 /* ---- a worker's ---- */

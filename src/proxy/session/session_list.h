@@ -15,17 +15,10 @@
 #include "base/netaddr.h"
 #include "conf/config.h"
 #include "proxy/address.h"
-#include "proxy/assoc/assoc.h"
+#include "proxy/assoc/flow.h"
+#include "proxy/session/session_view.h"
 
 struct env;
-
-enum session_list_kind {
-    SESSION_LIST_NEGOTIATION, /* nothing was asked for yet, or it was refused */
-    SESSION_LIST_CONNECT,
-    SESSION_LIST_BIND,
-    SESSION_LIST_ASSOCIATION,
-    SESSION_LIST_ASSOCIATION_OVER_TCP,
-};
 
 /* Bytes of a user's or an upstream's name. */
 #define SESSION_LIST_NAME_MAX 255
@@ -33,7 +26,7 @@ enum session_list_kind {
 /* Texts are what a client or the configuration chose, byte for byte. */
 struct session_list_row {
     uint64_t id, age_ms;
-    enum session_list_kind kind;
+    enum session_kind kind;
     union netaddr client;
     char user[SESSION_LIST_NAME_MAX + 1];     /* "": no login, or it is not over yet */
     char upstream[SESSION_LIST_NAME_MAX + 1]; /* "": none */

@@ -9,6 +9,7 @@
 #include "net/reserve.h"
 #include "policy/quota.h"
 #include "proxy/assoc/assoc.h"
+#include "proxy/session/negotiation.h"
 #include "proxy/session/payer.h"
 #include "proxy/session/session_impl.h"
 #include "proxy/session/shortage.h"
