@@ -1,5 +1,6 @@
 #include "conf/document.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -54,7 +55,7 @@ static bool document_is_writable_by_all(const char *path, const struct stat *sta
     if (!S_ISREG(status->st_mode) || !(status->st_mode & S_IWOTH))
         return false;
     report_error(report, whole_file, NULL,
-                 "everybody may write to it (mode %04o), expected its owner and group alone; run: chmod o-w %s",
+                 "anybody can write to it (mode %04o), expected only its owner and group; run: chmod o-w %s",
                  (unsigned)(status->st_mode & 07777), path);
     return true;
 }
@@ -155,81 +156,158 @@ static bool document_start_parser(yaml_parser_t *parser, const char *text, size_
     return true;
 }
 
-/* The schema needs four; libyaml takes minutes over a megabyte of "[". */
+/* ---- building ---- */
+
+/* No option goes deeper than four; libyaml takes minutes over a megabyte of "[". */
 #define DEPTH_MAX 16
+static_assert(DEPTH_MAX > 4, "an option fits");
+
+/* libyaml's own loader takes aliases and any depth. This one refuses them as they come, and keeps each node's place. */
+struct document_builder {
+    yaml_document_t *document;
+    unsigned depth, documents;
+    struct {
+        int node; /* a mapping or a list that is not closed yet */
+        int key;  /* of a mapping: waits for its value; 0: none */
+    } open[DEPTH_MAX];
+};
 
 static const char *document_decoration(const yaml_char_t *anchor, const yaml_char_t *tag)
 {
     return anchor ? "an anchor (&name); leave it out" : tag ? "a tag (!name); leave it out" : NULL;
 }
 
-/* What of YAML is not taken here, or NULL. */
-static const char *document_unsupported(const yaml_event_t *event, unsigned documents, unsigned depth)
+/* What of YAML is not supported here, or NULL. */
+static const char *document_unsupported(const yaml_event_t *event, const struct document_builder *builder)
 {
-    if (depth > DEPTH_MAX)
-        return "values within values, too deep; no option goes that deep";
+    const char *decoration;
     switch (event->type) {
     case YAML_DOCUMENT_START_EVENT:
-        return documents > 0 ? "a second document; expected one only" : NULL;
+        return builder->documents > 0 ? "a second document; expected one only" : NULL;
     case YAML_ALIAS_EVENT:
         return "an alias (*name); write the value out";
     case YAML_SCALAR_EVENT:
         return document_decoration(event->data.scalar.anchor, event->data.scalar.tag);
     case YAML_SEQUENCE_START_EVENT:
-        return document_decoration(event->data.sequence_start.anchor, event->data.sequence_start.tag);
+        decoration = document_decoration(event->data.sequence_start.anchor, event->data.sequence_start.tag);
+        break;
     case YAML_MAPPING_START_EVENT:
-        return document_decoration(event->data.mapping_start.anchor, event->data.mapping_start.tag);
+        decoration = document_decoration(event->data.mapping_start.anchor, event->data.mapping_start.tag);
+        break;
     default:
         return NULL;
     }
+    return builder->depth == DEPTH_MAX ? "too many levels of nested values; no option is that deep" : decoration;
 }
 
-/* Goes through the whole text once, building nothing: an alias bomb is refused before it is lit. */
-static bool document_is_plain(yaml_parser_t *parser, const char *text, size_t size, struct report *report)
+/* The node of an event: above 0; 0: no memory; -1: the event begins no node. */
+static int builder_add_node(const struct document_builder *builder, const yaml_event_t *event)
 {
-    unsigned documents = 0, depth = 0;
+    switch (event->type) {
+    case YAML_SCALAR_EVENT:
+        return yaml_document_add_scalar(builder->document, NULL, event->data.scalar.value,
+                                        (int)event->data.scalar.length, event->data.scalar.style);
+    case YAML_SEQUENCE_START_EVENT:
+        return yaml_document_add_sequence(builder->document, NULL, event->data.sequence_start.style);
+    case YAML_MAPPING_START_EVENT:
+        return yaml_document_add_mapping(builder->document, NULL, event->data.mapping_start.style);
+    default:
+        return -1;
+    }
+}
+
+/* Puts a node where it belongs in the mapping or list that is open. */
+static bool builder_attach(struct document_builder *builder, int node)
+{
+    if (builder->depth == 0)
+        return true;
+    int parent = builder->open[builder->depth - 1].node, *key = &builder->open[builder->depth - 1].key;
+    if (yaml_document_get_node(builder->document, parent)->type == YAML_SEQUENCE_NODE)
+        return yaml_document_append_sequence_item(builder->document, parent, node);
+    if (*key == 0) {
+        *key = node;
+        return true;
+    }
+    bool attached = yaml_document_append_mapping_pair(builder->document, parent, *key, node);
+    *key = 0;
+    return attached;
+}
+
+/* false: no memory. */
+static bool builder_take(struct document_builder *builder, const yaml_event_t *event)
+{
+    builder->documents += event->type == YAML_DOCUMENT_START_EVENT;
+    if (event->type == YAML_SEQUENCE_END_EVENT || event->type == YAML_MAPPING_END_EVENT) {
+        assert(builder->depth > 0);
+        builder->depth--;
+    }
+    int node = builder_add_node(builder, event);
+    if (node < 0)
+        return true;
+    if (node == 0 || !builder_attach(builder, node))
+        return false;
+    yaml_document_get_node(builder->document, node)->start_mark = event->start_mark;
+    if (event->type != YAML_SCALAR_EVENT) {
+        assert(builder->depth < DEPTH_MAX);
+        builder->open[builder->depth].node = node;
+        builder->open[builder->depth++].key = 0;
+    }
+    return true;
+}
+
+/* One event: what is wrong is in the report. */
+static bool builder_step(struct document_builder *builder, const yaml_event_t *event, struct report *report)
+{
+    const char *found = document_unsupported(event, builder);
+    if (found)
+        report_error(report, document_mark_place(event->start_mark), NULL, "found %s", found);
+    else if (!builder_take(builder, event))
+        report_error(report, whole_file, NULL, "out of memory");
+    else
+        return true;
+    return false;
+}
+
+static bool document_build(struct document_builder *builder, yaml_parser_t *parser, const char *text, size_t size,
+                           struct report *report)
+{
     for (bool end = false; !end;) {
         yaml_event_t event;
         if (!yaml_parser_parse(parser, &event)) {
             document_report_syntax(report, parser, text, size);
             return false;
         }
-        depth += event.type == YAML_SEQUENCE_START_EVENT || event.type == YAML_MAPPING_START_EVENT;
-        depth -= event.type == YAML_SEQUENCE_END_EVENT || event.type == YAML_MAPPING_END_EVENT;
-        const char *found = document_unsupported(&event, documents, depth);
-        struct place place = document_mark_place(event.start_mark);
-        documents += event.type == YAML_DOCUMENT_START_EVENT;
         end = event.type == YAML_STREAM_END_EVENT;
+        bool good = builder_step(builder, &event, report);
         yaml_event_delete(&event);
-        if (found) {
-            report_error(report, place, NULL, "found %s", found);
+        if (!good)
             return false;
-        }
     }
-    if (documents == 0)
-        report_error(
-            report, whole_file, NULL,
-            "found no option; expected at least one, such as \"workers: 0\" (without -c the built-in default holds)");
-    return documents > 0;
+    if (builder->documents == 0)
+        report_error(report, whole_file, NULL,
+                     "found no option; expected at least one, such as \"workers: 0\" (without -c the built-in default "
+                     "is used)");
+    return builder->documents > 0;
 }
 
 bool document_parse(yaml_document_t *document, const char *text, size_t size, struct report *report)
 {
     if (size > DOCUMENT_SIZE_MAX) {
-        report_error(report, whole_file, NULL, "found more than %zu KiB; expected a configuration",
+        report_error(report, whole_file, NULL, "found more than %zu KiB, expected a smaller file",
                      DOCUMENT_SIZE_MAX / 1024);
         return false;
     }
     yaml_parser_t parser;
+    struct document_builder builder = {.document = document};
     if (!document_start_parser(&parser, text, size, report))
         return false;
-    bool good = document_is_plain(&parser, text, size, report);
-    yaml_parser_delete(&parser);
-    if (!good || !document_start_parser(&parser, text, size, report))
-        return false;
-    good = yaml_parser_load(&parser, document);
-    if (!good)
-        document_report_syntax(report, &parser, text, size);
+    bool good = yaml_document_initialize(document, NULL, NULL, NULL, 1, 1);
+    if (!good) {
+        report_error(report, whole_file, NULL, "out of memory");
+    } else if (!document_build(&builder, &parser, text, size, report)) {
+        yaml_document_delete(document);
+        good = false;
+    }
     yaml_parser_delete(&parser);
     return good;
 }
