@@ -73,8 +73,8 @@ static const char *config_secrets(const struct config *config)
 {
     for (size_t i = 0; i < config->upstream_count; i++)
         if (config->upstreams[i].password)
-            return "passwords of its upstreams";
-    return config->inline_user_count > 0 ? "hashes of its users" : NULL;
+            return "passwords of upstreams";
+    return config->inline_user_count > 0 ? "password hashes of users" : NULL;
 }
 
 struct config *config_load(const char *path, char **errors, char **warnings)
@@ -98,8 +98,8 @@ struct config *config_load_files(const char *path, const struct config_files *fi
         const char *secrets = config && exposed ? config_secrets(config) : NULL;
         if (secrets)
             report_warning(&report, (struct place){0}, NULL,
-                           "everybody may read it, and the %s with it; give it to the server's group (see run.group), "
-                           "and run: chmod o-r %s",
+                           "anybody can read this file, and it contains %s; give it to the server's group (see "
+                           "run.group), then run: chmod o-r %s",
                            secrets, path);
     } else {
         config = config_build(NULL, NULL, 0, NULL, &report);

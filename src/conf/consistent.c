@@ -31,10 +31,10 @@ static void consistent_balancers(const struct consistency *check, const struct c
     struct spot from = spot_in_list(check->document, "listen", i, "proxy_from");
     if (listener_has_balancer(listener) && listener->proxy_from_count == 0)
         report_error(check->report, protocol.place, from.key,
-                     "found no balancer that would be believed; expected the addresses or networks of those that send "
-                     "the PROXY protocol, such as proxy_from: [10.0.0.5]");
+                     "found no trusted balancer, expected the addresses or networks that send the PROXY protocol, such "
+                     "as proxy_from: [10.0.0.5]");
     else if (!listener_has_balancer(listener) && listener->proxy_from_count > 0)
-        report_warning(check->report, from.place, from.key, "changes nothing without proxy_protocol: required");
+        report_warning(check->report, from.place, from.key, "has no effect without proxy_protocol: required");
 }
 
 /* Who can reach an address, as far as it shows. */
@@ -85,20 +85,19 @@ static void consistent_exposure(const struct consistency *check, const struct co
         exposure = EXPOSURE_WORLD;
     if (listener_has_balancer(listener) && !said_open)
         report_error(check->report, spot.place, spot.key,
-                     "found %s without a login behind a balancer, which may bring anybody; expected a login (%s), or, "
-                     "to serve anybody, both auth: none and open: true; or rules that allow some clients (from) and "
-                     "then deny the others (- action: deny)",
+                     "found %s without a login behind a balancer, so anybody could use it; expected one of: a login "
+                     "(%s); rules that allow some clients (from) and then deny the others (- action: deny); or, to "
+                     "serve anybody, both auth: none and open: true",
                      address, login);
     else if (exposure == EXPOSURE_WORLD && !said_open)
-        report_error(
-            check->report, spot.place, spot.key,
-            "found %s without a login%s, an open proxy; expected a login (%s), or address: 127.0.0.1, or, to "
-            "serve anybody, both auth: none and open: true; or rules that allow some clients (from) and then deny "
-            "the others (- action: deny)",
-            address, invited ? " and a public address advertised (udp)" : "", login);
+        report_error(check->report, spot.place, spot.key,
+                     "found %s without a login%s, which is an open proxy; expected one of: a login (%s); address: "
+                     "127.0.0.1; rules that allow some clients (from) and then deny the others (- action: deny); or, "
+                     "to serve anybody, both auth: none and open: true",
+                     address, invited ? " while udp advertises a public address" : "", login);
     else if (exposure == EXPOSURE_NETWORK && !listener->open)
         report_warning(check->report, spot.place, spot.key,
-                       "everybody who can reach %s may use this proxy; add users, or say open: true if that is meant",
+                       "anybody who can reach %s can use this proxy; add users, or set open: true if you want that",
                        address);
 }
 
@@ -124,11 +123,11 @@ static void consistent_listener(const struct consistency *check, const struct co
         report_error(check->report, auth.place, auth.key,
                      "found password, but there are no users; expected users, or auth: none");
     else if (listener->need_password && listener->open)
-        report_warning(check->report, open.place, open.key, "true changes nothing where a password is asked for");
+        report_warning(check->report, open.place, open.key, "true has no effect where a password is required");
     for (size_t j = 0; j < i; j++)
         if (netaddr_equal(&listener->address, &config->listen[j].address))
             report_error(check->report, address.place, address.key,
-                         "found the address and port of listen[%zu], expected another", j);
+                         "found the same address and port as listen[%zu], expected different ones", j);
 }
 
 /* ---- users ---- */
@@ -144,7 +143,7 @@ static void consistent_users(const struct consistency *check, const struct confi
         if (strcmp(names[i - 1].name, names[i].name) != 0)
             continue;
         struct spot spot = spot_in_list(check->document, "users", names[i].index, "name");
-        report_error(check->report, spot.place, spot.key, "found the name of users[%zu], expected another",
+        report_error(check->report, spot.place, spot.key, "found the same name as users[%zu], expected a different one",
                      names[i - 1].index);
     }
     free(names);
@@ -162,8 +161,8 @@ static void consistent_rules(const struct consistency *check, const struct confi
         if (earlier == i)
             continue;
         struct spot spot = spot_in_list(check->document, "rules", i, "action");
-        report_warning(check->report, spot.place, spot.key, "never decides: rules[%zu] takes all that it matches",
-                       earlier);
+        report_warning(check->report, spot.place, spot.key,
+                       "has no effect: rules[%zu], above it, matches everything that this rule matches", earlier);
     }
 }
 
@@ -204,15 +203,16 @@ static void consistent_terms(const struct consistency *check, const struct confi
     bool for_udp = rule->terms.filtering != CONFIG_FILTERING_INHERITED || rule->terms.datagrams != 0;
     struct spot spot = spot_in_list(check->document, "rules", i, key);
     if (rule->action == CONFIG_ACTION_DENY)
-        report_error(check->report, spot.place, spot.key, "found where action is deny, expected with allow only");
+        report_error(check->report, spot.place, spot.key,
+                     "found in a rule with action: deny, expected only with action: allow");
     else if (for_udp && !is_about_udp(rule))
         report_error(check->report, spot.place, spot.key,
-                     "found where command leaves udp out, expected with udp: only datagrams have that");
+                     "found in a rule whose command does not include udp, expected only with udp");
     else if (is_about_udp(rule) && !rule_order_takes_everywhere(rule))
         report_error(check->report, spot.place, spot.key,
-                     "found together with to or ports, but a UDP association has the same for all "
-                     "destinations; leave out to and ports%s",
-                     for_udp ? "" : ", or say command: [connect]");
+                     "found together with to or ports, but a UDP association uses the same value for all destinations; "
+                     "remove to and ports%s",
+                     for_udp ? "" : ", or set command: [connect]");
 }
 
 /* ---- ports ---- */
@@ -226,10 +226,10 @@ static void consistent_shared_port(const struct consistency *check, const struct
     const struct config_ports *external = &config->udp.external_ports;
     if (port && port <= PRIVILEGED_LAST)
         report_error(check->report, place_in_group(check->document, "udp", "ports"), "udp.ports",
-                     "found %u; expected 1024 or more for one port that all share, or a range, or random", port);
+                     "found %u, expected one shared port of 1024 or above, a range, or random", port);
     if (port && external->first == port && external->last == port)
         report_error(check->report, place_in_group(check->document, "udp", "external_ports"), "udp.external_ports",
-                     "found the port of udp.ports, expected others");
+                     "found the same port as udp.ports, expected other ports");
 }
 
 /* ---- upstreams ---- */
@@ -248,8 +248,7 @@ static void consistent_upstream_name(const struct consistency *check, const stru
 {
     if (name && strcmp(name, CONFIG_NO_UPSTREAM) != 0 && upstream_find(config, name) == config->upstream_count)
         report_error(check->report, place, key,
-                     "found a name that none of upstreams has, expected one that does, or "
-                     "none");
+                     "found a name that is not in upstreams, expected a name from there, or none");
 }
 
 static void consistent_upstream_names(const struct consistency *check, const struct config *config)
@@ -305,18 +304,20 @@ static void consistent_upstream(const struct consistency *check, const struct co
     upstream->line = address.place.line;
     upstream->column = address.place.column;
     if (strcmp(upstream->name, CONFIG_NO_UPSTREAM) == 0 || strcmp(upstream->name, "default") == 0)
-        report_error(check->report, name.place, name.key, "found a word with a meaning of its own, expected a name");
+        report_error(check->report, name.place, name.key, "found a reserved word, expected another name");
     else if (upstream_find(config, upstream->name) < i)
-        report_error(check->report, name.place, name.key, "found the name of upstreams[%zu], expected another",
+        report_error(check->report, name.place, name.key,
+                     "found the same name as upstreams[%zu], expected a different one",
                      upstream_find(config, upstream->name));
     else if (!upstream_is_used(config, upstream->name))
         report_warning(check->report, name.place, name.key,
-                       "no rule or user has it as its upstream, nor has outbound, so nothing leaves by it");
+                       "is not used: no rule, no user and not outbound.upstream names it");
     if (upstream->password && !upstream->user)
-        report_error(check->report, password.place, password.key, "found without a user, expected both or neither");
+        report_error(check->report, password.place, password.key,
+                     "found a password without a user, expected both or neither");
     if (upstream_is_own_listener(config, upstream))
         report_error(check->report, address.place, address.key,
-                     "found one of this proxy's own listeners, which would be a loop; expected another server");
+                     "found one of this proxy's own listeners, which would make a loop; expected another server");
 }
 
 /* ---- the admin listener ---- */
@@ -333,19 +334,19 @@ static void consistent_admin(const struct consistency *check, const struct confi
     netaddr_format_host(address, text);
     if (listens && !own && !config->admin.open)
         report_error(check->report, place_in_group(check->document, "admin", "address"), "admin.address",
-                     "found %s, where others than this host could see who uses the proxy; expected 127.0.0.1, or a "
-                     "socket instead, or, to show it to all who can reach it, open: true as well",
+                     "found %s, where other hosts could see who uses the proxy; expected one of: 127.0.0.1; "
+                     "admin.socket instead; or, to show it to anybody who can reach it, open: true",
                      text);
     if (listens && own && config->admin.open)
         report_warning(check->report, place_in_group(check->document, "admin", "open"), "admin.open",
-                       "true changes nothing for an address of this host alone");
+                       "true has no effect for a loopback address");
     for (size_t i = 0; listens && i < config->listen_count; i++)
         if (netaddr_equal(address, &config->listen[i].address))
             report_error(check->report, place_in_group(check->document, "admin", "port"), "admin.port",
-                         "found the address and port of listen[%zu], expected another", i);
+                         "found the same address and port as listen[%zu], expected different ones", i);
     if (config->admin.socket && strlen(config->admin.socket) > SOCKET_PATH_MAX)
         report_error(check->report, place_in_group(check->document, "admin", "socket"), "admin.socket",
-                     "found %zu bytes, expected a path of %d at most", strlen(config->admin.socket), SOCKET_PATH_MAX);
+                     "found a path of %zu bytes, expected at most %d", strlen(config->admin.socket), SOCKET_PATH_MAX);
 }
 
 /* ---- what follows ---- */
@@ -359,11 +360,11 @@ static void consistent_log(const struct consistency *check, const struct config 
 {
     if (config->log.target == LOG_TARGET_FILE && !config->log.file)
         report_error(check->report, place_in_group(check->document, "log", "target"), "log.target",
-                     "found file without one; expected its path beside it: log: {target: file, file: "
+                     "found file without log.file, expected both: log: {target: file, file: "
                      "/var/log/conesocks/log}");
     if (config->log.target != LOG_TARGET_FILE && config->log.file)
         report_warning(check->report, place_in_group(check->document, "log", "file"), "log.file",
-                       "is not written to; expected target: file beside it");
+                       "has no effect without log.target: file");
 }
 
 /* Behind a NAT or a balancer everybody may seem to come from a private network: that no longer tells who is at home. */
@@ -401,10 +402,10 @@ bool consistent_check(struct config *config, yaml_document_t *document, struct r
     consistent_admin(&check, config);
     if (config->inline_user_count > 0 && !any_password)
         report_warning(report, place_in_list(check.document, "users", 0, "name"), "users",
-                       "no listener asks for a login, so these are never asked for");
+                       "no listener requires a login, so these users have no effect");
     if (config->users_file && !any_password)
         report_warning(report,
                        document_place(document_get(document, yaml_document_get_root_node(document), "users_file")),
-                       "users_file", "no listener asks for a login, so its users are never asked for");
+                       "users_file", "no listener requires a login, so its users have no effect");
     return report->error_count == before;
 }

@@ -100,6 +100,6 @@ const char *password_hash_fault(const char *text)
     if (strspn(tail, letters) != strlen(tail) || crypt_checksalt(text) != CRYPT_SALT_OK)
         return "a malformed hash";
     if (!method->affordable(text))
-        return "a hash so costly that each login would keep all others waiting for seconds or minutes";
+        return "a hash so expensive that each login would delay all others by seconds or minutes";
     return NULL;
 }

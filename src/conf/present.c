@@ -64,7 +64,7 @@ static void present_local_address(const struct present *check, const union netad
     if (host.sa.sa_family == AF_UNSPEC || present_try_address(&host, bind) != EADDRNOTAVAIL)
         return;
     report_warning(check->report, spot->place, spot->key,
-                   "this host does not have the address %s now (\"ip address\" lists those that it has); %s",
+                   "this host does not have the address %s now (list its addresses with: ip address); %s",
                    netaddr_format_host(&host, text), consequence);
 }
 
@@ -77,13 +77,13 @@ static void present_route(const struct present *check, const union netaddr *addr
     const int error = present_try_address(address, connect);
     if (error == ENETUNREACH || error == EHOSTUNREACH || error == EADDRNOTAVAIL)
         report_warning(check->report, spot->place, spot->key,
-                       "no route leads from this host to %s now (\"ip route get\" asks for one); %s",
+                       "this host has no route to %s now (check with: ip route get); %s",
                        netaddr_format_host(address, text), consequence);
 }
 
 /* ---- where sessions leave from ---- */
 
-#define NOT_LEAVE "what should leave from it fails"
+#define NOT_LEAVE "sessions that should use it fail"
 
 static bool present_is_loopback(const union netaddr *address)
 {
@@ -96,8 +96,8 @@ static void present_pool(const struct present *check, const struct config_pool *
     for (size_t i = 0; i < pool->count; i++) {
         if (present_is_loopback(&pool->addresses[i]))
             report_warning(check->report, spot->place, spot->key,
-                           "from a loopback address nothing reaches other hosts; name another of this host's "
-                           "(\"ip address\" lists them)");
+                           "a loopback address cannot reach other hosts; use another address of this host (list them "
+                           "with: ip address)");
         else
             present_local_address(check, &pool->addresses[i], spot, NOT_LEAVE);
     }
@@ -107,8 +107,8 @@ static void present_interface(const struct present *check, const char *interface
 {
     if (interface && if_nametoindex(interface) == 0)
         report_warning(check->report, spot->place, spot->key,
-                       "this host does not have the interface \"%s\" now (\"ip link\" lists those that it has); "
-                       "the server does not start without it",
+                       "this host does not have the interface \"%s\" now (list its interfaces with: ip link); the "
+                       "server does not start without it",
                        interface);
 }
 
@@ -167,13 +167,13 @@ static void present_servers(const struct present *check)
     const struct config *config = check->config;
     const struct spot dns = present_spot_in_group(check, "dns", "servers");
     for (size_t i = 0; i < config->dns.server_count; i++)
-        present_route(check, &config->dns.servers[i], &dns, "it is not asked for names");
+        present_route(check, &config->dns.servers[i], &dns, "this name server is not used");
     for (size_t i = 0; i < config->upstream_count; i++) {
         union netaddr address = config->upstreams[i].host.address;
         const struct spot spot = spot_in_list(check->document, "upstreams", i, "address");
         netaddr_set_port(&address, (uint16_t)config->upstreams[i].port);
         if (!config->upstreams[i].host.name)
-            present_route(check, &address, &spot, "what should leave by it fails");
+            present_route(check, &address, &spot, "sessions that should use it fail");
     }
 }
 
@@ -186,7 +186,7 @@ static void present_folder(const struct present *check, const char *group, const
     const struct spot spot = present_spot_in_group(check, group, key);
     if (folder && access(dirname(folder), F_OK) < 0 && errno == ENOENT)
         report_warning(check->report, spot.place, spot.key,
-                       "there is no folder %s; the server does not start without it", folder);
+                       "the folder %s does not exist; the server does not start without it", folder);
     free(folder);
 }
 

@@ -31,9 +31,9 @@ static void report_take_text(FILE *stream, char **text, const size_t *size, char
 void report_finish(struct report *report, char **errors, char **warnings)
 {
     if (report_full(report))
-        fprintf(report->errors, "%s: these are %u mistakes; more may follow\n", report->file, REPORT_ERRORS_MAX);
+        fprintf(report->errors, "%s: stopped after %u errors; there may be more\n", report->file, REPORT_ERRORS_MAX);
     if (report->warning_count > REPORT_WARNINGS_MAX)
-        fprintf(report->warnings, "%s: warning: %u more, not shown\n", report->file,
+        fprintf(report->warnings, "%s: warning: %u more warnings, not shown\n", report->file,
                 report->warning_count - REPORT_WARNINGS_MAX);
     report_take_text(report->errors, &report->error_text, &report->error_size, errors);
     report_take_text(report->warnings, &report->warning_text, &report->warning_size, warnings);

@@ -112,7 +112,8 @@ static void schema_check_value(struct schema_check *check, const yaml_node_t *no
     }
     const char *text = (const char *)node->data.scalar.value;
     /* A C string ends where YAML's "\0" begins. */
-    const char *hint = strlen(text) == node->data.scalar.length ? schema_parse(row, text, &field) : "without NUL bytes";
+    const char *hint =
+        strlen(text) == node->data.scalar.length ? schema_parse(row, text, &field) : "remove the NUL byte";
     if (row->type->owned)
         free(field.text);
     if (hint)
@@ -190,7 +191,7 @@ static void schema_check_mapping(struct schema_check *check, const yaml_node_t *
         const yaml_node_t **first = &given[row - rows];
         if (*first)
             report_error(check->report, document_place(key), check->path,
-                         "found a second time, expected once; the first is in line %zu", document_place(*first).line);
+                         "found a second time, expected once; the first is on line %zu", document_place(*first).line);
         else
             *first = key;
         schema_check_pair(check, yaml_document_get_node(check->document, pair->value), row);
@@ -198,8 +199,8 @@ static void schema_check_mapping(struct schema_check *check, const yaml_node_t *
     }
     for (size_t i = 0; rows[i].key; i++)
         if (rows[i].kind == SCHEMA_VALUE && !rows[i].initial && !given[i])
-            report_error(check->report, document_place(node), check->path, "found no %s, expected one: %s", rows[i].key,
-                         rows[i].help);
+            report_error(check->report, document_place(node), check->path, "found no %s, which is required: %s",
+                         rows[i].key, rows[i].help);
 }
 
 bool schema_check_document(yaml_document_t *document, struct report *report)

@@ -98,9 +98,10 @@ static void users_check_duplicates(const struct users_reader *reader)
             continue;
         struct place place = {reader->lines[second - own], 1};
         if (first < own)
-            report_error(reader->report, place, "name", "found the name of users[%zu], expected another", first);
+            report_error(reader->report, place, "name", "found the same name as users[%zu], expected a different one",
+                         first);
         else
-            report_error(reader->report, place, "name", "found the name of line %zu, expected another",
+            report_error(reader->report, place, "name", "found the same name as on line %zu, expected a different one",
                          reader->lines[first - own]);
     }
     free(names);
@@ -117,7 +118,7 @@ static int users_open_private(const char *path, int open_fd, struct place place,
         report_error(report, place, "users_file", "%s cannot be read: %s", path, strerror(errno));
     } else if (status.st_mode & (S_IROTH | S_IWOTH)) {
         report_error(report, place, "users_file",
-                     "everybody may %s %s (mode %04o), expected its owner and group alone; run: chmod o-rwx %s",
+                     "anybody can %s %s (mode %04o), expected only its owner and group; run: chmod o-rwx %s",
                      status.st_mode & S_IWOTH ? "write to" : "read", path, (unsigned)(status.st_mode & 07777), path);
     } else {
         return fd;
@@ -180,8 +181,9 @@ bool users_file_load(struct config *config, int open_fd, yaml_document_t *docume
     if (!text)
         report_error(report, (struct place){0}, NULL, "cannot be read: %s", strerror(error));
     else if (size > USERS_FILE_SIZE_MAX)
-        report_error(report, (struct place){0}, NULL, "found more than %zu MiB, which is room for about %d users",
-                     USERS_FILE_SIZE_MAX >> 20, USERS_FILE_USERS);
+        report_error(report, (struct place){0}, NULL,
+                     "found more than %zu MiB (about %d users), expected a smaller file", USERS_FILE_SIZE_MAX >> 20,
+                     USERS_FILE_USERS);
     else if (document_skip_mark(&plain, &size, report))
         users_add(config, text + (plain - text), size, report);
     report->file = main_file;

@@ -51,7 +51,7 @@ static const char *number_parse(const struct schema_row *row, const char *text, 
     if (!rest)
         return text[0] == '0' ? "write it in decimal, without leading zeros" : "";
     if (*rest)
-        return "digits only";
+        return "use digits only";
     if (number < row->min || number > row->max)
         return "";
     *(uint32_t *)field = (uint32_t)number;
@@ -263,7 +263,7 @@ static const char *secret_parse(const struct schema_row *row, const char *text, 
     size_t len = strlen(text);
     if (len == 0 && row->min > 0)
         return "an empty password";
-    return len < row->min || len > row->max ? "one of another length" : text_copy(text, field);
+    return len < row->min || len > row->max ? "a password of another length" : text_copy(text, field);
 }
 
 const struct value_type value_secret = {.name = "password",
@@ -309,9 +309,9 @@ static const char *address_of_family(const char *text, int family, void *field)
 {
     union netaddr addr;
     if (!netaddr_parse(&addr, text, 0))
-        return strchr(text, '%') ? "is there such an interface?" : "";
+        return strchr(text, '%') ? "check the interface after the %" : "";
     if (family != AF_UNSPEC && addr.sa.sa_family != family)
-        return "that is an address of the other family";
+        return "this is an address of the other IP version";
     *(union netaddr *)field = addr;
     return NULL;
 }

@@ -47,7 +47,7 @@ static const char *advertise_parse(const char *text, const struct value_type *ad
         if (hint)
             return hint;
         if (netaddr_is_any(&advertise.address))
-            return "nobody can send there";
+            return "clients cannot send to this address";
     }
     *(struct config_advertise *)field = advertise;
     return NULL;
@@ -100,7 +100,7 @@ static const char *host_parse(const struct schema_row *row, const char *text, vo
         if (hint)
             return hint;
         if (netaddr_is_any(&host.address))
-            return "nobody is found there";
+            return "nothing can connect to this address";
     }
     *(struct config_host *)field = host;
     return NULL;

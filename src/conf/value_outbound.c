@@ -23,7 +23,7 @@ static const char *pool_add_address(const struct value_type *address, const char
     const char *hint = address->parse(NULL, one, next);
     for (size_t i = 0; i < pool->count && !hint; i++)
         if (netaddr_equal(&pool->addresses[i], next))
-            hint = "one of them stands there twice";
+            hint = "one address is listed twice";
     pool->count += !hint;
     return hint;
 }
@@ -35,7 +35,7 @@ static const char *pool_parse(const struct value_type *address, const char *text
     for (const char *c = text; *c; c++)
         count += *c == ' ';
     if (count > POOL_MAX)
-        return "no more than 256 of them";
+        return "at most 256 addresses";
     pool.addresses = calloc(count, sizeof(*pool.addresses));
     const char *hint = pool.addresses ? NULL : "out of memory";
     for (size_t i = 0; i < count && !hint; i++) {
@@ -76,11 +76,10 @@ static void pool_format(const struct schema_row *row, const void *field, FILE *o
         .name = "addresses", .size = sizeof(struct config_pool), .owned = true, .parse = (parse_),                     \
         .format = pool_format, .what = (what_)                                                                         \
     }
-const struct value_type value_pool_v4 = POOL_TYPE(
-    pool_v4_parse, "an IPv4 address, such as 192.0.2.1, or several with a space between them: 192.0.2.1 192.0.2.2");
+const struct value_type value_pool_v4 =
+    POOL_TYPE(pool_v4_parse, "one or more IPv4 addresses with spaces between them, such as 192.0.2.1 192.0.2.2");
 const struct value_type value_pool_v6 =
-    POOL_TYPE(pool_v6_parse,
-              "an IPv6 address, such as 2001:db8::1, or several with a space between them: 2001:db8::1 2001:db8::2");
+    POOL_TYPE(pool_v6_parse, "one or more IPv6 addresses with spaces between them, such as 2001:db8::1 2001:db8::2");
 
 /* ---- interface ---- */
 

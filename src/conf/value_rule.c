@@ -40,10 +40,10 @@ static const char *network_parse(const struct schema_row *row, const char *text,
         return v4 ? "the prefix has 0 to 32 bits" : "the prefix has 0 to 128 bits";
     network.bits = (uint8_t)bits;
     if (network_has_bits_beyond(&network.address, bits))
-        return "bits are set beyond the prefix";
+        return "the address has bits set after the prefix";
     /* Rules see the address where a packet ends, so these would never match. */
     if (netaddr_canonical(&network.address).sa.sa_family != network.address.sa.sa_family)
-        return "write the IPv4 network that is inside it";
+        return "write the IPv4 network instead";
     *(struct config_network *)field = network;
     return NULL;
 }
@@ -71,11 +71,11 @@ static const char *target_hint_about_name(const char *text)
 {
     size_t len = strlen(text);
     if (strchr(text, '*'))
-        return "a domain with all below it is written .example.com";
+        return "write .example.com for a domain and everything below it";
     for (const char *c = text; *c; c++)
         if ((unsigned char)*c > 127)
-            return "write the name as name servers know it, such as xn--bcher-kva.example";
-    return len > 1 && text[len - 1] == '.' ? "leave out the dot at its end" : NULL;
+            return "write the name in its ASCII form, such as xn--bcher-kva.example";
+    return len > 1 && text[len - 1] == '.' ? "remove the dot at the end" : NULL;
 }
 
 static const char *target_parse(const struct schema_row *row, const char *text, void *field)
@@ -123,14 +123,13 @@ static void target_format(const struct schema_row *row, const void *field, FILE 
     }
 }
 
-const struct value_type value_target = {
-    .name = "destination",
-    .size = sizeof(struct config_target),
-    .owned = true,
-    .parse = target_parse,
-    .format = target_format,
-    .what =
-        "any, private, an address, a network (10.0.0.0/8), a host name, or a domain with all below it (.example.com)"};
+const struct value_type value_target = {.name = "destination",
+                                        .size = sizeof(struct config_target),
+                                        .owned = true,
+                                        .parse = target_parse,
+                                        .format = target_format,
+                                        .what = "any, private, an address, a network (10.0.0.0/8), a host name, or a "
+                                                "domain and everything below it (.example.com)"};
 
 /* ---- ports ---- */
 

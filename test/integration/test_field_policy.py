@@ -234,7 +234,7 @@ def test_a_rule_that_never_decides_is_told(net, tmp_path):
     file.write_text("rules: [{action: allow, user: [login]}, {action: deny, user: [login], to: [.paypal.com]}]\n"
                     "listen: [{address: 127.0.0.1}]\n", encoding="utf-8")
     told = net.proxy.run(daemon.PROGRAM, "-t", "-c", str(file)).stdout
-    assert f"{file}:1:50: warning: rules[1].action: never decides: rules[0] takes all that it matches" in told
+    assert f"{file}:1:50: warning: rules[1].action: has no effect: rules[0], above it, matches everything" in told
 
 
 def test_each_datagram_is_judged(net, start, lan, peer):

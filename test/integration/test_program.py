@@ -122,7 +122,7 @@ def test_somebody_whom_this_system_lacks(run, key):
 def test_a_folder_that_is_not_there(run, key, config):
     """-t warns of it, for whoever starts the server may make it; without it there is no start."""
     result = run("-t", config=config)
-    assert result.returncode == 0 and f"warning: {key}: there is no folder /nonexistent; " in result.stdout
+    assert result.returncode == 0 and f"warning: {key}: the folder /nonexistent does not exist; " in result.stdout
     assert run(config=config).returncode == 1
 
 

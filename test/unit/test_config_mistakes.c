@@ -19,14 +19,15 @@ static void every_mistake_is_named_in_one_go(void **state)
         "log:\n"
         "reach: [all]\n",
         "c.yaml:2:5: listen[0]: found the unknown key \"adress\", expected \"address\"\n"
-        "c.yaml:3:11: listen[0].port: found \"1080x\", expected a port from 1 to 65535; digits only\n"
+        "c.yaml:3:11: listen[0].port: found \"1080x\", expected a port from 1 to 65535; use digits only\n"
         "c.yaml:4:5: listen[1]: found a single value, expected a mapping (key: value)\n"
         "c.yaml:6:9: udp.idle: found \"5\", expected off, or a duration from 2m to 720h; the unit is missing: ms, s, m "
         "or h\n"
-        "c.yaml:7:3: udp.idle: found a second time, expected once; the first is in line 6\n"
+        "c.yaml:7:3: udp.idle: found a second time, expected once; the first is on line 6\n"
         "c.yaml:8:3: udp: found the unknown key \"Idle\", expected \"idle\"\n"
         "c.yaml:10:11: users[0].name: found \"\", expected text with a length in bytes from 1 to 255\n"
-        "c.yaml:10:5: users[0]: found no password, expected one: hash of the password; conesocks hash-password makes "
+        "c.yaml:10:5: users[0]: found no password, which is required: hash of the password; conesocks hash-password "
+        "makes "
         "one\n"
         "c.yaml:11:17: dns.servers[0]: found \"1.1.1.1:0\", expected an address, address:port or \"[IPv6 "
         "address]:port\"; the port is a number from 1 to 65535\n"
@@ -49,7 +50,8 @@ static void a_file_that_is_no_configuration_is_refused(void **state)
 {
     (void)state;
 #define NO_OPTIONS                                                                                                     \
-    "c.yaml: found no option; expected at least one, such as \"workers: 0\" (without -c the built-in default holds)\n"
+    "c.yaml: found no option; expected at least one, such as \"workers: 0\" (without -c the built-in default is "      \
+    "used)\n"
     bad("", NO_OPTIONS);
     bad(" \n\n", NO_OPTIONS);
     bad("# nothing\n", NO_OPTIONS);
@@ -58,7 +60,7 @@ static void a_file_that_is_no_configuration_is_refused(void **state)
     bad("- a\n", "c.yaml:1:1: found a list, expected a mapping (key: value)\n");
     bad("workers: 1\n---\nworkers: 2\n", "c.yaml:2:1: found a second document; expected one only\n");
     bad("workers: 1\nworkers: 1\n",
-        "c.yaml:2:1: workers: found a second time, expected once; the first is in line 1\n");
+        "c.yaml:2:1: workers: found a second time, expected once; the first is on line 1\n");
     bad("worker: 1\n", "c.yaml:1:1: found the unknown key \"worker\", expected \"workers\"\n");
     bad("? [workers]\n: 1\n", "c.yaml:1:3: found a list, expected a key\n");
     bad("workers: !!int 1\n", "c.yaml:1:10: found a tag (!name); leave it out\n");
@@ -113,8 +115,8 @@ static void bytes_that_are_no_text_are_refused(void **state)
                                       "expected YAML\n");
     BYTES("\xff\xfew\0o\0r\0k\0", "c.yaml:1:1: found UTF-16 text, expected UTF-8; save it as UTF-8\n");
     BYTES("\xef\xbb\xbfworker: 1\n", "c.yaml:1:1: found the unknown key \"worker\", expected \"workers\"\n");
-    BYTES("workers: \"1\\0\"\n", "c.yaml:1:10: workers: found \"1\\x00\", expected a number from 0 to 256; without NUL "
-                                 "bytes\n");
+    BYTES("workers: \"1\\0\"\n",
+          "c.yaml:1:10: workers: found \"1\\x00\", expected a number from 0 to 256; remove the NUL byte\n");
     BYTES("\"workers\\0\": 1\n", "c.yaml:1:1: found the unknown key \"workers\\x00\", expected \"workers\"\n");
     BYTES("workers: \"\\e[31m\\n\"\n", "c.yaml:1:10: workers: found \"\\x1b[31m\\x0a\", expected a number from 0 to "
                                        "256\n");
@@ -140,12 +142,12 @@ static void a_giant_is_refused_at_once(void **state)
         size_t size;
         const char *expected;
     } rows[] = {
-        {"workers: 1\n", 10000000, "c.yaml: found more than 1024 KiB; expected a configuration\n"},
-        {"#", (1 << 20) + 1, "c.yaml: found more than 1024 KiB; expected a configuration\n"},
+        {"workers: 1\n", 10000000, "c.yaml: found more than 1024 KiB, expected a smaller file\n"},
+        {"#", (1 << 20) + 1, "c.yaml: found more than 1024 KiB, expected a smaller file\n"},
         {"#", 1 << 20, NO_OPTIONS},
-        {"[", 1 << 20, "c.yaml:1:17: found values within values, too deep; no option goes that deep\n"},
-        {"{a: ", 1 << 20, "c.yaml:1:65: found values within values, too deep; no option goes that deep\n"},
-        {"- ", 1 << 20, "c.yaml:1:33: found values within values, too deep; no option goes that deep\n"},
+        {"[", 1 << 20, "c.yaml:1:17: found too many levels of nested values; no option is that deep\n"},
+        {"{a: ", 1 << 20, "c.yaml:1:65: found too many levels of nested values; no option is that deep\n"},
+        {"- ", 1 << 20, "c.yaml:1:33: found too many levels of nested values; no option is that deep\n"},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         char *text = repeat(rows[i].unit, rows[i].size);
@@ -163,7 +165,7 @@ static void a_long_list_of_mistakes_ends(void **state)
     for (const char *c = errors; *c; c++)
         lines += *c == '\n';
     assert_int_equal(lines, 51);
-    assert_non_null(strstr(errors, "\nc.yaml: these are 50 mistakes; more may follow\n"));
+    assert_non_null(strstr(errors, "\nc.yaml: stopped after 50 errors; there may be more\n"));
     free(errors);
     free(text);
 }
@@ -176,7 +178,7 @@ static void a_file_that_cannot_be_read_says_why(void **state)
     } rows[] = {
         {"/nonexistent.yaml", "/nonexistent.yaml: cannot be read: No such file or directory\n"},
         {"/", "/: cannot be read: Is a directory\n"},
-        {"/dev/zero", "/dev/zero: found more than 1024 KiB; expected a configuration\n"},
+        {"/dev/zero", "/dev/zero: found more than 1024 KiB, expected a smaller file\n"},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         char *errors, *warnings;
@@ -196,17 +198,15 @@ static void who_may_touch_the_file(void **state)
         const char *text, *said;
         bool refused;
     } rows[] = {
-        {0666, "workers: 0\n",
-         ": everybody may write to it (mode 0666), expected its owner and group alone; run: ", true},
-        {0602, "workers: 0\n",
-         ": everybody may write to it (mode 0602), expected its owner and group alone; run: ", true},
+        {0666, "workers: 0\n", ": anybody can write to it (mode 0666), expected only its owner and group; run: ", true},
+        {0602, "workers: 0\n", ": anybody can write to it (mode 0602), expected only its owner and group; run: ", true},
         {0644, FAR "upstreams: [{name: far, address: 192.0.2.9, user: a, password: b}]\n",
-         ": warning: everybody may read it, and the passwords of its upstreams with it; give it to the server's "
-         "group (see run.group), and run: chmod o-r ",
+         ": warning: anybody can read this file, and it contains passwords of upstreams; give it to the server's group "
+         "(see run.group), then run: chmod o-r ",
          false},
         {0644, USERS,
-         ": warning: everybody may read it, and the hashes of its users with it; give it to the server's "
-         "group (see run.group), and run: chmod o-r ",
+         ": warning: anybody can read this file, and it contains password hashes of users; give it to the server's "
+         "group (see run.group), then run: chmod o-r ",
          false},
         {0644, "workers: 0\n", NULL, false},
         {0640, USERS, NULL, false},

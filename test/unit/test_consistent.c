@@ -2,9 +2,9 @@
 #include "configuration.h"
 
 #define OPEN_PROXY(address, login)                                                                                     \
-    "found " address " without a login, an open proxy; expected a login (" login "), or address: 127.0.0.1, or, to "   \
-    "serve anybody, both auth: none and open: true; or rules that allow some clients (from) and then deny the others " \
-    "(- action: deny)\n"
+    "found " address " without a login, which is an open proxy; expected one of: a login (" login "); address: "       \
+    "127.0.0.1; rules that allow some clients (from) and then deny the others (- action: deny); or, to serve "         \
+    "anybody, both auth: none and open: true\n"
 #define ADD_USERS "add users; conesocks hash-password makes the hash"
 
 static void an_open_proxy_is_refused(void **state)
@@ -37,7 +37,8 @@ static void a_private_address_that_the_world_is_led_to_is_public(void **state)
         char text[128], *errors, *warnings;
         snprintf(text, sizeof(text), "listen: [{address: 10.0.0.1}]\nudp: {%s}", advertised[i]);
         assert_null(config_parse("c.yaml", text, strlen(text), &errors, &warnings));
-        assert_non_null(strstr(errors, "without a login and a public address advertised (udp), an open proxy"));
+        assert_non_null(
+            strstr(errors, "without a login while udp advertises a public address, which is an open proxy"));
         free(errors);
         free(warnings);
     }
@@ -54,11 +55,10 @@ static void a_proxy_for_a_network_is_warned_of(void **state)
     for (size_t i = 0; i < COUNT(private); i++) {
         char text[128], expected[512];
         snprintf(text, sizeof(text), "listen: [{address: \"%s\"}]", private[i]);
-        snprintf(
-            expected, sizeof(expected),
-            "c.yaml:1:20: warning: listen[0].address: everybody who can reach %s may use this proxy; add users, or say "
-            "open: true if that is meant\n",
-            private[i]);
+        snprintf(expected, sizeof(expected),
+                 "c.yaml:1:20: warning: listen[0].address: anybody who can reach %s can use this proxy; add users, or "
+                 "set open: true if you want that\n",
+                 private[i]);
         struct config *config = good_with(text, expected);
         assert_false(config->listen[0].need_password);
         config_free(config);
@@ -122,15 +122,15 @@ static void a_balancer_is_named(void **state)
 {
     (void)state;
     bad(USERS "listen: [{proxy_protocol: required}]\n",
-        "c.yaml:2:27: listen[0].proxy_from: found no balancer that would be believed; expected the addresses or "
-        "networks of those that send the PROXY protocol, such as proxy_from: [10.0.0.5]\n");
+        "c.yaml:2:27: listen[0].proxy_from: found no trusted balancer, expected the addresses or networks that send "
+        "the PROXY protocol, such as proxy_from: [10.0.0.5]\n");
     bad("listen: [" BALANCER "}]\n",
-        "c.yaml:1:10: listen[0].address: found 127.0.0.1 without a login behind a balancer, which may bring anybody; "
-        "expected a login (" ADD_USERS "), or, to serve anybody, both auth: none and open: true; or rules that allow "
-        "some clients (from) and then deny the others (- action: deny)\n");
-    config_free(good_with("listen: [{proxy_from: [10.0.0.5]}]",
-                          "c.yaml:1:23: warning: listen[0].proxy_from: changes nothing without proxy_protocol: "
-                          "required\n"));
+        "c.yaml:1:10: listen[0].address: found 127.0.0.1 without a login behind a balancer, so anybody could "
+        "use it; expected one of: a login (" ADD_USERS "); rules that allow some clients (from) and then deny the "
+        "others (- action: deny); or, to serve anybody, both auth: none and open: true\n");
+    config_free(
+        good_with("listen: [{proxy_from: [10.0.0.5]}]",
+                  "c.yaml:1:23: warning: listen[0].proxy_from: has no effect without proxy_protocol: required\n"));
     config_free(good("listen: [" BALANCER ", auth: none, open: true}]"));
     config_free(good("listen: [" BALANCER "}]\nrules: [{action: allow, from: [192.0.2.1]}, {action: deny}]"));
 }
@@ -193,9 +193,8 @@ static void a_rule_in_vain_is_warned_of(void **state)
         snprintf(text, sizeof(text), "rules:\n- {%s, action: deny}\n- {action: allow%s%s}\n", pairs[i].first,
                  empty ? "" : ", ", empty ? "" : pairs[i].second);
         config_free(pairs[i].in_vain
-                        ? good_with(text,
-                                    "c.yaml:3:12: warning: rules[1].action: never decides: rules[0] takes all that it "
-                                    "matches\n")
+                        ? good_with(text, "c.yaml:3:12: warning: rules[1].action: has no effect: rules[0], above it, "
+                                          "matches everything that this rule matches\n")
                         : good(text));
     }
 }
@@ -206,20 +205,20 @@ static void a_bad_rule_is_refused(void **state)
     static const struct {
         const char *key, *value, *hint;
     } wrong[] = {
-        {"from", "10.0.0.1/8", "bits are set beyond the prefix"},
+        {"from", "10.0.0.1/8", "the address has bits set after the prefix"},
         {"from", "10.0.0.0/33", "the prefix has 0 to 32 bits"},
         {"from", "10.0.0.0/08", "the prefix has 0 to 32 bits"},
         {"from", "2001:db8::/129", "the prefix has 0 to 128 bits"},
         {"from", "fe80::1%lo", "\"2001:db8::/32\"\n"},
-        {"from", "::ffff:10.0.0.0/104", "write the IPv4 network that is inside it"},
-        {"to", "64:ff9b::/96", "write the IPv4 network that is inside it"},
-        {"to", "2002::/16", "write the IPv4 network that is inside it"},
-        {"to", "*.example", "written .example.com"},
+        {"from", "::ffff:10.0.0.0/104", "write the IPv4 network instead"},
+        {"to", "64:ff9b::/96", "write the IPv4 network instead"},
+        {"to", "2002::/16", "write the IPv4 network instead"},
+        {"to", "*.example", "write .example.com for"},
         {"to",
          "b\xc3\xbc"
          "cher.example",
          "such as xn--bcher-kva.example"},
-        {"to", "example.com.", "leave out the dot at its end"},
+        {"to", "example.com.", "remove the dot at the end"},
         {"to", "1.2", "(.example.com)\n"},
         {"to", "", "(.example.com)\n"},
         {"to", ".", "(.example.com)\n"},
@@ -242,23 +241,22 @@ static void a_bad_rule_is_refused(void **state)
         free(errors);
         free(warnings);
     }
-    bad("rules: [{to: [any]}]\n",
-        "c.yaml:1:9: rules[0]: found no action, expected one: what becomes of what the rule matches\n");
+    bad("rules: [{to: [any]}]\n", "c.yaml:1:9: rules[0]: found no action, which is required: whether to allow or deny "
+                                  "a request that the rule matches\n");
 }
 
 /* Where a term would never hold, or hold for some datagrams of an association only. */
 static void terms_of_a_rule_are_for_all_that_it_lets_through(void **state)
 {
     (void)state;
-    static const char everywhere[] = "found together with to or ports, but a UDP association has the same for "
-                                     "all destinations; leave out to "
-                                     "and ports";
+    static const char everywhere[] = "found together with to or ports, but a UDP association uses the same value for "
+                                     "all destinations; remove to and ports";
     static const struct {
         const char *rule, *key, *hint;
     } wrong[] = {
-        {"action: deny, mark: 1", "mark", "found where action is deny, expected with allow only"},
+        {"action: deny, mark: 1", "mark", "found in a rule with action: deny, expected only with action: allow"},
         {"action: allow, command: [connect, bind], filtering: address-dependent", "filtering",
-         "found where command leaves udp out, expected with udp: only datagrams have that"},
+         "found in a rule whose command does not include udp, expected only with udp"},
         {"action: allow, filtering: address-dependent, to: [10.0.0.0/8]", "filtering", everywhere},
         {"mark: 1, action: allow, ports: [53]", "mark", everywhere},
         {"interface: eth1, action: allow, ports: [53]", "interface", everywhere},
@@ -266,9 +264,10 @@ static void terms_of_a_rule_are_for_all_that_it_lets_through(void **state)
         {"address_v4: 192.0.2.1, action: allow, command: [udp], to: [.x.test]", "address_v4", everywhere},
         {"address_v6: \"::1\", action: allow, command: [connect, udp], to: [private]", "address_v6", everywhere},
         {"bandwidth: 1MiB/s, action: allow, to: [private]", "bandwidth", everywhere},
-        {"action: deny, bandwidth: 1MiB/s", "bandwidth", "found where action is deny, expected with allow only"},
+        {"action: deny, bandwidth: 1MiB/s", "bandwidth",
+         "found in a rule with action: deny, expected only with action: allow"},
         {"action: allow, command: [connect], datagrams: 1/s", "datagrams",
-         "found where command leaves udp out, expected with udp: only datagrams have that"},
+         "found in a rule whose command does not include udp, expected only with udp"},
     };
     static const char *const right[] = {
         "action: allow, mark: 1, filtering: address-dependent, address_v4: 192.0.2.1, address_v6: \"::1\"",
@@ -282,7 +281,7 @@ static void terms_of_a_rule_are_for_all_that_it_lets_through(void **state)
         snprintf(text, sizeof(text), "rules: [{%s}]", wrong[i].rule);
         size_t column = (size_t)(strstr(text, wrong[i].key) - text) + strlen(wrong[i].key) + strlen(": ") + 1;
         snprintf(expected, sizeof(expected), "c.yaml:1:%zu: rules[0].%s: %s%s\n", column, wrong[i].key, wrong[i].hint,
-                 may_be_connect ? ", or say command: [connect]" : "");
+                 may_be_connect ? ", or set command: [connect]" : "");
         bad(text, expected);
     }
     for (size_t i = 0; i < COUNT(right); i++) {
@@ -313,10 +312,9 @@ static void one_port_for_all_can_be_opened_by_anybody(void **state)
         config_free(config);
     }
     bad("udp: {ports: 1023}",
-        "c.yaml:1:14: udp.ports: found 1023; expected 1024 or more for one port that all share, or "
-        "a range, or random\n");
+        "c.yaml:1:14: udp.ports: found 1023, expected one shared port of 1024 or above, a range, or random\n");
     bad("udp: {ports: 1080, external_ports: 1080}",
-        "c.yaml:1:36: udp.external_ports: found the port of udp.ports, expected others\n");
+        "c.yaml:1:36: udp.external_ports: found the same port as udp.ports, expected other ports\n");
 }
 
 static void a_mark_anywhere_is_a_mark(void **state)
@@ -355,11 +353,11 @@ static void a_login_is_asked_for_when_there_are_users(void **state)
 
     bad("listen:\n  - auth: password\n",
         "c.yaml:2:11: listen[0].auth: found password, but there are no users; expected users, or auth: none\n");
-    config_free(good_with(USERS "listen: [{auth: none}]",
-                          "c.yaml:1:16: warning: users: no listener asks for a login, so these are never asked for\n"));
     config_free(
-        good_with(USERS "listen: [{open: true}]",
-                  "c.yaml:2:17: warning: listen[0].open: true changes nothing where a password is asked for\n"));
+        good_with(USERS "listen: [{auth: none}]",
+                  "c.yaml:1:16: warning: users: no listener requires a login, so these users have no effect\n"));
+    config_free(good_with(USERS "listen: [{open: true}]",
+                          "c.yaml:2:17: warning: listen[0].open: true has no effect where a password is required\n"));
 }
 
 static void names_and_listeners_are_unique(void **state)
@@ -370,8 +368,8 @@ static void names_and_listeners_are_unique(void **state)
         "  - {name: a, password: " HASH "}\n"
         "  - {name: b, password: " HASH "}\n"
         "listen: [{}, {port: 1080, address: 127.0.0.1}]\n",
-        "c.yaml:5:36: listen[1].address: found the address and port of listen[0], expected another\n"
-        "c.yaml:4:12: users[2].name: found the name of users[0], expected another\n");
+        "c.yaml:5:36: listen[1].address: found the same address and port as listen[0], expected different ones\n"
+        "c.yaml:4:12: users[2].name: found the same name as users[0], expected a different one\n");
 }
 
 static void upstreams_have_to_make_sense(void **state)
@@ -390,25 +388,26 @@ static void upstreams_have_to_make_sense(void **state)
         "- {action: deny, upstream: far}\n"
         "- {action: allow, to: [192.0.2.1], upstream: far}\n"
         "- {action: allow, to: [192.0.2.1], upstream: none, command: [connect]}\n",
-        "c.yaml:11:28: rules[1].upstream: found where action is deny, expected with allow only\n"
-        "c.yaml:12:46: rules[2].upstream: found together with to or ports, but a UDP association has the same for all "
-        "destinations; leave out to and ports, or say command: [connect]\n"
-        "c.yaml:1:22: outbound.upstream: found a name that none of upstreams has, expected one that does, or none\n"
-        "c.yaml:8:102: users[0].upstream: found a name that none of upstreams has, expected one that does, or none\n"
-        "c.yaml:10:29: rules[0].upstream: found a name that none of upstreams has, expected one that does, or none\n"
-        "c.yaml:4:10: upstreams[1].name: found the name of upstreams[0], expected another\n"
-        "c.yaml:5:10: upstreams[2].name: found a word with a meaning of its own, expected a name\n"
-        "c.yaml:6:22: upstreams[3].address: found one of this proxy's own listeners, which would be a loop; expected "
+        "c.yaml:11:28: rules[1].upstream: found in a rule with action: deny, expected only with action: allow\n"
+        "c.yaml:12:46: rules[2].upstream: found together with to or ports, but a UDP association uses the same value "
+        "for all destinations; remove to and ports, or set command: [connect]\n"
+        "c.yaml:1:22: outbound.upstream: found a name that is not in upstreams, expected a name from there, or none\n"
+        "c.yaml:8:102: users[0].upstream: found a name that is not in upstreams, expected a name from there, or none\n"
+        "c.yaml:10:29: rules[0].upstream: found a name that is not in upstreams, expected a name from there, or none\n"
+        "c.yaml:4:10: upstreams[1].name: found the same name as upstreams[0], expected a different one\n"
+        "c.yaml:5:10: upstreams[2].name: found a reserved word, expected another name\n"
+        "c.yaml:6:22: upstreams[3].address: found one of this proxy's own listeners, which would make a loop; expected "
         "another server\n"
-        "c.yaml:7:43: upstreams[4].password: found without a user, expected both or neither\n");
+        "c.yaml:7:43: upstreams[4].password: found a password without a user, expected both or neither\n");
     bad("upstreams: [{name: a, address: 0.0.0.0}, {name: b, address: \"a b\"}, {address: c.example}]\n",
         "c.yaml:1:32: upstreams[0].address: found \"0.0.0.0\", expected an IP address, such as 192.0.2.1 or "
         "2001:db8::1, "
-        "or a host name; nobody is found there\n"
+        "or a host name; nothing can connect to this address\n"
         "c.yaml:1:61: upstreams[1].address: found \"a b\", expected an IP address, such as 192.0.2.1 or 2001:db8::1, "
         "or "
         "a host name\n"
-        "c.yaml:1:69: upstreams[2]: found no name, expected one: what rules, users and outbound.upstream call it\n");
+        "c.yaml:1:69: upstreams[2]: found no name, which is required: the name that rules, users and outbound.upstream "
+        "refer to\n");
 }
 
 static void an_upstream_that_nothing_uses_is_a_warning(void **state)
@@ -418,8 +417,9 @@ static void an_upstream_that_nothing_uses_is_a_warning(void **state)
     const char *text = "upstreams: [{name: far, address: 192.0.2.9}]";
     struct config *config = parse_bytes(text, strlen(text), &errors, &warnings);
     assert_non_null(config);
-    assert_string_equal(warnings, "c.yaml:1:20: warning: upstreams[0].name: no rule or user has it as its upstream, "
-                                  "nor has outbound, so nothing leaves by it\n");
+    assert_string_equal(
+        warnings,
+        "c.yaml:1:20: warning: upstreams[0].name: is not used: no rule, no user and not outbound.upstream names it\n");
     free(warnings);
     config_free(config);
 }
@@ -427,10 +427,10 @@ static void an_upstream_that_nothing_uses_is_a_warning(void **state)
 static void a_log_file_and_its_target_belong_together(void **state)
 {
     (void)state;
-    bad("log:\n  target: file\n", "c.yaml:2:11: log.target: found file without one; expected its path beside it: log: "
-                                  "{target: file, file: /var/log/conesocks/log}\n");
-    config_free(good_with("log: {file: /run/log}", "c.yaml:1:13: warning: log.file: is not written to; expected "
-                                                   "target: file beside it\n"));
+    bad("log:\n  target: file\n", "c.yaml:2:11: log.target: found file without log.file, expected both: log: {target: "
+                                  "file, file: /var/log/conesocks/log}\n");
+    config_free(
+        good_with("log: {file: /run/log}", "c.yaml:1:13: warning: log.file: has no effect without log.target: file\n"));
 }
 
 /* Row 54. */
@@ -438,23 +438,23 @@ static void the_status_is_for_this_host_unless_somebody_means_it(void **state)
 {
     (void)state;
 #define SEEN                                                                                                           \
-    ", where others than this host could see who uses the proxy; expected 127.0.0.1, or a socket instead, or, to "     \
-    "show it to all who can reach it, open: true as well\n"
+    ", where other hosts could see who uses the proxy; expected one of: 127.0.0.1; admin.socket instead; or, to "      \
+    "show it to anybody who can reach it, open: true\n"
     bad("admin:\n  address: 0.0.0.0\n  port: 1081\n", "c.yaml:2:12: admin.address: found 0.0.0.0" SEEN);
     bad("admin: {port: 1081, address: 192.168.0.1}", "c.yaml:1:30: admin.address: found 192.168.0.1" SEEN);
     bad("admin: {port: 1081, address: \"::\"}", "c.yaml:1:30: admin.address: found ::" SEEN);
-    bad("admin: {port: 1080}", "c.yaml:1:15: admin.port: found the address and port of listen[0], expected another\n");
+    bad("admin: {port: 1080}",
+        "c.yaml:1:15: admin.port: found the same address and port as listen[0], expected different ones\n");
     config_free(good("admin: {port: 1081, address: 0.0.0.0, open: true}"));
     config_free(good("admin: {port: 1080, address: \"::1\"}"));
-    config_free(
-        good_with("admin: {port: 1081, open: true}",
-                  "c.yaml:1:27: warning: admin.open: true changes nothing for an address of this host alone\n"));
+    config_free(good_with("admin: {port: 1081, open: true}",
+                          "c.yaml:1:27: warning: admin.open: true has no effect for a loopback address\n"));
     char text[256], expected[256];
     snprintf(text, sizeof(text), "admin: {socket: /%0106d}", 0);
     config_free(good(text));
     snprintf(text, sizeof(text), "admin: {socket: /%0107d}", 0);
     snprintf(expected, sizeof(expected),
-             "c.yaml:1:17: admin.socket: found 108 bytes, expected a path of 107 at most\n");
+             "c.yaml:1:17: admin.socket: found a path of 108 bytes, expected at most 107\n");
     bad(text, expected);
 }
 

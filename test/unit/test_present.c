@@ -52,8 +52,8 @@ static void warns(const char *text, const char *expected)
     free(warnings);
 }
 
-#define HERE  " now (\"ip address\" lists those that it has); "
-#define LEAVE HERE "what should leave from it fails\n"
+#define HERE  " now (list its addresses with: ip address); "
+#define LEAVE HERE "sessions that should use it fail\n"
 
 static void of_addresses_that_this_host_does_not_have(void **state)
 {
@@ -61,8 +61,8 @@ static void of_addresses_that_this_host_does_not_have(void **state)
     warns("outbound:\n  address_v4: 192.0.2.1\n",
           "2:15: warning: outbound.address_v4: this host does not have the address 192.0.2.1" LEAVE);
     warns("outbound: {address_v4: 127.0.0.1}",
-          "1:24: warning: outbound.address_v4: from a loopback address nothing reaches other hosts; name another of "
-          "this host's (\"ip address\" lists them)\n");
+          "1:24: warning: outbound.address_v4: a loopback address cannot reach other hosts; use another address of "
+          "this host (list them with: ip address)\n");
     warns("rules:\n- {action: allow, address_v4: 192.0.2.1}\n",
           "2:31: warning: rules[0].address_v4: this host does not have the address 192.0.2.1" LEAVE);
     warns("users: [{name: alice, password: " HASH ", address_v4: 192.0.2.1}]\n",
@@ -80,18 +80,19 @@ static void of_interfaces_that_this_host_does_not_have(void **state)
     (void)state;
     warns("outbound: {interface: lo}", "");
     warns("outbound: {interface: nosuch0}",
-          "1:23: warning: outbound.interface: this host does not have the interface \"nosuch0\" now (\"ip link\" lists "
-          "those that it has); the server does not start without it\n");
+          "1:23: warning: outbound.interface: this host does not have the interface \"nosuch0\" now (list its "
+          "interfaces with: ip link); the server does not start without it\n");
     warns("rules: [{action: allow, interface: nosuch0}]",
-          "1:36: warning: rules[0].interface: this host does not have the interface \"nosuch0\" now (\"ip link\" lists "
-          "those that it has); the server does not start without it\n");
+          "1:36: warning: rules[0].interface: this host does not have the interface \"nosuch0\" now (list its "
+          "interfaces with: ip link); the server does not start without it\n");
 }
 
 static void of_folders_that_are_not_there(void **state)
 {
     (void)state;
-    warns("run: {pid_file: /nonexistent/pid}",
-          "1:17: warning: run.pid_file: there is no folder /nonexistent; the server does not start without it\n");
+    warns(
+        "run: {pid_file: /nonexistent/pid}",
+        "1:17: warning: run.pid_file: the folder /nonexistent does not exist; the server does not start without it\n");
 }
 
 static void of_rules_about_nobody(void **state)
@@ -121,7 +122,7 @@ static void and_not_without_end(void **state)
     for (const char *line = warnings; *line; line = strchr(line, '\n') + 1)
         lines++;
     assert_int_equal(lines, 51);
-    assert_non_null(strstr(warnings, "\n warning: 10 more, not shown\n"));
+    assert_non_null(strstr(warnings, "\n warning: 10 more warnings, not shown\n"));
     free(warnings);
     free(text);
 }

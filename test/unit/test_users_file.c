@@ -121,8 +121,8 @@ static void is_not_read_for_a_text_alone(void **state)
     config_free(config);
     config = config_parse("c", unasked, sizeof(unasked) - 1, &errors, &warnings);
     assert_non_null(config);
-    assert_string_equal(warnings, "c:2:13: warning: users_file: no listener asks for a login, so its users are never "
-                                  "asked for\n");
+    assert_string_equal(warnings,
+                        "c:2:13: warning: users_file: no listener requires a login, so its users have no effect\n");
     free(warnings);
     config_free(config);
 }
@@ -166,10 +166,10 @@ static void names_are_given_once(void **state)
 {
     (void)state;
     bad("bob:" HASH "\nalice:" HASH "\n\nbob:" OTHER "\n",
-        "%s:4:1: name: found the name of line 1, expected another\n");
+        "%s:4:1: name: found the same name as on line 1, expected a different one\n");
     bad_bytes("users: [{name: alice, password: " HASH "}]\n", "bob:" HASH "\nalice:" HASH "\n",
               strlen("bob:" HASH "\nalice:" HASH "\n"), 0600,
-              "%s:2:1: name: found the name of users[0], expected another\n");
+              "%s:2:1: name: found the same name as users[0], expected a different one\n");
 }
 
 static void others_must_not_read_it(void **state)
@@ -177,13 +177,13 @@ static void others_must_not_read_it(void **state)
     (void)state;
     static const char one[] = "bob:" HASH "\n";
     char expected[512];
-    snprintf(expected, sizeof(expected),
-             ":1:13: users_file: everybody may read %s (mode 0644), expected its owner and group alone; run: chmod "
-             "o-rwx %s\n",
-             users_path, users_path);
+    snprintf(
+        expected, sizeof(expected),
+        ":1:13: users_file: anybody can read %s (mode 0644), expected only its owner and group; run: chmod o-rwx %s\n",
+        users_path, users_path);
     bad_bytes("", one, sizeof(one) - 1, 0644, expected);
     snprintf(expected, sizeof(expected),
-             ":1:13: users_file: everybody may write to %s (mode 0602), expected its owner and group alone; run: chmod "
+             ":1:13: users_file: anybody can write to %s (mode 0602), expected only its owner and group; run: chmod "
              "o-rwx %s\n",
              users_path, users_path);
     bad_bytes("", one, sizeof(one) - 1, 0602, expected);
@@ -197,7 +197,7 @@ static void is_bounded(void **state)
     size_t size = ((size_t)64 << 20) + 1;
     char *text = malloc(size);
     memset(text, '#', size);
-    bad_bytes("", text, size, 0600, "%s: found more than 64 MiB, which is room for about 400000 users\n");
+    bad_bytes("", text, size, 0600, "%s: found more than 64 MiB (about 400000 users), expected a smaller file\n");
     free(text);
 }
 
