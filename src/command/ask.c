@@ -42,7 +42,7 @@ uint64_t ask_number(const json_t *object, const char *keys)
 
 /* ---- asking ---- */
 
-static bool is_status(const json_t *page)
+static bool ask_is_status(const json_t *page)
 {
     const json_t *sessions = ask_member(page, "sessions");
     size_t i;
@@ -52,12 +52,12 @@ static bool is_status(const json_t *page)
 }
 
 /* The other end's own words, of which one line has to do. */
-static char *explain_refusal(const struct ask_place *place, const struct http_reply *reply)
+static char *ask_explain_refusal(const struct ask_place *place, const struct http_reply *reply)
 {
     reply->body[strcspn(reply->body, "\r\n")] = '\0';
     char *words = reply->status == 404 ? NULL : terminal_escape(reply->body);
     char *error = words ? ask_place_say(place, "refused with HTTP status %d: %.200s", reply->status, words)
-                        : ask_place_say(place, "what answers there is not conesocks: it has no /status");
+                        : ask_place_say(place, "the program that answers there is not conesocks: it has no /status");
     free(words);
     return error;
 }
@@ -77,9 +77,11 @@ static json_t *ask_page(const struct ask_place *place, uint64_t after, unsigned 
     json_t *page = NULL;
     *bytes += reply.body_len;
     if (reply.status != 200) {
-        *error = explain_refusal(place, &reply);
-    } else if (!(page = json_loadb(reply.body, reply.body_len, 0, NULL)) || !is_status(page)) {
-        *error = ask_place_say(place, "what answers there is not conesocks, or another version: its /status is none");
+        *error = ask_explain_refusal(place, &reply);
+    } else if (!(page = json_loadb(reply.body, reply.body_len, 0, NULL)) || !ask_is_status(page)) {
+        *error = ask_place_say(
+            place,
+            "the program that answers there is not conesocks, or a different version: its /status cannot be read");
         json_decref(page);
         page = NULL;
     }
@@ -88,13 +90,13 @@ static json_t *ask_page(const struct ask_place *place, uint64_t after, unsigned 
 }
 
 /* Adds the sessions that follow. false: `*error` says why. */
-static bool add_pages(const struct ask_place *place, json_t *whole, size_t bytes, char **error)
+static bool ask_add_pages(const struct ask_place *place, json_t *whole, size_t bytes, char **error)
 {
     json_t *all = ask_member(whole, "sessions");
     uint64_t after = 0, next;
     for (unsigned pages = 1; (next = ask_number(whole, "next")) > 0; pages++) {
         if (next <= after || pages >= PAGES_MAX || bytes > BYTES_MAX) {
-            *error = ask_place_say(place, "its pages have no end");
+            *error = ask_place_say(place, "the list of sessions does not end");
             return false;
         }
         after = next;
@@ -114,7 +116,7 @@ json_t *ask_status(const struct ask_place *place, enum ask_sessions sessions, ch
     *error = NULL;
     size_t bytes = 0;
     json_t *whole = ask_page(place, 0, all ? PAGE : 1, &bytes, error);
-    if (whole && all && !add_pages(place, whole, bytes, error)) {
+    if (whole && all && !ask_add_pages(place, whole, bytes, error)) {
         json_decref(whole);
         whole = NULL;
     }

@@ -19,7 +19,7 @@ bool ask_at_socket(struct ask_place *place, const char *path)
     return place->socket != NULL;
 }
 
-static bool at_host(struct ask_place *place, const char *host, size_t host_len, const char *port, size_t port_len)
+static bool ask_at_host(struct ask_place *place, const char *host, size_t host_len, const char *port, size_t port_len)
 {
     *place = (struct ask_place){.host = strndup(host, host_len), .port = strndup(port, port_len)};
     return place->host && place->port;
@@ -41,7 +41,7 @@ bool ask_at_url(struct ask_place *place, const char *url)
     size_t digits = *colon == ':' ? strspn(colon + 1, "0123456789") : 0;
     if (digits < 1 || digits > 5 || (strcmp(colon + 1 + digits, "") != 0 && strcmp(colon + 1 + digits, "/") != 0))
         return false;
-    return at_host(place, host, len, colon + 1, digits);
+    return ask_at_host(place, host, len, colon + 1, digits);
 }
 
 bool ask_as_configured(struct ask_place *place, const struct config *config)
@@ -57,7 +57,7 @@ bool ask_as_configured(struct ask_place *place, const struct config *config)
     if (netaddr_is_any(address))
         strcpy(host, address->sa.sa_family == AF_INET6 ? "::1" : "127.0.0.1");
     int port_len = snprintf(port, sizeof(port), "%u", netaddr_port(address));
-    return at_host(place, host, strlen(host), port, (size_t)port_len);
+    return ask_at_host(place, host, strlen(host), port, (size_t)port_len);
 }
 
 void ask_place_free(struct ask_place *place)
@@ -89,7 +89,7 @@ char *ask_place_say(const struct ask_place *place, const char *format, ...)
 }
 
 /* What keeps one out is the socket's own mode, or that of a folder before it. */
-static char *explain_denied(const struct ask_place *place)
+static char *ask_place_explain_denied(const struct ask_place *place)
 {
     char path[PATH_MAX], user_id[16], group_id[16];
     struct stat status;
@@ -105,8 +105,8 @@ static char *explain_denied(const struct ask_place *place)
     snprintf(user_id, sizeof(user_id), "#%u", status.st_uid);
     snprintf(group_id, sizeof(group_id), "#%u", status.st_gid);
     return ask_place_say(place,
-                         "permission denied: %s belongs to the user %s and the group %s, mode %03o; be one of them, or "
-                         "root (sudo)",
+                         "permission denied: %s belongs to user %s and group %s, mode %03o; run this as that user, as "
+                         "a member of that group, or as root (sudo)",
                          what, user ? user->pw_name : user_id, group ? group->gr_name : group_id,
                          status.st_mode & 0777U);
 }
@@ -116,23 +116,23 @@ char *ask_place_explain(const struct ask_place *place, int error)
     switch (error) {
     case ECONNREFUSED:
     case ENOENT:
-        return ask_place_say(place, "nobody listens there: is conesocks running, and with admin.%s set to that?",
+        return ask_place_say(place, "nothing listens there: is conesocks running, with admin.%s set to this?",
                              place->socket ? "socket" : "port");
     case EACCES:
     case EPERM:
-        return place->socket ? explain_denied(place) : ask_place_say(place, "%s", strerror(error));
+        return place->socket ? ask_place_explain_denied(place) : ask_place_say(place, "%s", strerror(error));
     case ETIMEDOUT:
         return ask_place_say(place, "no answer in time");
     case EADDRNOTAVAIL:
-        return ask_place_say(place, "there is no such host");
+        return ask_place_say(place, "this host name does not resolve");
     case ENOTSOCK:
     case EPROTO:
-        return ask_place_say(place, "what answers there is not conesocks: it does not speak HTTP");
+        return ask_place_say(place, "the program that answers there is not conesocks: it does not speak HTTP");
     case ENODATA:
     case ECONNRESET:
-        return ask_place_say(place, "the answer broke off");
+        return ask_place_say(place, "the answer is incomplete");
     case EMSGSIZE:
-        return ask_place_say(place, "what answers there is not conesocks: its answer has no end");
+        return ask_place_say(place, "the program that answers there is not conesocks: its answer is too large");
     default:
         return ask_place_say(place, "%s", strerror(error));
     }

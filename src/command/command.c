@@ -7,7 +7,7 @@
 #include "base/log_output.h"
 #include "conf/config.h"
 
-static void print(enum log_level level, const char *lines)
+static void command_print_lines(enum log_level level, const char *lines)
 {
     for (size_t len; *lines; lines += len + (lines[len] == '\n')) {
         len = strcspn(lines, "\n");
@@ -20,9 +20,9 @@ struct config *command_load(const char *path)
     char *errors, *warnings;
     struct config *config = config_load(path, &errors, &warnings);
     if (warnings)
-        print(LOG_LEVEL_WARNING, warnings);
+        command_print_lines(LOG_LEVEL_WARNING, warnings);
     if (!config)
-        print(LOG_LEVEL_ERROR, errors);
+        command_print_lines(LOG_LEVEL_ERROR, errors);
     free(errors);
     free(warnings);
     return config;

@@ -20,23 +20,30 @@
 static const char usage_text[] =
     "Usage: conesocks explain [-c FILE] --from ADDRESS [--user NAME] [--command connect|bind|udp] --to HOST:PORT\n"
     "\n"
-    "Tells whether a client may do something, and what decides. HOST is an address (IPv6 in brackets) or a name; a\n"
-    "name is not resolved: give its address as well, as --at ADDRESS, to learn what becomes of the two together.\n"
-    "A second line tells on what terms, where a rule or the user's entry has some of its own.\n";
+    "Shows whether a request is allowed, and which rule or option decides.\n"
+    "\n"
+    "  -c, --config FILE      the configuration to ask; default: the built-in one\n"
+    "      --from ADDRESS     the client's address\n"
+    "      --user NAME        the user that the client logs in as\n"
+    "      --command COMMAND  connect (the default), bind or udp\n"
+    "      --to HOST:PORT     the destination: an address (IPv6 in brackets) or a name; names are not resolved\n"
+    "      --at ADDRESS       the address that the name in --to has\n"
+    "\n"
+    "A second line lists the options that a rule or the user's entry sets for this request.\n";
 
-struct question {
+struct explain_options {
     const char *config_file, *from, *user, *command, *to, *at;
 };
 
-/* A question in the terms of the policy. */
-struct asked {
+/* The same, read. */
+struct explain_request {
     union netaddr from, to;
     enum config_command command;
     uint16_t port;
-    char name[NAME_TEXT_MAX]; /* "": an address is asked for */
+    char name[NAME_TEXT_MAX]; /* "": an address is request for */
 };
 
-static int usage(const char *wrong, const char *value)
+static int explain_usage(const char *wrong, const char *value)
 {
     if (wrong)
         fprintf(stderr, "conesocks explain: %s%s%s\n\n", wrong, value ? ": " : "", value ? value : "");
@@ -45,16 +52,16 @@ static int usage(const char *wrong, const char *value)
 }
 
 /* As the server reads a name that a client sends. */
-static bool read_name(struct asked *asked, const char *text, size_t len)
+static bool explain_read_name(struct explain_request *request, const char *text, size_t len)
 {
     const struct socks5_addr name = {
-        .atyp = SOCKS5_ATYP_NAME, .host_len = (uint8_t)len, .port = asked->port, .host = (const uint8_t *)text};
+        .atyp = SOCKS5_ATYP_NAME, .host_len = (uint8_t)len, .port = request->port, .host = (const uint8_t *)text};
     union netaddr none;
-    return address_read(&name, &none, asked->name) == ADDRESS_NAME;
+    return address_read(&name, &none, request->name) == ADDRESS_NAME;
 }
 
-/* "host:port", "[v6]:port"; the name or the address goes to `asked`. */
-static bool read_destination(const char *text, struct asked *asked)
+/* "host:port" or "[v6]:port"; fills in the name or the address. */
+static bool explain_read_destination(const char *text, struct explain_request *request)
 {
     const char *colon = strrchr(text, ':');
     char *end = NULL;
@@ -62,106 +69,108 @@ static bool read_destination(const char *text, struct asked *asked)
         return false;
     unsigned long port = strtoul(colon + 1, &end, 10);
     size_t len = (size_t)(colon - text);
-    if (*end || port == 0 || port > UINT16_MAX || len == 0 || len >= sizeof(asked->name))
+    if (*end || port == 0 || port > UINT16_MAX || len == 0 || len >= sizeof(request->name))
         return false;
-    asked->port = (uint16_t)port;
+    request->port = (uint16_t)port;
     bool bracketed = text[0] == '[' && text[len - 1] == ']';
     size_t skip = bracketed ? 1 : 0;
-    memcpy(asked->name, text + skip, len - 2 * skip);
-    asked->name[len - 2 * skip] = '\0';
-    if (netaddr_parse(&asked->to, asked->name, asked->port)) {
-        asked->name[0] = '\0';
-        return (asked->to.sa.sa_family == AF_INET6) == bracketed;
+    memcpy(request->name, text + skip, len - 2 * skip);
+    request->name[len - 2 * skip] = '\0';
+    if (netaddr_parse(&request->to, request->name, request->port)) {
+        request->name[0] = '\0';
+        return (request->to.sa.sa_family == AF_INET6) == bracketed;
     }
-    return read_name(asked, text, len);
+    return explain_read_name(request, text, len);
 }
 
-/* Whether the name leaves by an upstream as it is; then that is said, and it is all. */
-static bool say_upstream(const struct config *config, const struct subject *subject, const struct config_user *user,
-                         const struct asked *asked)
+/* true: an upstream gets the name as it is, and the answer has been printed. */
+static bool explain_upstream(const struct config *config, const struct subject *subject, const struct config_user *user,
+                             const struct explain_request *request)
 {
-    bool udp = asked->command == CONFIG_COMMAND_UDP;
-    uint32_t rule = rules_find_name(subject, asked->name, asked->port);
-    if (asked->command == CONFIG_COMMAND_BIND ||
+    bool udp = request->command == CONFIG_COMMAND_UDP;
+    uint32_t rule = rules_find_name(subject, request->name, request->port);
+    if (request->command == CONFIG_COMMAND_BIND ||
         (rule != RULES_NO_MATCH && config->rules[rule].action == CONFIG_ACTION_DENY))
         return false;
-    const struct terms terms = terms_find(config, user, udp ? rules_find_everywhere(subject) : rule, &asked->from);
+    const struct terms terms = terms_find(config, user, udp ? rules_find_everywhere(subject) : rule, &request->from);
     if (terms.upstream)
-        printf("allowed: leaves by the upstream %s, which resolves the name\n", terms.upstream->name);
+        printf("allowed: goes to the upstream %s, which resolves the name\n", terms.upstream->name);
     return terms.upstream != NULL;
 }
 
-static int say_name(const struct config *config, const struct subject *subject, const struct config_user *user,
-                    const struct asked *asked)
+static int explain_name(const struct config *config, const struct subject *subject, const struct config_user *user,
+                        const struct explain_request *request)
 {
-    if (say_upstream(config, subject, user, asked))
+    if (explain_upstream(config, subject, user, request))
         return EXIT_SUCCESS;
-    uint32_t rule = rules_deny_name(subject, asked->name, asked->port);
+    uint32_t rule = rules_deny_name(subject, request->name, request->port);
     if (rule != RULES_NO_MATCH) {
-        printf("denied by rules[%u], whatever the address\n", rule);
+        printf("denied by rules[%u], whatever address the name has\n", rule);
         return EXIT_FAILURE;
     }
-    puts("not denied by name; its address decides (--at ADDRESS)");
+    puts("not denied by name; the address of the name decides (add --at ADDRESS)");
     return EXIT_SUCCESS;
 }
 
-static int say_verdict(const struct policy *policy, const struct subject *subject, const struct config_user *user,
-                       const struct asked *asked)
+static int explain_verdict(const struct policy *policy, const struct subject *subject, const struct config_user *user,
+                           const struct explain_request *request)
 {
     char text[VERDICT_TEXT_MAX];
-    struct verdict verdict = verdict_find(policy, subject, asked->name[0] ? asked->name : NULL, &asked->to);
-    puts(verdict_explain(&verdict, &asked->to, text));
+    struct verdict verdict = verdict_find(policy, subject, request->name[0] ? request->name : NULL, &request->to);
+    puts(verdict_explain(&verdict, &request->to, text));
     if (verdict.code != VERDICT_ALLOWED)
         return EXIT_FAILURE;
-    bool udp = asked->command == CONFIG_COMMAND_UDP;
+    bool udp = request->command == CONFIG_COMMAND_UDP;
     terms_explain(policy->config, user, udp ? rules_find_everywhere(subject) : verdict.rule, stdout);
     return EXIT_SUCCESS;
 }
 
-/* Whether the server refuses the command itself, whatever the destination is; then that is said, and it is all. */
-static bool say_refused(const struct policy *policy, const struct subject *subject, const struct config_user *user,
-                        const struct asked *asked)
+/* true: the server refuses the command for every destination, and the answer has been printed. */
+static bool explain_refused(const struct policy *policy, const struct subject *subject, const struct config_user *user,
+                            const struct explain_request *request)
 {
     const struct config *config = policy->config;
-    const bool bind_off = asked->command == CONFIG_COMMAND_BIND && !config->bind.enabled;
-    const bool udp_off = asked->command == CONFIG_COMMAND_UDP && !config->udp.enabled;
+    const bool bind_off = request->command == CONFIG_COMMAND_BIND && !config->bind.enabled;
+    const bool udp_off = request->command == CONFIG_COMMAND_UDP && !config->udp.enabled;
     if (bind_off || udp_off) {
-        puts(bind_off ? "denied: BIND is off (bind.enabled)" : "denied: UDP is off (udp.enabled)");
+        puts(bind_off ? "denied: BIND is disabled (bind.enabled)" : "denied: UDP is disabled (udp.enabled)");
         return true;
     }
-    if (asked->command != CONFIG_COMMAND_UDP)
+    if (request->command != CONFIG_COMMAND_UDP)
         return false;
-    const struct terms terms = terms_find(config, user, rules_find_everywhere(subject), &asked->from);
+    const struct terms terms = terms_find(config, user, rules_find_everywhere(subject), &request->from);
     if (destinations_exist(policy, subject, terms.upstream != NULL))
         return false;
     char text[VERDICT_TEXT_MAX];
-    const struct verdict verdict = verdict_find(policy, subject, NULL, &asked->to);
-    if (asked->to.sa.sa_family != AF_UNSPEC)
-        puts(verdict_explain(&verdict, &asked->to, text));
-    puts("denied: UDP ASSOCIATE itself, because the rules deny every destination");
+    const struct verdict verdict = verdict_find(policy, subject, NULL, &request->to);
+    if (request->to.sa.sa_family != AF_UNSPEC)
+        puts(verdict_explain(&verdict, &request->to, text));
+    puts("denied: UDP ASSOCIATE is refused, because the rules deny every destination");
     return true;
 }
 
-static int say_answer(const struct policy *policy, const struct subject *subject, const struct config_user *user,
-                      const struct asked *asked)
+static int explain_print(const struct policy *policy, const struct subject *subject, const struct config_user *user,
+                         const struct explain_request *request)
 {
-    if (say_refused(policy, subject, user, asked))
+    if (explain_refused(policy, subject, user, request))
         return EXIT_FAILURE;
-    return asked->to.sa.sa_family == AF_UNSPEC ? say_name(policy->config, subject, user, asked)
-                                               : say_verdict(policy, subject, user, asked);
+    return request->to.sa.sa_family == AF_UNSPEC ? explain_name(policy->config, subject, user, request)
+                                                 : explain_verdict(policy, subject, user, request);
 }
 
-static int answer(const struct snapshot *snapshot, const struct question *question, const struct asked *asked)
+static int explain_with_snapshot(const struct snapshot *snapshot, const struct explain_options *options,
+                                 const struct explain_request *request)
 {
     struct policy policy = {.config = snapshot->config};
     struct subject subject = {0};
-    const struct config_user *user = question->user ? users_find(&snapshot->users, question->user) : NULL;
+    const struct config_user *user = options->user ? users_find(&snapshot->users, options->user) : NULL;
     int status = EXIT_FAILURE;
-    if (question->user && !user)
-        fprintf(stderr, "conesocks explain: warning: nobody can log in as %s: there is no such user\n", question->user);
-    if (subject_init(&subject, snapshot->rules, &asked->from, question->user, asked->command) &&
+    if (options->user && !user)
+        fprintf(stderr, "conesocks explain: warning: there is no user %s, so nobody can log in with that name\n",
+                options->user);
+    if (subject_init(&subject, snapshot->rules, &request->from, options->user, request->command) &&
         (policy.own = addresses_read()))
-        status = say_answer(&policy, &subject, user, asked);
+        status = explain_print(&policy, &subject, user, request);
     else
         fprintf(stderr, "conesocks explain: %s\n", strerror(errno));
     own_hosts_release(policy.own);
@@ -169,25 +178,25 @@ static int answer(const struct snapshot *snapshot, const struct question *questi
     return status;
 }
 
-static int ask(const struct question *question)
+static int explain_run(const struct explain_options *options)
 {
-    struct asked asked = {.command = CONFIG_COMMAND_CONNECT};
-    if (!question->from || !question->to)
-        return usage("--from and --to are needed", NULL);
-    if (!netaddr_parse(&asked.from, question->from, 0))
-        return usage("--from is no address", question->from);
-    if (!read_destination(question->to, &asked))
-        return usage("--to is no HOST:PORT", question->to);
-    if (question->command && !config_command_read(question->command, &asked.command))
-        return usage("--command is none of connect, bind and udp", question->command);
-    if (question->at && (!asked.name[0] || !netaddr_parse(&asked.to, question->at, asked.port)))
-        return usage("--at is the address of a name in --to", question->at);
+    struct explain_request request = {.command = CONFIG_COMMAND_CONNECT};
+    if (!options->from || !options->to)
+        return explain_usage("--from and --to are required", NULL);
+    if (!netaddr_parse(&request.from, options->from, 0))
+        return explain_usage("--from is not an address", options->from);
+    if (!explain_read_destination(options->to, &request))
+        return explain_usage("--to is not HOST:PORT", options->to);
+    if (options->command && !config_command_read(options->command, &request.command))
+        return explain_usage("--command is not connect, bind or udp", options->command);
+    if (options->at && (!request.name[0] || !netaddr_parse(&request.to, options->at, request.port)))
+        return explain_usage("--at needs a name in --to, and an address", options->at);
     char *errors, *warnings;
-    struct config *config = config_load(question->config_file, &errors, &warnings);
+    struct config *config = config_load(options->config_file, &errors, &warnings);
     struct snapshot *snapshot = config ? snapshot_new(config) : NULL;
     int status = EXIT_FAILURE;
     if (snapshot)
-        status = answer(snapshot, question, &asked);
+        status = explain_with_snapshot(snapshot, options, &request);
     else
         fputs(config ? "conesocks explain: out of memory\n" : errors, stderr);
     if (!snapshot)
@@ -207,33 +216,33 @@ int explain(int argc, char **argv)
         {"to", required_argument, NULL, TO},      {"at", required_argument, NULL, AT},
         {"help", no_argument, NULL, 'h'},         {0},
     };
-    struct question question = {0};
+    struct explain_options given = {0};
     for (int option; (option = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
         switch (option) {
         case 'c':
-            question.config_file = optarg;
+            given.config_file = optarg;
             break;
         case FROM:
-            question.from = optarg;
+            given.from = optarg;
             break;
         case USER:
-            question.user = optarg;
+            given.user = optarg;
             break;
         case COMMAND:
-            question.command = optarg;
+            given.command = optarg;
             break;
         case TO:
-            question.to = optarg;
+            given.to = optarg;
             break;
         case AT:
-            question.at = optarg;
+            given.at = optarg;
             break;
         case 'h':
             fputs(usage_text, stdout);
             return EXIT_SUCCESS;
         default:
-            return usage(NULL, NULL);
+            return explain_usage(NULL, NULL);
         }
     }
-    return optind == argc ? ask(&question) : usage("what is this?", argv[optind]);
+    return optind == argc ? explain_run(&given) : explain_usage("unexpected argument", argv[optind]);
 }

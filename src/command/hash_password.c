@@ -13,9 +13,8 @@
 
 static const char usage_text[] = "Usage: conesocks hash-password\n"
                                  "\n"
-                                 "Asks for a password twice, or takes the first line of standard input, and prints "
-                                 "what belongs into users[].password\n"
-                                 "of the configuration.\n";
+                                 "Asks for a password twice, or reads it from the first line of standard input, and\n"
+                                 "prints the hash to put into users[].password of the configuration.\n";
 
 int hash_password(int argc, char **argv)
 {
@@ -33,7 +32,7 @@ int hash_password(int argc, char **argv)
         same = again && strcmp(password, again) == 0;
         free(again);
         if (!same)
-            fputs("conesocks: the two are not the same\n", stderr);
+            fputs("conesocks: the passwords differ\n", stderr);
     }
     char *hash = same ? auth_hash_password(password) : NULL;
     explicit_bzero(password, strlen(password));

@@ -5,31 +5,31 @@
 
 #define UNKNOWN_LENGTH ((size_t)-1) /* the body lasts as long as the connection */
 
-static bool is_digit(char byte)
+static bool answer_is_digit(char byte)
 {
     return byte >= '0' && byte <= '9';
 }
 
 /* "HTTP/1.1 200 OK"; 0 when it is no status line. */
-static int read_status(const char *line, size_t len)
+static int answer_read_status(const char *line, size_t len)
 {
     static const char version[] = "HTTP/1.";
     size_t at = sizeof(version) - 1;
     if (len < at + 5 || memcmp(line, version, at) != 0 || (line[at] != '0' && line[at] != '1') || line[at + 1] != ' ')
         return 0;
     const char *code = line + at + 2;
-    if (!is_digit(code[0]) || code[0] == '0' || !is_digit(code[1]) || !is_digit(code[2]) ||
+    if (!answer_is_digit(code[0]) || code[0] == '0' || !answer_is_digit(code[1]) || !answer_is_digit(code[2]) ||
         (len > at + 5 && code[3] != ' '))
         return 0;
     return (code[0] - '0') * 100 + (code[1] - '0') * 10 + (code[2] - '0');
 }
 
 /* A length beyond HTTP_BODY_MAX comes back as HTTP_BODY_MAX + 1. */
-static bool read_length(const char *text, size_t len, size_t *length)
+static bool answer_read_length(const char *text, size_t len, size_t *length)
 {
     *length = 0;
     for (size_t i = 0; i < len; i++) {
-        if (!is_digit(text[i]))
+        if (!answer_is_digit(text[i]))
             return false;
         if (*length <= HTTP_BODY_MAX)
             *length = *length * 10 + (size_t)(text[i] - '0');
@@ -40,7 +40,7 @@ static bool read_length(const char *text, size_t len, size_t *length)
 }
 
 /* The value of a header line of that name, without spaces around it; NULL: it is another. */
-static const char *value_of(const char *line, size_t len, const char *name, size_t *value_len)
+static const char *answer_header_value(const char *line, size_t len, const char *name, size_t *value_len)
 {
     size_t name_len = strlen(name);
     if (len <= name_len || line[name_len] != ':' || strncasecmp(line, name, name_len) != 0)
@@ -55,26 +55,26 @@ static const char *value_of(const char *line, size_t len, const char *name, size
 }
 
 /* The lines after the first. false: they leave open where the body ends. */
-static bool read_headers(const char *lines, const char *end, size_t *length)
+static bool answer_read_headers(const char *lines, const char *end, size_t *length)
 {
     *length = UNKNOWN_LENGTH;
     while (lines < end) {
         const char *next = memmem(lines, (size_t)(end - lines), "\r\n", 2);
         size_t len = (size_t)((next ? next : end) - lines), value_len;
-        const char *value = value_of(lines, len, "Content-Length", &value_len);
+        const char *value = answer_header_value(lines, len, "Content-Length", &value_len);
         size_t said;
-        if (value && (!read_length(value, value_len, &said) || (*length != UNKNOWN_LENGTH && *length != said)))
+        if (value && (!answer_read_length(value, value_len, &said) || (*length != UNKNOWN_LENGTH && *length != said)))
             return false;
         if (value)
             *length = said;
-        if (value_of(lines, len, "Transfer-Encoding", &value_len)) /* HTTP/1.0 has none */
+        if (answer_header_value(lines, len, "Transfer-Encoding", &value_len)) /* HTTP/1.0 has none */
             return false;
         lines += len + 2;
     }
     return true;
 }
 
-static enum http_progress read_body(struct http_answer *answer, size_t have, size_t length, bool ended)
+static enum http_progress answer_read_body(struct http_answer *answer, size_t have, size_t length, bool ended)
 {
     if (length == UNKNOWN_LENGTH ? have > HTTP_BODY_MAX : length > HTTP_BODY_MAX)
         return HTTP_TOO_LARGE;
@@ -97,8 +97,8 @@ enum http_progress http_answer_read(const char *bytes, size_t len, bool ended, s
         return len >= HTTP_HEAD_MAX ? HTTP_WRONG : ended ? HTTP_CUT_SHORT : HTTP_MORE;
     const char *line_end = memmem(bytes, (size_t)(blank + 2 - bytes), "\r\n", 2);
     size_t length;
-    *answer = (struct http_answer){.status = read_status(bytes, (size_t)(line_end - bytes)), .body = blank + 4};
-    if (answer->status == 0 || !read_headers(line_end + 2, blank + 2, &length))
+    *answer = (struct http_answer){.status = answer_read_status(bytes, (size_t)(line_end - bytes)), .body = blank + 4};
+    if (answer->status == 0 || !answer_read_headers(line_end + 2, blank + 2, &length))
         return HTTP_WRONG;
-    return read_body(answer, (size_t)(bytes + len - answer->body), length, ended);
+    return answer_read_body(answer, (size_t)(bytes + len - answer->body), length, ended);
 }

@@ -16,7 +16,7 @@
 #include "command/http_answer.h"
 
 /* 0 once `fd` is ready, or has an error to tell. */
-static int wait_for(int fd, short events, int64_t deadline)
+static int http_wait(int fd, short events, int64_t deadline)
 {
     struct pollfd ready = {.fd = fd, .events = events};
     for (;;) {
@@ -33,7 +33,7 @@ static int wait_for(int fd, short events, int64_t deadline)
 
 /* ---- connecting ---- */
 
-static int connect_to(const struct sockaddr *address, socklen_t len, int64_t deadline, int *fd)
+static int http_connect(const struct sockaddr *address, socklen_t len, int64_t deadline, int *fd)
 {
     *fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (*fd < 0)
@@ -41,7 +41,7 @@ static int connect_to(const struct sockaddr *address, socklen_t len, int64_t dea
     int error = connect(*fd, address, len) == 0 ? 0 : errno;
     if (error == EINPROGRESS) {
         socklen_t size = sizeof(error);
-        int waited = wait_for(*fd, POLLOUT, deadline);
+        int waited = http_wait(*fd, POLLOUT, deadline);
         if (waited || getsockopt(*fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
             error = waited ? waited : errno;
     }
@@ -54,17 +54,17 @@ static int connect_to(const struct sockaddr *address, socklen_t len, int64_t dea
     return error;
 }
 
-static int connect_unix(const char *path, int64_t deadline, int *fd)
+static int http_connect_unix(const char *path, int64_t deadline, int *fd)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof(address.sun_path))
         return ENAMETOOLONG;
     strcpy(address.sun_path, path);
-    return connect_to((const struct sockaddr *)&address, sizeof(address), deadline, fd);
+    return http_connect((const struct sockaddr *)&address, sizeof(address), deadline, fd);
 }
 
 /* The first of its addresses that takes the connection. */
-static int connect_tcp(const struct http_server *server, int64_t deadline, int *fd)
+static int http_connect_tcp(const struct http_server *server, int64_t deadline, int *fd)
 {
     const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     struct addrinfo *found;
@@ -72,7 +72,7 @@ static int connect_tcp(const struct http_server *server, int64_t deadline, int *
         return EADDRNOTAVAIL;
     int error = EADDRNOTAVAIL;
     for (const struct addrinfo *each = found; each && error; each = each->ai_next)
-        error = connect_to(each->ai_addr, each->ai_addrlen, deadline, fd);
+        error = http_connect(each->ai_addr, each->ai_addrlen, deadline, fd);
     freeaddrinfo(found);
     return error;
 }
@@ -80,7 +80,7 @@ static int connect_tcp(const struct http_server *server, int64_t deadline, int *
 /* ---- asking ---- */
 
 /* So short that it fits into any send buffer. */
-static int send_request(int fd, const struct http_server *server, const char *path)
+static int http_send_request(int fd, const struct http_server *server, const char *path)
 {
     char text[1024];
     const char *host = server->socket ? "localhost" : server->host;
@@ -93,12 +93,12 @@ static int send_request(int fd, const struct http_server *server, const char *pa
     return sent == len ? 0 : sent < 0 ? errno : EPROTO;
 }
 
-struct buffer {
+struct http_buffer {
     char *bytes;
     size_t len, size;
 };
 
-static int grow(struct buffer *buffer)
+static int http_buffer_grow(struct http_buffer *buffer)
 {
     size_t size = buffer->size ? 2 * buffer->size : 64 << 10;
     char *bytes = realloc(buffer->bytes, size);
@@ -110,11 +110,11 @@ static int grow(struct buffer *buffer)
 }
 
 /* What has come by now, or at least one byte of it. */
-static int receive(int fd, struct buffer *buffer, int64_t deadline, bool *ended)
+static int http_receive(int fd, struct http_buffer *buffer, int64_t deadline, bool *ended)
 {
-    int error = buffer->size - buffer->len < 16 << 10 ? grow(buffer) : 0;
+    int error = buffer->size - buffer->len < 16 << 10 ? http_buffer_grow(buffer) : 0;
     if (!error)
-        error = wait_for(fd, POLLIN, deadline);
+        error = http_wait(fd, POLLIN, deadline);
     if (error)
         return error;
     ssize_t n = recv(fd, buffer->bytes + buffer->len, buffer->size - buffer->len, 0);
@@ -125,7 +125,7 @@ static int receive(int fd, struct buffer *buffer, int64_t deadline, bool *ended)
     return 0;
 }
 
-static int fill_reply(struct http_reply *reply, const struct http_answer *answer)
+static int http_fill_reply(struct http_reply *reply, const struct http_answer *answer)
 {
     reply->body = malloc(answer->body_len + 1);
     if (!reply->body)
@@ -137,21 +137,21 @@ static int fill_reply(struct http_reply *reply, const struct http_answer *answer
     return 0;
 }
 
-static int read_reply(int fd, int64_t deadline, struct http_reply *reply)
+static int http_read_reply(int fd, int64_t deadline, struct http_reply *reply)
 {
     static const int errors[] = {[HTTP_WRONG] = EPROTO, [HTTP_TOO_LARGE] = EMSGSIZE, [HTTP_CUT_SHORT] = ENODATA};
-    struct buffer buffer = {0};
+    struct http_buffer buffer = {0};
     struct http_answer answer;
     enum http_progress progress = HTTP_MORE;
     bool ended = false;
     int error = 0;
     while (!error && progress == HTTP_MORE) {
-        error = receive(fd, &buffer, deadline, &ended);
+        error = http_receive(fd, &buffer, deadline, &ended);
         if (!error)
             progress = http_answer_read(buffer.bytes, buffer.len, ended, &answer);
     }
     if (!error)
-        error = progress == HTTP_COMPLETE ? fill_reply(reply, &answer) : errors[progress];
+        error = progress == HTTP_COMPLETE ? http_fill_reply(reply, &answer) : errors[progress];
     free(buffer.bytes);
     return error;
 }
@@ -160,11 +160,12 @@ int http_get(const struct http_server *server, const char *path, int timeout_ms,
 {
     int64_t deadline = (int64_t)clock_ms() + timeout_ms;
     int fd = -1;
-    int error = server->socket ? connect_unix(server->socket, deadline, &fd) : connect_tcp(server, deadline, &fd);
+    int error =
+        server->socket ? http_connect_unix(server->socket, deadline, &fd) : http_connect_tcp(server, deadline, &fd);
     if (!error)
-        error = send_request(fd, server, path);
+        error = http_send_request(fd, server, path);
     if (!error)
-        error = read_reply(fd, deadline, reply);
+        error = http_read_reply(fd, deadline, reply);
     if (fd >= 0)
         close(fd);
     return error;

@@ -1,6 +1,4 @@
-/*
- * Options and subcommands.
- */
+/* The program: reads the options, then serves or runs a subcommand. */
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -34,20 +32,20 @@ struct arguments {
     bool take_over;
 };
 
-/* What is done instead of serving; each has its --help. */
+/* The subcommands; each has its own --help. */
 static const struct command {
     const char *name;
-    int (*act)(int argc, char **argv); /* argv[0] is the name. Returns the exit status */
+    int (*run)(int argc, char **argv); /* argv[0] is the name. Returns the exit status */
     const char *help;
 } commands[] = {
-    {"hash-password", hash_password, "read a password, print its hash for the configuration"},
-    {"status", status_command, "tell what a server does that runs"},
-    {"reload", reload_command, "have a server read its configuration again, and tell what came of it"},
-    {"explain", explain, "tell what becomes of a request, and which rule decides"},
-    {"check", check, "tell what a SOCKS5 server, any, does well, and which NAT type it gives its clients"},
+    {"hash-password", hash_password, "read a password and print its hash for the configuration"},
+    {"status", status_command, "show what a running server is doing"},
+    {"reload", reload_command, "make a running server read its configuration again, and print the result"},
+    {"explain", explain, "show whether a request is allowed, and which rule decides"},
+    {"check", check, "test any SOCKS5 server and report its NAT type"},
 };
 
-static int usage(FILE *out, int status)
+static int main_usage(FILE *out, int status)
 {
     fputs("Usage: conesocks [-c FILE] [-d] [--take-over]\n"
           "       conesocks -t|--dump [-c FILE]\n"
@@ -56,12 +54,12 @@ static int usage(FILE *out, int status)
           "A SOCKS5 proxy with full-cone UDP. Without -c it listens on 127.0.0.1:1080, without a login.\n"
           "\n"
           "  -c, --config FILE  read the configuration from FILE (see conesocks.yaml(5))\n"
-          "  -d, --daemon       run in the background; log to syslog\n"
-          "      --take-over    serve in place of the server that runs, which ends with its last session\n"
+          "  -d, --daemon       run in the background and log to syslog\n"
+          "      --take-over    take over from the running server, which exits after its last session\n"
           "  -t, --test         check the configuration and exit\n"
-          "      --dump         print the configuration in force and exit\n"
+          "      --dump         print the active configuration and exit\n"
           "  -V, --version      print the version and exit\n"
-          "  -h, --help         print this and exit\n"
+          "  -h, --help         print this help and exit\n"
           "\n"
           "Commands, each with its own --help:\n"
           "\n",
@@ -71,7 +69,7 @@ static int usage(FILE *out, int status)
     return status;
 }
 
-static const struct command *find_command(const char *name)
+static const struct command *main_find_command(const char *name)
 {
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         if (strcmp(commands[i].name, name) == 0)
@@ -79,20 +77,20 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
-/* A word where none is expected. */
-static int refuse(const char *word)
+/* An argument where none is expected. */
+static int main_refuse_word(const char *word)
 {
-    if (find_command(word))
-        fprintf(stderr, "conesocks: a command comes first: conesocks %s [OPTIONS]\n\n", word);
+    if (main_find_command(word))
+        fprintf(stderr, "conesocks: the command has to be the first argument: conesocks %s [OPTIONS]\n\n", word);
     else
         fprintf(stderr, "conesocks: unknown command: %s\n\n", word);
-    return usage(stderr, EXIT_USAGE);
+    return main_usage(stderr, EXIT_USAGE);
 }
 
 /* ---- the server ---- */
 
-/* For a reload, since a daemon leaves the working directory. NULL: there is no file. */
-static char *absolute(const char *path)
+/* A daemon leaves the working directory, and a reload reads the file again. NULL: there is no file. */
+static char *main_absolute_path(const char *path)
 {
     char *folder = path && *path != '/' ? getcwd(NULL, 0) : NULL, *whole = NULL;
     if (folder && asprintf(&whole, "%s/%s", folder, path) < 0)
@@ -101,11 +99,11 @@ static char *absolute(const char *path)
     return whole || !path ? whole : strdup(path);
 }
 
-/* Whoever just tries it out, at a terminal, is shown where to look. */
+/* Somebody who tries it out at a terminal gets a status page. */
 #define ADMIN_PORT 1081
 
 /* Takes over the configuration. */
-static int run(struct config *config, const struct arguments *arguments)
+static int main_serve(struct config *config, const struct arguments *arguments)
 {
     if (!arguments->config_file && !arguments->daemon && isatty(STDERR_FILENO))
         netaddr_set_port(&config->admin.address, ADMIN_PORT);
@@ -117,7 +115,7 @@ static int run(struct config *config, const struct arguments *arguments)
         config_free(config);
         return EXIT_FAILURE;
     }
-    char *path = absolute(arguments->config_file);
+    char *path = main_absolute_path(arguments->config_file);
     const struct serve_options options = {.path = path, .daemon = arguments->daemon, .take_over = arguments->take_over};
     int status = serve(snapshot, &options);
     free(path);
@@ -125,21 +123,21 @@ static int run(struct config *config, const struct arguments *arguments)
     return status;
 }
 
-static bool resolves(const struct config *config, const char *name)
+static bool main_name_resolves(const struct config *config, const char *name)
 {
     return advertise_resolve(config, name, AF_INET).sa.sa_family != AF_UNSPEC ||
            advertise_resolve(config, name, AF_INET6).sa.sa_family != AF_UNSPEC;
 }
 
-/* Waits for name servers, which a start must not. */
-static void warn_of_unresolved(const struct config *config, const char *path)
+/* Only for -t: it waits for name servers, and a start must not. */
+static void main_warn_unresolved(const struct config *config, const char *path)
 {
     for (size_t i = 0; i < config->upstream_count; i++) {
         const struct config_upstream *upstream = &config->upstreams[i];
-        if (upstream->host.name && !resolves(config, upstream->host.name))
+        if (upstream->host.name && !main_name_resolves(config, upstream->host.name))
             fprintf(stderr,
-                    "%s:%zu:%zu: warning: upstreams[%zu].address: %s does not resolve now; what should leave by it "
-                    "fails. Correct the name, or see dns.servers\n",
+                    "%s:%zu:%zu: warning: upstreams[%zu].address: %s does not resolve now; sessions that should use it "
+                    "fail. Correct the name, or check dns.servers\n",
                     path, upstream->line, upstream->column, i, upstream->host.name);
     }
     const struct config_advertise *advertised[] = {&config->udp.advertise_v4, &config->udp.advertise_v6};
@@ -147,23 +145,22 @@ static void warn_of_unresolved(const struct config *config, const char *path)
         if (advertised[i]->name &&
             advertise_resolve(config, advertised[i]->name, i ? AF_INET6 : AF_INET).sa.sa_family == AF_UNSPEC)
             fprintf(stderr,
-                    "%s: warning: udp.advertise_%s: %s does not resolve to such an address now; the server does not "
-                    "start without one\n",
-                    path, i ? "v6" : "v4", advertised[i]->name);
+                    "%s: warning: udp.advertise_%s: %s has no %s address now; the server does not start without one\n",
+                    path, i ? "v6" : "v4", advertised[i]->name, i ? "IPv6" : "IPv4");
 }
 
-static int test(const struct config *config, const char *path)
+static int main_test(const struct config *config, const char *path)
 {
-    warn_of_unresolved(config, path);
+    main_warn_unresolved(config, path);
     uid_t user;
     gid_t group;
     if (!sandbox_identity(config, &user, &group))
         return EXIT_FAILURE;
-    printf("%s: the configuration is fine\n", path ? path : "built-in default");
+    printf("%s: the configuration is valid\n", path ? path : "built-in default");
     return EXIT_SUCCESS;
 }
 
-static int act(const struct arguments *arguments)
+static int main_act(const struct arguments *arguments)
 {
     if (arguments->action == OPTIONS) {
         config_options_list(stdout);
@@ -178,10 +175,10 @@ static int act(const struct arguments *arguments)
         config_dump(config, stdout, false);
         break;
     case TEST:
-        status = test(config, arguments->config_file);
+        status = main_test(config, arguments->config_file);
         break;
     default:
-        status = run(config, arguments);
+        status = main_serve(config, arguments);
         config = NULL;
     }
     config_free(config);
@@ -189,7 +186,7 @@ static int act(const struct arguments *arguments)
 }
 
 /* A standard descriptor that is closed would go to the next socket, and a log line for stderr to its peer. */
-static void fill_standard_descriptors(void)
+static void main_open_standard_descriptors(void)
 {
     int fd;
     do
@@ -213,14 +210,14 @@ int main(int argc, char **argv)
         {"options", no_argument, NULL, LONG_OPTIONS}, /* for the test that compares them with the manual */
         {0},
     };
-    fill_standard_descriptors();
+    main_open_standard_descriptors();
     log_to(LOG_TARGET_STDERR);
-    const struct command *command = argc > 1 ? find_command(argv[1]) : NULL;
+    const struct command *command = argc > 1 ? main_find_command(argv[1]) : NULL;
     if (command) {
         static char name[32]; /* getopt's messages begin with it */
         snprintf(name, sizeof(name), "conesocks %s", command->name);
         argv[1] = name;
-        return command->act(argc - 1, argv + 1);
+        return command->run(argc - 1, argv + 1);
     }
     struct arguments arguments = {.action = RUN};
     for (int option; (option = getopt_long(argc, argv, "c:dtVh", options, NULL)) != -1;) {
@@ -247,10 +244,10 @@ int main(int argc, char **argv)
             puts("conesocks " CONESOCKS_VERSION);
             return EXIT_SUCCESS;
         case 'h':
-            return usage(stdout, EXIT_SUCCESS);
+            return main_usage(stdout, EXIT_SUCCESS);
         default:
-            return usage(stderr, EXIT_USAGE);
+            return main_usage(stderr, EXIT_USAGE);
         }
     }
-    return optind == argc ? act(&arguments) : refuse(argv[optind]);
+    return optind == argc ? main_act(&arguments) : main_refuse_word(argv[optind]);
 }

@@ -22,22 +22,22 @@
 static const char usage_text[] =
     "Usage: conesocks reload -c FILE [--pid-file PATH]\n"
     "\n"
-    "Checks FILE, which the server was started with, and has the server read it again, as SIGHUP does. Where FILE has "
-    "an\n"
-    "admin listener, it waits and tells what came of it.\n"
+    "Checks FILE, then makes the server that runs with FILE read it again, as SIGHUP does. If FILE sets an admin\n"
+    "listener, waits for the result and prints it.\n"
     "\n"
     "  -c, --config FILE    the server's configuration\n"
-    "      --pid-file PATH  where its process id stands; default: run.pid_file in FILE, else " PIDFILE_DEFAULT "\n";
+    "      --pid-file PATH  file with the server's process id; default: run.pid_file in FILE, else " PIDFILE_DEFAULT
+    "\n";
 
 /* A reload that is asked for. */
-struct request {
+struct reload_request {
     const char *file, *pid_file;
     const struct config *config;
     bool asks; /* `place` is there */
     struct ask_place place;
 };
 
-static int usage(const char *wrong, const char *value)
+static int reload_usage(const char *wrong, const char *value)
 {
     if (wrong)
         fprintf(stderr, "conesocks reload: %s%s%s\n\n", wrong, value ? ": " : "", value ? value : "");
@@ -46,7 +46,7 @@ static int usage(const char *wrong, const char *value)
 }
 
 /* What a server says is escaped. */
-static void print_escaped(FILE *out, const char *before, const char *text)
+static void reload_print_escaped(FILE *out, const char *before, const char *text)
 {
     char *escaped = terminal_escape(text);
     fprintf(out, "%s%s\n", before, escaped ? escaped : "out of memory");
@@ -55,7 +55,7 @@ static void print_escaped(FILE *out, const char *before, const char *text)
 
 /* ---- which process ---- */
 
-static bool read_name(const char *path, char name[32])
+static bool reload_read_process_name(const char *path, char name[32])
 {
     FILE *file = fopen(path, "re");
     bool read = file && fgets(name, 32, file);
@@ -65,73 +65,74 @@ static bool read_name(const char *path, char name[32])
 }
 
 /* An id may be old, or another's word: to most programs SIGHUP is deadly. */
-static bool is_conesocks(pid_t pid)
+static bool reload_is_conesocks(pid_t pid)
 {
     char path[32], ours[32], theirs[32];
     snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
-    return read_name("/proc/self/comm", ours) && read_name(path, theirs) && strcmp(ours, theirs) == 0;
+    return reload_read_process_name("/proc/self/comm", ours) && reload_read_process_name(path, theirs) &&
+           strcmp(ours, theirs) == 0;
 }
 
 /* That of the pid file, else the one that answers. 0 after a line. */
-static pid_t find_process(const struct request *request, const json_t *status)
+static pid_t reload_find_process(const struct reload_request *request, const json_t *status)
 {
     pid_t pid = pidfile_holder(request->pid_file);
     int error = errno;
     uint64_t answers = ask_number(status, "pid");
     if (pid == 0 && answers > 0 && answers <= INT32_MAX)
         pid = (pid_t)answers;
-    if (pid > 0 && is_conesocks(pid))
+    if (pid > 0 && reload_is_conesocks(pid))
         return pid;
     if (pid > 0)
-        fprintf(stderr, "conesocks reload: process %d is not conesocks, or cannot be seen from here: try it as root\n",
+        fprintf(stderr, "conesocks reload: process %d is not conesocks, or is not visible to this user: try as root\n",
                 (int)pid);
     else if (error == ESRCH || error == ENOENT)
         fprintf(stderr, "conesocks reload: no server found: %s %s%s\n", request->pid_file,
-                error == ENOENT ? "does not exist" : "names no running process",
+                error == ENOENT ? "does not exist" : "contains no running process",
                 request->asks
-                    ? ", and nobody answers at the admin listener"
+                    ? ", and nothing answers at the admin listener"
                     : ". Set run.pid_file or an admin listener in the configuration and restart the server, or send "
-                      "it SIGHUP (kill -HUP PID). --pid-file PATH names another file; systemctl reload conesocks "
-                      "reaches a server under systemd");
+                      "it SIGHUP (kill -HUP PID). Use --pid-file PATH for another file. A server under systemd: "
+                      "systemctl reload conesocks");
     else
         fprintf(stderr, "conesocks reload: %s: %s%s\n", request->pid_file, strerror(error),
-                error == EACCES ? ": only root and the user that has started the server may read it" : "");
+                error == EACCES ? ": only root and the user that started the server can read it" : "");
     return 0;
 }
 
 /* ---- what it reads, and what came of it ---- */
 
 /* Whether the server would read what has been checked. */
-static bool reads_that(const struct request *request, const json_t *status)
+static bool reload_server_reads_file(const struct reload_request *request, const json_t *status)
 {
     const char *theirs = ask_text(status, "configuration.file");
     struct stat checked, read;
     if (!theirs) {
-        fputs("conesocks reload: the server has no configuration file: it was started without -c\n", stderr);
+        fputs("conesocks reload: the server was started without -c, so it has no configuration file to read\n", stderr);
         return false;
     }
     if (stat(theirs, &read) < 0 || stat(request->file, &checked) < 0 ||
         (read.st_dev == checked.st_dev && read.st_ino == checked.st_ino))
         return true;
-    print_escaped(stderr, "conesocks reload: not reloaded: the server reads another file: ", theirs);
+    reload_print_escaped(stderr, "conesocks reload: not reloaded: the server uses another file: ", theirs);
     return false;
 }
 
-static bool has_moved(const json_t *before, const json_t *now, const char *counter)
+static bool reload_has_increased(const json_t *before, const json_t *now, const char *counter)
 {
     return ask_number(now, counter) > ask_number(before, counter);
 }
 
 /* The first status with an outcome. NULL: there is none in time, or the server is gone. */
-static json_t *wait_for_outcome(const struct request *request, const json_t *before)
+static json_t *reload_wait_for_outcome(const struct reload_request *request, const json_t *before)
 {
     const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
     uint64_t patience = PATIENCE_MS + request->config->dns.timeout_ms;
     for (uint64_t waited = 0; waited < patience; waited += PAUSE_MS) {
         char *error;
         json_t *now = ask_status(&request->place, ASK_FEW_SESSIONS, &error);
-        if (now &&
-            (has_moved(before, now, "configuration.reloads") || has_moved(before, now, "configuration.reloads_failed")))
+        if (now && (reload_has_increased(before, now, "configuration.reloads") ||
+                    reload_has_increased(before, now, "configuration.reloads_failed")))
             return now;
         json_decref(now);
         free(error);
@@ -140,21 +141,21 @@ static json_t *wait_for_outcome(const struct request *request, const json_t *bef
     return NULL;
 }
 
-static int tell_outcome(const struct request *request, const json_t *before)
+static int reload_print_outcome(const struct reload_request *request, const json_t *before)
 {
-    json_t *now = wait_for_outcome(request, before);
+    json_t *now = reload_wait_for_outcome(request, before);
     int status = EXIT_FAILURE;
     if (!now) {
-        fputs("conesocks reload: the server was told to, but what came of it does not show: see its log\n", stderr);
-    } else if (has_moved(before, now, "configuration.reloads_failed")) {
+        fputs("conesocks reload: the server was told to reload, but its status shows no result: see its log\n", stderr);
+    } else if (reload_has_increased(before, now, "configuration.reloads_failed")) {
         const char *error = ask_text(now, "configuration.last_error");
-        print_escaped(stderr, "conesocks reload: not reloaded, the configuration of before stays in force: ",
-                      error ? error : "see the server's log");
+        reload_print_escaped(stderr, "conesocks reload: not reloaded, keeping the current configuration: ",
+                             error ? error : "see the server's log");
     } else {
         const char *waiting = ask_text(now, "configuration.waiting_for_start");
         printf("%s: reloaded\n", request->file);
         if (waiting)
-            print_escaped(stdout, "these changes take effect at the next start: ", waiting);
+            reload_print_escaped(stdout, "these changes take effect at the next start: ", waiting);
         status = EXIT_SUCCESS;
     }
     json_decref(now);
@@ -163,35 +164,35 @@ static int tell_outcome(const struct request *request, const json_t *before)
 
 /* ---- the command ---- */
 
-static int signal_and_tell(const struct request *request, const json_t *before)
+static int reload_signal_and_report(const struct reload_request *request, const json_t *before)
 {
-    pid_t pid = find_process(request, before);
+    pid_t pid = reload_find_process(request, before);
     if (pid == 0)
         return EXIT_FAILURE;
     bool answers = ask_number(before, "pid") == (uint64_t)pid;
-    if (answers && !reads_that(request, before))
+    if (answers && !reload_server_reads_file(request, before))
         return EXIT_FAILURE;
     const char *state = answers ? ask_text(before, "state") : NULL;
     if (state && strcmp(state, "draining") == 0) {
-        fputs("conesocks reload: not reloaded: the server is about to end\n", stderr);
+        fputs("conesocks reload: not reloaded: the server is draining and exits soon\n", stderr);
         return EXIT_FAILURE;
     }
     if (kill(pid, SIGHUP) < 0) {
         fprintf(stderr, "conesocks reload: process %d: %s\n", (int)pid,
-                errno == EPERM ? "only root and the user that it runs as may signal it" : strerror(errno));
+                errno == EPERM ? "only root and the user it runs as can signal it" : strerror(errno));
         return EXIT_FAILURE;
     }
     if (answers)
-        return tell_outcome(request, before);
-    printf("%s: fine; process %d was told to read it: its log says what came of it\n", request->file, (int)pid);
+        return reload_print_outcome(request, before);
+    printf("%s: valid; process %d was told to reload it: see its log for the result\n", request->file, (int)pid);
     return EXIT_SUCCESS;
 }
 
-static int reload(struct request *request)
+static int reload_run(struct reload_request *request)
 {
     struct config *config = command_load(request->file);
     if (!config) {
-        fputs("conesocks reload: not reloaded, the configuration of before stays in force\n", stderr);
+        fputs("conesocks reload: not reloaded, keeping the current configuration\n", stderr);
         return EXIT_FAILURE;
     }
     request->config = config;
@@ -203,7 +204,7 @@ static int reload(struct request *request)
     if (error)
         fprintf(stderr, "conesocks reload: %s\n", error);
     free(error);
-    int status = signal_and_tell(request, before);
+    int status = reload_signal_and_report(request, before);
     json_decref(before);
     ask_place_free(&request->place);
     config_free(config);
@@ -219,7 +220,7 @@ int reload_command(int argc, char **argv)
         {"help", no_argument, NULL, 'h'},
         {0},
     };
-    struct request request = {0};
+    struct reload_request request = {0};
     for (int option; (option = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
         switch (option) {
         case 'c':
@@ -232,10 +233,10 @@ int reload_command(int argc, char **argv)
             fputs(usage_text, stdout);
             return EXIT_SUCCESS;
         default:
-            return usage(NULL, NULL);
+            return reload_usage(NULL, NULL);
         }
     }
     if (optind < argc)
-        return usage("what is this?", argv[optind]);
-    return request.file ? reload(&request) : usage("-c FILE is needed", NULL);
+        return reload_usage("unexpected argument", argv[optind]);
+    return request.file ? reload_run(&request) : reload_usage("-c FILE is required", NULL);
 }

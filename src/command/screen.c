@@ -11,9 +11,9 @@
 #include "command/terminal.h"
 
 /* A screen of its own, without a cursor; and back. */
-static const char enter[] = "\x1b[?1049h\x1b[?25l", leave[] = "\x1b[?25h\x1b[?1049l";
+static const char screen_enter[] = "\x1b[?1049h\x1b[?25l", screen_leave[] = "\x1b[?25h\x1b[?1049l";
 
-static void write_all(const char *text, size_t len)
+static void screen_write(const char *text, size_t len)
 {
     while (len > 0) {
         ssize_t n = write(STDOUT_FILENO, text, len);
@@ -25,31 +25,31 @@ static void write_all(const char *text, size_t len)
 }
 
 /* The signal then does what it always does: SA_RESETHAND. */
-static void on_deadly_signal(int number)
+static void screen_on_deadly_signal(int number)
 {
-    write_all(leave, sizeof(leave) - 1);
+    screen_write(screen_leave, sizeof(screen_leave) - 1);
     raise(number);
 }
 
-static void on_stop(int number)
+static void screen_on_stop(int number)
 {
     (void)number;
     int error = errno;
-    write_all(leave, sizeof(leave) - 1);
+    screen_write(screen_leave, sizeof(screen_leave) - 1);
     raise(SIGSTOP);
-    write_all(enter, sizeof(enter) - 1);
+    screen_write(screen_enter, sizeof(screen_enter) - 1);
     errno = error;
 }
 
 void screen_take(void)
 {
     static const int deadly[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
-    const struct sigaction death = {.sa_handler = on_deadly_signal, .sa_flags = (int)SA_RESETHAND};
-    const struct sigaction stop = {.sa_handler = on_stop, .sa_flags = SA_RESTART};
+    const struct sigaction death = {.sa_handler = screen_on_deadly_signal, .sa_flags = (int)SA_RESETHAND};
+    const struct sigaction stop = {.sa_handler = screen_on_stop, .sa_flags = SA_RESTART};
     for (size_t i = 0; i < ARRAY_LEN(deadly); i++)
         sigaction(deadly[i], &death, NULL);
     sigaction(SIGTSTP, &stop, NULL);
-    write_all(enter, sizeof(enter) - 1);
+    screen_write(screen_enter, sizeof(screen_enter) - 1);
 }
 
 void screen_draw(const char *text, size_t width, size_t height)
@@ -70,6 +70,6 @@ void screen_draw(const char *text, size_t width, size_t height)
     }
     fputs("\x1b[J", out);
     if (fclose(out) == 0)
-        write_all(screen, size);
+        screen_write(screen, size);
     free(screen);
 }

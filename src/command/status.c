@@ -26,23 +26,23 @@ static const char usage_text[] =
     "Usage: conesocks status [-c FILE | --socket PATH | --url http://HOST:PORT] [--watch [SECONDS] | --top] [--all]\n"
     "       conesocks status [-c FILE | --socket PATH | --url http://HOST:PORT] --json\n"
     "\n"
-    "Tells what a server does that runs: its NAT behaviour, who uses it and how much, what it drops and why.\n"
+    "Shows what a running server is doing: its NAT type, its clients and their traffic, and what it drops and why.\n"
     "\n"
-    "  -c, --config FILE      ask where admin.socket or admin.port in FILE say\n"
-    "      --socket PATH      ask at a Unix socket\n"
+    "  -c, --config FILE      ask the admin listener that FILE sets (admin.socket or admin.port)\n"
+    "      --socket PATH      ask at this Unix socket\n"
     "      --url URL          ask at http://HOST:PORT; default: " ASK_DEFAULT_URL "\n"
-    "      --watch [SECONDS]  ask again every 2 seconds, or as many; those with most traffic at the time come first\n"
-    "      --top              ask twice within a second, for the traffic at the time\n"
-    "      --all              all sessions, not the first 20 of each kind\n"
-    "      --json             all there is, as JSON\n";
+    "      --watch [SECONDS]  ask again every 2 seconds, or every SECONDS; the busiest sessions come first\n"
+    "      --top              ask twice within a second, to show the current traffic\n"
+    "      --all              show all sessions, not only the first 20 of each kind\n"
+    "      --json             print everything as JSON\n";
 
-struct request {
+struct status_options {
     const char *config_file, *socket, *url;
     unsigned watch_seconds; /* 0: once */
     bool top, all, json;
 };
 
-static int usage(const char *wrong, const char *value)
+static int status_usage(const char *wrong, const char *value)
 {
     if (wrong)
         fprintf(stderr, "conesocks status: %s%s%s\n\n", wrong, value ? ": " : "", value ? value : "");
@@ -52,7 +52,7 @@ static int usage(const char *wrong, const char *value)
 
 /* ---- readings ---- */
 
-static void pause_for(unsigned seconds)
+static void status_pause(unsigned seconds)
 {
     struct timespec rest = {.tv_sec = (time_t)seconds};
     while (nanosleep(&rest, &rest) < 0 && errno == EINTR)
@@ -60,20 +60,20 @@ static void pause_for(unsigned seconds)
 }
 
 /* The last two of one server; `seconds` apart, once there are two. */
-struct readings {
+struct status_readings {
     json_t *now, *before;
     double at, seconds;
 };
 
-static void readings_free(struct readings *readings)
+static void readings_free(struct status_readings *readings)
 {
     json_decref(readings->now);
     json_decref(readings->before);
-    *readings = (struct readings){0};
+    *readings = (struct status_readings){0};
 }
 
 /* false: the readings stay, and `*error` says why. */
-static bool readings_take(struct readings *readings, const struct ask_place *place, char **error)
+static bool readings_take(struct status_readings *readings, const struct ask_place *place, char **error)
 {
     json_t *now = ask_status(place, ASK_ALL_SESSIONS, error);
     if (!now)
@@ -93,7 +93,7 @@ static bool readings_take(struct readings *readings, const struct ask_place *pla
     return true;
 }
 
-static bool print(const struct readings *readings, const struct status_frame *frame, FILE *out)
+static bool status_print(const struct status_readings *readings, const struct status_frame *frame, FILE *out)
 {
     const struct status_reading reading = {
         .now = readings->now, .before = readings->before, .seconds = readings->seconds};
@@ -102,44 +102,45 @@ static bool print(const struct readings *readings, const struct status_frame *fr
 
 /* ---- ways of showing ---- */
 
-static int fail(char *error)
+static int status_fail(char *error)
 {
     fprintf(stderr, "conesocks status: %s\n", error ? error : "out of memory");
     free(error);
     return EXIT_FAILURE;
 }
 
-static int show_json(const struct ask_place *place)
+static int status_show_json(const struct ask_place *place)
 {
     char *error;
     json_t *status = ask_status(place, ASK_ALL_SESSIONS, &error);
     if (!status)
-        return fail(error);
+        return status_fail(error);
     bool written = json_dumpf(status, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII) == 0 && putchar('\n') != EOF;
     json_decref(status);
     return written && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-static int show_once(const struct ask_place *place, const struct request *request)
+static int status_show_once(const struct ask_place *place, const struct status_options *request)
 {
-    struct readings readings = {0};
+    struct status_readings readings = {0};
     char *error;
     bool taken = readings_take(&readings, place, &error);
     if (taken && request->top) {
-        pause_for(TOP_SECONDS);
+        status_pause(TOP_SECONDS);
         taken = readings_take(&readings, place, &error);
     }
     const struct status_frame frame = {.width = terminal_size(STDOUT_FILENO, NULL),
                                        .rows = request->all ? SIZE_MAX : ROWS};
-    int status = !taken                                                    ? fail(error)
-                 : print(&readings, &frame, stdout) && fflush(stdout) == 0 ? EXIT_SUCCESS
-                                                                           : EXIT_FAILURE;
+    int status = !taken                                                           ? status_fail(error)
+                 : status_print(&readings, &frame, stdout) && fflush(stdout) == 0 ? EXIT_SUCCESS
+                                                                                  : EXIT_FAILURE;
     readings_free(&readings);
     return status;
 }
 
 /* One frame: what there is to see now, or what was before the `error` that is said with it. NULL: out of memory. */
-static char *compose(const struct readings *readings, const struct status_frame *frame, const char *error)
+static char *status_compose_frame(const struct status_readings *readings, const struct status_frame *frame,
+                                  const char *error)
 {
     char *text = NULL;
     size_t size;
@@ -152,10 +153,10 @@ static char *compose(const struct readings *readings, const struct status_frame 
     if (localtime_r(&now, &local))
         strftime(clock, sizeof(clock), "%H:%M:%S", &local);
     if (error)
-        fprintf(out, "%s  %s; as it was before:\n\n", clock, error);
+        fprintf(out, "%s  %s; the last known state is:\n\n", clock, error);
     else
         fprintf(out, "%s\n\n", clock);
-    bool printed = print(readings, frame, out);
+    bool printed = status_print(readings, frame, out);
     if (fclose(out) == 0 && printed)
         return text;
     free(text);
@@ -163,12 +164,12 @@ static char *compose(const struct readings *readings, const struct status_frame 
 }
 
 /* Goes on when the server is gone for a while; does so until a signal ends it. */
-static int watch(const struct ask_place *place, const struct request *request)
+static int status_watch(const struct ask_place *place, const struct status_options *request)
 {
-    struct readings readings = {0};
+    struct status_readings readings = {0};
     char *error;
     if (!readings_take(&readings, place, &error))
-        return fail(error);
+        return status_fail(error);
     bool terminal = isatty(STDOUT_FILENO);
     if (terminal)
         screen_take();
@@ -177,7 +178,7 @@ static int watch(const struct ask_place *place, const struct request *request)
         struct status_frame frame = {.width = terminal_size(STDOUT_FILENO, &height),
                                      .rows = request->all || terminal ? SIZE_MAX : ROWS};
         frame.height = height > 2 ? height - 2 : height;
-        char *text = compose(&readings, &frame, error);
+        char *text = status_compose_frame(&readings, &frame, error);
         if (text && terminal)
             screen_draw(text, frame.width, height ? height : SIZE_MAX);
         else if (text)
@@ -185,7 +186,7 @@ static int watch(const struct ask_place *place, const struct request *request)
         free(text);
         free(error);
         error = NULL;
-        pause_for(request->watch_seconds);
+        status_pause(request->watch_seconds);
         (void)readings_take(&readings, place, &error);
     }
     readings_free(&readings);
@@ -194,47 +195,47 @@ static int watch(const struct ask_place *place, const struct request *request)
 
 /* ---- options ---- */
 
-static int find_place(const struct request *request, struct ask_place *place)
+static int status_find_place(const struct status_options *request, struct ask_place *place)
 {
     if (request->socket)
-        return ask_at_socket(place, request->socket) ? EXIT_SUCCESS : fail(NULL);
+        return ask_at_socket(place, request->socket) ? EXIT_SUCCESS : status_fail(NULL);
     if (!request->config_file)
         return ask_at_url(place, request->url ? request->url : ASK_DEFAULT_URL)
                    ? EXIT_SUCCESS
-                   : usage("--url is no http://HOST:PORT", request->url);
+                   : status_usage("--url is not http://HOST:PORT", request->url);
     struct config *config = command_load(request->config_file);
     if (!config) {
-        fputs("conesocks status: --socket PATH and --url http://HOST:PORT do without the file\n", stderr);
+        fputs("conesocks status: --socket PATH and --url http://HOST:PORT work without the file\n", stderr);
         return EXIT_FAILURE;
     }
     bool found = ask_as_configured(place, config);
     config_free(config);
     if (!found)
         fprintf(stderr,
-                "conesocks status: %s has no admin listener to ask: set admin.port (admin: {port: 1081}) or "
-                "admin.socket there, and start conesocks again\n",
+                "conesocks status: %s has no admin listener: set admin.port (admin: {port: 1081}) or admin.socket in "
+                "it, and restart conesocks\n",
                 request->config_file);
     return found ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-static int show(const struct request *request)
+static int status_show(const struct status_options *request)
 {
     struct ask_place place = {0};
-    int status = find_place(request, &place);
+    int status = status_find_place(request, &place);
     if (status == EXIT_SUCCESS) {
         setlocale(LC_CTYPE, ""); /* which characters the terminal can show */
-        status = request->json            ? show_json(&place)
-                 : request->watch_seconds ? watch(&place, request)
-                                          : show_once(&place, request);
+        status = request->json            ? status_show_json(&place)
+                 : request->watch_seconds ? status_watch(&place, request)
+                                          : status_show_once(&place, request);
         if (status != EXIT_SUCCESS && !request->config_file && !request->socket && !request->url)
-            fputs("conesocks status: with -c FILE it asks where that configuration says\n", stderr);
+            fputs("conesocks status: use -c FILE to ask the admin listener of that configuration\n", stderr);
     }
     ask_place_free(&place);
     return status;
 }
 
 /* 0: it is no number of seconds. */
-static unsigned read_seconds(const char *text)
+static unsigned status_read_seconds(const char *text)
 {
     size_t digits = strspn(text, "0123456789");
     return digits > 0 && digits <= 4 && !text[digits] ? (unsigned)strtoul(text, NULL, 10) : 0;
@@ -254,7 +255,7 @@ int status_command(int argc, char **argv)
         {"help", no_argument, NULL, 'h'},
         {0},
     };
-    struct request request = {0};
+    struct status_options request = {0};
     for (int option; (option = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
         switch (option) {
         case 'c':
@@ -269,9 +270,9 @@ int status_command(int argc, char **argv)
         case WATCH:
             if (!optarg && optind < argc && isdigit((unsigned char)argv[optind][0]))
                 optarg = argv[optind++];
-            request.watch_seconds = optarg ? read_seconds(optarg) : WATCH_SECONDS;
+            request.watch_seconds = optarg ? status_read_seconds(optarg) : WATCH_SECONDS;
             if (request.watch_seconds == 0)
-                return usage("--watch takes 1 to 9999 seconds", optarg);
+                return status_usage("--watch takes 1 to 9999 seconds", optarg);
             break;
         case TOP:
             request.top = true;
@@ -286,14 +287,14 @@ int status_command(int argc, char **argv)
             fputs(usage_text, stdout);
             return EXIT_SUCCESS;
         default:
-            return usage(NULL, NULL);
+            return status_usage(NULL, NULL);
         }
     }
     if (optind < argc)
-        return usage("what is this?", argv[optind]);
+        return status_usage("unexpected argument", argv[optind]);
     if ((request.config_file != NULL) + (request.socket != NULL) + (request.url != NULL) > 1)
-        return usage("-c, --socket and --url are three ways to say one thing", NULL);
+        return status_usage("use only one of -c, --socket and --url", NULL);
     if (request.watch_seconds + request.top > 0 && request.json)
-        return usage("--json is of one moment", NULL);
-    return show(&request);
+        return status_usage("--json cannot be combined with --watch or --top", NULL);
+    return status_show(&request);
 }

@@ -16,7 +16,7 @@
 
 enum kind { ASSOCIATION, STREAM, KINDS };
 
-struct row {
+struct session_row {
     const json_t *session;
     uint64_t id, up, down;
     double up_rate, down_rate; /* bytes a second */
@@ -24,15 +24,15 @@ struct row {
 
 struct status_sessions {
     bool rates;
-    struct group {
-        struct row *rows; /* those with most traffic first */
+    struct session_group {
+        struct session_row *rows; /* those with most traffic first */
         size_t count;
     } groups[KINDS];
 };
 
 /* ---- gathering ---- */
 
-static bool is_of(const json_t *session, enum kind kind)
+static bool session_is_of_kind(const json_t *session, enum kind kind)
 {
     const char *text = ask_text(session, "kind");
     bool association = text && strncmp(text, "udp", strlen("udp")) == 0;
@@ -40,53 +40,54 @@ static bool is_of(const json_t *session, enum kind kind)
     return kind == ASSOCIATION ? association : stream;
 }
 
-static int by_id(const void *a, const void *b)
+static int session_compare_id(const void *a, const void *b)
 {
-    uint64_t first = ((const struct row *)a)->id, second = ((const struct row *)b)->id;
+    uint64_t first = ((const struct session_row *)a)->id, second = ((const struct session_row *)b)->id;
     return (first > second) - (first < second);
 }
 
-static int by_traffic(const void *a, const void *b)
+static int session_compare_traffic(const void *a, const void *b)
 {
-    const struct row *first = a, *second = b;
+    const struct session_row *first = a, *second = b;
     double rates = second->up_rate + second->down_rate - first->up_rate - first->down_rate;
     uint64_t x = first->up + first->down, y = second->up + second->down;
     if (rates != 0)
         return rates > 0 ? 1 : -1;
-    return x != y ? (y > x ? 1 : -1) : by_id(a, b);
+    return x != y ? (y > x ? 1 : -1) : session_compare_id(a, b);
 }
 
 /* free() the rows. */
-static bool gather(struct group *group, const json_t *status, enum kind kind)
+static bool group_gather(struct session_group *group, const json_t *status, enum kind kind)
 {
     const json_t *sessions = ask_member(status, "sessions");
     size_t i;
     json_t *session;
-    *group = (struct group){.rows = calloc(json_array_size(sessions) + 1, sizeof(struct row))};
+    *group = (struct session_group){.rows = calloc(json_array_size(sessions) + 1, sizeof(struct session_row))};
     if (!group->rows)
         return false;
-    json_array_foreach(sessions, i, session) if (is_of(session, kind)) group->rows[group->count++] =
-        (struct row){.session = session,
-                     .id = ask_number(session, "id"),
-                     .up = ask_number(session, "up_bytes"),
-                     .down = ask_number(session, "down_bytes")};
+    json_array_foreach(sessions, i, session) if (session_is_of_kind(session, kind)) group->rows[group->count++] =
+        (struct session_row){.session = session,
+                             .id = ask_number(session, "id"),
+                             .up = ask_number(session, "up_bytes"),
+                             .down = ask_number(session, "down_bytes")};
     return true;
 }
 
-static double rate(uint64_t now, uint64_t before, double seconds)
+static double group_rate(uint64_t now, uint64_t before, double seconds)
 {
     return now > before && seconds > 0 ? (double)(now - before) / seconds : 0;
 }
 
 /* One that was not there before has begun since: at zero. */
-static void compare(struct group *group, struct group *before, double seconds)
+static void group_add_rates(struct session_group *group, struct session_group *before, double seconds)
 {
-    qsort(before->rows, before->count, sizeof(struct row), by_id);
+    qsort(before->rows, before->count, sizeof(struct session_row), session_compare_id);
     for (size_t i = 0; i < group->count; i++) {
-        struct row *row = &group->rows[i];
-        const struct row *old = bsearch(row, before->rows, before->count, sizeof(struct row), by_id);
-        row->up_rate = rate(row->up, old ? old->up : 0, seconds);
-        row->down_rate = rate(row->down, old ? old->down : 0, seconds);
+        struct session_row *row = &group->rows[i];
+        const struct session_row *old =
+            bsearch(row, before->rows, before->count, sizeof(struct session_row), session_compare_id);
+        row->up_rate = group_rate(row->up, old ? old->up : 0, seconds);
+        row->down_rate = group_rate(row->down, old ? old->down : 0, seconds);
     }
 }
 
@@ -95,12 +96,12 @@ struct status_sessions *status_sessions_new(const json_t *now, const json_t *bef
     struct status_sessions *sessions = calloc(1, sizeof(*sessions));
     bool made = sessions != NULL;
     for (int kind = 0; made && kind < KINDS; kind++) {
-        struct group *group = &sessions->groups[kind], old = {0};
-        made = gather(group, now, (enum kind)kind) && (!before || gather(&old, before, (enum kind)kind));
+        struct session_group *group = &sessions->groups[kind], old = {0};
+        made = group_gather(group, now, (enum kind)kind) && (!before || group_gather(&old, before, (enum kind)kind));
         if (made && before)
-            compare(group, &old, seconds);
+            group_add_rates(group, &old, seconds);
         if (made)
-            qsort(group->rows, group->count, sizeof(struct row), by_traffic);
+            qsort(group->rows, group->count, sizeof(struct session_row), session_compare_traffic);
         free(old.rows);
     }
     if (made) {
@@ -150,7 +151,7 @@ static const struct table_column columns[KINDS][COLUMNS] = {
                 [VIA] = {"UPSTREAM", .least = 6, .spare = 7}},
 };
 
-static uint64_t sum_of(const json_t *counts)
+static uint64_t dropped_sum(const json_t *counts)
 {
     uint64_t sum = 0;
     const char *key;
@@ -161,7 +162,7 @@ static uint64_t sum_of(const json_t *counts)
 }
 
 /* Where the internet sees it: the external addresses, or what was asked for, or else who it turned out to be. */
-static const char *outside(const json_t *session, char *text, size_t size)
+static const char *session_outside(const json_t *session, char *text, size_t size)
 {
     const json_t *external = ask_member(session, "external");
     const char *first = json_string_value(json_array_get(external, 0));
@@ -174,25 +175,25 @@ static const char *outside(const json_t *session, char *text, size_t size)
     return first ? first : destination ? destination : ask_text(session, "remote");
 }
 
-static uint64_t bits(double bytes)
+static uint64_t rate_in_bits(double bytes)
 {
     return (uint64_t)(8 * bytes);
 }
 
-static bool add_row(struct table *table, const struct row *row, enum kind kind, bool rates)
+static bool group_add_row(struct table *table, const struct session_row *row, enum kind kind, bool rates)
 {
     char text[COLUMNS][TERMINAL_NUMBER_MAX], addresses[256];
-    uint64_t dropped = sum_of(ask_member(row->session, "dropped"));
+    uint64_t dropped = dropped_sum(ask_member(row->session, "dropped"));
     bool association = kind == ASSOCIATION;
     const char *cells[COLUMNS] = {
         [CLIENT] = ask_text(row->session, "client"),
         [USER] = ask_text(row->session, "user"),
-        [OUTSIDE] = outside(row->session, addresses, sizeof(addresses)),
+        [OUTSIDE] = session_outside(row->session, addresses, sizeof(addresses)),
         [PEERS] = association ? terminal_count(text[PEERS], ask_number(row->session, "destinations")) : NULL,
         [UP] = terminal_bytes(text[UP], row->up),
         [DOWN] = terminal_bytes(text[DOWN], row->down),
-        [UP_RATE] = rates ? terminal_count(text[UP_RATE], bits(row->up_rate)) : NULL,
-        [DOWN_RATE] = rates ? terminal_count(text[DOWN_RATE], bits(row->down_rate)) : NULL,
+        [UP_RATE] = rates ? terminal_count(text[UP_RATE], rate_in_bits(row->up_rate)) : NULL,
+        [DOWN_RATE] = rates ? terminal_count(text[DOWN_RATE], rate_in_bits(row->down_rate)) : NULL,
         [DROPPED] = dropped ? terminal_count(text[DROPPED], dropped) : NULL,
         [IDLE] = association ? terminal_duration(text[IDLE], ask_number(row->session, "idle_seconds")) : NULL,
         [AGE] = terminal_duration(text[AGE], ask_number(row->session, "age_seconds")),
@@ -201,15 +202,15 @@ static bool add_row(struct table *table, const struct row *row, enum kind kind, 
     return table_add(table, cells);
 }
 
-static bool print_group(const struct status_sessions *sessions, enum kind kind, FILE *out, size_t width, size_t rows)
+static bool group_print(const struct status_sessions *sessions, enum kind kind, FILE *out, size_t width, size_t rows)
 {
     static const char *const titles[KINDS] = {"UDP associations", "TCP streams"};
-    const struct group *group = &sessions->groups[kind];
+    const struct session_group *group = &sessions->groups[kind];
     struct table *table = table_new(columns[kind], COLUMNS);
     size_t shown = group->count < rows ? group->count : rows;
     bool made = table != NULL;
     for (size_t i = 0; made && i < shown; i++)
-        made = add_row(table, &group->rows[i], kind, sessions->rates);
+        made = group_add_row(table, &group->rows[i], kind, sessions->rates);
     if (made) {
         fprintf(out, "\n%s: %zu\n", titles[kind], group->count);
         table_print(table, out, width);
@@ -221,7 +222,7 @@ static bool print_group(const struct status_sessions *sessions, enum kind kind, 
 }
 
 /* Half of the lines for each, and for the other what one does not need. */
-static void share(size_t lines, size_t *rows)
+static void sessions_share_lines(size_t lines, size_t *rows)
 {
     size_t half = lines / 2;
     if (rows[ASSOCIATION] > half && rows[STREAM] > half)
@@ -241,9 +242,9 @@ bool status_sessions_print(const struct status_sessions *sessions, FILE *out, si
         around += most[kind] ? LINES_AROUND : 0;
     }
     if (lines > 0)
-        share(lines > around ? lines - around : 0, most);
+        sessions_share_lines(lines > around ? lines - around : 0, most);
     bool made = true;
     for (int kind = 0; made && kind < KINDS; kind++)
-        made = most[kind] == 0 || print_group(sessions, (enum kind)kind, out, width, most[kind]);
+        made = most[kind] == 0 || group_print(sessions, (enum kind)kind, out, width, most[kind]);
     return made;
 }

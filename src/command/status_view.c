@@ -10,7 +10,7 @@
 #include "command/status_sessions.h"
 #include "command/terminal.h"
 
-#define LABEL 11 /* columns before what a line says */
+#define LABEL 11 /* columns before the text of a line */
 
 struct view {
     const struct status_reading *reading;
@@ -20,7 +20,7 @@ struct view {
 
 /* All that others chose goes through here, or through a table. */
 static void __attribute__((format(printf, 3, 4)))
-line(const struct view *view, const char *label, const char *format, ...)
+view_line(const struct view *view, const char *label, const char *format, ...)
 {
     char *text = NULL;
     va_list args;
@@ -37,7 +37,7 @@ line(const struct view *view, const char *label, const char *format, ...)
     free(escaped);
 }
 
-static const char *text_or(const json_t *object, const char *keys, const char *otherwise)
+static const char *view_text(const json_t *object, const char *keys, const char *otherwise)
 {
     const char *text = ask_text(object, keys);
     return text ? text : otherwise;
@@ -45,81 +45,82 @@ static const char *text_or(const json_t *object, const char *keys, const char *o
 
 /* ---- who and where ---- */
 
-static void print_server(const struct view *view)
+static void view_server(const struct view *view)
 {
     const json_t *now = view->reading->now;
     char up[TERMINAL_NUMBER_MAX];
-    bool draining = strcmp(text_or(now, "state", ""), "draining") == 0;
-    line(view, "conesocks", "%s, process %" PRIu64 ", running for %s%s", ask_text(now, "version"),
-         ask_number(now, "pid"), terminal_duration(up, ask_number(now, "uptime_seconds")),
-         draining ? ", draining" : "");
+    bool draining = strcmp(view_text(now, "state", ""), "draining") == 0;
+    view_line(view, "conesocks", "%s, process %" PRIu64 ", running for %s%s", ask_text(now, "version"),
+              ask_number(now, "pid"), terminal_duration(up, ask_number(now, "uptime_seconds")),
+              draining ? ", draining" : "");
     const json_t *listeners = ask_member(now, "listeners");
     size_t i;
     json_t *listener;
     if (draining) {
-        line(view, "listens on", "nothing any more: it ends with the last session");
+        view_line(view, "listens on", "nothing: the server is draining and exits after its last session");
         return;
     }
     json_array_foreach(listeners, i, listener)
-        line(view, i ? "" : "listens on", "%s%s%s", text_or(listener, "address", "?"),
-             json_is_true(ask_member(listener, "login")) ? ", with a login" : ", without a login",
-             json_is_true(ask_member(listener, "proxy_protocol")) ? ", behind a balancer" : "");
+        view_line(view, i ? "" : "listens on", "%s%s%s", view_text(listener, "address", "?"),
+                  json_is_true(ask_member(listener, "login")) ? ", with a login" : ", without a login",
+                  json_is_true(ask_member(listener, "proxy_protocol")) ? ", behind a balancer" : "");
 }
 
-static void print_configuration(const struct view *view)
+static void view_configuration(const struct view *view)
 {
     const json_t *configuration = ask_member(view->reading->now, "configuration");
     const char *file = ask_text(configuration, "file"), *error = ask_text(configuration, "last_error");
     uint64_t reloads = ask_number(configuration, "reloads"), failed = ask_number(configuration, "reloads_failed");
     if (!file)
-        line(view, "file", "none: the built-in default");
+        view_line(view, "file", "none: the built-in default");
     else
-        line(view, "file", "%s, of %s; %" PRIu64 " reloads, %" PRIu64 " that failed", file,
-             text_or(configuration, "loaded", "?"), reloads, failed);
+        view_line(view, "file", "%s, loaded %s; %" PRIu64 " reloads, %" PRIu64 " failed", file,
+                  view_text(configuration, "loaded", "?"), reloads, failed);
     if (ask_text(configuration, "waiting_for_start"))
-        line(view, "", "waiting for the next start: %s", ask_text(configuration, "waiting_for_start"));
+        view_line(view, "", "these changes take effect at the next start: %s",
+                  ask_text(configuration, "waiting_for_start"));
     if (error)
-        line(view, "", "The last reload failed, and the configuration of before is in force: %s", error);
+        view_line(view, "", "The last reload failed; keeping the current configuration: %s", error);
 }
 
 /* How full a range is. */
-static void print_port_range(const struct view *view, const json_t *range)
+static void view_port_range(const struct view *view, const json_t *range)
 {
     char used[TERMINAL_NUMBER_MAX], total[TERMINAL_NUMBER_MAX], resting[TERMINAL_NUMBER_MAX];
     const uint64_t full = ask_number(range, "full");
-    line(view, "", "%s: %s of %s in use, %s resting%s", text_or(range, "option", "?"),
-         terminal_count(used, ask_number(range, "used")), terminal_count(total, ask_number(range, "total")),
-         terminal_count(resting, ask_number(range, "resting")),
-         full ? "; FULL: new associations are refused, make the range larger" : "");
+    view_line(view, "", "%s: %s of %s in use, %s resting%s", view_text(range, "option", "?"),
+              terminal_count(used, ask_number(range, "used")), terminal_count(total, ask_number(range, "total")),
+              terminal_count(resting, ask_number(range, "resting")),
+              full ? "; FULL: new associations are refused; make the range larger" : "");
 }
 
-static void print_nat(const struct view *view)
+static void view_nat(const struct view *view)
 {
     const json_t *udp = ask_member(view->reading->now, "udp");
-    const char *filtering = text_or(udp, "filtering", "?");
+    const char *filtering = view_text(udp, "filtering", "?");
     if (json_is_false(ask_member(udp, "enabled"))) {
-        line(view, "NAT", "UDP is off");
+        view_line(view, "NAT", "UDP is off");
         return;
     }
     if (strcmp(filtering, "endpoint-independent") == 0)
-        line(view, "NAT", "full cone: consoles call it type Open, A or 1");
+        view_line(view, "NAT", "full cone (game consoles call it Open, type A or type 1)");
     else
-        line(view, "NAT", "%s filtering: consoles call it type Moderate, B or 2", filtering);
-    line(view, "", "UDP ports for clients: %s, towards the internet: %s", text_or(udp, "ports", "?"),
-         text_or(udp, "external_ports", "?"));
+        view_line(view, "NAT", "%s filtering (game consoles call it Moderate, type B or type 2)", filtering);
+    view_line(view, "", "UDP ports towards clients: %s, towards the internet: %s", view_text(udp, "ports", "?"),
+              view_text(udp, "external_ports", "?"));
     size_t i_range;
     const json_t *range;
-    json_array_foreach(ask_member(view->reading->now, "port_ranges"), i_range, range) print_port_range(view, range);
+    json_array_foreach(ask_member(view->reading->now, "port_ranges"), i_range, range) view_port_range(view, range);
     static const char *const keys[] = {"advertise_v4", "advertise_v6"};
     for (size_t i = 0; i < 2; i++)
         if (ask_text(udp, keys[i]))
-            line(view, "", "clients are told to send to %s", ask_text(udp, keys[i]));
+            view_line(view, "", "clients are told to send to %s", ask_text(udp, keys[i]));
 }
 
 /* ---- how much ---- */
 
 /* ", 1.2 Mbit/s" of a counter of bytes; "" without a reading before. */
-static const char *rate_of(const struct view *view, const char *keys, char *text)
+static const char *view_rate(const struct view *view, const char *keys, char *text)
 {
     const struct status_reading *reading = view->reading;
     char rate[TERMINAL_NUMBER_MAX];
@@ -131,59 +132,60 @@ static const char *rate_of(const struct view *view, const char *keys, char *text
     return text;
 }
 
-static void print_traffic(const struct view *view)
+static void view_traffic(const struct view *view)
 {
     const json_t *now = view->reading->now;
     char up[TERMINAL_NUMBER_MAX], down[TERMINAL_NUMBER_MAX], up_count[TERMINAL_NUMBER_MAX],
         down_count[TERMINAL_NUMBER_MAX], up_rate[TERMINAL_NUMBER_MAX], down_rate[TERMINAL_NUMBER_MAX];
-    line(view, "open", "%" PRIu64 " associations, %" PRIu64 " streams, %" PRIu64 " negotiating",
-         ask_number(now, "open.associations"), ask_number(now, "open.streams"), ask_number(now, "open.negotiating"));
-    line(view, "UDP", "up %s in %s datagrams%s; down %s in %s%s",
-         terminal_bytes(up, ask_number(now, "totals.udp_up_bytes_total")),
-         terminal_count(up_count, ask_number(now, "totals.udp_up_datagrams_total")),
-         rate_of(view, "totals.udp_up_bytes_total", up_rate),
-         terminal_bytes(down, ask_number(now, "totals.udp_down_bytes_total")),
-         terminal_count(down_count, ask_number(now, "totals.udp_down_datagrams_total")),
-         rate_of(view, "totals.udp_down_bytes_total", down_rate));
-    line(view, "TCP", "up %s%s; down %s%s", terminal_bytes(up, ask_number(now, "totals.stream_up_bytes_total")),
-         rate_of(view, "totals.stream_up_bytes_total", up_rate),
-         terminal_bytes(down, ask_number(now, "totals.stream_down_bytes_total")),
-         rate_of(view, "totals.stream_down_bytes_total", down_rate));
+    view_line(view, "open", "%" PRIu64 " associations, %" PRIu64 " streams, %" PRIu64 " negotiating",
+              ask_number(now, "open.associations"), ask_number(now, "open.streams"),
+              ask_number(now, "open.negotiating"));
+    view_line(view, "UDP", "up %s in %s datagrams%s; down %s in %s%s",
+              terminal_bytes(up, ask_number(now, "totals.udp_up_bytes_total")),
+              terminal_count(up_count, ask_number(now, "totals.udp_up_datagrams_total")),
+              view_rate(view, "totals.udp_up_bytes_total", up_rate),
+              terminal_bytes(down, ask_number(now, "totals.udp_down_bytes_total")),
+              terminal_count(down_count, ask_number(now, "totals.udp_down_datagrams_total")),
+              view_rate(view, "totals.udp_down_bytes_total", down_rate));
+    view_line(view, "TCP", "up %s%s; down %s%s", terminal_bytes(up, ask_number(now, "totals.stream_up_bytes_total")),
+              view_rate(view, "totals.stream_up_bytes_total", up_rate),
+              terminal_bytes(down, ask_number(now, "totals.stream_down_bytes_total")),
+              view_rate(view, "totals.stream_down_bytes_total", down_rate));
 }
 
-static void print_resolver(const struct view *view)
+static void view_resolver(const struct view *view)
 {
     const json_t *resolver = ask_member(view->reading->now, "resolver"), *servers = ask_member(resolver, "servers");
     char lookups[TERMINAL_NUMBER_MAX], failed[TERMINAL_NUMBER_MAX], waiting[TERMINAL_NUMBER_MAX];
     size_t i;
     json_t *server;
-    line(view, "resolver", "%s names asked for, %s not found, %s waiting",
-         terminal_count(lookups, ask_number(resolver, "lookups")),
-         terminal_count(failed, ask_number(resolver, "failed")),
-         terminal_count(waiting, ask_number(resolver, "waiting")));
+    view_line(view, "resolver", "%s lookups, %s failed, %s waiting",
+              terminal_count(lookups, ask_number(resolver, "lookups")),
+              terminal_count(failed, ask_number(resolver, "failed")),
+              terminal_count(waiting, ask_number(resolver, "waiting")));
     json_array_foreach(servers, i, server) if (json_is_string(server))
-        line(view, "", "asks %s", json_string_value(server));
+        view_line(view, "", "asks %s", json_string_value(server));
 }
 
-static void print_memory(const struct view *view)
+static void view_memory(const struct view *view)
 {
     const json_t *memory = ask_member(view->reading->now, "memory");
     char used[TERMINAL_NUMBER_MAX], limit[TERMINAL_NUMBER_MAX];
     if (json_is_integer(ask_member(memory, "limit_bytes")))
-        line(view, "memory", "%s of %s: %s", terminal_bytes(used, ask_number(memory, "used_bytes")),
-             terminal_bytes(limit, ask_number(memory, "limit_bytes")), text_or(memory, "level", "?"));
+        view_line(view, "memory", "%s of %s: %s", terminal_bytes(used, ask_number(memory, "used_bytes")),
+                  terminal_bytes(limit, ask_number(memory, "limit_bytes")), view_text(memory, "level", "?"));
     else if (json_is_integer(ask_member(memory, "used_bytes")))
-        line(view, "memory", "%s, without a limit", terminal_bytes(used, ask_number(memory, "used_bytes")));
+        view_line(view, "memory", "%s, without a limit", terminal_bytes(used, ask_number(memory, "used_bytes")));
 }
 
 /* ---- what is amiss ---- */
 
 /* Those that refuse, or will soon; and what comes before that of logins. */
-static void print_limits(const struct view *view)
+static void view_limits(const struct view *view)
 {
     uint64_t wrong = ask_number(view->reading->now, "totals.auth_failed_total");
     if (wrong > 0)
-        line(view, "logins", "%" PRIu64 " with a wrong name or password since the start", wrong);
+        view_line(view, "logins", "%" PRIu64 " failed since the start: wrong user name or password", wrong);
     const json_t *limits = ask_member(view->reading->now, "limits");
     size_t i, said = 0;
     json_t *each;
@@ -193,14 +195,15 @@ static void print_limits(const struct view *view)
                  refused = ask_number(each, "refused");
         bool near = limit > 0 && used >= limit - limit / 5;
         if (near)
-            line(view, said++ ? "" : "limits", "%s: %" PRIu64 " of %" PRIu64 ", refused %" PRIu64 " times",
-                 text_or(each, "name", "?"), used, limit, refused);
+            view_line(view, said++ ? "" : "limits", "%s: %" PRIu64 " of %" PRIu64 ", refused %" PRIu64 " times",
+                      view_text(each, "name", "?"), used, limit, refused);
         else if (refused > 0)
-            line(view, said++ ? "" : "limits", "%s: refused %" PRIu64 " times", text_or(each, "name", "?"), refused);
+            view_line(view, said++ ? "" : "limits", "%s: refused %" PRIu64 " times", view_text(each, "name", "?"),
+                      refused);
     }
 }
 
-static void print_drops(const struct view *view)
+static void view_drops(const struct view *view)
 {
     const json_t *drops = ask_member(view->reading->now, "drops");
     size_t i;
@@ -211,16 +214,16 @@ static void print_drops(const struct view *view)
     {
         char count[TERMINAL_NUMBER_MAX];
         const char *advice = ask_text(drop, "advice");
-        line(view, terminal_count(count, ask_number(drop, "count")), "%s: %s", text_or(drop, "reason", "?"),
-             text_or(drop, "means", "?"));
+        view_line(view, terminal_count(count, ask_number(drop, "count")), "%s: %s", view_text(drop, "reason", "?"),
+                  view_text(drop, "means", "?"));
         if (advice)
-            line(view, "", "What to do: %s", advice);
+            view_line(view, "", "What to do: %s", advice);
     }
 }
 
 /* ---- the whole ---- */
 
-static size_t count_lines(const char *text)
+static size_t view_count_lines(const char *text)
 {
     size_t lines = 0;
     for (; *text; text++)
@@ -236,21 +239,21 @@ bool status_view_print(const struct status_reading *reading, const struct status
     struct status_sessions *sessions = status_sessions_new(reading->now, reading->before, reading->seconds);
     bool made = sessions != NULL && (view.out = open_memstream(&above, &size)) != NULL;
     if (made) {
-        print_server(&view);
-        print_configuration(&view);
-        print_nat(&view);
-        print_traffic(&view);
-        print_resolver(&view);
-        print_memory(&view);
-        print_limits(&view);
+        view_server(&view);
+        view_configuration(&view);
+        view_nat(&view);
+        view_traffic(&view);
+        view_resolver(&view);
+        view_memory(&view);
+        view_limits(&view);
         made = fclose(view.out) == 0;
     }
     if (made && (made = (view.out = open_memstream(&below, &size)) != NULL)) {
-        print_drops(&view);
+        view_drops(&view);
         made = fclose(view.out) == 0;
     }
     if (made) {
-        size_t others = count_lines(above) + count_lines(below);
+        size_t others = view_count_lines(above) + view_count_lines(below);
         size_t left = frame->height > others ? frame->height - others : 1;
         fputs(above, out);
         made = status_sessions_print(sessions, out, frame->width, frame->rows, frame->height ? left : 0);

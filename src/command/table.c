@@ -56,12 +56,12 @@ bool table_add(struct table *table, const char *const *cells)
 
 /* ---- layout ---- */
 
-static size_t least_width(const struct table_column *column, size_t natural)
+static size_t table_least_width(const struct table_column *column, size_t natural)
 {
     return column->least > 0 && column->least < natural ? column->least : natural;
 }
 
-static size_t total(const size_t *widths, size_t count)
+static size_t table_total_width(const size_t *widths, size_t count)
 {
     size_t sum = 0;
     for (size_t i = 0; i < count; i++)
@@ -71,7 +71,7 @@ static size_t total(const size_t *widths, size_t count)
 }
 
 /* The one that can be spared most, or `count`. */
-static size_t most_spare(const struct table_column *columns, const size_t *widths, size_t count)
+static size_t table_most_spare(const struct table_column *columns, const size_t *widths, size_t count)
 {
     size_t found = count;
     for (size_t i = 0; i < count; i++)
@@ -81,7 +81,7 @@ static size_t most_spare(const struct table_column *columns, const size_t *width
 }
 
 /* Gives what is left to those that want more, to the narrowest first: all long ones end up equally long. */
-static void widen(const size_t *natural, size_t count, size_t left, size_t *widths)
+static void table_widen(const size_t *natural, size_t count, size_t left, size_t *widths)
 {
     for (; left > 0; left--) {
         size_t found = count;
@@ -97,18 +97,18 @@ static void widen(const size_t *natural, size_t count, size_t left, size_t *widt
 void table_layout(const struct table_column *columns, const size_t *natural, size_t count, size_t width, size_t *widths)
 {
     for (size_t i = 0; i < count; i++)
-        widths[i] = least_width(&columns[i], natural[i]);
+        widths[i] = table_least_width(&columns[i], natural[i]);
     size_t spare;
-    while (total(widths, count) > width && (spare = most_spare(columns, widths, count)) < count)
+    while (table_total_width(widths, count) > width && (spare = table_most_spare(columns, widths, count)) < count)
         widths[spare] = 0;
-    size_t used = total(widths, count);
-    widen(natural, count, used < width ? width - used : 0, widths);
+    size_t used = table_total_width(widths, count);
+    table_widen(natural, count, used < width ? width - used : 0, widths);
 }
 
 /* ---- printing ---- */
 
 /* The width of each column's longest cell; 0: it has none. */
-static void measure(const struct table *table, size_t *natural)
+static void table_measure(const struct table *table, size_t *natural)
 {
     for (size_t i = 0; i < table->count; i++) {
         size_t most = 0;
@@ -124,7 +124,7 @@ static void measure(const struct table *table, size_t *natural)
     }
 }
 
-static void print_row(const struct table *table, char *const *cells, const size_t *widths, FILE *out)
+static void table_print_row(const struct table *table, char *const *cells, const size_t *widths, FILE *out)
 {
     size_t owed = 0; /* spaces, which nothing may follow */
     for (size_t i = 0; i < table->count; i++) {
@@ -142,11 +142,11 @@ void table_print(const struct table *table, FILE *out, size_t width)
 {
     size_t natural[TABLE_COLUMNS_MAX], widths[TABLE_COLUMNS_MAX];
     char *titles[TABLE_COLUMNS_MAX];
-    measure(table, natural);
+    table_measure(table, natural);
     table_layout(table->columns, natural, table->count, width, widths);
     for (size_t i = 0; i < table->count; i++)
         titles[i] = (char *)(uintptr_t)table->columns[i].title;
-    print_row(table, titles, widths, out);
+    table_print_row(table, titles, widths, out);
     for (size_t row = 0; row < table->row_count; row++)
-        print_row(table, table->cells + row * table->count, widths, out);
+        table_print_row(table, table->cells + row * table->count, widths, out);
 }

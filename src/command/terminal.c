@@ -9,7 +9,7 @@
 #include <wctype.h>
 
 /* The character that `text` begins with: its bytes, 0 for none that is visible, and its columns. */
-static size_t visible(const char *text, size_t *columns)
+static size_t terminal_visible(const char *text, size_t *columns)
 {
     wchar_t wide;
     mbstate_t state = {0};
@@ -26,7 +26,7 @@ char *terminal_escape(const char *text)
     if (!out)
         return NULL;
     while (*text) {
-        size_t columns, len = visible(text, &columns);
+        size_t columns, len = terminal_visible(text, &columns);
         if (len > 0)
             end = mempcpy(end, text, len);
         else
@@ -41,7 +41,7 @@ size_t terminal_fit(const char *text, size_t width)
 {
     size_t used = 0, at = 0;
     while (text[at]) {
-        size_t columns, len = visible(text + at, &columns);
+        size_t columns, len = terminal_visible(text + at, &columns);
         if (used + columns > width)
             break;
         used += columns;
@@ -51,11 +51,11 @@ size_t terminal_fit(const char *text, size_t width)
 }
 
 /* Columns of the first `len` bytes. */
-static size_t width_of(const char *text, size_t len)
+static size_t terminal_width_of(const char *text, size_t len)
 {
     size_t width = 0, columns;
     for (size_t at = 0; at < len; width += columns) {
-        size_t bytes = visible(text + at, &columns);
+        size_t bytes = terminal_visible(text + at, &columns);
         at += bytes ? bytes : 1;
     }
     return width;
@@ -63,7 +63,7 @@ static size_t width_of(const char *text, size_t len)
 
 size_t terminal_width(const char *text)
 {
-    return width_of(text, strlen(text));
+    return terminal_width_of(text, strlen(text));
 }
 
 void terminal_shorten(FILE *out, const char *text, size_t width)
@@ -78,18 +78,18 @@ void terminal_shorten(FILE *out, const char *text, size_t width)
     const char *tail = text + head;
     size_t left = terminal_width(tail);
     for (; left > room - room / 2; left -= columns) {
-        size_t len = visible(tail, &columns);
+        size_t len = terminal_visible(tail, &columns);
         tail += len ? len : 1;
     }
     /* Where a wide character was a column too many there is one to fill. */
-    size_t used = width_of(text, head) + left;
+    size_t used = terminal_width_of(text, head) + left;
     fprintf(out, "%.*s%s%s%*s", (int)head, text, MB_CUR_MAX > 1 ? "…" : "~", tail, (int)(room - used), "");
 }
 
 void terminal_wrap(FILE *out, const char *text, size_t column, size_t indent, size_t width)
 {
     for (bool first = true; *text; first = false) {
-        size_t len = strcspn(text, " "), columns = width_of(text, len);
+        size_t len = strcspn(text, " "), columns = terminal_width_of(text, len);
         bool fits = column + 1 + columns <= width;
         if (!first)
             fprintf(out, "%s%*s", fits ? " " : "\n", fits ? 0 : (int)indent, "");
@@ -113,7 +113,7 @@ size_t terminal_size(int fd, size_t *lines)
 /* ---- numbers for people ---- */
 
 /* Up to three digits before the unit. */
-static const char *scaled(char *text, double value, double step, const char *const *units, const char *unit)
+static const char *terminal_scaled(char *text, double value, double step, const char *const *units, const char *unit)
 {
     while (value >= 999.5 && units[1]) {
         value /= step;
@@ -126,13 +126,13 @@ static const char *scaled(char *text, double value, double step, const char *con
 const char *terminal_count(char text[TERMINAL_NUMBER_MAX], uint64_t count)
 {
     static const char *const units[] = {"", "k", "M", "G", "T", "P", NULL};
-    return scaled(text, (double)count, 1000, units, "");
+    return terminal_scaled(text, (double)count, 1000, units, "");
 }
 
 const char *terminal_bytes(char text[TERMINAL_NUMBER_MAX], uint64_t bytes)
 {
     static const char *const units[] = {"", " Ki", " Mi", " Gi", " Ti", " Pi", NULL};
-    return scaled(text, (double)bytes, 1024, units, bytes < 1000 ? " B" : "B");
+    return terminal_scaled(text, (double)bytes, 1024, units, bytes < 1000 ? " B" : "B");
 }
 
 const char *terminal_rate(char text[TERMINAL_NUMBER_MAX], double bytes_per_second)
@@ -141,7 +141,7 @@ const char *terminal_rate(char text[TERMINAL_NUMBER_MAX], double bytes_per_secon
     double bits = bytes_per_second > 0 ? 8 * bytes_per_second : 0;
     if (bits < 0.5)
         return strcpy(text, "0");
-    return scaled(text, bits, 1000, units, bits < 999.5 ? " bit/s" : "bit/s");
+    return terminal_scaled(text, bits, 1000, units, bits < 999.5 ? " bit/s" : "bit/s");
 }
 
 const char *terminal_duration(char text[TERMINAL_NUMBER_MAX], uint64_t seconds)

@@ -45,9 +45,9 @@ def test_status_in_words(net, run):
     with Answers(net.proxy, lambda path: paged(whole, path)):
         result = run("status")
     assert result.returncode == 0
-    for words in ("0.2.0", "process 4711", "full cone", "type Open, A or 1", "UDP associations: 1\n", "TCP streams: 1\n",
+    for words in ("0.2.0", "process 4711", "full cone", "call it Open, type A or type 1", "UDP associations: 1\n", "TCP streams: 1\n",
                   "sessions: 95 of 100, refused 3 times", "lookups_per_user: refused 7 times", "c.yaml:1:1: found nothing",
-                  "6 with a wrong name or password", "refused: to a destination that the policy denies", "What to do: conesocks explain"):
+                  "6 failed since the start: wrong user name or password", "refused: to a destination that the policy denies", "What to do: conesocks explain"):
         assert words in result.stdout, result.stdout
     assert "associations: 5" not in result.stdout  # far from its mark
     assert re.search(r"^10\.77\.0\.2:10001 +alice +203\.0\.113\.7:31000 +3 +1000 B +10 B +2 +1s +1h 1m$".replace(
@@ -55,8 +55,8 @@ def test_status_in_words(net, run):
     assert re.search(r"^10\.77\.0\.2:40000 +www\.example\.org:443 +10 B +3\.0 MiB +9s$", result.stdout, re.MULTILINE)
 
 
-@pytest.mark.parametrize("filtering, words", [("address-dependent", "Moderate, B or 2"),
-                                              ("address-and-port-dependent", "Moderate, B or 2")])
+@pytest.mark.parametrize("filtering, words", [("address-dependent", "Moderate, type B or type 2"),
+                                              ("address-and-port-dependent", "Moderate, type B or type 2")])
 def test_status_of_a_stricter_nat(net, run, filtering, words):
     whole = status(udp={"enabled": True, "filtering": filtering})
     with Answers(net.proxy, lambda path: paged(whole, path)):
@@ -107,20 +107,20 @@ def test_row51_what_clients_chose_does_not_steer_the_terminal(net, run):
 # (what is answered, what is said)
 HOSTILE = {
     "another protocol": (b"SSH-2.0-OpenSSH_9.2p1\r\n", "does not speak HTTP"),
-    "nothing": (b"", "broke off"),
-    "cut short": (http(b'{"version', length=1000), "broke off"),
-    "ten gigabytes": (http(b"{", length=10_000_000_000), "has no end"),
+    "nothing": (b"", "is incomplete"),
+    "cut short": (http(b'{"version', length=1000), "is incomplete"),
+    "ten gigabytes": (http(b"{", length=10_000_000_000), "is too large"),
     "an endless head": (b"HTTP/1.0 200 OK\r\n" + b"X-Header: x\r\n" * 1000, "does not speak HTTP"),
     "no such path": (http(b"nginx", "404 Not Found"), "has no /status"),
     "refused": (http(b"only \x1b[31mlocalhost\nand more", "403 Forbidden"), "403: only \\x1b[31mlocalhost\n"),
-    "no JSON": (http(b"<html>"), "another version"),
-    "JSON that ends": (http(b'{"version": "1"'), "another version"),
-    "a list": (http([]), "another version"),
-    "sessions are a number": (http(status() | {"sessions": 7}), "another version"),
-    "sessions are numbers": (http(status() | {"sessions": [1, 2]}), "another version"),
-    "deep": (http(b"[" * 100_000), "another version"),
-    "a NUL": (http(b'{"version": "\\u0000"}'), "another version"),
-    "pages in a circle": (http(status([association(1)], next=1)), "have no end"),
+    "no JSON": (http(b"<html>"), "a different version"),
+    "JSON that ends": (http(b'{"version": "1"'), "a different version"),
+    "a list": (http([]), "a different version"),
+    "sessions are a number": (http(status() | {"sessions": 7}), "a different version"),
+    "sessions are numbers": (http(status() | {"sessions": [1, 2]}), "a different version"),
+    "deep": (http(b"[" * 100_000), "a different version"),
+    "a NUL": (http(b'{"version": "\\u0000"}'), "a different version"),
+    "pages in a circle": (http(status([association(1)], next=1)), "does not end"),
 }
 
 
@@ -155,8 +155,8 @@ def test_status_of_a_server_that_never_answers(net, run):
 
 def test_status_of_nobody(run, tmp_path):
     result = run("status")
-    assert result.returncode == 1 and "nobody listens there" in result.stdout and "-c FILE" in result.stdout
-    assert "nobody listens there" in run("status", "--socket", str(tmp_path / "socket")).stdout
+    assert result.returncode == 1 and "nothing listens there" in result.stdout and "-c FILE" in result.stdout
+    assert "nothing listens there" in run("status", "--socket", str(tmp_path / "socket")).stdout
     config = tmp_path / "c.yaml"
     config.write_text("listen: [{address: 127.0.0.1}]", encoding="ascii")
     result = run("status", "-c", str(config))
@@ -176,7 +176,7 @@ def test_status_where_the_socket_is_for_others(net, folder):
         assert result.returncode == 1 and "group root, mode 660" in result.stdout, result.stdout
         folder.chmod(0o700)
         result = net.proxy.run(*as_nobody)
-        assert result.returncode == 1 and f"{folder} belongs to the user root" in result.stdout, result.stdout
+        assert result.returncode == 1 and f"{folder} belongs to user root" in result.stdout, result.stdout
 
 
 @pytest.mark.parametrize("arguments", [
@@ -278,7 +278,7 @@ def test_reload(reloadable, run, admin):
     if admin:
         assert "reloaded" in result.stdout and "at the next start: workers\n" in result.stdout
         assert "configuration reloaded" in proxy.log
-        assert "waiting for the next start: workers" in run("status").stdout
+        assert "at the next start: workers" in run("status").stdout
     else:
         assert f"process {proxy.pid} was told" in result.stdout
         proxy.wait_log("configuration reloaded")
@@ -298,7 +298,7 @@ def test_row55_reload_of_a_broken_file(reloadable, run):
     proxy.configure("listen: [{port: 1080x}]\n")
     result, checked = run("reload", "-c", str(proxy.config_path)), run("-t", "-c", str(proxy.config_path))
     assert result.returncode == 1 and result.stdout.startswith(checked.stdout) and "1080x" in checked.stdout
-    assert "stays in force" in result.stdout and "reload:" not in proxy.log
+    assert "keeping the current configuration" in result.stdout and "reload:" not in proxy.log
 
 
 def test_reload_that_the_server_refuses(net, reloadable, run):
@@ -328,9 +328,9 @@ def test_reload_while_it_drains(net, reloadable, lan, peer, run):
     proxy.process.send_signal(signal.SIGTERM)
     proxy.wait_log("no new connections")
     result = run("reload", "-c", str(proxy.config_path))
-    assert result.returncode == 1 and "not reloaded: the server is about to end" in result.stdout
+    assert result.returncode == 1 and "not reloaded: the server is draining and exits soon" in result.stdout
     shown = run("status").stdout
-    assert re.search("^listens on +nothing any more", shown, re.MULTILINE) and re.search(r"running for \w+, draining$", shown, re.MULTILINE)
+    assert re.search("^listens on +nothing: the server is draining", shown, re.MULTILINE) and re.search(r"running for \w+, draining$", shown, re.MULTILINE)
     association.close()
 
 

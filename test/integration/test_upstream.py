@@ -155,7 +155,7 @@ def test_explain(tmp_path):
         return subprocess.run([PROGRAM, "explain", "-c", config, "--from", "127.0.0.1", "--to", to, *more],
                               capture_output=True, text=True, check=False).stdout
 
-    assert explain("www.test:80") == "allowed: leaves by the upstream far, which resolves the name\n"
+    assert explain("www.test:80") == "allowed: goes to the upstream far, which resolves the name\n"
     assert explain("www.bad.test:80") == "denied by rules[0], whatever the address\n"
     assert explain("www.test:80", "--command", "udp").startswith("not denied by name")
     assert explain("198.41.0.4:80").endswith("terms: upstream far (rules[1])\n")

@@ -1,5 +1,5 @@
-/* A chart of the last ten minutes: what goes to clients rises above the middle line, what comes from them hangs below
- * it, so that both share one scale. The figures under it are those of now, or of the moment that the pointer or the
+/* A chart of the last ten minutes: traffic to clients is above the middle line, traffic from clients below it, and
+ * both share one scale. The figures under it are those of now, or of the moment that the pointer or the
  * arrow keys are on. */
 'use strict';
 

@@ -1,9 +1,9 @@
-/* Numbers and times as people read them, and the way into the page: everything goes in as text, never as HTML. */
+/* Formats numbers and times, and writes them into the page: always as text, never as HTML. */
 'use strict';
 
 const grouped = new Intl.NumberFormat('en');
 
-/* Three digits that matter and a prefix: 999, 1.23 k, 45.6 M. */
+/* Three significant digits and a prefix: 999, 1.23 k, 45.6 M. */
 function amount(value, unit) {
   const prefixes = ['', 'k', 'M', 'G', 'T', 'P'];
   let power = 0;
@@ -27,7 +27,7 @@ function plural(value, one, many = `${one}s`) {
 
 const sentence = words => `${words.charAt(0).toUpperCase()}${words.slice(1)}.`;
 
-/* The two units that matter: 12 s, 3 min 20 s, 4 h 5 min, 3 d 4 h. */
+/* The two largest units: 12 s, 3 min 20 s, 4 h 5 min, 3 d 4 h. */
 function duration(seconds) {
   seconds = Math.max(0, Math.round(seconds));
   const units = [['d', 86400], ['h', 3600], ['min', 60], ['s', 1]];
@@ -55,7 +55,7 @@ function percent(part, whole) {
   return share === 0 ? '0 %' : share < 0.01 ? '<0.01 %' : `${share.toFixed(share < 1 ? 2 : share < 10 ? 1 : 0)} %`;
 }
 
-/* Writes only what has changed, so that nothing flickers and a selection stays. */
+/* Writes only what has changed: nothing flickers, and a selection stays. */
 function write(element, text) {
   if (element.textContent !== String(text))
     element.textContent = text;
@@ -70,7 +70,7 @@ function put(root, values) {
 
 const byId = id => document.getElementById(id);
 
-/* One child for each item: made from the template, then filled; what is there already is used again. */
+/* One child for each item, made from the template and filled; existing children are used again. */
 function list(parent, template, items, fill) {
   while (parent.children.length > items.length)
     parent.lastElementChild.remove();

@@ -1,4 +1,4 @@
-/* Asks the server every two seconds, as long as somebody looks, and has shown what it answers. */
+/* Asks the server every two seconds while the page is visible, and shows the answers. */
 'use strict';
 
 const PERIOD = 2000; // ms
@@ -22,7 +22,7 @@ class Page {
     this.answered = 0;
     this.history = {fields: [], samples: []};
     this.historyAsked = 0;
-    this.silence = null; // since when there is no answer, and why
+    this.silence = null; // since when the server does not answer
     this.problem = '';
     document.addEventListener('visibilitychange', () => this.wake());
     this.wake();
@@ -56,18 +56,18 @@ class Page {
   async ask(what) {
     const answer = await fetch(what, {cache: 'no-store', signal: AbortSignal.timeout(PATIENCE)});
     if (!answer.ok)
-      throw new Error(`it answered ${answer.status}: ${(await answer.text()).trim()}`);
+      throw new Error(`HTTP status ${answer.status}: ${(await answer.text()).trim()}`);
     return answer.json();
   }
 
-  /* Returns whether the rest of the sessions should be asked for at once. */
+  /* Returns whether to ask for the next page of sessions at once. */
   take(status) {
     const now = Date.now();
     const same = this.status && this.status.pid === status.pid && this.status.started === status.started;
     const before = same ? this.status.drops : [];
     const seconds = same ? (now - this.answered) / 1000 : 0;
     if (!same)
-      this.sessions.forget(); // another process: its numbers begin anew
+      this.sessions.forget(); // another process starts counting from zero
     const more = this.sessions.take(status.sessions, status.next, now);
     this.status = status;
     this.answered = now;
@@ -98,11 +98,11 @@ class Page {
     showResolver(this.status.resolver, lately);
   }
 
-  /* How it is, and what is wrong: on top of everything else. */
+  /* The state and the warnings, at the top of the page. */
   showState() {
     const lines = this.status ? warnings(this.status) : [];
     if (this.silence)
-      lines.unshift(['bad', `No answer since ${clock(this.silence)}: is conesocks running? Asking again every two ` +
+      lines.unshift(['bad', `No answer since ${clock(this.silence)}: is conesocks running? Trying again every two ` +
         `seconds (${this.problem}).`]);
     byId('state').className = `state ${this.silence ? 'lost' : this.status.state}`;
     put(byId('state'), {state: this.silence ? 'no answer' : this.status.state});

@@ -1,27 +1,27 @@
-/* What each part of the page says of a status. */
+/* Fills each part of the page from one status. */
 'use strict';
 
 const NAT_TYPES = {
   'endpoint-independent': {
     name: 'Full cone', reach: 3, consoles: ['Open', 'Type 1', 'A'],
-    means: 'Endpoint-independent mapping and filtering: an association keeps one address and port towards everybody, ' +
-      'and everybody may send to it. Players and callers reach each other directly.',
+    means: 'Endpoint-independent mapping and filtering: an association has one external address and port for all ' +
+      'peers, and anybody may send to it. Players and callers reach each other directly.',
   },
   'address-dependent': {
     name: 'Address-restricted cone', reach: 2, consoles: ['Moderate', 'Type 2', 'B'],
-    means: 'Endpoint-independent mapping, address-dependent filtering: only hosts that a client has sent to may ' +
-      'answer. Set udp.filtering to endpoint-independent for a full cone.',
+    means: 'Endpoint-independent mapping, address-dependent filtering: only hosts that the client has sent to may ' +
+      'send to it. For a full cone, set udp.filtering to endpoint-independent.',
   },
   'address-and-port-dependent': {
     name: 'Port-restricted cone', reach: 1, consoles: ['Moderate', 'Type 2', 'B'],
-    means: 'Endpoint-independent mapping, address-and-port-dependent filtering: only the very ports that a client ' +
-      'has sent to may answer, so that two such clients may fail to meet. Set udp.filtering to endpoint-independent ' +
-      'for a full cone.',
+    means: 'Endpoint-independent mapping, address-and-port-dependent filtering: only the exact ports that the client ' +
+      'has sent to may send to it. Two such clients often cannot connect to each other. For a full cone, set ' +
+      'udp.filtering to endpoint-independent.',
   },
 };
 const NO_UDP = {
   name: 'No UDP', reach: 0, consoles: [],
-  means: 'UDP ASSOCIATE is switched off here (udp.enabled), and clients are told so. TCP works.',
+  means: 'UDP ASSOCIATE is disabled (udp.enabled), and clients get an error reply. TCP works.',
 };
 
 function showHead(status) {
@@ -69,7 +69,7 @@ function showDropped({drops, totals}, lately) {
   });
 }
 
-/* `before`: what there was `seconds` ago. */
+/* `before`: the drops of `seconds` ago. */
 function showDrops(drops, before, seconds) {
   const then = Object.fromEntries(before.map(drop => [drop.reason, drop.count]));
   const sorted = [...drops].sort((a, b) => b.count - a.count);
@@ -85,12 +85,12 @@ function showDrops(drops, before, seconds) {
 
 function resolverVerdict(asked, failed) {
   if (asked === 0)
-    return ['No names asked for lately', 'quiet'];
-  // One or two of them are somebody's typing mistakes.
+    return ['No lookups in the last 10 minutes', 'quiet'];
+  // One or two are somebody's typing mistakes.
   if (failed >= asked / 2 && failed > 2)
-    return ['Most names do not resolve: see whether the servers answer (dns.servers)', 'bad'];
+    return ['Most lookups fail: check whether the name servers answer (dns.servers)', 'bad'];
   if (failed >= asked / 10 && failed > 2)
-    return ['Some names do not resolve', 'wary'];
+    return ['Some lookups fail', 'wary'];
   return ['Healthy', 'good'];
 }
 
@@ -98,18 +98,18 @@ function showResolver(resolver, lately) {
   const asked = lately('lookups'), failed = lately('lookups_failed');
   const [verdict, mood] = resolverVerdict(asked, failed);
   const names = (all, lost) =>
-    all ? `${plural(all, 'name')}, ${count(lost)} not resolved (${percent(lost, all)})` : 'nothing';
+    all ? `${plural(all, 'lookup')}, ${count(lost)} failed (${percent(lost, all)})` : 'none';
   byId('resolver-verdict').className = `verdict ${mood}`;
   put(byId('main'), {
     'resolver-verdict': verdict,
-    'resolver-servers': resolver.servers.join(', ') || 'no server',
+    'resolver-servers': resolver.servers.join(', ') || 'none',
     'resolver-lately': names(asked, failed),
     'resolver-total': names(resolver.lookups, resolver.failed),
-    'resolver-waiting': resolver.waiting ? plural(resolver.waiting, 'name') : 'nothing',
+    'resolver-waiting': resolver.waiting ? plural(resolver.waiting, 'lookup') : 'none',
   });
 }
 
-// A user may have a limit of his own where all others have none.
+// A single user may have a limit where the others have none.
 function limitText(limit, used, text) {
   if (limit === null)
     return 'for some users';
@@ -128,7 +128,7 @@ function showLimits({limits, memory, totals}) {
       name, used: limitText(limit, used, text),
       refused: refused ? `${plural(refused, 'time')} refused since the start` : '',
     });
-    gauge.hidden = used === null; // what is counted for each client has no one number
+    gauge.hidden = used === null; // counted for each client or user: there is no single number
     gauge.classList.toggle('near', used >= 0.8 * limit);
     gauge.firstElementChild.style.width = `${Math.min(100, 100 * used / limit)}%`;
   });
@@ -136,7 +136,7 @@ function showLimits({limits, memory, totals}) {
   const wrong = totals.auth_failed_total;
   put(byId('main'), {
     'limits-none': names ? `Without a limit: ${names}.` : '',
-    'limits-logins': wrong ? `${plural(wrong, 'login')} with a wrong name or password since the start.` : '',
+    'limits-logins': wrong ? `${plural(wrong, 'failed login')} since the start (wrong user name or password).` : '',
   });
 }
 
@@ -148,13 +148,13 @@ function portUse(ranges, option) {
 
 function showSetup({listeners, udp, workers, configuration, port_ranges: ranges}) {
   const advertised = [udp.advertise_v4, udp.advertise_v6].filter(Boolean).join(', ');
-  const listener = ({address, login, proxy_protocol: announced}) =>
-    joined(address, login ? 'login' : 'no login', announced && 'PROXY protocol');
+  const listener = ({address, login, proxy_protocol: balanced}) =>
+    joined(address, login ? 'login' : 'no login', balanced && 'PROXY protocol');
   put(byId('main'), {
     listeners: listeners.map(listener).join('\n'),
-    'udp-client-side': udp.enabled ? joined(`ports: ${udp.ports}`, portUse(ranges, 'udp.ports'), advertised && `advertised as ${advertised}`) : 'off',
-    'udp-external': udp.enabled ? joined(`ports: ${udp.external_ports}`, portUse(ranges, 'udp.external_ports')) : 'off',
-    'udp-idle': udp.idle_seconds ? `end after ${duration(udp.idle_seconds)}` : 'stay until the client leaves',
+    'udp-client-side': udp.enabled ? joined(`ports: ${udp.ports}`, portUse(ranges, 'udp.ports'), advertised && `advertised as ${advertised}`) : 'disabled',
+    'udp-external': udp.enabled ? joined(`ports: ${udp.external_ports}`, portUse(ranges, 'udp.external_ports')) : 'disabled',
+    'udp-idle': udp.idle_seconds ? `ended after ${duration(udp.idle_seconds)}` : 'kept until the client disconnects',
     workers: `${workers.length}, with ${workers.map(each => count(each.sessions)).join(' + ')} sessions`,
     file: configuration.file ?? 'none: the built-in default',
     loaded: moment(configuration.loaded),
@@ -163,7 +163,7 @@ function showSetup({listeners, udp, workers, configuration, port_ranges: ranges}
   });
 }
 
-/* What the tables say when they are empty. */
+/* The text of an empty table. */
 function help({udp, listeners}) {
   const {address, login} = listeners[0] ?? {address: '127.0.0.1:1080', login: false};
   const to = address.replace(/^(0\.0\.0\.0|\[::\]):/, `${location.hostname}:`); // where it listens on all addresses
@@ -171,29 +171,29 @@ function help({udp, listeners}) {
   return {
     associations: udp.enabled ? {
       title: 'No associations yet.',
-      advice: 'Point a program that speaks UDP over SOCKS5 here: a game or a console through a tun bridge, a torrent ' +
-        'client. To see that it works:',
+      advice: 'Point a program that uses UDP over SOCKS5 here: a torrent client, or a game or console behind a TUN ' +
+        'bridge. To test it:',
       example: `conesocks check --proxy socks5://${login ? 'USER@' : ''}${to}${far}`,
     } : {
-      title: 'No associations: UDP is off.', advice: 'The configuration switches it off (udp.enabled).', example: '',
+      title: 'No associations: UDP is disabled.', advice: 'The configuration disables it (udp.enabled).', example: '',
     },
     streams: {
       title: 'No streams yet.',
-      advice: 'Point a browser here; it may take proxy.pac, below. Or try:',
+      advice: 'Point a browser here; proxy.pac (below) configures it. Or try:',
       example: `curl --proxy socks5h://${login ? 'USER:PASSWORD@' : ''}${to} https://www.debian.org/`,
     },
   };
 }
 
-/* What is wrong, for the top of the page: [mood, words]. */
+/* The warnings at the top of the page: [mood, text]. */
 function warnings({state, configuration, memory}) {
   const lines = [];
   if (state === 'draining')
-    lines.push(['wary', 'Draining: no new clients are taken. It ends with its present ones, or when its time is up.']);
+    lines.push(['wary', 'Draining: new clients are refused. The server exits after its last session, or when timeouts.drain is over.']);
   if (configuration.last_error)
-    lines.push(['bad', `The last reload failed, and what was in force stays: ${configuration.last_error}`]);
+    lines.push(['bad', `The last reload failed; keeping the current configuration: ${configuration.last_error}`]);
   if (memory.level !== 'ample')
-    lines.push(['bad', `Memory is ${memory.level}: what is idle longest ends, to make room. Raise limits.memory, or ` +
+    lines.push(['bad', `Memory is ${memory.level}: the sessions that are idle longest are ended. Raise limits.memory, or ` +
       'lower other limits.']);
   return lines;
 }

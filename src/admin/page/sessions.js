@@ -1,8 +1,8 @@
-/* All sessions that the server has told of.
+/* All sessions that the server has reported.
  *
- * It hands them out by rising id, PAGE at a time, and each poll asks for one such page: with few sessions that
- * is all of them every time, with thousands it goes round, so that neither side has much to do at once. A page tells
- * everything about its range of ids: who is not in it has ended. */
+ * The server lists them by rising id, PAGE at a time, and each poll asks for one page. A few sessions fit into one page;
+ * thousands take several polls, so that neither side has much to do at once. A page is complete for its range of ids:
+ * a session that is missing from it has ended. */
 'use strict';
 
 const PAGE = 500;
@@ -10,8 +10,8 @@ const PAGE = 500;
 class Sessions {
   constructor() {
     this.byId = new Map();
-    this.after = 0; // what the next poll asks for
-    this.first = true; // the first round goes without pauses
+    this.after = 0; // the id that the next page starts after
+    this.first = true; // the first round is read without pauses
   }
 
   forget() {
@@ -24,7 +24,7 @@ class Sessions {
     return `status?limit=${PAGE}${this.after ? `&after=${this.after}` : ''}`;
   }
 
-  /* Takes in a page. Returns whether the next one should be asked for at once. */
+  /* Stores a page. Returns whether to ask for the next one at once. */
   take(page, next, now) {
     const end = next ?? Infinity;
     const seen = new Set(page.map(session => session.id));
@@ -39,13 +39,13 @@ class Sessions {
     return more;
   }
 
-  /* With what it moved each second since it was last told of. */
+  /* Adds its rates since it was last reported. */
   rated(session, now) {
     const before = this.byId.get(session.id);
     const seconds = before ? (now - before.seen) / 1000 : 0;
     const rate = name => seconds > 0 ? Math.max(0, session[name] - before[name]) / seconds : 0;
     session.seen = now;
-    session.up_bytes ??= 0; // of one that is still logging in
+    session.up_bytes ??= 0; // missing while it is still logging in
     session.down_bytes ??= 0;
     session.upRate = rate('up_bytes');
     session.downRate = rate('down_bytes');

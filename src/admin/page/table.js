@@ -1,4 +1,4 @@
-/* The table of sessions: one screen of those that match, sorted, in tabs of associations and streams. */
+/* The table of sessions: one screen at a time, filtered and sorted, with a tab for associations and one for streams. */
 'use strict';
 
 const narrow = matchMedia('(max-width: 46rem)');
@@ -8,23 +8,23 @@ const NAT = {
   'endpoint-independent': 'full cone',
   'address-dependent': 'address-restricted',
   'address-and-port-dependent': 'port-restricted',
-  upstream: 'as upstream has it',
+  upstream: 'decided by upstream',
 };
-const KIND = {connect: 'CONNECT', bind: 'BIND', negotiation: 'logging in', 'udp-over-tcp': 'datagrams in TCP'};
+const KIND = {connect: 'CONNECT', bind: 'BIND', negotiation: 'logging in', 'udp-over-tcp': 'UDP over TCP'};
 
 const byNumber = new Intl.Collator('en', {numeric: true});
 const joined = (...words) => words.filter(Boolean).join(' · ');
 const hostOf = address => address.slice(0, address.lastIndexOf(':'));
 const portOf = address => address.slice(address.lastIndexOf(':') + 1);
 
-/* Where the client's datagrams come from. */
+/* The port that the client's datagrams come from. */
 function sender({client, client_udp: udp}) {
   if (!udp)
     return 'no datagram yet';
   return hostOf(udp) === hostOf(client) ? `from port ${portOf(udp)}` : `from ${udp}`;
 }
 
-/* An external address; which of this host's it is, is decided for each datagram, unless the configuration says so. */
+/* An external address. Without a configured one, the system chooses it for each datagram: only the port is known. */
 const mapped = address => address.replace(/^0\.0\.0\.0:/, 'port ').replace(/^\[::\]:(.*)/, 'port $1 (IPv6)');
 
 const who = session => joined(session.user, session.upstream && `via ${session.upstream}`);
@@ -34,7 +34,7 @@ function reasons(dropped) {
   return sorted.map(([name, number]) => `${name} ${count(number)}`).join(', ');
 }
 
-/* A column: its heading, what a cell says (a line, and a quieter one), what it is sorted by; numbers fall at first. */
+/* A column: its heading, the text of a cell (a line and a note), and its sort key; numbers sort downwards first. */
 const traffic = (label, rate, total, datagrams) => ({
   label, number: true, key: session => session[rate], tie: session => session[total],
   cell: session => [session[rate] > 0 ? bits(8 * session[rate]) : '–',
@@ -67,7 +67,7 @@ const COLUMNS = {
     client,
     {label: 'Kind', key: session => session.kind, cell: session => [KIND[session.kind] ?? session.kind]},
     {label: 'Destination', key: session => session.destination ?? session.remote ?? '',
-      cell: session => [session.destination ?? (session.kind === 'negotiation' ? '–' : 'not told'),
+      cell: session => [session.destination ?? (session.kind === 'negotiation' ? '–' : 'hidden'),
         session.remote && session.remote !== session.destination ? session.remote : '']},
     traffic('To client', 'downRate', 'down_bytes'),
     traffic('From client', 'upRate', 'up_bytes'),
@@ -81,7 +81,7 @@ class Table {
     this.root = byId('sessions');
     this.tab = 'associations';
     this.sorting = {associations: {column: age, falling: false}, streams: {column: age, falling: false}};
-    this.help = {}; // what an empty table of each kind says: {title, advice, example}
+    this.help = {}; // the text of an empty table of each kind: {title, advice, example}
     this.start = 0; // the first row on the screen, of those that match
     narrow.addEventListener('change', () => this.draw());
     this.listen();
@@ -192,7 +192,7 @@ class Table {
     byId('next').disabled = this.start === last;
     const part = last === 0 ? '' : `${count(this.start + 1)}–${count(this.start + shown)} of `;
     const polls = Math.ceil(this.sessions.byId.size / PAGE);
-    const pace = polls > 1 ? `. With so many, each is asked about every ${duration(polls * PERIOD / 1000)}` : '';
+    const pace = polls > 1 ? `. With so many, each one is updated every ${duration(polls * PERIOD / 1000)}` : '';
     put(byId('pager'), {shown: `${part}${plural(found, this.tab.slice(0, -1))}${pace}.`});
   }
 
@@ -216,7 +216,7 @@ class Table {
     row.classList.toggle('busy', session.upRate + session.downRate > 0);
   }
 
-  /* What to do, where there is nothing to see. */
+  /* An empty table says what to do. */
   empty(isEmpty) {
     const box = byId('no-sessions');
     box.hidden = !isEmpty;
