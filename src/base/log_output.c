@@ -90,9 +90,10 @@ static struct {
     bool running, ending;
     int file;        /* that lines go to from now on; -1: no other */
     uint64_t missed; /* lines that found no room */
-    size_t first, end;
-    char bytes[QUEUE_SIZE]; /* each line after its level and length */
+    size_t first, end; /* of queue_bytes */
 } queue = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .file = -1};
+/* Each line after its level and length. By itself, so that its zeros are not in the program's file. */
+static char queue_bytes[QUEUE_SIZE];
 
 /* Whoever shares the descriptor with us may have made it one that does not wait: then this does, where it may. */
 static bool waits_for_room(bool patient)
@@ -179,17 +180,17 @@ struct head {
 static void put(const struct head *head, const char *line)
 {
     const size_t size = sizeof(*head) + head->len;
-    if (queue.end + size > sizeof(queue.bytes) && queue.first > sizeof(queue.bytes) / 2) {
-        memmove(queue.bytes, queue.bytes + queue.first, queue.end - queue.first);
+    if (queue.end + size > sizeof(queue_bytes) && queue.first > sizeof(queue_bytes) / 2) {
+        memmove(queue_bytes, queue_bytes + queue.first, queue.end - queue.first);
         queue.end -= queue.first;
         queue.first = 0;
     }
-    if (queue.end + size > sizeof(queue.bytes)) {
+    if (queue.end + size > sizeof(queue_bytes)) {
         queue.missed++;
         return;
     }
-    memcpy(queue.bytes + queue.end, head, sizeof(*head));
-    memcpy(queue.bytes + queue.end + sizeof(*head), line, head->len);
+    memcpy(queue_bytes + queue.end, head, sizeof(*head));
+    memcpy(queue_bytes + queue.end + sizeof(*head), line, head->len);
     queue.end += size;
     pthread_cond_signal(&queue.changed);
 }
@@ -199,8 +200,8 @@ static bool take(struct head *head, char *line)
 {
     if (queue.first == queue.end)
         return false;
-    memcpy(head, queue.bytes + queue.first, sizeof(*head));
-    memcpy(line, queue.bytes + queue.first + sizeof(*head), head->len);
+    memcpy(head, queue_bytes + queue.first, sizeof(*head));
+    memcpy(line, queue_bytes + queue.first + sizeof(*head), head->len);
     queue.first += sizeof(*head) + head->len;
     if (queue.first == queue.end) /* the first pages again, rather than all in turn */
         queue.first = queue.end = 0;
