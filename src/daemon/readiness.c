@@ -31,7 +31,8 @@ static const char *unready_memory(const struct readiness *readiness)
 static const char *unready_descriptors(const struct readiness *readiness)
 {
     const size_t held = quota_held(quota_of_all(readiness->quota), QUOTA_DESCRIPTORS);
-    return reserve_is_short(clock_coarse_ms(), held) ? "descriptors are short: raise LimitNOFILE= or ulimit -n" : NULL;
+    bool is_short = reserve_is_short(readiness->reserve, clock_coarse_ms(), held);
+    return is_short ? "descriptors are short: raise LimitNOFILE= or ulimit -n" : NULL;
 }
 
 static const char *unready_ports(const struct readiness *readiness)

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 struct config;
+struct descriptor_reserve;
 struct health;
 struct port_range;
 struct quota;
@@ -19,6 +20,7 @@ struct readiness {
     struct health *health;
     const struct pressure_watch *pressure_watch; /* NULL: nothing limits the memory */
     struct quota *quota;
+    struct descriptor_reserve *reserve;
     const struct config *config;
     const struct port_range *system_ports;
 };

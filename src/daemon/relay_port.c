@@ -11,7 +11,7 @@
 static bool is_free(union netaddr local, uint16_t port, bool ours)
 {
     netaddr_set_port(&local, port);
-    int fd = sock_udp_open(local.sa.sa_family, ours);
+    int fd = sock_udp_open(NULL, local.sa.sa_family, ours);
     int error = fd < 0 ? fd : sock_udp_bind(fd, &local);
     if (fd >= 0)
         close(fd);

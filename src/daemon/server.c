@@ -99,7 +99,7 @@ static bool begin_workers(struct server *server)
             return false;
         crew_add(server->crew, worker);
     }
-    reserve_set(count * (config->listen_count + 1));
+    reserve_set(server->host->reserve, count * (config->listen_count + 1));
     return true;
 }
 

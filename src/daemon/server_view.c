@@ -49,6 +49,7 @@ static const char *server_show_unready(void *arg)
         .health = server->health,
         .pressure_watch = server->pressure_watch,
         .quota = server->host->quota,
+        .reserve = server->host->reserve,
         .config = reload_config(server->reload),
         .system_ports = &server->system_ports,
     };

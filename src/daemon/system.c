@@ -30,7 +30,7 @@ void system_raise_descriptor_limit(void)
 
 void system_log_receive_buffer(void)
 {
-    int fd = sock_udp_open(AF_INET, false), granted = 0;
+    int fd = sock_udp_open(NULL, AF_INET, false), granted = 0;
     socklen_t len = sizeof(granted);
     if (fd < 0)
         return;

@@ -106,6 +106,7 @@ static bool worker_init_env(struct worker *worker, struct snapshot *snapshot, st
     struct env *env = &worker->env;
     struct resolver_options options = activate_resolver_options(config);
     options.metrics = &env->metrics;
+    options.reserve = host->reserve;
     env->host = host;
     env->quota = host->quota;
     env->policy.own = own_hosts_hold(addresses_hosts(host->addresses));
@@ -124,7 +125,7 @@ static bool worker_init_env(struct worker *worker, struct snapshot *snapshot, st
         return false;
     event_assign(&env->reaper, env->base, -1, 0, worker_on_reap, worker);
     env->inbox = inbox_new(env->base);
-    env->pumps = pump_pool_new(true);
+    env->pumps = pump_pool_new(true, host->reserve);
     env->resolver = resolver_new(env->base, &options);
     return env->inbox && env->pumps && env->dgrams && env->resolver;
 }

@@ -6,6 +6,7 @@
 #include "host/addresses.h"
 #include "host/shared_port_table.h"
 #include "net/ports.h"
+#include "net/reserve.h"
 #include "policy/own_ports.h"
 #include "policy/quota.h"
 #include "policy/rates.h"
@@ -19,9 +20,10 @@ struct host *host_new(void)
     host->ports = ports_new();
     host->own_ports = own_ports_new();
     host->shared_port = shared_port_table_new();
+    host->reserve = reserve_new();
     host->quota = quota_new();
     host->user_rates = user_rates_new();
-    if (host->ports && host->own_ports && host->shared_port && host->quota && host->user_rates)
+    if (host->ports && host->own_ports && host->shared_port && host->reserve && host->quota && host->user_rates)
         return host;
     host_free(host);
     return NULL;
@@ -35,6 +37,7 @@ void host_free(struct host *host)
     user_rates_free(host->user_rates);
     quota_free(host->quota);
     shared_port_table_free(host->shared_port);
+    reserve_free(host->reserve);
     own_ports_free(host->own_ports);
     ports_free(host->ports);
     free(host);

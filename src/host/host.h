@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 struct addresses;
+struct descriptor_reserve;
 struct event_base;
 struct own_hosts;
 struct own_ports;
@@ -30,6 +31,7 @@ struct host {
     struct own_ports *own_ports; /* where this process has UDP sockets: see policy/own_ports.h */
     struct shared_port_table *shared_port; /* associations at the one UDP port: see shared_port_table.h */
     struct host_handover handover;         /* see proxy/assoc/handover_link.h */
+    struct descriptor_reserve *reserve;    /* descriptors that sessions leave free: see net/reserve.h */
     struct quota *quota;                   /* what each client and user holds: see policy/quota.h */
     struct user_rates *user_rates;         /* what sessions of one user share of its rate: see policy/rates.h */
     atomic_uint_fast64_t last_session_id;  /* sessions of all workers are in one order: any thread counts on */

@@ -223,7 +223,7 @@ static int start(struct attempt *attempt, const struct candidate *candidate)
 {
     struct dial *dial = attempt->dial;
     const struct timeval patience = timeval_from_ms(ATTEMPT_PATIENCE_MS);
-    int fd = sock_connect(&candidate->to, &candidate->way);
+    int fd = sock_connect(dial->options.reserve, &candidate->to, &candidate->way);
     if (fd < 0)
         return -fd;
     *attempt = (struct attempt){.dial = dial, .to = candidate->to, .fd = fd};

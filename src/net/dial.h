@@ -12,13 +12,15 @@
 
 #include "base/netaddr.h"
 
+struct descriptor_reserve;
 struct dial;
 struct event_base;
 struct sock_way;
 
 struct dial_options {
-    uint64_t timeout_ms; /* for everything together, from dial_new() on */
-    bool ipv4_first;     /* else IPv6 is tried first */
+    uint64_t timeout_ms;                /* for everything together, from dial_new() on */
+    struct descriptor_reserve *reserve; /* that its sockets leave free */
+    bool ipv4_first;                    /* else IPv6 is tried first */
 };
 
 /*

@@ -9,10 +9,11 @@
 /* What a request or a short answer fits in. Whoever fills it is likely to have more. */
 #define SMALL (16 * 1024)
 
-struct pump_pool *pump_pool_new(bool splice)
+struct pump_pool *pump_pool_new(bool splice, struct descriptor_reserve *reserve)
 {
     struct pump_pool *pool = malloc(sizeof(*pool));
     if (pool) {
+        pool->reserve = reserve;
         pool->splice = splice;
         pool->saves_memory = false;
         pool->pipe_count = pool->pipe_count_least = 0;

@@ -12,9 +12,11 @@
 #include <stdint.h>
 
 /* What a worker's pumps share: a buffer, and pipes that wait for their next use. */
+struct descriptor_reserve;
 struct pump_pool;
 /* `splice`: whether to. NULL: no memory. */
-struct pump_pool *pump_pool_new(bool splice);
+/* `reserve`: descriptors that its pipes leave free. */
+struct pump_pool *pump_pool_new(bool splice, struct descriptor_reserve *reserve);
 void pump_pool_free(struct pump_pool *pool);
 /* Closes the pipes that nobody has needed since the last call. */
 void pump_pool_trim(struct pump_pool *pool);

@@ -13,6 +13,7 @@
 #define PUMP_PIPES_KEPT  32 /* per worker, for the next that needs one */
 
 struct pump_pool {
+    struct descriptor_reserve *reserve;
     bool splice;
     bool saves_memory;
     size_t pipe_count, pipe_count_least; /* now, and since the last trim */

@@ -24,7 +24,7 @@ bool pump_take_pipe(struct pump *pump, struct pump_pool *pool)
     int ends[2];
     if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
         return false;
-    if (reserve_keep(ends[1]) < 0) { /* the higher number */
+    if (reserve_keep(pool->reserve, ends[1]) < 0) { /* the higher number */
         close(ends[0]);
         return false;
     }

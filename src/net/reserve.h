@@ -1,9 +1,9 @@
 /*
- * Descriptors that sessions leave free, so that the admin listener, a reload and a handover still work while sessions
- * hold all others. Everything that a session opens passes through here.
+ * The descriptors that sessions leave free, so that the admin listener, a reload and a handover still work while
+ * sessions hold all others.
  *
- * The kernel gives the lowest number that is free, and sessions keep none of the highest numbers: so a new descriptor
- * with such a number means that all others are taken, by sessions or by libraries that nobody counts.
+ * One for the process, which host owns. All that a session opens passes through it, from any thread. Where a function
+ * takes a reserve, NULL stands for "there is none", and nothing is refused.
  */
 #ifndef CONESOCKS_NET_RESERVE_H
 #define CONESOCKS_NET_RESERVE_H
@@ -12,28 +12,38 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Sets the reserve from the process's limit. `copies`: how many descriptors a handover copies, besides. Before the
- * workers run; until then there is no reserve. */
-void reserve_set(size_t copies);
+struct descriptor_reserve;
 
-/* What a session has just opened, or a negative errno. Returns it; when it belongs to the reserve, closes it and
- * returns -EMFILE. */
-int reserve_keep(int fd);
+/* Refuses nothing until reserve_set() was called. NULL: no memory. */
+struct descriptor_reserve *reserve_new(void);
+/* NULL is fine. */
+void reserve_free(struct descriptor_reserve *reserve);
+
+/* Sets the size from the process's limit, before the workers run. `copies`: descriptors that a handover copies,
+ * besides.
+ */
+void reserve_set(struct descriptor_reserve *reserve, size_t copies);
+
+/* Takes what a session has just opened, or a negative errno, and returns it. A descriptor that belongs to the reserve
+ * is closed; then it returns -EMFILE. */
+int reserve_keep(struct descriptor_reserve *reserve, int fd);
 
 /* Gives a session's descriptor the lowest number that is free now, and then does the same. */
-int reserve_move(int fd);
+int reserve_move(struct descriptor_reserve *reserve, int fd);
 
-/* One more socket asks a name server, or one less: nobody is charged for it, but it counts. Any thread may call it. */
-void reserve_count_question(int change);
+/* Counts sockets that ask name servers, and queries of all resolvers: no client is charged for these. */
+void reserve_count_question(struct descriptor_reserve *reserve, int change);
+void reserve_count_query(struct descriptor_reserve *reserve, int change);
+size_t reserve_queries(const struct descriptor_reserve *reserve);
 
-/* Whether there is room for one more session: some are left for what it opens later. `held`: by sessions, as they are
- * counted. */
-bool reserve_has_room(size_t held);
-/* To be called when somebody was refused or ended because descriptors are short. */
-void reserve_note_shortage(uint64_t now_ms);
-/* Whether they are short now, or were so in the last seconds. Any thread may ask. */
-bool reserve_is_short(uint64_t now_ms, size_t held);
-/* How many descriptors the process may have. */
-unsigned reserve_limit(void);
+/* Whether one more session may begin: some descriptors are left for what it opens later. `held`: by sessions, as they
+ * are counted. */
+bool reserve_has_room(struct descriptor_reserve *reserve, size_t held);
+/* Called when a session was refused or ended because descriptors are short. */
+void reserve_note_shortage(struct descriptor_reserve *reserve, uint64_t now_ms);
+/* Whether they are short now, or were so in the last seconds. */
+bool reserve_is_short(struct descriptor_reserve *reserve, uint64_t now_ms, size_t held);
+/* How many descriptors the process may have; 0: no limit is known. */
+unsigned reserve_limit(const struct descriptor_reserve *reserve);
 
 #endif

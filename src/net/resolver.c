@@ -4,7 +4,6 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <search.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -25,7 +24,6 @@
  * asks, so that none waits for another. All sockets together have a share of the descriptors, but so many at least. */
 #define DESCRIPTORS_SHARE 8
 #define SOCKETS_MIN       64
-static atomic_size_t queries_of_all;
 
 /* How many queries one client has under way. */
 struct client {
@@ -66,6 +64,7 @@ struct resolver {
     uint64_t timeout_ms;
     uint32_t per_client;
     void (*release)(void *charge);
+    struct descriptor_reserve *reserve;
     struct metrics *metrics;
     union netaddr *servers; /* of the options */
     size_t server_count;    /* 0: resolv.conf's are used */
@@ -91,12 +90,13 @@ static int compare_clients(const void *a, const void *b)
 static size_t queries_left(const struct resolver *resolver)
 {
     const size_t here = QUERIES_MAX - resolver->query_count;
-    if (reserve_limit() == 0)
+    const size_t limit = reserve_limit(resolver->reserve);
+    if (limit == 0)
         return here;
     const size_t servers = resolver->name_servers->count, sends = RESOLVER_SENDS_MAX;
-    const size_t share = reserve_limit() / DESCRIPTORS_SHARE;
+    const size_t share = limit / DESCRIPTORS_SHARE;
     const size_t most = (share < SOCKETS_MIN ? SOCKETS_MIN : share) / (servers < sends ? servers : sends);
-    const size_t taken = atomic_load_explicit(&queries_of_all, memory_order_relaxed);
+    const size_t taken = reserve_queries(resolver->reserve);
     const size_t everywhere = taken < most ? most - taken : 0;
     return here < everywhere ? here : everywhere;
 }
@@ -104,7 +104,7 @@ static size_t queries_left(const struct resolver *resolver)
 static void queries_change(struct resolver *resolver, int change)
 {
     resolver->query_count += (size_t)change;
-    atomic_fetch_add_explicit(&queries_of_all, (size_t)change, memory_order_relaxed);
+    reserve_count_query(resolver->reserve, change);
 }
 
 /* Counts one more query for a client; NULL when it has its share under way, or no memory. */
@@ -333,7 +333,7 @@ static bool is_forgotten(const struct pending_name *pending)
 static bool use_servers(struct resolver *resolver, const union netaddr *servers, size_t count)
 {
     static const struct resolver_answer failed = {.status = RESOLVER_FAILED};
-    struct name_servers *new = name_servers_new(resolver->base, servers, count, resolver->metrics),
+    struct name_servers *new = name_servers_new(resolver->base, servers, count, resolver->metrics, resolver->reserve),
                         *old = resolver->name_servers;
     if (!new)
         return false;
@@ -424,6 +424,7 @@ size_t resolver_waiting(const struct resolver *resolver)
 static bool copy_files(struct resolver *resolver, const struct resolver_options *options)
 {
     resolver->release = options->release;
+    resolver->reserve = options->reserve;
     resolver->metrics = options->metrics;
     resolver->hosts_path = strdup(options->hosts_file ? options->hosts_file : "/etc/hosts");
     resolver->resolv_conf_path = strdup(options->resolv_conf ? options->resolv_conf : "/etc/resolv.conf");

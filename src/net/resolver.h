@@ -17,18 +17,20 @@
 
 struct event_base;
 struct metrics;
+struct descriptor_reserve;
 struct resolver;
 struct resolver_query;
 
 struct resolver_options {
     const union netaddr *servers; /* with port; none: resolv.conf's, or 127.0.0.1 when that names none, like libc */
     size_t server_count;
-    uint64_t timeout_ms;           /* an answer that takes longer is RESOLVER_TIMED_OUT */
-    uint32_t per_client;           /* queries under way at once for one IPv4 address or IPv6 /64 (0 = no limit) */
-    void (*release)(void *charge); /* gives back what resolver_charge() brought; NULL: nothing will be brought */
-    struct metrics *metrics;       /* that count how long answers take; NULL: none */
-    const char *hosts_file;        /* NULL: /etc/hosts */
-    const char *resolv_conf;       /* NULL: /etc/resolv.conf */
+    uint64_t timeout_ms;                /* an answer that takes longer is RESOLVER_TIMED_OUT */
+    uint32_t per_client;                /* queries under way at once for one IPv4 address or IPv6 /64 (0 = no limit) */
+    void (*release)(void *charge);      /* gives back what resolver_charge() brought; NULL: nothing will be brought */
+    struct descriptor_reserve *reserve; /* that its sockets leave free, and whose share bounds the queries */
+    struct metrics *metrics;            /* that count how long answers take; NULL: none */
+    const char *hosts_file;             /* NULL: /etc/hosts */
+    const char *resolv_conf;            /* NULL: /etc/resolv.conf */
 };
 
 enum resolver_status {

@@ -19,7 +19,7 @@ void exchange_close(struct exchange *exchange)
         return;
     event_del(&exchange->event);
     close(exchange->fd);
-    reserve_count_question(-1);
+    reserve_count_question(exchange->reserve, -1);
     free(exchange->packet);
     exchange->fd = -1;
     exchange->packet = NULL;
@@ -41,7 +41,7 @@ static bool exchange_use(struct exchange *exchange, int fd, short what, event_ca
         return false;
     }
     exchange->fd = fd;
-    reserve_count_question(1);
+    reserve_count_question(exchange->reserve, 1);
     event_assign(&exchange->event, exchange->base, fd, what, on_event, exchange);
     if (event_add(&exchange->event, NULL) == 0)
         return true;
@@ -116,7 +116,7 @@ static void exchange_go_on_over_tcp(struct exchange *exchange, const struct reso
 {
     exchange->tcp = true;
     exchange->received = 0;
-    if (exchange_use(exchange, sock_connect(exchange->server, NULL), EV_WRITE, on_tcp_writable))
+    if (exchange_use(exchange, sock_connect(exchange->reserve, exchange->server, NULL), EV_WRITE, on_tcp_writable))
         exchange->done(exchange, EXCHANGE_TRUNCATED, truncated);
     else if (truncated->count > 0) /* no descriptor, no route: the rest is not to be had */
         exchange->done(exchange, EXCHANGE_ANSWERED, truncated);
@@ -154,7 +154,7 @@ static void on_udp_readable(evutil_socket_t fd, short what, void *arg)
 
 static bool exchange_open(struct exchange *exchange)
 {
-    int fd = sock_udp_open(exchange->server->sa.sa_family, false);
+    int fd = sock_udp_open(exchange->reserve, exchange->server->sa.sa_family, false);
     int error = fd < 0 ? 0 : sock_udp_connect(fd, exchange->server);
     if (error) {
         close(fd);

@@ -19,6 +19,7 @@ enum exchange_event {
 
 struct exchange {
     struct event_base *base;
+    struct descriptor_reserve *reserve;
     const union netaddr *server;
     const char *name; /* owned by the caller, unchanged while the exchange is open */
     int family;

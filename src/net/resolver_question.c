@@ -58,7 +58,7 @@ struct resolver_question {
 /* ---- servers ---- */
 
 struct name_servers *name_servers_new(struct event_base *base, const union netaddr *addresses, size_t count,
-                                      struct metrics *metrics)
+                                      struct metrics *metrics, struct descriptor_reserve *reserve)
 {
     assert(count > 0);
     struct name_servers *servers = calloc(1, sizeof(*servers) + count * sizeof(servers->list[0]));
@@ -66,6 +66,7 @@ struct name_servers *name_servers_new(struct event_base *base, const union netad
         return NULL;
     servers->base = base;
     servers->metrics = metrics;
+    servers->reserve = reserve;
     servers->count = count;
     for (size_t i = 0; i < count; i++)
         servers->list[i].address = addresses[i];
@@ -340,6 +341,7 @@ static void question_add(struct resolver_question *question, struct name_server 
         .server = &server->address,
         .name = question->name,
         .family = question->family,
+        .reserve = question->servers->reserve,
         .done = on_exchange,
         .fd = -1,
     };

@@ -10,6 +10,7 @@
 
 #include "net/resolver_message.h"
 
+struct descriptor_reserve;
 struct event_base;
 struct metrics;
 struct resolver_question;
@@ -27,14 +28,15 @@ struct name_server {
 struct name_servers {
     struct event_base *base;
     struct metrics *metrics; /* NULL: none */
-    unsigned spare;          /* earned by questions that were answered at once, spent by those that were lost twice */
-    size_t count;            /* never 0 */
+    struct descriptor_reserve *reserve;
+    unsigned spare; /* earned by questions that were answered at once, spent by those that were lost twice */
+    size_t count;   /* never 0 */
     struct name_server list[];
 };
 
 /* NULL: no memory. Free with free(3) when no question is left. */
 struct name_servers *name_servers_new(struct event_base *base, const union netaddr *addresses, size_t count,
-                                      struct metrics *metrics);
+                                      struct metrics *metrics, struct descriptor_reserve *reserve);
 
 /* `answer` lives during the call; its status is TIMED_OUT, too. The question is gone afterwards. */
 typedef void resolver_question_done(void *arg, const struct resolver_answer *answer);
@@ -44,7 +46,5 @@ struct resolver_question *resolver_question_ask(struct name_servers *servers, co
                                                 uint64_t timeout_ms, resolver_question_done *done, void *arg);
 /* `done` is not called. */
 void resolver_question_free(struct resolver_question *question);
-
-/* Monotonic. */
 
 #endif

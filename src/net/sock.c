@@ -37,10 +37,10 @@ static int close_with(int fd, int error)
 }
 
 /* Or a negative errno. */
-static int open_for_session(int family, int type)
+static int sock_open_for_session(struct descriptor_reserve *reserve, int family, int type)
 {
     int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    return fd < 0 ? -errno : reserve_keep(fd);
+    return fd < 0 ? -errno : reserve_keep(reserve, fd);
 }
 
 void sock_keepalive(int fd)
@@ -105,10 +105,10 @@ int sock_listen_as(const union netaddr *address, uid_t owner)
     return listen_at(address, true, owner);
 }
 
-int sock_listen_within(union netaddr *address, const struct port_range *range, uint64_t now_ms,
-                       struct port_lease *lease)
+int sock_listen_within(struct descriptor_reserve *reserve, union netaddr *address, const struct port_range *range,
+                       uint64_t now_ms, struct port_lease *lease)
 {
-    int fd = reserve_keep(open_listener(address));
+    int fd = reserve_keep(reserve, open_listener(address));
     int failed = fd < 0 ? 0 : ports_bind(range, fd, address, now_ms, lease);
     if (failed)
         return close_with(fd, -failed);
@@ -178,13 +178,13 @@ static int why_not_available(const union netaddr *to, const struct sock_way *way
     return sock_has_route(to, way) ? EADDRINUSE : ENETUNREACH;
 }
 
-int sock_connect(const union netaddr *to, const struct sock_way *way)
+int sock_connect(struct descriptor_reserve *reserve, const union netaddr *to, const struct sock_way *way)
 {
     static const struct sock_way any_way;
     if (!way)
         way = &any_way;
     const union netaddr *from = &way->from;
-    int fd = open_for_session(to->sa.sa_family, SOCK_STREAM);
+    int fd = sock_open_for_session(reserve, to->sa.sa_family, SOCK_STREAM);
     if (fd < 0)
         return fd;
     prepare_connection(fd);
@@ -221,9 +221,9 @@ static void avoid_temporary_addresses(int fd, int family)
         set_option(fd, IPPROTO_IPV6, IPV6_ADDR_PREFERENCES, IPV6_PREFER_SRC_PUBLIC);
 }
 
-int sock_udp_open(int family, bool shared)
+int sock_udp_open(struct descriptor_reserve *reserve, int family, bool shared)
 {
-    int fd = open_for_session(family, SOCK_DGRAM);
+    int fd = sock_open_for_session(reserve, family, SOCK_DGRAM);
     if (fd < 0)
         return fd;
     if (family == AF_INET6)
@@ -237,9 +237,10 @@ int sock_udp_open(int family, bool shared)
     return fd;
 }
 
-int sock_udp(union netaddr *local, const struct port_range *range, uint64_t now_ms, struct port_lease *lease)
+int sock_udp(struct descriptor_reserve *reserve, union netaddr *local, const struct port_range *range, uint64_t now_ms,
+             struct port_lease *lease)
 {
-    int fd = sock_udp_open(local->sa.sa_family, false);
+    int fd = sock_udp_open(reserve, local->sa.sa_family, false);
     int failed = fd < 0 ? 0 : ports_bind(range, fd, local, now_ms, lease);
     return failed ? close_with(fd, -failed) : fd;
 }

@@ -1,6 +1,7 @@
 /*
  * Sockets as this proxy uses them: non-blocking, close-on-exec, with the options that belong to their purpose.
- * Functions that make a socket return the descriptor or a negative errno.
+ * Functions that make a socket return the descriptor or a negative errno. Those that make one for a session leave
+ * `reserve` free (net/reserve.h).
  */
 #ifndef CONESOCKS_NET_SOCK_H
 #define CONESOCKS_NET_SOCK_H
@@ -12,6 +13,7 @@
 
 #include "base/netaddr.h"
 
+struct descriptor_reserve;
 struct port_lease;
 struct port_range;
 
@@ -28,8 +30,8 @@ int sock_listen_as(const union netaddr *address, uid_t owner);
 /* Makes `owner` the user of a socket, if this process may. */
 void sock_give(int fd, uid_t owner);
 /* A TCP listener of our own at a port of the range; `address` gets the port, as of ports_bind(). */
-int sock_listen_within(union netaddr *address, const struct port_range *range, uint64_t now_ms,
-                       struct port_lease *lease);
+int sock_listen_within(struct descriptor_reserve *reserve, union netaddr *address, const struct port_range *range,
+                       uint64_t now_ms, struct port_lease *lease);
 
 /* Makes a listener that another process has opened one of ours, and tells its address. 0, or a negative errno:
  * -EOPNOTSUPP: it is no listening TCP socket. */
@@ -61,17 +63,18 @@ struct sock_way {
 /* Starts a TCP connection; `way` may be NULL: all is the system's choice. The connection is ready, or has failed
  * (sock_error), when the socket becomes writable. A negative errno: -EADDRNOTAVAIL
  * when this host does not have the address in `way`, -EADDRINUSE when no port is left. */
-int sock_connect(const union netaddr *to, const struct sock_way *way);
+int sock_connect(struct descriptor_reserve *reserve, const union netaddr *to, const struct sock_way *way);
 
 /* A UDP socket on the host of `local` with a port from `ports`: exclusive, no broadcast; datagrams larger than the
  * path are fragmented, and forged "packet too big" messages change nothing. On the wildcard :: it sends from this
  * host's public addresses, not from temporary ones. `local` gets the port, which is to be given back by ports_release()
  * when the socket is closed. */
-int sock_udp(union netaddr *local, const struct port_range *range, uint64_t now_ms, struct port_lease *lease);
+int sock_udp(struct descriptor_reserve *reserve, union netaddr *local, const struct port_range *range, uint64_t now_ms,
+             struct port_lease *lease);
 
 /* A UDP socket as above, but not bound yet. `shared`: to an address that others like it may have, too, if they are of
  * the same user (SO_REUSEPORT). */
-int sock_udp_open(int family, bool shared);
+int sock_udp_open(struct descriptor_reserve *reserve, int family, bool shared);
 /* 0 or a negative errno. */
 int sock_udp_bind(int fd, const union netaddr *local);
 

@@ -149,9 +149,10 @@ static bool is_taken(const union netaddr *local)
     return false;
 }
 
-int sock_udp(union netaddr *local, const struct port_range *range, uint64_t now_ms, struct port_lease *lease)
+int sock_udp(struct descriptor_reserve *reserve, union netaddr *local, const struct port_range *range, uint64_t now_ms,
+             struct port_lease *lease)
 {
-    (void)now_ms;
+    (void)reserve, (void)now_ms;
     *lease = (struct port_lease){0};
     if (local->sa.sa_family == world_open_fails_family)
         return -world_open_error;
@@ -164,9 +165,9 @@ int sock_udp(union netaddr *local, const struct port_range *range, uint64_t now_
     return fd;
 }
 
-int sock_udp_open(int family, bool shared)
+int sock_udp_open(struct descriptor_reserve *reserve, int family, bool shared)
 {
-    (void)family, (void)shared;
+    (void)reserve, (void)family, (void)shared;
     int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     sockets[socket_count++] = (struct fake_socket){.fd = fd};
     return fd;

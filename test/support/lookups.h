@@ -4,6 +4,7 @@
 #ifndef TEST_SUPPORT_LOOKUPS_H
 #define TEST_SUPPORT_LOOKUPS_H
 
+#include "net/reserve.h"
 #include "net/resolver.h"
 #include "support/dns_server.h"
 
@@ -40,6 +41,7 @@ static const struct dns_name names[] = {
     {NULL, NULL, NULL, 0, NULL, DNS_PLAIN},
 };
 
+static struct descriptor_reserve *reserve;
 static struct event_base *base;
 static struct dns_server server;
 static struct resolver *resolver;
@@ -152,6 +154,7 @@ static inline void open_resolver(uint64_t timeout_ms, uint32_t per_client)
         .server_count = 1,
         .timeout_ms = timeout_ms,
         .per_client = per_client,
+        .reserve = reserve,
         .hosts_file = hosts_path,
         .resolv_conf = resolv_conf_path,
     };
@@ -163,6 +166,7 @@ static inline int set_up(void **state)
 {
     (void)state;
     base = event_base_new();
+    reserve = reserve_new();
     write_file(hosts_path, "");
     write_file(resolv_conf_path, "");
     if (!dns_server_open(&server, base, names, "127.0.0.1", 0))
@@ -178,6 +182,7 @@ static inline int tear_down(void **state)
     resolver = NULL;
     dns_server_close(&server);
     event_base_free(base);
+    reserve_free(reserve);
     return 0;
 }
 

@@ -96,10 +96,13 @@ static inline int begin(void **state)
     env.base = event_base_new();
     event_assign(&env.reaper, env.base, -1, 0, on_reap, NULL);
     const union netaddr nowhere = at("127.0.0.1", 9);
-    const struct resolver_options options = {
-        .servers = &nowhere, .server_count = 1, .timeout_ms = 300, .release = lookup_release};
+    const struct resolver_options options = {.servers = &nowhere,
+                                             .server_count = 1,
+                                             .timeout_ms = 300,
+                                             .release = lookup_release,
+                                             .reserve = env.host->reserve};
     env.inbox = inbox_new(env.base);
-    env.pumps = pump_pool_new(false); /* which keeps no pipes, so that descriptors can be counted */
+    env.pumps = pump_pool_new(false, env.host->reserve); /* which keeps no pipes, so that descriptors can be counted */
     env.dgrams = dgram_io_new(false);
     env.resolver = resolver_new(env.base, &options);
     assert_true(env.inbox && env.pumps && env.dgrams && env.resolver);
@@ -154,7 +157,7 @@ static inline int new_client_of(const struct config_listener *as)
 {
     const union netaddr where = sock_local(listener);
     union netaddr peer;
-    int fd = sock_connect(&where, NULL);
+    int fd = sock_connect(NULL, &where, NULL);
     assert_true(fd >= 0);
     accept_session(&env, accept_from(listener, &peer), &peer, as);
     return fd;

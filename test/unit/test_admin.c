@@ -108,7 +108,7 @@ static int stop(void **state)
 static int ask(const char *target, const char *host)
 {
     char request[512];
-    int fd = sock_connect(&config.admin.address, NULL), len;
+    int fd = sock_connect(NULL, &config.admin.address, NULL), len;
     len = host ? snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", target, host)
                : snprintf(request, sizeof(request), "GET %s HTTP/1.0\r\n\r\n", target);
     for (time_t end = time(NULL) + PATIENCE_S; time(NULL) < end; event_base_loop(base, EVLOOP_NONBLOCK))

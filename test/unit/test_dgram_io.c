@@ -20,7 +20,7 @@ static uint8_t payload[DGRAM_PAYLOAD_MAX + 100], received[70000];
 static struct dgram_socket open_at(const char *host, union netaddr *where)
 {
     assert_true(netaddr_parse(where, host, 0));
-    int fd = sock_udp(where, &range, 0, &lease);
+    int fd = sock_udp(NULL, where, &range, 0, &lease);
     assert_true(fd >= 0);
     return dgram_io_adopt(io, fd);
 }
@@ -29,7 +29,7 @@ static struct dgram_socket open_at(const char *host, union netaddr *where)
 static struct dgram_socket open_receiver(const char *host, union netaddr *where)
 {
     assert_true(netaddr_parse(where, host, 0));
-    return (struct dgram_socket){.fd = sock_udp(where, &range, 0, &lease)};
+    return (struct dgram_socket){.fd = sock_udp(NULL, where, &range, 0, &lease)};
 }
 
 static void add(const union netaddr *to, size_t len, size_t seg, const char *header)

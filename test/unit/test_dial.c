@@ -52,7 +52,7 @@ static void be_silent(struct silent *silent, const char *host)
     silent->listener = listen_at(host, &silent->where);
     assert_int_equal(listen(silent->listener, 0), 0);
     for (size_t i = 0; i < 8; i++)
-        silent->fillers[i] = sock_connect(&silent->where, NULL);
+        silent->fillers[i] = sock_connect(NULL, &silent->where, NULL);
 }
 
 static void stop_being_silent(struct silent *silent)

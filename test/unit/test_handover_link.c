@@ -143,7 +143,7 @@ static void a_socket_is_given_and_listened_at(void **state)
     (void)state;
     struct family *family = setup();
     union netaddr relay = at("127.0.0.1", 0);
-    int fd = sock_udp_open(AF_INET, true), *copies;
+    int fd = sock_udp_open(NULL, AF_INET, true), *copies;
     size_t count;
     assert_int_equal(sock_udp_bind(fd, &relay), 0);
     relay = sock_local(fd);
@@ -152,7 +152,7 @@ static void a_socket_is_given_and_listened_at(void **state)
     close(fd);
     handover_link_set_next(family->env.host, -1);
     turn(family);
-    int client = sock_udp_open(AF_INET, false);
+    int client = sock_udp_open(NULL, AF_INET, false);
     assert_int_equal(sendto(client, "x", 1, 0, &relay.sa, netaddr_len(&relay)), 1);
     turn(family);
     assert_int_equal(strangers(family), 1);
@@ -191,7 +191,7 @@ static void one_that_is_given_up_has_ended(void **state)
     assert_false(handover_link_has_previous(family->env.host));
     assert_false(handover_link_give_socket(family->env.host, family->ends[0]));
     assert_int_equal(recv(family->ends[0], &byte, 1, MSG_DONTWAIT), 0);
-    int other = sock_udp_open(AF_INET, false);
+    int other = sock_udp_open(NULL, AF_INET, false);
     assert_int_not_equal(other, family->ends[1]);
     close(other);
     teardown(family);

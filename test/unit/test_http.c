@@ -89,7 +89,7 @@ struct client {
 
 static struct client client_new(const char *request)
 {
-    struct client client = {.fd = sock_connect(&address, NULL), .text = calloc(1, 2 * LARGE)};
+    struct client client = {.fd = sock_connect(NULL, &address, NULL), .text = calloc(1, 2 * LARGE)};
     assert_true(client.fd >= 0 && client.text);
     size_t sent = 0, len = strlen(request);
     for (time_t end = time(NULL) + PATIENCE_S; sent < len && time(NULL) < end; event_base_loop(base, EVLOOP_NONBLOCK)) {
@@ -352,7 +352,7 @@ static void row39_no_descriptors_left(void **state)
     serve();
     struct client client = client_new("");
     getrlimit(RLIMIT_NOFILE, &before);
-    struct client late = {.fd = sock_connect(&address, NULL), .text = calloc(1, 2 * LARGE)};
+    struct client late = {.fd = sock_connect(NULL, &address, NULL), .text = calloc(1, 2 * LARGE)};
     none = before;
     none.rlim_cur = 3;
     setrlimit(RLIMIT_NOFILE, &none);

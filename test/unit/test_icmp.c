@@ -21,7 +21,7 @@ static union netaddr loopback(int family, uint16_t port)
 static int refused(int family, int count)
 {
     union netaddr local = loopback(family, 0);
-    int closed = sock_udp_open(family, false), fd = sock_udp_open(family, false);
+    int closed = sock_udp_open(NULL, family, false), fd = sock_udp_open(NULL, family, false);
     assert_true(fd >= 0 && closed >= 0);
     assert_int_equal(sock_udp_bind(fd, &local), 0);
     assert_int_equal(sock_udp_bind(closed, &local), 0);

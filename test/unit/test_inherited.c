@@ -83,7 +83,7 @@ static void what_is_no_listener_is_refused(void **state)
     assert_false(inherited_add(inherited, pipes[0]));
     assert_int_equal(close(pipes[0]), -1); /* taken over all the same */
     close(pipes[1]);
-    assert_false(inherited_add(inherited, sock_udp_open(AF_INET, false)));
+    assert_false(inherited_add(inherited, sock_udp_open(NULL, AF_INET, false)));
     union netaddr address = netaddr_any(AF_INET);
     assert_false(inherited_has(inherited, &address));
     inherited_free(inherited);

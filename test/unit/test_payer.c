@@ -26,7 +26,7 @@ static int begin_short(void **state)
     const struct rlimit small = {.rlim_cur = LIMIT, .rlim_max = before.rlim_max};
     if (setrlimit(RLIMIT_NOFILE, &small) != 0)
         return -1;
-    reserve_set(0);
+    reserve_set(env.host->reserve, 0);
     descriptors_before = count_descriptors();
     return 0;
 }
@@ -35,7 +35,7 @@ static int end_short(void **state)
 {
     if (setrlimit(RLIMIT_NOFILE, &before) != 0)
         return -1;
-    reserve_set(0);
+    reserve_set(env.host->reserve, 0);
     return end(state);
 }
 
@@ -46,7 +46,7 @@ static int client_at(int door, const char *host)
     const union netaddr where = sock_local(door);
     const struct sock_way way = {.from = at(host, 0)};
     union netaddr peer;
-    int fd = sock_connect(&where, &way);
+    int fd = sock_connect(env.host->reserve, &where, &way);
     assert_true(fd >= 0);
     const uint64_t before_it = env.metrics.sessions_total;
     accept_session(&env, accept_from(door, &peer), &peer, &as);

@@ -25,7 +25,7 @@ static void connect_pair(int *a, int *b)
     assert_true(netaddr_parse(&where, "127.0.0.1", 0));
     int listener = sock_listen(&where, false);
     where = sock_local(listener);
-    *a = sock_connect(&where, NULL);
+    *a = sock_connect(NULL, &where, NULL);
     struct pollfd poll_fd = {.fd = listener, .events = POLLIN};
     assert_int_equal(poll(&poll_fd, 1, 5000), 1);
     *b = sock_accept(listener, &peer);
@@ -36,7 +36,7 @@ static void connect_pair(int *a, int *b)
 static int begin(void **state)
 {
     const bool *splice = *state;
-    pool = pump_pool_new(*splice);
+    pool = pump_pool_new(*splice, NULL);
     struct path *path = calloc(1, sizeof(*path));
     connect_pair(&path->source, &path->from);
     connect_pair(&path->to, &path->sink);

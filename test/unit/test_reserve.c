@@ -9,6 +9,7 @@
 #define LIMIT   512
 #define RESERVE 32 /* a sixteenth of that, and as many as there are at most without a handover */
 
+static struct descriptor_reserve *reserve;
 static struct rlimit before;
 static int open_fds[LIMIT], open_count;
 
@@ -21,7 +22,8 @@ static int begin(void **state)
     open_count = 0;
     if (setrlimit(RLIMIT_NOFILE, &small) != 0)
         return -1;
-    reserve_set(0);
+    reserve = reserve_new();
+    reserve_set(reserve, 0);
     return 0;
 }
 
@@ -30,6 +32,7 @@ static int end(void **state)
     (void)state;
     while (open_count)
         close(open_fds[--open_count]);
+    reserve_free(reserve);
     return setrlimit(RLIMIT_NOFILE, &before);
 }
 
@@ -46,9 +49,9 @@ static void row_61_sessions_leave_the_reserve(void **state)
 {
     (void)state;
     int fd;
-    assert_int_equal(reserve_limit(), LIMIT);
-    assert_int_equal(reserve_keep(-ENFILE), -ENFILE);
-    while ((fd = reserve_keep(dup(0))) >= 0)
+    assert_int_equal(reserve_limit(reserve), LIMIT);
+    assert_int_equal(reserve_keep(reserve, -ENFILE), -ENFILE);
+    while ((fd = reserve_keep(reserve, dup(0))) >= 0)
         open_fds[open_count++] = fd;
     assert_int_equal(fd, -EMFILE);
     assert_int_equal(open_fds[open_count - 1], LIMIT - RESERVE - 1);
@@ -60,20 +63,20 @@ static void row_61_sessions_leave_the_reserve(void **state)
 static void newcomers_stop_before_that(void **state)
 {
     (void)state;
-    assert_true(reserve_has_room(0));
-    assert_false(reserve_is_short(5000, 0));
-    assert_false(reserve_has_room(LIMIT - RESERVE - RESERVE / 2)); /* they are counted */
+    assert_true(reserve_has_room(reserve, 0));
+    assert_false(reserve_is_short(reserve, 5000, 0));
+    assert_false(reserve_has_room(reserve, LIMIT - RESERVE - RESERVE / 2)); /* they are counted */
     while (open_one() < LIMIT - RESERVE - RESERVE / 2)
         ;
-    assert_false(reserve_has_room(LIMIT / 2)); /* what others open is not */
-    assert_true(reserve_is_short(5000, LIMIT / 2));
+    assert_false(reserve_has_room(reserve, LIMIT / 2)); /* what others open is not */
+    assert_true(reserve_is_short(reserve, 5000, LIMIT / 2));
     close(open_fds[--open_count]);
     close(open_fds[--open_count]);
-    assert_true(reserve_has_room(LIMIT / 2));
-    assert_false(reserve_is_short(5000, LIMIT / 2));
-    reserve_note_shortage(5000);
-    assert_true(reserve_is_short(9999, 0));
-    assert_false(reserve_is_short(10000, 0));
+    assert_true(reserve_has_room(reserve, LIMIT / 2));
+    assert_false(reserve_is_short(reserve, 5000, LIMIT / 2));
+    reserve_note_shortage(reserve, 5000);
+    assert_true(reserve_is_short(reserve, 9999, 0));
+    assert_false(reserve_is_short(reserve, 10000, 0));
 }
 
 /* Nobody is charged for those, nor are they all that nobody counts: when a session gets none, that is looked into. */
@@ -81,16 +84,16 @@ static void what_others_take_is_noticed(void **state)
 {
     (void)state;
     int fd;
-    reserve_count_question(LIMIT);
-    assert_false(reserve_has_room(0));
-    reserve_count_question(-LIMIT);
-    assert_true(reserve_has_room(0));
-    while ((fd = reserve_keep(dup(0))) >= 0)
+    reserve_count_question(reserve, LIMIT);
+    assert_false(reserve_has_room(reserve, 0));
+    reserve_count_question(reserve, -LIMIT);
+    assert_true(reserve_has_room(reserve, 0));
+    while ((fd = reserve_keep(reserve, dup(0))) >= 0)
         open_fds[open_count++] = fd;
-    assert_false(reserve_has_room(0));
+    assert_false(reserve_has_room(reserve, 0));
     while (open_count)
         close(open_fds[--open_count]);
-    assert_true(reserve_has_room(0));
+    assert_true(reserve_has_room(reserve, 0));
 }
 
 /* Else the highest numbers would tell nothing. */
@@ -102,12 +105,12 @@ static void a_session_keeps_no_high_number(void **state)
         ;
     int low = open_fds[0];
     close(low);
-    open_fds[0] = reserve_move(fd);
+    open_fds[0] = reserve_move(reserve, fd);
     assert_int_equal(open_fds[0], low);
     open_count--;
     assert_int_equal(open_one(), fd);
     open_count--;
-    assert_int_equal(reserve_move(fd), -EMFILE); /* and closes it */
+    assert_int_equal(reserve_move(reserve, fd), -EMFILE); /* and closes it */
     assert_int_equal(open_one(), fd);
 }
 

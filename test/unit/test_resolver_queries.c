@@ -136,13 +136,13 @@ static void row_61_fewer_queries_where_descriptors_are_few(void **state)
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
     small = (struct rlimit){1024, usual.rlim_max};
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &small), 0);
-    reserve_set(0);
+    reserve_set(reserve, 0);
     assert_int_equal(start_all("198.51.100.7", wishes, 4096), 64);
     assert_true(start_as("198.51.100.8", &next, "one.test", AF_INET));
     wait_for(&next);
     assert_int_equal(next.status, RESOLVER_FOUND);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
-    reserve_set(0);
+    reserve_set(reserve, 0);
 }
 
 /* One for each server that it asks, and each worker has a resolver: all of them together have the share. */
@@ -158,11 +158,12 @@ static void row_61_the_share_holds_for_all_servers_and_workers(void **state)
         silent[i].silent = true;
         servers[i + 1] = silent[i].address;
     }
-    const struct resolver_options options = {.servers = servers, .server_count = 3, .timeout_ms = 5000};
+    const struct resolver_options options = {
+        .servers = servers, .server_count = 3, .timeout_ms = 5000, .reserve = reserve};
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
     small = (struct rlimit){1024, usual.rlim_max};
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &small), 0);
-    reserve_set(0);
+    reserve_set(reserve, 0);
     struct resolver *first = resolver, *second = resolver_new(base, &options);
     assert_true(second && resolver_change(first, &options));
     assert_int_equal(start_all("198.51.100.7", wishes, 4096), 128 / 3 / 2);
@@ -173,7 +174,7 @@ static void row_61_the_share_holds_for_all_servers_and_workers(void **state)
     for (int i = 0; i < 2; i++)
         dns_server_close(&silent[i]);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
-    reserve_set(0);
+    reserve_set(reserve, 0);
 }
 
 /* Servers of resolv.conf answer on port 53 only, which not everybody may have. */

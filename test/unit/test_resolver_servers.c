@@ -186,7 +186,7 @@ static void on_answer(void *arg, const struct resolver_answer *answer)
 static struct resolver_answer ask(const char *name)
 {
     struct resolver_answer answer;
-    struct name_servers *servers = name_servers_new(base, &server.address, 1, NULL);
+    struct name_servers *servers = name_servers_new(base, &server.address, 1, NULL, NULL);
     assert_non_null(resolver_question_ask(servers, name, AF_INET, 5000, on_answer, &answer));
     event_base_dispatch(base);
     free(servers);

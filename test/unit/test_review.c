@@ -85,10 +85,10 @@ static void reload(const char *text)
 static bool relays_datagrams(int session)
 {
     const union netaddr here = at("127.0.0.1", 0);
-    int peer = sock_udp_open(AF_INET, false);
+    int peer = sock_udp_open(NULL, AF_INET, false);
     assert_true(peer >= 0 && sock_udp_bind(peer, &here) == 0);
     if (sockets[session] < 0) {
-        sockets[session] = sock_udp_open(AF_INET, false);
+        sockets[session] = sock_udp_open(NULL, AF_INET, false);
         assert_true(sockets[session] >= 0 && sock_udp_bind(sockets[session], &here) == 0);
     }
     const union netaddr to = sock_local(peer);

@@ -239,10 +239,10 @@ static void an_association_lives_while_its_connection_does(void **state)
     const uint16_t port = netaddr_port(&relay);
     const struct port_range same = {.ports = ports, .first = port, .last = port};
     struct port_lease lease;
-    assert_int_equal(sock_udp(&local, &same, now_ms, &lease), -EADDRINUSE);
+    assert_int_equal(sock_udp(NULL, &local, &same, now_ms, &lease), -EADDRINUSE);
     close(client);
     wait_until(TAILQ_EMPTY(&env.sessions));
-    int freed = sock_udp(&local, &same, now_ms, &lease);
+    int freed = sock_udp(NULL, &local, &same, now_ms, &lease);
     assert_true(freed >= 0);
     close(freed);
     ports_free(ports);

@@ -160,7 +160,7 @@ static void streams_on_their_way(void **state)
     enum { LONGEST = 253 };
     union netaddr server = at("127.0.0.1", 0), other = at("127.0.0.1", 9);
     struct port_lease lease;
-    int silent = sock_udp(&server, &env.relay_ports, now_ms, &lease);
+    int silent = sock_udp(NULL, &server, &env.relay_ports, now_ms, &lease);
     assert_true(silent >= 0);
     struct resolver_options options = {
         .servers = &server, .server_count = 1, .timeout_ms = 300, .release = lookup_release};

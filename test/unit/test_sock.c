@@ -42,7 +42,7 @@ static void a_connection_is_accepted_and_has_two_ends(void **state)
     (void)state;
     union netaddr where, peer;
     int listener = listen_somewhere("127.0.0.1", &where);
-    int out = sock_connect(&where, NULL);
+    int out = sock_connect(NULL, &where, NULL);
     assert_true(out >= 0);
     assert_true(wait_for(out, POLLOUT));
     assert_int_equal(sock_error(out), 0);
@@ -64,7 +64,7 @@ static void a_mapped_peer_is_unmapped(void **state)
     union netaddr where, peer;
     int listener = listen_somewhere("::", &where);
     union netaddr to = at("127.0.0.1", netaddr_port(&where));
-    int out = sock_connect(&to, NULL);
+    int out = sock_connect(NULL, &to, NULL);
     assert_true(wait_for(listener, POLLIN));
     int in = sock_accept(listener, &peer);
     assert_true(in >= 0);
@@ -95,7 +95,7 @@ static void dead_peers_are_looked_for(void **state)
 {
     (void)state;
     union netaddr where, peer;
-    int listener = listen_somewhere("127.0.0.1", &where), ends[2] = {sock_connect(&where, NULL)};
+    int listener = listen_somewhere("127.0.0.1", &where), ends[2] = {sock_connect(NULL, &where, NULL)};
     assert_true(wait_for(listener, POLLIN));
     ends[1] = sock_accept(listener, &peer); /* has it from its listener */
     sock_keepalive(ends[0]);
@@ -118,7 +118,7 @@ static void little_waits_where_there_is_little_room(void **state)
     enum { ROOM = 32 * 1024, MOST = ROOM + 64 * 1024 }; /* the kernel looks when it needs another buffer: 64 KiB */
     static const char bytes[16 * 1024];
     union netaddr where, peer;
-    int listener = listen_somewhere("127.0.0.1", &where), reader = sock_connect(&where, NULL), unsent = 0;
+    int listener = listen_somewhere("127.0.0.1", &where), reader = sock_connect(NULL, &where, NULL), unsent = 0;
     assert_true(wait_for(listener, POLLIN));
     int writer = sock_accept(listener, &peer);
     sock_tcp_set_room(writer, ROOM);
@@ -138,7 +138,7 @@ static void a_port_is_free_at_once(void **state)
 {
     (void)state;
     union netaddr where, peer;
-    int listener = listen_somewhere("127.0.0.1", &where), out = sock_connect(&where, NULL);
+    int listener = listen_somewhere("127.0.0.1", &where), out = sock_connect(NULL, &where, NULL);
     assert_true(wait_for(listener, POLLIN));
     close(sock_accept(listener, &peer)); /* the side that closes first waits */
     assert_true(wait_for(out, POLLIN));
@@ -159,19 +159,19 @@ static void a_listener_within_a_range(void **state)
     const struct port_range four = {.ports = range.ports, .stream = true, .first = low, .last = high};
     struct port_lease leases[4], none;
     for (size_t i = 0; i < 4; i++) {
-        fds[i] = sock_listen_within(&address, &four, 0, &leases[i]);
+        fds[i] = sock_listen_within(NULL, &address, &four, 0, &leases[i]);
         assert_true(fds[i] >= 0);
         const union netaddr local = sock_local(fds[i]);
         assert_true(netaddr_equal(&local, &address));
         sum += netaddr_port(&address) - low;
     }
     assert_int_equal(sum, 0 + 1 + 2 + 3);
-    assert_int_equal(sock_listen_within(&address, &four, 0, &none), -EADDRINUSE);
+    assert_int_equal(sock_listen_within(NULL, &address, &four, 0, &none), -EADDRINUSE);
     for (size_t i = 0; i < 4; i++) {
         close(fds[i]);
         ports_release(&four, &leases[i], 0, 0);
     }
-    fds[0] = sock_listen_within(&address, &four, 0, &leases[0]);
+    fds[0] = sock_listen_within(NULL, &address, &four, 0, &leases[0]);
     assert_true(fds[0] >= 0);
     close(fds[0]);
     ports_release(&four, &leases[0], 0, 0);
@@ -182,7 +182,7 @@ static void nobody_listens(void **state)
     (void)state;
     union netaddr where;
     close(listen_somewhere("127.0.0.1", &where));
-    int fd = sock_connect(&where, NULL);
+    int fd = sock_connect(NULL, &where, NULL);
     if (fd >= 0) {
         assert_true(wait_for(fd, POLLOUT));
         assert_int_equal(sock_error(fd), ECONNREFUSED);
@@ -198,7 +198,7 @@ static void a_connection_comes_from_the_wanted_address(void **state)
     union netaddr where, peer;
     const struct sock_way way = {.from = at("127.0.0.77", 0)};
     int listener = listen_somewhere("127.0.0.1", &where);
-    int out = sock_connect(&where, &way);
+    int out = sock_connect(NULL, &where, &way);
     assert_true(out >= 0);
     assert_true(wait_for(listener, POLLIN));
     int in = sock_accept(listener, &peer);
@@ -224,7 +224,7 @@ static void a_mark_is_set_or_the_socket_is_not_had(void **state)
     union netaddr where;
     const struct sock_way way = {.egress.mark = 0x80000001};
     int listener = listen_somewhere("127.0.0.1", &where), udp = socket(AF_INET, SOCK_DGRAM, 0);
-    int out = sock_connect(&where, &way), error = sock_set_egress(udp, AF_INET, &way.egress);
+    int out = sock_connect(NULL, &where, &way), error = sock_set_egress(udp, AF_INET, &way.egress);
     if (out >= 0) {
         assert_int_equal(mark_of(out), way.egress.mark);
         assert_int_equal(error, 0);
@@ -255,7 +255,7 @@ static void a_socket_is_bound_to_its_interface(void **state)
     union netaddr where;
     struct sock_way way = {.egress.interface = "lo"};
     int listener = listen_somewhere("127.0.0.1", &where), udp = socket(AF_INET6, SOCK_DGRAM, 0);
-    int out = sock_connect(&where, &way);
+    int out = sock_connect(NULL, &where, &way);
     char name[16] = "";
     socklen_t len = sizeof(name);
     assert_true(out >= 0);
@@ -263,7 +263,7 @@ static void a_socket_is_bound_to_its_interface(void **state)
     assert_string_equal(name, "lo");
     close(out);
     strcpy(way.egress.interface, "no-such-one-now");
-    assert_int_equal(sock_connect(&where, &way), -ENODEV);
+    assert_int_equal(sock_connect(NULL, &where, &way), -ENODEV);
     assert_int_equal(sock_set_egress(udp, AF_INET6, &way.egress), -ENODEV);
     close(udp);
     close(listener);
@@ -275,7 +275,7 @@ static void what_a_socket_sends_bears_its_dscp(void **state)
     union netaddr where;
     const struct sock_way way = {.egress.dscp = 63};
     int listener = listen_somewhere("127.0.0.1", &where), udp = socket(AF_INET6, SOCK_DGRAM, 0);
-    int out = sock_connect(&where, &way);
+    int out = sock_connect(NULL, &where, &way);
     assert_int_equal(option_of(out, IPPROTO_IP, IP_TOS), 63 << 2);
     assert_int_equal(sock_set_egress(udp, AF_INET6, &way.egress), 0);
     assert_int_equal(option_of(udp, IPPROTO_IPV6, IPV6_TCLASS), 63 << 2);
@@ -289,7 +289,7 @@ static void a_udp_socket_may_be_fragmented(void **state)
 {
     (void)state;
     union netaddr four = at("127.0.0.1", 0), six = at("::1", 0);
-    int fd4 = sock_udp(&four, &range, 0, &lease), fd6 = sock_udp(&six, &range, 0, &lease), discover4 = -1,
+    int fd4 = sock_udp(NULL, &four, &range, 0, &lease), fd6 = sock_udp(NULL, &six, &range, 0, &lease), discover4 = -1,
         discover6 = -1;
     socklen_t len = sizeof(int);
     assert_int_equal(getsockopt(fd4, IPPROTO_IP, IP_MTU_DISCOVER, &discover4, &len), 0);
@@ -310,7 +310,7 @@ static void a_udp_socket_lets_its_peer_go_and_keeps_its_port(void **state)
     static const char *const hosts[] = {"127.0.0.1", "::1"};
     for (size_t i = 0; i < 2; i++) {
         union netaddr local = at(hosts[i], 0), peer = at(hosts[i], 9), other = at(hosts[i], 0);
-        int fd = sock_udp(&local, &range, 0, &lease), sender = sock_udp(&other, &range, 0, &lease);
+        int fd = sock_udp(NULL, &local, &range, 0, &lease), sender = sock_udp(NULL, &other, &range, 0, &lease);
         assert_true(fd >= 0 && sender >= 0);
         assert_true(netaddr_port(&local) != 0);
         assert_int_equal(sock_udp_connect(fd, &peer), 0);
@@ -332,7 +332,7 @@ static void udp_ports_are_exclusive(void **state)
 {
     (void)state;
     union netaddr local = at("127.0.0.1", 0);
-    int fd = sock_udp(&local, &range, 0, &lease);
+    int fd = sock_udp(NULL, &local, &range, 0, &lease);
     int again = socket(AF_INET, SOCK_DGRAM, 0), one = 1;
     assert_int_equal(setsockopt(again, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)), 0);
     assert_int_equal(setsockopt(again, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)), 0);
@@ -347,7 +347,7 @@ static void an_abort_is_a_reset(void **state)
     (void)state;
     union netaddr where, peer;
     int listener = listen_somewhere("127.0.0.1", &where);
-    int out = sock_connect(&where, NULL);
+    int out = sock_connect(NULL, &where, NULL);
     assert_true(wait_for(listener, POLLIN));
     int in = sock_accept(listener, &peer);
     sock_abort(in);

@@ -427,7 +427,7 @@ static void be_silent(int fillers[8])
 {
     assert_int_equal(listen(destination, 0), 0);
     for (size_t i = 0; i < 8; i++)
-        fillers[i] = sock_connect(&where, NULL);
+        fillers[i] = sock_connect(NULL, &where, NULL);
 }
 
 static void silence_is_told_as_such(void **state)

@@ -17,7 +17,7 @@ static int begin_connected(void **state)
     uint8_t bytes[300];
     begin(state);
     pump_pool_free(env.pumps);
-    env.pumps = pump_pool_new(*splice);
+    env.pumps = pump_pool_new(*splice, NULL);
     destination = listen_at("127.0.0.1", &where);
     client = new_client(false);
     say(client, bytes, make_request(bytes, SOCKS5_COMMAND_CONNECT, &where));

@@ -97,7 +97,7 @@ static void sends_nonsense(int to)
 
 static void sends_what_does_not_listen(int to)
 {
-    int fd = sock_udp_open(AF_INET, false);
+    int fd = sock_udp_open(NULL, AF_INET, false);
     say(to, HANDOVER_VERSION, HANDOVER_LISTENERS, 1, &fd, 1);
     say(to, HANDOVER_VERSION, HANDOVER_ALL, 1, NULL, 0);
 }

@@ -39,7 +39,7 @@ bool assoc_within_rates(struct assoc *assoc, enum rates_way way, struct dgram_ru
 static int open_socket(struct env *env, const struct port_range *range, union netaddr *local,
                        const struct sock_egress *egress, enum own_port kind, struct port_lease *port)
 {
-    int fd = sock_udp(local, range, env_now(env), port);
+    int fd = sock_udp(env->host->reserve, local, range, env_now(env), port);
     int error = fd < 0 ? fd : egress ? sock_set_egress(fd, local->sa.sa_family, egress) : 0;
     if (fd >= 0 && !error && !own_ports_add(env->host->own_ports, kind, local))
         error = -ENOMEM;

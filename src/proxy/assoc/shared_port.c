@@ -171,7 +171,7 @@ static struct door *add_door(struct env *env, const union netaddr *relay, int fd
 
 static int open_door(struct door **out, struct env *env, const union netaddr *relay)
 {
-    int fd = sock_udp_open(relay->sa.sa_family, true);
+    int fd = sock_udp_open(env->host->reserve, relay->sa.sa_family, true);
     int error = fd < 0 ? fd : sock_udp_bind(fd, relay);
     if (error) {
         if (fd >= 0)
@@ -304,7 +304,7 @@ int share_new(struct share **out, struct env *env, const union netaddr *relay, c
     *share = (struct share){.state = SHARED_PORT_WAITING, .deliver = deliver_to, .arg = arg};
     int error = enter_door(&share->door, env, relay), fd = -1;
     if (!error)
-        error = fd = sock_udp_open(relay->sa.sa_family, true);
+        error = fd = sock_udp_open(env->host->reserve, relay->sa.sa_family, true);
     if (fd >= 0) {
         share->entry = shared_port_table_add(env->host->shared_port, relay, host, hint_port, env, share);
         error = share->entry ? 0 : -ENOMEM;

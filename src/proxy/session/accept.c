@@ -47,7 +47,7 @@ static bool accept_admits(struct charges *charges, struct env *env, const union 
 /* For the session that is to be; false: somebody else's would have to go, and none does. */
 static bool accept_has_descriptors(const struct charges *charges, struct env *env, int *fd)
 {
-    if (shed_for_newcomer(env, charges->client) && (*fd = reserve_move(*fd)) >= 0)
+    if (shed_for_newcomer(env, charges->client) && (*fd = reserve_move(env->host->reserve, *fd)) >= 0)
         return true;
     metrics_add(&env->metrics.limited_descriptors_total, 1);
     return false;

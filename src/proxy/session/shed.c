@@ -255,20 +255,21 @@ struct payer *shed_find_heaviest(struct env *env)
 
 static bool has_descriptors(const struct env *env)
 {
-    return reserve_has_room(quota_held(quota_of_all(env->quota), QUOTA_DESCRIPTORS));
+    return reserve_has_room(env->host->reserve, quota_held(quota_of_all(env->quota), QUOTA_DESCRIPTORS));
 }
 
 static void log_shortage(struct env *env, const struct quota_heaviest *heaviest)
 {
     uint64_t now = env_now(env);
-    reserve_note_shortage(now);
+    reserve_note_shortage(env->host->reserve, now);
     if (env->short_said_ms && now - env->short_said_ms < SAID_AGAIN_MS)
         return;
     env->short_said_ms = now;
     log_warning("descriptors are short: sessions hold nearly all of %u; %s holds most (%" PRIu32 " of %" PRIu32
                 ") and gives way first. Raise the limit (ulimit -n, or LimitNOFILE= in the systemd unit), "
                 "or set limits.sessions_per_client",
-                reserve_limit(), heaviest->account ? heaviest->name : "nobody", heaviest->held, heaviest->of_all);
+                reserve_limit(env->host->reserve), heaviest->account ? heaviest->name : "nobody", heaviest->held,
+                heaviest->of_all);
 }
 
 bool shed_for_newcomer(struct env *env, const struct quota_account *account)

@@ -64,7 +64,7 @@ static void on_acceptable(evutil_socket_t listener, short what, void *arg)
     (void)what;
     struct bind *bind = arg;
     union netaddr peer;
-    int fd = reserve_keep(sock_accept(listener, &peer));
+    int fd = reserve_keep(bind->env->host->reserve, sock_accept(listener, &peer));
     if (fd < 0 && acceptor_is_short(-fd)) { /* what waits would wake us for ever */
         metrics_add(&bind->env->metrics.accept_failed_total, 1);
         bind->done(bind->arg, fd, NULL, SOCKS5_REPLY_GENERAL_FAILURE);
@@ -114,7 +114,7 @@ static enum socks5_reply listen_for(struct bind *bind, const struct terms *terms
     union netaddr local = local_for(bind->env, terms, &bind->from);
     if (local.sa.sa_family == AF_UNSPEC)
         return address_reply_of(errno);
-    int fd = sock_listen_within(&local, &range, env_now(bind->env), &bind->port);
+    int fd = sock_listen_within(bind->env->host->reserve, &local, &range, env_now(bind->env), &bind->port);
     const struct sock_egress egress = egress_of(terms);
     int failed = fd < 0 ? fd : sock_set_egress(fd, local.sa.sa_family, &egress);
     if (fd == -EADDRINUSE)

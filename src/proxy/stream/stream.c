@@ -277,6 +277,7 @@ struct stream *stream_new(struct env *env, enum config_command command, const un
     struct reaching *reaching = calloc(1, sizeof(*reaching));
     const struct dial_options options = {
         .timeout_ms = env->config->timeouts.connect_ms,
+        .reserve = env->host->reserve,
         .ipv4_first = env_first_family(env) == AF_INET,
     };
     bool able = stream && reaching && subject_init(&reaching->subject, env->rules, client, user, command);

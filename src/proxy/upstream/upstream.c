@@ -243,6 +243,7 @@ struct upstream *upstream_ask(struct env *env, const union netaddr *client, cons
     const struct timeval timeout = timeval_from_ms(ms);
     const struct dial_options options = {
         .timeout_ms = 2 * ms, /* the deadline is for all together, and ours */
+        .reserve = env->host->reserve,
         .ipv4_first = env_first_family(env) == AF_INET,
     };
     struct upstream *upstream = calloc(1, sizeof(*upstream));
