@@ -88,8 +88,8 @@ static struct {
     pthread_cond_t changed;
     pthread_t thread;
     bool running, ending;
-    int file;        /* that lines go to from now on; -1: no other */
-    uint64_t missed; /* lines that found no room */
+    int file;          /* that lines go to from now on; -1: no other */
+    uint64_t missed;   /* lines that found no room */
     size_t first, end; /* of queue_bytes */
 } queue = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .file = -1};
 /* Each line after its level and length. By itself, so that its zeros are not in the program's file. */

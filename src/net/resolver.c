@@ -1,9 +1,9 @@
 #include "net/resolver.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
-#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -13,9 +13,10 @@
 #include "base/metrics.h"
 #include "net/reserve.h"
 #include "net/resolver_cache.h"
-#include "net/resolver_files.h"
+#include "net/resolver_clients.h"
 #include "net/resolver_local.h"
 #include "net/resolver_question.h"
+#include "net/resolver_sources.h"
 
 /* Queries under way in all, here. One client may have as many as are left for others, so that however few clients want
  * all, there is one for the next. */
@@ -24,12 +25,6 @@
  * asks, so that none waits for another. All sockets together have a share of the descriptors, but so many at least. */
 #define DESCRIPTORS_SHARE 8
 #define SOCKETS_MIN       64
-
-/* How many queries one client has under way. */
-struct client {
-    struct netaddr_subscriber key;
-    uint32_t queries;
-};
 
 /* A name that is being asked for, once for all queries that want it: many questions for one name at once would make a
  * forged answer more likely to fit one of them. */
@@ -46,7 +41,7 @@ struct resolver_query {
     LIST_ENTRY(resolver_query) entry; /* of its name's, or of those with an answer */
     struct resolver *resolver;
     struct pending_name *pending; /* NULL: it has its answer */
-    struct client *client;
+    struct resolver_client *client;
     void *charge;        /* NULL: none */
     resolver_done *done; /* NULL: forgotten, but the name is still being asked for */
     void *arg;
@@ -62,29 +57,17 @@ struct resolver {
     struct name_servers *name_servers;
     struct resolver_cache cache;
     uint64_t timeout_ms;
-    uint32_t per_client;
     void (*release)(void *charge);
     struct descriptor_reserve *reserve;
     struct metrics *metrics;
-    union netaddr *servers; /* of the options */
-    size_t server_count;    /* 0: resolv.conf's are used */
-    char *hosts_path, *resolv_conf_path;
-    struct file_stamp hosts_stamp, resolv_conf_stamp;
-    struct hosts hosts;
-    struct resolv_conf resolv_conf;
-    void *clients; /* a tsearch(3) tree of struct client */
+    struct resolver_sources sources;
+    struct resolver_clients clients;
     struct pending_name *pending;
     LIST_HEAD(, resolver_query) answered;
     size_t query_count;
 };
 
-/* Clients. */
-
-static int compare_clients(const void *a, const void *b)
-{
-    const struct client *left = a, *right = b;
-    return memcmp(&left->key, &right->key, sizeof(left->key));
-}
+/* Queries in all. */
 
 /* How many more there may be. */
 static size_t queries_left(const struct resolver *resolver)
@@ -103,40 +86,9 @@ static size_t queries_left(const struct resolver *resolver)
 
 static void queries_change(struct resolver *resolver, int change)
 {
+    assert(change > 0 || resolver->query_count > 0);
     resolver->query_count += (size_t)change;
     reserve_count_query(resolver->reserve, change);
-}
-
-/* Counts one more query for a client; NULL when it has its share under way, or no memory. */
-static struct client *client_take(struct resolver *resolver, const union netaddr *address)
-{
-    struct client wanted = {.key = netaddr_subscriber(address)};
-    struct client **found = tsearch(&wanted, &resolver->clients, compare_clients);
-    if (!found)
-        return NULL;
-    if (*found == &wanted) { /* new: the tree must own it */
-        *found = malloc(sizeof(wanted));
-        if (!*found) {
-            *found = &wanted;
-            tdelete(&wanted, &resolver->clients, compare_clients);
-            return NULL;
-        }
-        **found = wanted;
-    }
-    struct client *client = *found;
-    bool has_share = resolver->per_client > 0 && client->queries >= resolver->per_client;
-    if (has_share || client->queries >= queries_left(resolver))
-        return NULL;
-    client->queries++;
-    return client;
-}
-
-static void client_give_back(struct resolver *resolver, struct client *client)
-{
-    if (--client->queries > 0)
-        return;
-    tdelete(client, &resolver->clients, compare_clients);
-    free(client);
 }
 
 /* Queries. */
@@ -146,7 +98,7 @@ static void query_unlink(struct resolver_query *query)
     event_del(&query->event);
     LIST_REMOVE(query, entry);
     queries_change(query->resolver, -1);
-    client_give_back(query->resolver, query->client);
+    resolver_client_give_back(&query->resolver->clients, query->client);
     if (query->charge)
         query->resolver->release(query->charge);
 }
@@ -162,6 +114,8 @@ static void query_delete(struct resolver_query *query)
 static void query_settle(struct resolver_query *query, enum resolver_status status, const union netaddr *addresses,
                          size_t count)
 {
+    assert(count <= RESOLVER_ADDRESSES_MAX);
+    assert(status != RESOLVER_FOUND || count > 0);
     query->pending = NULL;
     query->status = status;
     query->count = count;
@@ -186,7 +140,7 @@ void resolver_cancel(struct resolver_query *query)
         query_delete(query);
 }
 
-static void on_settled(evutil_socket_t fd, short what, void *arg)
+static void query_on_settled(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct resolver_query *query = arg;
@@ -220,7 +174,7 @@ static void pending_settle(struct pending_name *pending, const struct resolver_a
     }
 }
 
-static void on_answer(void *arg, const struct resolver_answer *answer)
+static void pending_on_answer(void *arg, const struct resolver_answer *answer)
 {
     struct pending_name *pending = arg;
     struct resolver *resolver = pending->resolver;
@@ -235,11 +189,11 @@ static bool pending_ask(struct pending_name *pending)
 {
     const struct resolver *resolver = pending->resolver;
     pending->question = resolver_question_ask(resolver->name_servers, pending->key + 1, pending->family,
-                                              resolver->timeout_ms, on_answer, pending);
+                                              resolver->timeout_ms, pending_on_answer, pending);
     return pending->question;
 }
 
-static void write_key(char *key, const char *name, int family)
+static void pending_write_key(char *key, const char *name, int family)
 {
     *key++ = family == AF_INET6 ? '6' : '4';
     for (; *name && (*name != '.' || name[1]); name++)
@@ -272,17 +226,17 @@ static struct pending_name *pending_new(struct resolver *resolver, const char *k
     return NULL;
 }
 
-static bool answer_locally(struct resolver_query *query, const char *name, int family)
+static bool query_answer_locally(struct resolver_query *query, const char *name, int family)
 {
     union netaddr addresses[RESOLVER_ADDRESSES_MAX];
     size_t count;
-    if (!resolver_find_local(&query->resolver->hosts, name, family, addresses, &count))
+    if (!resolver_find_local(&query->resolver->sources.hosts, name, family, addresses, &count))
         return false;
     query_settle(query, count > 0 ? RESOLVER_FOUND : RESOLVER_NOT_FOUND, addresses, count);
     return true;
 }
 
-static bool answer_from_cache(struct resolver_query *query, const char *name, int family)
+static bool query_answer_from_cache(struct resolver_query *query, const char *name, int family)
 {
     struct resolver_cached_answer found;
     if (!resolver_cache_find(&query->resolver->cache, name, family, query->begun_us / 1000, &found))
@@ -295,8 +249,8 @@ static void query_answer(struct resolver_query *query, const char *name, int fam
 {
     struct resolver *resolver = query->resolver;
     char key[NAME_TEXT_MAX + 2];
-    write_key(key, name, family);
-    if (answer_locally(query, key + 1, family) || answer_from_cache(query, key + 1, family))
+    pending_write_key(key, name, family);
+    if (query_answer_locally(query, key + 1, family) || query_answer_from_cache(query, key + 1, family))
         return;
     query->pending = pending_find(resolver, key);
     if (!query->pending)
@@ -309,17 +263,7 @@ static void query_answer(struct resolver_query *query, const char *name, int fam
 
 /* The resolver. */
 
-static bool same_servers(const union netaddr *a, size_t a_count, const union netaddr *b, size_t b_count)
-{
-    if (a_count != b_count)
-        return false;
-    for (size_t i = 0; i < a_count; i++)
-        if (!netaddr_equal(&a[i], &b[i]))
-            return false;
-    return true;
-}
-
-static bool is_forgotten(const struct pending_name *pending)
+static bool pending_is_forgotten(const struct pending_name *pending)
 {
     const struct resolver_query *query;
     LIST_FOREACH(query, &pending->queries, entry)
@@ -330,7 +274,7 @@ static bool is_forgotten(const struct pending_name *pending)
 
 /* Moves to other servers: what the ones before have answered is forgotten, what is under way is asked again. Without
  * memory all stays as it is. */
-static bool use_servers(struct resolver *resolver, const union netaddr *servers, size_t count)
+static bool resolver_use_servers(struct resolver *resolver, const union netaddr *servers, size_t count)
 {
     static const struct resolver_answer failed = {.status = RESOLVER_FAILED};
     struct name_servers *new = name_servers_new(resolver->base, servers, count, resolver->metrics, resolver->reserve),
@@ -344,7 +288,7 @@ static bool use_servers(struct resolver *resolver, const union netaddr *servers,
     {
         resolver_question_free(pending->question);
         pending->question = NULL;
-        if (!is_forgotten(pending) && pending_ask(pending))
+        if (!pending_is_forgotten(pending) && pending_ask(pending))
             continue;
         pending_settle(pending, &failed);
         pending_free(pending);
@@ -353,82 +297,62 @@ static bool use_servers(struct resolver *resolver, const union netaddr *servers,
     return true;
 }
 
-/* Looks at resolv.conf, and moves when it names others. false: it could not; the next look tries again. */
-static bool follow_resolv_conf(struct resolver *resolver)
-{
-    const struct resolv_conf before = resolver->resolv_conf;
-    struct resolv_conf *conf = &resolver->resolv_conf;
-    if (!resolv_conf_follow(conf, resolver->resolv_conf_path, &resolver->resolv_conf_stamp) ||
-        same_servers(conf->servers, conf->server_count, before.servers, before.server_count) ||
-        use_servers(resolver, conf->servers, conf->server_count))
-        return true;
-    *conf = before;
-    file_look_again(&resolver->resolv_conf_stamp);
-    return false;
-}
-
 /* Before each lookup, like libc: a laptop moves, an administrator edits. */
-static void follow_files(struct resolver *resolver)
+static void resolver_follow_files(struct resolver *resolver)
 {
-    hosts_follow(&resolver->hosts, resolver->hosts_path, &resolver->hosts_stamp);
-    if (resolver->server_count == 0)
-        follow_resolv_conf(resolver);
+    struct resolver_sources *sources = &resolver->sources;
+    struct resolv_conf before;
+    hosts_follow(&sources->hosts, sources->hosts_path, &sources->hosts_stamp);
+    if (sources->configured_count > 0 || !resolver_sources_changed(sources, &before))
+        return;
+    const struct resolv_conf *conf = &sources->resolv_conf;
+    if (!resolver_use_servers(resolver, conf->servers, conf->server_count))
+        resolver_sources_undo(sources, &before);
 }
 
 /* None: those of resolv.conf. On failure all stays as it is. */
-static bool take_servers(struct resolver *resolver, const union netaddr *servers, size_t count)
+static bool resolver_take_servers(struct resolver *resolver, const union netaddr *servers, size_t count)
 {
+    struct resolver_sources *sources = &resolver->sources;
     union netaddr *copy = calloc(count + 1, sizeof(*copy));
     if (!copy)
         return false;
     for (size_t i = 0; i < count; i++)
         copy[i] = servers[i];
     if (count == 0)
-        resolv_conf_follow(&resolver->resolv_conf, resolver->resolv_conf_path, &resolver->resolv_conf_stamp);
-    const struct resolv_conf *conf = &resolver->resolv_conf;
-    if (!use_servers(resolver, count ? copy : conf->servers, count ? count : conf->server_count)) {
+        resolv_conf_follow(&sources->resolv_conf, sources->resolv_conf_path, &sources->resolv_conf_stamp);
+    const struct resolv_conf *conf = &sources->resolv_conf;
+    if (!resolver_use_servers(resolver, count ? copy : conf->servers, count ? count : conf->server_count)) {
         free(copy);
         return false;
     }
-    free(resolver->servers);
-    resolver->servers = copy;
-    resolver->server_count = count;
+    resolver_sources_configure(sources, copy, count);
     return true;
 }
 
-static void take_limits(struct resolver *resolver, const struct resolver_options *options)
+static void resolver_take_limits(struct resolver *resolver, const struct resolver_options *options)
 {
     resolver->timeout_ms = options->timeout_ms;
-    resolver->per_client = options->per_client;
+    resolver->clients.share = options->per_client;
 }
 
 bool resolver_change(struct resolver *resolver, const struct resolver_options *options)
 {
-    take_limits(resolver, options); /* first, for what is asked again */
-    return same_servers(options->servers, options->server_count, resolver->servers, resolver->server_count) ||
-           take_servers(resolver, options->servers, options->server_count);
+    resolver_take_limits(resolver, options); /* first, for what is asked again */
+    const struct resolver_sources *sources = &resolver->sources;
+    return resolver_servers_equal(options->servers, options->server_count, sources->configured,
+                                  sources->configured_count) ||
+           resolver_take_servers(resolver, options->servers, options->server_count);
 }
 
 const union netaddr *resolver_servers(const struct resolver *resolver, size_t *count)
 {
-    const struct resolv_conf *conf = &resolver->resolv_conf;
-    *count = resolver->server_count ? resolver->server_count : conf->server_count;
-    return resolver->server_count ? resolver->servers : conf->servers;
+    return resolver_sources_servers(&resolver->sources, count);
 }
 
 size_t resolver_waiting(const struct resolver *resolver)
 {
     return resolver->query_count;
-}
-
-static bool copy_files(struct resolver *resolver, const struct resolver_options *options)
-{
-    resolver->release = options->release;
-    resolver->reserve = options->reserve;
-    resolver->metrics = options->metrics;
-    resolver->hosts_path = strdup(options->hosts_file ? options->hosts_file : "/etc/hosts");
-    resolver->resolv_conf_path = strdup(options->resolv_conf ? options->resolv_conf : "/etc/resolv.conf");
-    return resolver->hosts_path && resolver->resolv_conf_path;
 }
 
 struct resolver *resolver_new(struct event_base *base, const struct resolver_options *options)
@@ -437,12 +361,16 @@ struct resolver *resolver_new(struct event_base *base, const struct resolver_opt
     if (!resolver)
         return NULL;
     resolver->base = base;
-    take_limits(resolver, options);
-    if (!copy_files(resolver, options) || !take_servers(resolver, options->servers, options->server_count)) {
+    resolver_take_limits(resolver, options);
+    resolver->release = options->release;
+    resolver->reserve = options->reserve;
+    resolver->metrics = options->metrics;
+    if (!resolver_sources_init(&resolver->sources, options->hosts_file, options->resolv_conf) ||
+        !resolver_take_servers(resolver, options->servers, options->server_count)) {
         resolver_free(resolver);
         return NULL;
     }
-    follow_files(resolver);
+    resolver_follow_files(resolver);
     return resolver;
 }
 
@@ -460,11 +388,9 @@ void resolver_free(struct resolver *resolver)
     while (!LIST_EMPTY(&resolver->answered))
         query_delete(LIST_FIRST(&resolver->answered));
     resolver_cache_clear(&resolver->cache);
-    hosts_clear(&resolver->hosts);
+    assert(resolver->query_count == 0);
+    resolver_sources_clear(&resolver->sources);
     free(resolver->name_servers);
-    free(resolver->servers);
-    free(resolver->hosts_path);
-    free(resolver->resolv_conf_path);
     free(resolver);
 }
 
@@ -476,7 +402,7 @@ struct resolver_query *resolver_lookup(struct resolver *resolver, const union ne
     struct resolver_query *query = calloc(1, sizeof(*query));
     if (!query)
         return NULL;
-    query->client = client_take(resolver, client);
+    query->client = resolver_client_take(&resolver->clients, client, queries_left(resolver));
     if (!query->client) {
         free(query);
         return NULL;
@@ -485,9 +411,9 @@ struct resolver_query *resolver_lookup(struct resolver *resolver, const union ne
     query->done = done;
     query->arg = arg;
     query->begun_us = clock_us();
-    evtimer_assign(&query->event, resolver->base, on_settled, query);
+    evtimer_assign(&query->event, resolver->base, query_on_settled, query);
     queries_change(resolver, 1);
-    follow_files(resolver);
+    resolver_follow_files(resolver);
     query_answer(query, name, family);
     return query;
 }

@@ -14,6 +14,8 @@
 #include <stdint.h>
 
 #include "base/netaddr.h"
+#include "net/resolver_name.h" /* for those who look names up */
+#include "net/resolver_types.h"
 
 struct event_base;
 struct metrics;
@@ -32,15 +34,6 @@ struct resolver_options {
     const char *hosts_file;             /* NULL: /etc/hosts */
     const char *resolv_conf;            /* NULL: /etc/resolv.conf */
 };
-
-enum resolver_status {
-    RESOLVER_FOUND,     /* at least one address */
-    RESOLVER_NOT_FOUND, /* the name, or this family of it, does not exist */
-    RESOLVER_FAILED,    /* no server gave a usable answer */
-    RESOLVER_TIMED_OUT,
-};
-
-#define RESOLVER_ADDRESSES_MAX 16 /* more in one answer are ignored */
 
 /* `addresses` (port 0) live during the call only. The query is gone afterwards. */
 typedef void resolver_done(void *arg, enum resolver_status status, const union netaddr *addresses, size_t count);
@@ -71,9 +64,5 @@ void resolver_cancel(struct resolver_query *query);
 const union netaddr *resolver_servers(const struct resolver *resolver, size_t *count);
 /* Queries under way. */
 size_t resolver_waiting(const struct resolver *resolver);
-
-/* A host name that may be asked for: RFC 1123 letters, digits, '-' and '_' in labels of 1 to 63, 253 in all, and not
- * something that an address parser could take for an address ("1", "127.1", "0x7f.1"): the last label is no number. */
-bool resolver_name_valid(const char *name, size_t len);
 
 #endif

@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "net/resolver.h"
 #include "net/resolver_files.h"
+#include "net/resolver_types.h"
 
 /* Of a name in lower case, without a final dot. false: a name server is to be asked. `count` 0: it does not exist. */
 bool resolver_find_local(const struct hosts *hosts, const char *name, int family,

@@ -13,8 +13,8 @@
 #include <stdint.h>
 
 #include "base/netaddr.h"
-#include "net/resolver.h"
 #include "net/resolver_files.h"
+#include "net/resolver_types.h"
 
 #define RESOLVER_QUESTION_MAX 272 /* header, name, type and class */
 

@@ -1,7 +1,7 @@
 #include <string.h>
 
-#include "net/resolver.h"
 #include "net/resolver_files.h"
+#include "net/resolver_name.h"
 
 #define LABEL_MAX 63
 

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "net/resolver_exchange.h"
+#include "net/resolver_name.h"
 
 #define LOG_MODULE "resolver"
 #include "base/log.h"
