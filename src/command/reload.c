@@ -14,7 +14,7 @@
 #include "command/command.h"
 #include "command/terminal.h"
 #include "conf/config.h"
-#include "daemon/background.h"
+#include "daemon/pidfile.h"
 
 #define PATIENCE_MS 10000 /* for the outcome, and what looking up an advertised name may take */
 #define PAUSE_MS    100

@@ -14,8 +14,7 @@
 #define LOG_MODULE "handover"
 #include "base/log.h"
 
-/* One message: the path, "" for none, with its NUL, and beside it the files that there are: the configuration's, then
- * the users'. */
+/* One message: the path with its NUL, "" for none, and the open files: the configuration's, then the users'. */
 #define FILES_MAX 2
 
 int follow_connect(int ends[2])
@@ -25,7 +24,7 @@ int follow_connect(int ends[2])
 
 /* ---- files ---- */
 
-static int open_regular(const char *path)
+static int follow_open_regular(const char *path)
 {
     struct stat status;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -39,9 +38,9 @@ struct config_files follow_open_files(const char *path, const struct config *con
 {
     struct config_files files = CONFIG_FILES_NONE;
     if (path)
-        files.file = open_regular(path);
+        files.file = follow_open_regular(path);
     if (files.file >= 0 && config->users_file)
-        files.users_file = open_regular(config->users_file);
+        files.users_file = follow_open_regular(config->users_file);
     return files;
 }
 
@@ -54,7 +53,7 @@ void follow_close_files(struct config_files *files)
     *files = CONFIG_FILES_NONE;
 }
 
-/* ---- the one that serves ---- */
+/* ---- the serving process ---- */
 
 bool followers_add(struct followers *followers, int fd)
 {
@@ -69,7 +68,7 @@ bool followers_add(struct followers *followers, int fd)
 }
 
 /* 0 or an errno. */
-static int send_files(int to, const char *path, const struct config_files *files)
+static int follow_send(int to, const char *path, const struct config_files *files)
 {
     struct iovec part = {(void *)(uintptr_t)path, strlen(path) + 1};
     union {
@@ -94,18 +93,18 @@ static int send_files(int to, const char *path, const struct config_files *files
 
 void followers_tell(struct followers *followers, const char *path, const struct config_files *files)
 {
-    const bool unreadable = path && files->file < 0;
+    const bool is_unreadable = path && files->file < 0;
     size_t left = 0;
     for (size_t i = 0; i < followers->count; i++) {
         const int fd = followers->fds[i];
-        const int error = unreadable ? 0 : send_files(fd, path ? path : "", files);
+        const int error = is_unreadable ? 0 : follow_send(fd, path ? path : "", files);
         if (error == EPIPE || error == ECONNRESET) { /* its last session is over */
             close(fd);
             continue;
         }
-        if (unreadable || error)
+        if (is_unreadable || error)
             log_warning("a server that was replaced keeps its previous configuration: %s. SIGTERM ends it",
-                        unreadable ? "the file cannot be read again" : strerror(error));
+                        is_unreadable ? "the file cannot be read again" : strerror(error));
         followers->fds[left++] = fd;
     }
     followers->count = left;
@@ -119,17 +118,17 @@ void followers_close(struct followers *followers)
     *followers = (struct followers){0};
 }
 
-/* ---- one that follows ---- */
+/* ---- a process that follows ---- */
 
 struct leader {
     struct event readable;
     leader_changed *changed;
     void *arg;
-    int fd; /* -1: it has ended */
+    int fd; /* -1: that process has ended */
 };
 
-/* Returns what recvmsg() does; more than two files are nobody's of ours. */
-static ssize_t receive_files(int from, char path[PATH_MAX], struct config_files *files)
+/* Returns what recvmsg() does. No version of ours sends more than two files. */
+static ssize_t follow_receive(int from, char path[PATH_MAX], struct config_files *files)
 {
     struct iovec part = {path, PATH_MAX};
     union {
@@ -150,26 +149,26 @@ static ssize_t receive_files(int from, char path[PATH_MAX], struct config_files 
 }
 
 /* Only the last of them counts. */
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void leader_on_readable(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
     struct leader *leader = arg;
     char path[PATH_MAX], last_path[PATH_MAX];
     struct config_files files, last = CONFIG_FILES_NONE;
-    bool come = false;
+    bool has_come = false;
     ssize_t len;
-    while ((len = receive_files(fd, path, &files)) > 0) {
+    while ((len = follow_receive(fd, path, &files)) > 0) {
         follow_close_files(&last);
         last = files;
         memcpy(last_path, path, (size_t)len);
-        come = true;
+        has_come = true;
     }
     if (len == 0 || errno != EAGAIN) {
         event_del(&leader->readable);
         close(leader->fd);
         leader->fd = -1;
     }
-    if (come)
+    if (has_come)
         leader->changed(leader->arg, last_path[0] ? last_path : NULL, &last);
 }
 
@@ -183,7 +182,7 @@ struct leader *leader_new(struct event_base *base, int fd, leader_changed *chang
     leader->fd = fd;
     leader->changed = changed;
     leader->arg = arg;
-    event_assign(&leader->readable, base, fd, EV_READ | EV_PERSIST, on_readable, leader);
+    event_assign(&leader->readable, base, fd, EV_READ | EV_PERSIST, leader_on_readable, leader);
     if (event_add(&leader->readable, NULL) == 0)
         return leader;
     leader_free(leader);

@@ -1,8 +1,8 @@
 /*
- * Servers that were replaced follow the one that serves: it sends them its configuration when it begins to serve, and
- * after each reload. So sessions of theirs end as soon as that forbids them. On the main thread.
+ * After an upgrade the replaced servers follow the serving one: it sends them its configuration when it begins to serve
+ * and after each reload, and they end the sessions that this forbids. On the main thread.
  *
- * What is sent are open files: a process that follows may not be able to open them, for its sandbox or its user.
+ * It sends open files: the sandbox or the user of a process that follows may not allow to open them.
  */
 #ifndef CONESOCKS_DAEMON_FOLLOW_H
 #define CONESOCKS_DAEMON_FOLLOW_H
@@ -15,18 +15,18 @@
 struct event_base;
 struct leader;
 
-/* A pair of connected sockets: the one that serves gets `ends[0]`, the one that follows keeps `ends[1]`. 0 or an errno.
+/* A pair of connected sockets: the serving process gets `ends[0]`, the one that follows keeps `ends[1]`. 0 or an errno.
  */
 int follow_connect(int ends[2]);
 
-/* Opens the files of a configuration that was read from `path` (NULL: from none). Those that cannot be read a second
- * time, as a pipe's, are left out: -1. */
+/* Opens the files of a configuration that was read from `path`; NULL: from none. -1 for a file that cannot be read a
+ * second time, such as a pipe. */
 struct config_files follow_open_files(const char *path, const struct config *config);
 void follow_close_files(struct config_files *files);
 
-/* ---- the one that serves ---- */
+/* ---- the serving process ---- */
 
-/* The servers that follow: each a descriptor of follow_connect(). */
+/* The connections to the servers that follow: see follow_connect(). */
 struct followers {
     int *fds;
     size_t count;
@@ -38,10 +38,10 @@ bool followers_add(struct followers *followers, int fd);
 void followers_tell(struct followers *followers, const char *path, const struct config_files *files);
 void followers_close(struct followers *followers);
 
-/* ---- one that follows ---- */
+/* ---- a process that follows ---- */
 
-/* A configuration to be taken: `path` is what messages call it, NULL: the built-in default. The callee closes the files
- * (follow_close_files). */
+/* The serving process has another configuration. `path` is its name in messages; NULL: the built-in default. The callee
+ * closes the files (follow_close_files). */
 typedef void leader_changed(void *arg, const char *path, struct config_files *files);
 
 /* Takes over `fd`. `changed` is called from the base's loop. NULL: no memory. */

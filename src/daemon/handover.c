@@ -278,7 +278,7 @@ static void handover_on_answer(evutil_socket_t fd, short what, void *arg)
     bool serves = recv(fd, &message, sizeof(message), 0) == (ssize_t)sizeof(message) &&
                   message.version == HANDOVER_VERSION && message.kind == HANDOVER_SERVES;
     if (!serves) {
-        log_warning("process %d has ended before it served; nothing has changed", (int)handover->taker_id);
+        log_warning("process %d has not taken over; nothing has changed", (int)handover->taker_id);
         handover_close_taker(handover);
         return;
     }

@@ -42,8 +42,8 @@ uid_t inherited_owner(const struct inherited *inherited)
     return inherited->owner;
 }
 
-/* Workers that share a socket each have a descriptor for it. */
-static bool is_known(const struct inherited *inherited, int fd)
+/* Workers that share a socket have a descriptor for it each: only one of them is kept. */
+static bool inherited_has_socket(const struct inherited *inherited, int fd)
 {
     struct stat one, other;
     for (size_t i = 0; i < inherited->count; i++)
@@ -56,14 +56,14 @@ static bool is_known(const struct inherited *inherited, int fd)
 bool inherited_add(struct inherited *inherited, int fd)
 {
     union netaddr address;
-    if (is_known(inherited, fd)) {
+    if (inherited_has_socket(inherited, fd)) {
         close(fd);
         return true;
     }
     int error = sock_adopt_listener(fd, &address);
     void *more = error ? NULL : realloc(inherited->sockets, (inherited->count + 1) * sizeof(inherited->sockets[0]));
     if (!more) {
-        log_error("descriptor %d that was passed to this process cannot be used: %s", fd,
+        log_error("cannot use descriptor %d, which was passed to this process: %s", fd,
                   error ? strerror(-error) : "no memory");
         close(fd);
         return false;
@@ -101,31 +101,23 @@ bool inherited_has(const struct inherited *inherited, const union netaddr *addre
     return false;
 }
 
-static bool is_listed(const struct config *config, const union netaddr *address)
-{
-    for (size_t i = 0; i < config->listen_count; i++)
-        if (netaddr_equal(&config->listen[i].address, address))
-            return true;
-    return false;
-}
-
 bool inherited_is_wanted(const struct inherited *inherited, const struct config *config)
 {
-    bool wanted = true;
+    bool is_wanted = true;
     for (size_t i = 0; i < inherited->count; i++) {
         char text[NETADDR_TEXT_MAX];
         const union netaddr *address = &inherited->sockets[i].address;
-        if (is_listed(config, address))
+        if (config_listener_at(config, address))
             continue;
-        log_error("systemd passes a socket at %s, which the configuration does not listen on: name that address and "
-                  "port in \"listen\", or change ListenStream= in the socket unit",
+        log_error("systemd passes a socket at %s, but the configuration does not listen there: add that address and "
+                  "port to \"listen\", or change ListenStream= in the socket unit",
                   netaddr_format(address, text));
-        wanted = false;
+        is_wanted = false;
     }
-    return wanted;
+    return is_wanted;
 }
 
-static const union netaddr *find_overlap(const struct inherited *inherited, const union netaddr *address)
+static const union netaddr *inherited_find_overlap(const struct inherited *inherited, const union netaddr *address)
 {
     for (size_t i = 0; i < inherited->count; i++)
         if (netaddr_overlaps(&inherited->sockets[i].address, address))
@@ -133,31 +125,31 @@ static const union netaddr *find_overlap(const struct inherited *inherited, cons
     return NULL;
 }
 
-static void log_not_free(const union netaddr *address, int error, const union netaddr *overlap)
+static void inherited_log_not_free(const union netaddr *address, int error, const union netaddr *overlap)
 {
     char text[NETADDR_TEXT_MAX], other[NETADDR_TEXT_MAX];
     netaddr_format(address, text);
     if (error == EADDRINUSE && overlap)
-        log_error("cannot listen on %s: %s: the listener at %s, which was passed to this process, overlaps it. Stop "
-                  "the server and start it again",
+        log_error("cannot listen on %s: %s: it overlaps the listener at %s, which was passed to this process. Stop the "
+                  "server and start it again",
                   text, strerror(error), netaddr_format(overlap, other));
     else
         log_error("cannot listen on %s: %s%s", text, strerror(error),
-                  error == EADDRINUSE ? ". Is conesocks, or another proxy, running already?" : "");
+                  error == EADDRINUSE ? ". Is conesocks or another proxy running already?" : "");
 }
 
-/* Workers share their addresses, which would let a second server in as well: ask alone first, unless a socket of ours
- * is at that port. */
+/* Workers share their addresses (SO_REUSEPORT), and so could a second server by mistake: so the address is first opened
+ * alone, unless a socket of ours has that port. */
 bool inherited_others_are_free(const struct inherited *inherited, const struct config *config)
 {
     for (size_t i = 0; i < config->listen_count; i++) {
         const union netaddr *address = &config->listen[i].address;
         if (inherited_has(inherited, address))
             continue;
-        const union netaddr *overlap = find_overlap(inherited, address);
+        const union netaddr *overlap = inherited_find_overlap(inherited, address);
         int fd = overlap ? sock_listen_as(address, inherited->owner) : sock_listen(address, false);
         if (fd < 0) {
-            log_not_free(address, -fd, overlap);
+            inherited_log_not_free(address, -fd, overlap);
             return false;
         }
         close(fd);
@@ -165,7 +157,7 @@ bool inherited_others_are_free(const struct inherited *inherited, const struct c
     return true;
 }
 
-static size_t count_at(const struct inherited *inherited, const union netaddr *address)
+static size_t inherited_count(const struct inherited *inherited, const union netaddr *address)
 {
     size_t count = 0;
     for (size_t i = 0; i < inherited->count; i++)
@@ -174,7 +166,7 @@ static size_t count_at(const struct inherited *inherited, const union netaddr *a
 }
 
 /* `number` of `count` sockets at one address. */
-static bool is_in(const struct inherited_share *share, size_t number, size_t count)
+static bool inherited_share_has(const struct inherited_share *share, size_t number, size_t count)
 {
     return count < share->worker_count ? number == share->worker % count
                                        : number % share->worker_count == share->worker;
@@ -183,12 +175,12 @@ static bool is_in(const struct inherited_share *share, size_t number, size_t cou
 int inherited_next(const struct inherited_share *share, const union netaddr *address, size_t *position)
 {
     const struct inherited *inherited = share->inherited;
-    const size_t count = count_at(inherited, address);
+    const size_t count = inherited_count(inherited, address);
     size_t number = 0;
     for (size_t i = 0; i < inherited->count; i++) {
         if (!netaddr_equal(&inherited->sockets[i].address, address))
             continue;
-        if (number++ < *position || !is_in(share, number - 1, count))
+        if (number++ < *position || !inherited_share_has(share, number - 1, count))
             continue;
         *position = number;
         int fd = fcntl(inherited->sockets[i].fd, F_DUPFD_CLOEXEC, 0);

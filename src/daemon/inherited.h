@@ -1,9 +1,9 @@
 /*
- * Listening sockets that somebody else has opened for us: systemd, or the server whose place we take. They are used for
- * `listen` in place of opening one, so that no connection that waits at them is lost and no privilege is needed.
+ * Listening sockets that another process has opened for us: systemd, or the server that we take over from. They are
+ * used instead of new ones, so no waiting connection is lost and no privilege is needed.
  *
- * All that there are at an address have to be listened at, since the kernel splits connections between them, and each
- * worker wants one. So with more sockets than workers some workers get several, else some sockets several workers.
+ * The kernel spreads connections over all sockets of an address, so each of them needs a worker, and each worker needs
+ * a socket. With more sockets than workers some workers get several; with fewer, some workers share one.
  */
 #ifndef CONESOCKS_DAEMON_INHERITED_H
 #define CONESOCKS_DAEMON_INHERITED_H
@@ -19,30 +19,30 @@ struct inherited;
 
 /* NULL: no memory. */
 struct inherited *inherited_new(void);
-/* Takes over `fd`. false after a line in the log: it is none that we can use. */
+/* Takes over `fd`. false after a line in the log: it is not a socket that we can use. */
 bool inherited_add(struct inherited *inherited, int fd);
-/* Takes over what systemd passes. false after a line in the log. */
+/* Takes over the sockets that systemd passes. false after a line in the log. */
 bool inherited_from_systemd(struct inherited *inherited);
-/* Makes `owner`, the user that the server is about to become, the user of these sockets and of those that are opened
- * beside them. Otherwise a reload could not open a listener that overlaps one of them. */
+/* Gives these sockets, and those that are opened beside them, to the user that the server will run as. Otherwise a
+ * reload could not open a listener that overlaps one of them. */
 void inherited_give(struct inherited *inherited, uid_t owner);
 uid_t inherited_owner(const struct inherited *inherited);
-/* Closes those that no worker has a share in, too. NULL is fine. */
+/* Workers have copies of what they use. NULL is fine. */
 void inherited_free(struct inherited *inherited);
 
 bool inherited_has(const struct inherited *inherited, const union netaddr *address);
-/* Whether `listen` names each of them. false after a line in the log. */
+/* Whether `listen` names the address of each. false after a line in the log. */
 bool inherited_is_wanted(const struct inherited *inherited, const struct config *config);
-/* Whether the addresses of `listen` that have no inherited socket are free. false after a line in the log. */
+/* Whether the other addresses of `listen` are free. false after a line in the log. */
 bool inherited_others_are_free(const struct inherited *inherited, const struct config *config);
 
-/* One worker's part. */
+/* The part of one worker. */
 struct inherited_share {
     const struct inherited *inherited;
     size_t worker, worker_count;
 };
-/* The next descriptor at that address, the caller's to close; `*position` is 0 at first. -ENOENT: that were all, or
- * another negative errno. */
+/* A copy of the next descriptor at that address, the caller's to close; `*position` is 0 at first. -ENOENT: there are
+ * no more; or another negative errno. */
 int inherited_next(const struct inherited_share *share, const union netaddr *address, size_t *position);
 
 #endif

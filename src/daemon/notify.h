@@ -1,6 +1,6 @@
 /*
- * What systemd, or another manager of services that speaks its protocol, is told (sd_notify(3)), and the sockets that
- * it passes (sd_listen_fds(3)). Without one, and in a build without libsystemd, nothing happens.
+ * Tells systemd, or another service manager with its protocol, how the server is doing (sd_notify(3)), and gets the
+ * sockets that it passes (sd_listen_fds(3)). Without one, and in a build without libsystemd, nothing happens.
  */
 #ifndef CONESOCKS_DAEMON_NOTIFY_H
 #define CONESOCKS_DAEMON_NOTIFY_H
@@ -8,19 +8,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Whether there is somebody to tell. */
+/* Whether there is a service manager. */
 bool notify_is_heard(void);
 void notify_ready(void);
-/* Afterwards notify_ready() again, whatever came of it. */
+/* Followed by notify_ready(), even if the reload fails. */
 void notify_reloading(void);
-/* It is over by then, or soon after: systemd waits so long, even where that is more than TimeoutStopSec=. */
+/* systemd waits so long for the end, and some seconds more, even if that is more than TimeoutStopSec=. */
 void notify_stopping(uint64_t within_ms);
-/* One line for people. */
+/* One line for `systemctl status`. */
 void notify_status(const char *text);
-/* How long it may stay silent before it counts as hung; 0: for ever. */
+/* How long the watchdog waits for notify_alive(); 0: there is no watchdog. */
 uint64_t notify_watchdog_ms(void);
 void notify_alive(void);
-/* How many sockets were passed, from `*first` on; to be asked once. Negative after a line in the log. */
+/* How many sockets were passed, from descriptor `*first` on. Call it once. Negative after a line in the log. */
 int notify_sockets(int *first);
 
 #endif

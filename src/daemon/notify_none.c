@@ -1,6 +1,4 @@
-/*
- * For builds without libsystemd: nobody is told anything.
- */
+/* For builds without libsystemd: there is no service manager. */
 #include "daemon/notify.h"
 
 bool notify_is_heard(void)

@@ -1,5 +1,7 @@
 #include "daemon/port_usage.h"
 
+#include <assert.h>
+
 #include "base/clock.h"
 #include "conf/config.h"
 #include "proxy/env.h"
@@ -22,12 +24,13 @@ size_t port_usage(const struct config *config, const struct port_range *system,
 
 const char *port_usage_complaint(const struct config *config, const struct port_range *system)
 {
-    static const char *const complaints[] = {
+    static const char *const complaints[PORT_RANGES_MAX] = {
         "every port of udp.ports is in use: make the range larger",
         "every port of udp.external_ports is in use: make the range larger",
     };
     struct port_usage usage[PORT_RANGES_MAX];
     const size_t count = port_usage(config, system, usage);
+    assert(count <= PORT_RANGES_MAX);
     for (size_t i = 0; i < count; i++)
         if (usage[i].use.exhausted)
             return complaints[PORT_RANGES_MAX - count + i];

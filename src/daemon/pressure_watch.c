@@ -151,7 +151,7 @@ struct pressure_watch *pressure_watch_new(struct event_base *base, uint64_t limi
     event_add(&watch->timer, &pressure_periods[false][false]);
     if (memory_read(memory, 0, &use)) {
         watch->use = use;
-        log_info("memory limit: %" PRIu64 " MiB (%s), %" PRIu64 " in use", use.limit >> 20, memory_limited_by(memory),
+        log_info("limit: %" PRIu64 " MiB (%s), %" PRIu64 " in use", use.limit >> 20, memory_limited_by(memory),
                  use.used >> 20);
     }
     return watch;

@@ -24,7 +24,8 @@ static const char *unready_sick(const struct readiness *readiness)
 static const char *unready_memory(const struct readiness *readiness)
 {
     struct memory_use use;
-    bool is_short = readiness->pressure_watch && pressure_watch_level(readiness->pressure_watch, &use) != MEMORY_AMPLE;
+    const bool is_short =
+        readiness->pressure_watch && pressure_watch_level(readiness->pressure_watch, &use) != MEMORY_AMPLE;
     return is_short ? "memory is short: no new connections (limits.memory)" : NULL;
 }
 
@@ -40,7 +41,7 @@ static const char *unready_ports(const struct readiness *readiness)
     return port_usage_complaint(readiness->config, readiness->system_ports);
 }
 
-/* The first reason that applies is shown. Each gives NULL while it does not. */
+/* The first one that is not NULL is shown. */
 static const char *(*const unready_reasons[])(const struct readiness *readiness) = {
     unready_draining, unready_sick, unready_memory, unready_descriptors, unready_ports,
 };

@@ -1,5 +1,6 @@
 /*
- * Whether new clients should be sent to this server, for /readyz of the admin listener. On the main thread.
+ * Decides whether a load balancer should send new clients to this server: /readyz of the admin listener. On the main
+ * thread.
  */
 #ifndef CONESOCKS_DAEMON_READINESS_H
 #define CONESOCKS_DAEMON_READINESS_H
@@ -13,9 +14,9 @@ struct port_range;
 struct quota;
 struct pressure_watch;
 
-/* What it depends on, at the time of the question. */
+/* What it depends on. */
 struct readiness {
-    /* Not while another process is taking over: a request is then meant for that one. */
+    /* Not while another process has taken over: a request is then meant for that one. */
     bool draining;
     struct health *health;
     const struct pressure_watch *pressure_watch; /* NULL: nothing limits the memory */
@@ -25,7 +26,7 @@ struct readiness {
     const struct port_range *system_ports;
 };
 
-/* Why no new client should be sent here, in words that stay; NULL: it is ready. */
+/* Why no new clients should be sent here, as text that lasts until the next event; NULL: it is ready. */
 const char *readiness_complaint(const struct readiness *readiness);
 
 #endif

@@ -8,7 +8,7 @@
 #include "conf/config.h"
 #include "net/sock.h"
 
-static bool is_free(union netaddr local, uint16_t port, bool ours)
+static bool relay_port_can_open(union netaddr local, uint16_t port, bool ours)
 {
     netaddr_set_port(&local, port);
     int fd = sock_udp_open(NULL, local.sa.sa_family, ours);
@@ -29,8 +29,9 @@ bool relay_port_is_free(const struct config *config, bool ours)
         return true;
     for (size_t i = 0; i < config->listen_count; i++) {
         const union netaddr *address = &config->listen[i].address;
-        bool both = address->sa.sa_family == AF_INET6 && netaddr_is_any(address);
-        if (!is_free(*address, port, ours) || (both && !is_free(netaddr_any(AF_INET), port, ours)))
+        const bool is_dual = address->sa.sa_family == AF_INET6 && netaddr_is_any(address);
+        if (!relay_port_can_open(*address, port, ours) ||
+            (is_dual && !relay_port_can_open(netaddr_any(AF_INET), port, ours)))
             return false;
     }
     return true;

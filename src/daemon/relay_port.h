@@ -1,6 +1,6 @@
 /*
- * The UDP port that the clients of all associations send to (udp.ports: 1080). It is opened when the first association
- * begins, so whether it can be is asked before.
+ * Checks that the UDP port that all associations share (udp.ports: 1080) can be opened. It is opened only when the
+ * first association begins, which would be too late to report an error.
  */
 #ifndef CONESOCKS_DAEMON_RELAY_PORT_H
 #define CONESOCKS_DAEMON_RELAY_PORT_H
@@ -9,8 +9,8 @@
 
 struct config;
 
-/* Whether it is free at all listeners' addresses. `ours`: sockets of this process may have it. false after a line in
- * the log. True when there is no such port. */
+/* Whether it is free at the addresses of all listeners, or there is no such port. `ours`: sockets of this process may
+ * have it. false after a line in the log. */
 bool relay_port_is_free(const struct config *config, bool ours);
 
 #endif

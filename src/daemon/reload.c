@@ -271,7 +271,7 @@ void reload_begin(struct reload *reload)
     if (reload->refused)
         reload_warn_refused();
     else if (!reload->path)
-        log_warning("SIGHUP: not reloaded, because the server was started without a configuration file (-c)");
+        log_warning("SIGHUP: there is no configuration file to reload (-c)");
     else if (reload->fresh)
         reload->again = true;
     else

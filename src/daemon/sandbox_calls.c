@@ -1,6 +1,6 @@
 /*
- * seccomp: the system calls that relaying takes, and no others. The list is by names, since which exist depends on the
- * machine; libseccomp knows their numbers.
+ * seccomp: allows the system calls that the server needs, and no others. The list has names, since the set of calls
+ * depends on the machine; libseccomp knows their numbers.
  */
 #include <errno.h>
 #include <linux/netlink.h>
@@ -22,8 +22,8 @@
 #include "daemon/sandbox_impl.h"
 
 /*
- * While it is developed a call that is missing in the list must show. In production it fails with ENOSYS and a line in
- * the kernel's log: with that error a newer libc does without a call that we did not know of.
+ * In a debug build, a call that is missing in the list must be noticed. In production it fails with ENOSYS and a line
+ * in the kernel's log: with that error, a newer libc avoids a call that is not in our list.
  */
 #ifdef SANDBOX_KILLS
 #define OTHERWISE SCMP_ACT_KILL_PROCESS
@@ -31,18 +31,18 @@
 #define OTHERWISE SCMP_ACT_ERRNO(ENOSYS)
 #endif
 
-static const char *const allowed[] = {
+static const char *const allowed_calls[] = {
     /* the event loops, and between threads */
     "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "eventfd2", "poll", "ppoll",
     "ppoll_time64", "select", "pselect6", "timerfd_create", "timerfd_settime", "futex", "futex_time64", "membarrier",
-    /* sockets: what they connect to is the policy's matter */
+    /* sockets: the policy decides what they connect to */
     "accept", "accept4", "bind", "connect", "getpeername", "getsockname", "getsockopt", "listen", "recv", "recvfrom",
     "recvmmsg", "recvmmsg_time64", "recvmsg", "send", "sendmmsg", "sendmsg", "sendto", "setsockopt", "shutdown",
     "socketpair",
     /* descriptors */
     "close", "close_range", "dup", "dup2", "dup3", "fcntl", "fcntl64", "pipe", "pipe2", "pread64", "pwrite64", "read",
     "readv", "splice", "write", "writev",
-    /* files: which ones is Landlock's matter */
+    /* files: Landlock decides which ones */
     "_llseek", "access", "chdir", "faccessat", "faccessat2", "flock", "fstat", "fstat64", "fstatat64", "ftruncate",
     "ftruncate64", "lseek", "lstat", "lstat64", "newfstatat", "open", "openat", "readlink", "readlinkat", "stat",
     "stat64", "statx", "unlink", "unlinkat",
@@ -61,27 +61,28 @@ static const char *const allowed[] = {
 #define IS(index, value)    SCMP_CMP64(index, SCMP_CMP_EQ, (scmp_datum_t)(value), 0)
 #define LACKS(index, flags) SCMP_CMP64(index, SCMP_CMP_MASKED_EQ, (scmp_datum_t)(flags), 0)
 #define HAS(index, flags)   SCMP_CMP64(index, SCMP_CMP_MASKED_EQ, (scmp_datum_t)(flags), (scmp_datum_t)(flags))
-/* Of a socket, whatever else is said with it (SOCK_NONBLOCK, SOCK_CLOEXEC). */
+/* The type of a socket, with any flags (SOCK_NONBLOCK, SOCK_CLOEXEC). */
 #define IS_TYPE(type)         SCMP_CMP64(1, SCMP_CMP_MASKED_EQ, (scmp_datum_t)0xf, (scmp_datum_t)(type))
 #define IS_PROTOCOL(protocol) SCMP_CMP64(2, SCMP_CMP_MASKED_EQ, (scmp_datum_t)UINT32_MAX, (scmp_datum_t)(protocol))
 #define THREAD                (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD)
 
-/* Adds one rule; a call that this machine, or this libseccomp, does not know needs none. */
-static int permit(scmp_filter_ctx filter, const char *name, unsigned count, const struct scmp_arg_cmp *conditions)
+/* Adds one rule. A call that this machine or this libseccomp does not know needs none. */
+static int filter_permit(scmp_filter_ctx filter, const char *name, unsigned count,
+                         const struct scmp_arg_cmp *conditions)
 {
     int number = seccomp_syscall_resolve_name(name);
     return number == __NR_SCMP_ERROR ? 0 : seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, number, count, conditions);
 }
 
 /* Calls that are harmless with some arguments only. */
-static int permit_some(scmp_filter_ctx filter)
+static int filter_permit_some(scmp_filter_ctx filter)
 {
     const struct {
         const char *name;
         unsigned count;
         struct scmp_arg_cmp conditions[3];
     } rules[] = {
-        /* clients, destinations, name servers: TCP and UDP, and none of the kernel's many rarer protocols */
+        /* clients, destinations, name servers: TCP and UDP, but none of the kernel's rarer protocols */
         {"socket", 3, {IS(0, AF_INET), IS_TYPE(SOCK_STREAM), IS_PROTOCOL(0)}},
         {"socket", 3, {IS(0, AF_INET), IS_TYPE(SOCK_STREAM), IS_PROTOCOL(IPPROTO_TCP)}},
         {"socket", 3, {IS(0, AF_INET), IS_TYPE(SOCK_DGRAM), IS_PROTOCOL(0)}},
@@ -105,27 +106,27 @@ static int permit_some(scmp_filter_ctx filter)
     };
     int error = 0;
     for (size_t i = 0; i < ARRAY_LEN(rules) && !error; i++)
-        error = permit(filter, rules[i].name, rules[i].count, rules[i].conditions);
+        error = filter_permit(filter, rules[i].name, rules[i].count, rules[i].conditions);
     return error;
 }
 
-static int load(scmp_filter_ctx filter)
+static int filter_load(scmp_filter_ctx filter)
 {
     int error = 0;
-    for (size_t i = 0; i < ARRAY_LEN(allowed) && !error; i++)
-        error = permit(filter, allowed[i], 0, NULL);
+    for (size_t i = 0; i < ARRAY_LEN(allowed_calls) && !error; i++)
+        error = filter_permit(filter, allowed_calls[i], 0, NULL);
     if (!error)
-        error = permit_some(filter);
+        error = filter_permit_some(filter);
     if (!error)
-        error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a tree: no call is far down a list */
+        error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a tree, not a long list */
     if (!error)
         (void)seccomp_attr_set(filter, SCMP_FLTATR_CTL_LOG, 1); /* Linux 4.14 and later */
     return error ? error : seccomp_load(filter);
 }
 
-/* Its flags lie in memory, where no filter sees them: libc then starts its threads with clone. By a filter of its own,
- * since each refusal of the other one stands in the kernel's log, and this one is nothing to look into. */
-static int refuse_clone3(void)
+/* The flags of clone3 are in memory, where no filter sees them; without it, libc starts threads with clone. This is a
+ * separate filter because it is not worth a line in the kernel's log, which each refusal of the main filter causes. */
+static int filter_clone3(void)
 {
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
     int error = filter ? seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0) : -ENOMEM;
@@ -135,20 +136,21 @@ static int refuse_clone3(void)
     return error;
 }
 
-static int refuse_the_rest(void)
+static int filter_others(void)
 {
     scmp_filter_ctx filter = seccomp_init(OTHERWISE);
-    int error = filter ? load(filter) : -ENOMEM;
+    int error = filter ? filter_load(filter) : -ENOMEM;
     seccomp_release(filter);
     return error;
 }
 
 bool sandbox_calls(void)
 {
-    int error = refuse_clone3();
+    int error = filter_clone3();
     if (!error)
-        error = refuse_the_rest();
+        error = filter_others();
     if (error)
-        log_error("cannot restrict the system calls (seccomp): %s. run.sandbox: off starts without", strerror(-error));
+        log_error("cannot restrict the system calls (seccomp): %s. To start without a sandbox, set run.sandbox: off",
+                  strerror(-error));
     return !error;
 }

@@ -1,6 +1,6 @@
 /*
- * The steps of sandbox_enter(), in their order. Each returns false after a line in the log that says what to do; what
- * only the kernel or the build lacks is told as well, but is no failure.
+ * The steps of sandbox_enter(), in their order. Each returns false after a line in the log that says what to do. What
+ * the kernel or the build does not support is logged as well, but is no failure.
  */
 #ifndef CONESOCKS_DAEMON_SANDBOX_IMPL_H
 #define CONESOCKS_DAEMON_SANDBOX_IMPL_H
@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Sanitizers look into the process from outside, read its files and start programs to name what they find. */
+/* Sanitizers look into the process from outside, read its files, and start programs to name what they find. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANDBOX_SANITIZED true
 #elif defined(__has_feature)
@@ -22,12 +22,13 @@
 
 struct config;
 
-/* Another user where we are root, no supplementary group, no capability but those that a mark or an interface takes. */
+/* Changes root to another user, and drops supplementary groups and all capabilities but those that a mark or an
+ * interface needs. */
 bool sandbox_user(const struct config *config);
-/* No file but those that are read while it runs, `paths`, of which some may be NULL, and to write to, `log` or NULL.
- * Needs no_new_privs, like the next. */
+/* Puts all files out of reach but those that are read while it runs, `paths` (some may be NULL), and the one to write
+ * to, `log` or NULL. Needs no_new_privs, like the next step. */
 bool sandbox_files(const char *const *paths, size_t count, const char *log);
-/* No system call but those that relaying takes. */
+/* Forbids all system calls but those that the server needs. */
 bool sandbox_calls(void);
 
 #endif

@@ -19,21 +19,21 @@
 #include "daemon/sandbox_impl.h"
 
 #define UNPRIVILEGED "nobody"
-#define OVERFLOW_ID  65534 /* its number where there is no list of users, as in a small container */
+#define OVERFLOW_ID  65534 /* its number, for a small container that has no list of users */
 
 struct identity {
     uid_t uid;
     gid_t gid;
 };
 
-static bool is_found(const void *entry, const char *key, const char *name)
+static bool identity_is_found(const void *entry, const char *key, const char *name)
 {
     if (!entry)
-        log_error("%s: this system has no \"%s\". Create it, name another, or leave the key out", key, name);
+        log_error("%s: this system has no \"%s\". Create it, name another, or remove the key", key, name);
     return entry;
 }
 
-static bool find_identity(const struct config *config, struct identity *wanted)
+static bool identity_find(const struct config *config, struct identity *wanted)
 {
     *wanted = (struct identity){geteuid(), getegid()};
     const char *user = config->run.user, *group = config->run.group;
@@ -44,13 +44,13 @@ static bool find_identity(const struct config *config, struct identity *wanted)
     }
     if (user) {
         const struct passwd *entry = getpwnam(user);
-        if (!is_found(entry, "run.user", user))
+        if (!identity_is_found(entry, "run.user", user))
             return false;
         *wanted = (struct identity){entry->pw_uid, entry->pw_gid};
     }
     if (group) {
         const struct group *entry = getgrnam(group);
-        if (!is_found(entry, "run.group", group))
+        if (!identity_is_found(entry, "run.group", group))
             return false;
         wanted->gid = entry->gr_gid;
     }
@@ -60,14 +60,14 @@ static bool find_identity(const struct config *config, struct identity *wanted)
 bool sandbox_identity(const struct config *config, uid_t *user, gid_t *group)
 {
     struct identity wanted;
-    if (!find_identity(config, &wanted))
+    if (!identity_find(config, &wanted))
         return false;
     *user = wanted.uid;
     *group = wanted.gid;
     return true;
 }
 
-static bool is_now(const struct identity *wanted)
+static bool identity_is_now(const struct identity *wanted)
 {
     uid_t real, effective, saved;
     gid_t real_group, effective_group, saved_group;
@@ -77,50 +77,51 @@ static bool is_now(const struct identity *wanted)
 }
 
 /* The order matters: without root's user id the group ids can no longer be changed. */
-static bool become(const struct identity *wanted)
+static bool identity_become(const struct identity *wanted)
 {
-    int death = 0; /* the signal for the end of whoever started us; a new user id would clear it */
+    int death = 0; /* the signal that we get when our parent ends; a new user id clears it */
     prctl(PR_GET_PDEATHSIG, &death);
     if (setgroups(0, NULL) < 0 || setresgid(wanted->gid, wanted->gid, wanted->gid) < 0 ||
         setresuid(wanted->uid, wanted->uid, wanted->uid) < 0)
         return false;
     prctl(PR_SET_PDEATHSIG, death);
     errno = EPERM;
-    return is_now(wanted) && getgroups(0, NULL) == 0;
+    return identity_is_now(wanted) && getgroups(0, NULL) == 0;
 }
 
 static bool change_user(const struct config *config, const struct identity *wanted)
 {
     bool asked = config->run.user || config->run.group;
     if (geteuid() != 0) {
-        if (asked && !is_now(wanted))
-            log_error("run.user, run.group: only root can become another user. Start as root, or leave them out");
-        return !asked || is_now(wanted);
+        if (asked && !identity_is_now(wanted))
+            log_error("run.user, run.group: only root can change to another user. Start as root, or remove both keys");
+        return !asked || identity_is_now(wanted);
     }
-    if (become(wanted)) {
-        log_info("runs with user id %u, group id %u", (unsigned)wanted->uid, (unsigned)wanted->gid);
+    if (identity_become(wanted)) {
+        log_info("running as user id %u, group id %u", (unsigned)wanted->uid, (unsigned)wanted->gid);
         return true;
     }
     if (asked)
-        log_error("run.user, run.group: cannot become user id %u, group id %u: %s. Has the container CAP_SETUID and "
-                  "CAP_SETGID, and do these ids exist in it?",
+        log_error("run.user, run.group: cannot change to user id %u, group id %u: %s. In a container, that needs "
+                  "CAP_SETUID and CAP_SETGID, and the ids have to exist there",
                   (unsigned)wanted->uid, (unsigned)wanted->gid, strerror(errno));
     else
-        log_warning("stays root, without its capabilities: cannot become \"" UNPRIVILEGED "\" in this container: %s",
+        log_warning("running as root, but without its capabilities: cannot change to \"" UNPRIVILEGED
+                    "\" in this container: %s",
                     strerror(errno));
     return !asked;
 }
 
-/* What no program that we might start could get back. Without CAP_SETPCAP it stays; no_new_privs does the same. */
-static void empty_bounding_set(void)
+/* Then no program that we start can get a capability back. Needs CAP_SETPCAP; no_new_privs has the same effect. */
+static void capabilities_empty_bounding_set(void)
 {
     for (unsigned long capability = 0; prctl(PR_CAPBSET_READ, capability, 0UL, 0UL, 0UL) >= 0; capability++)
         if (prctl(PR_CAPBSET_DROP, capability, 0UL, 0UL, 0UL) < 0)
             return;
 }
 
-/* Since Linux 5.7 anybody may bind a new socket to an interface. */
-static bool interface_takes_capability(void)
+/* Since Linux 5.7 any user may bind a new socket to an interface. */
+static bool interface_needs_capability(void)
 {
     struct utsname system;
     unsigned major, minor;
@@ -128,16 +129,16 @@ static bool interface_takes_capability(void)
            (major == 5 && minor < 7);
 }
 
-/* What sockets that are still to come need; the ports below 1024 are open by now. */
-static uint32_t capabilities_for(const struct config *config)
+/* For sockets that will be opened later; those at ports below 1024 are open already. */
+static uint32_t capabilities_needed(const struct config *config)
 {
     uint32_t needed = config_has_mark(config) ? (uint32_t)1 << CAP_NET_ADMIN : 0;
-    if (config_has_interface(config) && interface_takes_capability())
+    if (config_has_interface(config) && interface_needs_capability())
         needed |= (uint32_t)1 << CAP_NET_RAW;
     return needed;
 }
 
-static bool drop_capabilities(uint32_t needed)
+static bool capabilities_drop(uint32_t needed)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct had[_LINUX_CAPABILITY_U32S_3], left[_LINUX_CAPABILITY_U32S_3];
@@ -160,16 +161,17 @@ static bool permits_mark(const struct config *config)
     bool able = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) == 0;
     if (!able)
         log_error(
-            "a mark (outbound.mark, or one of a user or a rule) cannot be set: %s. It takes CAP_NET_ADMIN: start "
-            "as root, or give the capability in the systemd unit. A running process gains none: restart it to add "
-            "the first mark",
+            "cannot set a mark (outbound.mark, or that of a user or a rule): %s. It needs CAP_NET_ADMIN: start as "
+            "root, or "
+            "add the capability to the systemd unit. A running process cannot gain it: to add the first mark, restart "
+            "conesocks",
             strerror(errno));
     if (fd >= 0)
         close(fd);
     return able;
 }
 
-/* `whose` list of entries, or NULL: the configuration's own. */
+/* An entry of the list `whose`; NULL: the one of outbound. */
 static bool permits_interface(const char *interface, const char *whose, size_t index)
 {
     char key[32] = "outbound";
@@ -180,11 +182,11 @@ static bool permits_interface(const char *interface, const char *whose, size_t i
         snprintf(key, sizeof(key), "%s[%zu]", whose, index);
     bool able = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, interface, (socklen_t)strlen(interface)) == 0;
     if (!able && errno == ENODEV)
-        log_error("%s.interface: this system has no interface \"%s\" (now). \"ip link\" lists those that it has", key,
+        log_error("%s.interface: this system has no interface \"%s\" (now). \"ip link\" lists all interfaces", key,
                   interface);
     else if (!able)
-        log_error("%s.interface: cannot bind a socket to \"%s\": %s. Before Linux 5.7 that takes CAP_NET_RAW: start as "
-                  "root, or give the capability in the systemd unit",
+        log_error("%s.interface: cannot bind a socket to \"%s\": %s. Before Linux 5.7 that needs CAP_NET_RAW: start as "
+                  "root, or add the capability to the systemd unit",
                   key, interface, strerror(errno));
     if (fd >= 0)
         close(fd);
@@ -201,8 +203,9 @@ bool sandbox_permits(const struct config *config)
     return able;
 }
 
-/* By what the name leads to, not by the name: whoever may write to its folder could have put a file of ours there. */
-static int give_socket(const char *path, const struct identity *wanted)
+/* Changes what was opened, not what the name leads to then: a user who may write to the folder could have linked it to
+ * another file. */
+static int socket_give(const char *path, const struct identity *wanted)
 {
     struct stat status;
     int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -216,27 +219,27 @@ static int give_socket(const char *path, const struct identity *wanted)
     return error;
 }
 
-/* The admin listener's socket is whoever's who started us; it is to be the process's own, and its group's. */
-static void hand_over_socket(const struct config *config, const struct identity *wanted)
+/* The admin listener's socket belongs to root, which started us. Gives it to the user and group that we run as. */
+static void admin_socket_give(const struct config *config, const struct identity *wanted)
 {
     const char *path = config->admin.socket;
     if (!path || geteuid() != 0)
         return;
-    int error = give_socket(path, wanted);
+    int error = socket_give(path, wanted);
     if (error)
-        log_warning("%s stays root's: cannot give it to user id %u, group id %u: %s", path, (unsigned)wanted->uid,
-                    (unsigned)wanted->gid, strerror(error));
+        log_warning("%s still belongs to root: cannot give it to user id %u, group id %u: %s", path,
+                    (unsigned)wanted->uid, (unsigned)wanted->gid, strerror(error));
 }
 
 bool sandbox_user(const struct config *config)
 {
     struct identity wanted;
-    const uint32_t capabilities = capabilities_for(config);
-    if (!find_identity(config, &wanted))
+    const uint32_t capabilities = capabilities_needed(config);
+    if (!identity_find(config, &wanted))
         return false;
-    hand_over_socket(config, &wanted);
-    empty_bounding_set();
+    admin_socket_give(config, &wanted);
+    capabilities_empty_bounding_set();
     if (capabilities)
-        prctl(PR_SET_KEEPCAPS, 1UL, 0UL, 0UL, 0UL); /* else a new user id takes them all */
-    return change_user(config, &wanted) && drop_capabilities(capabilities) && sandbox_permits(config);
+        prctl(PR_SET_KEEPCAPS, 1UL, 0UL, 0UL, 0UL); /* otherwise a new user id clears all of them */
+    return change_user(config, &wanted) && capabilities_drop(capabilities) && sandbox_permits(config);
 }

@@ -1,5 +1,6 @@
 #include "daemon/serve.h"
 
+#include <assert.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -12,24 +13,26 @@
 #include "conf/config.h"
 #include "daemon/background.h"
 #include "daemon/inherited.h"
+#include "daemon/pidfile.h"
 #include "daemon/sandbox.h"
 #include "daemon/server.h"
 #include "daemon/takeover.h"
 #include "policy/snapshot.h"
 
-/* What the process has beside the server. */
+/* What the process has besides the server. */
 struct process {
     const struct config *config;
     const struct serve_options *options;
     const char *pid_file; /* NULL: none */
     int lock;             /* the pid file's; -1: none */
-    bool lock_taken;      /* from the server that runs */
+    bool lock_taken;      /* the running server holds it as well */
+    int caller;           /* for background_ready(); -1: not a daemon */
     struct inherited *inherited;
     struct takeover takeover;
 };
 
-/* Before a fork: systemd passes its sockets to one process alone. */
-static bool inherit(struct process *process)
+/* Before the fork: systemd passes its sockets to this process id only. */
+static bool process_inherit(struct process *process)
 {
     process->inherited = inherited_new();
     if (!process->inherited)
@@ -39,7 +42,7 @@ static bool inherit(struct process *process)
 }
 
 /* The sandbox changes the user later, and a reload opens listeners as that user. */
-static bool give_listeners(struct process *process)
+static bool process_give_listeners(struct process *process)
 {
     uid_t user;
     gid_t group;
@@ -49,8 +52,8 @@ static bool give_listeners(struct process *process)
     return true;
 }
 
-/* Unless it comes with the server's place, locked, and names the process that still runs. */
-static bool open_pid_file(struct process *process)
+/* A file that was taken over is locked already, and still names the process that runs. */
+static bool process_open_pid_file(struct process *process)
 {
     const int taken = process->takeover.pid_file;
     if (!process->pid_file)
@@ -60,19 +63,19 @@ static bool open_pid_file(struct process *process)
     return process->lock >= 0;
 }
 
-static struct server *open_server(struct process *process, struct snapshot *snapshot)
+static struct server *process_open_server(struct process *process, struct snapshot *snapshot)
 {
     const struct serve_options *options = process->options;
-    if (!inherit(process))
+    if (!process_inherit(process))
         return NULL;
     if (options->daemon)
-        background_start();
+        process->caller = background_start();
     if (options->take_over && !takeover_begin(&process->takeover, process->config, process->inherited))
         return NULL;
-    if (!give_listeners(process))
+    if (!process_give_listeners(process))
         return NULL;
     process->takeover.files = follow_open_files(options->path, process->config);
-    if (!open_pid_file(process))
+    if (!process_open_pid_file(process))
         return NULL;
     const struct server_given given = {
         .listeners = process->inherited,
@@ -84,8 +87,8 @@ static struct server *open_server(struct process *process, struct snapshot *snap
     return server_new(snapshot, options->path, &given);
 }
 
-/* As whoever starts us, who may have a folder that we will not reach. */
-static bool open_log(const struct config *config)
+/* While we are still the user that started us: the log's folder may be out of reach later. */
+static bool serve_open_log(const struct config *config)
 {
     uid_t user;
     gid_t group;
@@ -93,12 +96,12 @@ static bool open_log(const struct config *config)
            (sandbox_identity(config, &user, &group) && log_open(config->log.file, user, group));
 }
 
-/* What is wrong so far stands where whoever starts us looks. */
-static bool start_log(const struct config *config, bool daemon)
+/* Errors so far have gone to where the user that starts us looks. */
+static bool serve_start_log(const struct config *config, bool daemon)
 {
     enum log_target target = config->log.target;
     if (target == LOG_TARGET_FILE)
-        log_info("from here on the log is in %s", config->log.file);
+        log_info("the log continues in %s", config->log.file);
     log_to(daemon && target == LOG_TARGET_STDERR ? LOG_TARGET_SYSLOG : target);
     int error = log_start();
     if (error)
@@ -106,8 +109,9 @@ static bool start_log(const struct config *config, bool daemon)
     return error == 0;
 }
 
-/* It serves: the pid file says so, and whoever waits for it hears it. false: it must not. */
-static bool announce(struct process *process, struct server *server)
+/* Tells the previous server, the pid file and the process that waits that this server serves. false: it must not serve.
+ */
+static bool process_announce(struct process *process, struct server *server)
 {
     const bool takes_over = takeover_is_under_way(&process->takeover);
     if (takes_over && !takeover_finish(&process->takeover))
@@ -120,31 +124,33 @@ static bool announce(struct process *process, struct server *server)
         server_take_place(server, &process->takeover);
         takeover_abandon(&process->takeover);
     }
-    background_ready();
+    if (process->caller >= 0)
+        background_ready(process->caller);
+    process->caller = -1;
     return true;
 }
 
-/* Before it serves and once it does not, nobody handles these, and they would kill it. */
-static void hold_signals(bool held)
+/* While the server does not run, nothing handles these signals, and they would kill the process. */
+static void serve_block_signals(bool block)
 {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGHUP);
     sigaddset(&set, SIGUSR1);
-    pthread_sigmask(held ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
+    pthread_sigmask(block ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
 }
 
-static bool run(struct process *process, struct server *server)
+static bool process_run(struct process *process, struct server *server)
 {
-    if (!open_log(process->config) || !sandbox_enter(process->config, process->options->path))
+    if (!serve_open_log(process->config) || !sandbox_enter(process->config, process->options->path))
         return false;
-    if (!start_log(process->config, process->options->daemon) || !server_start(server))
+    if (!serve_start_log(process->config, process->options->daemon) || !server_start(server))
         return false;
-    if (!announce(process, server))
+    if (!process_announce(process, server))
         return false;
-    hold_signals(false);
+    serve_block_signals(false);
     server_run(server);
-    hold_signals(true);
+    serve_block_signals(true);
     return true;
 }
 
@@ -155,14 +161,16 @@ int serve(struct snapshot *snapshot, const struct serve_options *options)
         .options = options,
         .pid_file = snapshot->config->run.pid_file,
         .lock = -1,
+        .caller = -1,
         .takeover = TAKEOVER_NONE,
     };
-    hold_signals(true);
+    serve_block_signals(true);
     if (options->daemon && !process.pid_file)
         process.pid_file = PIDFILE_DEFAULT;
-    struct server *server = open_server(&process, snapshot);
+    struct server *server = process_open_server(&process, snapshot);
     inherited_free(process.inherited);
-    bool served = server && run(&process, server);
+    bool served = server && process_run(&process, server);
+    assert(process.caller < 0 || !served);
     bool names_another = served ? server_is_replaced(server) : process.lock_taken;
     server_free(server);
     takeover_abandon(&process.takeover);

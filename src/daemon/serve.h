@@ -1,6 +1,5 @@
 /*
- * The life of the server's process: what it opens and gives up, in which order, from the first line of its log to the
- * last.
+ * Runs the server's process from start to end: opens what takes privileges, enters the sandbox, serves, cleans up.
  */
 #ifndef CONESOCKS_DAEMON_SERVE_H
 #define CONESOCKS_DAEMON_SERVE_H
@@ -12,10 +11,10 @@ struct snapshot;
 struct serve_options {
     const char *path; /* of the configuration, absolute; NULL: the built-in default */
     bool daemon;
-    bool take_over; /* from the server that runs, if one does */
+    bool take_over; /* from the running server, if there is one */
 };
 
-/* Returns the exit status, when the server has ended or could not begin. */
+/* Returns the exit status, once the server has ended or could not start. */
 int serve(struct snapshot *snapshot, const struct serve_options *options);
 
 #endif

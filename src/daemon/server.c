@@ -335,7 +335,7 @@ static bool server_can_open(struct snapshot *snapshot, const struct server_given
 
 struct server *server_new(struct snapshot *snapshot, const char *path, const struct server_given *given)
 {
-    system_listen_to_libevent();
+    system_log_libevent();
     system_raise_descriptor_limit();
     struct server *server = server_can_open(snapshot, given) ? calloc(1, sizeof(*server)) : NULL;
     if (!server)
@@ -348,6 +348,7 @@ struct server *server_new(struct snapshot *snapshot, const char *path, const str
     server->started = time(NULL);
     server->handover_socket = -1;
     if (server_begin(server, STAGE_OPEN)) {
+        server->given.listeners = NULL;
         system_log_receive_buffer();
         return server;
     }
@@ -390,7 +391,7 @@ void server_run(struct server *server)
 {
     (void)server_begin(server, STAGE_RUN);
     notify_ready();
-    systemd_say(server->systemd);
+    systemd_send(server->systemd);
     event_base_dispatch(server->base);
     crew_stop(server->crew);
     server_log_counters(server);

@@ -54,7 +54,7 @@ static void server_stop(struct server *server, const char *why, bool gently)
     notify_stopping(limit_ms);
     reload_refuse(server->reload);
     drain_begin(server->drain, DRAIN_TAKE_WAITING, limit_ms);
-    systemd_say(server->systemd);
+    systemd_send(server->systemd);
 }
 
 /* A daemon's SIGHUP asks for a reload. A server that was started in a terminal gets one when that is closed, too. */
@@ -129,5 +129,5 @@ void server_on_replaced(void *arg)
     if (leader >= 0)
         server->leader = leader_new(server->base, leader, server_on_leader_changed, server);
     drain_begin(server->drain, DRAIN_LEAVE_WAITING, reload_config(server->reload)->timeouts.drain_ms);
-    systemd_say(server->systemd);
+    systemd_send(server->systemd);
 }

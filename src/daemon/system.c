@@ -25,7 +25,7 @@ void system_raise_descriptor_limit(void)
         return;
     limit.rlim_cur = limit.rlim_max;
     if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
-        log_info("open files: %llu at most", (unsigned long long)limit.rlim_cur);
+        log_info("open files: at most %llu", (unsigned long long)limit.rlim_cur);
 }
 
 void system_log_receive_buffer(void)
@@ -36,20 +36,21 @@ void system_log_receive_buffer(void)
         return;
     if (getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &granted, &len) == 0)
         log_info("UDP receive buffers: %d KiB each%s", granted / 1024,
-                 granted / 2 < SOCK_UDP_BUFFER ? "; for fewer losses in bursts raise net.core.rmem_max to 1048576"
-                                               : "");
+                 granted / 2 < SOCK_UDP_BUFFER
+                     ? "; to lose fewer datagrams in bursts, raise net.core.rmem_max to 1048576"
+                     : "");
     close(fd);
 }
 
-/* It ends the process: what the log's thread has not written yet would be lost with it. */
-static void on_libevent_fatal(int error)
+/* libevent ends the process after this: what the log's thread has not written yet would be lost. */
+static void system_on_libevent_fatal(int error)
 {
-    log_error("libevent gives up (%d)", error);
+    log_error("libevent: fatal error %d", error);
     log_stop();
     abort();
 }
 
-static void on_libevent_log(int severity, const char *message)
+static void system_on_libevent_log(int severity, const char *message)
 {
     if (severity >= EVENT_LOG_WARN)
         log_warning("libevent: %s", message);
@@ -57,8 +58,8 @@ static void on_libevent_log(int severity, const char *message)
         log_debug("libevent: %s", message);
 }
 
-void system_listen_to_libevent(void)
+void system_log_libevent(void)
 {
-    event_set_log_callback(on_libevent_log);
-    event_set_fatal_callback(on_libevent_fatal);
+    event_set_log_callback(system_on_libevent_log);
+    event_set_fatal_callback(system_on_libevent_fatal);
 }

@@ -1,19 +1,21 @@
-/* What the system and libevent give to the process. */
+/* Asks the system for what the server needs of it: CPUs, descriptors, buffers; and sends libevent's messages to the
+ * log. */
 #ifndef CONESOCKS_DAEMON_SYSTEM_H
 #define CONESOCKS_DAEMON_SYSTEM_H
 
 #include <stddef.h>
 
-/* The CPUs that this process may use, which a container or taskset may have made fewer than the machine has. */
+/* The number of CPUs that this process may use: a container or taskset may allow fewer than the machine has. */
 size_t system_cpus(void);
 
-/* Each association takes three or four descriptors; the soft limit of 1024 is there for programs that use select(). */
+/* Raises the soft limit to the hard one. An association needs three or four descriptors; the soft limit of 1024 exists
+ * for programs that use select(). */
 void system_raise_descriptor_limit(void);
 
-/* What the kernel grants depends on net.core.rmem_max; said once, not for each socket. */
+/* Logs the size that the kernel grants, which depends on net.core.rmem_max. */
 void system_log_receive_buffer(void);
 
-/* libevent's own words go where ours go: as a daemon there is no stderr. */
-void system_listen_to_libevent(void);
+/* Sends libevent's messages to our log: a daemon has no stderr. */
+void system_log_libevent(void);
 
 #endif

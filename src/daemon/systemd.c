@@ -13,10 +13,10 @@
 #include "daemon/health.h"
 #include "daemon/notify.h"
 
-/* A worker is asked each second: one that is busy for less than this is not hung. */
+/* A worker is pinged each second: one that is busy for less than this is not hung. */
 #define SILENCE_S 3
 
-static const struct timeval say_period = {.tv_sec = 5};
+static const struct timeval systemd_line_period = {.tv_sec = 5};
 
 struct systemd {
     struct event line, watchdog;
@@ -25,45 +25,45 @@ struct systemd {
     const struct health *health;
     void (*describe)(void *arg, char text[SYSTEMD_TEXT_MAX]);
     void *arg;
-    char said[SYSTEMD_TEXT_MAX];
+    char sent[SYSTEMD_TEXT_MAX];
 };
 
-void systemd_say(struct systemd *systemd)
+void systemd_send(struct systemd *systemd)
 {
     char text[SYSTEMD_TEXT_MAX];
     if (!systemd)
         return;
     systemd->describe(systemd->arg, text);
-    if (strcmp(text, systemd->said) == 0)
+    if (strcmp(text, systemd->sent) == 0)
         return;
     notify_status(text);
-    memcpy(systemd->said, text, sizeof(text));
+    memcpy(systemd->sent, text, sizeof(text));
 }
 
-static void on_line(evutil_socket_t fd, short what, void *arg)
+static void systemd_on_line(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
-    systemd_say(arg);
+    systemd_send(arg);
 }
 
-/* Silence is the alarm: systemd then kills the process, with a core dump, and starts another. */
-static void on_watchdog(evutil_socket_t fd, short what, void *arg)
+/* When nothing is sent, systemd kills the process, with a core dump, and starts another. */
+static void systemd_on_watchdog(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct systemd *systemd = arg;
     unsigned silent_s = health_silent_s(systemd->health);
-    bool hung = silent_s >= systemd->silence_s;
-    if (hung && !systemd->hung)
-        log_error("a worker has not come round for %u s; the watchdog is told nothing any more", silent_s);
-    systemd->hung = hung;
-    if (!hung)
+    const bool is_hung = silent_s >= systemd->silence_s;
+    if (is_hung && !systemd->hung)
+        log_error("a worker has been hung for %u s: no longer notifying the watchdog", silent_s);
+    systemd->hung = is_hung;
+    if (!is_hung)
         notify_alive();
 }
 
-static void begin_watchdog(struct systemd *systemd, struct event_base *base)
+static void systemd_begin_watchdog(struct systemd *systemd, struct event_base *base)
 {
     uint64_t watchdog_ms = notify_watchdog_ms(), half_ms = watchdog_ms / 2;
-    event_assign(&systemd->watchdog, base, -1, EV_PERSIST, on_watchdog, systemd);
+    event_assign(&systemd->watchdog, base, -1, EV_PERSIST, systemd_on_watchdog, systemd);
     if (watchdog_ms == 0)
         return;
     struct timeval half = timeval_from_ms(half_ms);
@@ -82,9 +82,9 @@ struct systemd *systemd_new(struct event_base *base, const struct health *health
         .describe = describe,
         .arg = arg,
     };
-    event_assign(&systemd->line, base, -1, EV_PERSIST, on_line, systemd);
-    event_add(&systemd->line, &say_period);
-    begin_watchdog(systemd, base);
+    event_assign(&systemd->line, base, -1, EV_PERSIST, systemd_on_line, systemd);
+    event_add(&systemd->line, &systemd_line_period);
+    systemd_begin_watchdog(systemd, base);
     return systemd;
 }
 

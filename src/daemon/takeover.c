@@ -1,5 +1,6 @@
 #include "daemon/takeover.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,10 +18,10 @@
 #include "daemon/inherited.h"
 #include "net/sock.h"
 
-/* It answers from its event loop, where a reload of a large file may be under way. */
-static const struct timeval patience = {.tv_sec = 10};
+/* The running server answers from its event loop, which may be busy with the reload of a large file. */
+static const struct timeval takeover_patience = {.tv_sec = 10};
 
-struct parcel {
+struct takeover_parcel {
     struct handover_message message;
     int fds[HANDOVER_DESCRIPTORS_MAX];
     size_t fd_count;
@@ -28,7 +29,7 @@ struct parcel {
 
 /* ---- asking ---- */
 
-static int dial(const char *path)
+static int takeover_dial(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof(address.sun_path))
@@ -37,7 +38,7 @@ static int dial(const char *path)
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &takeover_patience, sizeof(takeover_patience));
     if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
         return fd;
     int error = errno;
@@ -45,20 +46,20 @@ static int dial(const char *path)
     return -error;
 }
 
-/* Else somebody who may write to its folder could have us serve at sockets of his. */
-static bool is_ours(int fd, const char *path)
+/* Otherwise a user who may write to its folder could make us serve at sockets of theirs. */
+static bool takeover_is_from_us(int fd, const char *path)
 {
     struct ucred peer;
     socklen_t len = sizeof(peer);
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
         return false;
     if (peer.uid != 0 && peer.uid != geteuid())
-        log_error("%s belongs to user id %u: nothing is taken over from there", path, (unsigned)peer.uid);
+        log_error("%s belongs to user id %u: taking nothing over from there", path, (unsigned)peer.uid);
     return peer.uid == 0 || peer.uid == geteuid();
 }
 
 /* 0 or an errno. */
-static int receive(int from, struct parcel *parcel)
+static int takeover_receive(int from, struct takeover_parcel *parcel)
 {
     struct iovec part = {&parcel->message, sizeof(parcel->message)};
     union {
@@ -68,7 +69,7 @@ static int receive(int from, struct parcel *parcel)
     struct msghdr packet = {
         .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
     ssize_t len;
-    do /* a wait that has a limit ends with EINTR when a process that was stopped goes on */
+    do /* a wait with a limit ends with EINTR when a stopped process continues */
         len = recvmsg(from, &packet, MSG_CMSG_CLOEXEC);
     while (len < 0 && errno == EINTR);
     int error = errno;
@@ -89,7 +90,7 @@ static int receive(int from, struct parcel *parcel)
 
 /* ---- sorting ---- */
 
-static void keep(int *slot, int fd, bool wanted)
+static void takeover_keep(int *slot, int fd, bool wanted)
 {
     if (wanted && *slot < 0)
         *slot = fd;
@@ -97,7 +98,7 @@ static void keep(int *slot, int fd, bool wanted)
         close(fd);
 }
 
-static bool add_udp(struct takeover *takeover, int fd)
+static bool takeover_add_udp(struct takeover *takeover, int fd)
 {
     int *more = realloc(takeover->udp, (takeover->udp_count + 1) * sizeof(*more));
     if (!more) {
@@ -109,7 +110,7 @@ static bool add_udp(struct takeover *takeover, int fd)
     return true;
 }
 
-static bool is_at_path(int fd, const char *path)
+static bool socket_is_at_path(int fd, const char *path)
 {
     struct sockaddr_un address = {0};
     socklen_t len = sizeof(address) - 1;
@@ -117,32 +118,32 @@ static bool is_at_path(int fd, const char *path)
            strcmp(address.sun_path, path) == 0;
 }
 
-static bool is_at_address(int fd, const union netaddr *address)
+static bool socket_is_at_address(int fd, const union netaddr *address)
 {
     const union netaddr local = sock_local(fd);
     return netaddr_equal(&local, address);
 }
 
-/* A socket that the configuration does not name any more is closed with the one who has it now. */
-static bool sort_one(struct takeover *takeover, const struct config *config, struct inherited *listeners, uint32_t kind,
-                     int fd)
+/* A socket that our configuration does not name any more is closed: it ends with the running server. */
+static bool takeover_sort(struct takeover *takeover, const struct config *config, struct inherited *listeners,
+                          uint32_t kind, int fd)
 {
     switch (kind) {
     case HANDOVER_LISTENERS:
         return inherited_add(listeners, fd);
     case HANDOVER_UDP:
-        return add_udp(takeover, fd);
+        return takeover_add_udp(takeover, fd);
     case HANDOVER_ADMIN_TCP:
-        keep(&takeover->admin.tcp, fd, is_at_address(fd, &config->admin.address));
+        takeover_keep(&takeover->admin.tcp, fd, socket_is_at_address(fd, &config->admin.address));
         return true;
     case HANDOVER_ADMIN_SOCKET:
-        keep(&takeover->admin.local, fd, is_at_path(fd, config->admin.socket));
+        takeover_keep(&takeover->admin.local, fd, socket_is_at_path(fd, config->admin.socket));
         return true;
     case HANDOVER_PID_FILE:
-        keep(&takeover->pid_file, fd, true);
+        takeover_keep(&takeover->pid_file, fd, true);
         return true;
     case HANDOVER_SOCKET:
-        keep(&takeover->handover, fd, is_at_path(fd, config->run.handover));
+        takeover_keep(&takeover->handover, fd, socket_is_at_path(fd, config->run.handover));
         return true;
     case HANDOVER_FOLLOWER:
         return followers_add(&takeover->followers, fd);
@@ -153,22 +154,22 @@ static bool sort_one(struct takeover *takeover, const struct config *config, str
 }
 
 /* 0 or an errno. */
-static int receive_all(struct takeover *takeover, const struct config *config, struct inherited *listeners)
+static int takeover_receive_all(struct takeover *takeover, const struct config *config, struct inherited *listeners)
 {
-    struct parcel parcel;
+    struct takeover_parcel parcel;
     size_t received = 0;
     int error;
     do {
-        error = receive(takeover->server, &parcel);
+        error = takeover_receive(takeover->server, &parcel);
         for (size_t i = 0; i < parcel.fd_count; i++)
-            if (!sort_one(takeover, config, listeners, parcel.message.kind, parcel.fds[i]))
+            if (!takeover_sort(takeover, config, listeners, parcel.message.kind, parcel.fds[i]))
                 error = error ? error : EPROTO;
         received += parcel.fd_count;
     } while (!error && parcel.message.kind != HANDOVER_ALL);
     return !error && parcel.message.count != received ? EPROTO : error;
 }
 
-static const char *words(int error)
+static const char *takeover_explain(int error)
 {
     switch (error) {
     case ECONNRESET:
@@ -176,7 +177,7 @@ static const char *words(int error)
     case EAGAIN:
         return "the running server does not answer";
     case EPROTO:
-        return "the running server speaks another version: stop it, and start this one";
+        return "the running server has another version of this protocol: stop it, and start this one";
     default:
         return strerror(error);
     }
@@ -189,12 +190,12 @@ bool takeover_begin(struct takeover *takeover, const struct config *config, stru
     const char *path = config->run.handover;
     *takeover = TAKEOVER_NONE;
     if (!path) {
-        log_error("--take-over: run.handover names no socket to ask at");
+        log_error("--take-over: run.handover is not set, so there is no socket to ask at");
         return false;
     }
-    int server = dial(path);
+    int server = takeover_dial(path);
     if (server == -ENOENT || server == -ECONNREFUSED) {
-        log_info("nobody serves at %s: there is nothing to take over", path);
+        log_info("no server is running at %s: there is nothing to take over", path);
         return true;
     }
     if (server < 0) {
@@ -202,10 +203,10 @@ bool takeover_begin(struct takeover *takeover, const struct config *config, stru
         return false;
     }
     takeover->server = server;
-    int error = is_ours(server, path) ? receive_all(takeover, config, listeners) : EPERM;
+    int error = takeover_is_from_us(server, path) ? takeover_receive_all(takeover, config, listeners) : EPERM;
     if (!error)
         return true;
-    log_error("cannot take over at %s: %s", path, words(error));
+    log_error("cannot take over at %s: %s", path, takeover_explain(error));
     takeover_abandon(takeover);
     return false;
 }
@@ -215,33 +216,34 @@ bool takeover_is_under_way(const struct takeover *takeover)
     return takeover->server >= 0;
 }
 
-/* What it says last may stand behind the reset that its end is. */
-static int receive_last(int from, struct parcel *parcel)
+/* When the running server ends, its last message may come after the reset of the connection. */
+static int takeover_receive_last(int from, struct takeover_parcel *parcel)
 {
-    int error = receive(from, parcel);
-    return error == ECONNRESET ? receive(from, parcel) : error;
+    int error = takeover_receive(from, parcel);
+    return error == ECONNRESET ? takeover_receive(from, parcel) : error;
 }
 
 bool takeover_finish(struct takeover *takeover)
 {
+    assert(takeover_is_under_way(takeover));
     const struct handover_message message = {HANDOVER_VERSION, HANDOVER_SERVES, 0};
-    struct parcel parcel;
+    struct takeover_parcel parcel;
     int error;
-    (void)!send(takeover->server, &message, sizeof(message), MSG_NOSIGNAL); /* whether it hears this shows below */
+    (void)!send(takeover->server, &message, sizeof(message), MSG_NOSIGNAL); /* whether it arrives shows below */
     do {
-        error = receive_last(takeover->server, &parcel);
+        error = takeover_receive_last(takeover->server, &parcel);
         for (size_t i = 0; i < parcel.fd_count; i++)
-            (void)add_udp(takeover, parcel.fds[i]); /* opened since */
+            (void)takeover_add_udp(takeover, parcel.fds[i]); /* opened since then */
     } while (parcel.fd_count > 0);
     if (!error && parcel.message.kind == HANDOVER_TOO_LATE) {
-        log_error(
-            "the running server has waited for too long, and now another process takes over, or none: this one ends");
+        log_error("the running server has waited for too long and has given this process up: not serving");
         return false;
     }
     if (error == ECONNRESET)
-        log_warning("the server of before has ended meanwhile");
+        log_warning("the previous server has already exited");
     else if (error || parcel.message.kind != HANDOVER_GONE)
-        log_warning("the server of before does not say that it is gone: %s", error ? words(error) : "nonsense");
+        log_warning("the previous server does not confirm that it stopped accepting: %s",
+                    error ? takeover_explain(error) : "unexpected answer");
     return true;
 }
 

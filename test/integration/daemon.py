@@ -171,7 +171,7 @@ class Conesocks:
         assert status != -signal.SIGSYS, "a system call that is missing in src/daemon/sandbox_calls.c: see dmesg"
         assert status == 0, f"exit status {status}"
         assert not SANITIZER.search(self.log), "a sanitizer reported"
-        assert "a mistake in this program" not in self.log
+        assert "an error in this program" not in self.log
 
     def kill(self):
         if self.process.poll() is None:

@@ -1,4 +1,4 @@
-"""What clients are told to send to when the proxy stands behind somebody's NAT."""
+"""What telling clients to send to when the proxy stands behind somebody's NAT."""
 import pytest
 import servers
 from netns import CLIENT_V4, INET1_V4, NEIGHBOUR_V4, PROXY_V4, PROXY_V6, PROXY_WAN_V4
@@ -79,7 +79,7 @@ def test_a_name_is_resolved_at_start(net, start, lan):
     with servers.Dns(net.proxy, "127.0.0.1", {"outside.example": [OUTSIDE]}) as dns:
         proxy = start({"udp": {"advertise_v4": "outside.example"}, "dns": {"servers": [dns.address]}})
         assert Association(net.client, lan).relay[0] == OUTSIDE
-        proxy.wait_log(f"advertise_v4: clients are told to send to {OUTSIDE}")
+        proxy.wait_log(f"advertise_v4: telling clients to send to {OUTSIDE}")
 
 
 def test_a_name_that_does_not_resolve_is_told(net, start):

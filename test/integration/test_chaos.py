@@ -83,7 +83,7 @@ class Servers:
         for process, log in self.ended:
             text = log.read_text(encoding="utf-8", errors="replace")
             lines = text.splitlines()
-            at = next((number for number, line in enumerate(lines) if SANITIZER.search(line) or "a mistake in this program" in line), None)
+            at = next((number for number, line in enumerate(lines) if SANITIZER.search(line) or "an error in this program" in line), None)
             if at is not None:
                 wrong.append("\n".join(lines[at:at + 60]))
             at_its_end = process.returncode == -signal.SIGTERM and "counters:" in text  # SIGTERM came when it had ended by itself

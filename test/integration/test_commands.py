@@ -326,7 +326,7 @@ def test_reload_while_it_drains(net, reloadable, lan, peer, run):
     association = Association(net.client, lan)
     assert association.alive(peer)
     proxy.process.send_signal(signal.SIGTERM)
-    proxy.wait_log("no new connections")
+    proxy.wait_log("accepting no new connections")
     result = run("reload", "-c", str(proxy.config_path))
     assert result.returncode == 1 and "not reloaded: the server is draining and exits soon" in result.stdout
     shown = run("status").stdout

@@ -290,7 +290,7 @@ def test_the_advertised_address_is_the_public_one(net, start, rotating):
     net.proxy.ip(f"route add default via {rotating} dev eth1")
     try:
         start({"listen": LISTEN_BOTH, "udp": {"advertise_v6": "auto"}}).wait_log(
-            rf"udp.advertise_v6: clients are told to send to {TEMPORARY_NETWORK}1$")
+            rf"udp.advertise_v6: telling clients to send to {TEMPORARY_NETWORK}1$")
     finally:
         net.proxy.ip(f"route del default via {rotating} dev eth1")
 

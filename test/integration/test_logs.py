@@ -158,7 +158,7 @@ def test_a_file(net, to_file, lan):
     assert row["destination"] == f"{INET1_V4}:9"
     assert all(re.match(TIME + rf" conesocks\[{proxy.pid}\]: ", line) for line in proxy.log.splitlines())
     assert proxy.log_path.stat().st_mode & 0o777 == 0o640 & ~current_umask()
-    assert f"from here on the log is in {proxy.log_path}" in (proxy.config_path.with_suffix(".log")).read_text()
+    assert f"the log continues in {proxy.log_path}" in (proxy.config_path.with_suffix(".log")).read_text()
     assert "cannot make" not in proxy.log
 
 
@@ -215,7 +215,7 @@ def test_a_folder_that_is_not_ours_is_told_early(net, to_file, log_folder, lan):
     """Root could open the file; the user that it becomes cannot make another. copytruncate works all the same."""
     os.chown(log_folder, 0, 0)
     proxy = to_file()
-    proxy.wait_log(f"warning: reload: log.file: user id {NOBODY} cannot make {proxy.log_path} again.*copytruncate")
+    proxy.wait_log(f"warning: reload: log.file: user id {NOBODY} cannot create {proxy.log_path} again.*copytruncate")
     refuse(net, lan)
     proxy.session()
     os.truncate(proxy.log_path, 0)

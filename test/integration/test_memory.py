@@ -17,7 +17,7 @@ from netns import CLIENT_V4, INET1_V4, INET2_V4
 from socks5 import Association
 
 LIMIT = 64 << 20
-SHORT = "memory is short|memory runs out"
+SHORT = "memory is short|memory is almost used up"
 SANITIZED = any(name in Path(daemon.PROGRAM).read_bytes() for name in (b"__asan_init", b"__tsan_init"))
 REFUSED = (OSError, EOFError, AssertionError)  # closed at once, closed later, or told so
 
@@ -214,7 +214,7 @@ def row45(net, start, lan, peer, dns, limits, **options):
     before.close()
     wait_until(proxy.is_idle, "the descriptors to come back", 30)
     if re.search(SHORT, proxy.log):
-        proxy.wait_log("memory is ample again")
+        proxy.wait_log("memory is no longer short")
     assert all(Association(net.client, lan).alive(peer, 1) for _ in range(50))
 
 
@@ -242,7 +242,7 @@ def test_row45_a_control_group(net, limited_group, start, lan, peer, dns, versio
     there 64 MiB may be enough for all."""
     group = limited_group(version, limit << 20)
     with row45(net, start, lan, peer, dns, {}, group=group) as proxy:
-        proxy.wait_log(f"memory: {limit} MiB at most")
+        proxy.wait_log(f"memory: limit: {limit} MiB")
         if limit < 64:
             proxy.wait_log(SHORT)
             assert proxy.counters()["limited_memory_total"] > 0

@@ -250,7 +250,7 @@ def test_row55_a_broken_file_changes_nothing(net, serve, lan):
     assert not proxy.reload(BROKEN)
     for where in ("3:14: rules[0].action: ", "4:10: workers: "):
         proxy.wait_log(f"error: reload: {proxy.config_path}:{where}".replace("[", r"\[").replace("]", r"\]"))
-    proxy.wait_log("configuration not reloaded: the one of before stays in force")
+    proxy.wait_log("configuration not reloaded: keeping the current configuration")
     assert association.alive(peer, 10)
     assert socks5.connect(net.client, lan, (INET2_V4, 80))[1].code == 2
     proxy.config_path.unlink()

@@ -144,7 +144,7 @@ def test_watchdog(serve, manager):
     tasks = Path(f"/proc/{proxy.pid}/task").iterdir()
     threads = [int(task.name) for task in tasks if (task / "comm").read_text(encoding="ascii") == "worker\n"]
     with paused(threads):
-        proxy.wait_log("a worker has not come round for 3 s")
+        proxy.wait_log("a worker has been hung for 3 s")
         manager.socket.settimeout(0)
         with contextlib.suppress(BlockingIOError):
             while manager.socket.recv(4096):
@@ -254,7 +254,7 @@ def test_a_passed_socket_that_no_listener_names(net, lan):
     """With the built-in default, too: nobody becomes an open proxy by a socket unit."""
     result = start_with(net, *listening(net, lan))
     assert result.returncode == 1
-    assert f"systemd passes a socket at {PROXY_V4}:1080, which the configuration does not listen on" in result.stdout
+    assert f"systemd passes a socket at {PROXY_V4}:1080, but the configuration does not listen there" in result.stdout
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
@@ -266,7 +266,7 @@ def test_a_passed_socket_of_another_kind(net, kind):
         sock.bind(("127.0.0.1", 1080))
     net.proxy.opened.append(sock)
     result = start_with(net, sock)
-    assert result.returncode == 1 and "descriptor 3 that was passed to this process cannot be used" in result.stdout
+    assert result.returncode == 1 and "cannot use descriptor 3, which was passed to this process" in result.stdout
 
 
 def test_sockets_for_another_process_are_left_alone(net, serve, lan, peer):

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "daemon/background.h"
+#include "daemon/pidfile.h"
 
 static char folder[] = "/tmp/test_background.XXXXXX", path[64], other[64];
 
@@ -191,13 +192,12 @@ static void row_57_it_goes_from_one_process_to_the_next(void **state)
 /* ---- the daemon ---- */
 
 /* Starts a daemon that runs `act` and ends. Returns the exit status that its caller sees. */
-static int start(void (*act)(int report), int report)
+static int start(void (*act)(int caller, int report), int report)
 {
     pid_t caller = fork();
     assert_true(caller >= 0);
     if (caller == 0) {
-        background_start();
-        act(report);
+        act(background_start(), report);
         _exit(0);
     }
     int status;
@@ -206,9 +206,9 @@ static int start(void (*act)(int report), int report)
     return WEXITSTATUS(status);
 }
 
-static void end_before_ready(int report)
+static void end_before_ready(int caller, int report)
 {
-    (void)report;
+    (void)caller, (void)report;
 }
 
 struct facts {
@@ -216,11 +216,11 @@ struct facts {
     bool terminal, at_root, null[3];
 };
 
-static void tell_facts(int report)
+static void tell_facts(int caller, int report)
 {
     struct stat null, standard;
     char folder_now[8];
-    background_ready();
+    background_ready(caller);
     struct facts facts = {.pid = getpid(), .group = getpgrp(), .session = getsid(0)};
     facts.terminal = open("/dev/tty", O_RDWR | O_CLOEXEC) >= 0;
     facts.at_root = getcwd(folder_now, sizeof(folder_now)) && strcmp(folder_now, "/") == 0;
