@@ -14,9 +14,9 @@
 
 #include "base/netaddr.h"
 #include "conf/config.h"
-#include "proxy/address.h"
 #include "proxy/assoc/flow.h"
 #include "proxy/session/session_view.h"
+#include "proxy/stream/stream.h"
 
 struct env;
 
@@ -38,8 +38,8 @@ struct session_list_row {
             enum config_filtering filtering;
         } assoc;
         struct {
-            char destination[NAME_TEXT_MAX + sizeof(":65535")]; /* "": log.destinations is off */
-            union netaddr remote; /* AF_UNSPEC: that, or not reached yet, or an upstream knows */
+            char destination[STREAM_DESTINATION_MAX]; /* "": log.destinations is off */
+            union netaddr remote;                     /* AF_UNSPEC: that, or not reached yet, or an upstream knows */
             uint64_t up_bytes, down_bytes;
         } stream;
     };

@@ -66,7 +66,7 @@ static void add_assoc(struct fields *fields, const struct session_view *view)
 
 static void add_stream(struct fields *fields, const struct session_view *view, enum socks5_reply reply)
 {
-    add_text(fields, "destination", view->destination);
+    add_text(fields, "destination", view->destination[0] ? view->destination : NULL);
     if (view->upstream)
         add_text(fields, "upstream", view->upstream);
     add_address(fields, "via", &view->remote);

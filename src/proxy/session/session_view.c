@@ -41,7 +41,7 @@ static void view_stream(struct session_view *view, const struct stream *stream, 
     view->down_bytes = stream_down_bytes(stream);
     if (!tells_destinations)
         return;
-    view->destination = stream_destination(stream);
+    stream_destination(stream, view->destination);
     view->remote = stream_remote(stream);
 }
 

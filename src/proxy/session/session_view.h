@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/netaddr.h"
+#include "proxy/stream/stream.h"
 
 struct assoc;
 struct assoc_flow;
@@ -32,11 +33,11 @@ struct session_view {
     const union netaddr *client;
     const char *user;              /* NULL: no login; what a client claims to be until it is checked */
     const char *upstream;          /* that it leaves by, or NULL */
-    const char *destination;       /* of a stream, as asked for */
     union netaddr remote;          /* of a stream; AF_UNSPEC: not reached yet, or an upstream has resolved the name */
     const struct assoc *assoc;     /* NULL: it is none */
     const struct assoc_flow *flow; /* likewise */
     uint64_t up_bytes, down_bytes;
+    char destination[STREAM_DESTINATION_MAX]; /* of a stream, as asked for; else "" */
 };
 
 void session_look_at(const struct session *session, uint64_t now_ms, struct session_view *view);

@@ -12,6 +12,7 @@
 #include "base/netaddr.h"
 #include "conesocks/socks5.h"
 #include "conf/config.h"
+#include "proxy/address.h"
 
 struct env;
 struct stream;
@@ -54,14 +55,17 @@ size_t stream_memory(const struct stream *stream);
 /* Ends it, as broken: the stream is freed by its owner. */
 void stream_give_up(struct stream *stream, const char *why);
 
+/* What was asked for, as "name:port". Returns `text`. */
+#define STREAM_DESTINATION_MAX (NAME_TEXT_MAX + sizeof(":65535"))
+const char *stream_destination(const struct stream *stream, char text[static STREAM_DESTINATION_MAX]);
+
 enum config_command stream_command(const struct stream *stream);
-const char *stream_destination(const struct stream *stream); /* as asked for, "name:port" */
-const char *stream_upstream(const struct stream *stream);    /* that it leaves by, or NULL */
-int stream_unreached(const struct stream *stream);           /* the errno that has kept it from being granted, or 0 */
-bool stream_is_unresolved(const struct stream *stream);      /* no name server has answered about its name in time */
-union netaddr stream_local(const struct stream *stream);     /* our end of the other connection, or the upstream's */
-union netaddr stream_remote(const struct stream *stream);    /* what was reached, or has come; AF_UNSPEC: an upstream
-                                                                has resolved the name */
+const char *stream_upstream(const struct stream *stream); /* that it leaves by, or NULL */
+int stream_unreached(const struct stream *stream);        /* the errno that has kept it from being granted, or 0 */
+bool stream_is_unresolved(const struct stream *stream);   /* no name server has answered about its name in time */
+union netaddr stream_local(const struct stream *stream);  /* our end of the other connection, or the upstream's */
+union netaddr stream_remote(const struct stream *stream); /* what was reached, or has come; AF_UNSPEC: an upstream
+                                                             has resolved the name */
 uint64_t stream_up_bytes(const struct stream *stream);
 uint64_t stream_down_bytes(const struct stream *stream);
 

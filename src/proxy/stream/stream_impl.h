@@ -1,4 +1,6 @@
-/* What a stream is, to stream.c, which brings it to its destination, and stream_relay.c, which relays. */
+/*
+ * What a stream is, to its three units: stream.c owns it, reach.c brings it to its destination, relay.c relays.
+ */
 #ifndef CONESOCKS_PROXY_STREAM_STREAM_IMPL_H
 #define CONESOCKS_PROXY_STREAM_STREAM_IMPL_H
 
@@ -7,40 +9,19 @@
 #include <stdint.h>
 
 #include "net/pump.h"
-#include "policy/rules.h"
 #include "proxy/address.h"
 #include "proxy/env.h"
 #include "proxy/stream/stream.h"
 
-struct bind;
-struct dial;
-struct lookup;
 struct rates;
-struct upstream;
+struct reaching;
+struct subject;
 
 struct direction {
     struct stream *stream;
     struct pump pump;
     struct event event;
     uint64_t stuck_since_ms; /* while it waits to write */
-};
-
-/* Needed only until the destination is reached. */
-struct reaching {
-    struct dial *dial;         /* of CONNECT */
-    struct bind *bind;         /* of BIND, once its port is open */
-    struct upstream *upstream; /* asked, in place of a dial */
-    struct lookup *lookup;     /* of the name; NULL: not under way */
-    struct subject subject;
-    const char *user;         /* the session's; NULL: no login */
-    char name[NAME_TEXT_MAX]; /* "": an address was asked for */
-    uint16_t port;
-    union netaddr address;   /* what was asked for, unless it was a name */
-    uint32_t found, refused; /* addresses of the name; those that policy denies */
-    bool timed_out;          /* a lookup got no answer in time */
-    uint64_t generation;     /* of the snapshot that it began under */
-    struct event settle;     /* tells the outcome from the loop, when there is nothing to wait for */
-    enum socks5_reply verdict;
 };
 
 /* That it leaves by an upstream. */
@@ -53,15 +34,17 @@ struct stream {
     struct env *env;
     struct stream_hooks hooks;
     enum config_command command;
+    enum address_kind asked_kind;
     union netaddr client, remote; /* AF_UNSPEC: not known (yet), for an upstream has resolved the name */
-    struct reaching *reaching;
-    struct via *via; /* NULL: by none */
+    union netaddr asked;          /* the address that was asked for; AF_UNSPEC: a name was */
+    struct reaching *reaching;    /* NULL: it has reached its destination, or failed to */
+    struct via *via;              /* NULL: by none */
     int remote_fd;
+    uint16_t port;       /* that was asked for */
     struct rates *rates; /* NULL: no limit */
     bool keeps_alive;    /* TCP keepalive is on, on the outgoing side */
+    bool unresolved;     /* no name server has answered in time about the name that was asked for */
     int unreached;       /* errno of what has failed while it was reaching; 0: nothing, or there is none */
-    bool by_name;        /* `destination` is a name and its port, not an address */
-    bool unresolved;     /* ... about which no name server has answered in time */
     uint64_t relaying_since_ms;
     uint64_t carried_before, carried_at_ms; /* bytes both ways at some sweep, and the last one that found more */
     struct direction up, down;
@@ -70,8 +53,25 @@ struct stream {
         int error;              /* errno of that end */
         uint64_t until_ms;      /* how long it may take */
     } failed;
-    char destination[];
+    char name[]; /* that was asked for; "": an address */
 };
+
+/* NULL: an address was asked for. */
+static inline const char *stream_name(const struct stream *stream)
+{
+    return stream->asked_kind == ADDRESS_NAME ? stream->name : NULL;
+}
+
+/* Whether it may go on to what it has reached, or to what its upstream is to reach. */
+bool stream_may_relay(const struct stream *stream, struct subject *subject);
+
+/* Sets out for the destination, as `user`. The outcome comes from the loop. false: no memory. */
+bool stream_begin_reaching(struct stream *stream, const char *user);
+/* Gives up what is still under way, if anything. */
+void stream_stop_reaching(struct stream *stream);
+/* The env has another snapshot: may it go on to its destination? */
+bool stream_review_reaching(struct stream *stream);
+size_t stream_reaching_descriptors(const struct stream *stream);
 
 /* Ends the relay, if it has begun; the connections stay. */
 void stream_stop_relay(struct stream *stream);
