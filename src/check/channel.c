@@ -1,6 +1,9 @@
 #include "check/channel.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <time.h>
+/* After those: linux/errqueue.h uses their types without including them. */
 #include <linux/errqueue.h>
 #include <poll.h>
 #include <string.h>
@@ -9,10 +12,15 @@
 
 #include "check/io.h"
 
+#define FRAME_TIMEOUT 5000 /* ms, for the proxy to take one */
+
+static_assert(sizeof(((struct datagram *)0)->bytes) >= SOCKS5_FRAME_MAX, "a frame fits in");
+
 struct socks5_addr socks5_addr_of(const union netaddr *address)
 {
     size_t len;
     const uint8_t *host = netaddr_host(address, &len);
+    assert(host);
     return (struct socks5_addr){
         .atyp = len == 4 ? SOCKS5_ATYP_IPV4 : SOCKS5_ATYP_IPV6,
         .host_len = (uint8_t)len,
@@ -21,7 +29,7 @@ struct socks5_addr socks5_addr_of(const union netaddr *address)
     };
 }
 
-static union netaddr plain_address(const struct socks5_addr *address)
+static union netaddr netaddr_of(const struct socks5_addr *address)
 {
     return address->atyp == SOCKS5_ATYP_NAME ? (union netaddr){0}
                                              : netaddr_from_bytes(address->host, address->host_len, address->port);
@@ -45,7 +53,7 @@ static int send_frame(int fd, const struct socks5_addr *to, const void *payload,
     const struct socks5_frame frame = {.destination = *to, .payload_len = (uint16_t)len};
     uint8_t header[UINT8_MAX];
     size_t header_len = len > UINT16_MAX ? 0 : socks5_frame_header_encode(header, sizeof(header), &frame);
-    uint64_t deadline = clock_ms() + 5000;
+    uint64_t deadline = clock_ms() + FRAME_TIMEOUT;
     if (header_len == 0)
         return -EMSGSIZE;
     int error = io_send_all(fd, header, header_len, deadline);
@@ -69,8 +77,9 @@ int channel_send(const struct channel *channel, const union netaddr *to, const v
 
 /* ---- receiving ---- */
 
-/* Empties the queue of ICMP errors: while there is one, poll() does not wait. The last one, or 0. */
-static int take_errors(int fd)
+/* Empties the queue of ICMP errors: while there is one, poll() does not wait. The last one as a negative errno, or 0.
+ */
+static int take_icmp_errors(int fd)
 {
     union netaddr about;
     char control[512];
@@ -87,20 +96,24 @@ static int take_errors(int fd)
             if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR) ||
                 (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_RECVERR)) {
                 memcpy(&told, CMSG_DATA(c), sizeof(told));
-                error = (int)told.ee_errno;
+                error = -(int)told.ee_errno;
             }
         }
     }
 }
 
-/* false: its header is none. */
-static bool unwrap(struct datagram *datagram, size_t len)
+/* Fills in what the datagram of `len` bytes carries. false: its header is malformed. */
+static bool datagram_unwrap(struct datagram *datagram, enum channel_kind kind, size_t len)
 {
-    struct socks5_udp_header header;
-    int header_len = socks5_udp_header_decode(datagram->bytes, len, &header);
-    if (header_len < 0 || header.fragment != 0)
-        return false;
-    datagram->origin = plain_address(&header.destination);
+    struct socks5_udp_header header = {.fragment = 0};
+    int header_len = 0;
+    datagram->origin = datagram->sender;
+    if (kind == CHANNEL_RELAYED) {
+        header_len = socks5_udp_header_decode(datagram->bytes, len, &header);
+        if (header_len < 0 || header.fragment != 0)
+            return false;
+        datagram->origin = netaddr_of(&header.destination);
+    }
     datagram->payload = datagram->bytes + header_len;
     datagram->len = len - (size_t)header_len;
     return true;
@@ -109,37 +122,25 @@ static bool unwrap(struct datagram *datagram, size_t len)
 static int receive_datagram(struct channel *channel, struct datagram *datagram, uint64_t deadline)
 {
     for (;;) {
-        _Alignas(struct cmsghdr) uint8_t control[IO_CONTROL_ROOM];
-        struct iovec room = {.iov_base = datagram->bytes, .iov_len = sizeof(datagram->bytes)};
-        struct msghdr message = {.msg_name = &datagram->sender,
-                                 .msg_namelen = sizeof(datagram->sender),
-                                 .msg_iov = &room,
-                                 .msg_iovlen = 1,
-                                 .msg_control = control,
-                                 .msg_controllen = sizeof(control)};
-        ssize_t len = recvmsg(channel->fd, &message, 0);
-        if (len < 0 && errno != EAGAIN && errno != EINTR) {
-            int error = errno;
-            take_errors(channel->fd);
-            return -error;
+        ssize_t len = io_receive_from(channel->fd, datagram->bytes, sizeof(datagram->bytes), &datagram->sender,
+                                      &datagram->fragment);
+        if (len < 0 && len != -EAGAIN && len != -EINTR) {
+            take_icmp_errors(channel->fd);
+            return (int)len;
         }
         if (len >= 0) {
-            datagram->origin = datagram->sender;
-            datagram->payload = datagram->bytes;
-            datagram->len = (size_t)len;
-            datagram->fragment = io_fragment(&message);
-            if (channel->kind == CHANNEL_STRAIGHT || unwrap(datagram, (size_t)len))
+            if (datagram_unwrap(datagram, channel->kind, (size_t)len))
                 return 0;
             channel->garbage++;
-            if (clock_ms() >= deadline) /* nor does a flood of these keep anybody here */
+            if (clock_ms() >= deadline) /* a flood of these delays nobody either */
                 return -ETIMEDOUT;
             continue;
         }
-        int error = take_errors(channel->fd);
+        int error = take_icmp_errors(channel->fd);
         if (!error)
-            error = -io_wait(channel->fd, POLLIN, deadline);
+            error = io_wait(channel->fd, POLLIN, deadline);
         if (error)
-            return -error;
+            return error;
     }
 }
 
@@ -160,7 +161,7 @@ static int receive_frame(const struct channel *channel, struct datagram *datagra
     }
     if (socks5_frame_decode(datagram->bytes, have, &frame) <= 0)
         return -EPROTO;
-    datagram->origin = plain_address(&frame.destination);
+    datagram->origin = netaddr_of(&frame.destination);
     datagram->sender = (union netaddr){0};
     datagram->fragment = 0;
     datagram->payload = frame.payload;

@@ -1,10 +1,10 @@
 #include "check/check.h"
 
+#include <assert.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -20,29 +20,33 @@
 #define LIFETIME_DEFAULT 300
 
 static const char usage_text[] =
-    "Usage: conesocks check [--proxy socks5://USER@HOST:PORT] [--stun HOST[:PORT]] [--connect HOST:PORT] [--direct] "
-    "[--json]\n"
-    "       conesocks check --peer HOST[:PORT] --key KEY [--lifetime [SECONDS]] ...\n"
+    "Usage: conesocks check [--proxy socks5://USER@HOST:PORT] [--stun HOST[:PORT]] [OPTION ...]\n"
+    "       conesocks check --peer HOST[:PORT] --key KEY [--lifetime [SECONDS]] [OPTION ...]\n"
     "       conesocks check --listen [ADDRESS][:PORT] [--key KEY]\n"
     "\n"
-    "Tells what a SOCKS5 server, any SOCKS5 server, does well and what not, step by step, with the likely cause and "
-    "what\n"
-    "to do about it.\n"
+    "Test any SOCKS5 server and report its NAT type. Each line shows one test; if it fails, the likely cause and\n"
+    "a fix follow.\n"
     "\n"
-    "  --proxy URL          the server; default: " PROXY_DEFAULT "\n"
-    "  --stun HOST[:PORT]   a STUN server for the datagrams; one with two addresses (RFC 5780) tells the NAT type\n"
-    "  --peer HOST[:PORT]   in place of that, another machine that runs conesocks check --listen: tells more\n"
-    "  --key KEY            the key that it has printed\n"
-    "  --lifetime [SECONDS] how long a silent mapping lives, up to so long; default: 300\n"
+    "The proxy:\n"
+    "  --proxy URL            the SOCKS5 server to test (default: " PROXY_DEFAULT ")\n"
+    "  --direct               test this machine's network without a proxy; with --proxy, test both\n"
+    "\n"
+    "The test server, which must be reachable through the proxy. Without --stun and --peer, a proxy on this machine\n"
+    "is tested with a test server on this machine.\n"
+    "  --stun HOST[:PORT]     use a STUN server; to find the NAT type, it must have two addresses (RFC 5780)\n"
+    "  --peer HOST[:PORT]     use another machine that runs `conesocks check --listen`; this tests the most\n"
+    "  --key KEY              the key that it printed, or the key to use with --listen\n"
     "  --listen [ADDRESS][:PORT]\n"
-    "                       be the far end for a check on another machine; default: all addresses, port 3478\n"
-    "  --connect HOST:PORT  what CONNECT is tried with; default: the STUN server\n"
-    "  --direct             the same from this machine without a proxy; with --proxy: both\n"
-    "  --json               print JSON at the end instead of lines\n"
+    "                         be the test server (default: all addresses, port 3478)\n"
     "\n"
-    "With neither --stun nor --peer, and the proxy on this machine, the far end is on this machine, too.\n"
-    "A password comes from the environment (CONESOCKS_CHECK_PASSWORD), or is asked for.\n"
-    "Exit status: 0 all is well, 1 something is wrong, 2 wrong usage, 3 not all could be found out.\n";
+    "  --lifetime [SECONDS]   with --peer: test how long a silent UDP mapping lives, up to this long (default: 300)\n"
+    "  --connect HOST:PORT    test CONNECT with this destination (default: the test server)\n"
+    "  --json                 print the results as JSON\n"
+    "  --help                 print this help\n"
+    "\n"
+    "If the URL has a user but no password, set CONESOCKS_CHECK_PASSWORD; otherwise you are asked for it.\n"
+    "CONESOCKS_CHECK_KEY can replace --key.\n"
+    "Exit status: 0 everything works, 1 something is wrong, 2 wrong usage, 3 some tests could not run.\n";
 
 static int usage(const char *wrong, const char *value)
 {
@@ -52,80 +56,97 @@ static int usage(const char *wrong, const char *value)
     return CHECK_USAGE;
 }
 
-/* Which of `missing` to name: the first that has not come to be. */
-static const char *why_not(const struct check *check, unsigned missing)
+/* ---- the run ---- */
+
+/* The reason to skip a step: the first of `missing`. */
+static const char *why_skipped(const struct check_run *check, unsigned missing)
 {
     bool named = check->options.stun || check->options.peer;
     const struct {
         enum check_fact fact;
         const char *why;
     } reasons[] = {
-        {FACT_ADDRESS, "there is no address to connect to"},
-        {FACT_REACHED, "the proxy cannot be reached"},
-        {FACT_LOGGED_IN, "the proxy does not let us in"},
-        {FACT_ASSOCIATED, "there is no association to send datagrams by"},
-        {FACT_FAR_END, named ? "the far end has no address"
-                             : "nothing to talk to: name a STUN server with --stun, or a peer with --peer"},
-        {FACT_ANSWERS, "no datagram comes back"},
+        {FACT_ADDRESS, "skipped: the proxy has no address"},
+        {FACT_REACHED, "skipped: the proxy cannot be reached"},
+        {FACT_LOGGED_IN, "skipped: the proxy does not accept us"},
+        {FACT_ASSOCIATED, "skipped: there is no working UDP association"},
+        {FACT_SERVER,
+         named ? "skipped: the test server has no address" : "skipped: no test server; name one with --stun or --peer"},
+        {FACT_ANSWERS, "skipped: UDP gets no answer"},
     };
     for (size_t i = 0; i < ARRAY_LEN(reasons); i++)
         if (missing & reasons[i].fact)
             return reasons[i].why;
-    return "something that it needs is missing";
+    assert(!"a fact without a reason");
+    return "skipped";
 }
 
-static void run_step(const struct check_step *step, struct check *check, struct check_result *result)
+static void run_step(struct check_run *check, const struct check_step *step, struct check_result *result)
 {
     unsigned missing = step->needs & ~check->facts;
-    *result = (struct check_result){.id = step->id, .title = step->title};
     if (missing)
-        result_say(result, CHECK_SKIPPED, "%s", why_not(check, missing));
+        result_say(result, CHECK_SKIPPED, "%s", why_skipped(check, missing));
     else
-        step->run(check, step->family, result);
+        step->run(check, result);
 }
 
-/* What is checked, from where on. */
-static json_t *introduce(const struct check *check, const struct report_style *style)
+/* Runs every step that is wanted. How many results there are. */
+static size_t run_steps(struct check_run *check, const struct report_style *style, struct check_result *results)
 {
-    const struct proxy_url *url = &check->url;
-    const char *far_end = check->options.stun ? check->options.stun : check->options.peer;
-    bool v6 = strchr(url->host, ':') != NULL;
+    static const int families[] = {0, AF_INET, AF_INET6};
+    size_t count = 0;
+    for (size_t i = 0; i < check_step_count * ARRAY_LEN(families); i++) {
+        const struct check_step *step = &check_steps[i / ARRAY_LEN(families)];
+        struct check_result *result = &results[count];
+        check->family = families[i % ARRAY_LEN(families)];
+        if (!check_is_step_wanted(check, step, check->family))
+            continue;
+        const char *family = check_family_name(check->family);
+        bool named = step->times == STEP_EACH_FAMILY;
+        assert(count < RESULTS_MAX);
+        *result = (struct check_result){.status = CHECK_OK};
+        snprintf(result->id, sizeof(result->id), "%s%s%s", step->id, check->family ? "_v" : "",
+                 check->family ? family + strlen("IPv") : "");
+        snprintf(result->title, sizeof(result->title), "%s%s%s", step->title, named ? ", " : "", named ? family : "");
+        report_step_begins(stdout, style, result->title);
+        run_step(check, step, result);
+        report_step_ends(stdout, style, result);
+        count++;
+    }
+    return count;
+}
+
+/* Prints what is tested, and returns it for the JSON. */
+static json_t *introduce(const struct check_run *check, const struct report_style *style)
+{
+    const struct proxy_url *url = &check->proxy.url;
+    const char *server = check->options.stun ? check->options.stun : check->options.peer;
+    bool wants_proxy = check_wants_proxy(check);
     char user[4 * sizeof(url->user) + 1], proxy[300] = "no proxy";
     log_escape(user, sizeof(user), (const char *)url->user, url->user_len);
-    if (check_wants_proxy(check))
-        snprintf(proxy, sizeof(proxy), v6 ? "[%s]:%u" : "%s:%u", url->host, url->port);
+    if (wants_proxy)
+        snprintf(proxy, sizeof(proxy), strchr(url->host, ':') ? "[%s]:%u" : "%s:%u", url->host, url->port);
     if (!style->json)
-        printf("%s%s%s%s%s\n\n", proxy, url->user_len ? " as " : "", user, far_end ? ", far end " : "",
-               far_end ? far_end : "");
-    json_t *head = json_object();
-    json_object_set_new(head, "proxy", check_wants_proxy(check) ? json_string(proxy) : json_null());
-    json_object_set_new(head, "user", url->user_len ? json_string(user) : json_null());
-    json_object_set_new(head, "far_end", far_end ? json_string(far_end) : json_null());
-    return head;
+        printf("Testing %s%s%s%s%s\n\n", proxy, url->user_len ? " as user " : "", user, server ? " with " : "",
+               server ? server : "");
+    return json_pack("{s:s?, s:s?, s:s?}", "proxy", wants_proxy ? proxy : NULL, "user", url->user_len ? user : NULL,
+                     "far_end", server);
 }
 
-static int run(struct check *check)
+static int run(struct check_run *check)
 {
     struct check_result results[RESULTS_MAX];
     struct report_style style = report_style_for(stdout, check->options.json);
     json_t *head = introduce(check, &style);
-    size_t count = 0;
-    for (size_t i = 0; i < check_step_count && count < RESULTS_MAX; i++) {
-        const struct check_step *step = &check_steps[i];
-        if (step->wanted && !step->wanted(check))
-            continue;
-        report_step_begins(stdout, &style, step->title);
-        run_step(step, check, &results[count]);
-        report_step_ends(stdout, &style, &results[count++]);
-    }
+    size_t count = run_steps(check, &style, results);
     report_end(stdout, &style, results, count, head);
-    if (!style.json && check->far_end.kind == FAR_END_STUN && check_wants_proxy(check) && check->facts & FACT_ANSWERS)
-        puts("Which sizes of datagrams pass, and how many get lost, takes a second machine in place of STUN: --peer.");
+    if (!style.json && check->server.kind == TEST_SERVER_STUN && check->facts & FACT_ANSWERS)
+        puts("To test datagram sizes and packet loss as well, use a second machine instead of STUN: see --peer.");
     int status = report_verdict(results, count);
     for (size_t i = 0; i < count; i++)
         result_deinit(&results[i]);
     association_close(&check->association);
-    peer_server_close(check->far_end.own);
+    peer_server_close(check->server.own);
     return fflush(stdout) == 0 ? status : CHECK_UNKNOWN;
 }
 
@@ -145,13 +166,13 @@ static const char *set_password(struct proxy_url *url, const char *password)
 {
     size_t len = strlen(password);
     if (len > sizeof(url->password))
-        return "a password has no more than 255 bytes";
+        return "the password is too long: SOCKS5 allows 255 bytes";
     memcpy(url->password, password, len);
     url->password_len = (uint8_t)len;
     return NULL;
 }
 
-/* Where the address has none: from the environment, or from whoever sits there. NULL, or what is wrong. */
+/* When the URL has none: from the environment, or from the terminal. NULL, or what is wrong. */
 static const char *find_password(struct proxy_url *url)
 {
     const char *given = getenv("CONESOCKS_CHECK_PASSWORD");
@@ -160,50 +181,49 @@ static const char *find_password(struct proxy_url *url)
     if (given)
         return set_password(url, given);
     if (!isatty(STDIN_FILENO))
-        return "a user without a password: CONESOCKS_CHECK_PASSWORD has none, and there is no terminal to ask; USER:@ "
-               "has an empty one";
+        return "the user has no password: set CONESOCKS_CHECK_PASSWORD, or write USER:@ for an empty password";
     char *typed = password_ask("Password of the proxy's user: ");
     if (!typed)
-        return "there is no password";
+        return "no password was entered";
     const char *wrong = set_password(url, typed);
     explicit_bzero(typed, strlen(typed));
     free(typed);
     return wrong;
 }
 
-/* Whether it names a host, and a port where it must. */
+/* Whether it names a host, and a port where it must. NULL is fine, too. */
 static const char *judge_place(const char *place, bool needs_port)
 {
     char host[256];
     uint16_t port = 0;
     const char *wrong = place ? host_port_parse(place, host, &port) : NULL;
-    return place && !wrong && needs_port && port == 0 ? "the port is missing" : wrong;
+    return place && !wrong && needs_port && port == 0 ? "--connect needs a port" : wrong;
 }
 
-static int begin(const struct check_options *options)
+static int check_proxy(const struct check_options *options)
 {
     const char *wrong;
     if ((wrong = judge_place(options->stun, false)) || (wrong = judge_place(options->peer, false)) ||
         (wrong = judge_place(options->connect, true)))
         return usage(wrong, NULL);
-    struct check *check = calloc(1, sizeof(*check));
+    struct check_run *check = calloc(1, sizeof(*check));
     if (!check)
         return CHECK_UNKNOWN;
     check->options = *options;
-    check->association.channel.fd = check->association.negotiation.fd = -1;
-    wrong = proxy_url_parse(options->proxy ? options->proxy : PROXY_DEFAULT, &check->url);
+    check->association = (struct check_association)CHECK_ASSOCIATION_NONE;
+    wrong = proxy_url_parse(options->proxy ? options->proxy : PROXY_DEFAULT, &check->proxy.url);
     if (!wrong && options->proxy)
         hide_password(options->proxy);
     if (!wrong)
-        wrong = find_password(&check->url);
+        wrong = find_password(&check->proxy.url);
     int status = wrong ? usage(wrong, NULL) : run(check);
     explicit_bzero(check, sizeof(*check));
     free(check);
     return status;
 }
 
-/* The argument of an option that may have none; it may also stand behind a space. */
-static const char *optional_word(int argc, char **argv)
+/* The argument of an option that may have none; it may also follow a space. */
+static const char *optional_argument_of(int argc, char **argv)
 {
     if (!optarg && optind < argc && argv[optind][0] != '-')
         optarg = argv[optind++];
@@ -220,7 +240,7 @@ static bool read_seconds(const char *text, unsigned *seconds)
 
 int check(int argc, char **argv)
 {
-    enum { PROXY = 256, STUN, CONNECT, DIRECT, JSON, PEER, KEY, LISTEN, LIFETIME };
+    enum { STUN, PEER, CONNECT, TEXTS, PROXY, KEY, LISTEN, LIFETIME, DIRECT, JSON };
     static const struct option options[] = {
         {"proxy", required_argument, NULL, PROXY},
         {"stun", required_argument, NULL, STUN},
@@ -235,19 +255,19 @@ int check(int argc, char **argv)
         {0},
     };
     struct check_options chosen = {.key = getenv("CONESOCKS_CHECK_KEY")};
-    static char key[256];
+    const char **const texts[TEXTS] = {[STUN] = &chosen.stun, [PEER] = &chosen.peer, [CONNECT] = &chosen.connect};
     const char *where = NULL, *lifetime;
+    char key[256];
     bool listens = false;
     for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         switch (option) {
+        case STUN:
+        case PEER:
+        case CONNECT:
+            *texts[option] = optarg;
+            break;
         case PROXY:
             chosen.proxy = optarg;
-            break;
-        case STUN:
-            chosen.stun = optarg;
-            break;
-        case PEER:
-            chosen.peer = optarg;
             break;
         case KEY:
             snprintf(key, sizeof(key), "%s", optarg);
@@ -256,15 +276,12 @@ int check(int argc, char **argv)
             break;
         case LISTEN:
             listens = true;
-            where = optional_word(argc, argv);
+            where = optional_argument_of(argc, argv);
             break;
         case LIFETIME:
-            lifetime = optional_word(argc, argv);
+            lifetime = optional_argument_of(argc, argv);
             if (!read_seconds(lifetime, &chosen.lifetime))
-                return usage("--lifetime takes a number of seconds, 10 to 900", lifetime);
-            break;
-        case CONNECT:
-            chosen.connect = optarg;
+                return usage("--lifetime needs a number of seconds from 10 to 900", lifetime);
             break;
         case DIRECT:
             chosen.direct = true;
@@ -280,12 +297,12 @@ int check(int argc, char **argv)
         }
     }
     if (optind != argc)
-        return usage("what is this?", argv[optind]);
+        return usage("unknown argument", argv[optind]);
     if (listens)
         return check_listen(where, chosen.key);
     if (chosen.peer && chosen.stun)
-        return usage("either --stun or --peer", NULL);
+        return usage("use either --stun or --peer, not both", NULL);
     if (chosen.peer && !chosen.key)
-        return usage("--peer takes the key, too, that conesocks check --listen has printed: --key KEY", NULL);
-    return begin(&chosen);
+        return usage("--peer also needs the key that conesocks check --listen printed: --key KEY", NULL);
+    return check_proxy(&chosen);
 }

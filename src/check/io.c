@@ -1,17 +1,17 @@
 #include "check/io.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <netdb.h>
-#include <netinet/in.h>
 #include <netinet/ip.h>
-#include <netinet/tcp.h>
 #include <poll.h>
-#include <stdbool.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/tcp.h"
+#include "net/sock.h"
 
 /* Where the C library's headers are older than the kernel. */
 #ifndef IP_RECVFRAGSIZE
@@ -20,6 +20,8 @@
 #ifndef IPV6_RECVFRAGSIZE
 #define IPV6_RECVFRAGSIZE 77
 #endif
+
+#define CONTROL_ROOM 64
 
 int io_wait(int fd, short events, uint64_t deadline)
 {
@@ -36,29 +38,32 @@ int io_wait(int fd, short events, uint64_t deadline)
     }
 }
 
-/* Closes what has failed. */
-static int give_up(int fd, int error)
+/* After a call that has failed: waits if it is to be tried again. 0, or the negative errno to give up with. */
+static int io_wait_to_retry(int fd, short events, uint64_t deadline)
 {
+    return errno == EAGAIN || errno == EINTR ? io_wait(fd, events, deadline) : -errno;
+}
+
+static int close_with(int fd, int error)
+{
+    assert(error < 0);
     close(fd);
     return error;
 }
 
+/* ---- TCP ---- */
+
 int io_dial(const union netaddr *to, uint64_t deadline)
 {
-    int one = 1, error = 0;
-    socklen_t len = sizeof(error);
-    int fd = socket(to->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = sock_connect(NULL, to, NULL);
     if (fd < 0)
-        return -errno;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    if (connect(fd, &to->sa, netaddr_len(to)) < 0 && errno != EINPROGRESS)
-        return give_up(fd, -errno);
-    int waited = io_wait(fd, POLLOUT, deadline);
-    if (waited == 0 && getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
-        error = errno;
-    if (waited == 0 && !error && tcp_is_connected_to_itself(fd))
-        error = ECONNREFUSED;
-    return waited < 0 || error ? give_up(fd, waited < 0 ? waited : -error) : fd;
+        return fd;
+    int failed = io_wait(fd, POLLOUT, deadline);
+    if (!failed)
+        failed = -sock_error(fd);
+    if (!failed && tcp_is_connected_to_itself(fd))
+        failed = -ECONNREFUSED;
+    return failed ? close_with(fd, failed) : fd;
 }
 
 int io_send_all(int fd, const void *bytes, size_t len, uint64_t deadline)
@@ -66,16 +71,13 @@ int io_send_all(int fd, const void *bytes, size_t len, uint64_t deadline)
     const uint8_t *at = bytes;
     while (len > 0) {
         ssize_t sent = send(fd, at, len, MSG_NOSIGNAL);
+        int failed = sent < 0 ? io_wait_to_retry(fd, POLLOUT, deadline) : 0;
+        if (failed)
+            return failed;
         if (sent > 0) {
             at += sent;
             len -= (size_t)sent;
-            continue;
         }
-        if (errno != EAGAIN && errno != EINTR)
-            return -errno;
-        int waited = io_wait(fd, POLLOUT, deadline);
-        if (waited < 0)
-            return waited;
     }
     return 0;
 }
@@ -84,13 +86,9 @@ ssize_t io_receive(int fd, void *bytes, size_t size, uint64_t deadline)
 {
     for (;;) {
         ssize_t received = recv(fd, bytes, size, 0);
-        if (received >= 0)
-            return received;
-        if (errno != EAGAIN && errno != EINTR)
-            return -errno;
-        int waited = io_wait(fd, POLLIN, deadline);
-        if (waited < 0)
-            return waited;
+        int failed = received < 0 ? io_wait_to_retry(fd, POLLIN, deadline) : 0;
+        if (received >= 0 || failed)
+            return failed ? failed : received;
     }
 }
 
@@ -107,29 +105,27 @@ int io_receive_all(int fd, void *bytes, size_t len, uint64_t deadline)
     return 0;
 }
 
-int io_udp(const union netaddr *local)
+/* ---- UDP ---- */
+
+int io_udp(const union netaddr *local, bool hears_errors)
 {
-    int one = 1, room = 1 << 20;
+    const int one = 1, room = SOCK_UDP_BUFFER;
     bool v6 = local->sa.sa_family == AF_INET6;
+    int level = v6 ? IPPROTO_IPV6 : IPPROTO_IP;
     int fd = socket(local->sa.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
-    setsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_RECVERR : IP_RECVERR, &one, sizeof(one));
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+    setsockopt(fd, level, v6 ? IPV6_RECVFRAGSIZE : IP_RECVFRAGSIZE, &one, sizeof(one));
+    if (hears_errors)
+        setsockopt(fd, level, v6 ? IPV6_RECVERR : IP_RECVERR, &one, sizeof(one));
     if (v6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
-    io_want_fragments(fd, local->sa.sa_family);
-    return bind(fd, &local->sa, netaddr_len(local)) < 0 ? give_up(fd, -errno) : fd;
+    return bind(fd, &local->sa, netaddr_len(local)) < 0 ? close_with(fd, -errno) : fd;
 }
 
-void io_want_fragments(int fd, int family)
-{
-    const int one = 1;
-    bool v6 = family == AF_INET6;
-    setsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_RECVFRAGSIZE : IP_RECVFRAGSIZE, &one, sizeof(one));
-}
-
-size_t io_fragment(struct msghdr *message)
+static size_t fragment_of(struct msghdr *message)
 {
     for (struct cmsghdr *at = CMSG_FIRSTHDR(message); at; at = CMSG_NXTHDR(message, at)) {
         int size = 0;
@@ -142,26 +138,36 @@ size_t io_fragment(struct msghdr *message)
     return 0;
 }
 
-union netaddr io_local(int fd)
+ssize_t io_receive_from(int fd, void *bytes, size_t size, union netaddr *sender, size_t *fragment)
 {
-    union netaddr local = {0};
-    socklen_t len = sizeof(local);
-    if (getsockname(fd, &local.sa, &len) < 0)
-        return (union netaddr){0};
-    netaddr_unmap(&local);
-    return local;
+    _Alignas(struct cmsghdr) uint8_t control[CONTROL_ROOM];
+    struct iovec room = {.iov_base = bytes, .iov_len = size};
+    struct msghdr message = {.msg_name = sender,
+                             .msg_namelen = sizeof(*sender),
+                             .msg_iov = &room,
+                             .msg_iovlen = 1,
+                             .msg_control = control,
+                             .msg_controllen = sizeof(control)};
+    ssize_t len = recvmsg(fd, &message, MSG_DONTWAIT);
+    if (len < 0)
+        return -errno;
+    *fragment = fragment_of(&message);
+    return len;
 }
+
+/* ---- addresses ---- */
 
 union netaddr io_source_for(const union netaddr *to)
 {
-    union netaddr source = {0};
-    int fd = socket(to->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, &to->sa, netaddr_len(to)) == 0)
-        source = io_local(fd);
-    if (fd >= 0)
-        close(fd);
+    union netaddr source = sock_source_for(to, NULL);
     netaddr_set_port(&source, 0);
     return source;
+}
+
+bool io_is_own_address(const union netaddr *address)
+{
+    union netaddr source = io_source_for(address);
+    return netaddr_equal_host(&source, address);
 }
 
 int io_resolve(const char *host, uint16_t port, struct io_addresses *found)
@@ -172,12 +178,10 @@ int io_resolve(const char *host, uint16_t port, struct io_addresses *found)
     int error = getaddrinfo(host, NULL, &hints, &list);
     for (const struct addrinfo *one = list; !error && one && found->count < IO_ADDRESSES_MAX; one = one->ai_next) {
         union netaddr address = {0};
-        if (one->ai_family == AF_INET)
-            address.v4 = *(const struct sockaddr_in *)(const void *)one->ai_addr;
-        else if (one->ai_family == AF_INET6)
-            address.v6 = *(const struct sockaddr_in6 *)(const void *)one->ai_addr;
-        else
+        if (one->ai_family != AF_INET && one->ai_family != AF_INET6)
             continue;
+        assert(one->ai_addrlen <= sizeof(address));
+        memcpy(&address, one->ai_addr, one->ai_addrlen);
         netaddr_set_port(&address, port);
         found->list[found->count++] = address;
     }

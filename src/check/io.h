@@ -11,9 +11,9 @@
 #include "base/clock.h"
 #include "base/netaddr.h"
 
-/* Waits until poll() has one of `events` to tell of. 0 or a negative errno. */
+/* Waits until poll() reports one of `events`. 0 or a negative errno. */
 int io_wait(int fd, short events, uint64_t deadline);
-/* A TCP connection. */
+/* Opens a TCP connection. */
 int io_dial(const union netaddr *to, uint64_t deadline);
 /* 0, or a negative errno. */
 int io_send_all(int fd, const void *bytes, size_t len, uint64_t deadline);
@@ -21,18 +21,16 @@ int io_send_all(int fd, const void *bytes, size_t len, uint64_t deadline);
 ssize_t io_receive(int fd, void *bytes, size_t size, uint64_t deadline);
 /* Exactly `len` bytes: 0, or a negative errno, -EPIPE when the stream ends before. */
 int io_receive_all(int fd, void *bytes, size_t len, uint64_t deadline);
-/* A UDP socket, not connected, which still hears of ICMP errors. `local` may have port 0. */
-int io_udp(const union netaddr *local);
 
-/* Has recvmsg() tell how a datagram came, which io_udp() does: see io_fragment(). */
-void io_want_fragments(int fd, int family);
-/* The largest IP fragment that it came in, 0 when it came whole. `message` has room for control messages. */
-size_t io_fragment(struct msghdr *message);
-#define IO_CONTROL_ROOM 64
+/* A bound UDP socket, not connected. `local` may have port 0. `hears_errors`: recvmsg() tells ICMP errors, too. */
+int io_udp(const union netaddr *local, bool hears_errors);
+/* One datagram, without waiting. `fragment`: the largest IP fragment that it came in, 0 when it came in one packet. */
+ssize_t io_receive_from(int fd, void *bytes, size_t size, union netaddr *sender, size_t *fragment);
 
-union netaddr io_local(int fd);
-/* The address that a datagram to `to` would leave from; AF_UNSPEC: there is no route. */
+/* The address that a datagram to `to` would leave from, with port 0; AF_UNSPEC: there is no route. */
 union netaddr io_source_for(const union netaddr *to);
+/* Whether it is one of this machine's own. */
+bool io_is_own_address(const union netaddr *address);
 
 #define IO_ADDRESSES_MAX 8
 struct io_addresses {

@@ -1,26 +1,30 @@
 #include "check/nat.h"
 
-static bool said(const union netaddr *mapped)
+#include <assert.h>
+
+#include "base/util.h"
+
+static bool is_known(const union netaddr *mapped)
 {
     return mapped->sa.sa_family != AF_UNSPEC;
 }
 
 static bool differs(const union netaddr *one, const union netaddr *two)
 {
-    return said(one) && said(two) && !netaddr_equal(one, two);
+    return is_known(one) && is_known(two) && !netaddr_equal(one, two);
 }
 
 static enum nat_behaviour judge_mapping(const union netaddr mapped[NAT_PLACES])
 {
     const union netaddr *primary = &mapped[NAT_PRIMARY], *port = &mapped[NAT_OTHER_PORT];
     const union netaddr *address = &mapped[NAT_OTHER_ADDRESS], *both = &mapped[NAT_OTHER_BOTH];
-    if (!said(primary))
+    if (!is_known(primary))
         return NAT_UNKNOWN;
     if (differs(primary, port) || differs(address, both))
         return NAT_ADDRESS_AND_PORT_DEPENDENT;
     if (differs(primary, address) || differs(primary, both)) /* what of the ports? */
-        return said(port) || (said(address) && said(both)) ? NAT_ADDRESS_DEPENDENT : NAT_DEPENDENT;
-    return said(address) || said(both) ? NAT_ENDPOINT_INDEPENDENT : NAT_UNKNOWN;
+        return is_known(port) || (is_known(address) && is_known(both)) ? NAT_ADDRESS_DEPENDENT : NAT_DEPENDENT;
+    return is_known(address) || is_known(both) ? NAT_ENDPOINT_INDEPENDENT : NAT_UNKNOWN;
 }
 
 static enum nat_behaviour judge_filtering(const struct nat_observations *seen)
@@ -57,7 +61,9 @@ struct nat_verdict nat_judge(const struct nat_observations *seen)
 const char *nat_behaviour_name(enum nat_behaviour behaviour)
 {
     static const char *const names[] = {"unknown", "endpoint-independent", "address-dependent",
-                                        "address-and-port-dependent", "dependent on the destination"};
+                                        "address-and-port-dependent", "destination-dependent"};
+    static_assert(ARRAY_LEN(names) == NAT_BEHAVIOURS, "each has a name");
+    assert(behaviour < NAT_BEHAVIOURS);
     return names[behaviour];
 }
 
@@ -77,5 +83,7 @@ const char *nat_cone_name(const struct nat_verdict *verdict)
 const char *nat_type_name(enum nat_type type)
 {
     static const char *const names[] = {"unknown", "Open / A / 1", "Moderate / B / 2", "Strict / C / 3"};
+    static_assert(ARRAY_LEN(names) == NAT_TYPES, "each has a name");
+    assert(type < NAT_TYPES);
     return names[type];
 }

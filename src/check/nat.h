@@ -1,8 +1,8 @@
 /*
- * What kind of NAT it is (RFC 4787), from what was seen (RFC 5780). Pure: the probes are nat_probe.c's. What was not
- * seen is unknown, and nothing is concluded from an answer that a server did not give for reasons of its own.
+ * Decides the type of a NAT (RFC 4787) from what was observed (RFC 5780). Pure: nat_probe.c does the measuring.
  *
- * A STUN server with two addresses and two ports answers at four places:
+ * What was not observed is unknown, and nothing is concluded from an answer that a server did not give for reasons of
+ * its own. A STUN server with two addresses and two ports answers at four places:
  */
 #ifndef CONESOCKS_CHECK_NAT_H
 #define CONESOCKS_CHECK_NAT_H
@@ -19,14 +19,14 @@ enum nat_place {
     NAT_PLACES,
 };
 
-/* Whether an answer came that was asked to come from elsewhere. */
+/* Whether an answer came that the server was asked to send from elsewhere. */
 enum nat_seen { NAT_NOT_ASKED, NAT_ARRIVED, NAT_SILENT };
 
 struct nat_observations {
-    union netaddr mapped[NAT_PLACES]; /* what each place sees as our address; AF_UNSPEC: it did not say */
+    union netaddr mapped[NAT_PLACES]; /* our address as each place sees it; AF_UNSPEC: no answer */
     /* From those two, before anything was sent there. */
     enum nat_seen from_other_both, from_other_port;
-    /* Again, after something was: then every filter lets it in, unless the server never sends it. */
+    /* Again, after something was sent there: then every filter lets it in, unless the server never sends it. */
     enum nat_seen proof_other_both, proof_other_port;
 };
 
@@ -36,9 +36,10 @@ enum nat_behaviour {
     NAT_ADDRESS_DEPENDENT,
     NAT_ADDRESS_AND_PORT_DEPENDENT,
     NAT_DEPENDENT, /* one of the last two */
+    NAT_BEHAVIOURS,
 };
 
-enum nat_type { NAT_TYPE_UNKNOWN, NAT_OPEN, NAT_MODERATE, NAT_STRICT };
+enum nat_type { NAT_TYPE_UNKNOWN, NAT_OPEN, NAT_MODERATE, NAT_STRICT, NAT_TYPES };
 
 struct nat_verdict {
     enum nat_behaviour mapping, filtering;
@@ -48,9 +49,9 @@ struct nat_verdict {
 struct nat_verdict nat_judge(const struct nat_observations *seen);
 
 const char *nat_behaviour_name(enum nat_behaviour behaviour);
-/* "Full cone", "Port-restricted cone" ...: what it was called before RFC 4787. */
+/* The name from before RFC 4787: "Full cone", "Port-restricted cone" ... */
 const char *nat_cone_name(const struct nat_verdict *verdict);
-/* What consoles call it: "Open / A / 1". */
+/* The name on game consoles: "Open / A / 1". */
 const char *nat_type_name(enum nat_type type);
 
 #endif

@@ -1,5 +1,6 @@
 #include "check/report.h"
 
+#include <assert.h>
 #include <langinfo.h>
 #include <locale.h>
 #include <stdlib.h>
@@ -8,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "check/check.h"
+#include "base/util.h"
 
 /* What stands before a text: the mark, and a title of this width. */
 #define TITLE_WIDTH 16
@@ -30,27 +31,30 @@ struct report_style report_style_for(FILE *out, bool json)
     return style;
 }
 
-static const char *mark_of(const struct report_style *style, enum check_status status)
-{
-    static const char *const unicode[] = {"✓", "·", "–", "!", "✗"};
-    static const char *const ascii[] = {"+", ".", "-", "!", "x"};
-    return style->unicode ? unicode[status] : ascii[status];
-}
+static const struct {
+    const char *unicode, *ascii, *colour;
+} marks[] = {
+    [CHECK_OK] = {"✓", "+", "\033[32m"},      [CHECK_INFO] = {"·", ".", ""},           [CHECK_SKIPPED] = {"–", "-", ""},
+    [CHECK_WARNING] = {"!", "!", "\033[33m"}, [CHECK_FAILED] = {"✗", "x", "\033[31m"},
+};
+static_assert(ARRAY_LEN(marks) == CHECK_STATUSES, "each has a mark");
 
-static const char *colour_of(const struct report_style *style, enum check_status status)
-{
-    static const char *const colours[] = {"\033[32m", "", "", "\033[33m", "\033[31m"};
-    return style->colour ? colours[status] : "";
-}
-
-/* Prints a text that begins at `column`, by words, with further lines below it; no byte of it commands the terminal. */
-static void print_text(FILE *out, const struct report_style *style, const char *text, int column)
+/* A copy of a text that may come from elsewhere, without a byte that commands a terminal or is no UTF-8. Or NULL. */
+static char *clean_copy(const char *text)
 {
     size_t size = strlen(text) * 4 + 1;
     char *clean = malloc(size);
+    if (clean)
+        log_escape(clean, size, text, size / 4);
+    return clean;
+}
+
+/* Prints a text that begins at `column`, and breaks its lines between words. */
+static void print_text(FILE *out, const struct report_style *style, const char *text, int column)
+{
+    char *clean = clean_copy(text);
     if (!clean)
         return;
-    log_escape(clean, size, text, size / 4);
     int at = column;
     char *rest = NULL;
     for (char *word = strtok_r(clean, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
@@ -87,8 +91,10 @@ void report_step_ends(FILE *out, const struct report_style *style, const struct 
         fputs("\r\033[K", out);
     if (style->json || !result->found)
         return;
-    fprintf(out, "  %s%s%s %-*s", colour_of(style, result->status), mark_of(style, result->status),
-            style->colour ? "\033[m" : "", TITLE_WIDTH, result->title);
+    assert(result->status < CHECK_STATUSES);
+    fprintf(out, "  %s%s%s %-*s", style->colour ? marks[result->status].colour : "",
+            style->unicode ? marks[result->status].unicode : marks[result->status].ascii, style->colour ? "\033[m" : "",
+            TITLE_WIDTH, result->title);
     print_text(out, style, result->found, INDENT);
     print_advice(out, style, "cause:", result->cause);
     print_advice(out, style, "fix:", result->fix);
@@ -107,37 +113,29 @@ int report_verdict(const struct check_result *results, size_t count)
     return verdict;
 }
 
-/* Text from elsewhere may be no UTF-8, which JSON cannot say. */
+/* Text from elsewhere may be no UTF-8, which JSON cannot contain. */
 static json_t *json_text(const char *text)
 {
-    json_t *value = json_string(text);
-    if (value)
-        return value;
-    size_t size = strlen(text) * 4 + 1;
-    char *clean = malloc(size);
-    if (clean) {
-        log_escape(clean, size, text, size / 4);
-        value = json_string(clean);
+    json_t *value = text ? json_string(text) : NULL;
+    if (text && !value) {
+        char *clean = clean_copy(text);
+        value = clean ? json_string(clean) : NULL;
+        free(clean);
     }
-    free(clean);
     return value ? value : json_null();
 }
 
-static json_t *json_of(const struct check_result *result)
+static json_t *result_as_json(const struct check_result *result)
 {
-    json_t *step = json_pack("{s:s, s:s, s:s, s:o}", "id", result->id, "title", result->title, "status",
-                             check_status_name(result->status), "found", json_text(result->found));
-    json_object_set_new(step, "cause", result->cause ? json_text(result->cause) : json_null());
-    json_object_set_new(step, "fix", result->fix ? json_text(result->fix) : json_null());
-    if (result->data)
-        json_object_set(step, "data", result->data);
-    return step;
+    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:O*}", "id", result->id, "title", result->title, "status",
+                     check_status_name(result->status), "found", json_text(result->found), "cause",
+                     json_text(result->cause), "fix", json_text(result->fix), "data", result->data);
 }
 
 static const char *const verdicts[] = {
-    [CHECK_ALL_WELL] = "all is well",
+    [CHECK_ALL_WELL] = "everything works",
     [CHECK_WRONG] = "something is wrong",
-    [CHECK_UNKNOWN] = "nothing is wrong as far as could be seen, but not all could be found out",
+    [CHECK_UNKNOWN] = "no problem found, but some tests could not run",
 };
 
 void report_end(FILE *out, const struct report_style *style, const struct check_result *results, size_t count,
@@ -148,14 +146,14 @@ void report_end(FILE *out, const struct report_style *style, const struct check_
         json_t *steps = json_array();
         for (size_t i = 0; i < count; i++)
             if (results[i].found)
-                json_array_append_new(steps, json_of(&results[i]));
+                json_array_append_new(steps, result_as_json(&results[i]));
         json_object_set_new(head, "steps", steps);
         json_object_set_new(head, "exit_status", json_integer(verdict));
         json_object_set_new(head, "verdict", json_string(verdicts[verdict]));
         json_dumpf(head, out, JSON_INDENT(2) | JSON_REAL_PRECISION(6) | JSON_ENSURE_ASCII);
         fputc('\n', out);
     } else {
-        fprintf(out, "\nIn all: %s.\n", verdicts[verdict]);
+        fprintf(out, "\nResult: %s.\n", verdicts[verdict]);
     }
     json_decref(head);
 }

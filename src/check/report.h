@@ -1,5 +1,5 @@
 /*
- * What the steps have found, for people while it happens, or as JSON at the end: both from the same list.
+ * Prints what the steps found: line by line while they run, or as JSON at the end.
  */
 #ifndef CONESOCKS_CHECK_REPORT_H
 #define CONESOCKS_CHECK_REPORT_H
@@ -11,19 +11,19 @@
 
 struct report_style {
     bool json;
-    bool live;    /* a line for the step at work, which its result replaces */
+    bool live;    /* a line for the running step, which its result replaces */
     bool unicode; /* else ASCII */
     bool colour;
-    int width; /* of a line; 0: as long as it gets */
+    int width; /* of a line; 0: unlimited */
 };
 
-/* For `out`: as its terminal is, if it is one, and as the locale is. Reads the locale of the environment. */
+/* The style that suits `out` and the environment's locale. */
 struct report_style report_style_for(FILE *out, bool json);
 
 void report_step_begins(FILE *out, const struct report_style *style, const char *title);
 void report_step_ends(FILE *out, const struct report_style *style, const struct check_result *result);
 
-/* The exit status: all well, something wrong, or something that could not be found out. */
+/* The exit status: of enum check_exit. */
 int report_verdict(const struct check_result *results, size_t count);
 /* The last line, or all of the JSON. `head`, for the latter, has what was checked; it is taken over. */
 void report_end(FILE *out, const struct report_style *style, const struct check_result *results, size_t count,

@@ -1,10 +1,22 @@
 #include "check/result.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-static void say(char **text, const char *format, va_list arguments)
+#include "base/util.h"
+
+/* Writes the text that the arguments after `format` make in place of the one at `text`. */
+#define SET_TEXT(text, format)                                                                                         \
+    do {                                                                                                               \
+        va_list arguments;                                                                                             \
+        va_start(arguments, format);                                                                                   \
+        text_replace(text, format, arguments);                                                                         \
+        va_end(arguments);                                                                                             \
+    } while (0)
+
+static void text_replace(char **text, const char *format, va_list arguments)
 {
     free(*text);
     if (vasprintf(text, format, arguments) < 0)
@@ -13,34 +25,39 @@ static void say(char **text, const char *format, va_list arguments)
 
 void result_say(struct check_result *result, enum check_status status, const char *format, ...)
 {
-    va_list arguments;
-    va_start(arguments, format);
     result->status = status;
-    say(&result->found, format, arguments);
-    va_end(arguments);
+    SET_TEXT(&result->found, format);
 }
 
 void result_cause(struct check_result *result, const char *format, ...)
 {
-    va_list arguments;
-    va_start(arguments, format);
-    say(&result->cause, format, arguments);
-    va_end(arguments);
+    SET_TEXT(&result->cause, format);
 }
 
 void result_fix(struct check_result *result, const char *format, ...)
 {
-    va_list arguments;
-    va_start(arguments, format);
-    say(&result->fix, format, arguments);
-    va_end(arguments);
+    SET_TEXT(&result->fix, format);
 }
 
-void result_data(struct check_result *result, const char *key, json_t *value)
+void result_advise(struct check_result *result, const struct advice *advice)
 {
+    if (advice->cause)
+        result_cause(result, "%s", advice->cause);
+    if (advice->fix)
+        result_fix(result, "%s", advice->fix);
+}
+
+void result_data(struct check_result *result, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    json_t *more = json_vpack_ex(NULL, 0, format, arguments);
+    va_end(arguments);
+    assert(json_is_object(more));
     if (!result->data)
         result->data = json_object();
-    json_object_set_new(result->data, key, value);
+    json_object_update(result->data, more);
+    json_decref(more);
 }
 
 void result_deinit(struct check_result *result)
@@ -55,5 +72,7 @@ void result_deinit(struct check_result *result)
 const char *check_status_name(enum check_status status)
 {
     static const char *const names[] = {"ok", "info", "skipped", "warning", "failed"};
+    static_assert(ARRAY_LEN(names) == CHECK_STATUSES, "each has a name");
+    assert(status < CHECK_STATUSES);
     return names[status];
 }

@@ -13,7 +13,7 @@ enum silence_cause silence_judge(const struct silence *s)
     if (s->over_tcp == SILENCE_ANSWERED)
         return SILENCE_WAY_IN;
     if (s->without_proxy == SILENCE_STAYED)
-        return SILENCE_FAR_END;
+        return SILENCE_SERVER;
     if (s->over_tcp == SILENCE_STAYED && s->without_proxy == SILENCE_ANSWERED)
         return SILENCE_WAY_OUT;
     return SILENCE_EITHER;

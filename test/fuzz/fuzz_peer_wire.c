@@ -26,18 +26,18 @@ static size_t seal(uint8_t *message, size_t len)
 
 static void try_all(const uint8_t *message, size_t len)
 {
-    struct peer_request request, again;
-    struct peer_answer answer;
+    struct stun_message request, again;
+    struct stun_message answer;
     uint8_t bytes[PEER_MESSAGE_MAX];
-    if (peer_request_decode(message, len, KEY, &request)) {
+    if (peer_decode(message, len, KEY, STUN_REQUEST, &request)) {
         REQUIRE(request.delay_s <= PEER_DELAY_MAX);
-        size_t size = peer_request_encode(bytes, sizeof(bytes), PEER_REQUEST_MIN, &request, KEY);
-        REQUIRE(size >= PEER_REQUEST_MIN && peer_request_decode(bytes, size, KEY, &again));
+        size_t size = peer_encode(bytes, sizeof(bytes), PEER_REQUEST_MIN, &request, KEY);
+        REQUIRE(size >= PEER_REQUEST_MIN && peer_decode(bytes, size, KEY, STUN_REQUEST, &again));
         REQUIRE(again.plain == request.plain && again.quiet == request.quiet && again.delay_s == request.delay_s);
         REQUIRE(again.change_address == request.change_address && again.change_port == request.change_port);
     }
-    if (peer_answer_decode(message, len, KEY, &answer)) {
-        size_t size = peer_answer_encode(bytes, sizeof(bytes), &answer, KEY);
+    if (peer_decode(message, len, KEY, STUN_SUCCESS, &answer)) {
+        size_t size = peer_encode(bytes, sizeof(bytes), 0, &answer, KEY);
         REQUIRE(size > 0 && size <= PEER_REQUEST_MIN);
     }
 }

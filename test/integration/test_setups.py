@@ -367,7 +367,7 @@ def test_check_finds_a_full_cone(net, start, check):
 def test_check_finds_that_strangers_are_the_gateway(net, start, check):
     start(net.setup.config())
     found = check()
-    assert found.blames("nat_v4", "another address stands in his place", "network_mode: host")
+    assert found.blames("nat_v4", "address is replaced by another one", "network_mode: host")
     assert found.step("nat_v4")["data"]["strangers_seem"].startswith(net.setup.gateway)
 
 
@@ -384,8 +384,8 @@ def test_check_finds_that_nothing_is_advertised(net, start, check):
     """What follows goes on with the address that works, so that one run tells all."""
     start(net.setup.config().replace(OUTSIDE, "none"))
     found = check()
-    assert found.blames("associate", "tells clients its address on the far side", r"udp\.advertise_v4")
-    assert found.blames("datagram_v4", f"send to {net.setup.proxy}:.* it is reached at {OUTSIDE}", r"udp\.advertise_v4")
+    assert found.blames("associate", "tells clients its address behind it", r"udp\.advertise_v4")
+    assert found.blames("datagram_v4", f"send UDP to {net.setup.proxy}:.* is reached at {OUTSIDE}", r"udp\.advertise_v4")
     assert found.step("nat_v4")["data"]["external"].startswith(OUTSIDE)
 
 

@@ -4,7 +4,8 @@
 #include <unistd.h>
 
 #include "check/io.h"
-#include "check/peer/peer_ask.h"
+#include "check/peer/ask.h"
+#include "net/sock.h"
 #include "test.h"
 
 /* The proxy's relay, and a client's association with it. */
@@ -17,8 +18,8 @@ static int open_both(void **state)
     (void)state;
     union netaddr local;
     assert_true(netaddr_parse(&local, "127.0.0.1", 0));
-    relay = io_udp(&local);
-    channel = (struct channel){.kind = CHANNEL_RELAYED, .fd = io_udp(&local), .relay = io_local(relay)};
+    relay = io_udp(&local, true);
+    channel = (struct channel){.kind = CHANNEL_RELAYED, .fd = io_udp(&local, true), .relay = sock_local(relay)};
     assert_true(relay >= 0 && channel.fd >= 0);
     return 0;
 }
@@ -33,7 +34,7 @@ static int close_both(void **state)
 
 static void come(const char *bytes, size_t len)
 {
-    const union netaddr to = io_local(channel.fd);
+    const union netaddr to = sock_local(channel.fd);
     assert_int_equal(sendto(relay, bytes, len, 0, &to.sa, netaddr_len(&to)), len);
 }
 
@@ -64,12 +65,12 @@ static void garbage_does_not_put_off_the_deadline(void **state)
 static void nor_do_strangers(void **state)
 {
     (void)state;
-    struct peer_line line = {.channel = &channel, .room = &room};
+    struct server_line line = {.channel = &channel, .room = &room};
     assert_true(netaddr_parse(&line.to, "192.0.2.1", 7));
     COME(FROM("\300\0\2\2"));
     COME(FROM("\300\0\2\1"));
-    assert_false(peer_hear(&line, 0));
-    assert_true(peer_hear(&line, 0)); /* what is there is heard, even so late */
+    assert_false(line_receive(&line, 0));
+    assert_true(line_receive(&line, 0)); /* what is there is heard, even so late */
 }
 
 int main(void)

@@ -57,9 +57,9 @@ static void send_to_server(const void *bytes, size_t len)
     assert_int_equal(sendto(client, bytes, len, 0, &to.sa, netaddr_len(&to)), len);
 }
 
-static void ask(const struct peer_request *request, const char *key, size_t len)
+static void ask(const struct stun_message *request, const char *key, size_t len)
 {
-    send_to_server(out, peer_request_encode(out, sizeof(out), len, request, key));
+    send_to_server(out, peer_encode(out, sizeof(out), len, request, key));
 }
 
 /* The next datagram, whose length is returned. */
@@ -73,11 +73,11 @@ static size_t hear(union netaddr *from)
     return (size_t)len;
 }
 
-static struct peer_answer hear_answer(const struct peer_request *to, union netaddr *from)
+static struct stun_message hear_answer(const struct stun_message *to, union netaddr *from)
 {
-    struct peer_answer answer;
+    struct stun_message answer;
     size_t len = hear(from);
-    assert_true(peer_answer_decode(in, len, KEY, &answer));
+    assert_true(peer_decode(in, len, KEY, STUN_SUCCESS, &answer));
     assert_memory_equal(answer.transaction, to->transaction, STUN_TRANSACTION);
     return answer;
 }
@@ -90,7 +90,7 @@ static union netaddr local_of(int fd)
     return local;
 }
 
-static const struct peer_request plain_question = {.transaction = "question"};
+static const struct stun_message plain_question = {.method = STUN_BINDING, .transaction = "question"};
 
 static void an_answer_tells_who_asked(void **state)
 {
@@ -98,12 +98,12 @@ static void an_answer_tells_who_asked(void **state)
     union netaddr from;
     const union netaddr local = local_of(client), first = peer_server_address(server, 0);
     ask(&plain_question, KEY, PEER_REQUEST_MIN);
-    const struct peer_answer answer = hear_answer(&plain_question, &from);
-    assert_true(netaddr_equal(&from, &first) && netaddr_equal(&answer.origin, &first));
+    const struct stun_message answer = hear_answer(&plain_question, &from);
+    assert_true(netaddr_equal(&from, &first) && netaddr_equal(&answer.response_origin, &first));
     assert_true(netaddr_equal(&answer.mapped, &local));
     const union netaddr second = peer_server_address(server, 1);
-    assert_true(netaddr_equal_host(&answer.other, &second));
-    assert_int_not_equal(netaddr_port(&answer.other), netaddr_port(&first));
+    assert_true(netaddr_equal_host(&answer.other_address, &second));
+    assert_int_not_equal(netaddr_port(&answer.other_address), netaddr_port(&first));
 }
 
 static void an_answer_from_elsewhere(void **state)
@@ -112,13 +112,13 @@ static void an_answer_from_elsewhere(void **state)
     const union netaddr first = peer_server_address(server, 0);
     union netaddr from;
     for (int way = 1; way < 4; way++) {
-        const struct peer_request request = {
-            .transaction = "elsewhere", .change_address = way & 1, .change_port = way & 2};
+        const struct stun_message request = {
+            .method = STUN_BINDING, .transaction = "elsewhere", .change_address = way & 1, .change_port = way & 2};
         ask(&request, KEY, PEER_REQUEST_MIN);
-        const struct peer_answer answer = hear_answer(&request, &from);
+        const struct stun_message answer = hear_answer(&request, &from);
         assert_int_equal(netaddr_equal_host(&from, &first), !request.change_address);
         assert_int_equal(netaddr_port(&from) == netaddr_port(&first), !request.change_port);
-        assert_true(netaddr_equal(&answer.origin, &from));
+        assert_true(netaddr_equal(&answer.response_origin, &from));
     }
 }
 
@@ -131,13 +131,13 @@ static void one_address_has_no_other(void **state)
     server = peer_server_open(&host, 1, 0, KEY, NULL, problem, sizeof(problem));
     assert_true(server && peer_server_start(server));
     const union netaddr first = peer_server_address(server, 0);
-    const struct peer_request elsewhere = {.transaction = "elsewhere", .change_address = true};
+    const struct stun_message elsewhere = {.method = STUN_BINDING, .transaction = "elsewhere", .change_address = true};
     union netaddr from;
     ask(&elsewhere, KEY, PEER_REQUEST_MIN);
     ask(&plain_question, KEY, PEER_REQUEST_MIN);
-    const struct peer_answer answer = hear_answer(&plain_question, &from); /* and none to the one before */
-    assert_true(netaddr_equal_host(&answer.other, &first));
-    assert_int_not_equal(netaddr_port(&answer.other), netaddr_port(&first));
+    const struct stun_message answer = hear_answer(&plain_question, &from); /* and none to the one before */
+    assert_true(netaddr_equal_host(&answer.other_address, &first));
+    assert_int_not_equal(netaddr_port(&answer.other_address), netaddr_port(&first));
 }
 
 /* Row 35: nothing for whoever has no key, in whatever words. The last question is the end of the silence. */
@@ -146,16 +146,16 @@ static void strangers_get_nothing(void **state)
     (void)state;
     union netaddr from;
     static const uint8_t stun[20] = {0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42};
-    const struct peer_request forged = {.transaction = "forged"};
+    const struct stun_message forged = {.method = STUN_BINDING, .transaction = "forged"};
     send_to_server(NULL, 0);
     send_to_server("echo?", 5);
     send_to_server(stun, sizeof(stun));
     ask(&forged, "another key", PEER_REQUEST_MIN);
-    size_t len = peer_request_encode(out, sizeof(out), PEER_REQUEST_MIN, &plain_question, KEY);
+    size_t len = peer_encode(out, sizeof(out), PEER_REQUEST_MIN, &plain_question, KEY);
     for (size_t cut = 0; cut < len; cut++)
         send_to_server(out, cut);
     ask(&plain_question, KEY, PEER_REQUEST_MIN);
-    const struct peer_answer answer = hear_answer(&plain_question, &from);
+    const struct stun_message answer = hear_answer(&plain_question, &from);
     assert_int_equal(answer.plain_count, 0);
 }
 
@@ -188,7 +188,7 @@ static void echo_of_every_size(void **state)
         assert_int_equal(hear(&from), len);
         assert_true(peer_pattern_is(in, len, seed));
         ask(&plain_question, KEY, PEER_REQUEST_MIN);
-        const struct peer_answer answer = hear_answer(&plain_question, &from);
+        const struct stun_message answer = hear_answer(&plain_question, &from);
         assert_int_equal(answer.plain_count, seed + 1);
         assert_int_equal(answer.plain_last, len);
         assert_int_equal(answer.fragment, 0); /* the loopback's packets are as large as they get */
@@ -200,8 +200,9 @@ static void plain_bytes_have_to_be_paid_for(void **state)
 {
     (void)state;
     union netaddr from;
-    const struct peer_request large = {.transaction = "large", .plain = true, .plain_len = 3000};
-    const struct peer_request quiet = {.transaction = "quiet", .quiet = true};
+    const struct stun_message large = {
+        .method = STUN_BINDING, .transaction = "large", .plain = true, .plain_len = 3000};
+    const struct stun_message quiet = {.method = STUN_BINDING, .transaction = "quiet", .quiet = true};
     ask(&large, KEY, 1000);
     ask(&plain_question, KEY, PEER_REQUEST_MIN);
     hear_answer(&plain_question, &from);
@@ -216,7 +217,7 @@ static void an_unpadded_question_is_too_short_for_an_answer(void **state)
 {
     (void)state;
     union netaddr from;
-    const struct peer_request unpadded = {.transaction = "unpadded"};
+    const struct stun_message unpadded = {.method = STUN_BINDING, .transaction = "unpadded"};
     ask(&unpadded, KEY, 0);
     ask(&plain_question, KEY, PEER_REQUEST_MIN);
     hear_answer(&plain_question, &from);
@@ -226,7 +227,7 @@ static void an_answer_after_a_while(void **state)
 {
     (void)state;
     union netaddr from;
-    const struct peer_request later = {.transaction = "later", .delay_s = 1};
+    const struct stun_message later = {.method = STUN_BINDING, .transaction = "later", .delay_s = 1};
     ask(&later, KEY, PEER_REQUEST_MIN);
     ask(&plain_question, KEY, PEER_REQUEST_MIN);
     hear_answer(&plain_question, &from);
@@ -246,7 +247,7 @@ static void over_tcp(void **state)
     (void)state;
     int fd = dial();
     const union netaddr local = local_of(fd);
-    size_t len = peer_request_encode(out, sizeof(out), PEER_REQUEST_MIN, &plain_question, KEY);
+    size_t len = peer_encode(out, sizeof(out), PEER_REQUEST_MIN, &plain_question, KEY);
     for (int turn = 0; turn < 3; turn++) {
         for (size_t i = 0; turn == 0 && i + 1 < len; i++) /* once byte by byte */
             assert_int_equal(send(fd, out + i, 1, 0), 1);
@@ -254,11 +255,11 @@ static void over_tcp(void **state)
             assert_int_equal(send(fd, out + len - 1, 1, 0), 1);
         else
             assert_int_equal(send(fd, out, len, 0), len);
-        struct peer_answer answer;
+        struct stun_message answer;
         assert_int_equal(recv(fd, in, STUN_HEADER, MSG_WAITALL), STUN_HEADER);
         size_t answer_len = stun_length(in);
         assert_int_equal(recv(fd, in + STUN_HEADER, answer_len - STUN_HEADER, MSG_WAITALL), answer_len - STUN_HEADER);
-        assert_true(peer_answer_decode(in, answer_len, KEY, &answer));
+        assert_true(peer_decode(in, answer_len, KEY, STUN_SUCCESS, &answer));
         assert_true(netaddr_equal(&answer.mapped, &local));
     }
     close(fd);
@@ -276,7 +277,7 @@ static void strangers_over_tcp(void **state)
     assert_true(recv(fd, in, sizeof(in), 0) <= 0);
     close(fd);
     fd = dial();
-    size_t len = peer_request_encode(out, sizeof(out), PEER_REQUEST_MIN, &plain_question, "another key");
+    size_t len = peer_encode(out, sizeof(out), PEER_REQUEST_MIN, &plain_question, "another key");
     assert_int_equal(send(fd, out, len, 0), len);
     assert_true(recv(fd, in, sizeof(in), 0) <= 0);
     close(fd);

@@ -1,11 +1,12 @@
 #include "check/scope.h"
 
 #include "base/util.h"
+#include "check/io.h"
 #include "test.h"
 
 static const struct {
     const char *address;
-    enum scope scope;
+    enum address_scope scope;
 } rows[] = {
     {"0.0.0.0", SCOPE_NONE},
     {"::", SCOPE_NONE},
@@ -47,19 +48,36 @@ static void every_address(void **state)
     }
 }
 
+static void beyond_the_link(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *address;
+        bool beyond;
+    } links[] = {{"0.0.0.0", false},    {"127.0.0.1", false},   {"169.254.1.1", false},
+                 {"192.168.0.1", true}, {"198.51.100.1", true}, {"::1", false},
+                 {"fe80::1", false},    {"fd00::1", true},      {"2001:db8::1", true}};
+    for (size_t i = 0; i < ARRAY_LEN(links); i++) {
+        union netaddr address;
+        assert_true(netaddr_parse(&address, links[i].address, 0));
+        assert_int_equal(scope_is_beyond_link(&address), links[i].beyond);
+    }
+}
+
 /* Every address of 127.0.0.0/8 is this machine's; one of the documentation's is nobody's. */
 static void whose_it_is(void **state)
 {
     (void)state;
     union netaddr address;
     netaddr_parse(&address, "127.0.0.1", 1080);
-    assert_true(scope_is_ours(&address));
+    assert_true(io_is_own_address(&address));
     netaddr_parse(&address, "192.0.2.1", 1080);
-    assert_false(scope_is_ours(&address));
+    assert_false(io_is_own_address(&address));
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_address), cmocka_unit_test(whose_it_is)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_address), cmocka_unit_test(beyond_the_link),
+                                       cmocka_unit_test(whose_it_is)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,8 +24,8 @@ static const struct row {
     {"a firewall that rejects", {1, 0, 0, NO, STAYED, ANSWERED, ANSWERED}, SILENCE_CLOSED},
     {"a server that has closed the port", {1, 0, 0, NO, STAYED, NO, ANSWERED}, SILENCE_CLOSED},
     {"a proxy's host without UDP", {0, 0, 0, NO, STAYED, STAYED, ANSWERED}, SILENCE_WAY_OUT},
-    {"a STUN server that is down", {0, 0, 0, NO, STAYED, STAYED, STAYED}, SILENCE_FAR_END},
-    {"the same, and another proxy", {0, 0, 0, NO, STAYED, NO, STAYED}, SILENCE_FAR_END},
+    {"a STUN server that is down", {0, 0, 0, NO, STAYED, STAYED, STAYED}, SILENCE_SERVER},
+    {"the same, and another proxy", {0, 0, 0, NO, STAYED, NO, STAYED}, SILENCE_SERVER},
     {"a firewall before another proxy", {0, 0, 0, NO, STAYED, NO, ANSWERED}, SILENCE_EITHER},
     {"nothing could be tried", {0, 0, 0, NO, NO, NO, NO}, SILENCE_EITHER},
 };
@@ -54,8 +54,8 @@ static void nobody_is_accused_wrongly(void **state)
         };
         enum silence_cause cause = silence_judge(&s);
         bool out_works = s.over_tcp == ANSWERED;
-        assert_false(out_works && (cause == SILENCE_WAY_OUT || cause == SILENCE_FAR_END || cause == SILENCE_EITHER));
-        assert_false(s.without_proxy == ANSWERED && cause == SILENCE_FAR_END);
+        assert_false(out_works && (cause == SILENCE_WAY_OUT || cause == SILENCE_SERVER || cause == SILENCE_EITHER));
+        assert_false(s.without_proxy == ANSWERED && cause == SILENCE_SERVER);
         assert_false(cause == SILENCE_WAY_OUT && s.over_tcp != STAYED);
         assert_false(cause == SILENCE_HINT && s.with_our_address != ANSWERED);
         assert_false(cause == SILENCE_CLOSED && !s.rejected);

@@ -1,6 +1,6 @@
 #include "check/peer/peer_guests.h"
 
-#include <string.h>
+#include <assert.h>
 
 struct peer_guest *peer_guests_find(struct peer_guests *guests, const union netaddr *address, uint64_t now_ms)
 {
@@ -28,6 +28,7 @@ struct peer_guest *peer_guests_admit(struct peer_guests *guests, const union net
 
 void peer_guest_pays(struct peer_guest *guest, size_t len)
 {
+    assert(guest->credit <= PEER_CREDIT_MAX);
     guest->credit = len > PEER_CREDIT_MAX - guest->credit ? PEER_CREDIT_MAX : guest->credit + (uint32_t)len;
 }
 
@@ -37,6 +38,7 @@ bool peer_guests_spend(struct peer_guests *guests, struct peer_guest *guest, siz
         guests->second = now_ms / 1000;
         guests->sent = 0;
     }
+    assert(guests->sent <= PEER_BYTES_PER_SECOND);
     if (len > guest->credit || len > PEER_BYTES_PER_SECOND - guests->sent)
         return false;
     guest->credit -= (uint32_t)len;

@@ -8,9 +8,9 @@
 #include "check/peer/peer_server.h"
 #include "check/peer/peer_wire.h"
 
-#define PEER_SERVER_PENDING_MAX       64
-#define PEER_SERVER_CONVERSATIONS_MAX 32
-#define PEER_SERVER_DATAGRAM_MAX      65536
+#define PEER_SERVER_PENDING_MAX     64
+#define PEER_SERVER_CONNECTIONS_MAX 32
+#define PEER_SERVER_DATAGRAM_MAX    65536
 
 struct peer_place {
     unsigned other; /* the place of its other address, or its own */
@@ -19,20 +19,19 @@ struct peer_place {
     int tcp;
 };
 
-/* A request, and how it came: to which socket, from whom. */
+/* A request, and how it came: to which socket, from which address. */
 struct peer_errand {
-    struct peer_request request;
+    struct stun_message request;
     union netaddr from;
     unsigned place, port;
 };
 
 struct peer_pending {
     uint64_t at_ms; /* 0: none */
-    struct peer_errand request;
+    struct peer_errand errand;
 };
 
-/* A TCP connection. */
-struct peer_conversation {
+struct peer_connection {
     int fd; /* -1: none */
     unsigned place;
     uint64_t until_ms;
@@ -48,22 +47,22 @@ struct peer_server {
     struct peer_place places[PEER_SERVER_PLACES_MAX];
     struct peer_guests guests;
     struct peer_pending pending[PEER_SERVER_PENDING_MAX];
-    struct peer_conversation conversations[PEER_SERVER_CONVERSATIONS_MAX];
+    struct peer_connection connections[PEER_SERVER_CONNECTIONS_MAX];
     uint8_t buffer[PEER_SERVER_DATAGRAM_MAX];
     int stop; /* an eventfd */
     bool threaded;
     pthread_t thread;
 };
 
-/* A datagram has come to that socket: `fragment` is the largest piece it came in, 0 when it came whole. */
-void peer_server_take(struct peer_server *server, const struct peer_errand *to, const uint8_t *bytes, size_t len,
+/* A datagram has come to the socket of `came`: `fragment` is its largest IP fragment, 0 when it came in one packet. */
+void peer_server_take(struct peer_server *server, const struct peer_errand *came, const uint8_t *bytes, size_t len,
                       size_t fragment, uint64_t now_ms);
-/* The answers that are due; when the next one is, or UINT64_MAX. */
+/* Sends the answers that are due. When the next one is, or UINT64_MAX. */
 uint64_t peer_server_answer_pending(struct peer_server *server, uint64_t now_ms);
 
 void peer_server_accept(struct peer_server *server, unsigned place, uint64_t now_ms);
-/* There is something to read. */
-void peer_server_converse(struct peer_server *server, struct peer_conversation *conversation);
-void peer_server_hang_up(struct peer_conversation *conversation);
+/* The connection has something to read. */
+void peer_server_read(struct peer_server *server, struct peer_connection *connection);
+void peer_connection_close(struct peer_connection *connection);
 
 #endif

@@ -1,13 +1,13 @@
 #include "check/peer/stun.h"
 
-#include <arpa/inet.h>
+#include <assert.h>
 #include <string.h>
 
 #include "base/util.h"
 
 #define COOKIE 0x2112a442u
 
-enum attribute {
+enum stun_attribute {
     MAPPED_ADDRESS = 0x0001,
     CHANGE_REQUEST = 0x0003,
     SOURCE_ADDRESS = 0x0004,  /* of RFC 3489: the later RESPONSE-ORIGIN */
@@ -16,13 +16,21 @@ enum attribute {
     XOR_MAPPED_ADDRESS = 0x0020,
     RESPONSE_ORIGIN = 0x802b,
     OTHER_ADDRESS = 0x802c,
+    /* Ours, from the range that other programs skip. */
+    PEER_ORDER = 0xc5c1, /* flags, delay in seconds (2), length of plain bytes (2) */
+    PEER_COUNT = 0xc5c2, /* count of plain datagrams (4), length of the last (2), its largest fragment or 0 (2) */
 };
 
 #define FAMILY_V4           1
 #define FAMILY_V6           2
+#define ATTRIBUTE_HEADER    4
 #define ADDRESS_HEADER      4 /* a zero, the family, the port */
 #define CHANGE_ADDRESS_FLAG 4u
 #define CHANGE_PORT_FLAG    2u
+#define ORDER_QUIET         0x01
+#define ORDER_PLAIN         0x02
+#define ORDER_LEN           5
+#define COUNT_LEN           8
 
 static uint16_t get16(const uint8_t *in)
 {
@@ -34,7 +42,7 @@ static uint32_t get32(const uint8_t *in)
     return (uint32_t)get16(in) << 16 | get16(in + 2);
 }
 
-static void put16(uint8_t *out, uint16_t value)
+static void put16(uint8_t *out, uint32_t value)
 {
     out[0] = (uint8_t)(value >> 8);
     out[1] = (uint8_t)value;
@@ -42,8 +50,8 @@ static void put16(uint8_t *out, uint16_t value)
 
 static void put32(uint8_t *out, uint32_t value)
 {
-    put16(out, (uint16_t)(value >> 16));
-    put16(out + 2, (uint16_t)value);
+    put16(out, value >> 16);
+    put16(out + 2, value);
 }
 
 static size_t padded(size_t len)
@@ -51,58 +59,24 @@ static size_t padded(size_t len)
     return (len + 3) & ~(size_t)3;
 }
 
-/* ---- addresses ---- */
-
 /* XOR with the cookie and, for IPv6, the transaction: `mask` is those 16 bytes, the message's from its fourth on. NATs
- * that replace addresses wherever they see them do not see this one. */
-static void mask_bytes(uint8_t *bytes, size_t len, const uint8_t *mask)
+ * that replace addresses wherever they see them do not see this one. NULL: none. */
+static void mask_address(uint8_t *value, size_t host_len, const uint8_t *mask)
 {
-    for (size_t i = 0; i < len; i++)
-        bytes[i] ^= mask[i];
-}
-
-/* `mask` is NULL for an address as it is. */
-static bool decode_address(const uint8_t *in, size_t len, const uint8_t *mask, union netaddr *out)
-{
-    if (len < ADDRESS_HEADER)
-        return false;
-    size_t host_len = in[1] == FAMILY_V4 ? 4 : in[1] == FAMILY_V6 ? 16 : 0;
-    if (host_len == 0 || len != ADDRESS_HEADER + host_len)
-        return false;
-    uint8_t port[2], host[16];
-    memcpy(port, in + 2, sizeof(port));
-    memcpy(host, in + ADDRESS_HEADER, host_len);
-    if (mask) {
-        mask_bytes(port, sizeof(port), mask);
-        mask_bytes(host, host_len, mask);
-    }
-    *out = netaddr_from_bytes(host, host_len, get16(port));
-    return true;
-}
-
-static size_t encode_address(uint8_t *out, const union netaddr *address, const uint8_t *mask)
-{
-    size_t host_len;
-    const uint8_t *host = netaddr_host(address, &host_len);
-    out[0] = 0;
-    out[1] = host_len == 4 ? FAMILY_V4 : FAMILY_V6;
-    put16(out + 2, netaddr_port(address));
-    memcpy(out + ADDRESS_HEADER, host, host_len);
-    if (mask) {
-        mask_bytes(out + 2, 2, mask);
-        mask_bytes(out + ADDRESS_HEADER, host_len, mask);
-    }
-    return ADDRESS_HEADER + host_len;
+    for (size_t i = 0; mask && i < 2; i++)
+        value[2 + i] ^= mask[i];
+    for (size_t i = 0; mask && i < host_len; i++)
+        value[ADDRESS_HEADER + i] ^= mask[i];
 }
 
 /* ---- decoding ---- */
 
 /* The addresses by both names. The newer one wins wherever it stands; of two alike the first does. */
-struct addresses {
+struct stun_addresses {
     union netaddr xor_mapped, mapped, response_origin, source, other, changed;
 };
 
-static union netaddr *place_of(struct addresses *found, uint16_t type)
+static union netaddr *place_for(struct stun_addresses *found, uint16_t type)
 {
     switch (type) {
     case XOR_MAPPED_ADDRESS:
@@ -122,20 +96,25 @@ static union netaddr *place_of(struct addresses *found, uint16_t type)
     }
 }
 
-static bool take_address(struct addresses *found, uint16_t type, const uint8_t *in, size_t len, const uint8_t *mask)
+static bool decode_address(struct stun_addresses *found, uint16_t type, const uint8_t *in, size_t len,
+                           const uint8_t *mask)
 {
-    union netaddr *place = place_of(found, type), address;
+    union netaddr *place = place_for(found, type);
+    uint8_t value[ADDRESS_HEADER + 16];
     if (!place)
         return true; /* an attribute of no interest */
-    if (!decode_address(in, len, type == XOR_MAPPED_ADDRESS ? mask : NULL, &address))
+    size_t host_len = len < ADDRESS_HEADER ? 0 : in[1] == FAMILY_V4 ? 4 : in[1] == FAMILY_V6 ? 16 : 0;
+    if (host_len == 0 || len != ADDRESS_HEADER + host_len)
         return false;
+    memcpy(value, in, len);
+    mask_address(value, host_len, type == XOR_MAPPED_ADDRESS ? mask : NULL);
     if (place->sa.sa_family == AF_UNSPEC)
-        *place = address;
+        *place = netaddr_from_bytes(value + ADDRESS_HEADER, host_len, get16(value + 2));
     return true;
 }
 
-static bool take_attribute(struct stun_message *out, struct addresses *found, uint16_t type, const uint8_t *in,
-                           size_t len, const uint8_t *mask)
+static bool decode_attribute(struct stun_message *out, struct stun_addresses *found, uint16_t type, const uint8_t *in,
+                             size_t len, const uint8_t *mask)
 {
     switch (type) {
     case CHANGE_REQUEST:
@@ -149,8 +128,23 @@ static bool take_attribute(struct stun_message *out, struct addresses *found, ui
             return false;
         out->error_code = (uint16_t)((in[2] & 7) * 100 + in[3]);
         return true;
+    case PEER_ORDER:
+        if (len != ORDER_LEN)
+            return true; /* another program's attribute, by chance of this number */
+        out->quiet = in[0] & ORDER_QUIET;
+        out->plain = in[0] & ORDER_PLAIN;
+        out->delay_s = get16(in + 1);
+        out->plain_len = get16(in + 3);
+        return true;
+    case PEER_COUNT:
+        if (len != COUNT_LEN)
+            return true;
+        out->plain_count = get32(in);
+        out->plain_last = get16(in + 4);
+        out->fragment = get16(in + 6);
+        return true;
     default:
-        return take_address(found, type, in, len, mask);
+        return decode_address(found, type, in, len, mask);
     }
 }
 
@@ -174,18 +168,20 @@ int stun_decode(const uint8_t *in, size_t len, struct stun_message *out)
         return STUN_E_NONE;
     if (len < whole)
         return STUN_E_SHORT;
-    struct addresses found = {0};
+    struct stun_addresses found = {0};
     uint16_t type = get16(in);
     *out = (struct stun_message){0};
     out->class = (enum stun_class)((type >> 7 & 2) | (type >> 4 & 1));
     out->method = (uint16_t)((type >> 2 & 0xf80) | (type >> 1 & 0x70) | (type & 0xf));
     memcpy(out->transaction, in + 8, STUN_TRANSACTION);
     for (size_t at = STUN_HEADER; at < whole;) {
-        size_t attribute_len = get16(in + at + 2); /* that is there, as is all padding: `whole` is a multiple of 4 */
-        if (attribute_len > whole - at - 4 ||
-            !take_attribute(out, &found, get16(in + at), in + at + 4, attribute_len, in + 4))
+        assert(whole - at >= ATTRIBUTE_HEADER); /* `whole` is a multiple of 4, so is every step */
+        size_t value_len = get16(in + at + 2);
+        const uint8_t *value = in + at + ATTRIBUTE_HEADER;
+        if (value_len > whole - at - ATTRIBUTE_HEADER ||
+            !decode_attribute(out, &found, get16(in + at), value, value_len, in + 4))
             return STUN_E_ATTRIBUTE;
-        at += 4 + padded(attribute_len);
+        at += ATTRIBUTE_HEADER + padded(value_len);
     }
     out->mapped = either(&found.xor_mapped, &found.mapped);
     out->response_origin = either(&found.response_origin, &found.source);
@@ -195,45 +191,88 @@ int stun_decode(const uint8_t *in, size_t len, struct stun_message *out)
 
 /* ---- encoding ---- */
 
-static size_t put_address(uint8_t *out, uint16_t type, const union netaddr *address, const uint8_t *mask)
+uint8_t *stun_add_attribute(uint8_t *message, size_t *len, size_t size, uint16_t type, size_t value_len)
 {
-    if (address->sa.sa_family == AF_UNSPEC)
-        return 0;
-    size_t len = encode_address(out + 4, address, mask);
-    put16(out, type);
-    put16(out + 2, (uint16_t)len);
-    return 4 + len;
+    size_t whole = ATTRIBUTE_HEADER + padded(value_len);
+    assert(*len >= STUN_HEADER && *len % 4 == 0 && *len <= size);
+    if (whole > size - *len)
+        return NULL;
+    uint8_t *at = message + *len;
+    memset(at, 0, whole);
+    put16(at, type);
+    put16(at + 2, (uint32_t)value_len);
+    *len += whole;
+    return at + ATTRIBUTE_HEADER;
 }
 
-/* A type and four bytes. */
-static size_t put_word(uint8_t *out, uint16_t type, uint32_t value)
+void stun_set_length(uint8_t *message, size_t len)
 {
-    put16(out, type);
-    put16(out + 2, 4);
-    put32(out + 4, value);
-    return 8;
+    put16(message + 2, (uint32_t)(len - STUN_HEADER));
+}
+
+/* A message being written into room that is enough for all. */
+struct stun_draft {
+    uint8_t bytes[STUN_MESSAGE_MAX];
+    size_t len;
+};
+
+static uint8_t *draft_add(struct stun_draft *draft, uint16_t type, size_t value_len)
+{
+    uint8_t *value = stun_add_attribute(draft->bytes, &draft->len, sizeof(draft->bytes), type, value_len);
+    assert(value);
+    return value;
+}
+
+static void draft_add_address(struct stun_draft *draft, uint16_t type, const union netaddr *address)
+{
+    size_t host_len;
+    const uint8_t *host = netaddr_host(address, &host_len);
+    if (!host)
+        return;
+    uint8_t *value = draft_add(draft, type, ADDRESS_HEADER + host_len);
+    value[1] = host_len == 4 ? FAMILY_V4 : FAMILY_V6;
+    put16(value + 2, netaddr_port(address));
+    memcpy(value + ADDRESS_HEADER, host, host_len);
+    mask_address(value, host_len, type == XOR_MAPPED_ADDRESS ? draft->bytes + 4 : NULL);
+}
+
+static void draft_add_peer_attributes(struct stun_draft *draft, const struct stun_message *in)
+{
+    if (in->quiet || in->plain || in->delay_s || in->plain_len) {
+        uint8_t *value = draft_add(draft, PEER_ORDER, ORDER_LEN);
+        value[0] = (uint8_t)((in->quiet ? ORDER_QUIET : 0) | (in->plain ? ORDER_PLAIN : 0));
+        put16(value + 1, in->delay_s);
+        put16(value + 3, in->plain_len);
+    }
+    if (in->plain_count || in->plain_last || in->fragment) {
+        uint8_t *value = draft_add(draft, PEER_COUNT, COUNT_LEN);
+        put32(value, in->plain_count);
+        put16(value + 4, in->plain_last);
+        put16(value + 6, in->fragment);
+    }
 }
 
 size_t stun_encode(uint8_t *out, size_t size, const struct stun_message *in)
 {
-    uint8_t bytes[STUN_MESSAGE_MAX];
+    struct stun_draft draft = {.len = STUN_HEADER};
     unsigned method = in->method, class = in->class;
-    size_t len = STUN_HEADER;
-    put16(bytes, (uint16_t)((method & 0xf80) << 2 | (method & 0x70) << 1 | (method & 0xf) | (class & 2) << 7 |
-                            (class & 1) << 4));
-    put32(bytes + 4, COOKIE);
-    memcpy(bytes + 8, in->transaction, STUN_TRANSACTION);
+    assert(method <= 0xfff && class <= STUN_ERROR);
+    put16(draft.bytes,
+          (method & 0xf80) << 2 | (method & 0x70) << 1 | (method & 0xf) | (class & 2) << 7 | (class & 1) << 4);
+    put32(draft.bytes + 4, COOKIE);
+    memcpy(draft.bytes + 8, in->transaction, STUN_TRANSACTION);
     if (in->change_address || in->change_port)
-        len += put_word(bytes + len, CHANGE_REQUEST,
-                        (in->change_address ? CHANGE_ADDRESS_FLAG : 0) | (in->change_port ? CHANGE_PORT_FLAG : 0));
+        put32(draft_add(&draft, CHANGE_REQUEST, 4),
+              (in->change_address ? CHANGE_ADDRESS_FLAG : 0) | (in->change_port ? CHANGE_PORT_FLAG : 0));
     if (in->error_code)
-        len += put_word(bytes + len, ERROR_CODE, (uint32_t)(in->error_code / 100) << 8 | in->error_code % 100u);
-    len += put_address(bytes + len, XOR_MAPPED_ADDRESS, &in->mapped, bytes + 4);
-    len += put_address(bytes + len, RESPONSE_ORIGIN, &in->response_origin, NULL);
-    len += put_address(bytes + len, OTHER_ADDRESS, &in->other_address, NULL);
-    put16(bytes + 2, (uint16_t)(len - STUN_HEADER));
-    if (len > size)
+        put32(draft_add(&draft, ERROR_CODE, 4), (uint32_t)(in->error_code / 100) << 8 | in->error_code % 100u);
+    draft_add_address(&draft, XOR_MAPPED_ADDRESS, &in->mapped);
+    draft_add_address(&draft, RESPONSE_ORIGIN, &in->response_origin);
+    draft_add_address(&draft, OTHER_ADDRESS, &in->other_address);
+    draft_add_peer_attributes(&draft, in);
+    stun_set_length(draft.bytes, draft.len);
+    if (draft.len > size)
         return 0;
-    memcpy(out, bytes, len);
-    return len;
+    memcpy(out, draft.bytes, draft.len);
+    return draft.len;
 }

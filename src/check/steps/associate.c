@@ -1,124 +1,121 @@
 /* UDP ASSOCIATE: is it granted, and can the address be used that the proxy names? */
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "check/scope.h"
 #include "check/steps/steps.h"
+#include "net/sock.h"
 
-static void explain_refusal(const struct negotiation *n, struct check_result *result)
+static const struct advice *advice_for_refusal(uint8_t code)
 {
-    switch (n->code) {
-    case SOCKS5_REPLY_COMMAND_NOT_SUPPORTED:
-        result_cause(result, "UDP is switched off there, or this server cannot do it (ssh -D and microsocks, for two)");
-        result_fix(result, "switch it on (conesocks: udp.enabled; 3proxy and others: see their manuals), or use "
-                           "another server for what needs UDP");
-        break;
-    case SOCKS5_REPLY_NOT_ALLOWED:
-        result_cause(result, "the server's rules do not allow UDP to this client or user, or a limit is reached");
-        result_fix(result, "allow it (dante: command: udpassociate and udpreply; conesocks: rules, limits)");
-        break;
-    case SOCKS5_REPLY_ADDRESS_TYPE_NOT_SUPPORTED:
-        result_cause(result, "it does not take 0.0.0.0:0, which most clients send, for a client's address");
-        result_fix(result, "update the server, or use another");
-        break;
-    default:
-        result_cause(result, "it cannot open a port for us: there is none left, or it has no address to open it on");
-        result_fix(result, "see in the server's log what it could not do");
-    }
+    static const struct advice
+        unsupported = {"UDP is switched off, or this server has no UDP support (ssh -D and microsocks have none)",
+                       "switch UDP on (conesocks: udp.enabled), or use another server for programs that need UDP"},
+        not_allowed = {"the proxy's rules do not allow UDP to this client or user, or a limit is reached",
+                       "allow it (dante: command: udpassociate and udpreply; conesocks: rules, limits)"},
+        no_wildcard = {"the proxy does not accept 0.0.0.0:0 as the client's address, which most clients send",
+                       "update the server, or use another one"},
+        other = {"the proxy cannot open a UDP port: none is left, or it has no address to open it on",
+                 "look in the proxy's log for the reason"};
+    return code == SOCKS5_REPLY_COMMAND_NOT_SUPPORTED        ? &unsupported
+           : code == SOCKS5_REPLY_NOT_ALLOWED                ? &not_allowed
+           : code == SOCKS5_REPLY_ADDRESS_TYPE_NOT_SUPPORTED ? &no_wildcard
+                                                             : &other;
 }
 
-/* Asks once more, and says truly from where the datagrams will come: some servers insist on that. */
-static bool takes_our_address(struct check *check)
+/* Asks once more, and names the address and port that the datagrams will come from: some servers insist on that. */
+static bool is_granted_with_hint(struct check_run *check)
 {
-    struct association *association = &check->association;
-    union netaddr local = io_source_for(&check->proxy);
-    int fd = local.sa.sa_family == AF_UNSPEC ? -1 : io_udp(&local);
+    struct check_association *association = &check->association;
+    union netaddr local = io_source_for(&check->proxy.address);
+    int fd = local.sa.sa_family == AF_UNSPEC ? -1 : io_udp(&local, true);
     if (fd < 0)
         return false;
-    local = io_local(fd);
+    local = sock_local(fd);
     close(fd); /* for the association's own socket to have */
     association_close(association);
-    return association_open(association, &check->url, &check->proxy, &local, clock_ms() + CHECK_TCP_TIMEOUT);
+    return association_open(association, &check->proxy, &local);
 }
 
-static void say_refused(struct check *check, struct check_result *result)
+static void say_refused(struct check_run *check, struct check_result *result)
 {
-    struct negotiation n = check->association.negotiation;
+    const struct proxy_answer *answer = &check->association.granted;
     char text[256];
-    result_say(result, CHECK_FAILED, "%s", negotiation_explain(&n, text, sizeof(text)));
-    if (n.end != NEGOTIATION_REFUSED) {
-        result_cause(result, "the server does not do UDP, or failed while it tried");
-        result_fix(result, "see in the server's log what it makes of this request");
+    result_say(result, CHECK_FAILED, "%s", proxy_answer_explain(answer, text, sizeof(text)));
+    if (answer->outcome != PROXY_REFUSED) {
+        result_cause(result, "the proxy has no UDP support, or failed while it handled the request");
+        result_fix(result, "look in the proxy's log for this request");
         return;
     }
-    result_data(result, "code", json_integer(n.code));
-    explain_refusal(&n, result);
-    if (n.code != SOCKS5_REPLY_COMMAND_NOT_SUPPORTED && takes_our_address(check)) {
+    uint8_t code = answer->handshake.code;
+    result_data(result, "{s:i}", "code", code);
+    result_advise(result, advice_for_refusal(code));
+    if (code != SOCKS5_REPLY_COMMAND_NOT_SUPPORTED && is_granted_with_hint(check)) {
         check->facts |= FACT_ASSOCIATED;
-        result_cause(result, "it wants to be told the client's address and port in the request; with 0.0.0.0:0, which "
-                             "most clients send, it does not work");
+        result_cause(result,
+                     "the proxy wants the client's address and port in the request; most clients send 0.0.0.0:0, "
+                     "and fail here");
     }
 }
 
-/* What is odd about the address, and what follows from it. */
-static void judge_bound(const struct check *check, struct check_result *result)
+/* The address that the proxy names for datagrams: what is odd about it, and what follows from that. */
+static void judge_bound(const struct check_run *check, struct check_result *result)
 {
-    const struct negotiation *n = &check->association.negotiation;
-    const union netaddr *bound = &n->bound, *proxy = &check->proxy;
+    static const struct advice
+        name = {"the proxy answers with a name, but most clients expect an IP address",
+                "make the proxy answer with its IP address"},
+        no_port = {"the proxy answers before it has a port, or does not relay UDP",
+                   "look in the proxy's manual for its UDP support"},
+        wildcard = {"the proxy listens on all its addresses and does not know which one clients use; clients that take "
+                    "the answer literally send to themselves",
+                    "make the proxy listen on the address that clients use, or set the address that it advertises "
+                    "(often called external or public address)"},
+        narrow = {"the proxy is behind a NAT and tells clients its address behind it",
+                  "make the proxy advertise the address that clients use (conesocks: udp.advertise_v4 and udp.ports)"},
+        family = {"clients without that IP version cannot send there, and some clients read IPv4 addresses only",
+                  "make the proxy answer with the IP version that the client uses"};
+    const struct proxy_answer *granted = &check->association.granted;
+    const union netaddr *bound = &granted->bound, *proxy = &check->proxy.address;
     char text[NETADDR_TEXT_MAX], proxy_text[NETADDR_TEXT_MAX];
     netaddr_format(bound, text);
     netaddr_format_host(proxy, proxy_text);
-    if (n->bound_name[0]) {
-        result_say(result, CHECK_WARNING, "granted; datagrams go to the name %s, port %u", n->bound_name,
-                   n->bound_port);
-        result_cause(result, "it names a host, where most clients read an address");
-        result_fix(result, "have the server name its address");
-    } else if (n->bound_port == 0) {
-        result_say(result, CHECK_FAILED, "granted, but with port 0, to which nothing can be sent");
-        result_cause(result, "the server answers before it has a port, or does not relay datagrams by UDP");
-        result_fix(result, "see in the server's manual what its UDP takes");
+    if (granted->bound_name[0]) {
+        result_say(result, CHECK_WARNING, "granted; the proxy takes UDP at the name %s, port %u", granted->bound_name,
+                   granted->bound_port);
+        result_advise(result, &name);
+    } else if (granted->bound_port == 0) {
+        result_say(result, CHECK_FAILED, "granted, but with port 0: nothing can be sent to it");
+        result_advise(result, &no_port);
     } else if (netaddr_is_any(bound)) {
-        result_say(result, CHECK_WARNING,
-                   "granted; datagrams go to %s, which is no address: taken as the proxy's own, %s", text, proxy_text);
-        result_cause(result, "the server listens on all its addresses and does not know by which it is reached; "
-                             "clients that take this literally send to themselves");
-        result_fix(result, "have the server listen on the address that clients use, or name it to them (conesocks does "
-                           "the latter by itself; elsewhere look for \"external\" or \"public\" address)");
+        result_say(result, CHECK_WARNING, "granted; the proxy names %s, which is no real address; using %s instead",
+                   text, proxy_text);
+        result_advise(result, &wildcard);
     } else if (scope_of(bound) < scope_of(proxy)) {
-        bool itself = scope_of(bound) == SCOPE_HOST;
-        result_say(result, CHECK_WARNING, "granted; datagrams go to %s, %s, although the proxy is at %s", text,
-                   itself ? "a loopback address" : "a private address", proxy_text);
-        result_cause(result, "the server is behind a NAT and tells clients its address on the far side of that");
-        result_fix(result, "have it tell the address that clients use (conesocks: udp.advertise_v4 and udp.ports)");
+        result_say(result, CHECK_WARNING, "granted; the proxy takes UDP at %s, %s address, but it is reached at %s",
+                   text, scope_of(bound) == SCOPE_HOST ? "a loopback" : "a private", proxy_text);
+        result_advise(result, &narrow);
     } else if (bound->sa.sa_family != proxy->sa.sa_family) {
-        result_say(result, CHECK_WARNING, "granted; datagrams go to %s, which is %s, although we came by %s", text,
-                   check_family_name(bound->sa.sa_family), check_family_name(proxy->sa.sa_family));
-        result_cause(result, "clients of the other family alone cannot send there, and some read only an IPv4 address");
-        result_fix(result, "have it answer by the family that the client comes by");
+        result_say(result, CHECK_WARNING, "granted; the proxy takes UDP at %s, which is %s, but we connected by %s",
+                   text, check_family_name(bound->sa.sa_family), check_family_name(proxy->sa.sa_family));
+        result_advise(result, &family);
     } else {
-        bool same = netaddr_equal_host(bound, proxy);
-        result_say(result, CHECK_OK, "granted; datagrams go to %s%s", text,
-                   same ? "" : ", another address than the proxy's");
+        result_say(result, CHECK_OK, "granted; the proxy takes UDP at %s%s", text,
+                   netaddr_equal_host(bound, proxy) ? "" : ", not at its TCP address");
     }
 }
 
-void step_associate(struct check *check, int family, struct check_result *result)
+void step_associate(struct check_run *check, struct check_result *result)
 {
-    (void)family;
-    const struct association *a = &check->association;
-    char text[NETADDR_TEXT_MAX];
-    if (a->negotiation.end != NEGOTIATION_GRANTED) {
+    const struct check_association *a = &check->association;
+    char bound[NETADDR_TEXT_MAX], relay[NETADDR_TEXT_MAX];
+    if (a->granted.outcome != PROXY_GRANTED) {
         say_refused(check, result);
         return;
     }
     judge_bound(check, result);
-    if (a->negotiation.bound_name[0])
-        result_data(result, "bound",
-                    json_pack("s#", a->negotiation.bound_name, (int)strlen(a->negotiation.bound_name)));
-    else
-        result_data(result, "bound", json_string(netaddr_format(&a->negotiation.bound, text)));
-    result_data(result, "relay", json_string(netaddr_format(&a->relay, text)));
+    netaddr_format(&a->granted.bound, bound);
+    result_data(result, "{s:o?, s:s}", "bound", json_string(a->granted.bound_name[0] ? a->granted.bound_name : bound),
+                "relay", netaddr_format(&a->relay, relay));
     if (!(check->facts & FACT_ASSOCIATED) && result->status < CHECK_FAILED)
-        result_say(result, CHECK_FAILED, "granted, but nothing can be sent to %s from here", text);
+        result_say(result, CHECK_FAILED, "granted, but this machine cannot send to %s", relay);
 }

@@ -1,49 +1,44 @@
-/* CONNECT: to what was named, or to the far end, which may not listen there. */
+/* CONNECT: to what was named, or to the test server, which may not listen by TCP. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "check/steps/steps.h"
 
-/* How long a server may take to answer once the connection stands, in ms. */
+/* How long a server may take to answer over the connection, in ms. */
 #define ANSWER_TIMEOUT 3000
 
-struct target {
+struct connect_target {
     char host[256], text[300]; /* the latter for people */
-    union netaddr address;     /* AF_UNSPEC: the name goes to the proxy as it is */
+    union netaddr address;     /* AF_UNSPEC: the name is sent to the proxy as it is */
     uint16_t port;
-    bool is_far_end;
+    bool is_test_server;
 };
 
 /* false, with the result said: there is none. */
-static bool choose_target(const struct check *check, struct target *target, struct check_result *result)
+static bool choose_target(const struct check_run *check, struct connect_target *target, struct check_result *result)
 {
     char text[NETADDR_TEXT_MAX];
-    *target = (struct target){0};
-    if (check->options.connect) {
-        const char *wrong = host_port_parse(check->options.connect, target->host, &target->port);
-        if (!wrong && target->port == 0)
-            wrong = "the port is missing";
-        if (wrong)
-            result_say(result, CHECK_FAILED, "--connect %s: %s", check->options.connect, wrong);
+    *target = (struct connect_target){0};
+    if (check->options.connect) { /* which has been parsed before */
+        host_port_parse(check->options.connect, target->host, &target->port);
         netaddr_parse(&target->address, target->host, target->port);
         snprintf(target->text, sizeof(target->text), "%s", check->options.connect);
-        return !wrong;
+        return true;
     }
-    const struct io_addresses *all = &check->far_end.addresses;
-    const union netaddr *address =
-        io_of_family(all, AF_INET) ? io_of_family(all, AF_INET) : io_of_family(all, AF_INET6);
+    const struct io_addresses *all = &check->server.addresses;
+    const union netaddr *v4 = io_of_family(all, AF_INET), *address = v4 ? v4 : io_of_family(all, AF_INET6);
     if (!address) {
-        result_say(result, CHECK_INFO, "not tried: name a host and a port with --connect");
+        result_say(result, CHECK_INFO, "not tested: name a destination with --connect HOST:PORT");
         return false;
     }
     target->address = *address;
-    target->is_far_end = true;
+    target->is_test_server = true;
     snprintf(target->text, sizeof(target->text), "%s", netaddr_format(address, text));
     return true;
 }
 
-static struct socks5_addr wire_target(const struct target *target)
+static struct socks5_addr target_on_wire(const struct connect_target *target)
 {
     if (target->address.sa.sa_family != AF_UNSPEC)
         return socks5_addr_of(&target->address);
@@ -53,78 +48,73 @@ static struct socks5_addr wire_target(const struct target *target)
                                 .port = target->port};
 }
 
-static void explain_refusal(const struct negotiation *n, bool by_name, struct check_result *result)
+static void explain_refused_connect(uint8_t code, bool by_name, struct check_result *result)
 {
-    switch (n->code) {
-    case SOCKS5_REPLY_NOT_ALLOWED:
-        result_cause(result, "the server's rules do not allow this client, this user or this destination");
-        result_fix(result, "see the server's rules; conesocks explain tells which one decides");
-        break;
-    case SOCKS5_REPLY_HOST_UNREACHABLE:
-        result_cause(result, "the proxy's host cannot resolve the name, or finds no way there");
-        result_fix(result, "on the proxy's host, see whether its resolver knows the name and whether it can connect");
-        break;
-    case SOCKS5_REPLY_TTL_EXPIRED:
-        result_cause(result, "%sthe destination does not answer, or a firewall does not let the proxy's host out",
-                     by_name ? "the proxy's name servers do not answer, or " : "");
-        result_fix(result, "on the proxy's host, %sconnect there without the proxy%s",
-                   by_name ? "look the name up and " : "",
-                   by_name ? "; here, try --connect with an address instead of the name" : "");
-        break;
-    case SOCKS5_REPLY_CONNECTION_REFUSED:
-        result_cause(result, "the proxy got there, and nothing listens at that port");
-        result_fix(result, "name another destination with --connect");
-        break;
-    default:
-        result_cause(result, "the proxy's host cannot connect there, or a firewall does not let it out");
-        result_fix(result, "on the proxy's host, try the same without the proxy");
-    }
+    static const struct advice
+        not_allowed = {"the proxy's rules do not allow this client, user or destination",
+                       "look at the proxy's rules; conesocks explain shows the one that decides"},
+        unreachable = {"the proxy's host cannot resolve the name, or has no route to the address",
+                       "on the proxy's host, check that the name resolves and that it can connect there"},
+        name_timeout = {"the proxy's name servers do not answer, the destination does not answer, or a firewall drops "
+                        "what the proxy sends",
+                        "on the proxy's host, look the name up and connect there without the proxy; here, try "
+                        "--connect with an IP address"},
+        timeout = {"the destination does not answer, or a firewall drops what the proxy sends",
+                   "on the proxy's host, connect there without the proxy"},
+        refused = {"the proxy reached the host, but nothing listens on that port",
+                   "try another destination with --connect"},
+        other = {"the proxy's host cannot connect there, or a firewall drops what the proxy sends",
+                 "on the proxy's host, connect there without the proxy"};
+    result_advise(result, code == SOCKS5_REPLY_NOT_ALLOWED          ? &not_allowed
+                          : code == SOCKS5_REPLY_HOST_UNREACHABLE   ? &unreachable
+                          : code == SOCKS5_REPLY_CONNECTION_REFUSED ? &refused
+                          : code != SOCKS5_REPLY_TTL_EXPIRED        ? &other
+                          : by_name                                 ? &name_timeout
+                                                                    : &timeout);
 }
 
-static void say_granted(const struct negotiation *n, const struct target *target, const char *key,
-                        struct check_result *result)
+static void say_connected(int fd, const struct connect_target *target, const char *key, struct check_result *result)
 {
+    static const struct advice silent = {"the key is wrong, or another program uses that port",
+                                         "use the key that conesocks check --listen printed: --key KEY"};
     struct stun_message answer;
     char text[NETADDR_TEXT_MAX];
-    bool hears = target->is_far_end && stun_ask_stream(n->fd, key, clock_ms() + ANSWER_TIMEOUT, &answer);
-    if (key && target->is_far_end && !hears) { /* a peer answers by TCP, too */
-        result_say(result, CHECK_FAILED, "%s is connected, and does not answer", target->text);
-        result_cause(result, "its key is another one, or another program has that port");
-        result_fix(result, "give the key that conesocks check --listen has printed there: --key KEY");
+    if (!target->is_test_server || !stun_ask_stream(fd, key, clock_ms() + ANSWER_TIMEOUT, &answer)) {
+        bool must_answer = target->is_test_server && key; /* a peer answers by TCP, too */
+        result_say(result, must_answer ? CHECK_FAILED : CHECK_OK, "connected to %s%s", target->text,
+                   must_answer ? ", but it does not answer" : "");
+        if (must_answer)
+            result_advise(result, &silent);
         return;
     }
-    if (!hears) {
-        result_say(result, CHECK_OK, "%s is connected", target->text);
-        return;
-    }
-    result_say(result, CHECK_OK, "%s answers, and sees us as %s", target->text, netaddr_format(&answer.mapped, text));
-    result_data(result, "external", json_string(text));
+    result_say(result, CHECK_OK, "%s answers and sees us as %s", target->text, netaddr_format(&answer.mapped, text));
+    result_data(result, "{s:s}", "external", text);
 }
 
-void step_connect(struct check *check, int family, struct check_result *result)
+void step_connect(struct check_run *check, struct check_result *result)
 {
-    (void)family;
-    struct target target;
-    struct negotiation n;
+    struct connect_target target;
+    struct proxy_answer answer;
     char text[256];
     if (!choose_target(check, &target, result))
         return;
-    const struct socks5_addr destination = wire_target(&target);
-    uint64_t patience = 3 * CHECK_TCP_TIMEOUT; /* the proxy waits for the destination meanwhile */
-    negotiate(&n, &check->url, &check->proxy, SOCKS5_COMMAND_CONNECT, &destination, clock_ms() + patience);
-    if (n.end == NEGOTIATION_GRANTED) {
-        say_granted(&n, &target, check->far_end.key, result);
-        close(n.fd);
+    const struct socks5_addr destination = target_on_wire(&target);
+    /* Longer than for others: the proxy waits for the destination meanwhile. */
+    proxy_ask(&answer, &check->proxy, SOCKS5_COMMAND_CONNECT, &destination, 3 * PROXY_TIMEOUT);
+    if (answer.outcome == PROXY_GRANTED) {
+        say_connected(answer.fd, &target, check->server.key, result);
+        close(answer.fd);
         return;
     }
-    /* A STUN server need not listen by TCP, so that says little about the proxy. */
-    bool says_little = target.is_far_end && n.end == NEGOTIATION_REFUSED && n.code != SOCKS5_REPLY_NOT_ALLOWED &&
-                       n.code != SOCKS5_REPLY_COMMAND_NOT_SUPPORTED;
-    result_say(result, says_little ? CHECK_INFO : CHECK_FAILED, "%s: %s%s", target.text,
-               negotiation_explain(&n, text, sizeof(text)),
-               says_little ? "; it may not listen by TCP: name something else with --connect" : "");
-    if (n.end == NEGOTIATION_REFUSED)
-        result_data(result, "code", json_integer(n.code));
-    if (!says_little && n.end == NEGOTIATION_REFUSED)
-        explain_refusal(&n, target.address.sa.sa_family == AF_UNSPEC, result);
+    uint8_t code = answer.outcome == PROXY_REFUSED ? answer.handshake.code : SOCKS5_REPLY_SUCCEEDED;
+    /* A STUN server need not listen by TCP: then a refusal proves nothing about the proxy. */
+    bool proves_nothing = target.is_test_server && code != SOCKS5_REPLY_SUCCEEDED && code != SOCKS5_REPLY_NOT_ALLOWED &&
+                          code != SOCKS5_REPLY_COMMAND_NOT_SUPPORTED;
+    result_say(result, proves_nothing ? CHECK_INFO : CHECK_FAILED, "%s: %s%s", target.text,
+               proxy_answer_explain(&answer, text, sizeof(text)),
+               proves_nothing ? "; the test server may not accept TCP: try --connect HOST:PORT" : "");
+    if (code)
+        result_data(result, "{s:i}", "code", code);
+    if (code && !proves_nothing)
+        explain_refused_connect(code, target.address.sa.sa_family == AF_UNSPEC, result);
 }

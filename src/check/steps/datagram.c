@@ -1,73 +1,78 @@
-/* A datagram to the far end and its answer; and if there is none, why. */
+/* Sends a datagram to the test server, and when no answer comes, finds out why. */
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/util.h"
 #include "check/scope.h"
 #include "check/silence.h"
 #include "check/steps/steps.h"
+#include "net/sock.h"
 
-/* For each of the other ways that are tried when the first was silent, in ms: three times it is sent. */
+/* For each of the other ways that are tried when the first was silent, in ms. */
 #define TRIAL_PATIENCE 3000
 
 /* ---- other ways ---- */
 
-static enum silence_seen try_channel(struct check *check, struct channel *channel, const union netaddr *to)
+static enum silence_seen try_channel(struct check_run *check, struct channel *channel)
 {
-    struct stun_question question = {.to = *to, .key = check->far_end.key};
-    return stun_ask(channel, &question, 1, TRIAL_PATIENCE, &check->datagram) ? SILENCE_ANSWERED : SILENCE_STAYED;
+    const struct server_line line = check_line(check, channel);
+    struct stun_question question = {.answered = false};
+    return stun_ask(&line, &question, 1, TRIAL_PATIENCE) ? SILENCE_ANSWERED : SILENCE_STAYED;
 }
 
-/* The port that it names, at the address that it is reached by. Leaves the association like that when it works. */
-static enum silence_seen try_proxys_address(struct check *check, const union netaddr *to)
+/* The port that the proxy names, at the address that it is reached at. When that works, the association keeps it. */
+static enum silence_seen try_proxys_address(struct check_run *check)
 {
-    struct association *a = &check->association;
-    union netaddr told = a->relay, relay = check->proxy;
+    struct check_association *a = &check->association;
+    union netaddr told = a->relay, relay = check->proxy.address;
     netaddr_set_port(&relay, netaddr_port(&told));
     if (netaddr_equal(&relay, &told) || !association_redirect(a, &relay))
         return SILENCE_NOT_TRIED;
-    enum silence_seen seen = try_channel(check, &a->channel, to);
+    enum silence_seen seen = try_channel(check, &a->channel);
     if (seen != SILENCE_ANSWERED)
         association_redirect(a, &told);
     return seen;
 }
 
-static enum silence_seen try_our_address(struct check *check, const union netaddr *to)
+static enum silence_seen try_our_address(struct check_run *check)
 {
-    struct association other;
-    union netaddr local = io_local(check->association.channel.fd);
+    struct check_association other;
+    union netaddr local = sock_local(check->association.channel.fd);
     enum silence_seen seen = SILENCE_NOT_TRIED;
-    /* The socket is taken, so its neighbour has to do; it is the same address. */
-    int fd = netaddr_is_any(&local) ? -1 : (netaddr_set_port(&local, 0), io_udp(&local));
+    /* The socket's port is taken, so another port of the same address has to do. */
+    netaddr_set_port(&local, 0);
+    int fd = netaddr_is_any(&local) ? -1 : io_udp(&local, true);
     if (fd < 0)
         return seen;
-    local = io_local(fd);
+    local = sock_local(fd);
     close(fd);
-    if (association_open(&other, &check->url, &check->proxy, &local, clock_ms() + CHECK_TCP_TIMEOUT))
-        seen = try_channel(check, &other.channel, to);
+    if (association_open(&other, &check->proxy, &local))
+        seen = try_channel(check, &other.channel);
     association_close(&other);
     return seen;
 }
 
-static enum silence_seen try_over_tcp(struct check *check, const union netaddr *to)
+static enum silence_seen try_over_tcp(struct check_run *check)
 {
-    struct association framed;
+    struct check_association framed;
     enum silence_seen seen = SILENCE_NOT_TRIED;
-    if (association_open_framed(&framed, &check->url, &check->proxy, clock_ms() + CHECK_TCP_TIMEOUT))
-        seen = try_channel(check, &framed.channel, to);
+    if (association_open_framed(&framed, &check->proxy))
+        seen = try_channel(check, &framed.channel);
     association_close(&framed);
     return seen;
 }
 
-static enum silence_seen try_without_proxy(struct check *check, const union netaddr *to)
+static enum silence_seen try_without_proxy(struct check_run *check)
 {
-    union netaddr any = netaddr_any(to->sa.sa_family);
-    struct channel straight = {.kind = CHANNEL_STRAIGHT, .fd = io_udp(&any)};
-    if (straight.fd < 0)
+    union netaddr any = netaddr_any(check->family);
+    struct channel direct = {.kind = CHANNEL_DIRECT, .fd = io_udp(&any, true)};
+    if (direct.fd < 0)
         return SILENCE_NOT_TRIED;
-    enum silence_seen seen = try_channel(check, &straight, to);
-    close(straight.fd);
+    enum silence_seen seen = try_channel(check, &direct);
+    close(direct.fd);
     return seen;
 }
 
@@ -76,159 +81,158 @@ static bool is_no_route(int error)
     return error == -ENETUNREACH || error == -EADDRNOTAVAIL || error == -EINVAL || error == -EACCES || error == -EPERM;
 }
 
-static struct silence look_for_other_ways(struct check *check, const struct stun_question *question)
+static struct silence try_other_ways(struct check_run *check, int error)
 {
-    const union netaddr *relay = &check->association.relay, *to = &question->to;
     struct silence silence = {
-        .no_route = is_no_route(question->error),
-        .rejected = question->error && !is_no_route(question->error),
-        .told_elsewhere = scope_of(relay) < scope_of(&check->proxy),
-        .at_proxys_address = try_proxys_address(check, to),
+        .no_route = is_no_route(error),
+        .rejected = error && !is_no_route(error),
+        .told_elsewhere = scope_of(&check->association.relay) < scope_of(&check->proxy.address),
+        .at_proxys_address = try_proxys_address(check),
     };
     if (silence.at_proxys_address == SILENCE_ANSWERED)
         return silence;
-    silence.with_our_address = try_our_address(check, to);
+    silence.with_our_address = try_our_address(check);
     if (silence.with_our_address == SILENCE_ANSWERED)
         return silence;
-    silence.over_tcp = try_over_tcp(check, to);
-    silence.without_proxy = try_without_proxy(check, to);
+    silence.over_tcp = try_over_tcp(check);
+    silence.without_proxy = try_without_proxy(check);
     return silence;
 }
 
 /* ---- in words ---- */
 
-static void explain_silence(const struct check *check, enum silence_cause cause, struct check_result *result)
+static void explain_silence(const struct check_run *check, enum silence_cause cause, struct check_result *result)
 {
     char told[NETADDR_TEXT_MAX], proxy[NETADDR_TEXT_MAX];
-    bool is_peer = check->far_end.kind == FAR_END_PEER;
-    const char *option = is_peer ? "--peer" : "--stun";
+    bool is_peer = check->server.kind == TEST_SERVER_PEER;
+    const char *option = is_peer ? "--peer" : "--stun", *server = check->server.name;
     unsigned port = netaddr_port(&check->association.relay);
-    const union netaddr *bound = &check->association.negotiation.bound;
+    const union netaddr *bound = &check->association.granted.bound;
     netaddr_format(bound->sa.sa_family == AF_UNSPEC ? &check->association.relay : bound, told);
-    netaddr_format_host(&check->proxy, proxy);
+    netaddr_format_host(&check->proxy.address, proxy);
     switch (cause) {
     case SILENCE_BOUND_ADDRESS:
         result_cause(result,
-                     "the proxy tells clients to send to %s, which leads nowhere from here; it is reached at %s", told,
-                     proxy);
+                     "the proxy tells clients to send UDP to %s, which cannot be reached from here; the proxy is "
+                     "reached at %s",
+                     told, proxy);
         result_fix(result,
-                   "have it tell the address that clients use: conesocks: udp.advertise_v4 (or _v6): %s, and "
-                   "udp.ports, a range that is forwarded to it",
+                   "make the proxy advertise the address that clients use (conesocks: udp.advertise_v4 or _v6: "
+                   "%s, and forward the range udp.ports)",
                    proxy);
         break;
     case SILENCE_HINT:
-        result_cause(result, "the proxy takes datagrams only from the port that the request names; most clients send "
-                             "0.0.0.0:0 there, as this did at first");
+        result_cause(result, "the proxy accepts UDP only from the port that the request names, but most clients send "
+                             "0.0.0.0:0 there");
         result_fix(result, "configure or update the server so that it learns the port from the first datagram");
         break;
     case SILENCE_WAY_IN:
         result_cause(result,
-                     "a firewall between here and the proxy drops UDP to port %u: sent inside the TCP "
-                     "connection, the same datagram was answered, so the proxy itself gets out",
+                     "a firewall between here and the proxy drops UDP to port %u; inside the TCP connection the "
+                     "same datagram was answered, so the proxy itself can send UDP",
                      port);
-        result_fix(result,
-                   "let UDP to the relay's ports in (conesocks: udp.ports names the range) at the host's firewall, "
-                   "the router's port forwarding, docker's published ports, the cloud's security group");
+        result_fix(result, "open the proxy's UDP ports (conesocks: udp.ports) in the host's firewall, the router, "
+                           "Docker's published ports or the cloud's security group");
         break;
     case SILENCE_CLOSED:
-        result_cause(result, "nothing takes datagrams at %s: somebody answers that the port is closed", told);
-        result_fix(result, "forward the relay's UDP ports to the proxy's host itself, each under its own number "
-                           "(conesocks: udp.ports), and do not have a firewall reject them");
+        result_cause(result, "UDP to %s is rejected: the port is closed, or a firewall rejects it", told);
+        result_fix(result, "forward the proxy's UDP ports (conesocks: udp.ports) to the same port numbers on its host, "
+                           "and allow them in its firewall");
         break;
     case SILENCE_WAY_OUT:
-        result_cause(result, "the proxy's host does not get UDP out, or no answers in: sent inside the TCP connection, "
-                             "the datagram was not answered either, and without the proxy it is");
+        result_cause(result, "the proxy's host cannot send UDP to the internet, or gets no answers; without the proxy, "
+                             "the test server answers");
         result_fix(result,
-                   "let UDP out of the proxy's host, and answers in; there, conesocks check --direct %s %s must work",
-                   option, check->far_end.name);
+                   "allow outgoing UDP and its answers on the proxy's host; conesocks check --direct %s %s must "
+                   "work there",
+                   option, server);
         break;
-    case SILENCE_FAR_END:
-        result_cause(result, "%s does not answer without the proxy either: it may be down, or %s", check->far_end.name,
-                     is_peer ? "its key may be another, or its firewall does not let UDP in" : "no STUN server");
-        result_fix(result, is_peer ? "see on its machine what conesocks check --listen says meanwhile"
+    case SILENCE_SERVER:
+        result_cause(result, "%s does not answer without the proxy either: it may be off, or %s", server,
+                     is_peer ? "its key is another one, or its firewall drops UDP" : "no STUN server");
+        result_fix(result, is_peer ? "look at the output of conesocks check --listen on that machine"
                                    : "try another STUN server first");
         break;
     default:
         result_cause(result,
-                     "a firewall between here and the proxy drops UDP to port %u, or the proxy's host does not get "
-                     "UDP out, or the server relays nothing: that cannot be told apart from here",
+                     "one of three, which cannot be told apart from here: a firewall drops UDP to port %u of the "
+                     "proxy, the proxy's host cannot send UDP, or the server does not relay UDP",
                      port);
         result_fix(result,
-                   "on the proxy's host, tcpdump udp port %u shows whether datagrams arrive, and conesocks check "
-                   "--direct %s %s whether UDP gets out",
-                   port, option, check->far_end.name);
+                   "on the proxy's host, tcpdump udp port %u shows whether UDP arrives, and conesocks check "
+                   "--direct %s %s shows whether it can send",
+                   port, option, server);
     }
 }
 
 static const char *cause_name(enum silence_cause cause)
 {
     static const char *const names[] = {"bound_address", "hint", "way_in", "closed", "way_out", "far_end", "unknown"};
+    static_assert(ARRAY_LEN(names) == SILENCE_CAUSES, "each has a name");
     return names[cause];
 }
 
-/* Whether it could be made to work after all, so that the next steps have something to go on with. */
-static bool say_silence(struct check *check, const struct stun_question *question, struct check_result *result)
+/* Whether it works after all, by another address, so that the next steps can run. */
+static bool say_silence(struct check_run *check, const char *to, int error, struct check_result *result)
 {
-    char to[NETADDR_TEXT_MAX];
-    const struct silence silence = look_for_other_ways(check, question);
+    const struct silence silence = try_other_ways(check, error);
     enum silence_cause cause = silence_judge(&silence);
-    netaddr_format(&question->to, to);
     if (silence.at_proxys_address == SILENCE_ANSWERED)
-        result_say(result, CHECK_FAILED, "no answer from %s, but one when sent to the proxy's own address", to);
-    else if (cause == SILENCE_FAR_END)
-        result_say(result, CHECK_SKIPPED, "no answer from %s, through the proxy or without it", to);
+        result_say(result, CHECK_FAILED, "no answer from %s; but it answers when we send to the proxy's own address",
+                   to);
+    else if (cause == SILENCE_SERVER)
+        result_say(result, CHECK_SKIPPED, "no answer from %s, with or without the proxy", to);
     else
-        result_say(result, CHECK_FAILED, "no answer from %s%s%s", to, question->error ? ": " : "",
-                   question->error ? strerror(-question->error) : "");
-    result_data(result, "cause", json_string(cause_name(cause)));
+        result_say(result, CHECK_FAILED, "no answer from %s%s%s", to, error ? ": " : "", error ? strerror(-error) : "");
+    result_data(result, "{s:s}", "cause", cause_name(cause));
     explain_silence(check, cause, result);
     return silence.at_proxys_address == SILENCE_ANSWERED;
 }
 
 /* ---- the step ---- */
 
-static void note_answer(struct check *check, const struct stun_question *question)
+static void note_answer(struct check_run *check, const struct stun_question *question)
 {
-    if (!(check->facts & FACT_ANSWERS))
+    assert(question->answered);
+    if (!(check->facts & FACT_ANSWERS)) {
         check->answer = *question;
-    check->facts |= FACT_ANSWERS | (question->to.sa.sa_family == AF_INET ? FACT_ANSWERS_V4 : FACT_ANSWERS_V6);
+        check->rtt_ms = question->rtt_us / 1000;
+    }
+    check->facts |= FACT_ANSWERS | (check->family == AF_INET ? FACT_ANSWERS_V4 : FACT_ANSWERS_V6);
 }
 
-/* A host may well have one family alone. But what cannot be sent must cost no more than itself. */
-static void say_other_family(struct check *check, int family, const char *to, struct check_result *result)
+/* A host may well lack one family. But a datagram that cannot be sent must not stop the others. */
+static void say_other_family(struct check_run *check, const char *to, struct check_result *result)
 {
-    struct stun_question before = {.to = check->answer.to, .key = check->far_end.key};
-    const char *name = check_family_name(family);
-    if (stun_ask(&check->association.channel, &before, 1, STUN_PATIENCE, &check->datagram)) {
-        result_say(result, CHECK_INFO, "no answer from %s: the proxy's host may have no %s", to, name);
+    const struct server_line line = check_line(check, &check->association.channel);
+    struct stun_question before = {.to = check->answer.to};
+    const char *family = check_family_name(check->family);
+    if (stun_ask(&line, &before, 1, STUN_PATIENCE)) {
+        result_say(result, CHECK_INFO, "no answer from %s: the proxy's host may have no %s", to, family);
         return;
     }
-    result_say(result, CHECK_WARNING, "no answer from %s, and since then none to anything else either", to);
+    result_say(result, CHECK_WARNING, "no answer from %s, and then no more answers from any address", to);
     result_cause(result,
-                 "the proxy's host may have no %s; but the server gives up a whole association for one datagram "
-                 "that it cannot send",
-                 name);
-    result_fix(result, "update the server, or use another; have its clients use no %s meanwhile", name);
+                 "the proxy's host may have no %s, and the server ends a whole association when one datagram "
+                 "cannot be sent",
+                 family);
+    result_fix(result, "update the server, or use another one; until then, switch %s off in its clients", family);
 }
 
-void step_datagram(struct check *check, int family, struct check_result *result)
+void step_datagram(struct check_run *check, struct check_result *result)
 {
-    struct stun_question question = {.to = *io_of_family(&check->far_end.addresses, family), .key = check->far_end.key};
-    struct association *a = &check->association;
+    const struct server_line line = check_line(check, &check->association.channel);
+    struct stun_question question = {.to = line.to};
     char to[NETADDR_TEXT_MAX], seen[NETADDR_TEXT_MAX];
-    netaddr_format(&question.to, to);
-    if (stun_ask(&a->channel, &question, 1, STUN_PATIENCE, &check->datagram)) {
+    netaddr_format(&line.to, to);
+    if (stun_ask(&line, &question, 1, STUN_PATIENCE)) {
         note_answer(check, &question);
         netaddr_format(&question.answer.mapped, seen);
-        result_say(result, CHECK_OK, "%s answers, %u ms, and sees us as %s", to, question.rtt_ms, seen);
-        result_data(result, "external", json_string(seen));
-        result_data(result, "rtt_ms", json_integer(question.rtt_ms));
-        return;
-    }
-    if (check->facts & FACT_ANSWERS) { /* the other family */
-        say_other_family(check, family, to, result);
-        return;
-    }
-    if (say_silence(check, &question, result) && stun_ask(&a->channel, &question, 1, TRIAL_PATIENCE, &check->datagram))
+        result_say(result, CHECK_OK, "%s answers in %u ms and sees us as %s", to, question.rtt_us / 1000, seen);
+        result_data(result, "{s:s, s:i}", "external", seen, "rtt_ms", question.rtt_us / 1000);
+    } else if (check->facts & FACT_ANSWERS) {
+        say_other_family(check, to, result);
+    } else if (say_silence(check, to, question.error, result) && stun_ask(&line, &question, 1, TRIAL_PATIENCE)) {
         note_answer(check, &question);
+    }
 }

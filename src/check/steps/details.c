@@ -1,7 +1,10 @@
-/* What a client has to rely on when datagrams come back: whose they are, and that they are only its own. */
+/* What clients rely on when datagrams come back: the right origin, and that nobody else can take them over. */
 #include <unistd.h>
 
 #include "check/steps/steps.h"
+#include "net/sock.h"
+
+static const char update_server[] = "update the server, or use another one";
 
 /* ---- the origin ---- */
 
@@ -13,45 +16,48 @@ static bool is_mapped(const union netaddr *address)
     return plain.sa.sa_family != address->sa.sa_family;
 }
 
-void step_origin(struct check *check, int family, struct check_result *result)
+void step_origin(struct check_run *check, struct check_result *result)
 {
-    (void)family;
+    static const struct advice
+        other_socket =
+            {"the server answers from another socket than it listens on, or a NAT in front of it changes the "
+             "port; most clients and NATs drop such datagrams",
+             "make the NAT keep the port number; without a NAT, the server is at fault"},
+        other_origin = {"the server does not tell who sent a datagram: programs that talk to several peers mix them up",
+                        update_server},
+        mapped = {
+            "the server uses IPv6 sockets for everything and does not convert the address; some clients then do not "
+            "recognise their peer",
+            update_server};
     const struct stun_question *answer = &check->answer;
     const union netaddr *relay = &check->association.relay;
-    char is[NETADDR_TEXT_MAX], expected[NETADDR_TEXT_MAX];
+    char origin_text[NETADDR_TEXT_MAX], sender_text[NETADDR_TEXT_MAX], expected[NETADDR_TEXT_MAX];
     union netaddr origin = answer->origin;
     netaddr_unmap(&origin);
-    result_data(result, "origin", json_string(netaddr_format(&answer->origin, is)));
-    result_data(result, "sender", json_string(netaddr_format(&answer->sender, is)));
+    netaddr_format(&answer->origin, origin_text);
+    netaddr_format(&answer->sender, sender_text);
+    result_data(result, "{s:s, s:s}", "origin", origin_text, "sender", sender_text);
     if (!netaddr_equal(&answer->sender, relay)) {
-        result_say(result, CHECK_FAILED, "the answer came from %s, but was sent for at %s",
-                   netaddr_format(&answer->sender, is), netaddr_format(relay, expected));
-        result_cause(result,
-                     "the server answers from another socket than it listens on, or a NAT in front of it changes "
-                     "the port; most clients drop such datagrams, as do NATs on their side");
-        result_fix(result, "have each port keep its number on the way out; otherwise the server is at fault");
+        result_say(result, CHECK_FAILED, "the answer came from %s, but we sent to %s", sender_text,
+                   netaddr_format(relay, expected));
+        result_advise(result, &other_socket);
     } else if (!netaddr_equal(&origin, &answer->to)) {
-        result_say(result, CHECK_FAILED, "the answer's header names %s, but %s was asked",
-                   netaddr_format(&answer->origin, is), netaddr_format(&answer->to, expected));
-        result_cause(result, "the server does not tell who a datagram is from: programs that talk to several others at "
-                             "once cannot tell them apart");
-        result_fix(result, "update the server, or use another");
+        result_say(result, CHECK_FAILED, "the answer's header names %s as its sender, but %s answered", origin_text,
+                   netaddr_format(&answer->to, expected));
+        result_advise(result, &other_origin);
     } else if (is_mapped(&answer->origin)) {
-        result_say(result, CHECK_WARNING, "the answer's header names an IPv4 origin in its IPv6 form, ::ffff:a.b.c.d");
-        result_cause(result,
-                     "the server opens IPv6 sockets for all, and does not convert; some clients do not know the "
-                     "address again");
-        result_fix(result, "update the server, or use another");
+        result_say(result, CHECK_WARNING, "the answer's header contains an IPv4 address in IPv6 form, ::ffff:a.b.c.d");
+        result_advise(result, &mapped);
     } else {
-        result_say(result, CHECK_OK, "answers come from the relay's address, and name who they are from");
+        result_say(result, CHECK_OK, "answers come from the proxy's UDP address and name their sender");
     }
 }
 
 /* ---- the client's port ---- */
 
 /*
- * The association's own socket and another one of the same address ask in turn, so quickly that the second question is
- * there before the first one's answer. Whose answers come to whom tells what the server makes of it.
+ * The association's own socket and another one of the same address ask in turn, so quickly that the second question
+ * arrives before the first one's answer. Which answers reach which socket shows what the server does with it.
  */
 enum { FIRST, OTHER, SOCKETS };
 
@@ -61,43 +67,42 @@ enum { FIRST, OTHER, SOCKETS };
 #define TURN_MS   20
 
 struct crossing {
-    struct channel *sockets[SOCKETS];
+    struct server_line lines[SOCKETS];
     struct stun_question asked[SOCKETS][ROUNDS];
     unsigned came[SOCKETS][SOCKETS]; /* how many answers to whose questions, at whose socket */
 };
 
-static void count_answer(struct crossing *c, int at, const struct datagram *datagram)
+static void crossing_count_answer(struct crossing *c, int at)
 {
     for (int whose = 0; whose < SOCKETS; whose++)
-        if (stun_take(&c->asked[whose][1], ROUNDS - 1, datagram))
+        if (stun_take(&c->lines[at], &c->asked[whose][1], ROUNDS - 1))
             c->came[whose][at]++;
 }
 
-static void listen_until(struct crossing *c, uint64_t end, struct datagram *room)
+static void crossing_listen_until(struct crossing *c, uint64_t end)
 {
     while (clock_ms() < end)
         for (int at = 0; at < SOCKETS; at++)
-            while (clock_ms() < end && channel_receive(c->sockets[at], room, clock_ms() + TURN_MS) == 0)
-                count_answer(c, at, room);
+            while (clock_ms() < end &&
+                   channel_receive(c->lines[at].channel, c->lines[at].room, clock_ms() + TURN_MS) == 0)
+                crossing_count_answer(c, at);
 }
 
-/* false: there is no other socket to be had, or the association does not answer its own one to begin with. */
-static bool cross(struct check *check, struct association *a, struct crossing *c)
+/* false: no other socket could be opened, or the association does not answer its own one to begin with. */
+static bool crossing_run(struct crossing *c, struct check_run *check, struct check_association *a)
 {
-    struct stun_question first = {.to = check->answer.to, .key = check->far_end.key};
-    union netaddr local = io_local(a->channel.fd);
+    struct stun_question first = {.answered = false};
+    union netaddr local = sock_local(a->channel.fd);
     netaddr_set_port(&local, 0);
-    struct channel other = {.kind = CHANNEL_RELAYED, .relay = a->relay, .fd = io_udp(&local)};
-    *c = (struct crossing){.sockets = {&a->channel, &other}};
+    struct channel other = {.kind = CHANNEL_RELAYED, .relay = a->relay, .fd = io_udp(&local, true)};
+    *c = (struct crossing){.lines = {check_line(check, &a->channel), check_line(check, &other)}};
     if (other.fd < 0)
         return false;
-    bool begun = stun_ask(&a->channel, &first, 1, STUN_PATIENCE, &check->datagram) > 0;
+    bool begun = stun_ask(&c->lines[FIRST], &first, 1, STUN_PATIENCE) > 0;
     for (int i = 0; begun && i < ROUNDS; i++) {
-        for (int whose = 0; whose < SOCKETS; whose++) {
-            c->asked[whose][i] = (struct stun_question){.to = first.to, .key = first.key};
-            stun_send(c->sockets[whose], &c->asked[whose][i]);
-        }
-        listen_until(c, clock_ms() + (i < ROUNDS - 1 ? ROUND_MS : LAST_WAIT), &check->datagram);
+        for (int whose = 0; whose < SOCKETS; whose++)
+            stun_send(&c->lines[whose], &c->asked[whose][i]);
+        crossing_listen_until(c, clock_ms() + (i < ROUNDS - 1 ? ROUND_MS : LAST_WAIT));
     }
     close(other.fd);
     return begun;
@@ -105,34 +110,38 @@ static bool cross(struct check *check, struct association *a, struct crossing *c
 
 static void say_crossing(const struct crossing *c, struct check_result *result)
 {
+    static const struct advice
+        taken_over = {"anyone behind the same public address as a client can take over its datagrams", update_server},
+        silenced = {"anyone behind the same public address as a client can cut it off with one datagram",
+                    update_server};
     bool others = c->came[OTHER][FIRST] + c->came[OTHER][OTHER] > 0;
-    result_data(result, "kept", json_boolean(c->came[FIRST][FIRST] > 0 && c->came[FIRST][OTHER] == 0));
-    result_data(result, "other_port_relayed", json_boolean(others));
+    result_data(result, "{s:b, s:b}", "kept", c->came[FIRST][FIRST] > 0 && c->came[FIRST][OTHER] == 0,
+                "other_port_relayed", others);
     if (c->came[FIRST][OTHER] > 0) {
-        result_say(result, CHECK_WARNING, "answers go to whichever port of the client's address sent last");
-        result_cause(result,
-                     "everybody behind the same address as a client can take over its datagrams by sending one");
+        result_say(result, CHECK_WARNING,
+                   "answers go to the port that sent last, even to another one of the same address");
+        result_advise(result, &taken_over);
     } else if (c->came[FIRST][FIRST] == 0) {
-        result_say(result, CHECK_WARNING, "no more answers come once another port of the client's address has sent");
-        result_cause(result, "everybody behind the same address as a client can silence it by sending one datagram");
+        result_say(result, CHECK_WARNING, "answers stop when another port of the same address sends a datagram");
+        result_advise(result, &silenced);
     } else if (others) {
         result_say(result, CHECK_INFO,
-                   "learned from the first datagram and kept; other ports of the client's address are relayed, too");
+                   "learned from the first datagram and kept; other ports of the same address are "
+                   "relayed too");
     } else {
-        result_say(result, CHECK_OK, "learned from the first datagram and kept; another port of ours is not relayed");
+        result_say(result, CHECK_OK,
+                   "learned from the first datagram and kept; other ports of the same address are "
+                   "ignored");
     }
-    if (result->status == CHECK_WARNING)
-        result_fix(result, "update the server, or use another, where clients share an address");
 }
 
-void step_port(struct check *check, int family, struct check_result *result)
+void step_port(struct check_run *check, struct check_result *result)
 {
-    (void)family;
-    struct association association;
+    struct check_association association;
     struct crossing c;
-    if (check_associate(check, &association) && cross(check, &association, &c))
+    if (check_associate(check, &association) && crossing_run(&c, check, &association))
         say_crossing(&c, result);
     else
-        result_say(result, CHECK_SKIPPED, "another association for it could not be had, or did not answer");
+        result_say(result, CHECK_SKIPPED, "the proxy granted no second association, or it did not work");
     association_close(&association);
 }

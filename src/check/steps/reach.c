@@ -1,25 +1,25 @@
-/* Is there a way to the proxy, and does it let us in? */
+/* Can the proxy be reached, and does it accept us? */
+#include <assert.h>
 #include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "check/scope.h"
+#include "base/util.h"
 #include "check/steps/steps.h"
 
 /* ---- the name ---- */
 
-void step_name(struct check *check, int family, struct check_result *result)
+void step_name(struct check_run *check, struct check_result *result)
 {
-    (void)family;
-    const char *host = check->url.host;
+    const char *host = check->proxy.url.host;
     union netaddr literal;
-    int error = io_resolve(host, check->url.port, &check->proxy_addresses);
+    int error = io_resolve(host, check->proxy.url.port, &check->proxy_addresses);
     if (error) {
         result_say(result, CHECK_FAILED, "%s: %s", host, gai_strerror(error));
-        result_cause(result, "the name is misspelt, or this machine's resolver does not know it");
-        result_fix(result, "try the proxy's address in place of its name");
+        result_cause(result, "the name is misspelt, or this machine cannot resolve it");
+        result_fix(result, "use the proxy's IP address instead of its name");
         return;
     }
     check->facts |= FACT_ADDRESS;
@@ -31,7 +31,7 @@ void step_name(struct check *check, int family, struct check_result *result)
         snprintf(list + used, sizeof(list) - used, "%s%s", i ? ", " : "",
                  netaddr_format_host(&check->proxy_addresses.list[i], one));
     }
-    result_say(result, CHECK_OK, "%s is %s", host, list);
+    result_say(result, CHECK_OK, "%s resolves to %s", host, list);
 }
 
 /* ---- TCP ---- */
@@ -39,29 +39,25 @@ void step_name(struct check *check, int family, struct check_result *result)
 static void explain_no_connection(struct check_result *result, int error, const union netaddr *proxy)
 {
     unsigned port = netaddr_port(proxy);
-    bool here = scope_is_ours(proxy);
+    bool here = io_is_own_address(proxy);
     switch (error) {
     case ECONNREFUSED:
         result_cause(result,
-                     "nothing listens there: the proxy does not run, has another port, or listens on another address "
-                     "of its host, such as 127.0.0.1 alone%s",
-                     here ? "" : "; or a NAT in front of it does not hand this port on");
-        result_fix(result,
-                   "on its host, ss -ltnp shows who listens where; conesocks: see listen in its configuration%s",
-                   here ? "" : "; behind a router or docker, see that the port is forwarded or published");
+                     "nothing listens on this port: the proxy is not running, uses another port, or listens only on "
+                     "another address, such as 127.0.0.1%s",
+                     here ? "" : "; or a NAT in front of it does not forward this port");
+        result_fix(result, "on the proxy's host, ss -ltnp lists the listening programs (conesocks: see listen)%s",
+                   here ? "" : "; behind a router or Docker, check that the port is forwarded or published");
         break;
     case ENETUNREACH:
     case EHOSTUNREACH:
-        result_cause(result, "there is no route to it, it is off, or a firewall rejects what is for it");
-        result_fix(result, "see that this machine has a network, of this address's family, and let TCP port %u in",
-                   port);
+        result_cause(result, "there is no route to the host, it is off, or a firewall rejects the connection");
+        result_fix(result, "check that this machine has a working %s network, and open TCP port %u in the firewall",
+                   check_family_name(proxy->sa.sa_family), port);
         break;
     default:
-        result_cause(result, "a firewall between here and there drops it without a word, or the host is off");
-        result_fix(result,
-                   "let TCP port %u in: at the host's firewall, the router's port forwarding, the cloud's "
-                   "security group",
-                   port);
+        result_cause(result, "a firewall drops the connection, or the host is off");
+        result_fix(result, "open TCP port %u in the host's firewall, the router or the cloud's security group", port);
     }
 }
 
@@ -69,136 +65,146 @@ static void explain_no_connection(struct check_result *result, int error, const 
 static int try_connection(const union netaddr *proxy, uint64_t *took_ms)
 {
     uint64_t before = clock_ms();
-    int fd = io_dial(proxy, before + CHECK_TCP_TIMEOUT);
+    int fd = io_dial(proxy, before + PROXY_TIMEOUT);
     *took_ms = clock_ms() - before;
     if (fd >= 0)
         close(fd);
     return fd < 0 ? -fd : 0;
 }
 
-void step_tcp(struct check *check, int family, struct check_result *result)
+/* The first of its addresses that answers, and the first that does not; either may be NULL. */
+struct tcp_trial {
+    const union netaddr *good, *bad;
+    uint64_t good_ms;
+    int bad_error;
+};
+
+static struct tcp_trial try_addresses(const struct io_addresses *all)
 {
-    (void)family;
-    char text[NETADDR_TEXT_MAX], bad_text[NETADDR_TEXT_MAX];
-    const struct io_addresses *all = &check->proxy_addresses;
-    const union netaddr *bad = NULL, *good = NULL;
-    uint64_t took = 0, good_took = 0;
-    int error = 0;
+    struct tcp_trial trial = {.good = NULL};
     for (size_t i = 0; i < all->count; i++) {
         const union netaddr *one = &all->list[i];
-        if (good && good->sa.sa_family == one->sa.sa_family)
+        uint64_t took_ms;
+        if (trial.good && trial.good->sa.sa_family == one->sa.sa_family)
             continue;
-        int failed = try_connection(one, &took);
-        if (failed && !bad) {
-            bad = one;
-            error = failed;
-        } else if (!failed && !good) {
-            good = one;
-            good_took = took;
+        int error = try_connection(one, &took_ms);
+        if (error && !trial.bad) {
+            trial.bad = one;
+            trial.bad_error = error;
+        } else if (!error && !trial.good) {
+            trial.good = one;
+            trial.good_ms = took_ms;
         }
     }
-    if (!good) {
-        result_say(result, CHECK_FAILED, "%s: %s", netaddr_format(bad, text), strerror(error));
-        explain_no_connection(result, error, bad);
+    assert(trial.good || trial.bad);
+    return trial;
+}
+
+void step_tcp(struct check_run *check, struct check_result *result)
+{
+    char text[NETADDR_TEXT_MAX], bad_text[NETADDR_TEXT_MAX];
+    const struct tcp_trial trial = try_addresses(&check->proxy_addresses);
+    if (!trial.good) {
+        result_say(result, CHECK_FAILED, "%s: %s", netaddr_format(trial.bad, text), strerror(trial.bad_error));
+        explain_no_connection(result, trial.bad_error, trial.bad);
         return;
     }
-    check->proxy = *good;
+    check->proxy.address = *trial.good;
     check->facts |= FACT_REACHED;
-    result_data(result, "address", json_string(netaddr_format(good, text)));
-    if (!bad) {
-        result_say(result, CHECK_OK, "%s takes connections, %u ms", text, (unsigned)good_took);
+    result_data(result, "{s:s}", "address", netaddr_format(trial.good, text));
+    if (!trial.bad) {
+        result_say(result, CHECK_OK, "%s accepts connections (%u ms)", text, (unsigned)trial.good_ms);
         return;
     }
-    /* Clients try the next one at once, unless nobody tells them that the first is none. */
-    bool wait = error == ETIMEDOUT;
-    result_say(result, wait ? CHECK_WARNING : CHECK_OK, "%s takes connections, %u ms; %s: %s", text,
-               (unsigned)good_took, netaddr_format(bad, bad_text), strerror(error));
-    if (wait)
-        explain_no_connection(result, error, bad);
+    /* Clients try the next address at once, unless nothing tells them that the first does not work. */
+    bool delays = trial.bad_error == ETIMEDOUT;
+    result_say(result, delays ? CHECK_WARNING : CHECK_OK, "%s accepts connections (%u ms), %s does not: %s", text,
+               (unsigned)trial.good_ms, netaddr_format(trial.bad, bad_text), strerror(trial.bad_error));
+    if (delays)
+        explain_no_connection(result, trial.bad_error, trial.bad);
 }
 
 /* ---- login ---- */
 
-static void explain_strange(struct check_result *result, const struct negotiation *n)
+static const char see_log[] = "look in the proxy's log for this connection";
+
+static void explain_not_socks5(struct check_result *result, const struct client_handshake *h)
 {
-    static const char *const http = "it is a web server, or an HTTP proxy";
-    bool is_http = n->strange_len >= 2 && n->strange[0] == 'H' && n->strange[1] == 'T';
-    bool is_tls = n->strange_len >= 2 && (n->strange[0] == 0x15 || n->strange[0] == 0x16);
-    bool is_socks4 = n->strange_len >= 1 && n->strange[0] == 0;
+    bool is_http = h->in_len >= 2 && h->in[0] == 'H' && h->in[1] == 'T';
+    bool is_tls = h->in_len >= 1 && (h->in[0] == 0x15 || h->in[0] == 0x16);
+    bool is_socks4 = h->in_len >= 1 && h->in[0] == 0;
     result_cause(result, "%s",
-                 is_http     ? http
-                 : is_tls    ? "it speaks TLS"
-                 : is_socks4 ? "it speaks SOCKS4"
-                             : "another program has this port");
-    result_fix(result, "name the port where the SOCKS5 server listens");
+                 is_http     ? "this port belongs to a web server or an HTTP proxy"
+                 : is_tls    ? "the server on this port expects TLS"
+                 : is_socks4 ? "the server on this port speaks SOCKS4, not SOCKS5"
+                             : "another program uses this port");
+    result_fix(result, "use the port that the SOCKS5 server listens on");
 }
 
-static void explain_method(const struct check *check, struct check_result *result)
+static void explain_no_method(const struct check_run *check, struct check_result *result)
 {
-    bool offered = check->url.user_len > 0;
-    int wants = offered ? -1 : negotiate_password_only(&check->proxy, clock_ms() + CHECK_TCP_TIMEOUT);
-    if (wants == SOCKS5_METHOD_PASSWORD) {
-        result_say(result, CHECK_FAILED, "it asks for a user name and a password, and there are none");
-        result_fix(result, "name the user, --proxy socks5://USER@%s:%u; the password is then asked for",
-                   check->url.host, check->url.port);
+    bool offered = check->proxy.url.user_len > 0;
+    if (!offered && proxy_wants_password(&check->proxy)) {
+        result_say(result, CHECK_FAILED, "the proxy asks for a user name and password");
+        result_fix(result, "name the user: --proxy socks5://USER@%s:%u; conesocks check then asks for the password",
+                   check->proxy.url.host, check->proxy.url.port);
         return;
     }
-    result_cause(result, offered ? "it may want a login that RFC 1929 does not have, such as GSSAPI"
-                                 : "it may want a login other than a password, or not take clients from this address");
-    result_fix(result, "see in the server's configuration which logins it takes, and from whom");
+    result_cause(result, offered ? "the proxy may want another login method, such as GSSAPI"
+                                 : "the proxy may want another login method than a password, or refuse this address");
+    result_fix(result, "look in the proxy's configuration for the login methods and the clients that it accepts");
 }
 
-static void explain_no_login(const struct check *check, struct check_result *result)
+static void explain_no_login(const struct check_run *check, struct check_result *result)
 {
-    const struct negotiation *n = &check->association.negotiation;
+    static const struct advice silent =
+                                   {"this is no SOCKS5 server, it expects TLS or a PROXY protocol header first, or "
+                                    "it hangs",
+                                    see_log},
+                               bad_login = {"the user name or password is misspelt, or the proxy has no such user",
+                                            "in the URL, write @ : / and % as %40 %3A %2F and %25"},
+                               closed_at_login = {"some servers close when the login is wrong, or after too many wrong "
+                                                  "logins (conesocks: limits.failed_logins)",
+                                                  "check the password; after several wrong ones, wait a minute first"},
+                               closed = {"the proxy does not accept this client's address, has reached a limit, or is "
+                                         "no SOCKS5 server",
+                                         see_log};
+    const struct proxy_answer *answer = &check->association.granted;
     char text[256];
-    result_say(result, CHECK_FAILED, "%s", negotiation_explain(n, text, sizeof(text)));
-    switch (n->end) {
-    case NEGOTIATION_METHOD:
-        explain_method(check, result);
+    result_say(result, CHECK_FAILED, "%s", proxy_answer_explain(answer, text, sizeof(text)));
+    switch (answer->outcome) {
+    case PROXY_NO_METHOD:
+        explain_no_method(check, result);
         break;
-    case NEGOTIATION_LOGIN:
-        result_cause(result, "one of the two is misspelt, or the user is not in the server's configuration");
-        result_fix(result, "mind that in a URL @ : / and %% are written %%40 %%3A %%2F and %%25");
+    case PROXY_NOT_SOCKS5:
+        explain_not_socks5(result, &answer->handshake);
         break;
-    case NEGOTIATION_STRANGE:
-        explain_strange(result, n);
+    case PROXY_BAD_LOGIN:
+        result_advise(result, &bad_login);
         break;
-    case NEGOTIATION_SILENT:
-        result_cause(result, "it is no SOCKS5 server, it waits for something to be said first (TLS, a PROXY protocol "
-                             "header), or it hangs");
-        result_fix(result, "see in the server's log what it makes of this connection");
+    case PROXY_SILENT:
+        result_advise(result, &silent);
         break;
     default:
-        result_cause(result, n->stage == CLIENT_AT_STATUS
-                                 ? "some servers say by this that the login is wrong, or that too many from here "
-                                   "were (conesocks: limits.failed_logins)"
-                                 : "it does not take clients from this address, has reached a limit, or is no SOCKS5 "
-                                   "server");
-        result_fix(result, "%ssee in the server's log what it makes of this connection",
-                   n->stage == CLIENT_AT_STATUS ? "after a few wrong passwords wait a minute before the next try; "
-                                                : "");
+        result_advise(result, answer->stage == CLIENT_AT_STATUS ? &closed_at_login : &closed);
     }
 }
 
-void step_login(struct check *check, int family, struct check_result *result)
+void step_login(struct check_run *check, struct check_result *result)
 {
-    (void)family;
-    const struct negotiation *n = &check->association.negotiation;
-    bool usable =
-        association_open(&check->association, &check->url, &check->proxy, NULL, clock_ms() + CHECK_TCP_TIMEOUT);
-    bool let_in = n->end == NEGOTIATION_GRANTED || n->end == NEGOTIATION_REFUSED ||
-                  (n->stage == CLIENT_AT_REPLY && n->end != NEGOTIATION_UNREACHABLE);
-    if (!let_in) {
+    const struct proxy_answer *answer = &check->association.granted;
+    bool usable = association_open(&check->association, &check->proxy, NULL);
+    bool accepted = answer->outcome == PROXY_GRANTED || answer->outcome == PROXY_REFUSED ||
+                    (answer->stage == CLIENT_AT_REPLY && answer->outcome != PROXY_UNREACHABLE);
+    if (!accepted) {
         explain_no_login(check, result);
         return;
     }
     check->facts |= FACT_LOGGED_IN | (usable ? FACT_ASSOCIATED : 0);
-    bool asked = n->method == SOCKS5_METHOD_PASSWORD;
-    result_data(result, "method", json_string(asked ? "password" : "none"));
-    if (asked)
-        result_say(result, CHECK_OK, "it accepts the user name and the password");
-    else
-        result_say(result, CHECK_OK, "it asks for none%s",
-                   check->url.user_len ? ", so that yours was not looked at" : "");
+    bool asked = answer->handshake.method == SOCKS5_METHOD_PASSWORD;
+    result_data(result, "{s:s}", "method", asked ? "password" : "none");
+    result_say(result, CHECK_OK, "%s",
+               asked                       ? "the proxy accepts the user name and password"
+               : check->proxy.url.user_len ? "not needed: the proxy did not look at your user name and password"
+                                           : "not needed");
 }
