@@ -9,10 +9,10 @@
 #define LOG_MODULE "admin"
 #include "admin/exposition.h"
 #include "admin/http.h"
+#include "admin/http_request.h"
 #include "admin/pac.h"
 #include "admin/page.h"
 #include "admin/process.h"
-#include "admin/request.h"
 #include "admin/unix_socket.h"
 #include "base/log.h"
 #include "base/metrics.h"
@@ -31,7 +31,8 @@ struct admin {
 
 /* ---- what is asked for ---- */
 
-static void answer_metrics(struct admin *admin, struct http_connection *connection, const struct request *request)
+static void admin_answer_metrics(struct admin *admin, struct http_connection *connection,
+                                 const struct http_request *request)
 {
     (void)request;
     struct metrics sum = {0};
@@ -42,103 +43,110 @@ static void answer_metrics(struct admin *admin, struct http_connection *connecti
     const struct process_use use = process_read(&admin->process);
     char *text = exposition_format(&sum, &facts, &use, &size);
     if (text)
-        http_answer(connection, &(struct http_answer){200, EXPOSITION_TYPE, NULL, text, size, true});
+        http_respond(connection, &(struct http_response){200, EXPOSITION_TYPE, NULL, text, size, true});
     else
-        http_answer_text(connection, 503, "no memory\n");
+        http_respond_text(connection, 503, "no memory\n");
 }
 
 /* The complaint ends with its event: the answer takes it along. */
-static void answer_complaint(struct http_connection *connection, const char *complaint)
+static void admin_answer_complaint(struct http_connection *connection, const char *complaint)
 {
     char *text = NULL;
     int len = complaint ? asprintf(&text, "%s\n", complaint) : 0;
     if (complaint && len >= 0)
-        http_answer(connection, &(struct http_answer){503, NULL, NULL, text, (size_t)len, true});
+        http_respond(connection, &(struct http_response){503, NULL, NULL, text, (size_t)len, true});
     else
-        http_answer_text(connection, complaint ? 503 : 200, complaint ? "no memory\n" : "ok\n");
+        http_respond_text(connection, complaint ? 503 : 200, complaint ? "no memory\n" : "ok\n");
 }
 
-static void answer_healthz(struct admin *admin, struct http_connection *connection, const struct request *request)
+static void admin_answer_healthz(struct admin *admin, struct http_connection *connection,
+                                 const struct http_request *request)
 {
     (void)request;
-    answer_complaint(connection, admin->source.sick(admin->source.arg));
+    admin_answer_complaint(connection, admin->source.sick(admin->source.arg));
 }
 
-static void answer_readyz(struct admin *admin, struct http_connection *connection, const struct request *request)
+static void admin_answer_readyz(struct admin *admin, struct http_connection *connection,
+                                const struct http_request *request)
 {
     (void)request;
-    answer_complaint(connection, admin->source.unready(admin->source.arg));
+    admin_answer_complaint(connection, admin->source.unready(admin->source.arg));
 }
 
-static void on_json(void *arg, char *json)
+static void admin_on_json(void *arg, char *json)
 {
     if (json)
-        http_redeem(arg, &(struct http_answer){200, "application/json", NULL, json, strlen(json), true});
+        http_redeem(arg, &(struct http_response){200, "application/json", NULL, json, strlen(json), true});
     else
-        http_redeem(arg, &(struct http_answer){503, NULL, NULL, "no memory\n", strlen("no memory\n"), false});
+        http_redeem(arg, &(struct http_response){503, NULL, NULL, "no memory\n", strlen("no memory\n"), false});
 }
 
-static void answer_status(struct admin *admin, struct http_connection *connection, const struct request *request)
+static void admin_answer_status(struct admin *admin, struct http_connection *connection,
+                                const struct http_request *request)
 {
     uint64_t after = 0, limit = ADMIN_LIMIT_DEFAULT;
-    if (!request_number(request, "after", 0, UINT64_MAX, &after) ||
-        !request_number(request, "limit", 1, ADMIN_LIMIT_MAX, &limit)) {
-        http_answer_text(connection, 400, "expected /status?after=ID&limit=N, with N from 1 to 1000\n");
+    if (!http_request_number(request, "after", 0, UINT64_MAX, &after) ||
+        !http_request_number(request, "limit", 1, ADMIN_LIMIT_MAX, &limit)) {
+        http_respond_text(connection, 400, "expected /status?after=ID&limit=N, with N from 1 to 1000\n");
         return;
     }
     struct http_ticket *ticket = http_defer(connection);
     if (ticket)
-        admin->source.status(admin->source.arg, &(struct admin_query){after, (uint32_t)limit}, on_json, ticket);
+        admin->source.status(admin->source.arg, &(struct admin_query){after, (uint32_t)limit}, admin_on_json, ticket);
 }
 
-static void answer_history(struct admin *admin, struct http_connection *connection, const struct request *request)
+static void admin_answer_history(struct admin *admin, struct http_connection *connection,
+                                 const struct http_request *request)
 {
     (void)request;
     struct http_ticket *ticket = http_defer(connection);
     if (ticket)
-        admin->source.history(admin->source.arg, on_json, ticket);
+        admin->source.history(admin->source.arg, admin_on_json, ticket);
 }
 
-static void answer_pac(struct admin *admin, struct http_connection *connection, const struct request *request)
+static void admin_answer_pac(struct admin *admin, struct http_connection *connection,
+                             const struct http_request *request)
 {
     (void)request;
     const union netaddr local = http_local(connection);
     char *text = pac_format(admin->source.config(admin->source.arg), &local);
     if (text)
-        http_answer(connection, &(struct http_answer){200, PAC_TYPE, NULL, text, strlen(text), true});
+        http_respond(connection, &(struct http_response){200, PAC_TYPE, NULL, text, strlen(text), true});
     else
-        http_answer_text(connection, 503, "no memory\n");
+        http_respond_text(connection, 503, "no memory\n");
 }
 
-static void answer_page(struct admin *admin, struct http_connection *connection, const struct request *request)
+static void admin_answer_page(struct admin *admin, struct http_connection *connection,
+                              const struct http_request *request)
 {
     (void)admin, (void)request;
-    http_answer(connection, &(struct http_answer){200, "text/html; charset=utf-8", admin_page.policy, admin_page.html,
-                                                  admin_page.size, false});
+    http_respond(connection, &(struct http_response){200, "text/html; charset=utf-8", admin_page.policy,
+                                                     admin_page.html, admin_page.size, false});
 }
 
-static const struct route {
+static const struct admin_route {
     const char *path;
-    void (*answer)(struct admin *admin, struct http_connection *connection, const struct request *request);
+    void (*answer)(struct admin *admin, struct http_connection *connection, const struct http_request *request);
 } routes[] = {
-    {"/", answer_page},           {"/status", answer_status},   {"/history", answer_history},
-    {"/metrics", answer_metrics}, {"/healthz", answer_healthz}, {"/readyz", answer_readyz},
-    {"/proxy.pac", answer_pac},
+    {"/", admin_answer_page},           {"/status", admin_answer_status},   {"/history", admin_answer_history},
+    {"/metrics", admin_answer_metrics}, {"/healthz", admin_answer_healthz}, {"/readyz", admin_answer_readyz},
+    {"/proxy.pac", admin_answer_pac},
 };
 
 /* A page somewhere may have a name of its own point here, and its visitors' browsers ask in its stead (DNS rebinding).
  * None of them can reach a Unix socket. */
-static bool may_ask(const struct admin *admin, const struct http_connection *connection, const struct request *request)
+static bool admin_allows(const struct admin *admin, const struct http_connection *connection,
+                         const struct http_request *request)
 {
     bool by_tcp = http_local(connection).sa.sa_family != AF_UNSPEC;
-    return admin->open || !by_tcp || request->host[0] == '\0' || request_names_address(request);
+    return admin->open || !by_tcp || request->host[0] == '\0' || http_request_names_address(request);
 }
 
-static void on_request(void *arg, struct http_connection *connection, const struct request *request)
+static void admin_on_request(void *arg, struct http_connection *connection, const struct http_request *request)
 {
     struct admin *admin = arg;
-    if (!may_ask(admin, connection, request)) {
-        http_answer_text(connection, 403, "call it by its address, or set admin.open\n");
+    if (!admin_allows(admin, connection, request)) {
+        http_respond_text(connection, 403, "use the address instead of a name, or set admin.open\n");
         return;
     }
     for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
@@ -147,12 +155,13 @@ static void on_request(void *arg, struct http_connection *connection, const stru
             return;
         }
     }
-    http_answer_text(connection, 404, "there is / /status /history /metrics /healthz /readyz /proxy.pac\n");
+    http_respond_text(connection, 404,
+                      "not found; there are: / /status /history /metrics /healthz /readyz /proxy.pac\n");
 }
 
 /* ---- life ---- */
 
-static bool listen_on_tcp(struct admin *admin, const union netaddr *address, enum log_level failure)
+static bool admin_listen_tcp(struct admin *admin, const union netaddr *address, enum log_level failure)
 {
     char text[NETADDR_TEXT_MAX];
     netaddr_format(address, text);
@@ -166,14 +175,14 @@ static bool listen_on_tcp(struct admin *admin, const union netaddr *address, enu
     return http_serve(admin->http, admin->sockets.tcp);
 }
 
-static bool listen_on_socket(struct admin *admin, const char *path)
+static bool admin_listen_unix(struct admin *admin, const char *path)
 {
     int fd = admin->sockets.local < 0 ? unix_socket_listen(path, SOCK_STREAM, 0660) : admin->sockets.local;
     if (fd < 0) {
         log_error("cannot listen on %s: %s%s", path, strerror(-fd),
                   fd == -EADDRINUSE ? ". Is conesocks running already?"
-                  : fd == -ENOENT   ? ". Its folder has to be there"
-                  : fd == -ENOTSOCK ? ". It is something else: remove it, or name another path"
+                  : fd == -ENOENT   ? ". Create its folder first"
+                  : fd == -ENOTSOCK ? ". Another kind of file is there: remove it, or use another path"
                                     : "");
         return false;
     }
@@ -183,7 +192,7 @@ static bool listen_on_socket(struct admin *admin, const char *path)
     return http_serve(admin->http, fd) && admin->path;
 }
 
-static void close_unwanted(struct admin_sockets *sockets, bool by_tcp, bool by_path)
+static void admin_close_unwanted(struct admin_sockets *sockets, bool by_tcp, bool by_path)
 {
     if (!by_tcp && sockets->tcp >= 0)
         close(sockets->tcp);
@@ -197,17 +206,17 @@ struct admin *admin_new(struct event_base *base, const struct config *config, co
 {
     const enum log_level failure = must ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING;
     const bool by_tcp = netaddr_port(&config->admin.address) != 0, by_path = config->admin.socket != NULL;
-    close_unwanted(&opened, by_tcp, by_path);
+    admin_close_unwanted(&opened, by_tcp, by_path);
     struct admin *admin = by_tcp || by_path ? calloc(1, sizeof(*admin)) : NULL;
     if (!admin) {
-        close_unwanted(&opened, false, false);
+        admin_close_unwanted(&opened, false, false);
         return NULL;
     }
     *admin = (struct admin){
         .source = *source, .sockets = opened, .open = config->admin.open, .process = process_open("/proc/self")};
-    admin->http = http_new(base, &http_times, on_request, admin);
-    if (admin->http && (!by_tcp || listen_on_tcp(admin, &config->admin.address, failure)) &&
-        (!by_path || listen_on_socket(admin, config->admin.socket)))
+    admin->http = http_new(base, &http_times, admin_on_request, admin);
+    if (admin->http && (!by_tcp || admin_listen_tcp(admin, &config->admin.address, failure)) &&
+        (!by_path || admin_listen_unix(admin, config->admin.socket)))
         return admin;
     admin_free(admin);
     return NULL;

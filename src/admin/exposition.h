@@ -1,10 +1,10 @@
-/* Counters as Prometheus reads them: its text format, version 0.0.4. Pure, but for memory. */
+/* Formats the counters for Prometheus (text format 0.0.4): the body of /metrics. Pure, except for memory. */
 #ifndef CONESOCKS_ADMIN_EXPOSITION_H
 #define CONESOCKS_ADMIN_EXPOSITION_H
 
 #include <stddef.h>
 
-#include "admin/admin.h"
+#include "admin/facts.h"
 #include "admin/process.h"
 
 struct metrics;

@@ -1,8 +1,10 @@
 #include "admin/history.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "admin/json.h"
+#include "base/util.h"
 
 #define FIELDS(X)                                                                                                      \
     X(stream_up_bytes, totals->stream_up_bytes_total)                                                                  \
@@ -11,7 +13,7 @@
     X(udp_down_bytes, totals->udp_down_bytes_total)                                                                    \
     X(udp_up_datagrams, totals->udp_up_datagrams_total)                                                                \
     X(udp_down_datagrams, totals->udp_down_datagrams_total)                                                            \
-    X(dropped, all_dropped(totals))                                                                                    \
+    X(dropped, history_all_dropped(totals))                                                                            \
     X(lookups, totals->lookups_total)                                                                                  \
     X(lookups_failed, totals->lookups_failed_total)
 
@@ -33,7 +35,7 @@ struct history {
     struct sample ring[HISTORY_SAMPLES];
 };
 
-static uint64_t all_dropped(const struct metrics *totals)
+static uint64_t history_all_dropped(const struct metrics *totals)
 {
     uint64_t sum = 0;
     for (int i = 0; i < DROP_REASON_COUNT; i++)
@@ -41,7 +43,7 @@ static uint64_t all_dropped(const struct metrics *totals)
     return sum;
 }
 
-static struct sample read_totals(const struct metrics *totals)
+static struct sample history_read_totals(const struct metrics *totals)
 {
     return (struct sample){{
 #define X(name, total) [FIELD_##name] = total,
@@ -54,7 +56,7 @@ struct history *history_new(uint64_t now_ms, const struct metrics *totals)
 {
     struct history *history = calloc(1, sizeof(*history));
     if (history)
-        *history = (struct history){.sampled_ms = now_ms, .totals = read_totals(totals)};
+        *history = (struct history){.sampled_ms = now_ms, .totals = history_read_totals(totals)};
     return history;
 }
 
@@ -63,7 +65,7 @@ void history_free(struct history *history)
     free(history);
 }
 
-static void append(struct history *history, const struct sample *sample)
+static void history_append(struct history *history, const struct sample *sample)
 {
     history->ring[history->next] = *sample;
     history->next = (history->next + 1) % HISTORY_SAMPLES;
@@ -74,7 +76,7 @@ void history_sample(struct history *history, uint64_t now_ms, const struct metri
 {
     /* To the nearest: a timer that comes a little early or late is on time. */
     const uint64_t periods = (now_ms - history->sampled_ms + HISTORY_PERIOD_MS / 2) / HISTORY_PERIOD_MS;
-    const struct sample now = read_totals(totals);
+    const struct sample now = history_read_totals(totals);
     struct sample share, last;
     if (periods == 0)
         return;
@@ -84,13 +86,13 @@ void history_sample(struct history *history, uint64_t now_ms, const struct metri
         last.of[field] = passed - share.of[field] * (periods - 1);
     }
     for (uint64_t i = periods > HISTORY_SAMPLES ? periods - HISTORY_SAMPLES : 0; i + 1 < periods; i++)
-        append(history, &share);
-    append(history, &last);
+        history_append(history, &share);
+    history_append(history, &last);
     history->sampled_ms += periods * HISTORY_PERIOD_MS;
     history->totals = now;
 }
 
-static json_t *sample_json(const struct sample *sample)
+static json_t *history_sample_json(const struct sample *sample)
 {
     json_t *json = json_array();
     for (size_t field = 0; field < FIELD_COUNT; field++)
@@ -108,9 +110,11 @@ char *history_json(const struct history *history)
     json_t *fields = json_array(), *samples = json_array();
     for (size_t field = 0; field < FIELD_COUNT; field++)
         fields = json_with(fields, json_string(names[field]));
+    static_assert(ARRAY_LEN(names) == FIELD_COUNT, "a name for each field");
+    assert(history->count <= HISTORY_SAMPLES);
     const size_t oldest = history->next + HISTORY_SAMPLES - history->count;
     for (size_t i = 0; i < history->count; i++)
-        samples = json_with(samples, sample_json(&history->ring[(oldest + i) % HISTORY_SAMPLES]));
+        samples = json_with(samples, history_sample_json(&history->ring[(oldest + i) % HISTORY_SAMPLES]));
     json_t *json = json_object();
     json = json_with_key(json, "period_seconds", json_number(HISTORY_PERIOD_MS / 1000));
     json = json_with_key(json, "fields", fields);

@@ -1,6 +1,6 @@
 /*
- * How much has passed in each period of the last ten minutes, for charts. Pure: the clock and the counters are the
- * caller's.
+ * Traffic of the last ten minutes, in periods of five seconds, for the charts of the status page (/history). Pure: the
+ * caller brings the time and the counters.
  */
 #ifndef CONESOCKS_ADMIN_HISTORY_H
 #define CONESOCKS_ADMIN_HISTORY_H
@@ -14,15 +14,15 @@
 
 struct history;
 
-/* Begins with what has been counted so far. NULL: no memory. */
+/* Starts from the present counters. NULL: no memory. */
 struct history *history_new(uint64_t now_ms, const struct metrics *totals);
 void history_free(struct history *history);
 
-/* To be called once a period. What was counted while nobody could call, because the process or the whole machine stood
- * still, is spread over the periods that were missed. */
+/* Must be called once a period. If calls were missed, because the process or the machine was suspended, the traffic is
+ * spread over the missed periods. */
 void history_sample(struct history *history, uint64_t now_ms, const struct metrics *totals);
 
-/* As JSON, see conesocks(8): a text for free(), or NULL without memory. */
+/* JSON, described in conesocks(8): a text for free(), or NULL: no memory. */
 char *history_json(const struct history *history);
 
 #endif

@@ -1,5 +1,6 @@
 #include "admin/http.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -12,7 +13,7 @@
 #include <unistd.h>
 
 #define LOG_MODULE "admin"
-#include "admin/request.h"
+#include "admin/http_request.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "net/acceptor.h"
@@ -29,14 +30,14 @@ struct http_listener {
     struct acceptor acceptor;
 };
 
-enum state { STATE_ASKING, STATE_WAITING, STATE_READING, STATE_CLOSING };
+enum connection_state { STATE_ASKING, STATE_WAITING, STATE_READING, STATE_CLOSING };
 
 struct http_connection {
     TAILQ_ENTRY(http_connection) link;
     struct http *http;
     struct bufferevent *stream;
     struct event deadline;
-    enum state state;
+    enum connection_state state;
     bool head_only;
     struct http_ticket *ticket; /* while it waits */
 };
@@ -58,7 +59,7 @@ struct http {
 
 /* ---- connections ---- */
 
-static void forget_ticket(struct http_connection *connection)
+static void connection_forget_ticket(struct http_connection *connection)
 {
     if (connection->ticket)
         connection->ticket->connection = NULL;
@@ -68,8 +69,9 @@ static void forget_ticket(struct http_connection *connection)
 static void connection_free(struct http_connection *connection)
 {
     TAILQ_REMOVE(&connection->http->connections, connection, link);
+    assert(connection->http->connection_count > 0);
     connection->http->connection_count--;
-    forget_ticket(connection);
+    connection_forget_ticket(connection);
     event_del(&connection->deadline);
     bufferevent_free(connection->stream);
     free(connection);
@@ -83,7 +85,7 @@ static void connection_abort(struct http_connection *connection)
     connection_free(connection);
 }
 
-static void enter(struct http_connection *connection, enum state state, unsigned ms)
+static void connection_enter(struct http_connection *connection, enum connection_state state, unsigned ms)
 {
     const struct timeval time = timeval_from_ms(ms);
     connection->state = state;
@@ -99,7 +101,7 @@ union netaddr http_local(const struct http_connection *connection)
 
 /* ---- answering ---- */
 
-static const char *reason(int status)
+static const char *http_reason(int status)
 {
     static const struct {
         int status;
@@ -121,36 +123,36 @@ static const char *reason(int status)
     return "Error";
 }
 
-static size_t unsent(const struct http_connection *connection)
+static size_t connection_unsent(const struct http_connection *connection)
 {
     return evbuffer_get_length(bufferevent_get_output(connection->stream));
 }
 
 /* Makes room among the answers that wait for their readers: who has waited longest goes. */
-static bool make_room(struct http *http, size_t size)
+static bool http_make_room(struct http *http, size_t size)
 {
     size_t sum = size;
     struct http_connection *connection, *next;
     TAILQ_FOREACH(connection, &http->connections, link)
-    sum += unsent(connection);
+    sum += connection_unsent(connection);
     for (connection = TAILQ_FIRST(&http->connections); connection && sum > HTTP_UNSENT_MAX; connection = next) {
         next = TAILQ_NEXT(connection, link);
-        if (unsent(connection) == 0)
+        if (connection_unsent(connection) == 0)
             continue;
-        sum -= unsent(connection);
+        sum -= connection_unsent(connection);
         connection_abort(connection);
     }
     return sum <= HTTP_UNSENT_MAX;
 }
 
-static void free_body(const void *data, size_t len, void *body)
+static void http_free_body(const void *data, size_t len, void *body)
 {
     (void)data, (void)len;
     free(body);
 }
 
 /* Without a name for what a browser may do with it, it may do nothing. */
-static bool write_head(struct evbuffer *out, const struct http_answer *answer)
+static bool http_write_head(struct evbuffer *out, const struct http_response *answer)
 {
     return evbuffer_add_printf(out,
                                "HTTP/1.1 %d %s\r\n"
@@ -164,30 +166,31 @@ static bool write_head(struct evbuffer *out, const struct http_answer *answer)
                                "X-Content-Type-Options: nosniff\r\n"
                                "X-Frame-Options: DENY\r\n"
                                "%s\r\n",
-                               answer->status, reason(answer->status),
+                               answer->status, http_reason(answer->status),
                                answer->type ? answer->type : "text/plain; charset=utf-8", answer->size,
                                answer->policy ? answer->policy : "default-src 'none'; frame-ancestors 'none'",
                                answer->status == 405 ? "Allow: GET, HEAD\r\n" : "") > 0;
 }
 
 /* Takes over a body that is owned. */
-static bool write_body(struct evbuffer *out, const struct http_answer *answer)
+static bool http_write_body(struct evbuffer *out, const struct http_response *answer)
 {
     void *body = (void *)answer->body;
-    if (evbuffer_add_reference(out, body, answer->size, answer->owned ? free_body : NULL, body) == 0)
+    if (evbuffer_add_reference(out, body, answer->size, answer->owned ? http_free_body : NULL, body) == 0)
         return true;
     if (answer->owned)
         free(body);
     return false;
 }
 
-static void send_answer(struct http_connection *connection, const struct http_answer *answer)
+static void connection_send(struct http_connection *connection, const struct http_response *answer)
 {
+    assert(connection->state == STATE_ASKING || connection->state == STATE_WAITING); /* one answer, and no other */
     struct evbuffer *out = bufferevent_get_output(connection->stream);
     const bool has_body = !connection->head_only && answer->size > 0;
-    bool written = write_head(out, answer);
+    bool written = http_write_head(out, answer);
     if (has_body)
-        written &= write_body(out, answer);
+        written &= http_write_body(out, answer);
     else if (answer->owned)
         free((void *)answer->body);
     if (!written) { /* half an answer would be taken for a whole one */
@@ -196,45 +199,47 @@ static void send_answer(struct http_connection *connection, const struct http_an
     }
     bufferevent_disable(connection->stream, EV_READ);
     bufferevent_enable(connection->stream, EV_WRITE);
-    enter(connection, STATE_READING, connection->http->times.read_ms);
+    connection_enter(connection, STATE_READING, connection->http->times.read_ms);
 }
 
-void http_answer_text(struct http_connection *connection, int status, const char *text)
+void http_respond_text(struct http_connection *connection, int status, const char *text)
 {
-    send_answer(connection, &(struct http_answer){.status = status, .body = text, .size = strlen(text)});
+    connection_send(connection, &(struct http_response){.status = status, .body = text, .size = strlen(text)});
 }
 
-void http_answer(struct http_connection *connection, const struct http_answer *answer)
+void http_respond(struct http_connection *connection, const struct http_response *answer)
 {
-    if (make_room(connection->http, answer->size)) {
-        send_answer(connection, answer);
+    if (http_make_room(connection->http, answer->size)) {
+        connection_send(connection, answer);
         return;
     }
     if (answer->owned)
         free((void *)answer->body);
-    http_answer_text(connection, 503, "too large\n");
+    http_respond_text(connection, 503, "the answer is too large\n");
 }
 
 struct http_ticket *http_defer(struct http_connection *connection)
 {
+    assert(connection->state == STATE_ASKING && !connection->ticket);
     struct http_ticket *ticket = malloc(sizeof(*ticket));
     if (!ticket) {
-        http_answer_text(connection, 503, "no memory\n");
+        http_respond_text(connection, 503, "no memory\n");
         return NULL;
     }
     ticket->connection = connection;
     connection->ticket = ticket;
     bufferevent_disable(connection->stream, EV_READ);
-    enter(connection, STATE_WAITING, connection->http->times.wait_ms);
+    connection_enter(connection, STATE_WAITING, connection->http->times.wait_ms);
     return ticket;
 }
 
-void http_redeem(struct http_ticket *ticket, const struct http_answer *answer)
+void http_redeem(struct http_ticket *ticket, const struct http_response *answer)
 {
     struct http_connection *connection = ticket->connection;
+    assert(!connection || connection->ticket == ticket);
     if (connection) {
-        forget_ticket(connection);
-        http_answer(connection, answer);
+        connection_forget_ticket(connection);
+        http_respond(connection, answer);
     } else if (answer->owned) {
         free((void *)answer->body);
     }
@@ -243,12 +248,12 @@ void http_redeem(struct http_ticket *ticket, const struct http_answer *answer)
 
 /* ---- what happens on a connection ---- */
 
-static void handle(struct http_connection *connection)
+static void connection_handle_request(struct http_connection *connection)
 {
     struct evbuffer *in = bufferevent_get_input(connection->stream);
-    struct request request = {0};
+    struct http_request request = {0};
     const char *text = (const char *)evbuffer_pullup(in, -1);
-    int status = text ? request_parse(text, evbuffer_get_length(in), &request) : 0;
+    int status = text ? http_request_parse(text, evbuffer_get_length(in), &request) : 0;
     if (status == 0)
         return;
     connection->head_only = request.head_only;
@@ -256,25 +261,25 @@ static void handle(struct http_connection *connection)
     if (status == 200)
         connection->http->handler(connection->http->arg, connection, &request);
     else
-        http_answer_text(connection, status,
-                         status == 405   ? "only GET and HEAD\n"
-                         : status == 431 ? "too much\n"
-                                         : "not understood\n");
+        http_respond_text(connection, status,
+                          status == 405   ? "only GET and HEAD are supported\n"
+                          : status == 431 ? "the request is too large\n"
+                                          : "malformed request\n");
 }
 
-static void on_readable(struct bufferevent *stream, void *arg)
+static void connection_on_readable(struct bufferevent *stream, void *arg)
 {
     struct http_connection *connection = arg;
     struct evbuffer *in = bufferevent_get_input(stream);
     if (connection->state == STATE_ASKING)
-        handle(connection);
+        connection_handle_request(connection);
     else
         evbuffer_drain(in, evbuffer_get_length(in));
 }
 
 /* All is in the kernel's hands. To close now, with something of the request unread, would reset the connection and
  * take the answer with it. */
-static void on_written(struct bufferevent *stream, void *arg)
+static void connection_on_written(struct bufferevent *stream, void *arg)
 {
     struct http_connection *connection = arg;
     if (connection->state != STATE_READING)
@@ -284,13 +289,13 @@ static void on_written(struct bufferevent *stream, void *arg)
     bufferevent_enable(stream, EV_READ);
 }
 
-static void on_end(struct bufferevent *stream, short what, void *arg)
+static void connection_on_end(struct bufferevent *stream, short what, void *arg)
 {
     (void)stream, (void)what;
     connection_free(arg);
 }
 
-static void on_deadline(evutil_socket_t fd, short what, void *arg)
+static void connection_on_deadline(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct http_connection *connection = arg;
@@ -298,8 +303,8 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
         connection_abort(connection);
         return;
     }
-    forget_ticket(connection);
-    http_answer_text(connection, 503, "no answer in time\n");
+    connection_forget_ticket(connection);
+    http_respond_text(connection, 503, "no answer in time\n");
 }
 
 static void connection_new(struct http *http, int fd)
@@ -312,12 +317,13 @@ static void connection_new(struct http *http, int fd)
         return;
     }
     *connection = (struct http_connection){.http = http, .stream = stream};
-    event_assign(&connection->deadline, http->base, -1, 0, on_deadline, connection);
+    event_assign(&connection->deadline, http->base, -1, 0, connection_on_deadline, connection);
     TAILQ_INSERT_TAIL(&http->connections, connection, link);
     http->connection_count++;
-    bufferevent_setcb(stream, on_readable, on_written, on_end, connection);
-    bufferevent_set_max_single_read(stream, REQUEST_HEAD_MAX); /* libevent's high-water mark crashes without memory */
-    enter(connection, STATE_ASKING, http->times.request_ms);
+    bufferevent_setcb(stream, connection_on_readable, connection_on_written, connection_on_end, connection);
+    bufferevent_set_max_single_read(stream,
+                                    HTTP_REQUEST_HEAD_MAX); /* libevent's high-water mark crashes without memory */
+    connection_enter(connection, STATE_ASKING, http->times.request_ms);
     bufferevent_enable(stream, EV_READ);
 }
 

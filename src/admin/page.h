@@ -1,6 +1,6 @@
 /*
- * The status page as one HTML document, joined from src/admin/page at build time. It asks /status and /history, and
- * nobody else.
+ * The status page: one HTML document, joined from src/admin/page at build time. It loads /status and /history, and
+ * nothing else.
  */
 #ifndef CONESOCKS_ADMIN_PAGE_H
 #define CONESOCKS_ADMIN_PAGE_H
@@ -10,7 +10,7 @@
 extern const struct admin_page {
     const char *html; /* UTF-8; no NUL at its end */
     size_t size;
-    /* Content-Security-Policy. Without it, what a client calls itself is one slip from being code. */
+    /* Content-Security-Policy: even if a text of a client got into the page as HTML, it could not run. */
     const char *policy;
 } admin_page;
 

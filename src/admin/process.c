@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int open_in(const char *folder, const char *name)
+static int process_open_file(const char *folder, const char *name)
 {
     char path[PATH_MAX];
     int len = snprintf(path, sizeof(path), "%s/%s", folder, name);
@@ -17,7 +17,8 @@ static int open_in(const char *folder, const char *name)
 
 struct process_files process_open(const char *proc)
 {
-    return (struct process_files){.statm = open_in(proc, "statm"), .descriptors = open_in(proc, "fd")};
+    return (struct process_files){.statm = process_open_file(proc, "statm"),
+                                  .descriptors = process_open_file(proc, "fd")};
 }
 
 void process_close(struct process_files *files)
@@ -29,7 +30,7 @@ void process_close(struct process_files *files)
     *files = (struct process_files){-1, -1};
 }
 
-static void read_memory(int statm, struct process_use *use)
+static void process_read_memory(int statm, struct process_use *use)
 {
     char text[128];
     ssize_t len = statm < 0 ? -1 : pread(statm, text, sizeof(text) - 1, 0);
@@ -41,7 +42,7 @@ static void read_memory(int statm, struct process_use *use)
     use->resident_bytes = resident * page;
 }
 
-static double seconds(struct timeval time)
+static double process_seconds(struct timeval time)
 {
     return (double)time.tv_sec + (double)time.tv_usec / 1e6;
 }
@@ -53,11 +54,11 @@ struct process_use process_read(const struct process_files *files)
     struct rlimit limit;
     struct stat status;
     if (getrusage(RUSAGE_SELF, &spent) == 0)
-        use.cpu_seconds = seconds(spent.ru_utime) + seconds(spent.ru_stime);
+        use.cpu_seconds = process_seconds(spent.ru_utime) + process_seconds(spent.ru_stime);
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
         use.max_fds = limit.rlim_cur;
     if (files->descriptors >= 0 && fstat(files->descriptors, &status) == 0)
         use.open_fds = (uint64_t)status.st_size;
-    read_memory(files->statm, &use);
+    process_read_memory(files->statm, &use);
     return use;
 }

@@ -1,17 +1,17 @@
-/* What this process takes of the machine. */
+/* Reads what this process uses: CPU time, memory, descriptors. For /metrics. */
 #ifndef CONESOCKS_ADMIN_PROCESS_H
 #define CONESOCKS_ADMIN_PROCESS_H
 
 #include <stdint.h>
 
-/* What cannot be told is 0. */
+/* An unknown value is 0. */
 struct process_use {
     double cpu_seconds;
     uint64_t resident_bytes, virtual_bytes;
-    uint64_t open_fds, max_fds; /* the former since Linux 6.2: before, one would have to count */
+    uint64_t open_fds, max_fds; /* open_fds needs Linux 6.2 */
 };
 
-/* Files that a sandbox may put out of reach afterwards; -1: not there. */
+/* Opened early, because the sandbox later denies opening them; -1: not there. */
 struct process_files {
     int statm, descriptors;
 };

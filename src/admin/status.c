@@ -1,10 +1,12 @@
 #include "admin/status.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "admin/json.h"
 #include "admin/status_session.h"
+#include "base/util.h"
 #include "conf/words.h"
 #include "policy/snapshot.h"
 
@@ -14,7 +16,7 @@ static json_t *number_or_null(uint64_t value)
     return value ? json_number(value) : json_null();
 }
 
-static json_t *moment(time_t when)
+static json_t *moment_json(time_t when)
 {
     char text[sizeof("2026-11-22T20:25:00Z") + 16];
     struct tm parts;
@@ -29,7 +31,7 @@ static json_t *configuration_json(const struct status *status)
 {
     json_t *json = json_object();
     json = json_with_key(json, "file", json_chosen(status->configuration.file));
-    json = json_with_key(json, "loaded", moment(status->configuration.loaded));
+    json = json_with_key(json, "loaded", moment_json(status->configuration.loaded));
     json = json_with_key(json, "reloads", json_number(status->configuration.reloads));
     json = json_with_key(json, "reloads_failed", json_number(status->configuration.failed));
     json = json_with_key(json, "last_error", json_chosen(status->configuration.last_error));
@@ -162,6 +164,7 @@ static json_t *drops_json(const struct metrics *totals)
 /* Each worker has a resolver of its own, which asks the same servers. */
 static json_t *resolver_json(const struct status *status)
 {
+    assert(status->worker_count > 0);
     const struct session_list *first = status->workers[0];
     json_t *json = json_object(), *servers = json_array();
     size_t waiting = 0;
@@ -214,6 +217,8 @@ static json_t *memory_json(const struct status *status)
         [MEMORY_SHORT] = "low",
         [MEMORY_CRITICAL] = "critical",
     };
+    static_assert(ARRAY_LEN(levels) == MEMORY_CRITICAL + 1, "a word for each level");
+    assert(status->memory.level <= MEMORY_CRITICAL);
     const bool known = status->memory.known;
     json_t *json = json_object();
     json = json_with_key(json, "used_bytes", known ? json_number(status->memory.used) : json_null());
@@ -223,8 +228,9 @@ static json_t *memory_json(const struct status *status)
 
 /* ---- all of it ---- */
 
-static json_t *add_page(json_t *json, const struct status *status)
+static json_t *status_add_page(json_t *json, const struct status *status)
 {
+    assert(status->limit > 0);
     const struct session_list_row **rows = calloc(status->limit, sizeof(*rows));
     uint64_t next = 0;
     size_t count = rows ? session_list_merge(status->workers, status->worker_count, rows, status->limit, &next) : 0;
@@ -241,7 +247,7 @@ char *status_json(const struct status *status)
     json_t *json = json_object();
     json = json_with_key(json, "version", json_string(CONESOCKS_VERSION));
     json = json_with_key(json, "pid", json_number((uint64_t)getpid()));
-    json = json_with_key(json, "started", moment(status->started));
+    json = json_with_key(json, "started", moment_json(status->started));
     json = json_with_key(json, "uptime_seconds", json_number(status->uptime_ms / 1000));
     json = json_with_key(json, "state", json_string(status->draining ? "draining" : "running"));
     json = json_with_key(json, "configuration", configuration_json(status));
@@ -255,5 +261,5 @@ char *status_json(const struct status *status)
     json = json_with_key(json, "resolver", resolver_json(status));
     json = json_with_key(json, "limits", limits_json(status));
     json = json_with_key(json, "memory", memory_json(status));
-    return json_text(add_page(json, status));
+    return json_text(status_add_page(json, status));
 }

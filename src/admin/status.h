@@ -1,6 +1,4 @@
-/*
- * What /status says, as JSON: see conesocks(8). Pure: the caller brings what there is to say.
- */
+/* Builds the JSON of /status, described in conesocks(8). Pure: the caller brings the values. */
 #ifndef CONESOCKS_ADMIN_STATUS_H
 #define CONESOCKS_ADMIN_STATUS_H
 
@@ -27,22 +25,22 @@ struct status {
         const char *last_error; /* NULL: none */
         const char *waiting_for_start;
     } configuration;
-    const struct snapshot *snapshot; /* in force */
+    const struct snapshot *snapshot; /* the active one */
     const struct metrics *totals;
-    uint32_t sessions_held, associations_held; /* of limits.sessions and limits.associations */
+    uint32_t sessions_held, associations_held; /* counted towards limits.sessions and limits.associations */
     struct {
-        bool known; /* else nothing limits it */
+        bool known; /* false: no limit */
         uint64_t used, limit;
         enum memory_level level;
     } memory;
     struct port_usage ports[PORT_RANGES_MAX];
     size_t port_count;                   /* of them */
-    struct session_list *const *workers; /* a report of each */
+    struct session_list *const *workers; /* one list for each worker */
     size_t worker_count;
-    uint32_t limit; /* of the page: its rows, 1 or more */
+    uint32_t limit; /* rows of the page, 1 or more */
 };
 
-/* Merges the reports' rows (session_list_merge()). A text for free(), or NULL without memory. */
+/* Merges the lists (session_list_merge()). A text for free(), or NULL: no memory. */
 char *status_json(const struct status *status);
 
 #endif

@@ -25,7 +25,7 @@ static json_t *dropped_json(const uint32_t dropped_counts[DROP_REASON_COUNT])
     return dropped;
 }
 
-static json_t *add_assoc(json_t *json, const struct session_list_row *row)
+static json_t *session_json_add_assoc(json_t *json, const struct session_list_row *row)
 {
     const struct assoc_flow *flow = &row->assoc.flow;
     const bool by_upstream = row->upstream[0] != '\0';
@@ -45,7 +45,7 @@ static json_t *add_assoc(json_t *json, const struct session_list_row *row)
     return json_with_key(json, "dropped", dropped_json(row->assoc.dropped));
 }
 
-static json_t *add_stream(json_t *json, const struct session_list_row *row)
+static json_t *session_json_add_stream(json_t *json, const struct session_list_row *row)
 {
     json = json_with_key(json, "destination", json_chosen(row->stream.destination));
     json = json_with_key(json, "remote", json_address(&row->stream.remote));
@@ -65,10 +65,10 @@ json_t *status_session(const struct session_list_row *row)
     switch (row->kind) {
     case KIND_ASSOCIATION:
     case KIND_ASSOCIATION_OVER_TCP:
-        return add_assoc(json, row);
+        return session_json_add_assoc(json, row);
     case KIND_CONNECT:
     case KIND_BIND:
-        return add_stream(json, row);
+        return session_json_add_stream(json, row);
     default:
         return json;
     }

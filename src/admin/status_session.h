@@ -1,4 +1,4 @@
-/* One session, as /status shows it. */
+/* Builds the JSON of one session, a row of /status. */
 #ifndef CONESOCKS_ADMIN_STATUS_SESSION_H
 #define CONESOCKS_ADMIN_STATUS_SESSION_H
 

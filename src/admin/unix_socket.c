@@ -1,5 +1,6 @@
 #include "admin/unix_socket.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
@@ -10,21 +11,21 @@
 
 #define BACKLOG 64
 
-static int make(int type)
+static int unix_socket_new(int type)
 {
     int fd = socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     return fd < 0 ? -errno : fd;
 }
 
 /* A socket outlives who made it, as after kill -9. 0: it is gone now. */
-static int remove_stale(const struct sockaddr_un *address, int type)
+static int unix_socket_remove_stale(const struct sockaddr_un *address, int type)
 {
     struct stat status;
     if (lstat(address->sun_path, &status) < 0)
         return errno == ENOENT ? 0 : -errno;
     if (!S_ISSOCK(status.st_mode))
         return -ENOTSOCK;
-    int fd = make(type);
+    int fd = unix_socket_new(type);
     if (fd < 0)
         return fd;
     bool stale = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 && errno == ECONNREFUSED;
@@ -36,11 +37,12 @@ static int remove_stale(const struct sockaddr_un *address, int type)
 
 int unix_socket_listen(const char *path, int type, mode_t mode)
 {
+    assert(type == SOCK_STREAM || type == SOCK_SEQPACKET);
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof(address.sun_path))
         return -ENAMETOOLONG;
     strcpy(address.sun_path, path);
-    int error = remove_stale(&address, type), fd = error ? error : make(type);
+    int error = unix_socket_remove_stale(&address, type), fd = error ? error : unix_socket_new(type);
     if (fd < 0)
         return fd;
     mode_t before = umask(0777 & ~mode);

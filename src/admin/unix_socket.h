@@ -1,12 +1,12 @@
-/* A listening Unix socket in the file system. */
+/* Opens a listening Unix socket in the file system, and replaces a stale one. */
 #ifndef CONESOCKS_ADMIN_UNIX_SOCKET_H
 #define CONESOCKS_ADMIN_UNIX_SOCKET_H
 
 #include <sys/types.h>
 
-/* Of that type (SOCK_STREAM, SOCK_SEQPACKET), for whom `mode` says. One that is there is replaced when nobody listens
- * on it. A descriptor, or a negative errno: EADDRINUSE: somebody listens there; ENOTSOCK: it is something else. To be
- * called while there is one thread. */
+/* `type`: SOCK_STREAM or SOCK_SEQPACKET; `mode`: the file's permissions. An existing socket is replaced if no process
+ * listens on it. Returns a descriptor or a negative errno: EADDRINUSE (a process listens there), ENOTSOCK (another kind
+ * of file). Only for a single-threaded process: it changes the umask. */
 int unix_socket_listen(const char *path, int type, mode_t mode);
 
 #endif

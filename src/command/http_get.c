@@ -1,5 +1,6 @@
 #include "command/http_get.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <netdb.h>
 #include <poll.h>
@@ -13,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/tcp.h"
+#include "base/util.h"
 #include "command/http_answer.h"
 
 /* 0 once `fd` is ready, or has an error to tell. */
@@ -140,6 +142,7 @@ static int http_fill_reply(struct http_reply *reply, const struct http_answer *a
 static int http_read_reply(int fd, int64_t deadline, struct http_reply *reply)
 {
     static const int errors[] = {[HTTP_WRONG] = EPROTO, [HTTP_TOO_LARGE] = EMSGSIZE, [HTTP_CUT_SHORT] = ENODATA};
+    static_assert(ARRAY_LEN(errors) == HTTP_CUT_SHORT + 1, "an errno for each way to fail");
     struct http_buffer buffer = {0};
     struct http_answer answer;
     enum http_progress progress = HTTP_MORE;

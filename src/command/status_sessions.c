@@ -1,5 +1,6 @@
 #include "command/status_sessions.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -122,6 +123,7 @@ void status_sessions_free(struct status_sessions *sessions)
 /* ---- tables ---- */
 
 enum { CLIENT, USER, OUTSIDE, PEERS, UP, DOWN, UP_RATE, DOWN_RATE, DROPPED, IDLE, AGE, VIA, COLUMNS };
+static_assert(COLUMNS <= TABLE_COLUMNS_MAX, "a table holds them");
 
 /* An IPv4 address with its port takes 21 columns. */
 static const struct table_column columns[KINDS][COLUMNS] = {

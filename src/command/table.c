@@ -1,5 +1,6 @@
 #include "command/table.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,7 @@ struct table {
 
 struct table *table_new(const struct table_column *columns, size_t count)
 {
+    assert(count <= TABLE_COLUMNS_MAX);
     struct table *table = calloc(1, sizeof(*table));
     if (table)
         *table = (struct table){.columns = columns, .count = count};

@@ -1,5 +1,6 @@
 #include "command/terminal.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -83,6 +84,7 @@ void terminal_shorten(FILE *out, const char *text, size_t width)
     }
     /* Where a wide character was a column too many there is one to fill. */
     size_t used = terminal_width_of(text, head) + left;
+    assert(used <= room);
     fprintf(out, "%.*s%s%s%*s", (int)head, text, MB_CUR_MAX > 1 ? "…" : "~", tail, (int)(room - used), "");
 }
 

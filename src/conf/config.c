@@ -1,5 +1,6 @@
 #include "conf/config.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -112,6 +113,7 @@ void config_free(struct config *config)
 {
     if (!config)
         return;
+    assert(config->user_count == 0 || config->user_count >= config->inline_user_count);
     for (size_t i = config->inline_user_count; i < config->user_count; i++) {
         free(config->users[i].name);
         free(config->users[i].password);

@@ -1,7 +1,9 @@
 #include "conf/consistent.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 
 #include "base/netaddr.h"
 #include "conf/rule_order.h"
@@ -324,6 +326,7 @@ static void consistent_upstream(const struct consistency *check, const struct co
 
 /* What sockaddr_un holds, with its NUL. */
 #define SOCKET_PATH_MAX 107
+static_assert(SOCKET_PATH_MAX == sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1, "as the system has it");
 
 /* It shows who uses the proxy and what for: never to a network by accident. */
 static void consistent_admin(const struct consistency *check, const struct config *config)
@@ -379,6 +382,7 @@ static enum config_reach reach_in_force(const struct config *config)
 bool consistent_check(struct config *config, yaml_document_t *document, struct report *report)
 {
     const struct consistency check = {document, report};
+    assert(config->user_count == config->inline_user_count); /* users_file is read afterwards */
     unsigned before = report->error_count;
     bool any_password = false;
     config->reach_in_force = reach_in_force(config);

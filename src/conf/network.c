@@ -23,6 +23,7 @@ bool config_network_contains(const struct config_network *network, const union n
     const uint8_t *a = netaddr_host(&network->address, &len), *b = netaddr_host(host, &other_len);
     if (len != other_len)
         return false;
+    assert(network->bits <= 8 * len);
     size_t whole = network->bits / 8;
     unsigned rest = network->bits % 8;
     return memcmp(a, b, whole) == 0 && (rest == 0 || (a[whole] ^ b[whole]) >> (8 - rest) == 0);

@@ -1,5 +1,7 @@
 #include "conf/options.h"
 
+#include <assert.h>
+
 #include "conf/types.h"
 #include "conf/value.h"
 #include "conf/words.h"
@@ -28,23 +30,30 @@
 #define BANDWIDTHS                      RANGE(1024, UINT64_C(12500000000))
 #define DATAGRAM_RATES                  RANGE(1, 100000000)
 
-/* Of each enum, in its order. */
+/* The words of each enum, in its order, then a NULL. value_choice stores the index as an unsigned. */
+#define ALL_HAVE_WORDS(words, last)                                                                                    \
+    static_assert(sizeof(words) / sizeof((words)[0]) == (last) + 2 && sizeof(last) == sizeof(unsigned),                \
+                  "a word for each value, and the NULL")
+
 static const char *const auth_words[] = {
     [CONFIG_AUTH_AUTO] = "auto",
     [CONFIG_AUTH_NONE] = "none",
     [CONFIG_AUTH_PASSWORD] = "password",
     NULL,
 };
+ALL_HAVE_WORDS(auth_words, CONFIG_AUTH_PASSWORD);
 static const char *const proxy_protocol_words[] = {
     [CONFIG_PROXY_PROTOCOL_OFF] = "off",
     [CONFIG_PROXY_PROTOCOL_REQUIRED] = "required",
     NULL,
 };
+ALL_HAVE_WORDS(proxy_protocol_words, CONFIG_PROXY_PROTOCOL_REQUIRED);
 static const char *const action_words[] = {
     [CONFIG_ACTION_ALLOW] = "allow",
     [CONFIG_ACTION_DENY] = "deny",
     NULL,
 };
+ALL_HAVE_WORDS(action_words, CONFIG_ACTION_DENY);
 static const char *const reach_words[] = {
     [CONFIG_REACH_AUTO] = "auto",
     [CONFIG_REACH_PUBLIC] = "public",
@@ -52,27 +61,32 @@ static const char *const reach_words[] = {
     [CONFIG_REACH_ALL] = "all",
     NULL,
 };
+ALL_HAVE_WORDS(reach_words, CONFIG_REACH_ALL);
 static const char *const icmp_words[] = {
     [CONFIG_ICMP_IGNORE] = "ignore",
     [CONFIG_ICMP_COUNT] = "count",
     NULL,
 };
+ALL_HAVE_WORDS(icmp_words, CONFIG_ICMP_COUNT);
 static const char *const offload_words[] = {
     [CONFIG_OFFLOAD_AUTO] = "auto",
     [CONFIG_OFFLOAD_OFF] = "off",
     NULL,
 };
+ALL_HAVE_WORDS(offload_words, CONFIG_OFFLOAD_OFF);
 static const char *const df_words[] = {
     [CONFIG_DF_ALLOW_FRAGMENTS] = "allow-fragments",
     [CONFIG_DF_PROBE] = "probe",
     NULL,
 };
+ALL_HAVE_WORDS(df_words, CONFIG_DF_PROBE);
 static const char *const carry_words[] = {
     [CONFIG_CARRY_NONE] = "none",
     [CONFIG_CARRY_ECN] = "ecn",
     [CONFIG_CARRY_ECN_AND_DSCP] = "ecn-and-dscp",
     NULL,
 };
+ALL_HAVE_WORDS(carry_words, CONFIG_CARRY_ECN_AND_DSCP);
 static const char *const prefer_words[] = {
     [CONFIG_PREFER_IPV6] = "ipv6",
     [CONFIG_PREFER_IPV4] = "ipv4",
@@ -80,6 +94,7 @@ static const char *const prefer_words[] = {
     [CONFIG_PREFER_IPV4_ONLY] = "ipv4-only",
     NULL,
 };
+ALL_HAVE_WORDS(prefer_words, CONFIG_PREFER_IPV4_ONLY);
 static const char *const level_words[] = {
     [LOG_LEVEL_ERROR] = "error",
     [LOG_LEVEL_WARNING] = "warning",
@@ -87,23 +102,27 @@ static const char *const level_words[] = {
     [LOG_LEVEL_DEBUG] = "debug",
     NULL,
 };
+ALL_HAVE_WORDS(level_words, LOG_LEVEL_DEBUG);
 static const char *const target_words[] = {
     [LOG_TARGET_STDERR] = "stderr",
     [LOG_TARGET_SYSLOG] = "syslog",
     [LOG_TARGET_FILE] = "file",
     NULL,
 };
+ALL_HAVE_WORDS(target_words, LOG_TARGET_FILE);
 static const char *const format_words[] = {
     [LOG_FORMAT_TEXT] = "text",
     [LOG_FORMAT_JSON] = "json",
     NULL,
 };
+ALL_HAVE_WORDS(format_words, LOG_FORMAT_JSON);
 
 static const char *const sandbox_words[] = {
     [CONFIG_SANDBOX_OFF] = "off",
     [CONFIG_SANDBOX_ON] = "on",
     NULL,
 };
+ALL_HAVE_WORDS(sandbox_words, CONFIG_SANDBOX_ON);
 
 static const struct schema_row listen_rows[] = {
     /* The address first: reading it resets the port, which shares its field. */

@@ -1,5 +1,6 @@
 #include "conf/password_hash.h"
 
+#include <assert.h>
 #include <crypt.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,6 +18,8 @@
 #define SHA512_ROUNDS_MAX 2000000
 
 static const char letters[] = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+static_assert(sizeof(letters) - 1 == 64, "a letter for each value of six bits");
 
 static unsigned hash_digit(char letter)
 {

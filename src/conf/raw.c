@@ -184,6 +184,7 @@ static void raw_write_list(const struct schema_row *row, struct raw *raw, const 
         else
             ((char **)values)[i] = raw_write_value(row, element, secrets);
     }
+    assert(count <= UINT32_MAX);
     *raw = (struct raw){values, (uint32_t)count};
 }
 

@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <stdarg.h>
 #include <stdlib.h>
 
@@ -57,6 +58,7 @@ void report_error(struct report *report, struct place place, const char *key, co
 {
     if (report_full(report))
         return;
+    assert(report->errors);
     report->error_count++;
     va_list args;
     va_start(args, format);

@@ -1,5 +1,6 @@
 #include "conf/schema.h"
 
+#include <assert.h>
 #include <string.h>
 
 static bool schema_is_zero(const void *field, size_t size)
@@ -13,6 +14,7 @@ static bool schema_is_zero(const void *field, size_t size)
 
 const char *schema_parse(const struct schema_row *row, const char *text, void *field)
 {
+    assert(row->type && row->type->size <= SCHEMA_FIELD_MAX);
     if (row->none && strcmp(text, row->none) == 0) {
         memset(field, 0, row->type->size);
         return NULL;
@@ -22,6 +24,7 @@ const char *schema_parse(const struct schema_row *row, const char *text, void *f
 
 void schema_format(const struct schema_row *row, const void *field, FILE *out)
 {
+    assert(row->type);
     if (row->none && schema_is_zero(field, row->type->size))
         fputs(row->none, out);
     else

@@ -39,6 +39,7 @@ static size_t schema_check_enter(struct schema_check *check, const char *format,
 
 static void schema_check_leave(struct schema_check *check, size_t before)
 {
+    assert(before <= check->path_len);
     check->path_len = before;
     check->path[before] = '\0';
 }
@@ -188,6 +189,7 @@ static void schema_check_mapping(struct schema_check *check, const yaml_node_t *
             continue;
         }
         size_t before = schema_check_enter(check, "%s%s", check->path_len ? "." : "", row->key);
+        assert(row - rows < SCHEMA_ROWS_MAX);
         const yaml_node_t **first = &given[row - rows];
         if (*first)
             report_error(check->report, document_place(key), check->path,

@@ -1,5 +1,6 @@
 #include "conf/users_file.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -16,6 +17,8 @@ struct users_reader {
     const struct schema_row *name, *password;
     size_t *lines; /* of the users from this file */
 };
+
+static_assert((uint64_t)USERS_FILE_USERS * (110 + 50 + sizeof(":\n") - 1) <= USERS_FILE_SIZE_MAX, "as many users fit");
 
 /* ---- lines ---- */
 
@@ -168,6 +171,7 @@ bool users_file_load(struct config *config, int open_fd, yaml_document_t *docume
         document ? document_get(document, yaml_document_get_root_node(document), "users_file") : NULL;
     struct place place = node ? document_place(node) : (struct place){0};
     unsigned before = report->error_count;
+    assert(config->users_file && config->user_count == config->inline_user_count);
     int fd = users_open_private(config->users_file, open_fd, place, report);
     if (fd < 0)
         return false;

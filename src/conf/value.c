@@ -1,5 +1,6 @@
 #include "conf/value.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -212,6 +213,7 @@ const struct value_type value_memory = {.name = "size",
 
 static const char *choice_parse(const struct schema_row *row, const char *text, void *field)
 {
+    assert(row->words);
     for (unsigned i = (unsigned)row->min; row->words[i]; i++) {
         if (strcmp(text, row->words[i]) == 0) {
             *(unsigned *)field = i;

@@ -1,5 +1,7 @@
 /* Addresses that may also be said by a name, or be left to the system. */
+#include <assert.h>
 #include <ctype.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,6 +78,7 @@ static void advertise_format(const struct schema_row *row, const void *field, FI
         value_address.format(row, &advertise->address, out);
 }
 
+static_assert(offsetof(struct config_advertise, name) == 0, "raw.c frees what an owned field starts with");
 #define ADVERTISE_TYPE(parse_, what_)                                                                                  \
     {                                                                                                                  \
         .name = "address or name", .size = sizeof(struct config_advertise), .owned = true, .parse = (parse_),          \
@@ -115,6 +118,7 @@ static void host_format(const struct schema_row *row, const void *field, FILE *o
         value_address.format(row, &host->address, out);
 }
 
+static_assert(offsetof(struct config_host, name) == 0, "raw.c frees what an owned field starts with");
 const struct value_type value_host = {.name = "address or name",
                                       .size = sizeof(struct config_host),
                                       .owned = true,

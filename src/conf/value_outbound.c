@@ -1,5 +1,8 @@
 /* What is said about how traffic leaves this host. */
+#include <assert.h>
 #include <ctype.h>
+#include <net/if.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,6 +74,7 @@ static void pool_format(const struct schema_row *row, const void *field, FILE *o
     }
 }
 
+static_assert(offsetof(struct config_pool, addresses) == 0, "raw.c frees what an owned field starts with");
 #define POOL_TYPE(parse_, what_)                                                                                       \
     {                                                                                                                  \
         .name = "addresses", .size = sizeof(struct config_pool), .owned = true, .parse = (parse_),                     \
@@ -82,6 +86,8 @@ const struct value_type value_pool_v6 =
     POOL_TYPE(pool_v6_parse, "one or more IPv6 addresses with spaces between them, such as 2001:db8::1 2001:db8::2");
 
 /* ---- interface ---- */
+
+static_assert(CONFIG_INTERFACE_MAX == IFNAMSIZ - 1, "as the kernel has it");
 
 /* What the kernel takes for a name. */
 static const char *interface_parse(const struct schema_row *row, const char *text, void *field)
@@ -117,6 +123,7 @@ static const struct {
     {"af22", 20}, {"af23", 22}, {"cs3", 24}, {"af31", 26}, {"af32", 28}, {"af33", 30}, {"cs4", 32}, {"af41", 34},
     {"af42", 36}, {"af43", 38}, {"cs5", 40}, {"va", 44},   {"ef", 46},   {"cs6", 48},  {"cs7", 56},
 };
+static_assert(CONFIG_DSCP_SAID > 63, "the flag is no part of a code point");
 #define CODE_POINTS (sizeof(code_points) / sizeof(code_points[0]))
 
 static const char *dscp_parse(const struct schema_row *row, const char *text, void *field)

@@ -1,5 +1,7 @@
 /* The values that rules are made of: networks, destinations and ports. */
+#include <assert.h>
 #include <ctype.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -123,6 +125,8 @@ static void target_format(const struct schema_row *row, const void *field, FILE 
     }
 }
 
+/* raw.c frees what an owned field starts with. */
+static_assert(offsetof(struct config_target, name) == 0, "the name comes first");
 const struct value_type value_target = {.name = "destination",
                                         .size = sizeof(struct config_target),
                                         .owned = true,

@@ -218,7 +218,7 @@ def test_row54_for_this_host_alone_by_default(net, watched):
         net.client.connect(CLIENT_V4, (PROXY_V4, ADMIN[1]))
     for host in "evil.example", "evil.example:1081", "127.0.0.1.evil.example":
         status, _, text = ask(net, "/status", host=host)
-        assert (status, text) == (403, "call it by its address, or set admin.open\n")
+        assert (status, text) == (403, "use the address instead of a name, or set admin.open\n")
     for host in "localhost", "LOCALHOST:1081", "[::1]:1081", "127.0.0.1":
         assert ask(net, "/healthz", host=host)[0] == 200
 

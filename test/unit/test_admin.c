@@ -156,7 +156,7 @@ static void what_there_is(void **state)
     expect("/history", "127.0.0.1", 200, "\r\n\r\n{\"samples\":[]}");
     expect("/history", "127.0.0.1", 200, "\r\nContent-Type: application/json\r\n");
     expect("/", "127.0.0.1", 200, "");
-    expect("/nothing", "127.0.0.1", 404, "there is / ");
+    expect("/nothing", "127.0.0.1", 404, "not found; there are: / ");
 }
 
 static void health_and_readiness(void **state)
@@ -213,9 +213,9 @@ static void who_asked_may_be_gone(void **state)
 static void row54_a_name_is_not_enough(void **state)
 {
     (void)state;
-    expect("/status", "evil.example", 403, "call it by its address");
+    expect("/status", "evil.example", 403, "use the address instead of a name");
     assert_null(done_arg);
-    expect("/metrics", "evil.example:1081", 403, "call it by its address");
+    expect("/metrics", "evil.example:1081", 403, "use the address instead of a name");
     expect("/healthz", "localhost:1081", 200, "ok");
     admin_free(admin);
     config.admin.open = true;

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "admin/http.h"
-#include "admin/request.h"
+#include "admin/http_request.h"
 #include "net/sock.h"
 
 #define PATIENCE_S 10 /* only a failing test waits this long */
@@ -33,20 +33,20 @@ static void turn_until(bool (*condition)(void *arg), void *arg)
     }
 }
 
-static void handler(void *arg, struct http_connection *connection, const struct request *request)
+static void handler(void *arg, struct http_connection *connection, const struct http_request *request)
 {
     (void)arg;
     asked++;
     if (strcmp(request->path, "/later") == 0)
         ticket = http_defer(connection);
     else if (strcmp(request->path, "/huge") == 0)
-        http_answer(connection, &(struct http_answer){
-                                    .status = 200, .body = strdup("x"), .size = HTTP_UNSENT_MAX + 1, .owned = true});
+        http_respond(connection, &(struct http_response){
+                                     .status = 200, .body = strdup("x"), .size = HTTP_UNSENT_MAX + 1, .owned = true});
     else if (strcmp(request->path, "/large") == 0)
-        http_answer(connection,
-                    &(struct http_answer){.status = 200, .body = calloc(1, LARGE), .size = LARGE, .owned = true});
+        http_respond(connection,
+                     &(struct http_response){.status = 200, .body = calloc(1, LARGE), .size = LARGE, .owned = true});
     else
-        http_answer_text(connection, 200, "hello\n");
+        http_respond_text(connection, 200, "hello\n");
 }
 
 static int start(void **state)
@@ -161,9 +161,9 @@ static void answers_and_refusals(void **state)
     serve();
     expect("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\n", "\r\n\r\nhello\n");
     expect("HEAD / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\n", "X-Frame-Options: DENY\r\n\r\n");
-    expect("POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", "HTTP/1.1 405 ", "only GET and HEAD\n");
-    expect("GET / HTTP/9.9\r\n\r\n", "HTTP/1.1 505 ", "not understood\n");
-    expect("\x16\x03\x01\n\n", "HTTP/1.1 400 ", "not understood\n");
+    expect("POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", "HTTP/1.1 405 ", "only GET and HEAD are supported\n");
+    expect("GET / HTTP/9.9\r\n\r\n", "HTTP/1.1 505 ", "malformed request\n");
+    expect("\x16\x03\x01\n\n", "HTTP/1.1 400 ", "malformed request\n");
 }
 
 static void each_answer_is_for_its_reader_alone(void **state)
@@ -194,7 +194,7 @@ static void too_large_a_head(void **state)
     memset(request, 'a', sizeof(request) - 1);
     memcpy(request, "GET / HTTP/1.1\r\nX: ", 19);
     serve();
-    expect(request, "HTTP/1.1 431 ", "too much\n");
+    expect(request, "HTTP/1.1 431 ", "the request is too large\n");
 }
 
 static void who_has_said_all_may_shut_its_side(void **state)
@@ -224,7 +224,7 @@ static void a_large_answer_is_whole(void **state)
 static void redeem(const char *text)
 {
     char *body = strdup(text);
-    http_redeem(ticket, &(struct http_answer){.status = 200, .body = body, .size = strlen(body), .owned = true});
+    http_redeem(ticket, &(struct http_response){.status = 200, .body = body, .size = strlen(body), .owned = true});
 }
 
 static void a_ticket_is_redeemed(void **state)
@@ -333,7 +333,7 @@ static void row54_answers_that_wait_are_bounded(void **state)
         slow[i] = client_new("GET /large HTTP/1.1\r\n\r\n");
     wait_asked(SLOW);
     expect("GET /large HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\n", "");
-    expect("GET /huge HTTP/1.1\r\n\r\n", "HTTP/1.1 503 ", "too large\n");
+    expect("GET /huge HTTP/1.1\r\n\r\n", "HTTP/1.1 503 ", "the answer is too large\n");
     size_t lost = 0;
     for (size_t i = 0; i < SLOW; i++) {
         lost += sock_is_lost(slow[i].fd);

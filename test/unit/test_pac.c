@@ -85,7 +85,7 @@ static void what_a_browser_cannot_do_is_said(void **state)
     free(text);
     one.need_password = true;
     text = script(&one, 1, at("127.0.0.1"));
-    assert_non_null(strstr(text, "// This proxy asks for a login"));
+    assert_non_null(strstr(text, "// This proxy requires a login"));
     free(text);
     one.proxy_protocol = CONFIG_PROXY_PROTOCOL_REQUIRED;
     text = script(&one, 1, at("127.0.0.1"));

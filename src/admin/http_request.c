@@ -1,4 +1,4 @@
-#include "admin/request.h"
+#include "admin/http_request.h"
 
 #include <string.h>
 #include <strings.h>
@@ -11,18 +11,18 @@ struct span {
     size_t len;
 };
 
-static bool is(struct span span, const char *word)
+static bool span_is(struct span span, const char *word)
 {
     return span.len == strlen(word) && memcmp(span.text, word, span.len) == 0;
 }
 
-static bool is_any_case(struct span span, const char *word)
+static bool span_is_any_case(struct span span, const char *word)
 {
     return span.len == strlen(word) && strncasecmp(span.text, word, span.len) == 0;
 }
 
 /* Cuts off what comes before `mark`, which goes; all, where there is none. */
-static struct span cut(struct span *rest, char mark)
+static struct span span_cut(struct span *rest, char mark)
 {
     const char *end = memchr(rest->text, mark, rest->len);
     struct span first = {rest->text, end ? (size_t)(end - rest->text) : rest->len};
@@ -33,15 +33,15 @@ static struct span cut(struct span *rest, char mark)
 }
 
 /* A line's end is CRLF or, from who writes by hand, LF. */
-static struct span cut_line(struct span *rest)
+static struct span span_cut_line(struct span *rest)
 {
-    struct span line = cut(rest, '\n');
+    struct span line = span_cut(rest, '\n');
     if (line.len > 0 && line.text[line.len - 1] == '\r')
         line.len--;
     return line;
 }
 
-static struct span trim(struct span span)
+static struct span span_trim(struct span span)
 {
     while (span.len > 0 && (span.text[0] == ' ' || span.text[0] == '\t')) {
         span.text++;
@@ -53,9 +53,9 @@ static struct span trim(struct span span)
 }
 
 /* Printable ASCII without spaces, which is all that a target and a host consist of. */
-static bool copy(struct span span, char out[REQUEST_TEXT_MAX])
+static bool span_copy(struct span span, char out[HTTP_REQUEST_TEXT_MAX])
 {
-    if (span.len >= REQUEST_TEXT_MAX)
+    if (span.len >= HTTP_REQUEST_TEXT_MAX)
         return false;
     for (size_t i = 0; i < span.len; i++)
         if (span.text[i] <= ' ' || span.text[i] >= 0x7f)
@@ -67,7 +67,7 @@ static bool copy(struct span span, char out[REQUEST_TEXT_MAX])
 
 /* Cuts "http://authority" off an absolute-form target (RFC 9112, section 3.2.2). Leaves the authority empty if the
  * target has none. A user name before the host would hide which host is meant. */
-static bool cut_authority(struct span *target, struct span *authority)
+static bool target_cut_authority(struct span *target, struct span *authority)
 {
     static const char scheme[] = "http://";
     const size_t scheme_len = sizeof(scheme) - 1;
@@ -84,37 +84,37 @@ static bool cut_authority(struct span *target, struct span *authority)
     return authority->len > 0 && !memchr(authority->text, '@', authority->len);
 }
 
-static int parse_request_line(struct span line, struct request *request, struct span *authority)
+static int request_parse_line(struct span line, struct http_request *request, struct span *authority)
 {
-    struct span method = cut(&line, ' '), target = cut(&line, ' ');
-    if (!is(line, "HTTP/1.1") && !is(line, "HTTP/1.0"))
+    struct span method = span_cut(&line, ' '), target = span_cut(&line, ' ');
+    if (!span_is(line, "HTTP/1.1") && !span_is(line, "HTTP/1.0"))
         return line.len > 5 && memcmp(line.text, "HTTP/", 5) == 0 ? 505 : 400;
-    request->head_only = is(method, "HEAD");
-    if (!request->head_only && !is(method, "GET"))
+    request->head_only = span_is(method, "HEAD");
+    if (!request->head_only && !span_is(method, "GET"))
         return 405;
-    if (!cut_authority(&target, authority))
+    if (!target_cut_authority(&target, authority))
         return 400;
-    struct span path = cut(&target, '?');
+    struct span path = span_cut(&target, '?');
     if (path.len == 0 && authority->len > 0)
         path = (struct span){"/", 1};
     if (path.len == 0 || path.text[0] != '/')
         return 400;
-    return copy(path, request->path) && copy(target, request->query) ? 200 : 414;
+    return span_copy(path, request->path) && span_copy(target, request->query) ? 200 : 414;
 }
 
 /* Two hosts are two opinions on whom this is for. */
-static int parse_header(struct span line, struct request *request)
+static int request_parse_header(struct span line, struct http_request *request)
 {
-    struct span name = cut(&line, ':');
-    if (name.len == 0 || trim(name).len != name.len)
+    struct span name = span_cut(&line, ':');
+    if (name.len == 0 || span_trim(name).len != name.len)
         return 400;
-    if (!is_any_case(name, "Host"))
+    if (!span_is_any_case(name, "Host"))
         return 200;
-    return request->host[0] == '\0' && copy(trim(line), request->host) ? 200 : 400;
+    return request->host[0] == '\0' && span_copy(span_trim(line), request->host) ? 200 : 400;
 }
 
 /* Where the empty line ends; 0: there is none yet. */
-static size_t head_len(const char *text, size_t len)
+static size_t request_head_len(const char *text, size_t len)
 {
     for (size_t i = 1; i < len; i++)
         if (text[i] == '\n' && (text[i - 1] == '\n' || (i > 1 && text[i - 1] == '\r' && text[i - 2] == '\n')))
@@ -122,24 +122,24 @@ static size_t head_len(const char *text, size_t len)
     return 0;
 }
 
-int request_parse(const char *text, size_t len, struct request *request)
+int http_request_parse(const char *text, size_t len, struct http_request *request)
 {
-    struct span rest = {text, head_len(text, len)};
-    if (rest.len == 0 || rest.len > REQUEST_HEAD_MAX)
-        return len >= REQUEST_HEAD_MAX ? 431 : 0;
-    *request = (struct request){0};
+    struct span rest = {text, request_head_len(text, len)};
+    if (rest.len == 0 || rest.len > HTTP_REQUEST_HEAD_MAX)
+        return len >= HTTP_REQUEST_HEAD_MAX ? 431 : 0;
+    *request = (struct http_request){0};
     struct span authority = {0};
-    int status = parse_request_line(cut_line(&rest), request, &authority);
-    for (struct span line = cut_line(&rest); line.len > 0 && status == 200; line = cut_line(&rest))
-        status = parse_header(line, request);
-    if (status == 200 && authority.len > 0 && !copy(authority, request->host))
+    int status = request_parse_line(span_cut_line(&rest), request, &authority);
+    for (struct span line = span_cut_line(&rest); line.len > 0 && status == 200; line = span_cut_line(&rest))
+        status = request_parse_header(line, request);
+    if (status == 200 && authority.len > 0 && !span_copy(authority, request->host))
         return 414;
     return status;
 }
 
-bool request_names_address(const struct request *request)
+bool http_request_names_address(const struct http_request *request)
 {
-    char host[REQUEST_TEXT_MAX];
+    char host[HTTP_REQUEST_TEXT_MAX];
     union netaddr address;
     strcpy(host, request->host);
     if (host[0] == '[') {
@@ -153,7 +153,7 @@ bool request_names_address(const struct request *request)
     return strcasecmp(host, "localhost") == 0 || netaddr_parse(&address, host, 0);
 }
 
-static bool parse_number(struct span digits, uint64_t *number)
+static bool span_parse_number(struct span digits, uint64_t *number)
 {
     *number = 0;
     for (size_t i = 0; i < digits.len; i++)
@@ -163,16 +163,17 @@ static bool parse_number(struct span digits, uint64_t *number)
     return digits.len > 0;
 }
 
-bool request_number(const struct request *request, const char *key, uint64_t min, uint64_t max, uint64_t *number)
+bool http_request_number(const struct http_request *request, const char *key, uint64_t min, uint64_t max,
+                         uint64_t *number)
 {
     struct span rest = {request->query, strlen(request->query)};
     while (rest.len > 0) {
-        struct span value = cut(&rest, '&');
-        struct span name = cut(&value, '=');
+        struct span value = span_cut(&rest, '&');
+        struct span name = span_cut(&value, '=');
         uint64_t given;
-        if (!is(name, key))
+        if (!span_is(name, key))
             continue;
-        if (!parse_number(value, &given) || given < min || given > max)
+        if (!span_parse_number(value, &given) || given < min || given > max)
             return false;
         *number = given;
     }

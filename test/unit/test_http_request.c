@@ -3,17 +3,17 @@
 
 #include <string.h>
 
-#include "admin/request.h"
+#include "admin/http_request.h"
 
-static int parse(const char *text, struct request *request)
+static int parse(const char *text, struct http_request *request)
 {
-    return request_parse(text, strlen(text), request);
+    return http_request_parse(text, strlen(text), request);
 }
 
 static void a_browsers_request(void **state)
 {
     (void)state;
-    struct request request;
+    struct http_request request;
     assert_int_equal(
         parse("GET /status?after=7&limit=20 HTTP/1.1\r\nHost: 127.0.0.1:1081\r\nAccept: */*\r\n\r\n", &request), 200);
     assert_string_equal(request.path, "/status");
@@ -43,7 +43,7 @@ static void an_absolute_target_names_the_host(void **state)
         {"GET http://localhost?a=b/c HTTP/1.1\r\n\r\n", "localhost", "/", "a=b/c"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct request request;
+        struct http_request request;
         assert_int_equal(parse(rows[i].text, &request), 200);
         assert_string_equal(request.host, rows[i].host);
         assert_string_equal(request.path, rows[i].path);
@@ -55,10 +55,10 @@ static void each_beginning_of_one_waits_for_the_rest(void **state)
 {
     (void)state;
     const char text[] = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    struct request request;
+    struct http_request request;
     for (size_t len = 0; len < strlen(text); len++)
-        assert_int_equal(request_parse(text, len, &request), 0);
-    assert_int_equal(request_parse(text, strlen(text), &request), 200);
+        assert_int_equal(http_request_parse(text, len, &request), 0);
+    assert_int_equal(http_request_parse(text, strlen(text), &request), 200);
 }
 
 static void what_is_refused(void **state)
@@ -91,7 +91,7 @@ static void what_is_refused(void **state)
         {"GET / HTTP/1.1\r\n folded\r\n\r\n", 400},
         {"GET / HTTP/1.1\r\n: a\r\n\r\n", 400},
     };
-    struct request request;
+    struct http_request request;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         if (parse(cases[i].text, &request) != cases[i].status)
             fail_msg("%s: %d", cases[i].text, parse(cases[i].text, &request));
@@ -100,17 +100,17 @@ static void what_is_refused(void **state)
 static void what_is_too_long(void **state)
 {
     (void)state;
-    static char text[2 * REQUEST_HEAD_MAX];
-    struct request request;
+    static char text[2 * HTTP_REQUEST_HEAD_MAX];
+    struct http_request request;
     memset(text, 'a', sizeof(text));
-    assert_int_equal(request_parse(text, REQUEST_HEAD_MAX - 1, &request), 0);
-    assert_int_equal(request_parse(text, REQUEST_HEAD_MAX, &request), 431);
+    assert_int_equal(http_request_parse(text, HTTP_REQUEST_HEAD_MAX - 1, &request), 0);
+    assert_int_equal(http_request_parse(text, HTTP_REQUEST_HEAD_MAX, &request), 431);
     memcpy(text, "GET /", 5);
-    memcpy(&text[REQUEST_TEXT_MAX + 4], " HTTP/1.1\n\n", 11);
-    assert_int_equal(request_parse(text, sizeof(text), &request), 414);
-    memcpy(&text[REQUEST_TEXT_MAX + 3], " HTTP/1.1\n\n", 11);
-    assert_int_equal(request_parse(text, sizeof(text), &request), 200);
-    assert_int_equal(strlen(request.path), REQUEST_TEXT_MAX - 1);
+    memcpy(&text[HTTP_REQUEST_TEXT_MAX + 4], " HTTP/1.1\n\n", 11);
+    assert_int_equal(http_request_parse(text, sizeof(text), &request), 414);
+    memcpy(&text[HTTP_REQUEST_TEXT_MAX + 3], " HTTP/1.1\n\n", 11);
+    assert_int_equal(http_request_parse(text, sizeof(text), &request), 200);
+    assert_int_equal(strlen(request.path), HTTP_REQUEST_TEXT_MAX - 1);
 }
 
 /* Row 54: a name that leads here is not enough. */
@@ -134,15 +134,15 @@ static void which_hosts_are_addresses(void **state)
                                       "0x7f000001",
                                       "2130706433"};
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
-        struct request request = {0};
+        struct http_request request = {0};
         strcpy(request.host, good[i]);
-        if (!request_names_address(&request))
+        if (!http_request_names_address(&request))
             fail_msg("%s", good[i]);
     }
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        struct request request = {0};
+        struct http_request request = {0};
         strcpy(request.host, bad[i]);
-        if (request_names_address(&request))
+        if (http_request_names_address(&request))
             fail_msg("%s", bad[i]);
     }
 }
@@ -150,23 +150,23 @@ static void which_hosts_are_addresses(void **state)
 static void numbers_of_the_query(void **state)
 {
     (void)state;
-    struct request request = {.query = "after=18446744073709551615&limit=20&&x"};
+    struct http_request request = {.query = "after=18446744073709551615&limit=20&&x"};
     uint64_t number = 5;
-    assert_true(request_number(&request, "after", 0, UINT64_MAX, &number));
+    assert_true(http_request_number(&request, "after", 0, UINT64_MAX, &number));
     assert_true(number == UINT64_MAX);
-    assert_true(request_number(&request, "limit", 1, 20, &number));
+    assert_true(http_request_number(&request, "limit", 1, 20, &number));
     assert_int_equal(number, 20);
-    assert_true(request_number(&request, "lim", 1, 20, &number));
+    assert_true(http_request_number(&request, "lim", 1, 20, &number));
     assert_int_equal(number, 20);
-    assert_false(request_number(&request, "limit", 1, 19, &number));
-    assert_false(request_number(&request, "limit", 21, 30, &number));
-    assert_false(request_number(&request, "x", 0, 9, &number));
+    assert_false(http_request_number(&request, "limit", 1, 19, &number));
+    assert_false(http_request_number(&request, "limit", 21, 30, &number));
+    assert_false(http_request_number(&request, "x", 0, 9, &number));
     assert_int_equal(number, 20);
     static const char *const bad[] = {"n=",     "n=-1", "n=+1", "n= 1", "n=1x", "n=0x1", "n=18446744073709551616",
                                       "n=1&n=x"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         strcpy(request.query, bad[i]);
-        if (request_number(&request, "n", 0, UINT64_MAX, &number))
+        if (http_request_number(&request, "n", 0, UINT64_MAX, &number))
             fail_msg("%s", bad[i]);
     }
 }
