@@ -21,7 +21,7 @@
 #include "daemon/worker.h"
 #include "net/acceptor.h"
 #include "proxy/assoc/handover_link.h"
-#include "proxy/assoc/shared_port.h"
+#include "proxy/assoc/shared_socket.h"
 #include "proxy/env.h"
 
 /* A taker keeps others waiting for at most so long; it needs less than a second. */
@@ -49,7 +49,7 @@ struct handover {
     struct handover_link *link; /* the first worker's, once another process serves; NULL: none */
     bool ends;
     struct handover_part {
-        struct handover_sockets tcp, udp; /* for connections; of shared_port.h */
+        struct handover_sockets tcp, udp; /* for connections; of shared_socket.h */
         int error;                        /* an errno: these are not all */
     } parts[];                            /* one for each worker */
 };
@@ -197,7 +197,7 @@ static void handover_copy_sockets(struct crew_turn *turn)
     assert(!part->tcp.fds && !part->udp.fds);
     part->error = listeners_copy(worker_listeners(turn->worker), &part->tcp.fds, &part->tcp.count);
     if (!part->error)
-        part->error = shared_port_copy(worker_env(turn->worker), &part->udp.fds, &part->udp.count);
+        part->error = shared_sockets_copy(worker_env(turn->worker), &part->udp.fds, &part->udp.count);
     crew_turn_end(turn);
 }
 
@@ -220,7 +220,7 @@ static void handover_on_copied(void *arg)
 /* On the worker's thread. */
 static void handover_give_up_sockets(struct crew_turn *turn)
 {
-    shared_port_give_up(worker_env(turn->worker));
+    shared_sockets_give_up(worker_env(turn->worker));
     crew_turn_end(turn);
 }
 

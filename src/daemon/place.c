@@ -9,7 +9,7 @@
 #include "daemon/takeover.h"
 #include "daemon/worker.h"
 #include "proxy/assoc/handover_link.h"
-#include "proxy/assoc/shared_port.h"
+#include "proxy/assoc/shared_socket.h"
 
 struct place {
     struct host *host;
@@ -29,7 +29,7 @@ static void place_take_worker(struct crew_turn *turn)
     if (turn->number == 0 && place->link_fd >= 0)
         place->link = handover_link_new(env, place->link_fd);
     for (size_t i = turn->number; i < place->udp_count; i += crew_size(place->crew))
-        shared_port_adopt(env, place->udp[i]);
+        shared_socket_adopt(env, place->udp[i]);
     listeners_resume(worker_listeners(turn->worker));
     crew_turn_end(turn);
 }

@@ -20,7 +20,7 @@ struct takeover {
     struct admin_sockets admin;
     int pid_file;
     int handover; /* the socket at which the next new server will ask us */
-    int *udp;     /* of proxy/assoc/shared_port.h; free */
+    int *udp;     /* of proxy/assoc/shared_socket.h; free */
     size_t udp_count;
     struct followers followers;
     struct config_files files; /* for the followers; opened by serve.c while permissions allow it */

@@ -19,7 +19,7 @@
 #include "net/inbox.h"
 #include "net/pump.h"
 #include "net/resolver.h"
-#include "proxy/assoc/shared_port.h"
+#include "proxy/assoc/shared_socket.h"
 #include "proxy/env.h"
 #include "proxy/session/login.h"
 #include "proxy/session/session_list.h"
@@ -62,7 +62,7 @@ static void worker_on_stop(struct inbox_item *item)
     struct worker *worker = container_of(item, struct worker, stop);
     listeners_close(&worker->listeners);
     sessions_end(&worker->env, "server stops");
-    shared_port_close(&worker->env);
+    shared_sockets_close(&worker->env);
     event_base_loopbreak(worker->env.base);
 }
 

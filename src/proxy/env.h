@@ -41,7 +41,7 @@ struct session_review {
     void *arg;
 };
 
-SLIST_HEAD(door_list, door);
+SLIST_HEAD(shared_socket_list, shared_socket);
 TAILQ_HEAD(session_queue, session);
 TAILQ_HEAD(negotiation_list, negotiation);
 
@@ -61,8 +61,8 @@ struct env {
     struct port_range system_ports, relay_ports, external_ports;
     struct port_place full_ports; /* where an association last found no port */
     uint16_t shared_port;         /* that the clients of all associations send to; 0: each has one of relay_ports */
-    struct door_list doors;       /* its listening sockets: see shared_port.c */
-    uint64_t (*clock_ms)(void);   /* monotonic: nothing expires when the wall clock jumps */
+    struct shared_socket_list shared_sockets; /* its listening sockets: see shared_socket.c */
+    uint64_t (*clock_ms)(void);               /* monotonic: nothing expires when the wall clock jumps */
     struct metrics metrics;
 
     /* The datagram path's buffers: see assoc.c. */

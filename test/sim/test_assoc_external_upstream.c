@@ -44,7 +44,7 @@ static int begin_by_upstream(void **state)
     relay = addr("198.51.100.9", 4000);
     answers = ends = 0;
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, control), 0);
-    const struct assoc_outlet_hooks hooks = {on_answered, on_ended, NULL};
+    const struct assoc_upstream_hooks hooks = {on_answered, on_ended, NULL};
     open_plain();
     assert_true(assoc_awaits_upstream(assoc, &hooks));
     return 0;

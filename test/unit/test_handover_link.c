@@ -10,7 +10,7 @@
 
 #include "net/sock.h"
 #include "proxy/assoc/handover_link.h"
-#include "proxy/assoc/shared_port.h"
+#include "proxy/assoc/shared_socket.h"
 #include "proxy/env.h"
 
 /* This process is both: what it passes on as the new one, it receives as the previous one. */
@@ -30,7 +30,7 @@ static struct family *setup(void)
     family->env.dgrams = dgram_io_new(false);
     family->env.host = host_new();
     assert_non_null(family->env.host);
-    SLIST_INIT(&family->env.doors);
+    SLIST_INIT(&family->env.shared_sockets);
     family->link = handover_link_new(&family->env, family->ends[1]);
     assert_non_null(family->link);
     return family;
@@ -40,7 +40,7 @@ static void teardown(struct family *family)
 {
     handover_link_set_previous(family->env.host, -1);
     handover_link_set_next(family->env.host, -1);
-    shared_port_close(&family->env);
+    shared_sockets_close(&family->env);
     handover_link_free(family->link);
     close(family->ends[0]);
     dgram_io_free(family->env.dgrams);
@@ -156,12 +156,12 @@ static void a_socket_is_given_and_listened_at(void **state)
     assert_int_equal(sendto(client, "x", 1, 0, &relay.sa, netaddr_len(&relay)), 1);
     turn(family);
     assert_int_equal(strangers(family), 1);
-    assert_int_equal(shared_port_copy(&family->env, &copies, &count), 0); /* for the next one */
+    assert_int_equal(shared_sockets_copy(&family->env, &copies, &count), 0); /* for the next one */
     assert_int_equal(count, 1);
     close(copies[0]);
     free(copies);
-    shared_port_give_up(&family->env);
-    assert_int_equal(shared_port_copy(&family->env, &copies, &count), 0);
+    shared_sockets_give_up(&family->env);
+    assert_int_equal(shared_sockets_copy(&family->env, &copies, &count), 0);
     assert_int_equal(count, 0);
     free(copies);
     close(client);

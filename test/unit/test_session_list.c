@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/util.h"
+#include "proxy/assoc/assoc.h"
 #include "proxy/assoc/assoc_impl.h"
 #include "proxy/session/session_impl.h"
 #include "proxy/session/session_list.h"

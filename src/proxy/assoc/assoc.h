@@ -18,6 +18,7 @@
 #include "base/netaddr.h"
 #include "conesocks/socks5.h"
 #include "proxy/assoc/flow.h"
+#include "proxy/assoc/hooks.h"
 #include "proxy/env.h"
 
 struct assoc;
@@ -30,11 +31,6 @@ struct assoc;
  */
 int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
               const union netaddr *local, const struct socks5_addr *hint);
-/* The client's side of one over TCP has ended, `why` is for the log: free it. */
-struct assoc_hooks {
-    void (*ended)(void *arg, const char *why);
-    void *arg;
-};
 /* The same over TCP: the datagrams are frames (struct socks5_frame) on the control connection `fd`, which stays its
  * owner's, but is the association's to read and write from assoc_start() on. */
 int assoc_new_over_tcp(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
@@ -45,15 +41,9 @@ void assoc_free(struct assoc *assoc);
 
 bool assoc_is_over_tcp(const struct assoc *assoc);
 
-/* Of one that leaves by an upstream. */
-struct assoc_outlet_hooks {
-    void (*answered)(void *arg, enum socks5_reply code); /* it may be granted now, or not */
-    void (*ended)(void *arg, const char *why);           /* and now it is of no use any more */
-    void *arg;
-};
 /* Whether it leaves by an upstream: then it is not to be granted before that has answered, which the hooks tell, from
  * the event loop. The association may be freed in them. */
-bool assoc_awaits_upstream(struct assoc *assoc, const struct assoc_outlet_hooks *hooks);
+bool assoc_awaits_upstream(struct assoc *assoc, const struct assoc_upstream_hooks *hooks);
 /* The upstream's name, or NULL. */
 const char *assoc_upstream(const struct assoc *assoc);
 

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "proxy/assoc/shared_port.h"
+#include "proxy/assoc/shared_socket.h"
 #include "proxy/env.h"
 
 /* One event's share. */
@@ -113,7 +113,7 @@ static void link_take_run(struct handover_link *link, const struct passed_run *p
         .tos = passed->tos,
     };
     if (passed_run_is_whole(passed, len))
-        shared_port_route(link->env, &passed->relay, &run);
+        shared_socket_route(link->env, &passed->relay, &run);
 }
 
 static void host_forget_link(struct host *host, int fd)
@@ -148,7 +148,7 @@ static bool link_receive(struct handover_link *link)
     const struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
     if (rights && rights->cmsg_type == SCM_RIGHTS) {
         memcpy(&given, CMSG_DATA(rights), sizeof(given));
-        shared_port_adopt(link->env, given);
+        shared_socket_adopt(link->env, given);
     } else if ((size_t)len >= sizeof(passed)) {
         link_take_run(link, &passed, (size_t)len - sizeof(passed));
     }

@@ -1,5 +1,5 @@
 /*
- * A connection between two processes that share one UDP port (shared_port.h) while one takes over from the other.
+ * A connection between two processes that share one UDP port (shared_socket.h) while one takes over from the other.
  *
  * The new process has the listening sockets, so all datagrams of clients without a connected socket come to it. What is
  * for none of its associations it passes on to the previous process, whose associations live on until their clients end

@@ -10,6 +10,7 @@
 #include "net/sock.h"
 #include "proxy/address.h"
 #include "proxy/assoc/assoc_impl.h"
+#include "proxy/assoc/hooks.h"
 
 /* One event's share: what more has come waits for its turn. */
 #define READ_SIZE (32 * 1024)
@@ -19,15 +20,15 @@
 #define UNSENT_MAX (256 * 1024)
 /* Of a frame that has begun, its length is known from the third byte on. */
 #define START_MAX 2
+/* What comes before the address in a frame's header, and in a datagram's. */
+#define LENGTHS_SIZE 3
 /* After that the beginning of a frame is dropped, however slowly the rest may still come. */
 #define BEGUN_KEPT_MS (15 * 1000)
 
-struct frames {
-    struct assoc *assoc;
+struct internal_tcp {
     struct assoc_hooks hooks;
-    int fd;
-    struct event readable, writable;
-    const char *failure; /* NULL: none of ours */
+    struct event writable;
+    const char *failure; /* why we have shut the connection down; NULL: we have not */
 
     /* The beginning of the client's next frame: some bytes while its length is unknown, then room for all of it. */
     uint8_t start[START_MAX];
@@ -51,120 +52,108 @@ static const char *bad_frame_text(int error)
 }
 
 /* Takes the whole frames of some bytes. Returns how many bytes they were, or an enum socks5_error. */
-static int take_frames(struct frames *frames, const uint8_t *bytes, size_t len)
+static int internal_tcp_take_frames(struct assoc *assoc, const uint8_t *bytes, size_t len)
 {
-    uint64_t now = env_now(frames->assoc->env);
+    uint64_t now = env_now(assoc->env);
     struct socks5_frame frame;
     int n, used = 0;
     while ((n = socks5_frame_decode(bytes + used, len - (size_t)used, &frame)) > 0) {
         struct dgram_run run = {.data = frame.payload, .count = 1, .seg = frame.payload_len, .last = frame.payload_len};
-        assoc_take_up(frames->assoc, &frame.destination, &run, now);
+        assoc_take_up(assoc, &frame.destination, &run, now);
         used += n;
     }
     return n < 0 ? n : used;
 }
 
-/* At the client's charge. NULL: there is no room, or no memory. */
-static uint8_t *borrow(struct frames *frames, size_t size)
+static void internal_tcp_forget_begun(struct assoc *assoc)
 {
-    struct loan *loan = frames->assoc->loan;
-    if (!loan_take(loan, size))
-        return NULL;
-    uint8_t *bytes = malloc(size);
-    if (!bytes)
-        loan_give_back(loan, size);
-    return bytes;
-}
-
-/* `bytes` may be NULL, of size 0. */
-static void give_back(struct frames *frames, uint8_t *bytes, size_t size)
-{
-    free(bytes);
-    loan_give_back(frames->assoc->loan, size);
-}
-
-static void forget_begun(struct frames *frames)
-{
-    give_back(frames, frames->begun, frames->begun_size);
-    frames->begun = NULL;
-    frames->begun_len = frames->begun_size = 0;
+    struct internal_tcp *tcp = assoc->internal.tcp;
+    loan_free(assoc->loan, tcp->begun, tcp->begun_size);
+    tcp->begun = NULL;
+    tcp->begun_len = tcp->begun_size = 0;
 }
 
 /* A frame of which `missing` bytes have yet to come is lost. */
-static void drop_begun(struct frames *frames, size_t missing)
+static void internal_tcp_lose_begun(struct assoc *assoc, size_t missing)
 {
-    forget_begun(frames);
-    frames->unwanted = missing;
-    assoc_drop(frames->assoc, DROP_UNFINISHED, 1);
+    internal_tcp_forget_begun(assoc);
+    assoc->internal.tcp->unwanted = missing;
+    assoc_drop(assoc, DROP_UNFINISHED, 1);
 }
 
 /* Keeps the beginning of a frame until the next bytes come. */
-static void keep_begun(struct frames *frames, const uint8_t *bytes, size_t len)
+static void internal_tcp_keep_begun(struct assoc *assoc, const uint8_t *bytes, size_t len)
 {
+    struct internal_tcp *tcp = assoc->internal.tcp;
     size_t size = socks5_frame_length(bytes, len);
     if (size == 0) {
-        memcpy(frames->start, bytes, len);
-        frames->start_len = (uint8_t)len;
+        assert(len <= START_MAX);
+        memcpy(tcp->start, bytes, len);
+        tcp->start_len = (uint8_t)len;
         return;
     }
-    frames->begun = borrow(frames, size);
-    if (!frames->begun) {
-        drop_begun(frames, size - len);
+    assert(len < size);
+    tcp->begun = loan_malloc(assoc->loan, size);
+    if (!tcp->begun) {
+        internal_tcp_lose_begun(assoc, size - len);
         return;
     }
-    memcpy(frames->begun, bytes, len);
-    frames->begun_len = len;
-    frames->begun_size = size;
-    frames->begun_ms = env_now(frames->assoc->env);
+    memcpy(tcp->begun, bytes, len);
+    tcp->begun_len = len;
+    tcp->begun_size = size;
+    tcp->begun_ms = env_now(assoc->env);
 }
 
 /* Takes what was read: `into_begun` bytes of the frame that had begun, and `len` bytes in `chunk`. NULL, or why the
  * association has to end. */
-static const char *take_bytes(struct frames *frames, size_t into_begun, const uint8_t *chunk, size_t len)
+static const char *internal_tcp_take_bytes(struct assoc *assoc, size_t into_begun, const uint8_t *chunk, size_t len)
 {
-    frames->begun_len += into_begun;
-    int begun_used = frames->begun ? take_frames(frames, frames->begun, frames->begun_len) : 0;
-    int used = begun_used < 0 ? begun_used : take_frames(frames, chunk, len);
-    assoc_flush_up(frames->assoc);
+    struct internal_tcp *tcp = assoc->internal.tcp;
+    tcp->begun_len += into_begun;
+    int begun_used = tcp->begun ? internal_tcp_take_frames(assoc, tcp->begun, tcp->begun_len) : 0;
+    int used = begun_used < 0 ? begun_used : internal_tcp_take_frames(assoc, chunk, len);
+    assoc_flush_up(assoc);
     if (begun_used > 0)
-        forget_begun(frames);
+        internal_tcp_forget_begun(assoc);
     if (used < 0) {
-        assoc_drop(frames->assoc, DROP_BAD_HEADER, 1);
+        assoc_drop(assoc, DROP_BAD_HEADER, 1);
         return bad_frame_text(used);
     }
-    if (!frames->begun)
-        keep_begun(frames, chunk + used, len - (size_t)used);
+    if (!tcp->begun)
+        internal_tcp_keep_begun(assoc, chunk + used, len - (size_t)used);
     return NULL;
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void internal_tcp_on_readable(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
-    struct frames *frames = arg;
-    if (!assoc_may_go_on(frames->assoc))
+    struct assoc *assoc = arg;
+    struct internal_tcp *tcp = assoc->internal.tcp;
+    if (!assoc_may_go_on(assoc))
         return;
+    assoc_assert_batches_are_empty(assoc->env);
     uint8_t chunk[START_MAX + READ_SIZE];
-    size_t start_len = frames->start_len, missing = frames->begun_size - frames->begun_len;
-    struct iovec room[] = {{frames->begun ? frames->begun + frames->begun_len : chunk, missing},
-                           {chunk + start_len, READ_SIZE}};
+    size_t start_len = tcp->start_len, missing = tcp->begun_size - tcp->begun_len;
+    struct iovec room[] = {{tcp->begun ? tcp->begun + tcp->begun_len : chunk, missing}, {chunk + start_len, READ_SIZE}};
     struct msghdr message = {.msg_iov = room, .msg_iovlen = 2};
     const char *why = NULL;
     ssize_t n = recvmsg(fd, &message, MSG_DONTWAIT);
     if (n > 0) {
         size_t into_begun = (size_t)n < missing ? (size_t)n : missing;
-        size_t unwanted = (size_t)n < frames->unwanted ? (size_t)n : frames->unwanted;
-        assert(!frames->unwanted || (!missing && !start_len));
-        memcpy(chunk, frames->start, start_len);
-        frames->start_len = 0;
-        frames->unwanted -= unwanted;
-        why = take_bytes(frames, into_begun, chunk + unwanted, start_len + (size_t)n - into_begun - unwanted);
+        size_t unwanted = (size_t)n < tcp->unwanted ? (size_t)n : tcp->unwanted;
+        assert(!tcp->unwanted || (!missing && !start_len));
+        memcpy(chunk, tcp->start, start_len);
+        tcp->start_len = 0;
+        tcp->unwanted -= unwanted;
+        why =
+            internal_tcp_take_bytes(assoc, into_begun, chunk + unwanted, start_len + (size_t)n - into_begun - unwanted);
     } else if (n == 0) {
-        why = frames->failure ? frames->failure : "client closed";
+        why = tcp->failure ? tcp->failure : "client closed";
     } else if (errno != EAGAIN) {
         why = "client gone";
     }
     if (why)
-        frames->hooks.ended(frames->hooks.arg, why);
+        tcp->hooks.ended(tcp->hooks.arg, why);
 }
 
 /* ---- to the client ---- */
@@ -175,57 +164,59 @@ struct gathered {
     uint8_t headers[GATHER_MAX][DGRAM_HEADER_MAX];
 };
 
-/* From its address type on a SOCKS5 UDP header is what a frame's is, too; in front of that stand three bytes. */
-static void gather_with_header(struct gathered *gathered, const uint8_t *datagram, size_t len)
+static void gathered_add(struct gathered *gathered, const struct dgram_run *run, size_t i)
 {
-    struct socks5_udp_header origin;
-    const int header_len = socks5_udp_header_decode(datagram, len, &origin);
-    assert(header_len > FRAMES_LENGTHS && header_len <= UINT8_MAX);
-    const size_t payload_len = len - (size_t)header_len;
-    uint8_t *lengths = gathered->headers[gathered->count];
-    struct iovec *parts = gathered->parts[gathered->count++];
-    lengths[0] = (uint8_t)(payload_len >> 8);
-    lengths[1] = (uint8_t)payload_len;
-    lengths[2] = (uint8_t)header_len;
-    parts[0] = (struct iovec){lengths, FRAMES_LENGTHS};
-    parts[1] = (struct iovec){(void *)(uintptr_t)(datagram + FRAMES_LENGTHS), len - FRAMES_LENGTHS};
-}
-
-static void gather(struct gathered *gathered, const struct dgram_run *run, size_t i)
-{
-    if (run->peer.sa.sa_family == AF_UNSPEC) {
-        gather_with_header(gathered, dgram_run_at(run, i), dgram_run_len(run, i));
-        return;
-    }
     const struct socks5_frame frame = {.destination = address_to_wire(&run->peer),
                                        .payload_len = dgram_run_len(run, i)};
     uint8_t *header = gathered->headers[gathered->count];
     struct iovec *parts = gathered->parts[gathered->count++];
     parts[0] = (struct iovec){header, socks5_frame_header_encode(header, DGRAM_HEADER_MAX, &frame)};
     parts[1] = (struct iovec){(void *)(uintptr_t)dgram_run_at(run, i), frame.payload_len};
+    assert(parts[0].iov_len > 0);
+}
+
+/* From its address type on a SOCKS5 UDP header is what a frame's is, too; in front of that stand three bytes. */
+static void gathered_add_named(struct gathered *gathered, const struct dgram_run *payloads, size_t i,
+                               uint16_t header_len)
+{
+    const uint8_t *payload = dgram_run_at(payloads, i);
+    const uint16_t len = dgram_run_len(payloads, i);
+    uint8_t *lengths = gathered->headers[gathered->count];
+    struct iovec *parts = gathered->parts[gathered->count++];
+    lengths[0] = (uint8_t)(len >> 8);
+    lengths[1] = (uint8_t)len;
+    lengths[2] = (uint8_t)header_len;
+    parts[0] = (struct iovec){lengths, LENGTHS_SIZE};
+    parts[1] = (struct iovec){(void *)(uintptr_t)(payload - header_len + LENGTHS_SIZE),
+                              (size_t)len + header_len - LENGTHS_SIZE};
 }
 
 /* Keeps what is left of a frame after `sent` bytes: half a frame would make nonsense of all that follows. */
-static void keep_rest(struct frames *frames, const struct iovec parts[2], size_t sent)
+static void internal_tcp_keep_rest(struct assoc *assoc, const struct iovec parts[2], size_t sent)
 {
-    size_t header_len = parts[0].iov_len;
-    frames->rest_at = sent;
-    frames->rest_len = header_len + parts[1].iov_len;
-    frames->rest = borrow(frames, frames->rest_len);
-    if (!frames->rest) {
-        frames->failure = "the client does not read, and memory for the rest of a frame ran out";
-        shutdown(frames->fd, SHUT_RDWR); /* and on_readable() ends it: here is nobody who could */
+    struct internal_tcp *tcp = assoc->internal.tcp;
+    const size_t header_len = parts[0].iov_len;
+    assert(!tcp->rest);
+    tcp->rest_at = sent;
+    tcp->rest_len = header_len + parts[1].iov_len;
+    tcp->rest = loan_malloc(assoc->loan, tcp->rest_len);
+    if (!tcp->rest) {
+        tcp->failure = "the client does not read, and memory for the rest of a frame ran out";
+        shutdown(assoc->internal.socket.fd, SHUT_RDWR); /* ends the association at its next event: nobody here could */
         return;
     }
-    memcpy(frames->rest, parts[0].iov_base, header_len);
-    memcpy(frames->rest + header_len, parts[1].iov_base, parts[1].iov_len);
-    event_add(&frames->writable, NULL);
+    memcpy(tcp->rest, parts[0].iov_base, header_len);
+    memcpy(tcp->rest + header_len, parts[1].iov_base, parts[1].iov_len);
+    event_add(&tcp->writable, NULL);
 }
 
-static void send_gathered(struct frames *frames, struct gathered *gathered, struct dgram_tally *tally)
+/* Sends what was gathered. */
+static void internal_tcp_flush(struct assoc *assoc, struct gathered *gathered, struct dgram_tally *tally)
 {
+    const struct internal_tcp *tcp = assoc->internal.tcp;
+    const int fd = assoc->internal.socket.fd;
     const struct msghdr message = {.msg_iov = &gathered->parts[0][0], .msg_iovlen = gathered->count * 2};
-    ssize_t n = frames->rest ? 0 : sendmsg(frames->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t n = tcp->rest ? 0 : sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     /* A connection that is broken shows on the way up. */
     enum dgram_loss loss = n < 0 && errno != EAGAIN ? DGRAM_LOST_FAILED : DGRAM_LOST_FULL;
     size_t taken = n > 0 ? (size_t)n : 0;
@@ -237,7 +228,7 @@ static void send_gathered(struct frames *frames, struct gathered *gathered, stru
             continue;
         }
         if (taken < len)
-            keep_rest(frames, parts, taken);
+            internal_tcp_keep_rest(assoc, parts, taken);
         taken -= taken < len ? taken : len;
         tally->datagrams++;
         tally->bytes += parts[1].iov_len;
@@ -245,90 +236,152 @@ static void send_gathered(struct frames *frames, struct gathered *gathered, stru
     gathered->count = 0;
 }
 
-void frames_send(struct frames *frames, struct dgram_batch *batch, struct dgram_tally *tally)
+/* Sends a run; `header_len` is 0, or that of the SOCKS5 UDP header in front of each payload. */
+static void internal_tcp_gather_run(struct assoc *assoc, struct gathered *gathered, const struct dgram_run *run,
+                                    uint16_t header_len, struct dgram_tally *tally)
+{
+    for (size_t i = 0; i < run->count; i++) {
+        if (dgram_run_len(run, i) > assoc->env->config->udp.over_tcp_max) {
+            tally->lost[DGRAM_LOST_OVERSIZE]++;
+            continue;
+        }
+        if (gathered->count == GATHER_MAX)
+            internal_tcp_flush(assoc, gathered, tally);
+        if (header_len)
+            gathered_add_named(gathered, run, i, header_len);
+        else
+            gathered_add(gathered, run, i);
+    }
+}
+
+static void internal_tcp_send(struct assoc *assoc, struct dgram_batch *batch, struct dgram_tally *tally)
 {
     struct gathered gathered;
     gathered.count = 0;
-    for (size_t r = 0; r < batch->count; r++) {
-        for (size_t i = 0; i < batch->runs[r].count; i++) {
-            if (gathered.count == GATHER_MAX)
-                send_gathered(frames, &gathered, tally);
-            gather(&gathered, &batch->runs[r], i);
-        }
-    }
+    for (size_t r = 0; r < batch->count; r++)
+        internal_tcp_gather_run(assoc, &gathered, &batch->runs[r], 0, tally);
     if (gathered.count)
-        send_gathered(frames, &gathered, tally);
+        internal_tcp_flush(assoc, &gathered, tally);
     batch->count = 0;
 }
 
-static void on_writable(evutil_socket_t fd, short what, void *arg)
+static void internal_tcp_send_named(struct assoc *assoc, struct dgram_run *payloads, uint16_t header_len,
+                                    struct dgram_tally *tally)
+{
+    const uint64_t sent_before = tally->datagrams;
+    struct gathered gathered;
+    gathered.count = 0;
+    assert(header_len > LENGTHS_SIZE);
+    if (header_len > UINT8_MAX) { /* more than a frame's HDRLEN can tell */
+        tally->lost[DGRAM_LOST_OVERSIZE] += payloads->count;
+        return;
+    }
+    internal_tcp_gather_run(assoc, &gathered, payloads, header_len, tally);
+    if (gathered.count)
+        internal_tcp_flush(assoc, &gathered, tally);
+    tally->bytes -= (tally->datagrams - sent_before) * (header_len - LENGTHS_SIZE);
+}
+
+static void internal_tcp_on_writable(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
-    struct frames *frames = arg;
-    ssize_t n =
-        send(fd, frames->rest + frames->rest_at, frames->rest_len - frames->rest_at, MSG_DONTWAIT | MSG_NOSIGNAL);
+    struct assoc *assoc = arg;
+    struct internal_tcp *tcp = assoc->internal.tcp;
+    assert(tcp->rest && tcp->rest_at < tcp->rest_len);
+    ssize_t n = send(fd, tcp->rest + tcp->rest_at, tcp->rest_len - tcp->rest_at, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (n < 0 && errno == EAGAIN)
         return;
-    if (n > 0 && (frames->rest_at += (size_t)n) < frames->rest_len)
+    if (n > 0 && (tcp->rest_at += (size_t)n) < tcp->rest_len)
         return;
-    event_del(&frames->writable);
+    event_del(&tcp->writable);
     if (n < 0) /* broken: no frame may follow the part of this one */
         return;
-    give_back(frames, frames->rest, frames->rest_len);
-    frames->rest = NULL;
+    loan_free(assoc->loan, tcp->rest, tcp->rest_len);
+    tcp->rest = NULL;
 }
 
 /* ---- life ---- */
 
-struct frames *frames_new(struct assoc *assoc, int fd, const struct assoc_hooks *hooks)
+static void internal_tcp_start(struct assoc *assoc)
 {
-    struct frames *frames = calloc(1, sizeof(*frames));
-    if (!frames)
-        return NULL;
+    event_add(&assoc->internal.readable, NULL);
+}
+
+/* The client is the connection: its port never changes. */
+static bool internal_tcp_set_client(struct assoc *assoc, const union netaddr *client, bool hold)
+{
+    (void)assoc, (void)client, (void)hold;
+    return false;
+}
+
+static void internal_tcp_allow_rebind(struct assoc *assoc)
+{
+    (void)assoc;
+}
+
+static void internal_tcp_call_loans(struct assoc *assoc)
+{
+    const struct internal_tcp *tcp = assoc->internal.tcp;
+    if (tcp->begun)
+        internal_tcp_lose_begun(assoc, tcp->begun_size - tcp->begun_len);
+}
+
+static void internal_tcp_sweep(struct assoc *assoc, uint64_t now_ms)
+{
+    const struct internal_tcp *tcp = assoc->internal.tcp;
+    if (tcp->begun && now_ms - tcp->begun_ms >= BEGUN_KEPT_MS)
+        internal_tcp_call_loans(assoc);
+}
+
+static void internal_tcp_set_buffers(struct assoc *assoc, int bytes)
+{
+    sock_tcp_set_room(assoc->internal.socket.fd, bytes < UNSENT_MAX ? bytes : UNSENT_MAX);
+}
+
+static size_t internal_tcp_memory(const struct assoc *assoc)
+{
+    const struct internal_tcp *tcp = assoc->internal.tcp;
+    return sizeof(*tcp) + tcp->begun_size + (tcp->rest ? tcp->rest_len : 0) + sock_memory(assoc->internal.socket.fd);
+}
+
+static void internal_tcp_close(struct assoc *assoc)
+{
+    struct internal_tcp *tcp = assoc->internal.tcp;
+    event_del(&assoc->internal.readable);
+    event_del(&tcp->writable);
+    internal_tcp_forget_begun(assoc);
+    loan_free(assoc->loan, tcp->rest, tcp->rest ? tcp->rest_len : 0);
+    free(tcp);
+}
+
+static const struct internal_ops internal_tcp_ops = {
+    .start = internal_tcp_start,
+    .send = internal_tcp_send,
+    .send_named = internal_tcp_send_named,
+    .set_client = internal_tcp_set_client,
+    .allow_rebind = internal_tcp_allow_rebind,
+    .sweep = internal_tcp_sweep,
+    .call_loans = internal_tcp_call_loans,
+    .set_buffers = internal_tcp_set_buffers,
+    .memory = internal_tcp_memory,
+    .close = internal_tcp_close,
+    .over_tcp = true,
+};
+
+int internal_tcp_open(struct assoc *assoc, int fd, const struct assoc_hooks *hooks)
+{
+    struct internal *internal = &assoc->internal;
     struct event_base *base = assoc->env->base;
-    frames->assoc = assoc;
-    frames->hooks = *hooks;
-    frames->fd = fd;
-    event_assign(&frames->readable, base, fd, EV_READ | EV_PERSIST, on_readable, frames);
-    event_assign(&frames->writable, base, fd, EV_WRITE | EV_PERSIST, on_writable, frames);
-    frames_set_room(frames, memory_level_room(assoc->env->memory));
-    return frames;
-}
-
-void frames_start(struct frames *frames)
-{
-    event_add(&frames->readable, NULL);
-}
-
-void frames_free(struct frames *frames)
-{
-    if (!frames)
-        return;
-    event_del(&frames->readable);
-    event_del(&frames->writable);
-    forget_begun(frames);
-    give_back(frames, frames->rest, frames->rest ? frames->rest_len : 0);
-    free(frames);
-}
-
-void frames_forget_begun(struct frames *frames)
-{
-    if (frames->begun)
-        drop_begun(frames, frames->begun_size - frames->begun_len);
-}
-
-void frames_sweep(struct frames *frames, uint64_t now_ms)
-{
-    if (frames->begun && now_ms - frames->begun_ms >= BEGUN_KEPT_MS)
-        frames_forget_begun(frames);
-}
-
-void frames_set_room(struct frames *frames, int bytes)
-{
-    sock_tcp_set_room(frames->fd, bytes < UNSENT_MAX ? bytes : UNSENT_MAX);
-}
-
-size_t frames_memory(const struct frames *frames)
-{
-    return sizeof(*frames) + frames->begun_size + (frames->rest ? frames->rest_len : 0) + sock_memory(frames->fd);
+    struct internal_tcp *tcp = calloc(1, sizeof(*tcp));
+    if (!tcp)
+        return -ENOMEM;
+    assert(fd >= 0 && hooks->ended);
+    tcp->hooks = *hooks;
+    event_assign(&internal->readable, base, fd, EV_READ | EV_PERSIST, internal_tcp_on_readable, assoc);
+    event_assign(&tcp->writable, base, fd, EV_WRITE | EV_PERSIST, internal_tcp_on_writable, assoc);
+    internal->socket.fd = fd;
+    internal->tcp = tcp;
+    internal->ops = &internal_tcp_ops;
+    internal_tcp_set_buffers(assoc, memory_level_room(assoc->env->memory));
+    return 0;
 }

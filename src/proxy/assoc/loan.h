@@ -5,9 +5,11 @@
 #ifndef CONESOCKS_PROXY_ASSOC_LOAN_H
 #define CONESOCKS_PROXY_ASSOC_LOAN_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 /* What all clients of a worker hold together, at most. */
 #define LOANS_MAX ((size_t)4 * 1024 * 1024)
@@ -38,8 +40,27 @@ static inline bool loan_take(struct loan *loan, size_t bytes)
 
 static inline void loan_give_back(struct loan *loan, size_t bytes)
 {
+    assert(loan->bytes >= bytes && loan->all->lent >= bytes);
     loan->bytes -= bytes;
     loan->all->lent -= bytes;
+}
+
+/* Memory at its charge. NULL: there is no room, or no memory. */
+static inline void *loan_malloc(struct loan *loan, size_t size)
+{
+    if (!loan_take(loan, size))
+        return NULL;
+    void *memory = malloc(size);
+    if (!memory)
+        loan_give_back(loan, size);
+    return memory;
+}
+
+/* `memory` may be NULL, of size 0. */
+static inline void loan_free(struct loan *loan, void *memory, size_t size)
+{
+    free(memory);
+    loan_give_back(loan, size);
 }
 
 #endif

@@ -1,0 +1,23 @@
+/*
+ * Which port of the client's host is the client: learned from its first valid datagram, and held until the client has
+ * been silent or the port that its request named speaks up.
+ */
+#ifndef CONESOCKS_PROXY_ASSOC_CLIENT_PORT_H
+#define CONESOCKS_PROXY_ASSOC_CLIENT_PORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/netaddr.h"
+
+struct assoc;
+
+static inline bool client_port_is_known(const union netaddr *client)
+{
+    return client->sa.sa_family != AF_UNSPEC;
+}
+
+/* Whether a valid datagram from the client's host is the client's own. It may make `peer` the client. */
+bool client_port_accepts(struct assoc *assoc, const union netaddr *peer, uint64_t now);
+
+#endif
