@@ -79,8 +79,8 @@ static json_t *udp_json(const struct snapshot *snapshot)
     json = json_with_key(json, "filtering", json_string(config_filtering_word(config->udp.filtering)));
     json = json_with_key(json, "ports", ports_json(&config->udp.ports));
     json = json_with_key(json, "external_ports", ports_json(&config->udp.external_ports));
-    json = json_with_key(json, "advertise_v4", host_json(&snapshot->advertised_v4));
-    json = json_with_key(json, "advertise_v6", host_json(&snapshot->advertised_v6));
+    json = json_with_key(json, "advertise_v4", host_json(&snapshot->advertised[FAMILY_V4]));
+    json = json_with_key(json, "advertise_v6", host_json(&snapshot->advertised[FAMILY_V6]));
     return json_with_key(json, "idle_seconds", number_or_null(config->udp.idle_ms / 1000));
 }
 

@@ -169,11 +169,11 @@ static int explain_with_snapshot(const struct snapshot *snapshot, const struct e
         fprintf(stderr, "conesocks explain: warning: there is no user %s, so nobody can log in with that name\n",
                 options->user);
     if (subject_init(&subject, snapshot->rules, &request->from, options->user, request->command) &&
-        (policy.own = addresses_read()))
+        (policy.own_hosts = addresses_read()))
         status = explain_print(&policy, &subject, user, request);
     else
         fprintf(stderr, "conesocks explain: %s\n", strerror(errno));
-    own_hosts_release(policy.own);
+    own_hosts_release(policy.own_hosts);
     subject_deinit(&subject);
     return status;
 }

@@ -7,7 +7,7 @@
 #include "base/util.h"
 #include "daemon/crew.h"
 #include "daemon/worker.h"
-#include "policy/own.h"
+#include "policy/own_hosts.h"
 #include "proxy/env.h"
 
 struct address_update {
@@ -24,9 +24,9 @@ static void address_parcel_take(struct inbox_item *item)
 {
     struct address_parcel *parcel = container_of(item, struct address_parcel, item);
     struct policy *policy = &worker_env(parcel->worker)->policy;
-    own_hosts_release(policy->own);
-    policy->own = atomic_exchange(&parcel->fresh, NULL);
-    assert(policy->own);
+    own_hosts_release(policy->own_hosts);
+    policy->own_hosts = atomic_exchange(&parcel->fresh, NULL);
+    assert(policy->own_hosts);
 }
 
 static void address_parcel_send(struct address_parcel *parcel, struct own_hosts *hosts)

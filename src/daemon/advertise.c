@@ -153,12 +153,13 @@ static void advertise_warn_random_ports(const struct config *config)
 bool advertise_find(struct snapshot *snapshot)
 {
     const struct config *config = snapshot->config;
-    bool found = advertise_find_family(config, &config->udp.advertise_v4, AF_INET, &snapshot->advertised_v4) &&
-                 advertise_find_family(config, &config->udp.advertise_v6, AF_INET6, &snapshot->advertised_v6);
+    bool found = advertise_find_family(config, &config->udp.advertise_v4, AF_INET, &snapshot->advertised[FAMILY_V4]) &&
+                 advertise_find_family(config, &config->udp.advertise_v6, AF_INET6, &snapshot->advertised[FAMILY_V6]);
     if (found) {
-        advertise_warn(config, AF_INET, &snapshot->advertised_v4);
-        advertise_warn(config, AF_INET6, &snapshot->advertised_v6);
-        if (snapshot->advertised_v4.sa.sa_family != AF_UNSPEC || snapshot->advertised_v6.sa.sa_family != AF_UNSPEC)
+        advertise_warn(config, AF_INET, &snapshot->advertised[FAMILY_V4]);
+        advertise_warn(config, AF_INET6, &snapshot->advertised[FAMILY_V6]);
+        if (snapshot->advertised[FAMILY_V4].sa.sa_family != AF_UNSPEC ||
+            snapshot->advertised[FAMILY_V6].sa.sa_family != AF_UNSPEC)
             advertise_warn_random_ports(config);
     }
     return found;

@@ -171,8 +171,7 @@ static bool reload_can_activate(struct reload *reload)
     const struct config *config = reload->fresh->config;
     if (!reload->follows)
         return sandbox_permits(config) && advertise_find(reload->fresh) && relay_port_is_free(config, true);
-    reload->fresh->advertised_v4 = reload->active->advertised_v4;
-    reload->fresh->advertised_v6 = reload->active->advertised_v6;
+    memcpy(reload->fresh->advertised, reload->active->advertised, sizeof(reload->fresh->advertised));
     return true;
 }
 

@@ -109,7 +109,7 @@ static bool worker_init_env(struct worker *worker, struct snapshot *snapshot, st
     options.reserve = host->reserve;
     env->host = host;
     env->quota = host->quota;
-    env->policy.own = own_hosts_hold(addresses_hosts(host->addresses));
+    env->policy.own_hosts = own_hosts_hold(addresses_hosts(host->addresses));
     env->policy.own_ports = host->own_ports;
     env->system_ports = port_range_of_system(host->ports);
     env->counts_icmp = config->udp.icmp == CONFIG_ICMP_COUNT;
@@ -166,7 +166,7 @@ void worker_free(struct worker *worker)
     }
     assert(TAILQ_EMPTY(&env->sessions) && TAILQ_EMPTY(&env->ended));
     logins_free(env->logins);
-    own_hosts_release(env->policy.own);
+    own_hosts_release(env->policy.own_hosts);
     snapshot_release(env->snapshot);
     dgram_io_free(env->dgrams);
     pump_pool_free(env->pumps);

@@ -5,7 +5,7 @@
 #ifndef CONESOCKS_HOST_ADDRESSES_H
 #define CONESOCKS_HOST_ADDRESSES_H
 
-#include "policy/own.h"
+#include "policy/own_hosts.h"
 
 struct addresses;
 struct event_base;

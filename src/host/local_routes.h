@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-#include "policy/own.h"
+#include "policy/own_hosts.h"
 
 /* Adds those of the kernel's table of local routes. A system that has no such table to ask for (Linux before 4.20) adds
  * none. false: it could not be read this time (errno). */

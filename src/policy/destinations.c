@@ -97,7 +97,7 @@ static bool can_reach_port(const struct search *search, union netaddr to, uint16
         case VERDICT_ALLOWED:
             return true;
         case VERDICT_OWN: /* this host's own addresses cut the pieces, too */
-            to = own_hosts_last(search->policy->own, &to);
+            to = own_hosts_last(search->policy->own_hosts, &to);
             to = next_address(&to);
             break;
         default:

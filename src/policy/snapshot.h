@@ -15,7 +15,7 @@ struct snapshot {
     struct config *config;
     struct rules *rules; /* NULL: there are none */
     struct users users;
-    union netaddr advertised_v4, advertised_v6; /* AF_UNSPEC: none. To be filled in before it is shared */
+    union netaddr advertised[FAMILY_COUNT]; /* AF_UNSPEC: none. Filled in before it is shared */
     atomic_uint holders;
 };
 

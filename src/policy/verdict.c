@@ -1,82 +1,55 @@
 #include "policy/verdict.h"
 
+#include <assert.h>
 #include <stdio.h>
 
-/* Of an address of this host's. */
-static bool is_listener(const struct policy *policy, const union netaddr *canonical)
-{
-    for (size_t i = 0; i < policy->config->listen_count; i++) {
-        const union netaddr *listener = &policy->config->listen[i].address;
-        if (netaddr_port(listener) == netaddr_port(canonical) &&
-            (netaddr_is_any(listener) || netaddr_equal_host(listener, canonical)))
-            return true;
-    }
-    return false;
-}
-
-const union netaddr *policy_advertised(const struct policy *policy, const union netaddr *address)
-{
-    return address->sa.sa_family == AF_INET ? &policy->advertised_v4 : &policy->advertised_v6;
-}
-
-/* Whether a datagram to one of this host's addresses arrives at a socket of ours. An address that only a NAT before
- * this host has stands for whichever address that port is bound at. */
-static bool arrives_at(const struct policy *policy, enum own_port kind, const union netaddr *canonical)
+/* Whether a datagram to one of this host's addresses arrives at a socket of this process. An address that only a NAT in
+ * front of this host has stands for whichever address that port is bound at. */
+static bool arrives_at_port(const struct policy *policy, enum own_port kind, const union netaddr *canonical)
 {
     if (own_ports_has(policy->own_ports, kind, canonical))
         return true;
     return netaddr_equal_host(policy_advertised(policy, canonical), canonical) &&
-           !own_hosts_contain(policy->own, canonical) && own_ports_has_anywhere(policy->own_ports, kind, canonical);
+           !own_hosts_contain(policy->own_hosts, canonical) &&
+           own_ports_has_anywhere(policy->own_ports, kind, canonical);
 }
 
-/* Relay ports are no destination for anybody: what came back from there would be taken for the client's. Nor are
- * listeners: who came by way of them would be this host itself. */
+/* Nobody may send to relay ports: what came back from there would be taken for the client's. Nor to listeners: the
+ * client that they would see is this host itself. */
 static bool is_loop(const struct policy *policy, const struct subject *subject, const union netaddr *canonical)
 {
     if (subject->command == CONFIG_COMMAND_UDP)
-        return arrives_at(policy, OWN_PORT_RELAY, canonical);
-    return is_listener(policy, canonical);
+        return arrives_at_port(policy, OWN_PORT_RELAY, canonical);
+    return policy_is_listener(policy, canonical);
 }
 
-/* An external port of ours: hairpin. */
+/* An external port of this process: hairpinning. */
 static bool is_mapping(const struct policy *policy, const struct subject *subject, const union netaddr *canonical)
 {
-    return subject->command == CONFIG_COMMAND_UDP && arrives_at(policy, OWN_PORT_EXTERNAL, canonical);
+    return subject->command == CONFIG_COMMAND_UDP && arrives_at_port(policy, OWN_PORT_EXTERNAL, canonical);
 }
 
-/* A wide network that a rule allows does not open the special addresses within: 0.0.0.0/0 is no word on 127.0.0.1. */
-static bool is_meant(const struct rules_match *match, const union netaddr *canonical, bool own)
+/* A wide network that a rule allows does not open the special addresses in it: 0.0.0.0/0 does not mean 127.0.0.1. */
+static bool rule_means(const struct rules_match *match, const union netaddr *canonical, bool own)
 {
     unsigned special = !own ? reach_place_bits(canonical) : canonical->sa.sa_family == AF_INET ? 32 : 128;
     return match->bits > 0 && match->bits >= special;
 }
 
-bool policy_is_own(const struct policy *policy, const union netaddr *canonical)
-{
-    return own_hosts_contain(policy->own, canonical) ||
-           netaddr_equal_host(policy_advertised(policy, canonical), canonical);
-}
-
-bool policy_is_listener(const struct policy *policy, const union netaddr *to)
-{
-    const union netaddr canonical = netaddr_canonical(to);
-    return (policy_is_own(policy, &canonical) || reach_place_of(&canonical) == REACH_LOOPBACK) &&
-           is_listener(policy, &canonical);
-}
-
-static enum verdict_code judge(const struct policy *policy, const struct subject *subject, const char *name,
-                               const union netaddr *canonical, bool any_port, struct verdict *verdict)
+static enum verdict_code verdict_code_of(const struct policy *policy, const struct subject *subject, const char *name,
+                                         const union netaddr *canonical, bool any_port, struct verdict *verdict)
 {
     bool own = policy_is_own(policy, canonical);
     if (!any_port && (own || verdict->place == REACH_LOOPBACK) && is_loop(policy, subject, canonical))
         return VERDICT_LOOP;
     if (subject->rules) {
         struct rules_match match = rules_find(subject, name, canonical, netaddr_port(canonical));
+        assert(match.rule == RULES_NO_MATCH || match.rule < policy->config->rule_count);
         verdict->rule = match.rule;
         if (match.rule != RULES_NO_MATCH) {
             if (policy->config->rules[match.rule].action == CONFIG_ACTION_DENY)
                 return VERDICT_RULE;
-            if (is_meant(&match, canonical, own))
+            if (rule_means(&match, canonical, own))
                 return VERDICT_ALLOWED;
         }
     }
@@ -89,26 +62,27 @@ static enum verdict_code judge(const struct policy *policy, const struct subject
     return VERDICT_REACH;
 }
 
-static struct verdict find(const struct policy *policy, const struct subject *subject, const char *name,
-                           const union netaddr *to, bool any_port)
+static struct verdict verdict_of(const struct policy *policy, const struct subject *subject, const char *name,
+                                 const union netaddr *to, bool any_port)
 {
-    union netaddr canonical = netaddr_canonical(to);
+    assert(subject->command < CONFIG_COMMAND_COUNT);
+    const union netaddr canonical = netaddr_canonical(to);
     struct verdict verdict = {.place = reach_place_of(&canonical), .rule = RULES_NO_MATCH};
-    verdict.code =
-        reach_never(verdict.place) ? VERDICT_NEVER : judge(policy, subject, name, &canonical, any_port, &verdict);
+    verdict.code = reach_never(verdict.place) ? VERDICT_NEVER
+                                              : verdict_code_of(policy, subject, name, &canonical, any_port, &verdict);
     return verdict;
 }
 
 struct verdict verdict_find(const struct policy *policy, const struct subject *subject, const char *name,
                             const union netaddr *to)
 {
-    return find(policy, subject, name, to, false);
+    return verdict_of(policy, subject, name, to, false);
 }
 
 struct verdict verdict_find_on_any_port(const struct policy *policy, const struct subject *subject, const char *name,
                                         const union netaddr *to)
 {
-    return find(policy, subject, name, to, true);
+    return verdict_of(policy, subject, name, to, true);
 }
 
 const char *verdict_explain(const struct verdict *verdict, const union netaddr *to, char *text)

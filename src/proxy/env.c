@@ -1,5 +1,7 @@
 #include "proxy/env.h"
 
+#include <string.h>
+
 static struct port_range range_from(const struct port_range *system, const struct config_ports *configured,
                                     const char *option, uint64_t rest_ms)
 {
@@ -45,8 +47,7 @@ struct snapshot *env_use(struct env *env, struct snapshot *snapshot)
     env->config = env->policy.config = snapshot ? snapshot->config : NULL;
     env->rules = snapshot ? snapshot->rules : NULL;
     if (snapshot) {
-        env->policy.advertised_v4 = snapshot->advertised_v4;
-        env->policy.advertised_v6 = snapshot->advertised_v6;
+        memcpy(env->policy.advertised, snapshot->advertised, sizeof(env->policy.advertised));
         env->full_ports.range.option = "udp.ports"; /* until an association finds a range full */
         env->shared_port = config_shared_port(env->config);
         env_port_ranges(env->config, &env->system_ports, &env->relay_ports, &env->external_ports);

@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-#include "policy/own.h"
+#include "policy/own_hosts.h"
 
 static inline struct own_hosts *hosts_of(const union netaddr *addresses, size_t count)
 {

@@ -162,11 +162,11 @@ static void an_address_of_our_own(void **state)
     (void)state;
     const union netaddr own = at("198.51.100.1", 0);
     leave_from("127.0.0.1");
-    env.policy.own = hosts_of(&own, 1);
+    env.policy.own_hosts = hosts_of(&own, 1);
     expect_served(listening("198.51.100.1"), "127.0.0.9");
-    own_hosts_release(env.policy.own);
-    env.policy.own = NULL;
-    env.policy.advertised_v4 = at("203.0.113.7", 0);
+    own_hosts_release(env.policy.own_hosts);
+    env.policy.own_hosts = NULL;
+    env.policy.advertised[FAMILY_V4] = at("203.0.113.7", 0);
     expect_served(listening("203.0.113.7"), "127.0.0.9");
 }
 

@@ -33,11 +33,11 @@ static bool exist(const char *text, const struct asked *asked)
     struct policy policy = {.config = config};
     const union netaddr own[] = {at("203.0.114.1"), at("203.0.114.2")}, from = at(asked->client);
     struct subject subject;
-    policy.own = hosts_of(own, ARRAY_LEN(own));
+    policy.own_hosts = hosts_of(own, ARRAY_LEN(own));
     assert_true(rules && subject_init(&subject, rules, &from, "alice", asked->command));
     bool found = destinations_exist(&policy, &subject, asked->names_leave);
     subject_deinit(&subject);
-    own_hosts_release(policy.own);
+    own_hosts_release(policy.own_hosts);
     rules_free(rules);
     config_free(config);
     free(warnings);
@@ -132,7 +132,7 @@ static void an_address_has_a_destination_where_any_of_its_ports_is_allowed(void 
     const union netaddr from = at("10.0.0.2"), allowed = at("198.41.0.4"), other = at("198.41.0.5"),
                         own = at("10.0.0.1");
     struct subject subject;
-    policy.own = hosts_of(&own, 1);
+    policy.own_hosts = hosts_of(&own, 1);
     assert_true(rules && subject_init(&subject, rules, &from, NULL, CONFIG_COMMAND_BIND));
     struct verdict verdict = destinations_find_at(&policy, &subject, &allowed);
     assert_int_equal(verdict.code, VERDICT_ALLOWED);
@@ -146,7 +146,7 @@ static void an_address_has_a_destination_where_any_of_its_ports_is_allowed(void 
     const union netaddr loopback = at("127.0.0.1");
     assert_int_equal(destinations_find_at(&policy, &subject, &loopback).code, VERDICT_REACH);
     subject_deinit(&subject);
-    own_hosts_release(policy.own);
+    own_hosts_release(policy.own_hosts);
     rules_free(rules);
     config_free(config);
     free(warnings);
@@ -252,7 +252,7 @@ static void thousands_of_lists_agree_with_the_model(void **state)
     struct policy policy = {.config = &config};
     const union netaddr own = at("10.0.0.0");
     unsigned without = 0, rounds = 1500;
-    policy.own = hosts_of(&own, 1);
+    policy.own_hosts = hosts_of(&own, 1);
     for (unsigned i = 0; i < rounds; i++) {
         sample_rules(&sample, pick(&choices, 6), &choices);
         deny_nearly_all(&sample, &choices);
@@ -261,6 +261,7 @@ static void thousands_of_lists_agree_with_the_model(void **state)
         struct subject subject;
         sample_client(&request, &choices);
         config.rules = sample.rules;
+        config.rule_count = sample.count;
         assert_true(rules && subject_init(&subject, rules, &request.client, request.user, request.command));
         list_everything(&all, &sample);
         bool found = destinations_exist(&policy, &subject, false);
@@ -270,7 +271,7 @@ static void thousands_of_lists_agree_with_the_model(void **state)
         subject_deinit(&subject);
         rules_free(rules);
     }
-    own_hosts_release(policy.own);
+    own_hosts_release(policy.own_hosts);
     assert_in_range(without, rounds / 10, rounds - rounds / 10);
 }
 
@@ -288,7 +289,7 @@ static uint64_t cost_with(size_t count, const struct own_networks *own)
     static struct config_target to[10000];
     static struct config_ports ports[10000];
     struct config config = {.rules = list, .rule_count = count, .reach_in_force = CONFIG_REACH_AUTO};
-    struct policy policy = {.config = &config, .own = own_hosts_new(own)};
+    struct policy policy = {.config = &config, .own_hosts = own_hosts_new(own)};
     struct subject subject;
     const union netaddr client = at("192.168.0.9");
     uint64_t least = UINT64_MAX;
@@ -301,7 +302,7 @@ static uint64_t cost_with(size_t count, const struct own_networks *own)
             .action = CONFIG_ACTION_DENY, .to = &to[i], .to_count = 1, .ports = &ports[i], .port_count = 1};
     }
     struct rules *rules = rules_compile(list, count);
-    assert_true(rules && policy.own && subject_init(&subject, rules, &client, NULL, CONFIG_COMMAND_UDP));
+    assert_true(rules && policy.own_hosts && subject_init(&subject, rules, &client, NULL, CONFIG_COMMAND_UDP));
     for (int i = 0; i < 10; i++) {
         const uint64_t begun = cpu_ns();
         assert_true(destinations_exist(&policy, &subject, false));
@@ -310,7 +311,7 @@ static uint64_t cost_with(size_t count, const struct own_networks *own)
     }
     subject_deinit(&subject);
     rules_free(rules);
-    own_hosts_release(policy.own);
+    own_hosts_release(policy.own_hosts);
     return least;
 }
 

@@ -28,11 +28,11 @@ static int set_up(void **state)
         fail_msg("%s", errors);
     free(warnings);
     policy.config = config;
-    policy.advertised_v4 = at("198.51.100.7", 0);
-    policy.advertised_v6 = at("2001:db9::7", 0);
+    policy.advertised[FAMILY_V4] = at("198.51.100.7", 0);
+    policy.advertised[FAMILY_V6] = at("2001:db9::7", 0);
     const union netaddr own[] = {at("10.77.0.1", 0), at("fd77::1", 0)};
-    own_hosts_release(policy.own);
-    policy.own = hosts_of(own, ARRAY_LEN(own));
+    own_hosts_release(policy.own_hosts);
+    policy.own_hosts = hosts_of(own, ARRAY_LEN(own));
     const union netaddr ports[] = {at("0.0.0.0", 3000), at("::", 3000), at("0.0.0.0", 3001), at("10.77.0.1", 3002),
                                    at("fd77::1", 3002)};
     const union netaddr bound = at("0.0.0.0", 3003);
@@ -47,8 +47,8 @@ static int tear_down(void **state)
 {
     (void)state;
     config_free((struct config *)policy.config);
-    own_hosts_release(policy.own);
-    policy.own = NULL;
+    own_hosts_release(policy.own_hosts);
+    policy.own_hosts = NULL;
     own_ports_free(policy.own_ports);
     return 0;
 }
@@ -122,11 +122,11 @@ static void stays(const char *outside)
 static void without_a_nat_nothing_is_turned(void **state)
 {
     (void)state;
-    policy.advertised_v4 = at("10.77.0.1", 0);
+    policy.advertised[FAMILY_V4] = at("10.77.0.1", 0);
     stays("10.77.0.1");
-    policy.advertised_v4 = (union netaddr){0};
+    policy.advertised[FAMILY_V4] = (union netaddr){0};
     stays("198.51.100.7");
-    policy.advertised_v4 = at("198.51.100.7", 0);
+    policy.advertised[FAMILY_V4] = at("198.51.100.7", 0);
 }
 
 /* Then the NAT gives them numbers of its own, and 198.51.100.7:3000 is somebody else's. */

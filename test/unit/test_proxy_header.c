@@ -287,14 +287,14 @@ static void a_relay_is_where_the_advertised_address_is(void **state)
 {
     (void)state;
     const union netaddr client = at("127.0.0.1", 12345), outside = at("198.51.100.7", 0), source = at("127.0.0.1", 0);
-    env.policy.advertised_v4 = outside; /* a router's, which hands on to us */
+    env.policy.advertised[FAMILY_V4] = outside; /* a router's, which hands on to us */
     union netaddr relay = proxy_header_relay(&env, &client);
     assert_true(netaddr_equal(&relay, &source));
-    env.policy.own = hosts_of(&outside, 1); /* ours: an answer must come from there */
+    env.policy.own_hosts = hosts_of(&outside, 1); /* ours: an answer must come from there */
     relay = proxy_header_relay(&env, &client);
     assert_true(netaddr_equal(&relay, &outside));
-    own_hosts_release(env.policy.own);
-    env.policy.own = NULL;
+    own_hosts_release(env.policy.own_hosts);
+    env.policy.own_hosts = NULL;
 }
 
 static void a_client_that_no_route_leads_to(void **state)

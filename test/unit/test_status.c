@@ -130,7 +130,7 @@ static void what_was_configured(void **state)
 {
     (void)state;
     struct config *config = snapshot->config;
-    snapshot->advertised_v4 = addr("192.0.2.1", 0);
+    snapshot->advertised[FAMILY_V4] = addr("192.0.2.1", 0);
     config->udp.filtering = CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT;
     config->udp.ports = (struct config_ports){1080, 1080};
     config->udp.external_ports = (struct config_ports){30000, 30999};

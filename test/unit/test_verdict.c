@@ -33,8 +33,8 @@ static void configure(const char *text)
     rules = rules_compile(config->rules, config->rule_count);
     policy.config = config;
     const union netaddr own[] = {at("10.77.0.1", 0), at("203.0.114.1", 0), at("2001:db9::1", 0)};
-    own_hosts_release(policy.own);
-    policy.own = hosts_of(own, ARRAY_LEN(own));
+    own_hosts_release(policy.own_hosts);
+    policy.own_hosts = hosts_of(own, ARRAY_LEN(own));
 }
 
 static int tear_down(void **state)
@@ -42,8 +42,8 @@ static int tear_down(void **state)
     (void)state;
     rules_free(rules);
     config_free(config);
-    own_hosts_release(policy.own);
-    policy.own = NULL;
+    own_hosts_release(policy.own_hosts);
+    policy.own_hosts = NULL;
     own_ports_free(policy.own_ports);
     policy.own_ports = NULL;
     rules = NULL;
@@ -123,17 +123,18 @@ static void an_external_port_of_ours_is_open_to_all(void **state)
 static void an_external_port_is_open_as_the_world_names_it(void **state)
 {
     (void)state;
-    const union netaddr external = at("10.77.0.1", 40000), none = policy.advertised_v4;
+    const union netaddr external = at("10.77.0.1", 40000), none = policy.advertised[FAMILY_V4];
     configure("{}");
     assert_true(own_ports_add(policy.own_ports, OWN_PORT_EXTERNAL, &external));
-    policy.advertised_v4 = at("203.0.115.7", 0);
+    policy.advertised[FAMILY_V4] = at("203.0.115.7", 0);
     assert_int_equal(udp(LAN, "203.0.115.7", 40000), VERDICT_ALLOWED);
     assert_int_equal(udp(LAN, "203.0.115.7", 40001), VERDICT_OWN);
     assert_int_equal(tcp(LAN, "203.0.115.7", 40000), VERDICT_OWN);
     assert_int_equal(udp(LAN, "203.0.114.1", 40000), VERDICT_OWN);
-    policy.advertised_v4 = at("203.0.114.1", 0); /* no NAT: another program of this host may have that port there */
+    policy.advertised[FAMILY_V4] =
+        at("203.0.114.1", 0); /* no NAT: another program of this host may have that port there */
     assert_int_equal(udp(LAN, "203.0.114.1", 40000), VERDICT_OWN);
-    policy.advertised_v4 = none;
+    policy.advertised[FAMILY_V4] = none;
     own_ports_remove(policy.own_ports, OWN_PORT_EXTERNAL, &external);
 }
 
@@ -188,11 +189,11 @@ static void nothing_leads_back_into_the_proxy(void **state)
     configure("{listen: [{}], rules: [{action: allow, to: [10.77.0.1, 203.0.114.1]}]}");
     assert_int_equal(udp(LAN, "203.0.114.1", 40002), VERDICT_ALLOWED);
     assert_int_equal(udp(LAN, "10.77.0.1", 40002), VERDICT_LOOP);
-    policy.advertised_v4 = at("203.0.115.7", 0); /* a NAT leads from there to whichever address has the port */
+    policy.advertised[FAMILY_V4] = at("203.0.115.7", 0); /* a NAT leads from there to whichever address has the port */
     configure("reach: all");
     assert_int_equal(udp(LAN, "203.0.115.7", 40002), VERDICT_LOOP);
     assert_int_equal(udp(LAN, "203.0.115.7", 40003), VERDICT_ALLOWED);
-    policy.advertised_v4 = (union netaddr){0};
+    policy.advertised[FAMILY_V4] = (union netaddr){0};
     own_ports_remove(policy.own_ports, OWN_PORT_RELAY, &relay);
     configure("{listen: [{address: 0.0.0.0, auth: none, open: true}]}");
     assert_int_equal(tcp("127.0.0.1", "127.0.0.1", 1080), VERDICT_LOOP);

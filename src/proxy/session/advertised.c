@@ -21,7 +21,7 @@ static void warn_of_private(struct env *env, const union netaddr *client, const 
 
 union netaddr advertised_address(const struct policy *policy, const union netaddr *local)
 {
-    union netaddr told = local->sa.sa_family == AF_INET ? policy->advertised_v4 : policy->advertised_v6;
+    union netaddr told = *policy_advertised(policy, local);
     if (told.sa.sa_family == AF_UNSPEC || reach_place_of(local) == REACH_LOOPBACK)
         told = *local;
     netaddr_set_port(&told, netaddr_port(local));

@@ -115,9 +115,9 @@ void proxy_header_on_input(struct session *session)
 union netaddr proxy_header_relay(const struct env *env, const union netaddr *client)
 {
     const struct policy *policy = &env->policy;
-    union netaddr relay = client->sa.sa_family == AF_INET ? policy->advertised_v4 : policy->advertised_v6;
+    union netaddr relay = *policy_advertised(policy, client);
     /* What is advertised may be a router's that hands datagrams on to us; they arrive where our answers leave. */
-    if (relay.sa.sa_family == AF_UNSPEC || !own_hosts_contain(policy->own, &relay))
+    if (relay.sa.sa_family == AF_UNSPEC || !own_hosts_contain(policy->own_hosts, &relay))
         relay = sock_source_for(client, NULL);
     netaddr_set_port(&relay, 0);
     return relay;

@@ -93,7 +93,7 @@ static union netaddr local_for(const struct env *env, const struct terms *terms,
     const union netaddr *wanted = from->sa.sa_family == AF_INET ? &terms->address_v4 : &terms->address_v6;
     if (wanted->sa.sa_family != AF_UNSPEC)
         return *wanted;
-    if (own_hosts_contain(env->policy.own, &canonical))
+    if (own_hosts_contain(env->policy.own_hosts, &canonical))
         return *from;
     if (netaddr_is_any(from) || policy_is_own(&env->policy, &canonical))
         return sock_default_source(from->sa.sa_family);

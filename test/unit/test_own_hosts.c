@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/util.h"
-#include "policy/own.h"
+#include "policy/own_hosts.h"
 #include "support/own_addresses.h"
 
 static union netaddr at(const char *host, uint16_t port)

@@ -1,4 +1,4 @@
-#include "policy/own.h"
+#include "policy/own_hosts.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
