@@ -48,7 +48,7 @@ static const char usage_text[] =
     "CONESOCKS_CHECK_KEY can replace --key.\n"
     "Exit status: 0 everything works, 1 something is wrong, 2 wrong usage, 3 some tests could not run.\n";
 
-static int usage(const char *wrong, const char *value)
+static int print_usage(const char *wrong, const char *value)
 {
     if (wrong)
         fprintf(stderr, "conesocks check: %s%s%s\n\n", wrong, value ? ": " : "", value ? value : "");
@@ -74,11 +74,11 @@ static const char *why_skipped(const struct check_run *check, unsigned missing)
          named ? "skipped: the test server has no address" : "skipped: no test server; name one with --stun or --peer"},
         {FACT_ANSWERS, "skipped: UDP gets no answer"},
     };
-    for (size_t i = 0; i < ARRAY_LEN(reasons); i++)
-        if (missing & reasons[i].fact)
-            return reasons[i].why;
-    assert(!"a fact without a reason");
-    return "skipped";
+    size_t i = 0;
+    while (i < ARRAY_LEN(reasons) && !(missing & reasons[i].fact))
+        i++;
+    assert(i < ARRAY_LEN(reasons));
+    return reasons[i].why;
 }
 
 static void run_step(struct check_run *check, const struct check_step *step, struct check_result *result)
@@ -117,7 +117,7 @@ static size_t run_steps(struct check_run *check, const struct report_style *styl
 }
 
 /* Prints what is tested, and returns it for the JSON. */
-static json_t *introduce(const struct check_run *check, const struct report_style *style)
+static json_t *print_introduction(const struct check_run *check, const struct report_style *style)
 {
     const struct proxy_url *url = &check->proxy.url;
     const char *server = check->options.stun ? check->options.stun : check->options.peer;
@@ -133,11 +133,11 @@ static json_t *introduce(const struct check_run *check, const struct report_styl
                      "far_end", server);
 }
 
-static int run(struct check_run *check)
+static int check_run_all(struct check_run *check)
 {
     struct check_result results[RESULTS_MAX];
     struct report_style style = report_style_for(stdout, check->options.json);
-    json_t *head = introduce(check, &style);
+    json_t *head = print_introduction(check, &style);
     size_t count = run_steps(check, &style, results);
     report_end(stdout, &style, results, count, head);
     if (!style.json && check->server.kind == TEST_SERVER_STUN && check->facts & FACT_ANSWERS)
@@ -205,7 +205,7 @@ static int check_proxy(const struct check_options *options)
     const char *wrong;
     if ((wrong = judge_place(options->stun, false)) || (wrong = judge_place(options->peer, false)) ||
         (wrong = judge_place(options->connect, true)))
-        return usage(wrong, NULL);
+        return print_usage(wrong, NULL);
     struct check_run *check = calloc(1, sizeof(*check));
     if (!check)
         return CHECK_UNKNOWN;
@@ -216,7 +216,7 @@ static int check_proxy(const struct check_options *options)
         hide_password(options->proxy);
     if (!wrong)
         wrong = find_password(&check->proxy.url);
-    int status = wrong ? usage(wrong, NULL) : run(check);
+    int status = wrong ? print_usage(wrong, NULL) : check_run_all(check);
     explicit_bzero(check, sizeof(*check));
     free(check);
     return status;
@@ -281,7 +281,7 @@ int check(int argc, char **argv)
         case LIFETIME:
             lifetime = optional_argument_of(argc, argv);
             if (!read_seconds(lifetime, &chosen.lifetime))
-                return usage("--lifetime needs a number of seconds from 10 to 900", lifetime);
+                return print_usage("--lifetime needs a number of seconds from 10 to 900", lifetime);
             break;
         case DIRECT:
             chosen.direct = true;
@@ -293,16 +293,16 @@ int check(int argc, char **argv)
             fputs(usage_text, stdout);
             return CHECK_ALL_WELL;
         default:
-            return usage(NULL, NULL);
+            return print_usage(NULL, NULL);
         }
     }
     if (optind != argc)
-        return usage("unknown argument", argv[optind]);
+        return print_usage("unknown argument", argv[optind]);
     if (listens)
         return check_listen(where, chosen.key);
     if (chosen.peer && chosen.stun)
-        return usage("use either --stun or --peer, not both", NULL);
+        return print_usage("use either --stun or --peer, not both", NULL);
     if (chosen.peer && !chosen.key)
-        return usage("--peer also needs the key that conesocks check --listen printed: --key KEY", NULL);
+        return print_usage("--peer also needs the key that conesocks check --listen printed: --key KEY", NULL);
     return check_proxy(&chosen);
 }

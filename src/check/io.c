@@ -44,7 +44,7 @@ static int io_wait_to_retry(int fd, short events, uint64_t deadline)
     return errno == EAGAIN || errno == EINTR ? io_wait(fd, events, deadline) : -errno;
 }
 
-static int close_with(int fd, int error)
+static int io_close_with(int fd, int error)
 {
     assert(error < 0);
     close(fd);
@@ -63,7 +63,7 @@ int io_dial(const union netaddr *to, uint64_t deadline)
         failed = -sock_error(fd);
     if (!failed && tcp_is_connected_to_itself(fd))
         failed = -ECONNREFUSED;
-    return failed ? close_with(fd, failed) : fd;
+    return failed ? io_close_with(fd, failed) : fd;
 }
 
 int io_send_all(int fd, const void *bytes, size_t len, uint64_t deadline)
@@ -122,7 +122,7 @@ int io_udp(const union netaddr *local, bool hears_errors)
         setsockopt(fd, level, v6 ? IPV6_RECVERR : IP_RECVERR, &one, sizeof(one));
     if (v6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
-    return bind(fd, &local->sa, netaddr_len(local)) < 0 ? close_with(fd, -errno) : fd;
+    return bind(fd, &local->sa, netaddr_len(local)) < 0 ? io_close_with(fd, -errno) : fd;
 }
 
 static size_t fragment_of(struct msghdr *message)

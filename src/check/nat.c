@@ -4,27 +4,28 @@
 
 #include "base/util.h"
 
-static bool is_known(const union netaddr *mapped)
+static bool is_mapping_known(const union netaddr *mapped)
 {
     return mapped->sa.sa_family != AF_UNSPEC;
 }
 
 static bool differs(const union netaddr *one, const union netaddr *two)
 {
-    return is_known(one) && is_known(two) && !netaddr_equal(one, two);
+    return is_mapping_known(one) && is_mapping_known(two) && !netaddr_equal(one, two);
 }
 
 static enum nat_behaviour judge_mapping(const union netaddr mapped[NAT_PLACES])
 {
     const union netaddr *primary = &mapped[NAT_PRIMARY], *port = &mapped[NAT_OTHER_PORT];
     const union netaddr *address = &mapped[NAT_OTHER_ADDRESS], *both = &mapped[NAT_OTHER_BOTH];
-    if (!is_known(primary))
+    if (!is_mapping_known(primary))
         return NAT_UNKNOWN;
     if (differs(primary, port) || differs(address, both))
         return NAT_ADDRESS_AND_PORT_DEPENDENT;
     if (differs(primary, address) || differs(primary, both)) /* what of the ports? */
-        return is_known(port) || (is_known(address) && is_known(both)) ? NAT_ADDRESS_DEPENDENT : NAT_DEPENDENT;
-    return is_known(address) || is_known(both) ? NAT_ENDPOINT_INDEPENDENT : NAT_UNKNOWN;
+        return is_mapping_known(port) || (is_mapping_known(address) && is_mapping_known(both)) ? NAT_ADDRESS_DEPENDENT
+                                                                                               : NAT_DEPENDENT;
+    return is_mapping_known(address) || is_mapping_known(both) ? NAT_ENDPOINT_INDEPENDENT : NAT_UNKNOWN;
 }
 
 static enum nat_behaviour judge_filtering(const struct nat_observations *seen)

@@ -7,7 +7,7 @@
 
 #include "base/netaddr.h"
 
-static bool read_port(const char *text, uint16_t *port)
+static bool url_read_port(const char *text, uint16_t *port)
 {
     char *end;
     if (!isdigit((unsigned char)*text))
@@ -20,7 +20,7 @@ static bool read_port(const char *text, uint16_t *port)
 }
 
 /* A host's name is checked by whoever resolves it; here only what would end up in other places than meant. */
-static bool is_host(const char *text)
+static bool is_host_text(const char *text)
 {
     for (; *text; text++)
         if (!isgraph((unsigned char)*text) || strchr("/@[]?#", *text))
@@ -52,9 +52,9 @@ const char *host_port_parse(const char *text, char *host, uint16_t *port)
     host[host_len] = '\0';
     if (strchr(host, ':') && !netaddr_parse(&address, host, 0))
         return "that is no IPv6 address";
-    if (!is_host(host))
+    if (!is_host_text(host))
         return "the host has a byte that no host name has";
-    return !colon || read_port(colon + 1, port) ? NULL : "a port is a number from 1 to 65535";
+    return !colon || url_read_port(colon + 1, port) ? NULL : "a port is a number from 1 to 65535";
 }
 
 static int hex_digit(char digit)
@@ -63,7 +63,7 @@ static int hex_digit(char digit)
 }
 
 /* Percent-decodes up to 255 bytes. */
-static const char *decode(const char *from, const char *end, uint8_t *out, uint8_t *out_len)
+static const char *url_decode(const char *from, const char *end, uint8_t *out, uint8_t *out_len)
 {
     size_t len = 0;
     for (; from < end; from++) {
@@ -85,11 +85,11 @@ static const char *decode(const char *from, const char *end, uint8_t *out, uint8
 static const char *read_login(const char *text, const char *end, struct proxy_url *url)
 {
     const char *colon = memchr(text, ':', (size_t)(end - text));
-    const char *wrong = decode(text, colon ? colon : end, url->user, &url->user_len);
+    const char *wrong = url_decode(text, colon ? colon : end, url->user, &url->user_len);
     if (!wrong && url->user_len == 0)
         wrong = "there is no user before the @";
     if (!wrong && colon)
-        wrong = decode(colon + 1, end, url->password, &url->password_len);
+        wrong = url_decode(colon + 1, end, url->password, &url->password_len);
     url->has_password = colon != NULL;
     return wrong;
 }

@@ -1,9 +1,16 @@
-"""conesocks check, run and read."""
+"""conesocks check, run and read, and the fixtures that its tests share."""
 import json
 import os
 import re
 
+import pytest
+import servers
+from crooked import Socks5
 from daemon import PROGRAM
+from netns import INET1_OTHER_V4, INET1_V4, PROXY_V4, PROXY_WAN_V4
+
+OK, WRONG, USAGE, UNKNOWN = 0, 1, 2, 3
+BY_V4 = f"socks5://{PROXY_V4}:1080"
 
 
 class Found:
@@ -38,3 +45,55 @@ def run_check(host, *arguments, proxy=None, form="--json", **environment):
     """With `form` None: for people. What is named besides goes into the environment."""
     options = [*(("--proxy", proxy) if proxy else ()), *((form,) if form else ()), *arguments]
     return Found(host.run(PROGRAM, "check", *options, timeout=100, env=os.environ | environment))
+
+
+@pytest.fixture
+def stun(net, running, tmp_path):
+    """A STUN server with two addresses (RFC 5780) on the internet."""
+    running(net.inet1, *servers.coturn(tmp_path, INET1_V4, INET1_OTHER_V4), udp=(INET1_OTHER_V4, 3479))
+    return INET1_V4
+
+
+@pytest.fixture
+def check(net):
+    """check(argument ...) on the client, or on `host`: see run_check()."""
+    return lambda *arguments, host=net.client, proxy=BY_V4, **options: run_check(host, *arguments, proxy=proxy, **options)
+
+
+@pytest.fixture
+def crooked(net):
+    """crooked(what is wrong) is a server on the proxy's host."""
+    running = []
+
+    def run(**wrong):
+        running.append(Socks5(net.proxy, PROXY_V4, PROXY_WAN_V4, **wrong).__enter__())
+        return running[-1]
+    yield run
+    for server in running:
+        server.__exit__(None, None, None)
+
+
+@pytest.fixture
+def packet_filter(net):
+    """packet_filter(host, rules) puts them into a table of their own, until the test is over."""
+    hosts = []
+
+    def run(host, rules):
+        host.nft(f"table inet check {{\n{rules}\n}}")
+        hosts.append(host)
+    yield run
+    for host in hosts:
+        host.nft("delete table inet check")
+
+
+@pytest.fixture
+def knowing(tmp_path):
+    """knowing(host, addresses, argument ...) checks on that host, where the name both.test has those addresses."""
+    def run(host, addresses, *arguments):
+        if host.run("unshare", "--mount", "true").returncode != 0:
+            pytest.skip("cannot put a file in place of the system's here (a chroot?)")
+        hosts = tmp_path / "hosts"
+        hosts.write_text("".join(f"{address} both.test\n" for address in addresses), encoding="ascii")
+        return Found(host.run("unshare", "--mount", "sh", "-c", f'mount --bind {hosts} /etc/hosts && exec "$@"', "sh",
+                              PROGRAM, "check", "--json", *arguments))
+    return run

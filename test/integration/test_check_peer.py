@@ -9,9 +9,9 @@ import threading
 
 import pytest
 import servers
+from checks import BY_V4, OK, UNKNOWN, USAGE, WRONG, check, packet_filter  # noqa: F401 (fixtures)
 from daemon import PATIENCE, PROGRAM, wait_until
 from netns import INET1_OTHER_V4, INET1_V4, INET1_V6, NEIGHBOUR_V4, PROXY_V4, PROXY_V6, PROXY_WAN_V4
-from test_check import BY_V4, OK, UNKNOWN, USAGE, WRONG, check, packet_filter  # noqa: F401 (fixtures)
 from test_upstream import DANTED
 
 KEY = "a key for the tests"

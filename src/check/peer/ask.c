@@ -72,14 +72,14 @@ bool stun_take(const struct server_line *line, struct stun_question *questions, 
     return false;
 }
 
-static void send_unanswered(const struct server_line *line, struct stun_question *questions, size_t count)
+static void questions_send_unanswered(const struct server_line *line, struct stun_question *questions, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         if (!questions[i].answered && (questions[i].sent_us == 0 || !questions[i].once))
             stun_send(line, &questions[i]);
 }
 
-static void note_error(struct stun_question *questions, size_t count, int error)
+static void questions_note_error(struct stun_question *questions, size_t count, int error)
 {
     for (size_t i = 0; i < count; i++)
         if (!questions[i].answered)
@@ -97,7 +97,7 @@ size_t stun_ask(const struct server_line *line, struct stun_question *questions,
     }
     while (answered < count && (now = clock_ms()) < end) {
         if (now >= again) {
-            send_unanswered(line, questions, count);
+            questions_send_unanswered(line, questions, count);
             again += wait;
             wait = wait * 2 < LONGEST_WAIT ? wait * 2 : LONGEST_WAIT;
         }
@@ -107,7 +107,7 @@ size_t stun_ask(const struct server_line *line, struct stun_question *questions,
         else if (ends_channel(error))
             break;
         else if (error != -ETIMEDOUT)
-            note_error(questions, count, error);
+            questions_note_error(questions, count, error);
     }
     return answered;
 }

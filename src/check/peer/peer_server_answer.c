@@ -23,8 +23,8 @@ static bool choose_way(const struct peer_server *server, struct peer_errand *way
 }
 
 /* Sends as many bytes as the guest has paid for, or nothing. */
-static void send_paid(struct peer_server *server, const struct peer_errand *way, const uint8_t *bytes, size_t len,
-                      uint64_t now_ms)
+static void server_send_paid(struct peer_server *server, const struct peer_errand *way, const uint8_t *bytes,
+                             size_t len, uint64_t now_ms)
 {
     struct peer_guest *guest = peer_guests_find(&server->guests, &way->from, now_ms);
     if (guest && peer_guests_spend(&server->guests, guest, len, now_ms))
@@ -66,7 +66,7 @@ static void answer_errand(struct peer_server *server, const struct peer_errand *
         len = compose_answer(server, asked, &way, guest, sizeof(server->buffer));
         assert(len > 0);
     }
-    send_paid(server, &way, server->buffer, len, now_ms);
+    server_send_paid(server, &way, server->buffer, len, now_ms);
 }
 
 /* One too many is not answered, and its mapping is then taken for expired: there is room for more than a check sends.
@@ -95,7 +95,7 @@ uint64_t peer_server_answer_pending(struct peer_server *server, uint64_t now_ms)
     return next_ms;
 }
 
-static void tell_refusal(struct peer_server *server, const union netaddr *sender, uint64_t now_ms)
+static void server_tell_refusal(struct peer_server *server, const union netaddr *sender, uint64_t now_ms)
 {
     if (!server->watch.refused || (server->refusal_told_ms != 0 && now_ms - server->refusal_told_ms < TELL_REFUSAL_MS))
         return;
@@ -103,7 +103,8 @@ static void tell_refusal(struct peer_server *server, const union netaddr *sender
     server->watch.refused(server->watch.context, sender);
 }
 
-static void take_request(struct peer_server *server, const struct peer_errand *asked, size_t len, uint64_t now_ms)
+static void server_take_request(struct peer_server *server, const struct peer_errand *asked, size_t len,
+                                uint64_t now_ms)
 {
     if (server->watch.arrived && !peer_guests_find(&server->guests, &asked->from, now_ms))
         server->watch.arrived(server->watch.context, &asked->from);
@@ -116,19 +117,19 @@ static void take_request(struct peer_server *server, const struct peer_errand *a
 }
 
 /* Echoes a plain datagram of a guest. */
-static void take_plain(struct peer_server *server, const struct peer_errand *came, const uint8_t *bytes, size_t len,
-                       size_t fragment, uint64_t now_ms)
+static void server_take_plain(struct peer_server *server, const struct peer_errand *came, const uint8_t *bytes,
+                              size_t len, size_t fragment, uint64_t now_ms)
 {
     struct peer_guest *guest = peer_guests_find(&server->guests, &came->from, now_ms);
     if (!guest) {
-        tell_refusal(server, &came->from, now_ms);
+        server_tell_refusal(server, &came->from, now_ms);
         return;
     }
     guest->plain_count++;
     guest->plain_last = (uint16_t)len;
     guest->fragment = (uint16_t)fragment;
     peer_guest_pays(guest, len);
-    send_paid(server, came, bytes, len, now_ms);
+    server_send_paid(server, came, bytes, len, now_ms);
 }
 
 void peer_server_take(struct peer_server *server, const struct peer_errand *came, const uint8_t *bytes, size_t len,
@@ -136,11 +137,11 @@ void peer_server_take(struct peer_server *server, const struct peer_errand *came
 {
     struct peer_errand asked = *came;
     if (!peer_is_stun(bytes, len))
-        take_plain(server, came, bytes, len, fragment, now_ms);
+        server_take_plain(server, came, bytes, len, fragment, now_ms);
     else if (peer_decode(bytes, len, server->key, STUN_REQUEST, &asked.request))
-        take_request(server, &asked, len, now_ms);
+        server_take_request(server, &asked, len, now_ms);
     else
-        tell_refusal(server, &came->from, now_ms);
+        server_tell_refusal(server, &came->from, now_ms);
 }
 
 /* ---- TCP ---- */

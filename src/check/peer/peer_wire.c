@@ -17,7 +17,7 @@ bool peer_is_stun(const uint8_t *in, size_t len)
     return len >= STUN_HEADER && stun_length(in) > 0;
 }
 
-static void digest(const uint8_t *message, size_t len, const char *key, uint8_t out[SHA256_DIGEST_SIZE])
+static void seal_digest(const uint8_t *message, size_t len, const char *key, uint8_t out[SHA256_DIGEST_SIZE])
 {
     struct hmac_sha256_ctx context;
     hmac_sha256_set_key(&context, strlen(key), (const uint8_t *)key);
@@ -34,7 +34,7 @@ static bool is_sealed(const uint8_t *in, size_t len, const char *key)
     const uint8_t *seal = in + len - INTEGRITY;
     if (memcmp(seal, head, sizeof(head)) != 0)
         return false;
-    digest(in, len - INTEGRITY, key, expected);
+    seal_digest(in, len - INTEGRITY, key, expected);
     return memeql_sec(expected, seal + sizeof(head), SHA256_DIGEST_SIZE);
 }
 
@@ -62,7 +62,7 @@ size_t peer_encode(uint8_t *out, size_t size, size_t len_min, const struct stun_
         return 0;
     /* The digest counts itself in the header's length, and covers what stands before it (RFC 8489 section 14.6). */
     stun_set_length(out, len);
-    digest(out, unsealed, key, expected);
+    seal_digest(out, unsealed, key, expected);
     memcpy(value, expected, sizeof(expected));
     assert(len >= len_min && len % 4 == 0);
     return len;

@@ -32,26 +32,26 @@ enum stun_attribute {
 #define ORDER_LEN           5
 #define COUNT_LEN           8
 
-static uint16_t get16(const uint8_t *in)
+static uint16_t read_u16(const uint8_t *in)
 {
     return (uint16_t)(in[0] << 8 | in[1]);
 }
 
-static uint32_t get32(const uint8_t *in)
+static uint32_t read_u32(const uint8_t *in)
 {
-    return (uint32_t)get16(in) << 16 | get16(in + 2);
+    return (uint32_t)read_u16(in) << 16 | read_u16(in + 2);
 }
 
-static void put16(uint8_t *out, uint32_t value)
+static void write_u16(uint8_t *out, uint32_t value)
 {
     out[0] = (uint8_t)(value >> 8);
     out[1] = (uint8_t)value;
 }
 
-static void put32(uint8_t *out, uint32_t value)
+static void write_u32(uint8_t *out, uint32_t value)
 {
-    put16(out, value >> 16);
-    put16(out + 2, value);
+    write_u16(out, value >> 16);
+    write_u16(out + 2, value);
 }
 
 static size_t padded(size_t len)
@@ -76,7 +76,7 @@ struct stun_addresses {
     union netaddr xor_mapped, mapped, response_origin, source, other, changed;
 };
 
-static union netaddr *place_for(struct stun_addresses *found, uint16_t type)
+static union netaddr *address_place(struct stun_addresses *found, uint16_t type)
 {
     switch (type) {
     case XOR_MAPPED_ADDRESS:
@@ -99,7 +99,7 @@ static union netaddr *place_for(struct stun_addresses *found, uint16_t type)
 static bool decode_address(struct stun_addresses *found, uint16_t type, const uint8_t *in, size_t len,
                            const uint8_t *mask)
 {
-    union netaddr *place = place_for(found, type);
+    union netaddr *place = address_place(found, type);
     uint8_t value[ADDRESS_HEADER + 16];
     if (!place)
         return true; /* an attribute of no interest */
@@ -109,7 +109,7 @@ static bool decode_address(struct stun_addresses *found, uint16_t type, const ui
     memcpy(value, in, len);
     mask_address(value, host_len, type == XOR_MAPPED_ADDRESS ? mask : NULL);
     if (place->sa.sa_family == AF_UNSPEC)
-        *place = netaddr_from_bytes(value + ADDRESS_HEADER, host_len, get16(value + 2));
+        *place = netaddr_from_bytes(value + ADDRESS_HEADER, host_len, read_u16(value + 2));
     return true;
 }
 
@@ -120,8 +120,8 @@ static bool decode_attribute(struct stun_message *out, struct stun_addresses *fo
     case CHANGE_REQUEST:
         if (len != 4)
             return false;
-        out->change_address = (get32(in) & CHANGE_ADDRESS_FLAG) != 0;
-        out->change_port = (get32(in) & CHANGE_PORT_FLAG) != 0;
+        out->change_address = (read_u32(in) & CHANGE_ADDRESS_FLAG) != 0;
+        out->change_port = (read_u32(in) & CHANGE_PORT_FLAG) != 0;
         return true;
     case ERROR_CODE:
         if (len < 4 || (in[2] & 7) < 3 || (in[2] & 7) > 6 || in[3] > 99)
@@ -133,30 +133,30 @@ static bool decode_attribute(struct stun_message *out, struct stun_addresses *fo
             return true; /* another program's attribute, by chance of this number */
         out->quiet = in[0] & ORDER_QUIET;
         out->plain = in[0] & ORDER_PLAIN;
-        out->delay_s = get16(in + 1);
-        out->plain_len = get16(in + 3);
+        out->delay_s = read_u16(in + 1);
+        out->plain_len = read_u16(in + 3);
         return true;
     case PEER_COUNT:
         if (len != COUNT_LEN)
             return true;
-        out->plain_count = get32(in);
-        out->plain_last = get16(in + 4);
-        out->fragment = get16(in + 6);
+        out->plain_count = read_u32(in);
+        out->plain_last = read_u16(in + 4);
+        out->fragment = read_u16(in + 6);
         return true;
     default:
         return decode_address(found, type, in, len, mask);
     }
 }
 
-static union netaddr either(const union netaddr *newer, const union netaddr *older)
+static union netaddr newer_address(const union netaddr *newer, const union netaddr *older)
 {
     return newer->sa.sa_family != AF_UNSPEC ? *newer : *older;
 }
 
 size_t stun_length(const uint8_t *header)
 {
-    bool is_stun = (header[0] & 0xc0) == 0 && header[3] % 4 == 0 && get32(header + 4) == COOKIE;
-    return is_stun ? STUN_HEADER + (size_t)get16(header + 2) : 0;
+    bool is_stun = (header[0] & 0xc0) == 0 && header[3] % 4 == 0 && read_u32(header + 4) == COOKIE;
+    return is_stun ? STUN_HEADER + (size_t)read_u16(header + 2) : 0;
 }
 
 int stun_decode(const uint8_t *in, size_t len, struct stun_message *out)
@@ -169,23 +169,23 @@ int stun_decode(const uint8_t *in, size_t len, struct stun_message *out)
     if (len < whole)
         return STUN_E_SHORT;
     struct stun_addresses found = {0};
-    uint16_t type = get16(in);
+    uint16_t type = read_u16(in);
     *out = (struct stun_message){0};
     out->class = (enum stun_class)((type >> 7 & 2) | (type >> 4 & 1));
     out->method = (uint16_t)((type >> 2 & 0xf80) | (type >> 1 & 0x70) | (type & 0xf));
     memcpy(out->transaction, in + 8, STUN_TRANSACTION);
     for (size_t at = STUN_HEADER; at < whole;) {
         assert(whole - at >= ATTRIBUTE_HEADER); /* `whole` is a multiple of 4, so is every step */
-        size_t value_len = get16(in + at + 2);
+        size_t value_len = read_u16(in + at + 2);
         const uint8_t *value = in + at + ATTRIBUTE_HEADER;
         if (value_len > whole - at - ATTRIBUTE_HEADER ||
-            !decode_attribute(out, &found, get16(in + at), value, value_len, in + 4))
+            !decode_attribute(out, &found, read_u16(in + at), value, value_len, in + 4))
             return STUN_E_ATTRIBUTE;
         at += ATTRIBUTE_HEADER + padded(value_len);
     }
-    out->mapped = either(&found.xor_mapped, &found.mapped);
-    out->response_origin = either(&found.response_origin, &found.source);
-    out->other_address = either(&found.other, &found.changed);
+    out->mapped = newer_address(&found.xor_mapped, &found.mapped);
+    out->response_origin = newer_address(&found.response_origin, &found.source);
+    out->other_address = newer_address(&found.other, &found.changed);
     return (int)whole;
 }
 
@@ -199,15 +199,15 @@ uint8_t *stun_add_attribute(uint8_t *message, size_t *len, size_t size, uint16_t
         return NULL;
     uint8_t *at = message + *len;
     memset(at, 0, whole);
-    put16(at, type);
-    put16(at + 2, (uint32_t)value_len);
+    write_u16(at, type);
+    write_u16(at + 2, (uint32_t)value_len);
     *len += whole;
     return at + ATTRIBUTE_HEADER;
 }
 
 void stun_set_length(uint8_t *message, size_t len)
 {
-    put16(message + 2, (uint32_t)(len - STUN_HEADER));
+    write_u16(message + 2, (uint32_t)(len - STUN_HEADER));
 }
 
 /* A message being written into room that is enough for all. */
@@ -231,7 +231,7 @@ static void draft_add_address(struct stun_draft *draft, uint16_t type, const uni
         return;
     uint8_t *value = draft_add(draft, type, ADDRESS_HEADER + host_len);
     value[1] = host_len == 4 ? FAMILY_V4 : FAMILY_V6;
-    put16(value + 2, netaddr_port(address));
+    write_u16(value + 2, netaddr_port(address));
     memcpy(value + ADDRESS_HEADER, host, host_len);
     mask_address(value, host_len, type == XOR_MAPPED_ADDRESS ? draft->bytes + 4 : NULL);
 }
@@ -241,14 +241,14 @@ static void draft_add_peer_attributes(struct stun_draft *draft, const struct stu
     if (in->quiet || in->plain || in->delay_s || in->plain_len) {
         uint8_t *value = draft_add(draft, PEER_ORDER, ORDER_LEN);
         value[0] = (uint8_t)((in->quiet ? ORDER_QUIET : 0) | (in->plain ? ORDER_PLAIN : 0));
-        put16(value + 1, in->delay_s);
-        put16(value + 3, in->plain_len);
+        write_u16(value + 1, in->delay_s);
+        write_u16(value + 3, in->plain_len);
     }
     if (in->plain_count || in->plain_last || in->fragment) {
         uint8_t *value = draft_add(draft, PEER_COUNT, COUNT_LEN);
-        put32(value, in->plain_count);
-        put16(value + 4, in->plain_last);
-        put16(value + 6, in->fragment);
+        write_u32(value, in->plain_count);
+        write_u16(value + 4, in->plain_last);
+        write_u16(value + 6, in->fragment);
     }
 }
 
@@ -257,15 +257,15 @@ size_t stun_encode(uint8_t *out, size_t size, const struct stun_message *in)
     struct stun_draft draft = {.len = STUN_HEADER};
     unsigned method = in->method, class = in->class;
     assert(method <= 0xfff && class <= STUN_ERROR);
-    put16(draft.bytes,
-          (method & 0xf80) << 2 | (method & 0x70) << 1 | (method & 0xf) | (class & 2) << 7 | (class & 1) << 4);
-    put32(draft.bytes + 4, COOKIE);
+    write_u16(draft.bytes,
+              (method & 0xf80) << 2 | (method & 0x70) << 1 | (method & 0xf) | (class & 2) << 7 | (class & 1) << 4);
+    write_u32(draft.bytes + 4, COOKIE);
     memcpy(draft.bytes + 8, in->transaction, STUN_TRANSACTION);
     if (in->change_address || in->change_port)
-        put32(draft_add(&draft, CHANGE_REQUEST, 4),
-              (in->change_address ? CHANGE_ADDRESS_FLAG : 0) | (in->change_port ? CHANGE_PORT_FLAG : 0));
+        write_u32(draft_add(&draft, CHANGE_REQUEST, 4),
+                  (in->change_address ? CHANGE_ADDRESS_FLAG : 0) | (in->change_port ? CHANGE_PORT_FLAG : 0));
     if (in->error_code)
-        put32(draft_add(&draft, ERROR_CODE, 4), (uint32_t)(in->error_code / 100) << 8 | in->error_code % 100u);
+        write_u32(draft_add(&draft, ERROR_CODE, 4), (uint32_t)(in->error_code / 100) << 8 | in->error_code % 100u);
     draft_add_address(&draft, XOR_MAPPED_ADDRESS, &in->mapped);
     draft_add_address(&draft, RESPONSE_ORIGIN, &in->response_origin);
     draft_add_address(&draft, OTHER_ADDRESS, &in->other_address);

@@ -95,7 +95,7 @@ static void flight_collect(const struct server_line *line, struct arrivals *arri
             arrivals_note(arrivals, (unsigned)(line->room->payload[1] << 8 | line->room->payload[2]));
 }
 
-static void fly(const struct server_line *line, struct arrivals *arrivals)
+static void flight_run(const struct server_line *line, struct arrivals *arrivals)
 {
     uint8_t bytes[FLIGHT_LEN];
     uint64_t next = clock_ms();
@@ -140,7 +140,7 @@ void step_loss(struct check_run *check, struct check_result *result)
     struct stun_question before = {.once = false}, after = {.once = false};
     bool ready = check_associate(check, &association) && peer_ask(&line, &before);
     if (ready)
-        fly(&line, &arrivals);
+        flight_run(&line, &arrivals);
     if (!ready || !peer_ask(&line, &after)) {
         result_say(result, CHECK_FAILED, "the test server stopped answering");
     } else {

@@ -80,8 +80,7 @@ static void say_verdict(const struct check_run *check, const struct nat_probe *p
 /* ---- through the proxy ---- */
 
 /* The external address may still be a NAT's, although it is the one by which we reach the server. */
-static void explain_verdict(const struct nat_probe *probe, const struct nat_verdict *verdict,
-                            struct check_result *result)
+static void explain_nat(const struct nat_probe *probe, const struct nat_verdict *verdict, struct check_result *result)
 {
     static const struct advice
         disguised = {"a peer that sends first cannot be answered: its address is replaced by another one, by a NAT or "
@@ -124,7 +123,7 @@ void step_nat(struct check_run *check, struct check_result *result)
     struct nat_verdict *verdict = check_nat(check, check->family);
     *verdict = nat_judge(&probe.seen);
     say_verdict(check, &probe, verdict, result);
-    explain_verdict(&probe, verdict, result);
+    explain_nat(&probe, verdict, result);
 }
 
 /* ---- without ---- */
