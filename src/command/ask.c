@@ -9,9 +9,9 @@
 #include "command/http_get.h"
 #include "command/terminal.h"
 
-#define TIMEOUT_MS 5000 /* of a page */
-#define PAGE       1000 /* sessions; as many as the server gives */
-/* Of all pages together: more than any server has. */
+#define TIMEOUT_MS 5000 /* for one page */
+#define PAGE       1000 /* sessions of a page; the server gives no more */
+/* For all pages together: more than any server has. */
 #define PAGES_MAX 1000
 #define BYTES_MAX ((size_t)256 << 20)
 
@@ -51,7 +51,7 @@ static bool ask_is_status(const json_t *page)
     return ask_text(page, "version") && ask_text(page, "state") && json_is_array(sessions);
 }
 
-/* The other end's own words, of which one line has to do. */
+/* Quotes the first line of the server's own text. */
 static char *ask_explain_refusal(const struct ask_place *place, const struct http_reply *reply)
 {
     reply->body[strcspn(reply->body, "\r\n")] = '\0';
@@ -62,7 +62,7 @@ static char *ask_explain_refusal(const struct ask_place *place, const struct htt
     return error;
 }
 
-/* Counts its bytes in `*bytes`. */
+/* Adds the size of the answer to `*bytes`. */
 static json_t *ask_page(const struct ask_place *place, uint64_t after, unsigned limit, size_t *bytes, char **error)
 {
     char path[64];
@@ -89,7 +89,7 @@ static json_t *ask_page(const struct ask_place *place, uint64_t after, unsigned 
     return page;
 }
 
-/* Adds the sessions that follow. false: `*error` says why. */
+/* Appends the sessions of the other pages. false: `*error` says why. */
 static bool ask_add_pages(const struct ask_place *place, json_t *whole, size_t bytes, char **error)
 {
     json_t *all = ask_member(whole, "sessions");

@@ -1,4 +1,4 @@
-/* Asks the server that runs how it goes. */
+/* Asks a running server for its /status, for the subcommands status and reload. */
 #ifndef CONESOCKS_COMMAND_ASK_H
 #define CONESOCKS_COMMAND_ASK_H
 
@@ -8,20 +8,20 @@
 
 #include "command/ask_place.h"
 
-/* How many sessions come with an answer: none to speak of, or all pages in one. */
+/* How many sessions the answer contains: one at most, or all pages joined. */
 enum ask_sessions { ASK_FEW_SESSIONS, ASK_ALL_SESSIONS };
 
 /*
- * The server's /status as one document: see conesocks(8) for its members. It is an object with a text "version" and a
- * list "sessions" of objects; nothing else is certain. NULL: what is wrong, and what to do, is in `*error`, for free().
+ * The server's /status as one document; conesocks(8) describes its members. Only a text "version", a text "state" and a
+ * list "sessions" of objects have been checked. NULL: `*error` says what is wrong and what to do; free() it.
  */
 json_t *ask_status(const struct ask_place *place, enum ask_sessions sessions, char **error);
 
-/* A member by a path of keys, "configuration.file", whatever its type; NULL: there is none. */
+/* The member at a path of keys, such as "configuration.file"; NULL: there is none. */
 json_t *ask_member(const json_t *object, const char *keys);
-/* The text there; NULL: it is none. */
+/* Its text; NULL: it is not a text. */
 const char *ask_text(const json_t *object, const char *keys);
-/* The number there; 0: it is none, or below. */
+/* Its number; 0: it is not a number, or negative. */
 uint64_t ask_number(const json_t *object, const char *keys);
 
 #endif

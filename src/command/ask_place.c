@@ -88,7 +88,7 @@ char *ask_place_say(const struct ask_place *place, const char *format, ...)
     return len < 0 ? NULL : said;
 }
 
-/* What keeps one out is the socket's own mode, or that of a folder before it. */
+/* The mode of the socket, or of a folder above it, denies access: finds the nearest one that is visible. */
 static char *ask_place_explain_denied(const struct ask_place *place)
 {
     char path[PATH_MAX], user_id[16], group_id[16];

@@ -1,4 +1,4 @@
-/* What the subcommands have in common. */
+/* Shared by the subcommands: the exit status for wrong usage, and loading a configuration. */
 #ifndef CONESOCKS_COMMAND_COMMAND_H
 #define CONESOCKS_COMMAND_COMMAND_H
 
@@ -6,8 +6,8 @@
 
 struct config;
 
-/* The configuration of `path` (NULL: the built-in default), what is wrong with it or worth a warning on standard
- * error. NULL: it cannot be used. */
+/* Loads the configuration at `path` (NULL: the built-in default), and prints its errors and warnings on standard error.
+ * NULL: it has errors. */
 struct config *command_load(const char *path);
 
 #endif

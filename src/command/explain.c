@@ -35,12 +35,12 @@ struct explain_options {
     const char *config_file, *from, *user, *command, *to, *at;
 };
 
-/* The same, read. */
+/* The same, parsed. */
 struct explain_request {
     union netaddr from, to;
     enum config_command command;
     uint16_t port;
-    char name[NAME_TEXT_MAX]; /* "": an address is request for */
+    char name[NAME_TEXT_MAX]; /* "": the destination is an address */
 };
 
 static int explain_usage(const char *wrong, const char *value)
@@ -51,7 +51,7 @@ static int explain_usage(const char *wrong, const char *value)
     return EXIT_USAGE;
 }
 
-/* As the server reads a name that a client sends. */
+/* Reads a name exactly as the server does when a client sends it. */
 static bool explain_read_name(struct explain_request *request, const char *text, size_t len)
 {
     const struct socks5_addr name = {

@@ -3,14 +3,14 @@
 #include <string.h>
 #include <strings.h>
 
-#define UNKNOWN_LENGTH ((size_t)-1) /* the body lasts as long as the connection */
+#define UNKNOWN_LENGTH ((size_t)-1) /* the body ends with the connection */
 
 static bool answer_is_digit(char byte)
 {
     return byte >= '0' && byte <= '9';
 }
 
-/* "HTTP/1.1 200 OK"; 0 when it is no status line. */
+/* "HTTP/1.1 200 OK"; 0: not a status line. */
 static int answer_read_status(const char *line, size_t len)
 {
     static const char version[] = "HTTP/1.";
@@ -24,7 +24,7 @@ static int answer_read_status(const char *line, size_t len)
     return (code[0] - '0') * 100 + (code[1] - '0') * 10 + (code[2] - '0');
 }
 
-/* A length beyond HTTP_BODY_MAX comes back as HTTP_BODY_MAX + 1. */
+/* A length above HTTP_BODY_MAX becomes HTTP_BODY_MAX + 1. */
 static bool answer_read_length(const char *text, size_t len, size_t *length)
 {
     *length = 0;
@@ -39,7 +39,7 @@ static bool answer_read_length(const char *text, size_t len, size_t *length)
     return len > 0;
 }
 
-/* The value of a header line of that name, without spaces around it; NULL: it is another. */
+/* The value of the header line, without spaces around it; NULL: the line has another name. */
 static const char *answer_header_value(const char *line, size_t len, const char *name, size_t *value_len)
 {
     size_t name_len = strlen(name);
@@ -54,7 +54,7 @@ static const char *answer_header_value(const char *line, size_t len, const char 
     return value;
 }
 
-/* The lines after the first. false: they leave open where the body ends. */
+/* Reads the lines after the first. false: they do not tell where the body ends. */
 static bool answer_read_headers(const char *lines, const char *end, size_t *length)
 {
     *length = UNKNOWN_LENGTH;
@@ -67,7 +67,7 @@ static bool answer_read_headers(const char *lines, const char *end, size_t *leng
             return false;
         if (value)
             *length = said;
-        if (answer_header_value(lines, len, "Transfer-Encoding", &value_len)) /* HTTP/1.0 has none */
+        if (answer_header_value(lines, len, "Transfer-Encoding", &value_len)) /* not in HTTP/1.0 */
             return false;
         lines += len + 2;
     }

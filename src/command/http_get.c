@@ -17,7 +17,7 @@
 #include "base/util.h"
 #include "command/http_answer.h"
 
-/* 0 once `fd` is ready, or has an error to tell. */
+/* Returns 0 when `fd` is ready or has an error. */
 static int http_wait(int fd, short events, int64_t deadline)
 {
     struct pollfd ready = {.fd = fd, .events = events};
@@ -65,7 +65,7 @@ static int http_connect_unix(const char *path, int64_t deadline, int *fd)
     return http_connect((const struct sockaddr *)&address, sizeof(address), deadline, fd);
 }
 
-/* The first of its addresses that takes the connection. */
+/* Tries the addresses of the host one after the other. */
 static int http_connect_tcp(const struct http_server *server, int64_t deadline, int *fd)
 {
     const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
@@ -81,7 +81,7 @@ static int http_connect_tcp(const struct http_server *server, int64_t deadline, 
 
 /* ---- asking ---- */
 
-/* So short that it fits into any send buffer. */
+/* The request is so short that it fits into any send buffer. */
 static int http_send_request(int fd, const struct http_server *server, const char *path)
 {
     char text[1024];
@@ -111,7 +111,7 @@ static int http_buffer_grow(struct http_buffer *buffer)
     return 0;
 }
 
-/* What has come by now, or at least one byte of it. */
+/* Waits for at least one byte. */
 static int http_receive(int fd, struct http_buffer *buffer, int64_t deadline, bool *ended)
 {
     int error = buffer->size - buffer->len < 16 << 10 ? http_buffer_grow(buffer) : 0;

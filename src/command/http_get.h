@@ -1,10 +1,10 @@
-/* A GET by HTTP/1.0, from a Unix socket or over TCP. Blocks; for subcommands only. */
+/* Sends an HTTP/1.0 GET to a Unix socket or over TCP, and waits for the answer. Blocks: for subcommands only. */
 #ifndef CONESOCKS_COMMAND_HTTP_GET_H
 #define CONESOCKS_COMMAND_HTTP_GET_H
 
 #include <stddef.h>
 
-/* Where to ask: at a path, or at a host and port. */
+/* The server: a path, or a host and port. */
 struct http_server {
     const char *socket;      /* NULL: by TCP */
     const char *host, *port; /* an address or a name; digits */
@@ -17,9 +17,9 @@ struct http_reply {
 };
 
 /*
- * Asks for `path` and waits `timeout_ms` at most for the whole answer. 0 and a reply; or an errno:
- * ETIMEDOUT; EPROTO: no HTTP; ENODATA: cut short; EMSGSIZE: larger than any answer of ours; EADDRNOTAVAIL: the host's
- * name does not resolve; else what connecting says.
+ * Asks for `path` and waits at most `timeout_ms` for the whole answer. Returns 0 and a reply, or an errno: ETIMEDOUT,
+ * EPROTO (not HTTP), ENODATA (cut short), EMSGSIZE (too large), EADDRNOTAVAIL (the host name does not resolve), or the
+ * errno of connecting.
  */
 int http_get(const struct http_server *server, const char *path, int timeout_ms, struct http_reply *reply);
 

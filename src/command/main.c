@@ -185,7 +185,7 @@ static int main_act(const struct arguments *arguments)
     return fflush(stdout) == 0 ? status : EXIT_FAILURE;
 }
 
-/* A standard descriptor that is closed would go to the next socket, and a log line for stderr to its peer. */
+/* If stderr were closed, the next socket would get its number, and log lines would be sent to that socket's peer. */
 static void main_open_standard_descriptors(void)
 {
     int fd;
@@ -214,7 +214,7 @@ int main(int argc, char **argv)
     log_to(LOG_TARGET_STDERR);
     const struct command *command = argc > 1 ? main_find_command(argv[1]) : NULL;
     if (command) {
-        static char name[32]; /* getopt's messages begin with it */
+        static char name[32]; /* getopt's messages start with it */
         snprintf(name, sizeof(name), "conesocks %s", command->name);
         argv[1] = name;
         return command->run(argc - 1, argv + 1);

@@ -16,7 +16,7 @@
 #include "conf/config.h"
 #include "daemon/pidfile.h"
 
-#define PATIENCE_MS 10000 /* for the outcome, and what looking up an advertised name may take */
+#define PATIENCE_MS 10000 /* for the result, besides the time to resolve an advertised name */
 #define PAUSE_MS    100
 
 static const char usage_text[] =
@@ -29,11 +29,11 @@ static const char usage_text[] =
     "      --pid-file PATH  file with the server's process id; default: run.pid_file in FILE, else " PIDFILE_DEFAULT
     "\n";
 
-/* A reload that is asked for. */
+/* The options, and the configuration and server that follow from them. */
 struct reload_request {
     const char *file, *pid_file;
     const struct config *config;
-    bool asks; /* `place` is there */
+    bool asks; /* `place` is set */
     struct ask_place place;
 };
 
@@ -45,7 +45,7 @@ static int reload_usage(const char *wrong, const char *value)
     return EXIT_USAGE;
 }
 
-/* What a server says is escaped. */
+/* Escapes the text, because it comes from the server. */
 static void reload_print_escaped(FILE *out, const char *before, const char *text)
 {
     char *escaped = terminal_escape(text);
@@ -64,7 +64,7 @@ static bool reload_read_process_name(const char *path, char name[32])
     return read;
 }
 
-/* An id may be old, or another's word: to most programs SIGHUP is deadly. */
+/* The process id may be outdated or forged, and SIGHUP ends most programs. */
 static bool reload_is_conesocks(pid_t pid)
 {
     char path[32], ours[32], theirs[32];
@@ -73,7 +73,7 @@ static bool reload_is_conesocks(pid_t pid)
            strcmp(ours, theirs) == 0;
 }
 
-/* That of the pid file, else the one that answers. 0 after a line. */
+/* The process of the pid file, else the one that answers. 0: none, and an error has been printed. */
 static pid_t reload_find_process(const struct reload_request *request, const json_t *status)
 {
     pid_t pid = pidfile_holder(request->pid_file);
@@ -102,7 +102,7 @@ static pid_t reload_find_process(const struct reload_request *request, const jso
 
 /* ---- what it reads, and what came of it ---- */
 
-/* Whether the server would read what has been checked. */
+/* Whether the server reads the file that has been checked. */
 static bool reload_server_reads_file(const struct reload_request *request, const json_t *status)
 {
     const char *theirs = ask_text(status, "configuration.file");
@@ -123,7 +123,7 @@ static bool reload_has_increased(const json_t *before, const json_t *now, const 
     return ask_number(now, counter) > ask_number(before, counter);
 }
 
-/* The first status with an outcome. NULL: there is none in time, or the server is gone. */
+/* The first status that shows a result. NULL: none in time, or the server is gone. */
 static json_t *reload_wait_for_outcome(const struct reload_request *request, const json_t *before)
 {
     const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};

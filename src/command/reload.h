@@ -1,4 +1,4 @@
-/* conesocks reload: has a running server read its configuration again, and tells what came of it. */
+/* conesocks reload: makes a running server read its configuration again, and prints the result. */
 #ifndef CONESOCKS_COMMAND_RELOAD_H
 #define CONESOCKS_COMMAND_RELOAD_H
 

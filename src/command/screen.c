@@ -10,7 +10,7 @@
 #include "base/util.h"
 #include "command/terminal.h"
 
-/* A screen of its own, without a cursor; and back. */
+/* Switches to the alternate screen without a cursor, and back. */
 static const char screen_enter[] = "\x1b[?1049h\x1b[?25l", screen_leave[] = "\x1b[?25h\x1b[?1049l";
 
 static void screen_write(const char *text, size_t len)
@@ -24,7 +24,7 @@ static void screen_write(const char *text, size_t len)
     }
 }
 
-/* The signal then does what it always does: SA_RESETHAND. */
+/* SA_RESETHAND: raising the signal again has its default effect. */
 static void screen_on_deadly_signal(int number)
 {
     screen_write(screen_leave, sizeof(screen_leave) - 1);

@@ -1,13 +1,12 @@
-/* The whole terminal at standard output, for what is drawn over and over. */
+/* Uses the whole terminal at standard output, for status --watch. */
 #ifndef CONESOCKS_COMMAND_SCREEN_H
 #define CONESOCKS_COMMAND_SCREEN_H
 
 #include <stddef.h>
 
-/* Takes it until a signal ends or stops the process: then it shows again what was there before. */
+/* Takes the terminal over. When a signal ends or stops the process, the previous content comes back. */
 void screen_take(void);
-/* Escaped text, from the top, in one write; lines are cut at `width`, and there are `height` of them at most. What was
- * there before is gone. */
+/* Replaces the content with `text` (escaped) in one write; lines are cut at `width`, and at most `height` are shown. */
 void screen_draw(const char *text, size_t width, size_t height);
 
 #endif

@@ -20,7 +20,7 @@
 
 #define WATCH_SECONDS 2
 #define TOP_SECONDS   1  /* between the two readings of --top */
-#define ROWS          20 /* of a table, without --all */
+#define ROWS          20 /* of each table without --all */
 
 static const char usage_text[] =
     "Usage: conesocks status [-c FILE | --socket PATH | --url http://HOST:PORT] [--watch [SECONDS] | --top] [--all]\n"
@@ -59,7 +59,7 @@ static void status_pause(unsigned seconds)
         ;
 }
 
-/* The last two of one server; `seconds` apart, once there are two. */
+/* The last two readings of one server, `seconds` apart. `before` is NULL until there are two. */
 struct status_readings {
     json_t *now, *before;
     double at, seconds;
@@ -72,7 +72,7 @@ static void readings_free(struct status_readings *readings)
     *readings = (struct status_readings){0};
 }
 
-/* false: the readings stay, and `*error` says why. */
+/* Takes a new reading. false: the readings stay as they are, and `*error` says why. */
 static bool readings_take(struct status_readings *readings, const struct ask_place *place, char **error)
 {
     json_t *now = ask_status(place, ASK_ALL_SESSIONS, error);
@@ -84,7 +84,7 @@ static bool readings_take(struct status_readings *readings, const struct ask_pla
     readings->now = now;
     readings->seconds = at - readings->at;
     readings->at = at;
-    /* Another process counts from zero. */
+    /* Another process counts from zero: no rates. */
     if (readings->before && (!json_equal(ask_member(readings->before, "pid"), ask_member(now, "pid")) ||
                              !json_equal(ask_member(readings->before, "started"), ask_member(now, "started")))) {
         json_decref(readings->before);
@@ -138,7 +138,7 @@ static int status_show_once(const struct ask_place *place, const struct status_o
     return status;
 }
 
-/* One frame: what there is to see now, or what was before the `error` that is said with it. NULL: out of memory. */
+/* The text of one frame: the present state, or after an `error` the last known one. NULL: out of memory. */
 static char *status_compose_frame(const struct status_readings *readings, const struct status_frame *frame,
                                   const char *error)
 {
@@ -163,7 +163,7 @@ static char *status_compose_frame(const struct status_readings *readings, const 
     return NULL;
 }
 
-/* Goes on when the server is gone for a while; does so until a signal ends it. */
+/* Continues if the server is gone for a while, until a signal ends it. */
 static int status_watch(const struct ask_place *place, const struct status_options *request)
 {
     struct status_readings readings = {0};
@@ -234,7 +234,7 @@ static int status_show(const struct status_options *request)
     return status;
 }
 
-/* 0: it is no number of seconds. */
+/* 0: not a number of seconds. */
 static unsigned status_read_seconds(const char *text)
 {
     size_t digits = strspn(text, "0123456789");

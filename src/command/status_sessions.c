@@ -12,7 +12,7 @@
 #include "command/table.h"
 #include "command/terminal.h"
 
-/* A title, a blank line before it, the columns' titles, and a line for those that are left out. */
+/* A blank line, the title, the column titles, and a line for the sessions that are left out. */
 #define LINES_AROUND 4
 
 enum kind { ASSOCIATION, STREAM, KINDS };
@@ -26,7 +26,7 @@ struct session_row {
 struct status_sessions {
     bool rates;
     struct session_group {
-        struct session_row *rows; /* those with most traffic first */
+        struct session_row *rows; /* the busiest first */
         size_t count;
     } groups[KINDS];
 };
@@ -57,7 +57,7 @@ static int session_compare_traffic(const void *a, const void *b)
     return x != y ? (y > x ? 1 : -1) : session_compare_id(a, b);
 }
 
-/* free() the rows. */
+/* The caller frees the rows. */
 static bool group_gather(struct session_group *group, const json_t *status, enum kind kind)
 {
     const json_t *sessions = ask_member(status, "sessions");
@@ -79,7 +79,7 @@ static double group_rate(uint64_t now, uint64_t before, double seconds)
     return now > before && seconds > 0 ? (double)(now - before) / seconds : 0;
 }
 
-/* One that was not there before has begun since: at zero. */
+/* A session without an earlier reading is new: it started at zero. */
 static void group_add_rates(struct session_group *group, struct session_group *before, double seconds)
 {
     qsort(before->rows, before->count, sizeof(struct session_row), session_compare_id);
@@ -163,7 +163,7 @@ static uint64_t dropped_sum(const json_t *counts)
     return sum;
 }
 
-/* Where the internet sees it: the external addresses, or what was asked for, or else who it turned out to be. */
+/* The external addresses of an association; the destination of a stream, or else its remote address. */
 static const char *session_outside(const json_t *session, char *text, size_t size)
 {
     const json_t *external = ask_member(session, "external");
@@ -223,7 +223,7 @@ static bool group_print(const struct status_sessions *sessions, enum kind kind, 
     return made;
 }
 
-/* Half of the lines for each, and for the other what one does not need. */
+/* Half of the lines for each table; what one does not need goes to the other. */
 static void sessions_share_lines(size_t lines, size_t *rows)
 {
     size_t half = lines / 2;

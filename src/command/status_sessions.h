@@ -1,4 +1,4 @@
-/* The sessions of a /status as two tables, of associations and of streams; those with most traffic first. */
+/* Prints the sessions of a /status as two tables, associations and streams, the busiest first. */
 #ifndef CONESOCKS_COMMAND_STATUS_SESSIONS_H
 #define CONESOCKS_COMMAND_STATUS_SESSIONS_H
 
@@ -10,11 +10,11 @@
 
 struct status_sessions;
 
-/* Those of `now`. With those of a reading `seconds` before (NULL: there is none) the rates of the time between.
- * Both outlive it. NULL: out of memory. */
+/* The sessions of `now`; with `before` (may be NULL), a reading `seconds` earlier, also their rates. Both readings must
+ * outlive it. NULL: out of memory. */
 struct status_sessions *status_sessions_new(const json_t *now, const json_t *before, double seconds);
 void status_sessions_free(struct status_sessions *sessions);
-/* At most `rows` of each, and `lines` in all (0: any number), titles and all. false: out of memory. */
+/* At most `rows` of each kind, and `lines` in all with titles (0: any number). false: out of memory. */
 bool status_sessions_print(const struct status_sessions *sessions, FILE *out, size_t width, size_t rows, size_t lines);
 
 #endif

@@ -18,7 +18,7 @@ struct view {
     FILE *out;
 };
 
-/* All that others chose goes through here, or through a table. */
+/* Every text that others chose is printed by this function, or in a table: both escape it. */
 static void __attribute__((format(printf, 3, 4)))
 view_line(const struct view *view, const char *label, const char *format, ...)
 {
@@ -83,7 +83,7 @@ static void view_configuration(const struct view *view)
         view_line(view, "", "The last reload failed; keeping the current configuration: %s", error);
 }
 
-/* How full a range is. */
+/* Shows how full a port range is. */
 static void view_port_range(const struct view *view, const json_t *range)
 {
     char used[TERMINAL_NUMBER_MAX], total[TERMINAL_NUMBER_MAX], resting[TERMINAL_NUMBER_MAX];
@@ -119,7 +119,7 @@ static void view_nat(const struct view *view)
 
 /* ---- how much ---- */
 
-/* ", 1.2 Mbit/s" of a counter of bytes; "" without a reading before. */
+/* The rate of a byte counter, such as ", 1.2 Mbit/s"; "" without an earlier reading. */
 static const char *view_rate(const struct view *view, const char *keys, char *text)
 {
     const struct status_reading *reading = view->reading;
@@ -137,7 +137,7 @@ static void view_traffic(const struct view *view)
     const json_t *now = view->reading->now;
     char up[TERMINAL_NUMBER_MAX], down[TERMINAL_NUMBER_MAX], up_count[TERMINAL_NUMBER_MAX],
         down_count[TERMINAL_NUMBER_MAX], up_rate[TERMINAL_NUMBER_MAX], down_rate[TERMINAL_NUMBER_MAX];
-    view_line(view, "open", "%" PRIu64 " associations, %" PRIu64 " streams, %" PRIu64 " negotiating",
+    view_line(view, "sessions", "%" PRIu64 " associations, %" PRIu64 " streams, %" PRIu64 " in the handshake",
               ask_number(now, "open.associations"), ask_number(now, "open.streams"),
               ask_number(now, "open.negotiating"));
     view_line(view, "UDP", "up %s in %s datagrams%s; down %s in %s%s",
@@ -164,7 +164,7 @@ static void view_resolver(const struct view *view)
               terminal_count(failed, ask_number(resolver, "failed")),
               terminal_count(waiting, ask_number(resolver, "waiting")));
     json_array_foreach(servers, i, server) if (json_is_string(server))
-        view_line(view, "", "asks %s", json_string_value(server));
+        view_line(view, "", "name server %s", json_string_value(server));
 }
 
 static void view_memory(const struct view *view)
@@ -180,7 +180,7 @@ static void view_memory(const struct view *view)
 
 /* ---- what is amiss ---- */
 
-/* Those that refuse, or will soon; and what comes before that of logins. */
+/* Shows failed logins, and the limits that refuse something or are nearly reached. */
 static void view_limits(const struct view *view)
 {
     uint64_t wrong = ask_number(view->reading->now, "totals.auth_failed_total");

@@ -72,7 +72,7 @@ static size_t table_total_width(const size_t *widths, size_t count)
     return sum;
 }
 
-/* The one that can be spared most, or `count`. */
+/* The column to leave out next; `count`: none. */
 static size_t table_most_spare(const struct table_column *columns, const size_t *widths, size_t count)
 {
     size_t found = count;
@@ -82,7 +82,7 @@ static size_t table_most_spare(const struct table_column *columns, const size_t 
     return found;
 }
 
-/* Gives what is left to those that want more, to the narrowest first: all long ones end up equally long. */
+/* Gives the remaining width to the columns that need more, the narrowest first: long ones end up equally wide. */
 static void table_widen(const size_t *natural, size_t count, size_t left, size_t *widths)
 {
     for (; left > 0; left--) {
@@ -109,7 +109,7 @@ void table_layout(const struct table_column *columns, const size_t *natural, siz
 
 /* ---- printing ---- */
 
-/* The width of each column's longest cell; 0: it has none. */
+/* The width of the longest cell of each column; 0: the column is empty. */
 static void table_measure(const struct table *table, size_t *natural)
 {
     for (size_t i = 0; i < table->count; i++) {
@@ -128,7 +128,7 @@ static void table_measure(const struct table *table, size_t *natural)
 
 static void table_print_row(const struct table *table, char *const *cells, const size_t *widths, FILE *out)
 {
-    size_t owed = 0; /* spaces, which nothing may follow */
+    size_t owed = 0; /* spaces to write before the next cell; none at the end of the line */
     for (size_t i = 0; i < table->count; i++) {
         if (widths[i] == 0)
             continue;

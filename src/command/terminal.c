@@ -9,13 +9,13 @@
 #include <wchar.h>
 #include <wctype.h>
 
-/* The character that `text` begins with: its bytes, 0 for none that is visible, and its columns. */
+/* The size in bytes of the first character, 0 if it is not visible, and its width. */
 static size_t terminal_visible(const char *text, size_t *columns)
 {
     wchar_t wide;
     mbstate_t state = {0};
     size_t len = mbrtowc(&wide, text, strnlen(text, MB_CUR_MAX), &state);
-    /* No width have, among others, the marks that turn the direction of what follows. */
+    /* Characters without a width include the marks that change the text direction. */
     int width = len > 0 && len <= MB_CUR_MAX && iswprint((wint_t)wide) ? wcwidth(wide) : 0;
     *columns = width > 0 ? (size_t)width : 0;
     return width > 0 ? len : 0;
@@ -51,7 +51,7 @@ size_t terminal_fit(const char *text, size_t width)
     return at;
 }
 
-/* Columns of the first `len` bytes. */
+/* The width of the first `len` bytes. */
 static size_t terminal_width_of(const char *text, size_t len)
 {
     size_t width = 0, columns;
@@ -82,7 +82,7 @@ void terminal_shorten(FILE *out, const char *text, size_t width)
         size_t len = terminal_visible(tail, &columns);
         tail += len ? len : 1;
     }
-    /* Where a wide character was a column too many there is one to fill. */
+    /* A wide character that did not fit leaves one column to fill. */
     size_t used = terminal_width_of(text, head) + left;
     assert(used <= room);
     fprintf(out, "%.*s%s%s%*s", (int)head, text, MB_CUR_MAX > 1 ? "…" : "~", tail, (int)(room - used), "");
@@ -114,7 +114,7 @@ size_t terminal_size(int fd, size_t *lines)
 
 /* ---- numbers for people ---- */
 
-/* Up to three digits before the unit. */
+/* Formats with at most three digits before the unit. */
 static const char *terminal_scaled(char *text, double value, double step, const char *const *units, const char *unit)
 {
     while (value >= 999.5 && units[1]) {

@@ -1,6 +1,6 @@
 /*
- * Text for a terminal: what strangers chose must not steer it, and lines must fit. Widths are columns, by the locale
- * (LC_CTYPE) in force.
+ * Text for a terminal: escapes what clients chose, and measures, cuts and wraps lines. Widths are columns in the
+ * current locale (LC_CTYPE).
  */
 #ifndef CONESOCKS_COMMAND_TERMINAL_H
 #define CONESOCKS_COMMAND_TERMINAL_H
@@ -11,20 +11,21 @@
 
 #define TERMINAL_ANY_WIDTH ((size_t)1 << 30) /* no line is that long, and sums with it do not overflow */
 
-/* `text` with everything as \xNN that is no visible character of the locale; backslashes stay, for what the server
- * sends is escaped once already. free(); NULL: out of memory. */
+/* `text` with every byte that is not a visible character as \xNN. Backslashes stay, because the server has escaped its
+ * texts already. free() it; NULL: out of memory. */
 char *terminal_escape(const char *text);
-/* Columns of an escaped text. */
+/* The width of an escaped text. */
 size_t terminal_width(const char *text);
-/* Bytes of an escaped text that fit into `width` columns. */
+/* How many bytes of an escaped text fit into `width` columns. */
 size_t terminal_fit(const char *text, size_t width);
-/* Writes an escaped text, its middle left out where it is wider than `width`: the end of an address is its port, that
- * of a name its domain. */
+/* Writes an escaped text; if it is wider than `width`, the middle is left out, because an address ends with its port
+ * and a name with its domain. */
 void terminal_shorten(FILE *out, const char *text, size_t width);
-/* Writes an escaped text between words on lines of `width`, each after `indent` spaces; the first follows `column`
- * columns that stand already. */
+/* Writes an escaped text, wrapped between words at `width`. The first line continues after `column` columns, the others
+ * are indented by `indent`. */
 void terminal_wrap(FILE *out, const char *text, size_t column, size_t indent, size_t width);
-/* Columns of the terminal at `fd`, and its lines unless `lines` is NULL; TERMINAL_ANY_WIDTH and 0 when it is none. */
+/* The columns of the terminal at `fd`, and its lines unless `lines` is NULL. Not a terminal: TERMINAL_ANY_WIDTH and 0.
+ */
 size_t terminal_size(int fd, size_t *lines);
 
 /* ---- numbers for people ---- */

@@ -98,7 +98,7 @@ const char *verdict_explain(const struct verdict *verdict, const union netaddr *
         if (verdict->rule == RULES_NO_MATCH)
             snprintf(text, VERDICT_TEXT_MAX, "allowed: no rule matches, and reach allows it (%s address)", place);
         else
-            snprintf(text, VERDICT_TEXT_MAX, "allowed: rules[%u] (%s address)", verdict->rule, place);
+            snprintf(text, VERDICT_TEXT_MAX, "allowed by rules[%u] (%s address)", verdict->rule, place);
         break;
     case VERDICT_RULE:
         snprintf(text, VERDICT_TEXT_MAX, "denied by rules[%u]; to allow it, put an allow rule above this one",
@@ -114,12 +114,12 @@ const char *verdict_explain(const struct verdict *verdict, const union netaddr *
                  "denied: an address of the proxy's own host; to allow it: a rule {action: allow, to: [\"%s\"]}", host);
         break;
     case VERDICT_LOOP:
-        snprintf(text, VERDICT_TEXT_MAX, "denied: this proxy's own port, which would be a loop; nothing allows it");
+        snprintf(text, VERDICT_TEXT_MAX,
+                 "denied: the destination is this proxy's own port, which would make a loop; no rule can allow it");
         break;
     case VERDICT_NEVER:
     case VERDICT_COUNT:
-        snprintf(text, VERDICT_TEXT_MAX, "denied: %s %s address, which nothing allows", place[0] == 'u' ? "an" : "a",
-                 place);
+        snprintf(text, VERDICT_TEXT_MAX, "denied: %s addresses are never allowed", place);
         break;
     }
     return text;

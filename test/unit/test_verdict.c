@@ -277,8 +277,8 @@ static void each_verdict_says_what_would_change_it(void **state)
          "[\"10.9.9.9\"]}"},
         {"10.77.0.1", 80,
          "denied: an address of the proxy's own host; to allow it: a rule {action: allow, to: [\"10.77.0.1\"]}"},
-        {"224.0.0.1", 80, "denied: a multicast address, which nothing allows"},
-        {"0.0.0.0", 80, "denied: an unspecified address, which nothing allows"},
+        {"224.0.0.1", 80, "denied: multicast addresses are never allowed"},
+        {"0.0.0.0", 80, "denied: unspecified addresses are never allowed"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct subject subject;
