@@ -1,5 +1,6 @@
 #include "host/addresses.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
@@ -20,24 +21,25 @@
 #define PAUSE_MIN_MS   50
 #define PAUSE_MAX_MS   1000
 #define PAUSE_PER_READ 20
-/* What the kernel does not tell, such as a local route that went with its interface, may take so long. */
-#define HEARD_PERIOD_MS   60000
-#define UNHEARD_PERIOD_MS 2000
-#define NEWS_MAX          32768
+/* The kernel does not report everything, such as a local route that went with its interface: so read also without news.
+ */
+#define WATCHED_PERIOD_MS   60000
+#define UNWATCHED_PERIOD_MS 2000
+#define NEWS_MAX            32768
 
 struct addresses {
     struct own_hosts *hosts;
     void (*changed)(void *arg, struct own_hosts *hosts);
     void *arg;
     struct event news, again;
-    int fd;      /* where the kernel tells; -1: it does not */
-    bool failed; /* the last time */
+    int fd;      /* where the kernel reports changes; -1: it does not */
+    bool failed; /* the last read */
     uint64_t pause_until_ms;
 };
 
 /* ---- reading ---- */
 
-static bool read_interfaces(struct own_networks *networks)
+static bool interfaces_read(struct own_networks *networks)
 {
     struct ifaddrs *list;
     bool done = true;
@@ -58,19 +60,19 @@ static bool read_interfaces(struct own_networks *networks)
 struct own_hosts *addresses_read(void)
 {
     struct own_networks networks = {0};
-    bool done = read_interfaces(&networks) && local_routes_read(&networks);
+    bool done = interfaces_read(&networks) && local_routes_read(&networks);
     struct own_hosts *hosts = done ? own_hosts_new(&networks) : NULL;
     free(networks.list);
     return hosts;
 }
 
-static void read_after(struct addresses *addresses, uint64_t ms)
+static void addresses_read_after(struct addresses *addresses, uint64_t ms)
 {
     const struct timeval delay = timeval_from_ms(ms);
     event_add(&addresses->again, &delay);
 }
 
-static void take(struct addresses *addresses, struct own_hosts *hosts)
+static void addresses_replace(struct addresses *addresses, struct own_hosts *hosts)
 {
     if (!hosts) {
         if (!addresses->failed)
@@ -79,34 +81,37 @@ static void take(struct addresses *addresses, struct own_hosts *hosts)
         addresses->failed = true;
         return;
     }
+    assert(hosts != addresses->hosts);
     if (addresses->failed)
-        log_info("the addresses of this host are read again");
+        log_info("reading the addresses of this host works again");
     addresses->failed = false;
     own_hosts_release(addresses->hosts);
     addresses->hosts = hosts;
     addresses->changed(addresses->arg, hosts);
 }
 
-static void read_again(struct addresses *addresses)
+static void addresses_read_again(struct addresses *addresses)
 {
     const uint64_t begun = clock_ms();
-    take(addresses, addresses_read());
+    addresses_replace(addresses, addresses_read());
     const uint64_t done = clock_ms(), pause = (done - begun) * PAUSE_PER_READ;
     addresses->pause_until_ms = done + (pause < PAUSE_MIN_MS   ? PAUSE_MIN_MS
                                         : pause > PAUSE_MAX_MS ? PAUSE_MAX_MS
                                                                : pause);
-    read_after(addresses, addresses->failed ? 1000 : addresses->fd < 0 ? UNHEARD_PERIOD_MS : HEARD_PERIOD_MS);
+    addresses_read_after(addresses, addresses->failed   ? 1000
+                                    : addresses->fd < 0 ? UNWATCHED_PERIOD_MS
+                                                        : WATCHED_PERIOD_MS);
 }
 
-static void on_again(evutil_socket_t fd, short what, void *arg)
+static void addresses_on_timer(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
-    read_again(arg);
+    addresses_read_again(arg);
 }
 
 /* ---- news ---- */
 
-static bool is_about_us(const struct nlmsghdr *header, const uint8_t *body, size_t len)
+static bool message_is_about_us(const struct nlmsghdr *header, const uint8_t *body, size_t len)
 {
     struct rtmsg route;
     switch (header->nlmsg_type) {
@@ -124,25 +129,25 @@ static bool is_about_us(const struct nlmsghdr *header, const uint8_t *body, size
     }
 }
 
-static bool tell_of_us(const uint8_t *news, size_t len)
+static bool news_are_about_us(const uint8_t *news, size_t len)
 {
     struct nlmsghdr header;
     for (size_t at = 0; at + sizeof(header) <= len; at += NLMSG_ALIGN(header.nlmsg_len)) {
         memcpy(&header, news + at, sizeof(header));
         if (header.nlmsg_len < sizeof(header) || header.nlmsg_len > len - at)
             return true;
-        if (is_about_us(&header, news + at + NLMSG_HDRLEN, header.nlmsg_len - NLMSG_HDRLEN))
+        if (message_is_about_us(&header, news + at + NLMSG_HDRLEN, header.nlmsg_len - NLMSG_HDRLEN))
             return true;
     }
     return false;
 }
 
-static void stop_hearing(struct addresses *addresses, int error)
+static void addresses_stop_watching(struct addresses *addresses, int error)
 {
     log_warning(
         "reading this host's addresses every %d s: the kernel does not announce changes (netlink: %s). Until the "
         "next read, clients may reach an address that is new",
-        UNHEARD_PERIOD_MS / 1000, strerror(error));
+        UNWATCHED_PERIOD_MS / 1000, strerror(error));
     if (addresses->fd >= 0) {
         event_del(&addresses->news);
         close(addresses->fd);
@@ -150,8 +155,8 @@ static void stop_hearing(struct addresses *addresses, int error)
     addresses->fd = -1;
 }
 
-/* Takes all that is there. Whether some of it is about this host, or more came than there was room for. */
-static bool take_news(struct addresses *addresses)
+/* Receives all that waits. Whether some of it is about this host, or more came than there was room for. */
+static bool addresses_receive_news(struct addresses *addresses)
 {
     static const int MESSAGES_MAX = 1000;
     uint8_t news[NEWS_MAX];
@@ -159,34 +164,34 @@ static bool take_news(struct addresses *addresses)
     for (int i = 0; i < MESSAGES_MAX; i++) {
         const ssize_t len = recv(addresses->fd, news, sizeof(news), MSG_DONTWAIT | MSG_TRUNC);
         if (len >= 0) {
-            ours |= (size_t)len > sizeof(news) || tell_of_us(news, (size_t)len);
+            ours |= (size_t)len > sizeof(news) || news_are_about_us(news, (size_t)len);
         } else if (errno == ENOBUFS) {
             ours = true;
         } else if (errno == EAGAIN) {
             break;
         } else if (errno != EINTR) {
-            stop_hearing(addresses, errno);
-            return true; /* a change may have gone unheard, and the next read sets the shorter period */
+            addresses_stop_watching(addresses, errno);
+            return true; /* a change may have been missed, and the next read sets the shorter period */
         }
     }
     return ours;
 }
 
-static void on_news(evutil_socket_t fd, short what, void *arg)
+static void addresses_on_news(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct addresses *addresses = arg;
-    if (!take_news(addresses))
+    if (!addresses_receive_news(addresses))
         return;
     const uint64_t now = clock_ms();
     if (now >= addresses->pause_until_ms)
-        read_again(addresses);
+        addresses_read_again(addresses);
     else
-        read_after(addresses, addresses->pause_until_ms - now);
+        addresses_read_after(addresses, addresses->pause_until_ms - now);
 }
 
 /* A descriptor or minus an errno. */
-static int open_news(void)
+static int news_open(void)
 {
     const struct sockaddr_nl groups = {
         .nl_family = AF_NETLINK,
@@ -209,14 +214,15 @@ struct addresses *addresses_new(struct event_base *base, void (*changed)(void *a
     struct addresses *addresses = calloc(1, sizeof(*addresses));
     if (!addresses)
         return NULL;
+    assert(base && changed);
     addresses->changed = changed;
     addresses->arg = arg;
-    evtimer_assign(&addresses->again, base, on_again, addresses);
-    const int fd = addresses->fd = open_news(); /* before they are read: so that no change is missed */
+    evtimer_assign(&addresses->again, base, addresses_on_timer, addresses);
+    const int fd = addresses->fd = news_open(); /* before they are read, so no change is missed */
     if (fd >= 0)
-        event_assign(&addresses->news, base, fd, EV_READ | EV_PERSIST, on_news, addresses);
+        event_assign(&addresses->news, base, fd, EV_READ | EV_PERSIST, addresses_on_news, addresses);
     if (fd < 0 || event_add(&addresses->news, NULL) < 0)
-        stop_hearing(addresses, fd < 0 ? -fd : ENOMEM);
+        addresses_stop_watching(addresses, fd < 0 ? -fd : ENOMEM);
     addresses->hosts = addresses_read();
     if (!addresses->hosts) {
         const int error = errno;
@@ -224,7 +230,7 @@ struct addresses *addresses_new(struct event_base *base, void (*changed)(void *a
         errno = error;
         return NULL;
     }
-    read_after(addresses, addresses->fd < 0 ? UNHEARD_PERIOD_MS : HEARD_PERIOD_MS);
+    addresses_read_after(addresses, addresses->fd < 0 ? UNWATCHED_PERIOD_MS : WATCHED_PERIOD_MS);
     return addresses;
 }
 

@@ -12,7 +12,7 @@
 #define ANSWER_MAX 32768
 
 /* Asks for one table: without the strict check the kernel would ignore that and send all, a million on some routers. */
-static int open_netlink(void)
+static int netlink_open(void)
 {
     const int yes = 1;
     int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
@@ -24,7 +24,7 @@ static int open_netlink(void)
     return -1;
 }
 
-static bool ask(int fd, int family)
+static bool routes_request(int fd, int family)
 {
     const struct {
         struct nlmsghdr header;
@@ -38,8 +38,8 @@ static bool ask(int fd, int family)
     return send(fd, &question, sizeof(question), 0) == (ssize_t)sizeof(question);
 }
 
-/* A route, if it leads to this host. Attributes lie at multiples of four, not always at whole structures. */
-static bool take_route(struct own_networks *networks, const uint8_t *message, size_t len)
+/* Adds a route, if it leads to this host. Attributes are at multiples of four, not always at whole structures. */
+static bool route_add(struct own_networks *networks, const uint8_t *message, size_t len)
 {
     struct rtmsg route;
     struct rtattr attribute;
@@ -65,7 +65,7 @@ static bool take_route(struct own_networks *networks, const uint8_t *message, si
 
 enum progress { MORE, DONE, FAILED };
 
-static enum progress take_answer(struct own_networks *networks, const uint8_t *answer, size_t len)
+static enum progress answer_add_routes(struct own_networks *networks, const uint8_t *answer, size_t len)
 {
     struct nlmsghdr header;
     for (size_t at = 0; at + sizeof(header) <= len; at += NLMSG_ALIGN(header.nlmsg_len)) {
@@ -75,31 +75,32 @@ static enum progress take_answer(struct own_networks *networks, const uint8_t *a
         if (header.nlmsg_type == NLMSG_DONE || header.nlmsg_type == NLMSG_ERROR) /* a family that is off */
             return DONE;
         if (header.nlmsg_type == RTM_NEWROUTE &&
-            !take_route(networks, answer + at + NLMSG_HDRLEN, header.nlmsg_len - NLMSG_HDRLEN))
+            !route_add(networks, answer + at + NLMSG_HDRLEN, header.nlmsg_len - NLMSG_HDRLEN))
             return FAILED;
     }
     return MORE;
 }
 
-static bool read_family(struct own_networks *networks, int fd, int family, uint8_t *answer)
+static bool routes_read_family(struct own_networks *networks, int fd, int family, uint8_t *answer)
 {
-    enum progress progress = ask(fd, family) ? MORE : FAILED;
+    enum progress progress = routes_request(fd, family) ? MORE : FAILED;
     while (progress == MORE) {
         ssize_t len = recv(fd, answer, ANSWER_MAX, MSG_TRUNC);
         if (len < 0 && errno == EINTR)
             continue;
-        progress = len < 0 || len > ANSWER_MAX ? FAILED : take_answer(networks, answer, (size_t)len);
+        progress = len < 0 || len > ANSWER_MAX ? FAILED : answer_add_routes(networks, answer, (size_t)len);
     }
     return progress == DONE;
 }
 
 bool local_routes_read(struct own_networks *networks)
 {
-    int fd = open_netlink();
+    int fd = netlink_open();
     if (fd < 0)
         return errno != EMFILE && errno != ENFILE && errno != ENOMEM && errno != ENOBUFS;
     uint8_t *answer = malloc(ANSWER_MAX);
-    bool read = answer && read_family(networks, fd, AF_INET, answer) && read_family(networks, fd, AF_INET6, answer);
+    bool read = answer && routes_read_family(networks, fd, AF_INET, answer) &&
+                routes_read_family(networks, fd, AF_INET6, answer);
     free(answer);
     close(fd);
     return read;

@@ -1,9 +1,9 @@
 /*
- * All ports of the range stand on a circle of positions, in three zones: from `head` on those that have rested, in no
- * order; then those that rest, in the order in which they came back; then those in use. A port changes its zone by
- * changing places with the one at the zone's edge, which then moves by one.
+ * All ports of the range are on a circle of positions, in three zones: from `head` on those that have rested, in no
+ * order; then those that rest, in the order in which they were put back; then those in use. To change its zone, a port
+ * swaps positions with the one at the zone's edge, and the edge moves by one.
  *
- * A page of the circle is allocated when it is first written to; until then each of its ports stands at its own number.
+ * A page of the circle is allocated when it is first written to; until then each of its ports is at its own number.
  */
 #include "net/port_table.h"
 
@@ -15,10 +15,12 @@
 
 /* All zero: nothing has happened. */
 struct port_slot {
-    uint16_t port_mask;  /* of this position: the port that stands there, XOR the position */
-    uint16_t place_mask; /* of this port: where it stands, XOR the port */
+    uint16_t port_mask;  /* of this position: the port that is there, XOR the position */
+    uint16_t place_mask; /* of this port: its position, XOR the port */
     uint32_t quiet_from_s;
 };
+
+static_assert(sizeof(struct port_slot) == 8, "a page is half a kilobyte");
 
 struct port_page {
     struct port_slot slots[PAGE_SLOTS];
@@ -66,7 +68,7 @@ static struct port_slot read_slot(const struct port_table *table, uint32_t i)
     return page ? page->slots[i % PAGE_SLOTS] : (struct port_slot){0};
 }
 
-static struct port_slot *slot_of(struct port_table *table, uint32_t i)
+static struct port_slot *slot_at(struct port_table *table, uint32_t i)
 {
     return &table->pages[i / PAGE_SLOTS]->slots[i % PAGE_SLOTS];
 }
@@ -81,8 +83,9 @@ static bool allocate_slot(struct port_table *table, uint32_t i)
     return *page != NULL;
 }
 
-static uint32_t position(const struct port_table *table, uint32_t distance)
+static uint32_t position_at(const struct port_table *table, uint32_t distance)
 {
+    assert(table->head < table->total);
     return (table->head + distance) % table->total;
 }
 
@@ -91,29 +94,30 @@ static uint32_t port_at(const struct port_table *table, uint32_t at)
     return read_slot(table, at).port_mask ^ at;
 }
 
-static uint32_t place_of(const struct port_table *table, uint32_t port)
+static uint32_t position_of(const struct port_table *table, uint32_t port)
 {
     return read_slot(table, port).place_mask ^ port;
 }
 
-static void set_place(struct port_table *table, uint32_t port, uint32_t at)
+static void port_set_position(struct port_table *table, uint32_t port, uint32_t at)
 {
-    slot_of(table, at)->port_mask = (uint16_t)(port ^ at);
-    slot_of(table, port)->place_mask = (uint16_t)(port ^ at);
+    assert(port < table->total && at < table->total);
+    slot_at(table, at)->port_mask = (uint16_t)(port ^ at);
+    slot_at(table, port)->place_mask = (uint16_t)(port ^ at);
 }
 
-static void swap_places(struct port_table *table, uint32_t a, uint32_t b)
+static void ports_swap(struct port_table *table, uint32_t a, uint32_t b)
 {
     const uint32_t at_a = port_at(table, a), at_b = port_at(table, b);
-    set_place(table, at_a, b);
-    set_place(table, at_b, a);
+    port_set_position(table, at_a, b);
+    port_set_position(table, at_b, a);
 }
 
 /* ---- zones ---- */
 
 static uint32_t quiet_from(const struct port_table *table, uint32_t distance)
 {
-    return read_slot(table, port_at(table, position(table, distance))).quiet_from_s;
+    return read_slot(table, port_at(table, position_at(table, distance))).quiet_from_s;
 }
 
 static bool has_rested(uint32_t quiet_from_s, struct port_time time)
@@ -121,8 +125,8 @@ static bool has_rested(uint32_t quiet_from_s, struct port_time time)
     return (uint64_t)quiet_from_s + time.rest_s <= time.now_s;
 }
 
-/* Moves the edge between the rested and the resting to where it is by now. */
-static void let_rest(struct port_table *table, struct port_time time)
+/* Moves the ports that have rested by now to their zone, by moving its edge. */
+static void table_let_rest(struct port_table *table, struct port_time time)
 {
     uint32_t first = 0, end = table->resting; /* the first that still has to rest is between them */
     while (first < end) {
@@ -132,32 +136,33 @@ static void let_rest(struct port_table *table, struct port_time time)
         else
             end = middle;
     }
+    assert(first <= table->resting);
     table->rested += first;
     table->resting -= first;
 }
 
-/* Takes the port at `at`, which is not in use; its place goes to the one at the head. What is allocated here is all
- * that putting it back writes to. */
-static int take_at(struct port_table *table, uint32_t at)
+/* Takes the port at `at`, which is not in use; the port at the head gets its position. What is allocated here is all
+ * that putting the port back writes to. */
+static int table_take_at(struct port_table *table, uint32_t at)
 {
     const uint32_t head = table->head;
     if (!allocate_slot(table, at) || !allocate_slot(table, head) || !allocate_slot(table, port_at(table, at)) ||
         !allocate_slot(table, port_at(table, head)))
         return -ENOMEM;
-    swap_places(table, at, head);
-    table->head = position(table, 1);
+    ports_swap(table, at, head);
+    table->head = position_at(table, 1);
     return 0;
 }
 
 int port_table_take(struct port_table *table, struct port_time time, uint32_t random, uint16_t *port, bool *early)
 {
-    let_rest(table, time);
+    table_let_rest(table, time);
     if (table->rested + table->resting == 0)
         return -EADDRINUSE;
     const bool none_rested = table->rested == 0;
-    const uint32_t at = position(table, none_rested ? 0 : random % table->rested);
+    const uint32_t at = position_at(table, none_rested ? 0 : random % table->rested);
     const uint32_t taken = port_at(table, at);
-    int error = take_at(table, at);
+    int error = table_take_at(table, at);
     if (error)
         return error;
     table->rested -= !none_rested;
@@ -170,11 +175,11 @@ int port_table_take(struct port_table *table, struct port_time time, uint32_t ra
 int port_table_take_one(struct port_table *table, struct port_time time, uint16_t port)
 {
     assert(port >= table->first && (uint32_t)port - table->first < table->total);
-    const uint32_t at = place_of(table, (uint32_t)port - table->first);
-    let_rest(table, time);
+    const uint32_t at = position_of(table, (uint32_t)port - table->first);
+    table_let_rest(table, time);
     if ((at + table->total - table->head) % table->total >= table->rested)
         return -EADDRINUSE;
-    int error = take_at(table, at);
+    int error = table_take_at(table, at);
     table->rested -= !error;
     return error;
 }
@@ -182,18 +187,18 @@ int port_table_take_one(struct port_table *table, struct port_time time, uint16_
 void port_table_put(struct port_table *table, struct port_time time, uint16_t port, uint32_t quiet_from_s)
 {
     const uint32_t idle = table->rested + table->resting, i = (uint32_t)port - table->first;
-    assert(idle < table->total && (place_of(table, i) + table->total - table->head) % table->total >= idle);
+    assert(idle < table->total && (position_of(table, i) + table->total - table->head) % table->total >= idle);
     if (quiet_from_s == 0 || has_rested(quiet_from_s, time)) {
-        const uint32_t before_head = position(table, table->total - 1);
-        swap_places(table, place_of(table, i), before_head);
+        const uint32_t before_head = position_at(table, table->total - 1);
+        ports_swap(table, position_of(table, i), before_head);
         table->head = before_head;
         table->rested++;
         return;
     }
-    /* Their order is that of their ends, for let_rest(). */
+    /* They are in the order in which their rest ends, as table_let_rest() needs it. */
     const uint32_t last = table->resting ? quiet_from(table, idle - 1) : 0;
-    swap_places(table, place_of(table, i), position(table, idle));
-    slot_of(table, i)->quiet_from_s = quiet_from_s > last ? quiet_from_s : last;
+    ports_swap(table, position_of(table, i), position_at(table, idle));
+    slot_at(table, i)->quiet_from_s = quiet_from_s > last ? quiet_from_s : last;
     table->resting++;
 }
 
@@ -206,12 +211,13 @@ uint32_t port_table_total(const struct port_table *table)
 
 uint32_t port_table_used(const struct port_table *table)
 {
+    assert(table->rested + table->resting <= table->total);
     return table->total - table->rested - table->resting;
 }
 
 uint32_t port_table_resting(struct port_table *table, struct port_time time)
 {
-    let_rest(table, time);
+    table_let_rest(table, time);
     return table->resting;
 }
 

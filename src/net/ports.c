@@ -1,3 +1,7 @@
+/*
+ * Ports are bound by number, not by asking the kernel for any: only a port that was named stays when a UDP socket
+ * disconnects from its peer.
+ */
 #include "net/ports.h"
 
 #include <assert.h>
@@ -15,24 +19,26 @@
 #include "base/log.h"
 #include "net/port_table.h"
 
-/* Ports that other programs have, tried in one call. */
+/* How many ports that other programs have are tried in one call. */
 #define TRIES_MAX 64
-/* What tables may hold that have no port in use: then only what rests is forgotten with them. */
+/* Memory for tables without a port in use. When the oldest are freed beyond it, only what rests there is forgotten. */
 #define UNUSED_MEMORY_MAX (8u << 20)
 #define WARNING_PERIOD_MS 60000
 
-/* Plain bytes, to be compared by memcmp. */
+/* Which table a port is in. Plain bytes, to be compared by memcmp. */
 struct ports_key {
     uint16_t family, stream, first, last, except;
     uint8_t host[16];
 };
+
+static_assert(sizeof(struct ports_key) == 26, "it has no padding, which would be compared too");
 
 /* A range at a local address. */
 struct local_ports {
     struct ports_key key;
     LIST_ENTRY(local_ports) link;
     TAILQ_ENTRY(local_ports) unused_link;
-    uint32_t reserved; /* ports that are nobody's: `except` */
+    uint32_t reserved; /* ports that are never given: `except` */
     struct port_table *table;
 };
 
@@ -62,7 +68,7 @@ static int compare_keys(const void *a, const void *b)
     return memcmp(&left->key, &right->key, sizeof(left->key));
 }
 
-static void free_local(struct ports *ports, struct local_ports *local)
+static void local_ports_free(struct ports *ports, struct local_ports *local)
 {
     LIST_REMOVE(local, link);
     tdelete(local, &ports->tree, compare_keys);
@@ -70,12 +76,23 @@ static void free_local(struct ports *ports, struct local_ports *local)
     free(local);
 }
 
+static uint32_t local_ports_used(const struct local_ports *local)
+{
+    assert(port_table_used(local->table) >= local->reserved);
+    return port_table_used(local->table) - local->reserved;
+}
+
 void ports_free(struct ports *ports)
 {
     if (!ports)
         return;
+    struct local_ports *local;
+    LIST_FOREACH(local, &ports->all, link)
+    {
+        assert(local_ports_used(local) == 0);
+    }
     while (!LIST_EMPTY(&ports->all))
-        free_local(ports, LIST_FIRST(&ports->all));
+        local_ports_free(ports, LIST_FIRST(&ports->all));
     pthread_mutex_destroy(&ports->lock);
     free(ports);
 }
@@ -98,7 +115,7 @@ struct port_range port_range_of_system(struct ports *ports)
 
 /* ---- tables, under the lock ---- */
 
-static struct ports_key key_for(const struct port_range *range, const union netaddr *address)
+static struct ports_key ports_key_for(const struct port_range *range, const union netaddr *address)
 {
     struct ports_key key = {
         .family = address->sa.sa_family, .stream = range->stream, .first = range->first, .last = range->last};
@@ -111,12 +128,7 @@ static struct ports_key key_for(const struct port_range *range, const union neta
     return key;
 }
 
-static uint32_t count_used(const struct local_ports *local)
-{
-    return port_table_used(local->table) - local->reserved;
-}
-
-static struct local_ports *new_local(struct ports *ports, const struct ports_key *key)
+static struct local_ports *local_ports_new(struct ports *ports, const struct ports_key *key)
 {
     struct local_ports *local = calloc(1, sizeof(*local));
     if (!local)
@@ -134,33 +146,35 @@ static struct local_ports *new_local(struct ports *ports, const struct ports_key
     return NULL;
 }
 
-/* Found or made, to have a port taken from it. NULL: no memory. */
-static struct local_ports *enter_local(struct ports *ports, const struct ports_key *key)
+/* Finds or makes it, to take a port from. NULL: no memory. */
+static struct local_ports *local_ports_enter(struct ports *ports, const struct ports_key *key)
 {
     const struct local_ports wanted = {.key = *key};
     struct local_ports **found = tfind(&wanted, &ports->tree, compare_keys);
     if (!found)
-        return new_local(ports, key);
+        return local_ports_new(ports, key);
     struct local_ports *local = *found;
-    if (count_used(local) == 0) {
+    if (local_ports_used(local) == 0) {
         TAILQ_REMOVE(&ports->unused, local, unused_link);
+        assert(ports->unused_memory >= port_table_memory(local->table));
         ports->unused_memory -= port_table_memory(local->table);
     }
     return local;
 }
 
-/* After a port was taken or put back, or not. */
-static void leave_local(struct ports *ports, struct local_ports *local)
+/* After a port was taken or put back, or could not be. */
+static void local_ports_leave(struct ports *ports, struct local_ports *local)
 {
-    if (count_used(local) > 0)
+    if (local_ports_used(local) > 0)
         return;
     TAILQ_INSERT_TAIL(&ports->unused, local, unused_link);
     ports->unused_memory += port_table_memory(local->table);
     while (ports->unused_memory > UNUSED_MEMORY_MAX) {
         struct local_ports *oldest = TAILQ_FIRST(&ports->unused);
+        assert(oldest);
         TAILQ_REMOVE(&ports->unused, oldest, unused_link);
         ports->unused_memory -= port_table_memory(oldest->table);
-        free_local(ports, oldest);
+        local_ports_free(ports, oldest);
     }
 }
 
@@ -171,14 +185,16 @@ static struct port_time time_for(const struct port_range *range, uint64_t now_ms
 
 /* ---- one port ---- */
 
-static int take(const struct port_range *range, const struct ports_key *key, uint64_t now_ms, struct port_lease *lease)
+static int local_ports_take(const struct port_range *range, const struct ports_key *key, uint64_t now_ms,
+                            struct port_lease *lease)
 {
     struct ports *ports = range->ports;
     const struct port_time time = time_for(range, now_ms);
+    assert(range->first > 0 && range->first <= range->last);
     uint32_t random;
     evutil_secure_rng_get_bytes(&random, sizeof(random));
     pthread_mutex_lock(&ports->lock);
-    struct local_ports *local = enter_local(ports, key);
+    struct local_ports *local = local_ports_enter(ports, key);
     int error = -ENOMEM;
     *lease = (struct port_lease){.from = local, .port = range->wanted};
     if (local && range->wanted)
@@ -186,20 +202,22 @@ static int take(const struct port_range *range, const struct ports_key *key, uin
     else if (local)
         error = port_table_take(local->table, time, random, &lease->port, &lease->early);
     if (local && error) {
-        leave_local(ports, local);
+        local_ports_leave(ports, local);
         *lease = (struct port_lease){0};
     }
     pthread_mutex_unlock(&ports->lock);
     return error;
 }
 
-static void put(const struct port_range *range, struct port_lease *lease, uint32_t quiet_from_s, uint64_t now_ms)
+static void local_ports_put(const struct port_range *range, struct port_lease *lease, uint32_t quiet_from_s,
+                            uint64_t now_ms)
 {
     struct ports *ports = range->ports;
     struct local_ports *local = lease->from;
     pthread_mutex_lock(&ports->lock);
+    assert(local_ports_used(local) > 0);
     port_table_put(local->table, time_for(range, now_ms), lease->port, quiet_from_s);
-    leave_local(ports, local);
+    local_ports_leave(ports, local);
     pthread_mutex_unlock(&ports->lock);
     *lease = (struct port_lease){0};
 }
@@ -210,10 +228,10 @@ static uint32_t quiet_after(uint64_t when_ms)
     return (uint32_t)(when_ms / 1000 + 1);
 }
 
-static int bind_one(const struct port_range *range, const struct ports_key *key, int fd, union netaddr *local,
-                    uint64_t now_ms, struct port_lease *lease, bool *taken)
+static int ports_bind_one(const struct port_range *range, const struct ports_key *key, int fd, union netaddr *local,
+                          uint64_t now_ms, struct port_lease *lease, bool *taken)
 {
-    int error = take(range, key, now_ms, lease);
+    int error = local_ports_take(range, key, now_ms, lease);
     *taken = !error;
     if (error)
         return error;
@@ -221,14 +239,14 @@ static int bind_one(const struct port_range *range, const struct ports_key *key,
     if (bind(fd, &local->sa, netaddr_len(local)) == 0)
         return 0;
     error = errno;
-    /* Another program's port is left alone for a while, as if it had just been used. */
-    put(range, lease, error == EADDRINUSE ? quiet_after(now_ms) : 0, now_ms);
+    /* A port that another program has is left alone for a while, as if it had just been used. */
+    local_ports_put(range, lease, error == EADDRINUSE ? quiet_after(now_ms) : 0, now_ms);
     return -error;
 }
 
 /* ---- early ones ---- */
 
-static void warn_of_early(const struct port_range *range, const union netaddr *local, uint64_t now_ms)
+static void ports_warn_of_early(const struct port_range *range, const union netaddr *local, uint64_t now_ms)
 {
     struct ports *ports = range->ports;
     pthread_mutex_lock(&ports->lock);
@@ -251,8 +269,8 @@ static void warn_of_early(const struct port_range *range, const union netaddr *l
 
 /* ---- from outside ---- */
 
-static int bind_wanted(const struct port_range *range, int fd, union netaddr *local, uint64_t now_ms,
-                       struct port_lease *lease)
+static int ports_bind_wanted(const struct port_range *range, int fd, union netaddr *local, uint64_t now_ms,
+                             struct port_lease *lease)
 {
     struct port_range one = *range;
     bool taken;
@@ -260,29 +278,30 @@ static int bind_wanted(const struct port_range *range, int fd, union netaddr *lo
         return -EADDRINUSE;
     if (range->wanted < range->first || range->wanted > range->last)
         one.first = one.last = range->wanted;
-    const struct ports_key key = key_for(&one, local);
-    return bind_one(&one, &key, fd, local, now_ms, lease, &taken);
+    const struct ports_key key = ports_key_for(&one, local);
+    return ports_bind_one(&one, &key, fd, local, now_ms, lease, &taken);
 }
 
 int ports_bind(const struct port_range *range, int fd, union netaddr *local, uint64_t now_ms, struct port_lease *lease)
 {
+    assert(local->sa.sa_family == AF_INET || local->sa.sa_family == AF_INET6);
     struct port_range any = *range;
-    const struct ports_key key = key_for(range, local);
-    int error = range->wanted ? bind_wanted(range, fd, local, now_ms, lease) : -EADDRINUSE;
+    const struct ports_key key = ports_key_for(range, local);
+    int error = range->wanted ? ports_bind_wanted(range, fd, local, now_ms, lease) : -EADDRINUSE;
     any.wanted = 0;
     bool taken = true;
     for (int tries = 0; error == -EADDRINUSE && taken && tries < TRIES_MAX; tries++)
-        error = bind_one(&any, &key, fd, local, now_ms, lease, &taken);
+        error = ports_bind_one(&any, &key, fd, local, now_ms, lease, &taken);
     lease->early = lease->early && range->rest_ms > 0; /* else it was another program's a moment ago */
     if (!error && lease->early)
-        warn_of_early(range, local, now_ms);
+        ports_warn_of_early(range, local, now_ms);
     return error;
 }
 
 void ports_release(const struct port_range *range, struct port_lease *lease, uint64_t used_until_ms, uint64_t now_ms)
 {
     if (lease->from)
-        put(range, lease, used_until_ms && range->rest_ms ? quiet_after(used_until_ms) : 0, now_ms);
+        local_ports_put(range, lease, used_until_ms && range->rest_ms ? quiet_after(used_until_ms) : 0, now_ms);
 }
 
 /* A port that is taken at every address is so at each. */
@@ -295,7 +314,7 @@ static bool hosts_overlap(const struct ports_key *a, const struct ports_key *b)
 
 bool ports_is_at(const struct port_lease *lease, const struct port_place *place)
 {
-    const struct ports_key wanted = key_for(&place->range, &place->local);
+    const struct ports_key wanted = ports_key_for(&place->range, &place->local);
     const struct ports_key *key = lease->from ? &lease->from->key : NULL; /* which never changes */
     return key && key->family == wanted.family && key->stream == wanted.stream && lease->port >= wanted.first &&
            lease->port <= wanted.last && hosts_overlap(key, &wanted);
@@ -307,7 +326,7 @@ struct port_use ports_use(const struct port_range *range, uint64_t now_ms)
     struct port_use use = {0};
     uint32_t addresses[FAMILY_COUNT] = {0}, full[FAMILY_COUNT] = {0};
     const union netaddr any = netaddr_any(AF_INET);
-    const struct ports_key wanted = key_for(range, &any);
+    const struct ports_key wanted = ports_key_for(range, &any);
     struct local_ports *local;
     pthread_mutex_lock(&ports->lock);
     LIST_FOREACH(local, &ports->all, link)
@@ -316,7 +335,7 @@ struct port_use ports_use(const struct port_range *range, uint64_t now_ms)
         if (key->stream != wanted.stream || key->first != wanted.first || key->last != wanted.last ||
             key->except != wanted.except)
             continue;
-        const uint32_t used = count_used(local), total = port_table_total(local->table) - local->reserved;
+        const uint32_t used = local_ports_used(local), total = port_table_total(local->table) - local->reserved;
         const int family = family_index(key->family);
         use.used += used;
         use.total += total;

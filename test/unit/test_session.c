@@ -245,6 +245,7 @@ static void an_association_lives_while_its_connection_does(void **state)
     int freed = sock_udp(NULL, &local, &same, now_ms, &lease);
     assert_true(freed >= 0);
     close(freed);
+    ports_release(&same, &lease, 0, now_ms);
     ports_free(ports);
 }
 
