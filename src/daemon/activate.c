@@ -4,27 +4,17 @@
 #include "base/log.h"
 #include "daemon/listeners.h"
 #include "daemon/worker.h"
+#include "net/resolver.h"
 #include "proxy/env.h"
 #include "proxy/lookup.h"
 #include "proxy/session/login.h"
 #include "proxy/session/review.h"
 
-struct resolver_options activate_resolver_options(const struct config *config)
-{
-    return (struct resolver_options){
-        .servers = config->dns.servers,
-        .server_count = config->dns.server_count,
-        .timeout_ms = config->dns.timeout_ms,
-        .per_client = 2 * config->limits.lookups_per_client, /* a name is asked for in both families */
-        .release = lookup_release,
-    };
-}
-
 void activate(struct worker *worker, struct snapshot *snapshot, const int *opened, void (*done)(void *arg), void *arg)
 {
     struct env *env = worker_env(worker);
     const struct config *config = snapshot->config;
-    const struct resolver_options options = activate_resolver_options(config);
+    const struct resolver_options options = lookup_resolver_options(config);
     struct snapshot *before = env_use(env, snapshot);
     logins_change(env->logins, config->limits.failed_logins);
     if (!resolver_change(env->resolver, &options))

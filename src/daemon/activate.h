@@ -4,14 +4,8 @@
 #ifndef CONESOCKS_DAEMON_ACTIVATE_H
 #define CONESOCKS_DAEMON_ACTIVATE_H
 
-#include "net/resolver.h"
-
-struct config;
 struct snapshot;
 struct worker;
-
-/* What a worker's resolver takes from the configuration. */
-struct resolver_options activate_resolver_options(const struct config *config);
 
 /* `opened` has a new socket for each listener, which the worker takes over; -1: it listens there already. Sessions that
  * the snapshot does not allow end, all others continue. `done` is called on the worker's thread once all were

@@ -95,7 +95,7 @@ void crew_round_free(struct crew_round *round)
 {
     if (!round)
         return;
-    inbox_free(round->inbox); /* joins turns that nobody has read yet */
+    inbox_free(round->inbox); /* runs what is still in it: turns that have ended */
     free(round);
 }
 

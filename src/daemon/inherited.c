@@ -138,8 +138,8 @@ static void inherited_log_not_free(const union netaddr *address, int error, cons
                   error == EADDRINUSE ? ". Is conesocks or another proxy running already?" : "");
 }
 
-/* Workers share their addresses (SO_REUSEPORT), and so could a second server by mistake: so the address is first opened
- * alone, unless a socket of ours has that port. */
+/* Workers share their addresses (SO_REUSEPORT), so a second server could open them, too. To find out, an address is
+ * first opened without sharing, unless a socket of ours has that port. */
 bool inherited_others_are_free(const struct inherited *inherited, const struct config *config)
 {
     for (size_t i = 0; i < config->listen_count; i++) {

@@ -121,7 +121,7 @@ static bool process_announce(struct process *process, struct server *server)
     else if (process->takeover.pid_file >= 0)
         pidfile_empty(process->takeover.pid_file);
     if (takes_over) {
-        server_take_place(server, &process->takeover);
+        server_take_over(server, &process->takeover);
         takeover_abandon(&process->takeover);
     }
     if (process->caller >= 0)

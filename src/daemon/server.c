@@ -21,7 +21,6 @@
 #include "daemon/health.h"
 #include "daemon/inherited.h"
 #include "daemon/notify.h"
-#include "daemon/place.h"
 #include "daemon/pressure_watch.h"
 #include "daemon/relay_port.h"
 #include "daemon/reload.h"
@@ -30,6 +29,7 @@
 #include "daemon/system.h"
 #include "daemon/takeover.h"
 #include "daemon/worker.h"
+#include "daemon/worker_takeover.h"
 #include "host/host.h"
 #include "net/reserve.h"
 #include "policy/auth.h"
@@ -37,9 +37,9 @@
 #include "policy/snapshot.h"
 
 /*
- * The server is made of parts that begin in the order of this table and end in the reverse order, so each may use those
- * above it. A part that fails says so by its result (errno, unless it has logged why); it is ended like the others, so
- * every end takes what was not begun.
+ * The server is made of parts. They begin in the order of a table and end in the reverse order, so each part may use
+ * those above it. `begin` returns false and an errno, or logs the reason. The part that has failed is ended as well, so
+ * `end` also takes a part that has not begun.
  */
 struct server_part {
     const char *name;
@@ -48,7 +48,7 @@ struct server_part {
         STAGE_START, /* in the sandbox */
         STAGE_RUN,
     } stage;
-    bool logs; /* why it fails */
+    bool logs; /* the reason when it fails */
     bool (*begin)(struct server *server);
     void (*end)(struct server *server);
 };
@@ -240,15 +240,15 @@ static void end_handover(struct server *server)
     followers_close(&server->followers);
 }
 
-static bool begin_place(struct server *server)
+static bool begin_takeover(struct server *server)
 {
-    server->place = server->taken ? place_new(server->host, server->crew) : NULL;
-    return server->place || !server->taken;
+    server->worker_takeover = server->taken ? worker_takeover_new(server->host, server->crew) : NULL;
+    return server->worker_takeover || !server->taken;
 }
 
-static void end_place(struct server *server)
+static void end_takeover(struct server *server)
 {
-    place_free(server->place);
+    worker_takeover_free(server->worker_takeover);
 }
 
 static bool begin_auth(struct server *server)
@@ -301,7 +301,7 @@ static const struct server_part server_parts[] = {
     {"drain", STAGE_START, false, begin_drain, end_drain},
     {"status", STAGE_START, false, begin_status_query, end_status_query},
     {"hand over", STAGE_START, false, begin_handover, end_handover},
-    {"take over", STAGE_START, false, begin_place, end_place},
+    {"take over", STAGE_START, false, begin_takeover, end_takeover},
     {"the password helper", STAGE_START, false, begin_auth, end_auth},
     {"threads", STAGE_START, false, begin_threads, end_threads},
     {"systemd", STAGE_RUN, false, begin_systemd, end_systemd},
@@ -377,10 +377,10 @@ bool server_start(struct server *server)
     return started;
 }
 
-void server_take_place(struct server *server, struct takeover *takeover)
+void server_take_over(struct server *server, struct takeover *takeover)
 {
-    assert(server->taken && server->place);
-    place_take(server->place, takeover, config_shared_port(server->snapshot->config));
+    assert(server->taken && server->worker_takeover);
+    worker_takeover_begin(server->worker_takeover, takeover, config_shared_port(server->snapshot->config));
     server->taken = false; /* it is all ours now */
     server->followers = takeover->followers;
     takeover->followers = (struct followers){0};

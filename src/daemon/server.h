@@ -28,7 +28,7 @@ struct server *server_new(struct snapshot *snapshot, const char *path, const str
 /* Starts to serve. false after a line in the log. */
 bool server_start(struct server *server);
 /* If what was given is `taken`: accepts from now on, and takes over the rest. */
-void server_take_place(struct server *server, struct takeover *takeover);
+void server_take_over(struct server *server, struct takeover *takeover);
 /* Serves until SIGTERM or SIGINT, or until another process has taken over and the last session has ended. */
 void server_run(struct server *server);
 /* Whether another process has taken over, or is about to: then the pid file is that one's. */

@@ -33,7 +33,7 @@ struct server {
     struct port_range system_ports; /* read before the sandbox is entered */
     struct crew *crew;
     struct address_update *address_update;
-    struct health *health;                 /* NULL: nobody asks */
+    struct health *health;                 /* NULL: not wanted */
     struct admin *admin;                   /* NULL: not wanted */
     int handover_socket;                   /* -1: none, or `handover` has it */
     struct pressure_watch *pressure_watch; /* NULL: nothing limits the memory */
@@ -41,11 +41,11 @@ struct server {
     size_t signal_count;
     struct reload *reload;
     struct drain *drain;
-    struct status_query *status_query; /* for `admin` */
-    struct handover *handover;         /* NULL: nobody can take over */
-    struct place *place;               /* NULL: nothing was taken over */
-    struct followers followers;        /* servers that we have replaced */
-    struct leader *leader;             /* the one that has replaced us; NULL: none */
+    struct status_query *status_query;       /* for `admin` */
+    struct handover *handover;               /* NULL: run.handover is not set */
+    struct worker_takeover *worker_takeover; /* NULL: nothing was taken over */
+    struct followers followers;              /* servers that we have replaced */
+    struct leader *leader;                   /* the one that has replaced us; NULL: none */
     struct auth *auth;
     struct systemd *systemd; /* NULL: it did not start us */
 };

@@ -12,7 +12,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/util.h"
-#include "daemon/activate.h"
 #include "daemon/listeners.h"
 #include "host/addresses.h"
 #include "host/host.h"
@@ -21,6 +20,7 @@
 #include "net/resolver.h"
 #include "proxy/assoc/shared_socket.h"
 #include "proxy/env.h"
+#include "proxy/lookup.h"
 #include "proxy/session/login.h"
 #include "proxy/session/session_list.h"
 #include "proxy/session/sessions.h"
@@ -104,7 +104,7 @@ static bool worker_init_env(struct worker *worker, struct snapshot *snapshot, st
 {
     const struct config *config = snapshot->config;
     struct env *env = &worker->env;
-    struct resolver_options options = activate_resolver_options(config);
+    struct resolver_options options = lookup_resolver_options(config);
     options.metrics = &env->metrics;
     options.reserve = host->reserve;
     env->host = host;

@@ -63,6 +63,17 @@ void lookup_release(void *charge)
     quota_close(account);
 }
 
+struct resolver_options lookup_resolver_options(const struct config *config)
+{
+    return (struct resolver_options){
+        .servers = config->dns.servers,
+        .server_count = config->dns.server_count,
+        .timeout_ms = config->dns.timeout_ms,
+        .per_client = 2 * config->limits.lookups_per_client, /* a name is asked for in both families */
+        .release = lookup_release,
+    };
+}
+
 static struct resolver_query *ask(struct env *env, const union netaddr *client, const char *user, const char *name,
                                   int family, resolver_done *done, void *arg)
 {

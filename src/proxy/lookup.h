@@ -12,8 +12,10 @@
 
 #include "base/netaddr.h"
 
+struct config;
 struct env;
 struct lookup;
+struct resolver_options;
 
 /* They are called from the event loop. The lookup may be cancelled in them. */
 struct lookup_hooks {
@@ -37,5 +39,7 @@ void lookup_cancel(struct lookup *lookup);
 
 /* For the resolver's options: gives back what a question was charged. */
 void lookup_release(void *charge);
+/* What a worker's resolver takes from the configuration. */
+struct resolver_options lookup_resolver_options(const struct config *config);
 
 #endif
