@@ -127,8 +127,8 @@ static json_t *print_introduction(const struct check_run *check, const struct re
     if (wants_proxy)
         snprintf(proxy, sizeof(proxy), strchr(url->host, ':') ? "[%s]:%u" : "%s:%u", url->host, url->port);
     if (!style->json)
-        printf("Testing %s%s%s%s%s\n\n", proxy, url->user_len ? " as user " : "", user, server ? " with " : "",
-               server ? server : "");
+        printf("Testing %s%s%s%s%s\n\n", proxy, url->user_len ? " as user " : "", user,
+               server ? " with the test server " : "", server ? server : "");
     return json_pack("{s:s?, s:s?, s:s?}", "proxy", wants_proxy ? proxy : NULL, "user", url->user_len ? user : NULL,
                      "far_end", server);
 }
@@ -197,15 +197,15 @@ static const char *judge_place(const char *place, bool needs_port)
     char host[256];
     uint16_t port = 0;
     const char *wrong = place ? host_port_parse(place, host, &port) : NULL;
-    return place && !wrong && needs_port && port == 0 ? "--connect needs a port" : wrong;
+    return place && !wrong && needs_port && port == 0 ? "the port is missing" : wrong;
 }
 
 static int check_proxy(const struct check_options *options)
 {
-    const char *wrong;
-    if ((wrong = judge_place(options->stun, false)) || (wrong = judge_place(options->peer, false)) ||
-        (wrong = judge_place(options->connect, true)))
-        return print_usage(wrong, NULL);
+    const char *const places[] = {options->stun, options->peer, options->connect}, *wrong;
+    for (size_t i = 0; i < ARRAY_LEN(places); i++)
+        if ((wrong = judge_place(places[i], places[i] == options->connect)))
+            return print_usage(wrong, places[i]);
     struct check_run *check = calloc(1, sizeof(*check));
     if (!check)
         return CHECK_UNKNOWN;

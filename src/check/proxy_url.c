@@ -35,7 +35,7 @@ const char *host_port_parse(const char *text, char *host, uint16_t *port)
     const char *from = text, *colon = strrchr(text, ':'), *bracket = strchr(text, ']');
     if (*text == '[') {
         if (!bracket || (bracket[1] && bracket[1] != ':'))
-            return "an IPv6 address stands in brackets: [2001:db8::1]:1080";
+            return "write an IPv6 address in brackets: [2001:db8::1]:1080";
         from++;
         host_len = (size_t)(bracket - from);
         colon = bracket[1] ? bracket + 1 : NULL;
@@ -45,15 +45,15 @@ const char *host_port_parse(const char *text, char *host, uint16_t *port)
         host_len = (size_t)(colon - text);
     }
     if (host_len == 0)
-        return "there is no host";
+        return "the host is missing";
     if (host_len > 255)
-        return "a host's name has no more than 255 bytes";
+        return "the host name is too long (at most 255 bytes)";
     memcpy(host, from, host_len);
     host[host_len] = '\0';
     if (strchr(host, ':') && !netaddr_parse(&address, host, 0))
-        return "that is no IPv6 address";
+        return "this is no IPv6 address";
     if (!is_host_text(host))
-        return "the host has a byte that no host name has";
+        return "the host name contains an invalid character";
     return !colon || url_read_port(colon + 1, port) ? NULL : "a port is a number from 1 to 65535";
 }
 
@@ -68,11 +68,11 @@ static const char *url_decode(const char *from, const char *end, uint8_t *out, u
     size_t len = 0;
     for (; from < end; from++) {
         if (len == UINT8_MAX)
-            return "a user name or a password has no more than 255 bytes";
+            return "the user name or password is too long (at most 255 bytes)";
         uint8_t byte = (uint8_t)*from;
         if (*from == '%') {
             if (end - from < 3 || !isxdigit((unsigned char)from[1]) || !isxdigit((unsigned char)from[2]))
-                return "after a % come two hexadecimal digits: a % itself is %25";
+                return "% must be followed by two hexadecimal digits; write % itself as %25";
             byte = (uint8_t)(hex_digit(from[1]) << 4 | hex_digit(from[2]));
             from += 2;
         }
@@ -87,7 +87,7 @@ static const char *read_login(const char *text, const char *end, struct proxy_ur
     const char *colon = memchr(text, ':', (size_t)(end - text));
     const char *wrong = url_decode(text, colon ? colon : end, url->user, &url->user_len);
     if (!wrong && url->user_len == 0)
-        wrong = "there is no user before the @";
+        wrong = "the user is missing before the @";
     if (!wrong && colon)
         wrong = url_decode(colon + 1, end, url->password, &url->password_len);
     url->has_password = colon != NULL;
@@ -104,7 +104,7 @@ const char *proxy_url_parse(const char *text, struct proxy_url *url)
                      (len == 7 && strncasecmp(text, "socks5h", len) == 0) ||
                      (len == 5 && strncasecmp(text, "socks", len) == 0);
         if (!known)
-            return "only SOCKS5 can be checked: socks5://host:port";
+            return "only SOCKS5 can be tested: write socks5://HOST:PORT";
         text = scheme_end + 3;
     }
     const char *at = strrchr(text, '@');
@@ -119,7 +119,7 @@ const char *proxy_url_parse(const char *text, struct proxy_url *url)
     if (len > 0 && text[len - 1] == '/')
         len--;
     if (len >= sizeof(place))
-        return "a host's name has no more than 255 bytes";
+        return "the host name is too long (at most 255 bytes)";
     memcpy(place, text, len);
     place[len] = '\0';
     return host_port_parse(place, url->host, &url->port);

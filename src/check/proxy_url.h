@@ -1,5 +1,4 @@
-/* The address of a proxy as people write it: socks5://user:password@host:port, where all but the host may be left out.
- */
+/* Parses a proxy's URL, socks5://user:password@host:port, of which all but the host may be left out. */
 #ifndef CONESOCKS_CHECK_PROXY_URL_H
 #define CONESOCKS_CHECK_PROXY_URL_H
 
@@ -13,7 +12,7 @@ struct proxy_url {
     uint16_t port;
     uint8_t user[255], password[255]; /* percent-decoded, not ended by NUL */
     uint8_t user_len, password_len;
-    bool has_password; /* an empty one is one */
+    bool has_password; /* an empty one counts */
 };
 
 /* NULL, or what is wrong with the text, in words. */

@@ -72,28 +72,19 @@ static void mask_address(uint8_t *value, size_t host_len, const uint8_t *mask)
 /* ---- decoding ---- */
 
 /* The addresses by both names. The newer one wins wherever it stands; of two alike the first does. */
+enum { MAPPED, RESPONSE_FROM, OTHER, ADDRESS_KINDS };
 struct stun_addresses {
-    union netaddr xor_mapped, mapped, response_origin, source, other, changed;
+    union netaddr newer[ADDRESS_KINDS], older[ADDRESS_KINDS];
 };
+static const uint16_t newer_types[ADDRESS_KINDS] = {XOR_MAPPED_ADDRESS, RESPONSE_ORIGIN, OTHER_ADDRESS};
+static const uint16_t older_types[ADDRESS_KINDS] = {MAPPED_ADDRESS, SOURCE_ADDRESS, CHANGED_ADDRESS};
 
 static union netaddr *address_place(struct stun_addresses *found, uint16_t type)
 {
-    switch (type) {
-    case XOR_MAPPED_ADDRESS:
-        return &found->xor_mapped;
-    case MAPPED_ADDRESS:
-        return &found->mapped;
-    case RESPONSE_ORIGIN:
-        return &found->response_origin;
-    case SOURCE_ADDRESS:
-        return &found->source;
-    case OTHER_ADDRESS:
-        return &found->other;
-    case CHANGED_ADDRESS:
-        return &found->changed;
-    default:
-        return NULL;
-    }
+    for (size_t i = 0; i < ADDRESS_KINDS; i++)
+        if (type == newer_types[i] || type == older_types[i])
+            return type == newer_types[i] ? &found->newer[i] : &found->older[i];
+    return NULL;
 }
 
 static bool decode_address(struct stun_addresses *found, uint16_t type, const uint8_t *in, size_t len,
@@ -148,9 +139,10 @@ static bool decode_attribute(struct stun_message *out, struct stun_addresses *fo
     }
 }
 
-static union netaddr newer_address(const union netaddr *newer, const union netaddr *older)
+static union netaddr known_address(const struct stun_addresses *found, size_t kind)
 {
-    return newer->sa.sa_family != AF_UNSPEC ? *newer : *older;
+    const union netaddr *newer = &found->newer[kind];
+    return newer->sa.sa_family != AF_UNSPEC ? *newer : found->older[kind];
 }
 
 size_t stun_length(const uint8_t *header)
@@ -183,9 +175,9 @@ int stun_decode(const uint8_t *in, size_t len, struct stun_message *out)
             return STUN_E_ATTRIBUTE;
         at += ATTRIBUTE_HEADER + padded(value_len);
     }
-    out->mapped = newer_address(&found.xor_mapped, &found.mapped);
-    out->response_origin = newer_address(&found.response_origin, &found.source);
-    out->other_address = newer_address(&found.other, &found.changed);
+    out->mapped = known_address(&found, MAPPED);
+    out->response_origin = known_address(&found, RESPONSE_FROM);
+    out->other_address = known_address(&found, OTHER);
     return (int)whole;
 }
 

@@ -37,32 +37,27 @@ static enum silence_seen try_proxys_address(struct check_run *check)
     return seen;
 }
 
-static enum silence_seen try_our_address(struct check_run *check)
+/* Over an association that the request was made for in another way: with a hint or, when that is NULL, inside TCP. */
+static enum silence_seen try_other_association(struct check_run *check, const union netaddr *hint)
 {
     struct check_association other;
-    union netaddr local = sock_local(check->association.channel.fd);
-    enum silence_seen seen = SILENCE_NOT_TRIED;
-    /* The socket's port is taken, so another port of the same address has to do. */
-    netaddr_set_port(&local, 0);
-    int fd = netaddr_is_any(&local) ? -1 : io_udp(&local, true);
-    if (fd < 0)
-        return seen;
-    local = sock_local(fd);
-    close(fd);
-    if (association_open(&other, &check->proxy, &local))
-        seen = try_channel(check, &other.channel);
+    bool usable = hint ? association_open(&other, &check->proxy, hint) : association_open_framed(&other, &check->proxy);
+    enum silence_seen seen = usable ? try_channel(check, &other.channel) : SILENCE_NOT_TRIED;
     association_close(&other);
     return seen;
 }
 
-static enum silence_seen try_over_tcp(struct check_run *check)
+static enum silence_seen try_our_address(struct check_run *check)
 {
-    struct check_association framed;
-    enum silence_seen seen = SILENCE_NOT_TRIED;
-    if (association_open_framed(&framed, &check->proxy))
-        seen = try_channel(check, &framed.channel);
-    association_close(&framed);
-    return seen;
+    union netaddr local = sock_local(check->association.channel.fd);
+    /* The socket's port is taken, so another port of the same address has to do. */
+    netaddr_set_port(&local, 0);
+    int fd = netaddr_is_any(&local) ? -1 : io_udp(&local, true);
+    if (fd < 0)
+        return SILENCE_NOT_TRIED;
+    local = sock_local(fd);
+    close(fd);
+    return try_other_association(check, &local);
 }
 
 static enum silence_seen try_without_proxy(struct check_run *check)
@@ -94,7 +89,7 @@ static struct silence try_other_ways(struct check_run *check, int error)
     silence.with_our_address = try_our_address(check);
     if (silence.with_our_address == SILENCE_ANSWERED)
         return silence;
-    silence.over_tcp = try_over_tcp(check);
+    silence.over_tcp = try_other_association(check, NULL);
     silence.without_proxy = try_without_proxy(check);
     return silence;
 }
@@ -228,7 +223,7 @@ void step_datagram(struct check_run *check, struct check_result *result)
     if (stun_ask(&line, &question, 1, STUN_PATIENCE)) {
         note_answer(check, &question);
         netaddr_format(&question.answer.mapped, seen);
-        result_say(result, CHECK_OK, "%s answers in %u ms and sees us as %s", to, question.rtt_us / 1000, seen);
+        result_say(result, CHECK_OK, "%s answers in %.1f ms and sees us as %s", to, question.rtt_us / 1000.0, seen);
         result_data(result, "{s:s, s:i}", "external", seen, "rtt_ms", question.rtt_us / 1000);
     } else if (check->facts & FACT_ANSWERS) {
         say_other_family(check, to, result);

@@ -31,9 +31,10 @@ static void say_one_address(const struct check_run *check, const struct nat_prob
     bool steady = second->sa.sa_family != AF_UNSPEC && netaddr_equal(first, second);
     enum check_status unknown = check->server.own ? CHECK_INFO : CHECK_SKIPPED;
     if (steady && seen->from_other_port == NAT_ARRIVED)
-        result_say(result, unknown,
-                   "good so far: the test server's other port sees the same external port and can send "
-                   "to us; it has no second address to test the rest");
+        result_say(
+            result, unknown,
+            "partly tested: the test server has only one address; its other port sees the same external port and "
+            "can send to us");
     else if (steady && seen->from_other_port == NAT_SILENT && seen->proof_other_port == NAT_ARRIVED)
         result_say(result, CHECK_WARNING, "%s filtering: even another port of the test server cannot send to us first",
                    nat_behaviour_name(NAT_ADDRESS_AND_PORT_DEPENDENT));
@@ -95,9 +96,10 @@ static void explain_nat(const struct nat_probe *probe, const struct nat_verdict 
         moderate = {
             "only peers that the client has sent to can answer: the server filters, or a firewall, or a NAT that "
             "does not forward its external ports",
-            "conesocks: set udp.filtering: endpoint-independent and let UDP to udp.external_ports in from "
-            "everywhere (dante cannot do better); conesocks check --direct on the server's host shows whether "
-            "the server or the network filters"};
+            "conesocks: set udp.filtering: endpoint-independent, and let UDP in to udp.external_ports from everywhere; "
+            "run "
+            "conesocks check --direct on the proxy's host to see whether the server or the network filters; dante "
+            "cannot do better"};
     if (probe->disguise.sa.sa_family != AF_UNSPEC)
         result_advise(result, &disguised);
     else if (verdict->type == NAT_STRICT)

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "check/scope.h"
 #include "check/steps/steps.h"
 
 /* ---- the name ---- */
@@ -44,7 +45,8 @@ static void explain_no_connection(struct check_result *result, int error, const 
     case ECONNREFUSED:
         result_cause(result,
                      "nothing listens on this port: the proxy is not running, uses another port, or listens only on "
-                     "another address, such as 127.0.0.1%s",
+                     "another address%s%s",
+                     scope_of(proxy) == SCOPE_HOST ? "" : ", such as 127.0.0.1",
                      here ? "" : "; or a NAT in front of it does not forward this port");
         result_fix(result, "on the proxy's host, ss -ltnp lists the listening programs (conesocks: see listen)%s",
                    here ? "" : "; behind a router or Docker, check that the port is forwarded or published");
