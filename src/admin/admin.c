@@ -24,9 +24,9 @@ struct admin {
     struct http *http;
     struct admin_source source;
     struct process_files process;
-    struct admin_sockets sockets; /* which the HTTP server closes */
-    char *path;                   /* of the Unix one; NULL: none */
-    bool open;                    /* to be called by any name */
+    struct admin_sockets sockets; /* the HTTP server closes them */
+    char *path;                   /* of the Unix socket; NULL: none */
+    bool open;                    /* any host name is accepted */
 };
 
 /* ---- what is asked for ---- */
@@ -48,7 +48,7 @@ static void admin_answer_metrics(struct admin *admin, struct http_connection *co
         http_respond_text(connection, 503, "no memory\n");
 }
 
-/* The complaint ends with its event: the answer takes it along. */
+/* The text is valid until the next event only, so the answer gets a copy. */
 static void admin_answer_complaint(struct http_connection *connection, const char *complaint)
 {
     char *text = NULL;
@@ -133,8 +133,8 @@ static const struct admin_route {
     {"/proxy.pac", admin_answer_pac},
 };
 
-/* A page somewhere may have a name of its own point here, and its visitors' browsers ask in its stead (DNS rebinding).
- * None of them can reach a Unix socket. */
+/* A website may let its own name resolve to this address: then its visitors' browsers ask for it (DNS rebinding). A
+ * Unix socket is out of their reach. */
 static bool admin_allows(const struct admin *admin, const struct http_connection *connection,
                          const struct http_request *request)
 {
@@ -243,7 +243,7 @@ void admin_free(struct admin *admin)
         return;
     http_free(admin->http);
     process_close(&admin->process);
-    /* Who no longer may leaves it behind: the next start, or systemd, removes it. */
+    /* This may fail without privileges: then the next start, or systemd, removes it. */
     if (admin->path)
         (void)unlink(admin->path);
     free(admin->path);

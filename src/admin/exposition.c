@@ -5,7 +5,7 @@
 
 #include "base/metrics.h"
 
-/* A help text ends with its line. */
+/* A help text ends at a newline, so newlines are escaped. */
 static void write_help(const char *help, FILE *out)
 {
     for (; *help; help++) {
@@ -47,7 +47,7 @@ static void write_counters(const struct metrics *metrics, FILE *out)
                 exposition_counter(&metrics->udp_dropped_total[i]));
 }
 
-/* Of counters that were not read at one moment, the second may be ahead. */
+/* The counters were not read at one moment: the second may already be higher. */
 static uint64_t exposition_open_now(const atomic_uint_fast64_t *begun, const atomic_uint_fast64_t *ended)
 {
     uint64_t first = exposition_counter(begun), second = exposition_counter(ended);

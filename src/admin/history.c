@@ -74,7 +74,7 @@ static void history_append(struct history *history, const struct sample *sample)
 
 void history_sample(struct history *history, uint64_t now_ms, const struct metrics *totals)
 {
-    /* To the nearest: a timer that comes a little early or late is on time. */
+    /* Rounded: a timer may fire a little early or late. */
     const uint64_t periods = (now_ms - history->sampled_ms + HISTORY_PERIOD_MS / 2) / HISTORY_PERIOD_MS;
     const struct sample now = history_read_totals(totals);
     struct sample share, last;

@@ -19,7 +19,7 @@
 #include "net/acceptor.h"
 #include "net/sock.h"
 
-#define ACCEPT_MAX 8 /* before others have their turn */
+#define ACCEPT_MAX 8 /* connections in one event */
 
 const struct http_times http_times = {.request_ms = 5000, .wait_ms = 10000, .read_ms = 30000};
 
@@ -39,11 +39,11 @@ struct http_connection {
     struct event deadline;
     enum connection_state state;
     bool head_only;
-    struct http_ticket *ticket; /* while it waits */
+    struct http_ticket *ticket; /* while its answer is deferred */
 };
 
 struct http_ticket {
-    struct http_connection *connection; /* NULL: it is gone, or has been answered */
+    struct http_connection *connection; /* NULL: closed, or already answered */
 };
 
 struct http {
@@ -54,7 +54,7 @@ struct http {
     SLIST_HEAD(, http_listener) listeners;
     TAILQ_HEAD(connections, http_connection) connections; /* the oldest first */
     size_t connection_count;
-    bool refusal_said; /* that accepting fails */
+    bool refusal_said; /* the log has the failure already */
 };
 
 /* ---- connections ---- */
@@ -77,7 +77,7 @@ static void connection_free(struct http_connection *connection)
     free(connection);
 }
 
-/* With a reset: the kernel would go on holding what has not been read, for as long as its reader likes. */
+/* Resets the connection: otherwise the kernel would keep the unread answer for as long as the client likes. */
 static void connection_abort(struct http_connection *connection)
 {
     struct linger at_once = {.l_onoff = 1, .l_linger = 0};
@@ -128,7 +128,7 @@ static size_t connection_unsent(const struct http_connection *connection)
     return evbuffer_get_length(bufferevent_get_output(connection->stream));
 }
 
-/* Makes room among the answers that wait for their readers: who has waited longest goes. */
+/* Makes room for an answer: closes the oldest connections that have not read theirs. */
 static bool http_make_room(struct http *http, size_t size)
 {
     size_t sum = size;
@@ -151,7 +151,7 @@ static void http_free_body(const void *data, size_t len, void *body)
     free(body);
 }
 
-/* Without a name for what a browser may do with it, it may do nothing. */
+/* Without a policy of its own, the answer may load and run nothing. */
 static bool http_write_head(struct evbuffer *out, const struct http_response *answer)
 {
     return evbuffer_add_printf(out,
@@ -172,7 +172,7 @@ static bool http_write_head(struct evbuffer *out, const struct http_response *an
                                answer->status == 405 ? "Allow: GET, HEAD\r\n" : "") > 0;
 }
 
-/* Takes over a body that is owned. */
+/* Takes over an owned body. */
 static bool http_write_body(struct evbuffer *out, const struct http_response *answer)
 {
     void *body = (void *)answer->body;
@@ -185,7 +185,7 @@ static bool http_write_body(struct evbuffer *out, const struct http_response *an
 
 static void connection_send(struct http_connection *connection, const struct http_response *answer)
 {
-    assert(connection->state == STATE_ASKING || connection->state == STATE_WAITING); /* one answer, and no other */
+    assert(connection->state == STATE_ASKING || connection->state == STATE_WAITING); /* exactly one answer */
     struct evbuffer *out = bufferevent_get_output(connection->stream);
     const bool has_body = !connection->head_only && answer->size > 0;
     bool written = http_write_head(out, answer);
@@ -193,7 +193,7 @@ static void connection_send(struct http_connection *connection, const struct htt
         written &= http_write_body(out, answer);
     else if (answer->owned)
         free((void *)answer->body);
-    if (!written) { /* half an answer would be taken for a whole one */
+    if (!written) { /* the client would take half an answer for a whole one */
         connection_abort(connection);
         return;
     }
@@ -277,8 +277,8 @@ static void connection_on_readable(struct bufferevent *stream, void *arg)
         evbuffer_drain(in, evbuffer_get_length(in));
 }
 
-/* All is in the kernel's hands. To close now, with something of the request unread, would reset the connection and
- * take the answer with it. */
+/* The kernel has the whole answer. Closing now, with a part of the request unread, would reset the connection and lose
+ * the answer: so wait until the client closes. */
 static void connection_on_written(struct bufferevent *stream, void *arg)
 {
     struct http_connection *connection = arg;
@@ -349,7 +349,7 @@ static void http_on_ready(void *arg)
             return;
         }
         if (accepted < 0)
-            return; /* EAGAIN, or that connection's own trouble: the next event comes for the others */
+            return; /* EAGAIN, or an error of that connection alone: another event follows for the others */
         http->refusal_said = false;
         if (http->connection_count >= HTTP_CONNECTIONS_MAX)
             connection_abort(TAILQ_FIRST(&http->connections));

@@ -5,7 +5,7 @@
 
 #include "base/netaddr.h"
 
-/* Part of a text, not ended by NUL. */
+/* A part of a text, without a NUL. */
 struct span {
     const char *text;
     size_t len;
@@ -21,7 +21,7 @@ static bool span_is_any_case(struct span span, const char *word)
     return span.len == strlen(word) && strncasecmp(span.text, word, span.len) == 0;
 }
 
-/* Cuts off what comes before `mark`, which goes; all, where there is none. */
+/* Cuts off the part before `mark` and drops `mark`; without a mark, cuts off everything. */
 static struct span span_cut(struct span *rest, char mark)
 {
     const char *end = memchr(rest->text, mark, rest->len);
@@ -32,7 +32,7 @@ static struct span span_cut(struct span *rest, char mark)
     return first;
 }
 
-/* A line's end is CRLF or, from who writes by hand, LF. */
+/* A line ends with CRLF, or with LF if a person types it. */
 static struct span span_cut_line(struct span *rest)
 {
     struct span line = span_cut(rest, '\n');
@@ -52,7 +52,7 @@ static struct span span_trim(struct span span)
     return span;
 }
 
-/* Printable ASCII without spaces, which is all that a target and a host consist of. */
+/* Copies printable ASCII without spaces, which is all that a target or a host may contain. */
 static bool span_copy(struct span span, char out[HTTP_REQUEST_TEXT_MAX])
 {
     if (span.len >= HTTP_REQUEST_TEXT_MAX)
@@ -102,7 +102,7 @@ static int request_parse_line(struct span line, struct http_request *request, st
     return span_copy(path, request->path) && span_copy(target, request->query) ? 200 : 414;
 }
 
-/* Two hosts are two opinions on whom this is for. */
+/* A second Host header is an error: the two could disagree. */
 static int request_parse_header(struct span line, struct http_request *request)
 {
     struct span name = span_cut(&line, ':');
@@ -113,7 +113,7 @@ static int request_parse_header(struct span line, struct http_request *request)
     return request->host[0] == '\0' && span_copy(span_trim(line), request->host) ? 200 : 400;
 }
 
-/* Where the empty line ends; 0: there is none yet. */
+/* The length up to and with the empty line; 0: not there yet. */
 static size_t request_head_len(const char *text, size_t len)
 {
     for (size_t i = 1; i < len; i++)

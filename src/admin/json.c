@@ -45,7 +45,7 @@ json_t *json_address(const union netaddr *addr)
 
 char *json_text(json_t *json)
 {
-    /* Not json_dumps(): where its memory runs out it may leave out a name and go on. */
+    /* Not json_dumps(): without memory it may leave out a name and continue. */
     size_t size = json ? json_dumpb(json, NULL, 0, JSON_COMPACT) : 0;
     char *text = size ? malloc(size + 1) : NULL;
     if (text && json_dumpb(json, text, size, JSON_COMPACT) == size) {

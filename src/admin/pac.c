@@ -12,16 +12,15 @@ static bool pac_is_loopback(const union netaddr *address)
     return address->sa.sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&address->v6.sin6_addr);
 }
 
-/* A listener for every address is reached where this one was, if it pac_listener_takes that family; ::
- * pac_listener_takes both. */
+/* Whether a listener for every address can be reached at `local`: it accepts that family; "::" accepts both. */
 static bool pac_listener_takes(const struct config_listener *listener, const union netaddr *local)
 {
     return netaddr_is_any(&listener->address) && local->sa.sa_family != AF_UNSPEC &&
            (listener->address.sa.sa_family == AF_INET6 || local->sa.sa_family == AF_INET);
 }
 
-/* How well a browser is served that has reached `local`; 0: not at all. Browsers cannot log in to a SOCKS server that a
- * script names. */
+/* How well a listener suits a browser that has reached `local`; 0: not at all. Browsers cannot log in to a SOCKS server
+ * that a script names. */
 static int pac_fitness(const struct config_listener *listener, const union netaddr *local)
 {
     bool here = local->sa.sa_family == AF_UNSPEC || pac_is_loopback(local);

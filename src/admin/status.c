@@ -10,7 +10,7 @@
 #include "conf/words.h"
 #include "policy/snapshot.h"
 
-/* 0: null. */
+/* 0 becomes null. */
 static json_t *number_or_null(uint64_t value)
 {
     return value ? json_number(value) : json_null();
@@ -161,7 +161,7 @@ static json_t *drops_json(const struct metrics *totals)
     return drops;
 }
 
-/* Each worker has a resolver of its own, which asks the same servers. */
+/* Every worker has its own resolver; all ask the same servers. */
 static json_t *resolver_json(const struct status *status)
 {
     assert(status->worker_count > 0);
@@ -180,7 +180,7 @@ static json_t *resolver_json(const struct status *status)
 
 /* ---- how much there may be ---- */
 
-/* `used` is null for what is counted for each client or user: there is no one number. */
+/* `used` is null for limits of each client or user: there is no single number. */
 static json_t *limit_json(const char *name, uint32_t limit, json_t *used, uint64_t refused)
 {
     json_t *json = json_object();

@@ -4,7 +4,7 @@
 #include "conf/words.h"
 #include "proxy/assoc/sketch.h"
 
-/* Where an upstream has the mapping, which it has, and lets in whom it will. */
+/* For sessions through an upstream: it owns the mapping and does the filtering. */
 #define BY_UPSTREAM "upstream"
 
 static json_t *external_json(const struct assoc_flow *flow)

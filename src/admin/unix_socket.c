@@ -17,7 +17,7 @@ static int unix_socket_new(int type)
     return fd < 0 ? -errno : fd;
 }
 
-/* A socket outlives who made it, as after kill -9. 0: it is gone now. */
+/* Removes a socket that a killed process left behind. 0: there is none now. */
 static int unix_socket_remove_stale(const struct sockaddr_un *address, int type)
 {
     struct stat status;

@@ -1,10 +1,10 @@
-/* What of a new configuration has to wait for the next start. */
+/* Finds the options whose change has no effect before the next start; a reload reports them. */
 #ifndef CONESOCKS_CONF_CHANGES_H
 #define CONESOCKS_CONF_CHANGES_H
 
 #include "conf/types.h"
 
-/* The keys that take effect at the start only and differ: "workers, run.user" (free). NULL: there are none. */
+/* The keys of such options that differ, such as "workers, run.user" (free). NULL: none. */
 char *changes_at_start(const struct config *running, const struct config *fresh);
 
 #endif

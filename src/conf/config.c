@@ -25,7 +25,7 @@ static bool config_check(struct config *config, yaml_document_t *document, const
     return true;
 }
 
-/* A checked document, or NULL for the defaults, becomes a configuration; `files` NULL: without those that it names. */
+/* Builds the configuration from a checked document (NULL: the defaults). `files` NULL: reads no other file. */
 static struct config *config_build(yaml_document_t *document, const char *text, size_t size,
                                    const struct config_files *files, struct report *report)
 {
@@ -69,7 +69,7 @@ struct config *config_parse(const char *name, const char *text, size_t size, cha
     return config;
 }
 
-/* What of the file is nobody else's business; NULL: nothing. */
+/* The secrets that the file contains; NULL: none. */
 static const char *config_secrets(const struct config *config)
 {
     for (size_t i = 0; i < config->upstream_count; i++)
@@ -141,7 +141,7 @@ static bool config_equal_users(const struct config *a, const struct config *b)
 
 bool config_equal(const struct config *a, const struct config *b)
 {
-    /* The dump shows every option, each in its one spelling, but not what a file that it names holds. */
+    /* The dump shows every option in its one spelling, but not the contents of users_file. */
     char *text_a = raw_save(a, true), *text_b = raw_save(b, true);
     bool equal = text_a && text_b && strcmp(text_a, text_b) == 0 && config_equal_users(a, b);
     free(text_a);

@@ -39,7 +39,7 @@ static void consistent_balancers(const struct consistency *check, const struct c
         report_warning(check->report, from.place, from.key, "has no effect without proxy_protocol: required");
 }
 
-/* Who can reach an address, as far as it shows. */
+/* Who can reach an address, judged by the address alone. */
 enum exposure { EXPOSURE_HOST, EXPOSURE_NETWORK, EXPOSURE_WORLD };
 
 static enum exposure exposure_of(const union netaddr *address)
@@ -62,8 +62,7 @@ static enum exposure exposure_of(const union netaddr *address)
     return private || link_local ? EXPOSURE_NETWORK : EXPOSURE_WORLD;
 }
 
-/* Whoever tells clients to send to a public address has clients on the internet: something leads them to his private
- * one. */
+/* A public advertised address means clients on the internet: a router forwards them to the private address. */
 static bool invites_the_world(const struct config *config)
 {
     const union netaddr *v4 = &config->udp.advertise_v4.address, *v6 = &config->udp.advertise_v6.address;
@@ -71,7 +70,7 @@ static bool invites_the_world(const struct config *config)
            (v6->sa.sa_family != AF_UNSPEC && exposure_of(v6) == EXPOSURE_WORLD);
 }
 
-/* An open proxy is found and abused within hours, so nobody runs one without having said so. */
+/* An open proxy is found and abused within hours, so it has to be configured explicitly. */
 static void consistent_exposure(const struct consistency *check, const struct config *config, size_t i)
 {
     const struct config_listener *listener = &config->listen[i];
@@ -103,8 +102,8 @@ static void consistent_exposure(const struct consistency *check, const struct co
                        address);
 }
 
-/* A router may lead the internet to a private address, as one does for whom a name is advertised: what was meant for
- * those at home is for them. */
+/* A router may forward the internet to a private address. A listener that only its address protects then refuses
+ * clients from elsewhere. */
 static bool listener_is_private_only(const struct config *config, const struct config_listener *listener)
 {
     return !listener->need_password && !listener->open && !listener_has_balancer(listener) &&
@@ -153,7 +152,7 @@ static void consistent_users(const struct consistency *check, const struct confi
 
 /* ---- rules ---- */
 
-/* Each is compared with all before it: for more, that would hold up a start or a reload. */
+/* Each rule is compared with all before it. With more rules, this would delay a start or a reload. */
 #define RULES_COMPARED_MAX 3000
 
 static void consistent_rules(const struct consistency *check, const struct config *config)
@@ -176,7 +175,7 @@ static bool is_about_udp(const struct config_rule *rule)
     return rule->command_count == 0;
 }
 
-/* The first key of its terms that a rule has; NULL: none. */
+/* The first key of the terms that is set; NULL: none. */
 static const char *first_term(const struct config_terms *terms)
 {
     if (terms->filtering != CONFIG_FILTERING_INHERITED)
@@ -196,7 +195,7 @@ static const char *first_term(const struct config_terms *terms)
     return terms->datagrams != 0 ? "datagrams" : terms->bandwidth != 0 ? "bandwidth" : NULL;
 }
 
-/* Whoever writes a term means it: where it would never hold, it is a mistake. */
+/* A term that could never apply is an error: its author expects an effect. */
 static void consistent_terms(const struct consistency *check, const struct config_rule *rule, size_t i)
 {
     const char *key = first_term(&rule->terms);
@@ -219,7 +218,7 @@ static void consistent_terms(const struct consistency *check, const struct confi
 
 /* ---- ports ---- */
 
-/* The last that only root opens; a shared port is opened when it no longer is root. */
+/* The last port that needs root. A shared port is opened after root is given up. */
 #define PRIVILEGED_LAST 1023
 
 static void consistent_shared_port(const struct consistency *check, const struct config *config)
@@ -244,7 +243,7 @@ static size_t upstream_find(const struct config *config, const char *name)
     return i;
 }
 
-/* `name` is what an option says, at `place`; NULL: nothing. */
+/* `name` is the value of an option at `place`; NULL: not set. */
 static void consistent_upstream_name(const struct consistency *check, const struct config *config, const char *name,
                                      struct place place, const char *key)
 {
@@ -282,7 +281,7 @@ static bool upstream_is_used(const struct config *config, const char *name)
     return used;
 }
 
-/* Whether it is one of our own listeners, as far as that shows before names are resolved. */
+/* Whether it is one of our own listeners, as far as that is known before names are resolved. */
 static bool upstream_is_own_listener(const struct config *config, const struct config_upstream *upstream)
 {
     union netaddr address = upstream->host.address;
@@ -324,11 +323,11 @@ static void consistent_upstream(const struct consistency *check, const struct co
 
 /* ---- the admin listener ---- */
 
-/* What sockaddr_un holds, with its NUL. */
+/* The longest path in a sockaddr_un. */
 #define SOCKET_PATH_MAX 107
 static_assert(SOCKET_PATH_MAX == sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1, "as the system has it");
 
-/* It shows who uses the proxy and what for: never to a network by accident. */
+/* The admin listener shows who uses the proxy and for what: a network must not see that by accident. */
 static void consistent_admin(const struct consistency *check, const struct config *config)
 {
     const union netaddr *address = &config->admin.address;
@@ -370,7 +369,7 @@ static void consistent_log(const struct consistency *check, const struct config 
                        "has no effect without log.target: file");
 }
 
-/* Behind a NAT or a balancer everybody may seem to come from a private network: that no longer tells who is at home. */
+/* Behind a NAT or a balancer all clients may appear to come from a private network, which proves nothing then. */
 static enum config_reach reach_in_force(const struct config *config)
 {
     bool behind = advertise_is_set(&config->udp.advertise_v4) || advertise_is_set(&config->udp.advertise_v6);

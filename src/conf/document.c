@@ -12,7 +12,7 @@ static const struct place whole_file = {0};
 
 /* ---- reading ---- */
 
-/* By its place: the descriptor may share that with other processes. A pipe has none. */
+/* With an explicit offset, because other processes may share the descriptor. A pipe has no offset. */
 static ssize_t document_read_at(int fd, char *text, size_t room, size_t place)
 {
     ssize_t n;
@@ -32,7 +32,7 @@ char *document_read_all(int fd, size_t max, size_t *size)
     for (ssize_t n = 1; n > 0 && *size <= max; *size += (size_t)n) {
         if (*size == room) {
             room = room ? 2 * room : 65536;
-            room = room > max ? max + 1 : room; /* one more than allowed shows that there is more */
+            room = room > max ? max + 1 : room; /* one byte more than allowed shows that the file is larger */
             char *larger = realloc(text, room + 1);
             if (!larger) {
                 free(text);
@@ -49,7 +49,7 @@ char *document_read_all(int fd, size_t max, size_t *size)
     return text;
 }
 
-/* Who writes it says which file root truncates for its process id, and who gets in. A pipe is its maker's matter. */
+/* Whoever can write the file decides who may log in, and which file root truncates (run.pid_file). */
 static bool document_is_writable_by_all(const char *path, const struct stat *status, struct report *report)
 {
     if (!S_ISREG(status->st_mode) || !(status->st_mode & S_IWOTH))
@@ -99,7 +99,7 @@ static struct place document_mark_place(yaml_mark_t mark)
     return (struct place){mark.line + 1, mark.column + 1};
 }
 
-/* Where a byte stands; libyaml's reader knows only its offset. */
+/* The place of a byte; libyaml's reader knows only its offset. */
 static struct place document_byte_place(const char *text, size_t size, size_t offset)
 {
     struct place place = {1, 1};
@@ -111,7 +111,7 @@ static struct place document_byte_place(const char *text, size_t size, size_t of
     return place;
 }
 
-/* To YAML, "address: ::" is a mapping within a mapping: the one slip that everybody with IPv6 makes. */
+/* For YAML, "address: ::" is a mapping within a mapping: the usual mistake with IPv6 addresses. */
 static bool document_line_has(const char *text, size_t size, size_t line, const char *what)
 {
     const char *end = text + size;
@@ -123,7 +123,7 @@ static bool document_line_has(const char *text, size_t size, size_t line, const 
     return memmem(text, (size_t)((newline ? newline : end) - text), what, strlen(what)) != NULL;
 }
 
-/* What libyaml cannot know. */
+/* A hint that libyaml cannot give. */
 static const char *document_hint(const char *text, size_t size, size_t line)
 {
     if (document_line_has(text, size, line, "\t"))
@@ -162,13 +162,14 @@ static bool document_start_parser(yaml_parser_t *parser, const char *text, size_
 #define DEPTH_MAX 16
 static_assert(DEPTH_MAX > 4, "an option fits");
 
-/* libyaml's own loader takes aliases and any depth. This one refuses them as they come, and keeps each node's place. */
+/* libyaml's own loader accepts aliases and any depth. This builder refuses them at once, and keeps each node's place.
+ */
 struct document_builder {
     yaml_document_t *document;
     unsigned depth, documents;
     struct {
-        int node; /* a mapping or a list that is not closed yet */
-        int key;  /* of a mapping: waits for its value; 0: none */
+        int node; /* a mapping or list that is still open */
+        int key;  /* in a mapping: the key that waits for its value; 0: none */
     } open[DEPTH_MAX];
 };
 
@@ -177,7 +178,7 @@ static const char *document_decoration(const yaml_char_t *anchor, const yaml_cha
     return anchor ? "an anchor (&name); leave it out" : tag ? "a tag (!name); leave it out" : NULL;
 }
 
-/* What of YAML is not supported here, or NULL. */
+/* The unsupported part of YAML that the event is; NULL: none. */
 static const char *document_unsupported(const yaml_event_t *event, const struct document_builder *builder)
 {
     const char *decoration;
@@ -200,7 +201,7 @@ static const char *document_unsupported(const yaml_event_t *event, const struct 
     return builder->depth == DEPTH_MAX ? "too many levels of nested values; no option is that deep" : decoration;
 }
 
-/* The node of an event: above 0; 0: no memory; -1: the event begins no node. */
+/* Adds the node of an event. 0: no memory; -1: the event has no node. */
 static int builder_add_node(const struct document_builder *builder, const yaml_event_t *event)
 {
     switch (event->type) {
@@ -216,7 +217,7 @@ static int builder_add_node(const struct document_builder *builder, const yaml_e
     }
 }
 
-/* Puts a node where it belongs in the mapping or list that is open. */
+/* Adds a node to the open mapping or list. */
 static bool builder_attach(struct document_builder *builder, int node)
 {
     if (builder->depth == 0)
@@ -233,7 +234,7 @@ static bool builder_attach(struct document_builder *builder, int node)
     return attached;
 }
 
-/* false: no memory. */
+/* Adds what the event brings. false: no memory. */
 static bool builder_take(struct document_builder *builder, const yaml_event_t *event)
 {
     builder->documents += event->type == YAML_DOCUMENT_START_EVENT;
@@ -255,7 +256,7 @@ static bool builder_take(struct document_builder *builder, const yaml_event_t *e
     return true;
 }
 
-/* One event: what is wrong is in the report. */
+/* Handles one event. false: the report says why. */
 static bool builder_step(struct document_builder *builder, const yaml_event_t *event, struct report *report)
 {
     const char *found = document_unsupported(event, builder);

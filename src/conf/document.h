@@ -1,6 +1,6 @@
 /*
- * One YAML document as a tree that knows where in the file each value stands. What YAML can do beyond plain mappings,
- * lists and values is refused: aliases (a few lines become gigabytes), tags, several documents.
+ * Reads a YAML file into a tree whose nodes know their line and column. Only mappings, lists and values are supported:
+ * aliases (a few lines become gigabytes), tags and several documents are errors.
  */
 #ifndef CONESOCKS_CONF_DOCUMENT_H
 #define CONESOCKS_CONF_DOCUMENT_H
@@ -11,20 +11,20 @@
 
 #include "conf/report.h"
 
-/* No honest configuration is longer. */
+/* A larger file is not a configuration. */
 #define DOCUMENT_SIZE_MAX ((size_t)1 << 20)
 
-/* Reads a whole file (free), or says in the report why not, as where everybody may write to it. `*exposed`: everybody
- * may read it. `open_fd`: where it is open already, the caller's to close; or -1. */
+/* Reads a whole file (free). NULL: the report says why, for example because anybody can write to it. `*exposed`:
+ * anybody can read it. `open_fd`: a descriptor of the open file, which the caller keeps, or -1. */
 char *document_read(const char *path, int open_fd, size_t *size, bool *exposed, struct report *report);
 
-/* The same for an open file, from its start, cut after `max` + 1 bytes, with room for one more. NULL: errno. */
+/* Reads an open file from its start, at most `max` + 1 bytes, with room for one more byte. NULL: errno. */
 char *document_read_all(int fd, size_t max, size_t *size);
 
-/* Skips a byte order mark, which some editors begin UTF-8 text with. UTF-16 text is an error: false. */
+/* Skips a byte order mark, which some editors write before UTF-8 text. false: it is UTF-16, an error. */
 bool document_skip_mark(const char **text, size_t *size, struct report *report);
 
-/* Parses the text of a file. On failure the report says why, and there is nothing to free. */
+/* Parses the text of a file. false: the report says why, and there is nothing to free. */
 bool document_parse(yaml_document_t *document, const char *text, size_t size, struct report *report);
 
 struct place document_place(const yaml_node_t *node);

@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
-/* htonl() of a constant, as one. */
+/* htonl() for constant expressions. */
 #define BE32(n) (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? __builtin_bswap32(n) : (n))
 #define IPV4(host, bits_)                                                                                              \
     {                                                                                                                  \

@@ -1,4 +1,4 @@
-/* A network: an address and a prefix, as rules and listeners name their clients and destinations. */
+/* A network, which is an address and a prefix: how rules and listeners name clients and destinations. */
 #ifndef CONESOCKS_CONF_NETWORK_H
 #define CONESOCKS_CONF_NETWORK_H
 
@@ -12,7 +12,7 @@ struct config_network {
     uint8_t bits;
 };
 
-/* What `reach` and rules call private. */
+/* The networks that `reach` and rules call private. */
 #define CONFIG_PRIVATE_NETWORKS 5
 extern const struct config_network config_private_networks[CONFIG_PRIVATE_NETWORKS];
 

@@ -125,7 +125,7 @@ static const char *const sandbox_words[] = {
 ALL_HAVE_WORDS(sandbox_words, CONFIG_SANDBOX_ON);
 
 static const struct schema_row listen_rows[] = {
-    /* The address first: reading it resets the port, which shares its field. */
+    /* The address comes first: reading it resets the port in the same field. */
     {"address", .type = &value_address, FIELD(struct config_listener, address), .initial = "127.0.0.1",
      .help = "address to accept clients on; 0.0.0.0 or \"::\" means every address of this host"},
     {"port", .type = &value_port, FIELD(struct config_listener, address), RANGE(1, UINT16_MAX), .initial = "1080",
@@ -356,7 +356,7 @@ static const struct schema_row log_rows[] = {
 };
 
 static const struct schema_row admin_rows[] = {
-    /* The address first, as in listen_rows. */
+    /* The address comes first, as in listen_rows. */
     {"address", OPTION(address, admin.address), .initial = "127.0.0.1", .at_start = true,
      .help = "address of the admin listener (HTTP: status page, metrics)"},
     {"port", OPTION(port, admin.address), RANGE(0, UINT16_MAX), .initial = "0", .at_start = true,

@@ -9,11 +9,11 @@
 #include <string.h>
 
 /*
- * The methods that hold against a stolen file (crypt(5)), at what cost at most: one check should take a second or two
- * even so, since logins wait for one another, and anybody may begin one.
+ * The methods that resist an attack on a stolen file (crypt(5)), each with a highest cost. A check may take a second or
+ * two at most, because logins wait for each other and anybody can start one.
  */
 
-#define SCRYPT_BYTES_MAX  (256U << 20) /* of memory, which its time follows */
+#define SCRYPT_BYTES_MAX  (256U << 20) /* of memory; the time grows with it */
 #define BCRYPT_COST_MAX   15
 #define SHA512_ROUNDS_MAX 2000000
 
@@ -43,7 +43,7 @@ static bool scrypt_affordable(unsigned n_log2, uint64_t r, uint64_t p)
            r * p <= (uint64_t)(SCRYPT_BYTES_MAX / 128) >> n_log2;
 }
 
-/* $y$ or $gy$, flavour, log2(N) - 1, r - 1, $: a letter each. More of them ask for more of everything. */
+/* $y$ or $gy$, flavour, log2(N) - 1, r - 1, $: a letter each. A longer field has more parameters. */
 static bool yescrypt_affordable(const char *text)
 {
     const char *cost = strchr(text + 1, '$') + 1;

@@ -1,8 +1,8 @@
-/* Which crypt(3) hashes may stand for a password. */
+/* Checks a crypt(3) hash: whether it is complete, strong, and not too expensive to verify. */
 #ifndef CONESOCKS_CONF_PASSWORD_HASH_H
 #define CONESOCKS_CONF_PASSWORD_HASH_H
 
-/* What `text` is instead of a hash that is whole, strong and affordable (without quoting it); NULL: it is one. */
+/* What is wrong with the hash, without quoting it; NULL: nothing. */
 const char *password_hash_fault(const char *text);
 
 #endif

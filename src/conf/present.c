@@ -45,7 +45,7 @@ static void present_users(const struct present *check)
 
 /* ---- addresses ---- */
 
-/* A datagram socket at `address`, or connected to it. Returns an errno. */
+/* Binds or connects a datagram socket to `address`. Returns an errno. */
 static int present_try_address(const union netaddr *address, int (*try)(int, const struct sockaddr *, socklen_t))
 {
     const int fd = socket(address->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -179,7 +179,7 @@ static void present_servers(const struct present *check)
 
 /* ---- folders ---- */
 
-/* Under systemd the folder may come with the start (RuntimeDirectory=). */
+/* Only a warning: systemd may create the folder at the start (RuntimeDirectory=). */
 static void present_folder(const struct present *check, const char *group, const char *key, const char *path)
 {
     char *folder = path ? strdup(path) : NULL;

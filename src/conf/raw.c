@@ -9,8 +9,8 @@
 #include "conf/options.h"
 #include "conf/types.h"
 
-/* One key's value: a string, the array of raws of a group, or a list's elements and how many. A mapping is an array of
- * these, one per row. */
+/* The value of one key: a string, the raws of a group, or the elements of a list and their count. A mapping is an array
+ * of raws, one for each row. */
 struct raw {
     void *value;
     uint32_t count;
@@ -119,7 +119,7 @@ static const char *raw_read_list(const struct schema_row *row, const struct raw 
     return failed;
 }
 
-/* `raw` is NULL where the file says nothing: the defaults hold. */
+/* `raw` is NULL where the file sets nothing: the defaults apply. */
 static const char *raw_read_rows(const struct schema_row *rows, const struct raw *raw, void *base)
 {
     const char *failed = NULL;

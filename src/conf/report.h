@@ -1,4 +1,4 @@
-/* What is wrong with a configuration, gathered line by line so that people see all of it at once. */
+/* Collects the errors and warnings of a configuration, so that people see all of them at once. */
 #ifndef CONESOCKS_CONF_REPORT_H
 #define CONESOCKS_CONF_REPORT_H
 
@@ -19,12 +19,12 @@ struct report {
     unsigned error_count, warning_count;
 };
 
-/* After this many mistakes the rest is not worth reading. */
+/* After this many, the rest is not worth reading. */
 #define REPORT_ERRORS_MAX   50U
 #define REPORT_WARNINGS_MAX 50U
 
 bool report_init(struct report *report, const char *file);
-/* Hands the texts to the caller (free), each NULL when nothing was said. */
+/* Gives the texts to the caller (free), each NULL if it is empty. */
 void report_finish(struct report *report, char **errors, char **warnings);
 
 /* "file:line:column: key: message", with "warning: " before the key of one; `key` may be "" or NULL. */

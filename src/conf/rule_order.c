@@ -114,7 +114,7 @@ bool rule_order_takes_everywhere(const struct config_rule *rule)
     return rule_takes_any(rule) && rule->port_count == 0;
 }
 
-/* A network that nobody has as a whole is as good as everybody: 0.0.0.0/1, or 2000::/3, the internet. */
+/* A network that no organization owns as a whole, such as 0.0.0.0/1 or 2000::/3, counts as everybody. */
 static bool network_is_everybody(const struct config_network *network)
 {
     unsigned widest = network->address.sa.sa_family == AF_INET ? 8 : 7; /* 10.0.0.0/8 and fc00::/7 */

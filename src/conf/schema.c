@@ -63,7 +63,7 @@ const struct schema_row *schema_find(const struct schema_row *rows, const char *
     return NULL;
 }
 
-/* Levenshtein's schema_key_distance: how many letters to add, drop or change. */
+/* The Levenshtein distance: how many letters to add, remove or change. */
 static size_t schema_key_distance(const char *a, const char *b)
 {
     size_t row[64];
@@ -90,7 +90,7 @@ static size_t schema_key_distance(const char *a, const char *b)
 const char *schema_nearest(const struct schema_row *rows, const char *key)
 {
     const char *nearest = NULL;
-    size_t least = 3; /* more than two slips are another word */
+    size_t least = 3; /* with more than two typos it is another word */
     for (; rows->key; rows++) {
         size_t d = schema_key_distance(rows->key, key);
         if (d < least && d < strlen(rows->key)) {

@@ -11,7 +11,7 @@
 
 /* Room for "users[65535].password" and longer. */
 #define PATH_MAX_LEN 128
-/* Of a value, as much as shows the reader which one is meant. */
+/* How much of a value a message quotes. */
 #define QUOTE_MAX 60
 
 struct schema_check {
@@ -23,7 +23,7 @@ struct schema_check {
 
 static void schema_check_mapping(struct schema_check *check, const yaml_node_t *node, const struct schema_row *rows);
 
-/* Goes down one step, appending to the path; returns what schema_check_leave() takes to come back. */
+/* Appends one step to the path. Returns the length before, for schema_check_leave(). */
 static size_t schema_check_enter(struct schema_check *check, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 static size_t schema_check_enter(struct schema_check *check, const char *format, ...)
@@ -54,8 +54,8 @@ static const char *schema_check_kind(const yaml_node_t *node)
     return empty ? "nothing" : "a single value";
 }
 
-/* Puts a text of the file in quotes, or as much of it as shows which one is meant: not the login of a URL, since what
- * is wrong also stands in the log and in the status. */
+/* Quotes the beginning of a value. The login of a URL is left out, because errors also appear in the log and the
+ * status. */
 static const char *schema_check_quote(const yaml_node_t *node, char *out, size_t size)
 {
     char text[QUOTE_MAX];
@@ -68,7 +68,7 @@ static const char *schema_check_quote(const yaml_node_t *node, char *out, size_t
     return out;
 }
 
-/* Where a mapping or a list belongs. What stands there is not quoted: it may be a password. */
+/* Reports a value of the wrong kind. It is not quoted, because it may be a password. */
 static void report_wrong_kind(struct schema_check *check, const yaml_node_t *node, const char *expected)
 {
     report_error(check->report, document_place(node), check->path, "found %s, expected %s", schema_check_kind(node),
@@ -102,7 +102,7 @@ static void report_wrong_value(struct schema_check *check, const yaml_node_t *no
 static void schema_check_value(struct schema_check *check, const yaml_node_t *node, const struct schema_row *row)
 {
     union {
-        char *text; /* of a type that owns one, which comes first */
+        char *text; /* an owned field starts with its pointer */
         max_align_t aligned;
         unsigned char bytes[SCHEMA_FIELD_MAX];
     } field = {0};
@@ -112,7 +112,7 @@ static void schema_check_value(struct schema_check *check, const yaml_node_t *no
         return;
     }
     const char *text = (const char *)node->data.scalar.value;
-    /* A C string ends where YAML's "\0" begins. */
+    /* A value with a NUL byte does not fit into a C string. */
     const char *hint =
         strlen(text) == node->data.scalar.length ? schema_parse(row, text, &field) : "remove the NUL byte";
     if (row->type->owned)

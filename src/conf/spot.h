@@ -1,4 +1,4 @@
-/* Where in the file an option stands, and how messages name it. For checks of what several options say together. */
+/* Finds where an option is in the file, and how messages name it; for checks that involve several options. */
 #ifndef CONESOCKS_CONF_SPOT_H
 #define CONESOCKS_CONF_SPOT_H
 
@@ -11,8 +11,8 @@ struct spot {
     char key[64];
 };
 
-/* Each takes NULL for the document of the built-in default. What is left out has the place of the nearest thing that
- * would hold it. */
+/* `document` NULL: the built-in default. An option that is missing has the place of the nearest mapping that would
+ * contain it. */
 struct place place_in_list(yaml_document_t *document, const char *list, size_t i, const char *key);
 /* `group` may be NULL: an option of no group. */
 struct place place_in_group(yaml_document_t *document, const char *group, const char *key);

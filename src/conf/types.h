@@ -1,6 +1,6 @@
 /*
- * The configuration as the program holds it: one checked struct, which config.h fills from a YAML file. What each
- * option means is in options.c.
+ * The loaded configuration: the struct that all of the program reads. config.h fills it from a YAML file, and options.c
+ * describes each option.
  */
 #ifndef CONESOCKS_CONF_TYPES_H
 #define CONESOCKS_CONF_TYPES_H
@@ -20,40 +20,42 @@ enum config_filtering {
     CONFIG_FILTERING_ADDRESS_DEPENDENT,
     CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT,
 };
-/* Where clients may go, when no rule says otherwise. */
+/* Where clients may go if no rule matches. */
 enum config_reach { CONFIG_REACH_AUTO, CONFIG_REACH_PUBLIC, CONFIG_REACH_PRIVATE, CONFIG_REACH_ALL };
-/* Which addresses of a name are tried first, or at all. */
+/* Which address family is tried first, or at all. */
 enum config_prefer { CONFIG_PREFER_IPV6, CONFIG_PREFER_IPV4, CONFIG_PREFER_IPV6_ONLY, CONFIG_PREFER_IPV4_ONLY };
 
-/* How clients of a listener log in. Auto: with a password when there are users, else not at all. */
+/* How clients of a listener log in. Auto: with a password if there are users, otherwise not at all. */
 enum config_auth { CONFIG_AUTH_AUTO, CONFIG_AUTH_NONE, CONFIG_AUTH_PASSWORD };
 
-/* Whether connections to a listener come from a balancer that says first for whom (the PROXY protocol). */
+/* Whether connections come from a balancer that sends a PROXY protocol header first. */
 enum config_proxy_protocol { CONFIG_PROXY_PROTOCOL_OFF, CONFIG_PROXY_PROTOCOL_REQUIRED };
 
-/* Whether the kernel joins and cuts datagrams for us (UDP_GRO, UDP_SEGMENT). */
+/* What to do with ICMP errors about sent datagrams. */
 enum config_icmp { CONFIG_ICMP_IGNORE, CONFIG_ICMP_COUNT };
+
+/* Whether the kernel joins and splits datagrams (UDP_GRO, UDP_SEGMENT). */
 enum config_offload { CONFIG_OFFLOAD_AUTO, CONFIG_OFFLOAD_OFF };
 
-/* Which bits of a datagram's IP header go along with it through the relay. */
+/* Which IP header bits are copied through the relay with each datagram. */
 enum config_carry { CONFIG_CARRY_NONE, CONFIG_CARRY_ECN, CONFIG_CARRY_ECN_AND_DSCP };
 
-/* Whether datagrams may be cut into fragments on their way. */
+/* Whether routers may fragment the datagrams that we send. */
 enum config_df { CONFIG_DF_ALLOW_FRAGMENTS, CONFIG_DF_PROBE };
 
-/* What a rule says about what it matches, and what clients may ask for. */
+/* What a rule does with the requests that it matches, and the commands of such requests. */
 enum config_action { CONFIG_ACTION_ALLOW, CONFIG_ACTION_DENY };
 enum config_command { CONFIG_COMMAND_CONNECT, CONFIG_COMMAND_BIND, CONFIG_COMMAND_UDP, CONFIG_COMMAND_COUNT };
 
 enum config_target_kind {
     CONFIG_TARGET_NETWORK,
     CONFIG_TARGET_NAME,   /* that host name */
-    CONFIG_TARGET_SUFFIX, /* that domain and all below it; the name starts with its dot */
+    CONFIG_TARGET_SUFFIX, /* that domain and everything below it; the name starts with a dot */
     CONFIG_TARGET_PRIVATE,
     CONFIG_TARGET_ANY,
 };
 
-/* Where a rule's requests go. */
+/* A destination that a rule matches. */
 struct config_target {
     char *name; /* in lower case; NULL: not a name */
     enum config_target_kind kind;
@@ -64,38 +66,38 @@ struct config_ports {
     uint16_t first, last; /* both included */
 };
 
-/* A rate of any amount. */
+/* A rate without a limit. */
 #define CONFIG_UNLIMITED UINT64_MAX
 
-/* The longest name of an interface, as for the kernel. */
+/* The longest name of an interface that the kernel accepts. */
 #define CONFIG_INTERFACE_MAX 15
-/* So that code point 0 is not silence. */
+/* Marks a configured DSCP, because code point 0 is a value too. */
 #define CONFIG_DSCP_SAID 0x40U
 
-/* Addresses of which each client has one; none: as the next wider one says, or the system chooses. */
+/* Addresses that traffic leaves from; each client gets one of them. Empty: inherited, or chosen by the system. */
 struct config_pool {
     union netaddr *addresses;
     size_t count;
 };
 
-/* How those are served whom a rule or a user's entry is about. Zero: as the next wider one says, which is the user's
- * entry for a rule, and the configuration for that. */
+/* Terms: how the traffic of a rule or a user is relayed. A zero member is inherited: a rule inherits from the user's
+ * entry, and that from the configuration. */
 struct config_terms {
     enum config_filtering filtering;
     struct config_pool address_v4, address_v6;
     uint32_t mark;
-    char *interface; /* NULL: not said */
+    char *interface; /* NULL: inherited */
     uint32_t dscp;   /* CONFIG_DSCP_SAID and the code point */
-    /* A second, each way; or CONFIG_UNLIMITED. A rule's are each session's, a user's entry has all sessions' together.
-     */
+    /* Per second and direction, or CONFIG_UNLIMITED. A rule limits each session, a user's entry all of its sessions
+     * together. */
     uint64_t bandwidth, datagrams;
-    char *upstream; /* a name of config.upstreams, or CONFIG_NO_UPSTREAM */
+    char *upstream; /* a name in config.upstreams, or CONFIG_NO_UPSTREAM */
 };
 
-/* In struct config_terms: straight to the destination, whatever a wider one says. */
+/* In struct config_terms: connect directly, even if an upstream would be inherited. */
 #define CONFIG_NO_UPSTREAM "none"
 
-/* Each list that is empty takes everything. */
+/* An empty list matches everything. */
 struct config_rule {
     enum config_action action;
     struct config_network *from;
@@ -108,52 +110,52 @@ struct config_rule {
     size_t to_count;
     struct config_ports *ports;
     size_t port_count;
-    struct config_terms terms; /* of one that allows */
+    struct config_terms terms; /* of an allow rule */
 };
 
-/* limits.memory: any amount. */
+/* limits.memory: no limit. */
 #define CONFIG_MEMORY_OFF UINT64_MAX
 
-/* Whether files and system calls are out of reach that relaying does not take. */
+/* Whether the process gives up every file and system call that relaying does not need. */
 enum config_sandbox { CONFIG_SANDBOX_OFF, CONFIG_SANDBOX_ON };
 
-/* What clients are told to send their datagrams to. All zero: where their control connection has led to. */
+/* The address that clients are told to send datagrams to. All zero: the one that they connected to. */
 struct config_advertise {
-    char *name;            /* a host name, to be resolved; NULL: none */
-    bool automatic;        /* the address that this host's default route starts from */
+    char *name;            /* a host name to resolve; NULL: none */
+    bool automatic;        /* the address that this host uses for its default route */
     union netaddr address; /* AF_UNSPEC: none */
 };
 
-/* Where a host is found. */
+/* A host, by name or address. */
 struct config_host {
-    char *name;            /* to be resolved; NULL: an address */
+    char *name;            /* to resolve; NULL: an address */
     union netaddr address; /* port 0 */
 };
 
-/* Another SOCKS5 server, which requests may leave by. */
+/* Another SOCKS5 server that requests may go through. */
 struct config_upstream {
     char *name;
     struct config_host host;
     uint32_t port;
-    char *user, *password; /* to log in with; NULL: none */
-    size_t line, column;   /* of the address in the file; 0: it has none */
+    char *user, *password; /* for the login there; NULL: none */
+    size_t line, column;   /* where the address is in the file; 0: nowhere */
 };
 
 struct config_listener {
     union netaddr address; /* with port */
-    enum config_auth auth; /* as the file says */
-    bool need_password;    /* what follows from it */
-    bool open;             /* without a login, although strangers may reach it */
-    bool private_only;     /* what follows from all that: nothing but its address keeps strangers out */
+    enum config_auth auth; /* as configured */
+    bool need_password;    /* what follows from auth and the users */
+    bool open;             /* without a login, although strangers can reach it */
+    bool private_only;     /* follows from the other options: only its address keeps strangers out */
     enum config_proxy_protocol proxy_protocol;
-    struct config_network *proxy_from; /* the balancers that are believed */
+    struct config_network *proxy_from; /* the trusted balancers */
     size_t proxy_from_count;
 };
 
 struct config_user {
     char *name;
     char *password;                  /* a crypt(3) hash */
-    uint32_t sessions, associations; /* at once; 0 = as limits say for every user */
+    uint32_t sessions, associations; /* at once; 0: the limits for every user */
     struct config_terms terms;
 };
 
@@ -163,11 +165,11 @@ struct config {
     struct config_user *users; /* those of this file, then those of users_file */
     size_t user_count, inline_user_count;
     char *users_file;          /* NULL: none */
-    struct config_rule *rules; /* the first that matches decides; when none does, `reach` */
+    struct config_rule *rules; /* the first match decides; if none matches, `reach` */
     size_t rule_count;
     struct config_upstream *upstreams;
     size_t upstream_count;
-    enum config_reach reach; /* as the file says */
+    enum config_reach reach; /* as configured */
     enum config_reach reach_in_force;
     struct {
         bool enabled, over_tcp;
@@ -178,11 +180,11 @@ struct config {
         struct config_ports ports, external_ports; /* 0: any, at random */
         struct config_advertise advertise_v4, advertise_v6;
         uint64_t port_rest_ms; /* 0 = none */
-        enum config_icmp icmp; /* about what its external sockets have sent */
+        enum config_icmp icmp;
         enum config_offload offload;
         enum config_carry carry;
         enum config_df df;
-        bool keep_port; /* the client's own number for the external port, where its hint says it */
+        bool keep_port; /* use the client's port number for the external port, if the client names it */
     } udp;
     struct {
         bool enabled;
@@ -191,28 +193,28 @@ struct config {
     } bind;
     struct {
         struct config_pool address_v4, address_v6;
-        uint32_t mark;   /* SO_MARK of what faces the internet; 0: none */
-        char *interface; /* NULL: that of the route */
-        uint32_t dscp;   /* CONFIG_DSCP_SAID and the code point; 0: the system's, which is 0 */
+        uint32_t mark;   /* SO_MARK of external sockets; 0: none */
+        char *interface; /* NULL: the one of the route */
+        uint32_t dscp;   /* CONFIG_DSCP_SAID and the code point; 0: the system's default */
         enum config_prefer prefer;
         char *upstream; /* NULL: none */
     } outbound;
     struct {
-        union netaddr *servers; /* with port; none: resolv.conf */
+        union netaddr *servers; /* with port; empty: those of resolv.conf */
         size_t server_count;
         uint64_t timeout_ms;
     } dns;
     struct {
         uint32_t lookups_per_client;      /* names being resolved at once for one client address */
         uint32_t lookups_per_association; /* the same for one association */
-        uint32_t failed_logins;           /* a minute from one client address; 0 = any number */
-        uint64_t memory;                  /* bytes; 0 = as the system limits us, or CONFIG_MEMORY_OFF */
-        /* At once; 0 = any number. */
+        uint32_t failed_logins;           /* per minute from one client address; 0: any number */
+        uint64_t memory;                  /* bytes; 0: the system's limit; or CONFIG_MEMORY_OFF */
+        /* At once; 0: any number. */
         uint32_t sessions, sessions_per_client, sessions_per_user;
         uint32_t associations, associations_per_client, associations_per_user;
-        uint32_t handshakes_per_client; /* connections that have not got as far as a request */
+        uint32_t handshakes_per_client; /* connections without a complete request */
         uint32_t lookups_per_user;
-        /* A second, each way; or CONFIG_UNLIMITED. */
+        /* Per second and direction, or CONFIG_UNLIMITED. */
         uint64_t bandwidth_per_session, bandwidth_per_user;
         uint64_t datagrams_per_association, datagrams_per_user;
     } limits;
@@ -227,16 +229,16 @@ struct config {
         enum log_level level;
         enum log_format format;
         enum log_target target;
-        char *file;        /* where the target is one; NULL: none */
-        bool destinations; /* may be told: in the log and the status */
+        char *file;        /* for LOG_TARGET_FILE; NULL: none */
+        bool destinations; /* may appear in the log and the status */
     } log;
     struct {
         union netaddr address; /* port 0: no TCP */
         char *socket;          /* path of a Unix socket; NULL: none */
-        bool open;             /* although others than this host's may reach it */
+        bool open;             /* although other hosts can reach it */
     } admin;
     struct {
-        char *user, *group; /* NULL: an unprivileged one when started as root, and that user's own group */
+        char *user, *group; /* NULL: if started as root, an unprivileged user and its own group */
         enum config_sandbox sandbox;
         char *pid_file; /* NULL: none in the foreground, /run/conesocks.pid as a daemon */
         char *handover; /* a socket's path; NULL: none */
@@ -246,9 +248,9 @@ struct config {
 /* The listener with exactly this address, or the first one that overlaps it ("::" takes IPv4 as well); NULL: none. */
 const struct config_listener *config_listener_at(const struct config *config, const union netaddr *address);
 const struct config_listener *config_listener_overlapping(const struct config *config, const union netaddr *address);
-/* The port that the clients of all associations send to; 0: each association has one of its own. */
+/* The one port that all associations share towards clients; 0: each association has its own. */
 uint16_t config_shared_port(const struct config *config);
-/* Whether anything in it sets a mark, or an interface: that may take a capability. */
+/* Whether anything sets a mark or an interface: that may need a capability. */
 bool config_has_mark(const struct config *config);
 bool config_has_interface(const struct config *config);
 

@@ -1,4 +1,4 @@
-/* The users' names in order, which brings the same ones together. */
+/* The names of the users in sorted order, to find duplicates and to look names up. */
 #ifndef CONESOCKS_CONF_USER_NAMES_H
 #define CONESOCKS_CONF_USER_NAMES_H
 
@@ -8,10 +8,10 @@
 
 struct user_name {
     const char *name;
-    size_t index; /* of the user; the same names stand in the order of these */
+    size_t index; /* of the user; equal names are ordered by it */
 };
 
-/* Of the first `count` users. free() it; NULL: no memory. */
+/* The names of the first `count` users. free() it; NULL: no memory. */
 struct user_name *user_names_sorted(const struct config *config, size_t count);
 
 #endif

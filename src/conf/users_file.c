@@ -22,7 +22,7 @@ static_assert((uint64_t)USERS_FILE_USERS * (110 + 50 + sizeof(":\n") - 1) <= USE
 
 /* ---- lines ---- */
 
-/* Reads one part of a line; `column` is where it begins. What the part holds is not quoted: it may be a password. */
+/* Reads one part of a line. Messages do not quote it, because it may be a password. */
 static bool users_read_part(struct users_reader *reader, const struct schema_row *row, char *text, struct place place,
                             char **field)
 {
@@ -42,7 +42,7 @@ static bool users_read_part(struct users_reader *reader, const struct schema_row
     return false;
 }
 
-/* `text` ends by NUL and is `len` long. */
+/* `text` has `len` bytes and a NUL. */
 static void users_read_line(struct users_reader *reader, char *text, size_t len, size_t line)
 {
     struct config *config = reader->config;
@@ -69,7 +69,7 @@ static void users_read_line(struct users_reader *reader, char *text, size_t len,
     }
 }
 
-/* `text` has room for a NUL behind it. */
+/* `text` has room for a NUL at its end. */
 static void users_read_lines(struct users_reader *reader, char *text, size_t size)
 {
     text[size] = '\0';
@@ -85,7 +85,7 @@ static void users_read_lines(struct users_reader *reader, char *text, size_t siz
 
 /* ---- duplicates ---- */
 
-/* Those among the inline users alone have been told (consistent.c). */
+/* Duplicates among the inline users have been reported already (consistent.c). */
 static void users_check_duplicates(const struct users_reader *reader)
 {
     const struct config *config = reader->config;
@@ -112,7 +112,7 @@ static void users_check_duplicates(const struct users_reader *reader)
 
 /* ---- the file ---- */
 
-/* Opens it and sees that strangers cannot read the hashes, or add one of their own. */
+/* Opens the file, if others can neither read nor change the hashes. */
 static int users_open_private(const char *path, int open_fd, struct place place, struct report *report)
 {
     struct stat status;

@@ -1,4 +1,4 @@
-/* The users_file: one name:hash a line. */
+/* Reads the users_file, which has one name:hash per line. */
 #ifndef CONESOCKS_CONF_USERS_FILE_H
 #define CONESOCKS_CONF_USERS_FILE_H
 
@@ -9,9 +9,9 @@
 #define USERS_FILE_SIZE_MAX ((size_t)64 << 20)
 #define USERS_FILE_USERS    400000
 
-/* Adds its users to those of `config`, whose inline_user_count is right already; says in the report what is wrong, with
- * the file's own name and line; true when nothing is. `document` gives the place of the option; NULL: none.
- * `open_fd`: where it is open already, the caller's to close; or -1. */
+/* Appends its users to those of `config`, whose inline_user_count is already set. Errors are reported with the name and
+ * line of this file; true: no error. `document` gives the place of the option; NULL: none. `open_fd`: a descriptor of
+ * the open file, which the caller keeps, or -1. */
 bool users_file_load(struct config *config, int open_fd, yaml_document_t *document, struct report *report);
 
 #endif

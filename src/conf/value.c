@@ -8,8 +8,8 @@
 #include "conf/password_hash.h"
 #include "conf/types.h"
 
-/* Decimal digits without sign, spaces or leading zeros; returns what follows them, NULL when there is no such number.
- * strtoul() takes " +5", "010" and "0x10", and stops silently at the x of "1080x". */
+/* Reads decimal digits without sign, spaces or leading zeros. Returns the text after them; NULL: not such a number.
+ * strtoul() would accept " +5", "010" and "0x10", and stop silently at the x of "1080x". */
 static const char *parse_digits(const char *text, uint64_t *number)
 {
     if (text[0] < '0' || text[0] > '9' || (text[0] == '0' && text[1] >= '0' && text[1] <= '9'))
@@ -134,7 +134,7 @@ static const char *duration_parse(const struct schema_row *row, const char *text
 
 static void duration_write(uint64_t ms, FILE *out)
 {
-    size_t i = ms == 0 ? UNIT_COUNT - 2 : 0; /* none at all: "0s" */
+    size_t i = ms == 0 ? UNIT_COUNT - 2 : 0; /* zero is "0s" */
     while (ms > 0 && (ms % units[i].ms != 0 || ms < units[i].ms))
         if (++i == UNIT_COUNT - 1)
             break;
@@ -156,7 +156,7 @@ const struct value_type value_duration = {.name = "duration",
 
 /* ---- memory ---- */
 
-/* Returns what is wrong with the text, or NULL. */
+/* Returns a hint about the error, or NULL. */
 static const char *size_parse(const char *text, uint64_t *size)
 {
     static const struct {

@@ -1,4 +1,4 @@
-/* Addresses that may also be said by a name, or be left to the system. */
+/* Values for hosts: an address, a name, or auto. */
 #include <assert.h>
 #include <ctype.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* What is said about how traffic leaves this host. */
+/* Values for outbound traffic: addresses, interface, DSCP. */
 #include <assert.h>
 #include <ctype.h>
 #include <net/if.h>
@@ -89,7 +89,7 @@ const struct value_type value_pool_v6 =
 
 static_assert(CONFIG_INTERFACE_MAX == IFNAMSIZ - 1, "as the kernel has it");
 
-/* What the kernel takes for a name. */
+/* The names that the kernel accepts. */
 static const char *interface_parse(const struct schema_row *row, const char *text, void *field)
 {
     static const struct schema_row length = {.min = 1, .max = CONFIG_INTERFACE_MAX};
@@ -114,7 +114,7 @@ const struct value_type value_interface = {.name = "interface",
 
 /* ---- DSCP ---- */
 
-/* RFC 2474, 2597, 3246, 5865 and 8622; what has no name is written as a number. */
+/* RFC 2474, 2597, 3246, 5865 and 8622; a code point without a name is written as a number. */
 static const struct {
     const char *name;
     uint8_t code;

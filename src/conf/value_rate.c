@@ -1,10 +1,10 @@
-/* The values that rates are made of: bytes or datagrams a second. */
+/* Values for rates: bytes or datagrams per second. */
 #include <string.h>
 
 #include "conf/types.h"
 #include "conf/value.h"
 
-/* The number that a text begins with; the rest of it is a unit. NULL: there is none. */
+/* Reads the number at the beginning. Returns the unit after it; NULL: there is no number. */
 static const char *rate_split(const char *text, uint32_t *number)
 {
     static const struct schema_row range = {.max = UINT32_MAX};
@@ -46,7 +46,7 @@ static void rate_format(void (*write)(uint64_t rate, FILE *out), const void *fie
 
 /* ---- bandwidth ---- */
 
-/* A rate is written with the first of these that leaves no rest: the largest comes first. */
+/* A rate is written in the first unit that divides it; the largest unit comes first. */
 static const struct {
     const char *name;
     uint64_t bytes;

@@ -1,4 +1,4 @@
-/* The values that rules are made of: networks, destinations and ports. */
+/* Values for rules: networks, destinations and ports. */
 #include <assert.h>
 #include <ctype.h>
 #include <stddef.h>
@@ -43,7 +43,7 @@ static const char *network_parse(const struct schema_row *row, const char *text,
     network.bits = (uint8_t)bits;
     if (network_has_bits_beyond(&network.address, bits))
         return "the address has bits set after the prefix";
-    /* Rules see the address where a packet ends, so these would never match. */
+    /* Rules compare the final IPv4 address, so such a network would never match. */
     if (netaddr_canonical(&network.address).sa.sa_family != network.address.sa.sa_family)
         return "write the IPv4 network instead";
     *(struct config_network *)field = network;
@@ -68,7 +68,7 @@ const struct value_type value_network = {.name = "network",
 
 /* ---- target ---- */
 
-/* Why a text that looks like a name is none; NULL: it does not look like one. */
+/* What is wrong with a text that looks like a name; NULL: it does not look like one. */
 static const char *target_hint_about_name(const char *text)
 {
     size_t len = strlen(text);
