@@ -107,8 +107,9 @@ def start(net, tmp_path, request):
     started = []
 
     def run(config=(), **options):
-        if options.get("files") and net.proxy.run("unshare", "--mount", "true").returncode != 0:
-            pytest.skip("cannot put files in place of the system's here (a chroot?)")
+        mounts = options.get("files") or options.get("mounts")
+        if mounts and net.proxy.run("unshare", "--mount", "true").returncode != 0:
+            pytest.skip("cannot mount anything for one process here (a chroot?)")
         if not isinstance(config, (str, type(None))):
             config = lan_config(config)
         host, folder = options.pop("host", net.proxy), options.pop("folder", tmp_path)

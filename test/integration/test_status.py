@@ -58,8 +58,8 @@ def text_of(address):
 
 
 def row_of(net, sock):
-    """The session of a client's control connection."""
-    (row,) = (row for row in rows(net) if row["client"] == text_of(sock.getsockname()))
+    """The session of a client's control connection, once the server has accepted that."""
+    (row,) = wait_until(lambda: [row for row in rows(net) if row["client"] == text_of(sock.getsockname())], "the session")
     return row
 
 

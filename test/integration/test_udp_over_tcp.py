@@ -261,6 +261,14 @@ def test_row27_switched_off_by_a_reload(net, serve, lan, peer):
     assert usual.alive(peer)
 
 
+def can_bind(host, address):
+    try:
+        host.udp(*address).close()
+    except OSError:
+        return False
+    return True
+
+
 def test_session_line(net, proxy, lan, peer):
     association = OverTcp(net.client, lan)
     external = association.external(peer)  # 9 bytes up
@@ -275,7 +283,7 @@ def test_session_line(net, proxy, lan, peer):
     assert (row["down_datagrams"], row["down_bytes"]) == ("1", "11")
     assert row["dropped_bad_destination"] == "1"
     assert row["why"] == "client closed"
-    net.proxy.udp(*external).close()  # could not be bound if it were still in use
+    wait_until(lambda: can_bind(net.proxy, external), "the external port to be closed, just after the line")
 
 
 def test_behind_a_balancer(net, start, lan, peer):
