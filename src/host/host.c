@@ -38,6 +38,7 @@ void host_free(struct host *host)
     quota_free(host->quota);
     shared_port_table_free(host->shared_port);
     reserve_free(host->reserve);
+    assert(!host->own_ports || own_ports_sockets(host->own_ports) == 0);
     own_ports_free(host->own_ports);
     ports_free(host->ports);
     free(host);

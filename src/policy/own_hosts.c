@@ -1,5 +1,6 @@
 #include "policy/own_hosts.h"
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -10,8 +11,8 @@ struct range {
     struct key first, last;
 };
 
-/* Of one family: single addresses in a table of twice their number at least, found by their hash; networks, which are
- * few, sorted and apart. The unspecified address is nobody's own: it marks what is free. */
+/* The addresses of one family. Single ones are in a hash table of at least twice their number, where the unspecified
+ * address, which is no host's, marks a free slot. Networks, which are few, are sorted ranges that do not overlap. */
 struct own_family {
     struct key *slots;
     size_t mask;
@@ -24,6 +25,11 @@ struct own_hosts {
     atomic_uint holders;
 };
 
+static unsigned bits_of(const union netaddr *address)
+{
+    return address->sa.sa_family == AF_INET ? 32 : 128;
+}
+
 bool own_networks_add(struct own_networks *networks, const union netaddr *address, unsigned bits)
 {
     if (networks->count == networks->room) {
@@ -34,13 +40,9 @@ bool own_networks_add(struct own_networks *networks, const union netaddr *addres
         networks->list = list;
         networks->room = room;
     }
+    assert(networks->count < networks->room && bits <= bits_of(address));
     networks->list[networks->count++] = (struct own_network){*address, bits};
     return true;
-}
-
-static unsigned bits_of(const union netaddr *address)
-{
-    return address->sa.sa_family == AF_INET ? 32 : 128;
 }
 
 bool own_networks_add_host(struct own_networks *networks, const union netaddr *address)
@@ -49,27 +51,27 @@ bool own_networks_add_host(struct own_networks *networks, const union netaddr *a
     return own_networks_add(networks, &canonical, bits_of(&canonical));
 }
 
-static size_t hash(struct key key)
+static size_t host_hash(struct key key)
 {
     uint64_t mixed = (key.high ^ (key.low << 32 | key.low >> 32)) * UINT64_C(0x9e3779b97f4a7c15);
     return (size_t)(mixed ^ mixed >> 32);
 }
 
-static bool is_free(struct key slot)
+static bool slot_is_free(struct key slot)
 {
     return slot.high == 0 && slot.low == 0;
 }
 
 /* The slot of an address or, where it has none, the one that it would have. */
-static struct key *slot_of(const struct own_family *family, struct key key)
+static struct key *own_family_slot(const struct own_family *family, struct key key)
 {
-    size_t at = hash(key) & family->mask;
-    while (!is_free(family->slots[at]) && !key_equal(family->slots[at], key))
+    size_t at = host_hash(key) & family->mask;
+    while (!slot_is_free(family->slots[at]) && !key_equal(family->slots[at], key))
         at = (at + 1) & family->mask;
     return &family->slots[at];
 }
 
-static bool allocate(struct own_family *family, size_t count)
+static bool own_family_allocate(struct own_family *family, size_t count)
 {
     size_t size = 16;
     while (size < 2 * count)
@@ -87,7 +89,7 @@ static int by_first(const void *a, const void *b)
 }
 
 /* Sorts them, and makes one of those that overlap. Returns how many are left. */
-static size_t settle(struct range *ranges, size_t count)
+static size_t ranges_merge(struct range *ranges, size_t count)
 {
     size_t kept = 0;
     qsort(ranges, count, sizeof(ranges[0]), by_first);
@@ -101,7 +103,7 @@ static size_t settle(struct range *ranges, size_t count)
     return kept;
 }
 
-static void add(struct own_family *family, const struct own_network *network)
+static void own_family_add(struct own_family *family, const struct own_network *network)
 {
     const struct key first = key_of(&network->address);
     if (reach_place_of(&network->address) == REACH_LOOPBACK)
@@ -109,7 +111,7 @@ static void add(struct own_family *family, const struct own_network *network)
     if (network->bits < bits_of(&network->address))
         family->ranges[family->range_count++] = (struct range){first, key_last(first, network->bits)};
     else
-        *slot_of(family, first) = first;
+        *own_family_slot(family, first) = first;
 }
 
 struct own_hosts *own_hosts_new(const struct own_networks *networks)
@@ -122,27 +124,32 @@ struct own_hosts *own_hosts_new(const struct own_networks *networks)
     for (size_t i = 0; i < networks->count; i++)
         counts[family_index(networks->list[i].address.sa.sa_family)]++;
     for (int i = 0; i < FAMILY_COUNT; i++) {
-        if (!allocate(&hosts->families[i], counts[i])) {
+        if (!own_family_allocate(&hosts->families[i], counts[i])) {
             own_hosts_release(hosts);
             return NULL;
         }
     }
     for (size_t i = 0; i < networks->count; i++)
-        add(&hosts->families[family_index(networks->list[i].address.sa.sa_family)], &networks->list[i]);
+        own_family_add(&hosts->families[family_index(networks->list[i].address.sa.sa_family)], &networks->list[i]);
     for (int i = 0; i < FAMILY_COUNT; i++)
-        hosts->families[i].range_count = settle(hosts->families[i].ranges, hosts->families[i].range_count);
+        hosts->families[i].range_count = ranges_merge(hosts->families[i].ranges, hosts->families[i].range_count);
     return hosts;
 }
 
 struct own_hosts *own_hosts_hold(struct own_hosts *hosts)
 {
-    atomic_fetch_add_explicit(&hosts->holders, 1, memory_order_relaxed);
+    const unsigned holders = atomic_fetch_add_explicit(&hosts->holders, 1, memory_order_relaxed);
+    assert(holders > 0);
     return hosts;
 }
 
 void own_hosts_release(struct own_hosts *hosts)
 {
-    if (!hosts || atomic_fetch_sub_explicit(&hosts->holders, 1, memory_order_acq_rel) > 1)
+    if (!hosts)
+        return;
+    const unsigned holders = atomic_fetch_sub_explicit(&hosts->holders, 1, memory_order_acq_rel);
+    assert(holders > 0);
+    if (holders > 1)
         return;
     for (int i = 0; i < FAMILY_COUNT; i++) {
         free(hosts->families[i].slots);
@@ -152,7 +159,7 @@ void own_hosts_release(struct own_hosts *hosts)
 }
 
 /* NULL: none. */
-static const struct range *range_with(const struct own_family *family, struct key key)
+static const struct range *own_family_range(const struct own_family *family, struct key key)
 {
     size_t first = 0, end = family->range_count;
     while (first < end) { /* the first that does not end before it */
@@ -171,12 +178,13 @@ bool own_hosts_contain(const struct own_hosts *hosts, const union netaddr *canon
         return false;
     const struct own_family *family = &hosts->families[family_index(canonical->sa.sa_family)];
     const struct key key = key_of(canonical);
-    return (!is_free(key) && !is_free(*slot_of(family, key))) || range_with(family, key) != NULL;
+    return (!slot_is_free(key) && !slot_is_free(*own_family_slot(family, key))) ||
+           own_family_range(family, key) != NULL;
 }
 
 union netaddr own_hosts_last(const struct own_hosts *hosts, const union netaddr *canonical)
 {
     const struct range *range =
-        hosts ? range_with(&hosts->families[family_index(canonical->sa.sa_family)], key_of(canonical)) : NULL;
+        hosts ? own_family_range(&hosts->families[family_index(canonical->sa.sa_family)], key_of(canonical)) : NULL;
     return range ? key_address(range->last, canonical->sa.sa_family) : *canonical;
 }

@@ -1,5 +1,6 @@
 /*
- * This host's own addresses. Clients do not reach them, except each other's external ports: see own_ports.h.
+ * The set of this host's own addresses. Clients may not reach them, except each other's external ports (own_ports.h).
+ * Whoever asks the kernel for them fills it in: see host/addresses.h.
  */
 #ifndef CONESOCKS_POLICY_OWN_H
 #define CONESOCKS_POLICY_OWN_H
@@ -15,7 +16,7 @@ struct own_network {
     unsigned bits;
 };
 
-/* To collect them in. */
+/* Addresses on their way into a set. */
 struct own_networks {
     struct own_network *list; /* free */
     size_t count, room;
@@ -25,17 +26,17 @@ struct own_networks {
 bool own_networks_add_host(struct own_networks *networks, const union netaddr *address);
 bool own_networks_add(struct own_networks *networks, const union netaddr *address, unsigned bits);
 
-/* A set of addresses that does not change: any thread that holds it may read it. */
+/* It does not change: any thread that holds it may read it without a lock. */
 struct own_hosts;
 
-/* All of these but loopback, which is `reach`'s; the caller holds it. NULL: no memory. */
+/* All of these but loopback, which is for `reach` to decide. Held by the caller. NULL: no memory. */
 struct own_hosts *own_hosts_new(const struct own_networks *networks);
 struct own_hosts *own_hosts_hold(struct own_hosts *hosts);
 /* NULL is fine. */
 void own_hosts_release(struct own_hosts *hosts);
-/* Costs the same however many there are. Ports do not matter. NULL: none are known. */
+/* Takes the same time however many there are. Ports do not matter. NULL: none are known. */
 bool own_hosts_contain(const struct own_hosts *hosts, const union netaddr *canonical);
-/* The last address of the network of this host's own that holds `canonical`; itself, when none does. */
+/* The last address of that of this host's networks which contains `canonical`; itself, when none does. */
 union netaddr own_hosts_last(const struct own_hosts *hosts, const union netaddr *canonical);
 
 #endif
