@@ -1,17 +1,17 @@
 /*
- * SOCKS5 on the wire: RFC 1928 (requests, replies, the UDP header), RFC 1929 (user name and password), and the frames
- * of "UDP in TCP", an extension that hev-socks5-tunnel and hev-socks5-tproxy speak.
+ * Encodes and decodes SOCKS5 messages: RFC 1928 (requests, replies, the UDP header), RFC 1929 (user name and password),
+ * and the frames of "UDP in TCP", an extension that hev-socks5-tunnel and hev-socks5-tproxy use.
  *
- * Pure: bytes in, structs out, and back. No allocation, no descriptor, no clock. Needs <stdint.h> and <stddef.h> only.
+ * It needs <stdint.h> and <stddef.h> only: no allocation, no descriptor, no clock.
  *
- * Every decoder takes the bytes at hand and returns
+ * A decoder gets the bytes that have come so far, and returns
  *   > 0  the length of the message, which the struct now describes,
- *   0    the bytes are a beginning of a message: more are needed (never for a datagram),
- *   < 0  one of enum socks5_error, and the struct is not to be used.
- * Decoded hosts, names and passwords point into the input and live as long as it does.
+ *   0    the bytes are the beginning of a message: more are needed (never for a datagram),
+ *   < 0  one of enum socks5_error; do not use the struct.
+ * Decoded hosts, names and passwords point into the input.
  *
- * Every encoder writes at most `size` bytes and returns the length written, or 0 when it does not fit or the struct
- * cannot be said on the wire (an empty name, for one).
+ * An encoder writes at most `size` bytes and returns the length. 0: it does not fit, or the protocol has no such
+ * message (an empty name, for example).
  */
 #ifndef CONESOCKS_SOCKS5_H
 #define CONESOCKS_SOCKS5_H
@@ -28,7 +28,7 @@
 #define SOCKS5_REQUEST_MAX    262
 #define SOCKS5_UDP_HEADER_MAX 262
 #define SOCKS5_FRAME_MAX      65790
-/* The headers that an IP address makes. */
+/* The length of a UDP header with an IP address. */
 #define SOCKS5_UDP_HEADER_V4 10
 #define SOCKS5_UDP_HEADER_V6 22
 
@@ -48,7 +48,7 @@ enum socks5_method { /* RFC 1928 section 3 */
                      SOCKS5_METHOD_NO_ACCEPTABLE = 0xff,
 };
 
-enum socks5_command { /* RFC 1928 section 4; any other byte decodes too, for the caller to refuse */
+enum socks5_command { /* RFC 1928 section 4; any other byte is decoded, too: the caller refuses it */
                       SOCKS5_COMMAND_CONNECT = 0x01,
                       SOCKS5_COMMAND_BIND = 0x02,
                       SOCKS5_COMMAND_UDP_ASSOCIATE = 0x03,
@@ -73,8 +73,8 @@ enum socks5_atyp { /* RFC 1928 section 5 */
                    SOCKS5_ATYP_IPV6 = 0x04,
 };
 
-/* An address as the wire has it. `host`: 4 or 16 bytes in network order, or a name of 1 to 255 bytes without a NUL at
- * its end. `port` is in host order. */
+/* An address. `host`: 4 or 16 bytes in network order, or a name of 1 to 255 bytes without a final NUL. `port` is in
+ * host order. */
 struct socks5_addr {
     uint8_t atyp;
     uint8_t host_len;
@@ -87,7 +87,7 @@ struct socks5_greeting { /* RFC 1928 section 3, client */
     uint8_t method_count;
 };
 
-struct socks5_password { /* RFC 1929 section 2, client; neither is ended by NUL. An empty password is legal. */
+struct socks5_password { /* RFC 1929 section 2, client; neither ends with a NUL. An empty password is legal. */
     const uint8_t *user, *password;
     uint8_t user_len, password_len;
 };
@@ -104,20 +104,19 @@ struct socks5_reply_message { /* RFC 1928 section 6 */
 
 struct socks5_udp_header { /* RFC 1928 section 7 */
     uint8_t fragment;
-    struct socks5_addr destination; /* from a client; towards a client: where the datagram came from */
+    struct socks5_addr destination; /* from a client. To a client: where the datagram came from */
 };
 
 /*
- * A datagram on the control connection, both ways, once a request with SOCKS5_COMMAND_UDP_IN_TCP is granted:
+ * A datagram on the control connection, in both directions, after a request with SOCKS5_COMMAND_UDP_IN_TCP:
  *
  *   MSGLEN (2), HDRLEN (1), ATYP (1), address, port (2), payload
  *
- * HDRLEN counts what stands before the payload, itself and MSGLEN included. MSGLEN counts the payload alone: the
- * description in hev-socks5-core's README can be read as the whole frame, but that is what its programs say and expect.
- * HDRLEN is one byte, so names longer than 248 bytes cannot be said.
+ * HDRLEN counts all before the payload, with MSGLEN and itself. MSGLEN counts the payload alone: one can understand
+ * hev-socks5-core's README otherwise, but its programs do it so. HDRLEN is one byte: a name has at most 248 bytes.
  */
 struct socks5_frame {
-    struct socks5_addr destination; /* from a client; towards a client: where the datagram came from */
+    struct socks5_addr destination; /* from a client. To a client: where the datagram came from */
     uint16_t payload_len;
     const uint8_t *payload;
 };
@@ -128,11 +127,11 @@ int socks5_password_decode(const uint8_t *in, size_t len, struct socks5_password
 int socks5_password_status_decode(const uint8_t *in, size_t len, uint8_t *status); /* 0 = accepted */
 int socks5_request_decode(const uint8_t *in, size_t len, struct socks5_request *out);
 int socks5_reply_decode(const uint8_t *in, size_t len, struct socks5_reply_message *out);
-/* Returns the header's length: the payload follows it and may be empty. Any FRAG decodes; the caller drops it. */
+/* Returns the header's length; the payload follows, and may be empty. Any FRAG is decoded: the caller drops it. */
 int socks5_udp_header_decode(const uint8_t *in, size_t len, struct socks5_udp_header *out);
-/* Tells a bad header before the payload is there. */
+/* Finds a bad header before the payload has come. */
 int socks5_frame_decode(const uint8_t *in, size_t len, struct socks5_frame *out);
-/* How long a frame with this beginning says it is; 0: that takes more bytes. */
+/* The length of the frame that begins so; 0: more bytes are needed to know. */
 size_t socks5_frame_length(const uint8_t *in, size_t len);
 
 size_t socks5_greeting_encode(uint8_t *out, size_t size, const struct socks5_greeting *in);
@@ -142,7 +141,7 @@ size_t socks5_password_status_encode(uint8_t *out, size_t size, uint8_t status);
 size_t socks5_request_encode(uint8_t *out, size_t size, const struct socks5_request *in);
 size_t socks5_reply_encode(uint8_t *out, size_t size, const struct socks5_reply_message *in);
 size_t socks5_udp_header_encode(uint8_t *out, size_t size, const struct socks5_udp_header *in);
-/* All but the payload, which is to follow. */
+/* All but the payload, which the caller sends next. */
 size_t socks5_frame_header_encode(uint8_t *out, size_t size, const struct socks5_frame *in);
 
 #endif
