@@ -17,7 +17,7 @@
 
 enum kind { ASSOCIATION, STREAM, KINDS };
 
-struct session_row {
+struct status_row {
     const json_t *session;
     uint64_t id, up, down;
     double up_rate, down_rate; /* bytes a second */
@@ -26,7 +26,7 @@ struct session_row {
 struct status_sessions {
     bool rates;
     struct session_group {
-        struct session_row *rows; /* the busiest first */
+        struct status_row *rows; /* the busiest first */
         size_t count;
     } groups[KINDS];
 };
@@ -43,13 +43,13 @@ static bool session_is_of_kind(const json_t *session, enum kind kind)
 
 static int session_compare_id(const void *a, const void *b)
 {
-    uint64_t first = ((const struct session_row *)a)->id, second = ((const struct session_row *)b)->id;
+    uint64_t first = ((const struct status_row *)a)->id, second = ((const struct status_row *)b)->id;
     return (first > second) - (first < second);
 }
 
 static int session_compare_traffic(const void *a, const void *b)
 {
-    const struct session_row *first = a, *second = b;
+    const struct status_row *first = a, *second = b;
     double rates = second->up_rate + second->down_rate - first->up_rate - first->down_rate;
     uint64_t x = first->up + first->down, y = second->up + second->down;
     if (rates != 0)
@@ -63,14 +63,14 @@ static bool group_gather(struct session_group *group, const json_t *status, enum
     const json_t *sessions = ask_member(status, "sessions");
     size_t i;
     json_t *session;
-    *group = (struct session_group){.rows = calloc(json_array_size(sessions) + 1, sizeof(struct session_row))};
+    *group = (struct session_group){.rows = calloc(json_array_size(sessions) + 1, sizeof(struct status_row))};
     if (!group->rows)
         return false;
     json_array_foreach(sessions, i, session) if (session_is_of_kind(session, kind)) group->rows[group->count++] =
-        (struct session_row){.session = session,
-                             .id = ask_number(session, "id"),
-                             .up = ask_number(session, "up_bytes"),
-                             .down = ask_number(session, "down_bytes")};
+        (struct status_row){.session = session,
+                            .id = ask_number(session, "id"),
+                            .up = ask_number(session, "up_bytes"),
+                            .down = ask_number(session, "down_bytes")};
     return true;
 }
 
@@ -82,11 +82,11 @@ static double group_rate(uint64_t now, uint64_t before, double seconds)
 /* A session without an earlier reading is new: it started at zero. */
 static void group_add_rates(struct session_group *group, struct session_group *before, double seconds)
 {
-    qsort(before->rows, before->count, sizeof(struct session_row), session_compare_id);
+    qsort(before->rows, before->count, sizeof(struct status_row), session_compare_id);
     for (size_t i = 0; i < group->count; i++) {
-        struct session_row *row = &group->rows[i];
-        const struct session_row *old =
-            bsearch(row, before->rows, before->count, sizeof(struct session_row), session_compare_id);
+        struct status_row *row = &group->rows[i];
+        const struct status_row *old =
+            bsearch(row, before->rows, before->count, sizeof(struct status_row), session_compare_id);
         row->up_rate = group_rate(row->up, old ? old->up : 0, seconds);
         row->down_rate = group_rate(row->down, old ? old->down : 0, seconds);
     }
@@ -102,7 +102,7 @@ struct status_sessions *status_sessions_new(const json_t *now, const json_t *bef
         if (made && before)
             group_add_rates(group, &old, seconds);
         if (made)
-            qsort(group->rows, group->count, sizeof(struct session_row), session_compare_traffic);
+            qsort(group->rows, group->count, sizeof(struct status_row), session_compare_traffic);
         free(old.rows);
     }
     if (made) {
@@ -182,7 +182,7 @@ static uint64_t rate_in_bits(double bytes)
     return (uint64_t)(8 * bytes);
 }
 
-static bool group_add_row(struct table *table, const struct session_row *row, enum kind kind, bool rates)
+static bool group_add_row(struct terminal_table *table, const struct status_row *row, enum kind kind, bool rates)
 {
     char text[COLUMNS][TERMINAL_NUMBER_MAX], addresses[256];
     uint64_t dropped = dropped_sum(ask_member(row->session, "dropped"));
@@ -208,7 +208,7 @@ static bool group_print(const struct status_sessions *sessions, enum kind kind, 
 {
     static const char *const titles[KINDS] = {"UDP associations", "TCP streams"};
     const struct session_group *group = &sessions->groups[kind];
-    struct table *table = table_new(columns[kind], COLUMNS);
+    struct terminal_table *table = table_new(columns[kind], COLUMNS);
     size_t shown = group->count < rows ? group->count : rows;
     bool made = table != NULL;
     for (size_t i = 0; made && i < shown; i++)

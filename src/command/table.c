@@ -8,22 +8,22 @@
 
 #define GAP 2
 
-struct table {
+struct terminal_table {
     const struct table_column *columns;
     size_t count, row_count, size;
     char **cells; /* escaped, row by row */
 };
 
-struct table *table_new(const struct table_column *columns, size_t count)
+struct terminal_table *table_new(const struct table_column *columns, size_t count)
 {
     assert(count <= TABLE_COLUMNS_MAX);
-    struct table *table = calloc(1, sizeof(*table));
+    struct terminal_table *table = calloc(1, sizeof(*table));
     if (table)
-        *table = (struct table){.columns = columns, .count = count};
+        *table = (struct terminal_table){.columns = columns, .count = count};
     return table;
 }
 
-void table_free(struct table *table)
+void table_free(struct terminal_table *table)
 {
     if (!table)
         return;
@@ -33,7 +33,7 @@ void table_free(struct table *table)
     free(table);
 }
 
-bool table_add(struct table *table, const char *const *cells)
+bool table_add(struct terminal_table *table, const char *const *cells)
 {
     if (table->row_count == table->size) {
         size_t size = table->size ? 2 * table->size : 16;
@@ -110,7 +110,7 @@ void table_layout(const struct table_column *columns, const size_t *natural, siz
 /* ---- printing ---- */
 
 /* The width of the longest cell of each column; 0: the column is empty. */
-static void table_measure(const struct table *table, size_t *natural)
+static void table_measure(const struct terminal_table *table, size_t *natural)
 {
     for (size_t i = 0; i < table->count; i++) {
         size_t most = 0;
@@ -126,7 +126,7 @@ static void table_measure(const struct table *table, size_t *natural)
     }
 }
 
-static void table_print_row(const struct table *table, char *const *cells, const size_t *widths, FILE *out)
+static void table_print_row(const struct terminal_table *table, char *const *cells, const size_t *widths, FILE *out)
 {
     size_t owed = 0; /* spaces to write before the next cell; none at the end of the line */
     for (size_t i = 0; i < table->count; i++) {
@@ -140,7 +140,7 @@ static void table_print_row(const struct table *table, char *const *cells, const
     fputc('\n', out);
 }
 
-void table_print(const struct table *table, FILE *out, size_t width)
+void table_print(const struct terminal_table *table, FILE *out, size_t width)
 {
     size_t natural[TABLE_COLUMNS_MAX], widths[TABLE_COLUMNS_MAX];
     char *titles[TABLE_COLUMNS_MAX];

@@ -15,15 +15,15 @@ struct table_column {
     unsigned spare; /* 0: always shown; otherwise the column with the highest number is left out first */
 };
 
-struct table;
+struct terminal_table;
 
 /* `columns` must outlive it. NULL: out of memory. */
-struct table *table_new(const struct table_column *columns, size_t count);
-void table_free(struct table *table);
+struct terminal_table *table_new(const struct table_column *columns, size_t count);
+void table_free(struct terminal_table *table);
 /* Adds a row; a NULL cell shows "-". Escapes the texts (terminal_escape). */
-bool table_add(struct table *table, const char *const *cells);
+bool table_add(struct terminal_table *table, const char *const *cells);
 /* Prints the titles, then the rows. A column that has only "-" is left out. */
-void table_print(const struct table *table, FILE *out, size_t width);
+void table_print(const struct terminal_table *table, FILE *out, size_t width);
 
 /* Computes widths that fit into `width`, with two spaces between columns; a column that is left out gets 0. */
 void table_layout(const struct table_column *columns, const size_t *natural, size_t count, size_t width,

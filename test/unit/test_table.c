@@ -37,7 +37,7 @@ static void the_widths_of_columns(void **state)
 }
 
 /* free() it. */
-static char *print(const struct table *table, size_t width)
+static char *print(const struct terminal_table *table, size_t width)
 {
     char *text = NULL;
     size_t size;
@@ -48,7 +48,7 @@ static char *print(const struct table *table, size_t width)
     return text;
 }
 
-static void expect_table(const struct table *table, size_t width, const char *expected)
+static void expect_table(const struct terminal_table *table, size_t width, const char *expected)
 {
     char *text = print(table, width);
     assert_string_equal(text, expected);
@@ -58,7 +58,7 @@ static void expect_table(const struct table *table, size_t width, const char *ex
 static void a_table(void **state)
 {
     (void)state;
-    struct table *table = table_new(columns, COLUMNS);
+    struct terminal_table *table = table_new(columns, COLUMNS);
     assert_non_null(table);
     expect_table(table, 80, "\n");
     assert_true(table_add(table, (const char *const[]){"10.0.0.1:5000", "alice", "7", NULL}));
@@ -79,7 +79,7 @@ static void a_table(void **state)
 static void row_51_cells_are_escaped(void **state)
 {
     (void)state;
-    struct table *table = table_new(columns, COLUMNS);
+    struct terminal_table *table = table_new(columns, COLUMNS);
     assert_non_null(table);
     for (int i = 0; i < 100; i++)
         assert_true(table_add(table, (const char *const[]){"a\nb", "\x1b[2J", "0", "1"}));
