@@ -43,6 +43,12 @@ static const char *view_text(const json_t *object, const char *keys, const char 
     return text ? text : otherwise;
 }
 
+/* "1 stream", "2 streams" */
+static const char *view_plural(uint64_t count)
+{
+    return count == 1 ? "" : "s";
+}
+
 /* ---- who and where ---- */
 
 static void view_server(const struct view *view)
@@ -74,8 +80,8 @@ static void view_configuration(const struct view *view)
     if (!file)
         view_line(view, "file", "none: the built-in default");
     else
-        view_line(view, "file", "%s, loaded %s; %" PRIu64 " reloads, %" PRIu64 " failed", file,
-                  view_text(configuration, "loaded", "?"), reloads, failed);
+        view_line(view, "file", "%s, loaded %s; %" PRIu64 " reload%s, %" PRIu64 " failed", file,
+                  view_text(configuration, "loaded", "?"), reloads, view_plural(reloads), failed);
     if (ask_text(configuration, "waiting_for_start"))
         view_line(view, "", "these changes take effect at the next start: %s",
                   ask_text(configuration, "waiting_for_start"));
@@ -137,8 +143,9 @@ static void view_traffic(const struct view *view)
     const json_t *now = view->reading->now;
     char up[TERMINAL_NUMBER_MAX], down[TERMINAL_NUMBER_MAX], up_count[TERMINAL_NUMBER_MAX],
         down_count[TERMINAL_NUMBER_MAX], up_rate[TERMINAL_NUMBER_MAX], down_rate[TERMINAL_NUMBER_MAX];
-    view_line(view, "sessions", "%" PRIu64 " associations, %" PRIu64 " streams, %" PRIu64 " in the handshake",
-              ask_number(now, "open.associations"), ask_number(now, "open.streams"),
+    const uint64_t associations = ask_number(now, "open.associations"), streams = ask_number(now, "open.streams");
+    view_line(view, "sessions", "%" PRIu64 " association%s, %" PRIu64 " stream%s, %" PRIu64 " in the handshake",
+              associations, view_plural(associations), streams, view_plural(streams),
               ask_number(now, "open.negotiating"));
     view_line(view, "UDP", "up %s in %s datagrams%s; down %s in %s%s",
               terminal_bytes(up, ask_number(now, "totals.udp_up_bytes_total")),
@@ -195,11 +202,11 @@ static void view_limits(const struct view *view)
                  refused = ask_number(each, "refused");
         bool near = limit > 0 && used >= limit - limit / 5;
         if (near)
-            view_line(view, said++ ? "" : "limits", "%s: %" PRIu64 " of %" PRIu64 ", refused %" PRIu64 " times",
-                      view_text(each, "name", "?"), used, limit, refused);
+            view_line(view, said++ ? "" : "limits", "%s: %" PRIu64 " of %" PRIu64 ", refused %" PRIu64 " time%s",
+                      view_text(each, "name", "?"), used, limit, refused, view_plural(refused));
         else if (refused > 0)
-            view_line(view, said++ ? "" : "limits", "%s: refused %" PRIu64 " times", view_text(each, "name", "?"),
-                      refused);
+            view_line(view, said++ ? "" : "limits", "%s: refused %" PRIu64 " time%s", view_text(each, "name", "?"),
+                      refused, view_plural(refused));
     }
 }
 

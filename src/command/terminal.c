@@ -142,7 +142,7 @@ const char *terminal_rate(char text[TERMINAL_NUMBER_MAX], double bytes_per_secon
     static const char *const units[] = {"", " k", " M", " G", " T", NULL};
     double bits = bytes_per_second > 0 ? 8 * bytes_per_second : 0;
     if (bits < 0.5)
-        return strcpy(text, "0");
+        return strcpy(text, "0 bit/s");
     return terminal_scaled(text, bits, 1000, units, bits < 999.5 ? " bit/s" : "bit/s");
 }
 

@@ -35,7 +35,7 @@ size_t terminal_size(int fd, size_t *lines);
 const char *terminal_count(char text[TERMINAL_NUMBER_MAX], uint64_t count);
 /* "950 B", "1.2 KiB" */
 const char *terminal_bytes(char text[TERMINAL_NUMBER_MAX], uint64_t bytes);
-/* "0", "950 bit/s", "1.2 Mbit/s" */
+/* "0 bit/s", "950 bit/s", "1.2 Mbit/s" */
 const char *terminal_rate(char text[TERMINAL_NUMBER_MAX], double bytes_per_second);
 /* "12s", "5m 2s", "3h 4m", "2d 5h" */
 const char *terminal_duration(char text[TERMINAL_NUMBER_MAX], uint64_t seconds);

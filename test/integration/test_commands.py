@@ -218,7 +218,7 @@ def test_status_of_associations_and_streams(net, start, lan, peer, run):
     assert whole["pid"] == proxy.pid and len(whole["sessions"]) == 4
     words = run("status", *arguments).stdout
     assert f"process {proxy.pid}, running" in words and "address-dependent filtering" in words
-    assert "3 associations, 1 streams, 0 in the handshake" in words
+    assert "3 associations, 1 stream, 0 in the handshake" in words
     for session in whole["sessions"]:
         sockets = session.get("external") or [session["destination"]]
         assert re.search(rf"^{re.escape(session['client'])} .* ?{re.escape(sockets[0])} ", words, re.MULTILINE), words

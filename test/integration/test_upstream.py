@@ -156,7 +156,7 @@ def test_explain(tmp_path):
                               capture_output=True, text=True, check=False).stdout
 
     assert explain("www.test:80") == "allowed: goes to the upstream far, which resolves the name\n"
-    assert explain("www.bad.test:80") == "denied by rules[0], whatever the address\n"
+    assert explain("www.bad.test:80") == "denied by rules[0], whatever address the name has\n"
     assert explain("www.test:80", "--command", "udp").startswith("not denied by name")
     assert explain("198.41.0.4:80").endswith("terms: upstream far (rules[1])\n")
 

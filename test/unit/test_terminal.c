@@ -148,8 +148,8 @@ static void numbers_for_people(void **state)
     assert_string_equal(terminal_bytes(text, 999), "999 B");
     assert_string_equal(terminal_bytes(text, 1000), "1.0 KiB");
     assert_string_equal(terminal_bytes(text, (uint64_t)5 << 30), "5.0 GiB");
-    assert_string_equal(terminal_rate(text, 0), "0");
-    assert_string_equal(terminal_rate(text, -1), "0");
+    assert_string_equal(terminal_rate(text, 0), "0 bit/s");
+    assert_string_equal(terminal_rate(text, -1), "0 bit/s");
     assert_string_equal(terminal_rate(text, 1), "8 bit/s");
     assert_string_equal(terminal_rate(text, 1.5e6), "12.0 Mbit/s");
     assert_string_equal(terminal_duration(text, 0), "0s");
