@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-static struct port_range range_from(const struct port_range *system, const struct config_ports *configured,
-                                    const char *option, uint64_t rest_ms)
+static struct port_range env_range(const struct port_range *system, const struct config_ports *configured,
+                                   const char *option, uint64_t rest_ms)
 {
     struct port_range range = *system;
     if (configured->first) {
@@ -20,19 +20,19 @@ void env_port_ranges(const struct config *config, const struct port_range *syste
                      struct port_range *external)
 {
     const uint64_t rest_ms = config->udp.port_rest_ms;
-    *relay = range_from(system, &config->udp.ports, "udp.ports", rest_ms);
-    *external = range_from(system, &config->udp.external_ports, "udp.external_ports", rest_ms);
+    *relay = env_range(system, &config->udp.ports, "udp.ports", rest_ms);
+    *external = env_range(system, &config->udp.external_ports, "udp.external_ports", rest_ms);
     external->except = config_shared_port(config);
 }
 
 struct port_range env_bind_ports(const struct env *env)
 {
-    struct port_range range = range_from(&env->system_ports, &env->config->bind.ports, "bind.ports", 0);
+    struct port_range range = env_range(&env->system_ports, &env->config->bind.ports, "bind.ports", 0);
     range.stream = true;
     return range;
 }
 
-static void use_carry(struct env *env)
+static void env_use_carry(struct env *env)
 {
     static const uint8_t bits[] = {[CONFIG_CARRY_ECN] = DGRAM_ECN, [CONFIG_CARRY_ECN_AND_DSCP] = DGRAM_TOS};
     if (env->dgrams)
@@ -51,7 +51,7 @@ struct snapshot *env_use(struct env *env, struct snapshot *snapshot)
         env->full_ports.range.option = "udp.ports"; /* until an association finds a range full */
         env->shared_port = config_shared_port(env->config);
         env_port_ranges(env->config, &env->system_ports, &env->relay_ports, &env->external_ports);
-        use_carry(env);
+        env_use_carry(env);
     }
     return before;
 }

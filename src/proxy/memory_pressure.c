@@ -17,7 +17,7 @@
 /* Associations end no sooner after something that may have sufficed. */
 #define QUIET_SHED_AFTER_MS 2000
 
-static void set_room(void *arg, struct stream *stream, struct assoc *assoc)
+static void visit_set_room(void *arg, struct stream *stream, struct assoc *assoc)
 {
     const struct env *env = arg;
     (void)stream;
@@ -25,7 +25,7 @@ static void set_room(void *arg, struct stream *stream, struct assoc *assoc)
         assoc_set_room(assoc, memory_level_room(env->memory));
 }
 
-static void add_memory(void *arg, struct stream *stream, struct assoc *assoc)
+static void visit_add_memory(void *arg, struct stream *stream, struct assoc *assoc)
 {
     size_t *sum = arg;
     *sum += stream ? stream_memory(stream) : 0;
@@ -43,7 +43,7 @@ struct stuck {
     uint64_t since_ms;
 };
 
-static void find_stuck_longest(void *arg, struct stream *stream, struct assoc *assoc)
+static void visit_find_stuck(void *arg, struct stream *stream, struct assoc *assoc)
 {
     struct stuck *longest = arg;
     (void)assoc;
@@ -53,16 +53,16 @@ static void find_stuck_longest(void *arg, struct stream *stream, struct assoc *a
     longest->since_ms = stream_stuck_since(stream);
 }
 
-static void give_up_stuck(struct env *env, size_t excess)
+static void memory_pressure_give_up_stuck(struct env *env, size_t excess)
 {
     size_t won = 0;
     for (int i = 0; i < GIVE_UP_MAX && won < excess; i++) {
         struct stuck longest = {NULL, UINT64_MAX};
         struct payer *heaviest = shed_find_heaviest(env);
         if (heaviest)
-            payer_visit(heaviest, find_stuck_longest, &longest);
+            payer_visit(heaviest, visit_find_stuck, &longest);
         if (!longest.stream)
-            sessions_visit(env, find_stuck_longest, &longest);
+            sessions_visit(env, visit_find_stuck, &longest);
         if (!longest.stream)
             return;
         won += stream_memory(longest.stream);
@@ -92,16 +92,16 @@ size_t memory_pressure_relieve(struct env *env, const struct memory_pressure_ord
     if (order->level != env->memory) {
         env->memory = order->level;
         pump_pool_save_memory(env->pumps, order->level != MEMORY_AMPLE);
-        sessions_visit(env, set_room, env);
+        sessions_visit(env, visit_set_room, env);
         env->loans.withheld = loans_withheld(order->level);
     }
     if (order->level != MEMORY_AMPLE && !order->recedes)
         memory_pressure_shed(env);
     payers_call_loans(env, LOANS_MAX - env->loans.withheld);
     if (order->level == MEMORY_CRITICAL)
-        give_up_stuck(env, order->excess);
+        memory_pressure_give_up_stuck(env, order->excess);
     size_t held = 0;
     if (order->measure)
-        sessions_visit(env, add_memory, &held);
+        sessions_visit(env, visit_add_memory, &held);
     return held;
 }

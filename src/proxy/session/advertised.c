@@ -7,7 +7,7 @@
 #include "proxy/env.h"
 
 /* A client of the internet that is told a private address blames its own firewall. */
-static void warn_of_private(struct env *env, const union netaddr *client, const union netaddr *told)
+static void advertised_warn_private(struct env *env, const union netaddr *client, const union netaddr *told)
 {
     char client_text[NETADDR_TEXT_MAX], told_text[NETADDR_TEXT_MAX];
     if (reach_place_of(client) != REACH_PUBLIC || reach_place_of(told) != REACH_PRIVATE)
@@ -31,7 +31,7 @@ union netaddr advertised_address(const struct policy *policy, const union netadd
 union netaddr advertised_relay(struct env *env, const union netaddr *client, const union netaddr *relay)
 {
     const union netaddr told = advertised_address(&env->policy, relay);
-    warn_of_private(env, client, &told);
+    advertised_warn_private(env, client, &told);
     return told;
 }
 

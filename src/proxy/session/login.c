@@ -62,7 +62,7 @@ void logins_change(struct logins *logins, uint32_t failed_logins)
     throttle_set(logins->throttle, failed_logins);
 }
 
-static void discard(struct login *login)
+static void login_discard(struct login *login)
 {
     snapshot_release(login->snapshot);
     explicit_bzero(login, sizeof(*login)); /* the password */
@@ -70,7 +70,7 @@ static void discard(struct login *login)
 }
 
 /* The one failure too many: what its address or network still has in the queue would only keep others waiting. */
-static void abandon_all_of(struct logins *logins, const union netaddr *client, uint64_t now)
+static void logins_abandon(struct logins *logins, const union netaddr *client, uint64_t now)
 {
     bool network = throttle_blocks(logins->throttle, THROTTLE_NETWORK, client, now);
     struct login *login;
@@ -83,7 +83,7 @@ static void abandon_all_of(struct logins *logins, const union netaddr *client, u
     }
 }
 
-static void say_throttled(struct logins *logins, const union netaddr *client, uint64_t now)
+static void logins_log_throttled(struct logins *logins, const union netaddr *client, uint64_t now)
 {
     bool alone = throttle_blocks(logins->throttle, THROTTLE_ADDRESS, client, now);
     char host[NETADDR_TEXT_MAX];
@@ -92,14 +92,14 @@ static void say_throttled(struct logins *logins, const union netaddr *client, ui
                 alone ? "" : "the network of ", netaddr_format_host(client, host));
 }
 
-static void say_busy(struct logins *logins, uint64_t now)
+static void logins_log_busy(struct logins *logins, uint64_t now)
 {
     LOG_LIMITED(&logins->busy_log, now, LOG_LEVEL_WARNING,
                 "a login was closed unread: %d passwords wait to be checked, as when many addresses guess",
                 AUTH_QUEUE_MAX);
 }
 
-static enum login_outcome take_verdict(const struct login *login)
+static enum login_outcome login_take_verdict(const struct login *login)
 {
     struct env *env = login->env;
     struct logins *logins = env->logins;
@@ -114,8 +114,8 @@ static enum login_outcome take_verdict(const struct login *login)
         /* What the job knows, for at a stop `auth` is gone by now. */
         if (throttle_blocks(logins->throttle, THROTTLE_ADDRESS, &login->job.client, now) ||
             (!login->job.known && throttle_blocks(logins->throttle, THROTTLE_NETWORK, &login->job.client, now))) {
-            abandon_all_of(logins, &login->job.client, now);
-            say_throttled(logins, &login->job.client, now);
+            logins_abandon(logins, &login->job.client, now);
+            logins_log_throttled(logins, &login->job.client, now);
         }
         return LOGIN_WRONG;
     case AUTH_UNCHECKED:
@@ -126,27 +126,27 @@ static enum login_outcome take_verdict(const struct login *login)
     return LOGIN_THROTTLED;
 }
 
-static void on_checked(struct inbox_item *item)
+static void login_on_checked(struct inbox_item *item)
 {
     struct login *login = container_of(item, struct login, item);
     TAILQ_REMOVE(&login->env->logins->pending, login, link);
-    enum login_outcome outcome = take_verdict(login);
+    enum login_outcome outcome = login_take_verdict(login);
     login_done *done = login->done;
     void *arg = login->arg;
-    discard(login);
+    login_discard(login);
     if (done)
         done(arg, outcome);
 }
 
 /* On the helper thread. */
-static void hand_back(struct auth_job *job)
+static void login_hand_back(struct auth_job *job)
 {
     struct login *login = container_of(job, struct login, job);
     inbox_post(login->env->inbox, &login->item);
 }
 
 /* Asks what needs no waiting for: the cache, then whether there is room in the helper's queue. */
-static enum login_outcome ask(struct login *login)
+static enum login_outcome login_ask(struct login *login)
 {
     struct env *env = login->env;
     struct logins *logins = env->logins;
@@ -161,12 +161,12 @@ static enum login_outcome ask(struct login *login)
         return LOGIN_PENDING;
     TAILQ_REMOVE(&logins->pending, login, link);
     metrics_add(&env->metrics.auth_busy_total, 1);
-    say_busy(logins, job->now_ms);
+    logins_log_busy(logins, job->now_ms);
     return LOGIN_BUSY;
 }
 
 /* Where a network has failed too often, somebody may still be there who is none of those who guess. */
-static bool is_blocked(const struct logins *logins, const union netaddr *client, uint64_t now)
+static bool logins_block(const struct logins *logins, const union netaddr *client, uint64_t now)
 {
     return throttle_blocks(logins->throttle, THROTTLE_ADDRESS, client, now) ||
            (throttle_blocks(logins->throttle, THROTTLE_NETWORK, client, now) && !auth_knows(logins->auth, client, now));
@@ -177,7 +177,7 @@ enum login_outcome login_begin(struct login **login, struct env *env, const unio
 {
     *login = NULL;
     /* Before the cache is asked: whoever guesses must not learn from it either. */
-    if (is_blocked(env->logins, client, env_now(env))) {
+    if (logins_block(env->logins, client, env_now(env))) {
         metrics_add(&env->metrics.auth_throttled_total, 1);
         return LOGIN_THROTTLED;
     }
@@ -192,17 +192,17 @@ enum login_outcome login_begin(struct login **login, struct env *env, const unio
     new->job.users = &new->snapshot->users;
     new->job.now_ms = env_now(env);
     new->job.remember_ms = env->config->timeouts.login_cache_ms;
-    new->job.done = hand_back;
-    new->item.run = on_checked;
+    new->job.done = login_hand_back;
+    new->item.run = login_on_checked;
     new->env = env;
     new->job.client = *client;
     new->done = done;
     new->arg = arg;
-    enum login_outcome outcome = ask(new);
+    enum login_outcome outcome = login_ask(new);
     if (outcome == LOGIN_PENDING)
         *login = new;
     else
-        discard(new);
+        login_discard(new);
     return outcome;
 }
 

@@ -98,7 +98,7 @@ static void negotiation_finish_login(struct session *session, enum login_outcome
     if (outcome == LOGIN_RIGHT || outcome == LOGIN_WRONG)
         handshake_password_checked(handshake, outcome == LOGIN_RIGHT);
     if (outcome != LOGIN_RIGHT)
-        session_refuse_login(session, refusals[outcome]);
+        session_refuse_handshake(session, refusals[outcome]);
     else if (session_send(session))
         session_enter(session, SESSION_NEGOTIATING);
 }
@@ -154,7 +154,7 @@ void negotiation_on_input(struct session *session)
         session_take_request(session, &handshake->request);
         break;
     case HANDSHAKE_FAILED:
-        session_refuse_login(session, handshake->failure);
+        session_refuse_handshake(session, handshake->failure);
         break;
     }
 }

@@ -269,7 +269,7 @@ bool session_grant(struct session *session, const union netaddr *bound)
     return true;
 }
 
-void session_refuse_login(struct session *session, const char *why)
+void session_refuse_handshake(struct session *session, const char *why)
 {
     assert(session->negotiation && !session->granted);
     if (!session_send(session))
@@ -288,5 +288,5 @@ void session_refuse(struct session *session, enum socks5_reply code, const char 
     session->reply = code;
     metrics_add(&session->env->metrics.requests_refused_total, 1);
     handshake_reply(&session->negotiation->handshake, (uint8_t)code, NULL);
-    session_refuse_login(session, why);
+    session_refuse_handshake(session, why);
 }

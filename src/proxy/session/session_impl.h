@@ -90,7 +90,7 @@ bool session_grant(struct session *session, const union netaddr *bound);
 /* Answers its request with `code`; ends once the client has had the time to read that. */
 void session_refuse(struct session *session, enum socks5_reply code, const char *why);
 /* The same before a request: sends what the handshake has queued. */
-void session_refuse_login(struct session *session, const char *why);
+void session_refuse_handshake(struct session *session, const char *why);
 
 /* Frees all that it owns, whatever its state. `why` is for the log, NULL: not worth a line; `abort` resets the
  * connection. */

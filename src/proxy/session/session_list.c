@@ -18,7 +18,7 @@ struct session_list *session_list_new(size_t row_max)
 
 /* ---- a session ---- */
 
-static void copy_text(char *out, size_t size, const char *text)
+static void row_copy_text(char *out, size_t size, const char *text)
 {
     size_t len = text ? strnlen(text, size - 1) : 0;
     if (len)
@@ -26,7 +26,7 @@ static void copy_text(char *out, size_t size, const char *text)
     out[len] = '\0';
 }
 
-static void copy_assoc(struct session_list_row *row, const struct session_view *view, uint64_t now)
+static void row_copy_assoc(struct session_list_row *row, const struct session_view *view, uint64_t now)
 {
     row->assoc.flow = *view->flow;
     memcpy(row->assoc.dropped, view->flow->dropped, sizeof(row->assoc.dropped));
@@ -35,15 +35,15 @@ static void copy_assoc(struct session_list_row *row, const struct session_view *
     row->assoc.filtering = assoc_filtering(view->assoc);
 }
 
-static void copy_stream(struct session_list_row *row, const struct session_view *view)
+static void row_copy_stream(struct session_list_row *row, const struct session_view *view)
 {
-    copy_text(row->stream.destination, sizeof(row->stream.destination), view->destination);
+    row_copy_text(row->stream.destination, sizeof(row->stream.destination), view->destination);
     row->stream.remote = view->remote;
     row->stream.up_bytes = view->up_bytes;
     row->stream.down_bytes = view->down_bytes;
 }
 
-static void copy_session(struct session_list_row *row, const struct session *session, uint64_t now)
+static void row_copy(struct session_list_row *row, const struct session *session, uint64_t now)
 {
     struct session_view view;
     session_look_at(session, now, &view);
@@ -52,18 +52,18 @@ static void copy_session(struct session_list_row *row, const struct session *ses
     row->kind = view.kind;
     row->client = *view.client;
     /* Before a request, what claims to be a user's name may be anything, even a password. */
-    copy_text(row->user, sizeof(row->user), view.kind == KIND_NEGOTIATION ? NULL : view.user);
-    copy_text(row->upstream, sizeof(row->upstream), view.upstream);
+    row_copy_text(row->user, sizeof(row->user), view.kind == KIND_NEGOTIATION ? NULL : view.user);
+    row_copy_text(row->upstream, sizeof(row->upstream), view.upstream);
     if (view.flow)
-        copy_assoc(row, &view, now);
+        row_copy_assoc(row, &view, now);
     else if (view.kind != KIND_NEGOTIATION)
-        copy_stream(row, &view);
+        row_copy_stream(row, &view);
 }
 
 /* ---- a worker's ---- */
 
 /* Past thousands of sessions of other pages, each of which costs a cache miss: so from the nearer end. NULL: none. */
-static const struct session *first_after(const struct env *env, uint64_t after)
+static const struct session *session_list_find_after(const struct env *env, uint64_t after)
 {
     const struct session *first = TAILQ_FIRST(&env->sessions), *last = TAILQ_LAST(&env->sessions, session_queue);
     if (!first || last->id <= after)
@@ -91,16 +91,16 @@ void session_list_take(struct session_list *report, const struct env *env, uint6
         .streams = env->open.streams,
         .negotiating = env->open.sessions - env->open.associations - env->open.streams,
     };
-    const struct session *session = first_after(env, after);
+    const struct session *session = session_list_find_after(env, after);
     for (; session && report->row_count < report->row_max; session = TAILQ_NEXT(session, link))
-        copy_session(&report->rows[report->row_count++], session, now);
+        row_copy(&report->rows[report->row_count++], session, now);
     report->more = session != NULL;
 }
 
 /* ---- all workers' ---- */
 
 /* NULL: there is none, or which comes next is not among the rows. */
-static struct session_list *with_lowest_row(struct session_list *const *reports, size_t report_count)
+static struct session_list *session_list_find_lowest(struct session_list *const *reports, size_t report_count)
 {
     struct session_list *lowest = NULL;
     for (size_t i = 0; i < report_count; i++) {
@@ -120,7 +120,7 @@ size_t session_list_merge(struct session_list *const *reports, size_t report_cou
 {
     size_t count = 0;
     bool more = false;
-    for (struct session_list *report; count < max && (report = with_lowest_row(reports, report_count));)
+    for (struct session_list *report; count < max && (report = session_list_find_lowest(reports, report_count));)
         rows[count++] = &report->rows[report->merged++];
     for (size_t i = 0; i < report_count; i++)
         more |= reports[i]->more || reports[i]->merged < reports[i]->row_count;

@@ -17,62 +17,62 @@ struct fields {
     size_t count;
 };
 
-static void add(struct fields *fields, struct log_field field)
+static void fields_add(struct fields *fields, struct log_field field)
 {
     fields->list[fields->count++] = field;
 }
 
-static void add_text(struct fields *fields, const char *key, const char *text)
+static void fields_add_text(struct fields *fields, const char *key, const char *text)
 {
-    add(fields, (struct log_field){.key = key, .type = LOG_TEXT, .text = text});
+    fields_add(fields, (struct log_field){.key = key, .type = LOG_TEXT, .text = text});
 }
 
-static void add_number(struct fields *fields, const char *key, uint64_t number)
+static void fields_add_number(struct fields *fields, const char *key, uint64_t number)
 {
-    add(fields, (struct log_field){.key = key, .type = LOG_NUMBER, .number = number});
+    fields_add(fields, (struct log_field){.key = key, .type = LOG_NUMBER, .number = number});
 }
 
-static void add_address(struct fields *fields, const char *key, const union netaddr *address)
+static void fields_add_address(struct fields *fields, const char *key, const union netaddr *address)
 {
-    add(fields, (struct log_field){.key = key, .type = LOG_ADDRESS, .address = address});
+    fields_add(fields, (struct log_field){.key = key, .type = LOG_ADDRESS, .address = address});
 }
 
 /* NULL while no socket is open. */
-static const union netaddr *opened(const union netaddr *external)
+static const union netaddr *opened_external(const union netaddr *external)
 {
     return netaddr_port(external) ? external : NULL;
 }
 
-static void add_assoc(struct fields *fields, const struct session_view *view)
+static void fields_add_assoc(struct fields *fields, const struct session_view *view)
 {
     const struct assoc_flow *flow = view->flow;
-    add_address(fields, "relay", &flow->relay);
-    add_address(fields, "client_udp", &flow->client);
-    add_address(fields, "external_v4", opened(&flow->external[FAMILY_V4]));
-    add_address(fields, "external_v6", opened(&flow->external[FAMILY_V6]));
-    add_number(fields, "up_datagrams", flow->up_datagrams);
-    add_number(fields, "up_bytes", flow->up_bytes);
-    add_number(fields, "down_datagrams", flow->down_datagrams);
-    add_number(fields, "down_bytes", flow->down_bytes);
+    fields_add_address(fields, "relay", &flow->relay);
+    fields_add_address(fields, "client_udp", &flow->client);
+    fields_add_address(fields, "external_v4", opened_external(&flow->external[FAMILY_V4]));
+    fields_add_address(fields, "external_v6", opened_external(&flow->external[FAMILY_V6]));
+    fields_add_number(fields, "up_datagrams", flow->up_datagrams);
+    fields_add_number(fields, "up_bytes", flow->up_bytes);
+    fields_add_number(fields, "down_datagrams", flow->down_datagrams);
+    fields_add_number(fields, "down_bytes", flow->down_bytes);
     for (int i = 0; i < DROP_REASON_COUNT; i++)
         if (flow->dropped[i])
-            add(fields, (struct log_field){.group = "dropped",
-                                           .key = drop_reason_name((enum drop_reason)i),
-                                           .type = LOG_NUMBER,
-                                           .number = flow->dropped[i]});
+            fields_add(fields, (struct log_field){.group = "dropped",
+                                                  .key = drop_reason_name((enum drop_reason)i),
+                                                  .type = LOG_NUMBER,
+                                                  .number = flow->dropped[i]});
     if (view->upstream)
-        add_text(fields, "upstream", view->upstream);
+        fields_add_text(fields, "upstream", view->upstream);
 }
 
-static void add_stream(struct fields *fields, const struct session_view *view, enum socks5_reply reply)
+static void fields_add_stream(struct fields *fields, const struct session_view *view, enum socks5_reply reply)
 {
-    add_text(fields, "destination", view->destination[0] ? view->destination : NULL);
+    fields_add_text(fields, "destination", view->destination[0] ? view->destination : NULL);
     if (view->upstream)
-        add_text(fields, "upstream", view->upstream);
-    add_address(fields, "via", &view->remote);
-    add_number(fields, "reply", reply);
-    add_number(fields, "up_bytes", view->up_bytes);
-    add_number(fields, "down_bytes", view->down_bytes);
+        fields_add_text(fields, "upstream", view->upstream);
+    fields_add_address(fields, "via", &view->remote);
+    fields_add_number(fields, "reply", reply);
+    fields_add_number(fields, "up_bytes", view->up_bytes);
+    fields_add_number(fields, "down_bytes", view->down_bytes);
 }
 
 static void session_log_write(const struct session *session, const char *why, uint64_t now, uint32_t suppressed)
@@ -80,16 +80,16 @@ static void session_log_write(const struct session *session, const char *why, ui
     struct fields fields = {.count = 0};
     struct session_view view;
     session_look_at(session, now, &view);
-    add_number(&fields, "id", view.id);
-    add_address(&fields, "client", view.client);
-    add_text(&fields, "user", view.user);
-    add_text(&fields, "command", view.kind == KIND_NEGOTIATION ? "none" : session_kind_word(view.kind));
+    fields_add_number(&fields, "id", view.id);
+    fields_add_address(&fields, "client", view.client);
+    fields_add_text(&fields, "user", view.user);
+    fields_add_text(&fields, "command", view.kind == KIND_NEGOTIATION ? "none" : session_kind_word(view.kind));
     if (view.flow)
-        add_assoc(&fields, &view);
+        fields_add_assoc(&fields, &view);
     else if (view.kind != KIND_NEGOTIATION)
-        add_stream(&fields, &view, session->reply);
-    add(&fields, (struct log_field){.key = "seconds", .type = LOG_SECONDS, .number = view.age_ms});
-    add(&fields, (struct log_field){.key = "why", .type = LOG_SENTENCE, .text = why});
+        fields_add_stream(&fields, &view, session->reply);
+    fields_add(&fields, (struct log_field){.key = "seconds", .type = LOG_SECONDS, .number = view.age_ms});
+    fields_add(&fields, (struct log_field){.key = "why", .type = LOG_SENTENCE, .text = why});
     assert(fields.count <= ARRAY_LEN(fields.list));
     log_record(&(struct log_record){.level = LOG_LEVEL_INFO,
                                     .module = LOG_MODULE,

@@ -168,12 +168,12 @@ static void shed_latest(struct env *env, struct payer *payer, const struct short
     metrics_add(&env->metrics.shed_latest_total, 1);
 }
 
-static bool stands_out(const struct quota_heaviest *heaviest)
+static bool heaviest_stands_out(const struct quota_heaviest *heaviest)
 {
     return heaviest->account && heaviest->held > heaviest->of_all / STANDS_OUT_FROM;
 }
 
-static bool holds_much_less(const struct quota_account *account, const struct quota_heaviest *heaviest)
+static bool account_holds_much_less(const struct quota_account *account, const struct quota_heaviest *heaviest)
 {
     return account != heaviest->account && quota_held(account, QUOTA_DESCRIPTORS) < heaviest->held / MUCH_LESS;
 }
@@ -181,10 +181,10 @@ static bool holds_much_less(const struct quota_account *account, const struct qu
 /* NULL: nobody stands out, or has no session here. */
 static struct payer *shed_payer_of(const struct env *env, const struct quota_heaviest *heaviest)
 {
-    return stands_out(heaviest) ? payer_find(env, heaviest->account) : NULL;
+    return heaviest_stands_out(heaviest) ? payer_find(env, heaviest->account) : NULL;
 }
 
-static void find_heaviest(struct env *env, struct quota_heaviest *heaviest)
+static void heaviest_find(struct env *env, struct quota_heaviest *heaviest)
 {
     quota_find_heaviest(env->quota, QUOTA_DESCRIPTORS, env_now(env), heaviest);
 }
@@ -194,7 +194,7 @@ static bool shed_begun_of(struct env *env, const struct quota_heaviest *heaviest
     struct payer *payer = shed_payer_of(env, heaviest);
     if (payer && shed_dial(env, TAILQ_FIRST(&payer->dials), shortage))
         return true;
-    return shed_handshake(env, shortage) || (!stands_out(heaviest) && shed_old_dial(env, shortage));
+    return shed_handshake(env, shortage) || (!heaviest_stands_out(heaviest) && shed_old_dial(env, shortage));
 }
 
 /* Who holds most by any other measure than that of what is short is as good as anybody. */
@@ -216,7 +216,7 @@ static bool shed_session_of(struct env *env, const struct quota_heaviest *heavie
     struct payer *payer = shed_payer_of(env, heaviest);
     if (shed_begun_of(env, heaviest, shortage) || (payer && shed_idle_of_payer(env, payer, shortage)))
         return true;
-    if (!payer || !account || !holds_much_less(account, heaviest) || !shed_may_end_active(shortage))
+    if (!payer || !account || !account_holds_much_less(account, heaviest) || !shed_may_end_active(shortage))
         return shed_idle_of(env, NULL, shortage);
     shed_latest(env, payer, shortage);
     return true;
@@ -225,14 +225,14 @@ static bool shed_session_of(struct env *env, const struct quota_heaviest *heavie
 bool shed_session(struct env *env, const struct quota_account *account, const struct shortage *shortage)
 {
     struct quota_heaviest heaviest;
-    find_heaviest(env, &heaviest);
+    heaviest_find(env, &heaviest);
     return shed_session_of(env, &heaviest, account, shortage);
 }
 
 bool shed_begun(struct env *env, const struct shortage *shortage)
 {
     struct quota_heaviest heaviest;
-    find_heaviest(env, &heaviest);
+    heaviest_find(env, &heaviest);
     return shed_begun_of(env, &heaviest, shortage);
 }
 
@@ -240,25 +240,25 @@ bool shed_idle(struct env *env, const struct shortage *shortage)
 {
     struct quota_heaviest heaviest;
     quota_find_heaviest(env->quota, shed_measure(shortage), env_now(env), &heaviest);
-    return (stands_out(&heaviest) && shed_idle_of(env, heaviest.account, shortage)) ||
+    return (heaviest_stands_out(&heaviest) && shed_idle_of(env, heaviest.account, shortage)) ||
            shed_idle_of(env, NULL, shortage);
 }
 
 struct payer *shed_find_heaviest(struct env *env)
 {
     struct quota_heaviest heaviest;
-    find_heaviest(env, &heaviest);
+    heaviest_find(env, &heaviest);
     return shed_payer_of(env, &heaviest);
 }
 
 /* ---- descriptors ---- */
 
-static bool has_descriptors(const struct env *env)
+static bool shed_has_descriptors(const struct env *env)
 {
     return reserve_has_room(env->host->reserve, quota_held(quota_of_all(env->quota), QUOTA_DESCRIPTORS));
 }
 
-static void log_shortage(struct env *env, const struct quota_heaviest *heaviest)
+static void shed_log_shortage(struct env *env, const struct quota_heaviest *heaviest)
 {
     uint64_t now = env_now(env);
     reserve_note_shortage(env->host->reserve, now);
@@ -276,22 +276,22 @@ bool shed_for_newcomer(struct env *env, const struct quota_account *account)
 {
     struct quota_heaviest heaviest;
     for (int i = 0; i < MAKE_ROOM_MAX; i++) {
-        if (has_descriptors(env))
+        if (shed_has_descriptors(env))
             return true;
-        find_heaviest(env, &heaviest);
-        log_shortage(env, &heaviest);
+        heaviest_find(env, &heaviest);
+        shed_log_shortage(env, &heaviest);
         pump_pool_trim(env->pumps);
         if (!shed_session_of(env, &heaviest, account, &of_descriptors))
             return false;
     }
-    return has_descriptors(env);
+    return shed_has_descriptors(env);
 }
 
 void shed_sweep(struct env *env)
 {
     struct quota_heaviest heaviest;
-    for (int i = 0; i < SWEEP_MAX && !has_descriptors(env); i++) {
-        find_heaviest(env, &heaviest);
+    for (int i = 0; i < SWEEP_MAX && !shed_has_descriptors(env); i++) {
+        heaviest_find(env, &heaviest);
         struct payer *payer = shed_payer_of(env, &heaviest);
         if (!payer || !shed_dial(env, TAILQ_FIRST(&payer->dials), &of_descriptors))
             return;

@@ -36,7 +36,7 @@ struct bind {
 
 /* ---- the peer ---- */
 
-static void say_stranger(struct bind *bind, const union netaddr *peer)
+static void bind_log_stranger(struct bind *bind, const union netaddr *peer)
 {
     char client[NETADDR_TEXT_MAX], from[NETADDR_TEXT_MAX], expected[NETADDR_TEXT_MAX];
     struct env *env = bind->env;
@@ -50,16 +50,16 @@ static void say_stranger(struct bind *bind, const union netaddr *peer)
                     "client=%s: another peer than the one asked for has connected to its port, closed", client);
 }
 
-static bool is_welcome(struct bind *bind, const union netaddr *peer)
+static bool bind_is_welcome(struct bind *bind, const union netaddr *peer)
 {
     const union netaddr canonical = netaddr_canonical(peer);
     if (bind->expected.sa.sa_family == AF_UNSPEC || netaddr_equal_host(&canonical, &bind->expected))
         return permit(bind->env, bind->subject, NULL, peer, 1, NULL);
-    say_stranger(bind, peer);
+    bind_log_stranger(bind, peer);
     return false;
 }
 
-static void on_acceptable(evutil_socket_t listener, short what, void *arg)
+static void bind_on_acceptable(evutil_socket_t listener, short what, void *arg)
 {
     (void)what;
     struct bind *bind = arg;
@@ -68,7 +68,7 @@ static void on_acceptable(evutil_socket_t listener, short what, void *arg)
     if (fd < 0 && acceptor_is_short(-fd)) { /* what waits would wake us for ever */
         metrics_add(&bind->env->metrics.accept_failed_total, 1);
         bind->done(bind->arg, fd, NULL, SOCKS5_REPLY_GENERAL_FAILURE);
-    } else if (fd >= 0 && is_welcome(bind, &peer)) {
+    } else if (fd >= 0 && bind_is_welcome(bind, &peer)) {
         bind->done(bind->arg, fd, &peer, SOCKS5_REPLY_SUCCEEDED);
     } else if (fd >= 0) {
         metrics_add(&bind->env->metrics.bind_strangers_total, 1);
@@ -76,7 +76,7 @@ static void on_acceptable(evutil_socket_t listener, short what, void *arg)
     }
 }
 
-static void on_expired(evutil_socket_t fd, short what, void *arg)
+static void bind_on_expired(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct bind *bind = arg;
@@ -87,7 +87,7 @@ static void on_expired(evutil_socket_t fd, short what, void *arg)
 
 /* Where the peer finds us: where our own connections to it would come from. `from` is the peer's address, or one of
  * ours that the client has got to know, or none. */
-static union netaddr local_for(const struct env *env, const struct terms *terms, const union netaddr *from)
+static union netaddr bind_local_address(const struct env *env, const struct terms *terms, const union netaddr *from)
 {
     const union netaddr canonical = netaddr_canonical(from);
     const union netaddr *wanted = from->sa.sa_family == AF_INET ? &terms->address_v4 : &terms->address_v6;
@@ -101,17 +101,17 @@ static union netaddr local_for(const struct env *env, const struct terms *terms,
 }
 
 /* It does not rest: TCP keeps strangers' old segments apart by itself. */
-static void close_port(struct bind *bind, int fd)
+static void bind_close_port(struct bind *bind, int fd)
 {
     const struct port_range range = env_bind_ports(bind->env);
     close(fd);
     ports_release(&range, &bind->port, 0, env_now(bind->env));
 }
 
-static enum socks5_reply listen_for(struct bind *bind, const struct terms *terms, int *error)
+static enum socks5_reply bind_listen(struct bind *bind, const struct terms *terms, int *error)
 {
     const struct port_range range = env_bind_ports(bind->env);
-    union netaddr local = local_for(bind->env, terms, &bind->from);
+    union netaddr local = bind_local_address(bind->env, terms, &bind->from);
     if (local.sa.sa_family == AF_UNSPEC)
         return address_reply_of(errno);
     int fd = sock_listen_within(bind->env->host->reserve, &local, &range, env_now(bind->env), &bind->port);
@@ -121,7 +121,7 @@ static enum socks5_reply listen_for(struct bind *bind, const struct terms *terms
         metrics_add(&bind->env->metrics.binds_without_port_total, 1);
     if (failed) {
         if (fd >= 0)
-            close_port(bind, fd);
+            bind_close_port(bind, fd);
         *error = -failed;
         return SOCKS5_REPLY_GENERAL_FAILURE;
     }
@@ -132,25 +132,25 @@ static enum socks5_reply listen_for(struct bind *bind, const struct terms *terms
 
 /* Whether to ask for a connection at all; the one that comes is judged by itself, with the port that it comes from.
  * `rule` is what its terms come from. */
-static bool may_listen(const struct bind *bind, uint32_t *rule)
+static bool bind_may_listen(const struct bind *bind, uint32_t *rule)
 {
     if (bind->expected.sa.sa_family != AF_UNSPEC)
         return permit_any_port(bind->env, bind->subject, &bind->from, rule);
     return permit_any(bind->env, bind->subject, false);
 }
 
-static enum socks5_reply open_port(struct bind *bind, const char *user, int *error)
+static enum socks5_reply bind_open_port(struct bind *bind, const char *user, int *error)
 {
     const union netaddr canonical = netaddr_canonical(&bind->from);
     if (!netaddr_is_any(&canonical) && !policy_is_own(&bind->env->policy, &canonical))
         bind->expected = canonical;
     uint32_t rule = rules_find_everywhere(bind->subject);
-    if (!may_listen(bind, &rule))
+    if (!bind_may_listen(bind, &rule))
         return SOCKS5_REPLY_NOT_ALLOWED;
     const struct terms terms = env_terms(bind->env, user, rule, &bind->subject->client);
     if (terms.upstream)
         return SOCKS5_REPLY_COMMAND_NOT_SUPPORTED; /* what is to leave elsewhere does not leave here */
-    return listen_for(bind, &terms, error);
+    return bind_listen(bind, &terms, error);
 }
 
 enum socks5_reply bind_new(struct bind **made, struct env *env, struct subject *subject, const char *user,
@@ -160,14 +160,14 @@ enum socks5_reply bind_new(struct bind **made, struct env *env, struct subject *
     if (!bind)
         return SOCKS5_REPLY_GENERAL_FAILURE;
     *bind = (struct bind){.env = env, .subject = subject, .from = *from, .done = done, .arg = arg};
-    enum socks5_reply code = open_port(bind, user, error);
+    enum socks5_reply code = bind_open_port(bind, user, error);
     if (code != SOCKS5_REPLY_SUCCEEDED) {
         free(bind);
         return code;
     }
     const struct timeval timeout = timeval_from_ms(env->config->bind.timeout_ms);
-    event_assign(&bind->acceptable, env->base, bind->listener, EV_READ | EV_PERSIST, on_acceptable, bind);
-    event_assign(&bind->expired, env->base, -1, 0, on_expired, bind);
+    event_assign(&bind->acceptable, env->base, bind->listener, EV_READ | EV_PERSIST, bind_on_acceptable, bind);
+    event_assign(&bind->expired, env->base, -1, 0, bind_on_expired, bind);
     event_add(&bind->acceptable, NULL);
     event_add(&bind->expired, &timeout);
     *made = bind;
@@ -180,13 +180,13 @@ void bind_free(struct bind *bind)
         return;
     event_del(&bind->acceptable);
     event_del(&bind->expired);
-    close_port(bind, bind->listener);
+    bind_close_port(bind, bind->listener);
     free(bind);
 }
 
 bool bind_review(struct bind *bind)
 {
-    return may_listen(bind, NULL);
+    return bind_may_listen(bind, NULL);
 }
 
 union netaddr bind_told(const struct bind *bind)

@@ -17,30 +17,31 @@
 /* Whether it has is asked after this long, and then less and less often. */
 #define LAST_WORDS_STEP_MS 20
 
-static void on_ready(evutil_socket_t fd, short what, void *arg);
+static void direction_on_ready(evutil_socket_t fd, short what, void *arg);
 
-static void wait_for(struct direction *direction, int fd, short what)
+static void direction_wait_for(struct direction *direction, int fd, short what)
 {
     if (event_initialized(&direction->event)) {
         if (event_get_fd(&direction->event) == fd && event_get_events(&direction->event) == (what | EV_PERSIST))
             return;
         event_del(&direction->event);
     }
-    event_assign(&direction->event, direction->stream->env->base, fd, (short)(what | EV_PERSIST), on_ready, direction);
+    event_assign(&direction->event, direction->stream->env->base, fd, (short)(what | EV_PERSIST), direction_on_ready,
+                 direction);
     event_add(&direction->event, NULL);
 }
 
 /* Neither end is watched meanwhile: what is there to read would wake it for nothing. */
-static void rest(struct direction *direction, uint32_t ms)
+static void direction_rest(struct direction *direction, uint32_t ms)
 {
     const struct timeval pause = timeval_from_ms(ms);
     event_del(&direction->event);
-    event_assign(&direction->event, direction->stream->env->base, -1, 0, on_ready, direction);
+    event_assign(&direction->event, direction->stream->env->base, -1, 0, direction_on_ready, direction);
     event_add(&direction->event, &pause);
 }
 
 /* Moves what may be moved. Returns how long to rest, 0: not at all. */
-static uint32_t take_turn(struct direction *direction)
+static uint32_t direction_take_turn(struct direction *direction)
 {
     struct stream *stream = direction->stream;
     struct pump *pump = &direction->pump;
@@ -65,18 +66,18 @@ static uint32_t take_turn(struct direction *direction)
  * still sends meanwhile has nowhere to go.
  */
 
-static struct direction *opposite(const struct direction *direction)
+static struct direction *direction_opposite(const struct direction *direction)
 {
     struct stream *stream = direction->stream;
     return direction == &stream->up ? &stream->down : &stream->up;
 }
 
-static bool is_over(const struct direction *direction)
+static bool direction_is_over(const struct direction *direction)
 {
     return direction->pump.state == PUMP_DONE || direction->pump.state == PUMP_BROKEN;
 }
 
-static void end_failed(struct stream *stream)
+static void stream_end_failed(struct stream *stream)
 {
     const char *end = stream->failed.last == &stream->up ? "client" : "destination";
     const int error = stream->failed.error;
@@ -91,21 +92,21 @@ static void end_failed(struct stream *stream)
 }
 
 /* All that the failed end had sent is written: has the other end got it? */
-static void await_last_words(struct direction *last)
+static void direction_await_last_words(struct direction *last)
 {
     struct stream *stream = last->stream;
     const uint64_t now = env_now(stream->env), until = stream->failed.until_ms;
     if (!sock_awaits_acknowledgment(last->pump.to) || now >= until)
-        end_failed(stream);
+        stream_end_failed(stream);
     else
-        rest(last, (uint32_t)(LAST_WORDS_STEP_MS + (LAST_WORDS_MS - (until - now)) / 4));
+        direction_rest(last, (uint32_t)(LAST_WORDS_STEP_MS + (LAST_WORDS_MS - (until - now)) / 4));
 }
 
 /* The end that `last` comes from has failed. The stream may be gone afterwards. */
-static void begin_last_words(struct direction *last, int error)
+static void direction_begin_last_words(struct direction *last, int error)
 {
     struct stream *stream = last->stream;
-    struct direction *other = opposite(last);
+    struct direction *other = direction_opposite(last);
     stream->failed.last = last;
     stream->failed.error = error;
     stream->failed.until_ms = env_now(stream->env) + LAST_WORDS_MS;
@@ -116,82 +117,83 @@ static void begin_last_words(struct direction *last, int error)
     if (other->pump.state == PUMP_DONE)
         event_del(&other->event);
     else
-        wait_for(other, other->pump.from, EV_READ);
-    if (is_over(last))
-        await_last_words(last);
+        direction_wait_for(other, other->pump.from, EV_READ);
+    if (direction_is_over(last))
+        direction_await_last_words(last);
 }
 
-static void discard(struct direction *direction)
+static void direction_discard(struct direction *direction)
 {
     struct stream *stream = direction->stream;
     if (pump_discard(&direction->pump, stream->env->pumps))
         return;
     event_del(&direction->event);
     if (sock_is_lost(direction->pump.from)) /* nobody is left to deliver to */
-        end_failed(stream);
+        stream_end_failed(stream);
 }
 
-static void on_broken(struct direction *direction)
+static void direction_on_broken(struct direction *direction)
 {
     struct stream *stream = direction->stream;
     const struct pump *pump = &direction->pump;
     if (pump->failed == PUMP_FAILED_NOTHING)
         stream->hooks.ended(stream->hooks.arg, "out of memory", true);
     else if (!stream->failed.last)
-        begin_last_words(pump->failed == PUMP_FAILED_FROM ? direction : opposite(direction), pump->error);
+        direction_begin_last_words(pump->failed == PUMP_FAILED_FROM ? direction : direction_opposite(direction),
+                                   pump->error);
     else if (pump->failed == PUMP_FAILED_FROM)
-        await_last_words(direction);
+        direction_await_last_words(direction);
     else
-        end_failed(stream);
+        stream_end_failed(stream);
 }
 
 /* ---- relaying ---- */
 
-static void run(struct direction *direction)
+static void direction_run(struct direction *direction)
 {
     struct stream *stream = direction->stream;
     struct metrics *metrics = &stream->env->metrics;
     uint64_t before = direction->pump.bytes;
-    uint32_t rest_ms = take_turn(direction);
+    uint32_t rest_ms = direction_take_turn(direction);
     metrics_add(direction == &stream->up ? &metrics->stream_up_bytes_total : &metrics->stream_down_bytes_total,
                 direction->pump.bytes - before);
     switch (direction->pump.state) {
     case PUMP_WAITS_TO_READ:
     case PUMP_GOES_ON:
         if (rest_ms)
-            rest(direction, rest_ms);
+            direction_rest(direction, rest_ms);
         else
-            wait_for(direction, direction->pump.from, EV_READ);
+            direction_wait_for(direction, direction->pump.from, EV_READ);
         break;
     case PUMP_WAITS_TO_WRITE:
         direction->stuck_since_ms = env_now(stream->env);
-        wait_for(direction, direction->pump.to, EV_WRITE);
+        direction_wait_for(direction, direction->pump.to, EV_WRITE);
         break;
     case PUMP_DONE:
         event_del(&direction->event);
         if (direction == stream->failed.last)
-            await_last_words(direction);
+            direction_await_last_words(direction);
         else if (stream_is_complete(stream))
             stream->hooks.ended(stream->hooks.arg,
                                 direction == &stream->up ? "destination closed first" : "client closed first", false);
         break;
     case PUMP_BROKEN:
-        on_broken(direction);
+        direction_on_broken(direction);
         break;
     }
 }
 
-static void on_ready(evutil_socket_t fd, short what, void *arg)
+static void direction_on_ready(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct direction *direction = arg;
     const struct direction *last = direction->stream->failed.last;
     if (last && direction != last)
-        discard(direction);
-    else if (last && is_over(direction))
-        await_last_words(direction);
+        direction_discard(direction);
+    else if (last && direction_is_over(direction))
+        direction_await_last_words(direction);
     else
-        run(direction);
+        direction_run(direction);
 }
 
 bool stream_is_complete(const struct stream *stream)
@@ -205,11 +207,11 @@ void stream_relay(struct stream *stream, int client_fd)
     stream->up.stream = stream->down.stream = stream;
     pump_init(&stream->up.pump, client_fd, stream->remote_fd);
     pump_init(&stream->down.pump, stream->remote_fd, client_fd);
-    wait_for(&stream->up, client_fd, EV_READ);
-    wait_for(&stream->down, stream->remote_fd, EV_READ);
+    direction_wait_for(&stream->up, client_fd, EV_READ);
+    direction_wait_for(&stream->down, stream->remote_fd, EV_READ);
 }
 
-static bool is_idle(struct stream *stream, uint64_t now_ms)
+static bool stream_is_idle(struct stream *stream, uint64_t now_ms)
 {
     const uint64_t limit = stream->env->config->timeouts.stream_idle_ms;
     const uint64_t carried =
@@ -221,7 +223,7 @@ static bool is_idle(struct stream *stream, uint64_t now_ms)
 }
 
 /* Why the end that a direction comes from has failed, as an errno; 0: it has not. */
-static int find_failure(const struct direction *direction, bool asks)
+static int direction_find_failure(const struct direction *direction, bool asks)
 {
     const int fd = direction->pump.from;
     /* After its half-close nothing listens to an end: the loop would report that end again and again. */
@@ -238,15 +240,16 @@ void stream_sweep(struct stream *stream, uint64_t now_ms, bool asks)
     }
     if (stream->failed.last) {
         if (now_ms >= stream->failed.until_ms)
-            end_failed(stream);
+            stream_end_failed(stream);
         return;
     }
-    const int up_failed = find_failure(&stream->up, asks), down_failed = find_failure(&stream->down, asks);
+    const int up_failed = direction_find_failure(&stream->up, asks),
+              down_failed = direction_find_failure(&stream->down, asks);
     if (up_failed)
-        begin_last_words(&stream->up, up_failed);
+        direction_begin_last_words(&stream->up, up_failed);
     else if (down_failed)
-        begin_last_words(&stream->down, down_failed);
-    else if (is_idle(stream, now_ms))
+        direction_begin_last_words(&stream->down, down_failed);
+    else if (stream_is_idle(stream, now_ms))
         stream->hooks.ended(stream->hooks.arg, "idle (timeouts.stream_idle)", true);
 }
 
@@ -273,7 +276,7 @@ void stream_give_up(struct stream *stream, const char *why)
     stream->hooks.ended(stream->hooks.arg, why, true);
 }
 
-static void stop(struct direction *direction)
+static void direction_stop(struct direction *direction)
 {
     if (!direction->stream)
         return;
@@ -283,6 +286,6 @@ static void stop(struct direction *direction)
 
 void stream_stop_relay(struct stream *stream)
 {
-    stop(&stream->up);
-    stop(&stream->down);
+    direction_stop(&stream->up);
+    direction_stop(&stream->down);
 }

@@ -55,7 +55,7 @@ void upstream_cancel(struct upstream *upstream)
     free(upstream);
 }
 
-static void finish(struct upstream *upstream)
+static void upstream_finish(struct upstream *upstream)
 {
     const struct upstream_answer answer = upstream->answer;
     upstream_done *done = upstream->done;
@@ -68,7 +68,7 @@ static void finish(struct upstream *upstream)
     done(arg, &answer);
 }
 
-static void fail(struct upstream *upstream, const char *why)
+static void upstream_fail(struct upstream *upstream, const char *why)
 {
     struct env *env = upstream->env;
     char address[NETADDR_TEXT_MAX];
@@ -76,26 +76,27 @@ static void fail(struct upstream *upstream, const char *why)
     LOG_LIMITED(&env->upstreams_log, env_now(env), LOG_LEVEL_WARNING, "upstream=%s address=%s: %s",
                 upstream->settings->name, netaddr_format(&upstream->answer.server, address), why);
     upstream->answer.code = SOCKS5_REPLY_GENERAL_FAILURE;
-    finish(upstream);
+    upstream_finish(upstream);
 }
 
-static void on_deadline(evutil_socket_t fd, short what, void *arg)
+static void upstream_on_deadline(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct upstream *upstream = arg;
     if (upstream->handshake.state == CLIENT_AT_REPLY && upstream->handshake.command == SOCKS5_COMMAND_CONNECT) {
         upstream->answer.code = SOCKS5_REPLY_TTL_EXPIRED; /* it waits for the destination itself */
-        finish(upstream);
+        upstream_finish(upstream);
         return;
     }
-    fail(upstream, upstream->fd >= 0 ? "has taken the connection and does not answer in time (timeouts.connect)"
-                                     : "cannot be reached in time (timeouts.connect)");
+    upstream_fail(upstream, upstream->fd >= 0
+                                ? "has taken the connection and does not answer in time (timeouts.connect)"
+                                : "cannot be reached in time (timeouts.connect)");
 }
 
 /* ---- asking ---- */
 
 /* A few bytes on a fresh socket: they fit, or the upstream is gone. */
-static bool send_output(struct upstream *upstream)
+static bool upstream_send(struct upstream *upstream)
 {
     struct client_handshake *handshake = &upstream->handshake;
     ssize_t n = send(upstream->fd, handshake->out, handshake->out_len, MSG_NOSIGNAL);
@@ -104,7 +105,7 @@ static bool send_output(struct upstream *upstream)
     return sent;
 }
 
-static union netaddr bound_of(const struct socks5_addr *wire)
+static union netaddr upstream_bound(const struct socks5_addr *wire)
 {
     union netaddr bound;
     char name[NAME_TEXT_MAX];
@@ -115,49 +116,49 @@ static union netaddr bound_of(const struct socks5_addr *wire)
     return bound;
 }
 
-static void take_step(struct upstream *upstream, enum client_step step)
+static void upstream_take_step(struct upstream *upstream, enum client_step step)
 {
     const struct client_handshake *handshake = &upstream->handshake;
     switch (step) {
     case CLIENT_MORE:
-        if (!send_output(upstream))
-            fail(upstream, "has closed the connection");
+        if (!upstream_send(upstream))
+            upstream_fail(upstream, "has closed the connection");
         break;
     case CLIENT_GRANTED:
         upstream->answer.code = SOCKS5_REPLY_SUCCEEDED;
-        upstream->answer.bound = bound_of(&handshake->bound);
+        upstream->answer.bound = upstream_bound(&handshake->bound);
         upstream->answer.fd = upstream->fd;
-        finish(upstream);
+        upstream_finish(upstream);
         break;
     case CLIENT_REFUSED: /* what it says of the destination is for the client */
         upstream->answer.code = handshake->code <= SOCKS5_REPLY_ADDRESS_TYPE_NOT_SUPPORTED
                                     ? (enum socks5_reply)handshake->code
                                     : SOCKS5_REPLY_GENERAL_FAILURE;
-        finish(upstream);
+        upstream_finish(upstream);
         break;
     case CLIENT_FAILED:
-        fail(upstream, handshake->failure);
+        upstream_fail(upstream, handshake->failure);
         break;
     }
 }
 
-static void on_readable(evutil_socket_t fd, short what, void *arg)
+static void upstream_on_readable(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
     struct upstream *upstream = arg;
     uint8_t bytes[SOCKS5_REQUEST_MAX];
     ssize_t n = recv(fd, bytes, client_handshake_wants(&upstream->handshake), 0);
     if (n > 0)
-        take_step(upstream, client_handshake_advance(&upstream->handshake, bytes, (size_t)n));
+        upstream_take_step(upstream, client_handshake_advance(&upstream->handshake, bytes, (size_t)n));
     else if (n == 0)
-        fail(upstream, "has closed the connection without an answer");
+        upstream_fail(upstream, "has closed the connection without an answer");
     else if (errno != EAGAIN)
-        fail(upstream, strerror(errno));
+        upstream_fail(upstream, strerror(errno));
 }
 
 /* ---- getting there ---- */
 
-static void on_dialed(void *arg, int fd, int error, const union netaddr *to)
+static void upstream_on_dialed(void *arg, int fd, int error, const union netaddr *to)
 {
     struct upstream *upstream = arg;
     upstream->dial = NULL;
@@ -169,17 +170,17 @@ static void on_dialed(void *arg, int fd, int error, const union netaddr *to)
                  upstream->is_own ? "it is this proxy itself, which would be a loop"
                  : error == 0     ? "its name has no address"
                                   : strerror(error));
-        fail(upstream, why);
+        upstream_fail(upstream, why);
         return;
     }
     upstream->fd = fd;
     upstream->answer.server = *to;
-    event_assign(&upstream->readable, upstream->env->base, fd, EV_READ | EV_PERSIST, on_readable, upstream);
+    event_assign(&upstream->readable, upstream->env->base, fd, EV_READ | EV_PERSIST, upstream_on_readable, upstream);
     event_add(&upstream->readable, NULL);
-    take_step(upstream, CLIENT_MORE);
+    upstream_take_step(upstream, CLIENT_MORE);
 }
 
-static void dial_others(struct upstream *upstream, const union netaddr *addresses, size_t count)
+static void upstream_dial(struct upstream *upstream, const union netaddr *addresses, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         union netaddr to = addresses[i];
@@ -193,12 +194,12 @@ static void dial_others(struct upstream *upstream, const union netaddr *addresse
     }
 }
 
-static void on_addresses(void *arg, const union netaddr *addresses, size_t count)
+static void upstream_on_addresses(void *arg, const union netaddr *addresses, size_t count)
 {
-    dial_others(arg, addresses, count);
+    upstream_dial(arg, addresses, count);
 }
 
-static void on_lookup_end(void *arg, bool timed_out)
+static void upstream_on_lookup_end(void *arg, bool timed_out)
 {
     (void)timed_out;
     struct upstream *upstream = arg;
@@ -206,20 +207,21 @@ static void on_lookup_end(void *arg, bool timed_out)
     dial_all_added(upstream->dial);
 }
 
-static void find(struct upstream *upstream, const union netaddr *client, const char *user)
+static void upstream_find(struct upstream *upstream, const union netaddr *client, const char *user)
 {
-    const struct lookup_hooks hooks = {on_addresses, on_lookup_end, upstream};
+    const struct lookup_hooks hooks = {upstream_on_addresses, upstream_on_lookup_end, upstream};
     const struct config_host *host = &upstream->settings->host;
     if (host->name)
         upstream->lookup =
             lookup_begin(upstream->env, client, user, host->name, env_first_family(upstream->env), &hooks);
     else
-        dial_others(upstream, &host->address, 1);
+        upstream_dial(upstream, &host->address, 1);
     if (!upstream->lookup)
         dial_all_added(upstream->dial);
 }
 
-static bool set_question(struct upstream *upstream, enum socks5_command command, const struct socks5_addr *destination)
+static bool upstream_set_request(struct upstream *upstream, enum socks5_command command,
+                                 const struct socks5_addr *destination)
 {
     const struct config_upstream *settings = upstream->settings;
     const char *user = settings->user ? settings->user : "", *password = settings->password ? settings->password : "";
@@ -257,16 +259,16 @@ struct upstream *upstream_ask(struct env *env, const union netaddr *client, cons
     upstream->arg = arg;
     upstream->ways[FAMILY_V4] = (struct sock_way){.from = terms->address_v4, .egress = egress_of(terms)};
     upstream->ways[FAMILY_V6] = (struct sock_way){.from = terms->address_v6, .egress = egress_of(terms)};
-    event_assign(&upstream->deadline, env->base, -1, 0, on_deadline, upstream);
+    event_assign(&upstream->deadline, env->base, -1, 0, upstream_on_deadline, upstream);
     event_add(&upstream->deadline, &timeout);
-    bool able = set_question(upstream, command, destination);
-    upstream->dial = able ? dial_new(env->base, &options, on_dialed, upstream) : NULL;
+    bool able = upstream_set_request(upstream, command, destination);
+    upstream->dial = able ? dial_new(env->base, &options, upstream_on_dialed, upstream) : NULL;
     if (!upstream->dial) {
         upstream_cancel(upstream);
         return NULL;
     }
     metrics_add(&env->metrics.upstream_requests_total, 1);
-    find(upstream, client, user);
+    upstream_find(upstream, client, user);
     return upstream;
 }
 
