@@ -1,5 +1,6 @@
 #include "proxy/env.h"
 
+#include <assert.h>
 #include <string.h>
 
 static struct port_range env_range(const struct port_range *system, const struct config_ports *configured,
@@ -42,6 +43,7 @@ static void env_use_carry(struct env *env)
 struct snapshot *env_use(struct env *env, struct snapshot *snapshot)
 {
     struct snapshot *before = env->snapshot;
+    assert(!snapshot || snapshot->config);
     env->snapshot = snapshot ? snapshot_hold(snapshot) : NULL;
     env->generation++;
     env->config = env->policy.config = snapshot ? snapshot->config : NULL;

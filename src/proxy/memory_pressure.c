@@ -1,5 +1,6 @@
 #include "proxy/memory_pressure.h"
 
+#include <assert.h>
 #include <stdint.h>
 
 #include "net/pump.h"
@@ -97,6 +98,7 @@ size_t memory_pressure_relieve(struct env *env, const struct memory_pressure_ord
     }
     if (order->level != MEMORY_AMPLE && !order->recedes)
         memory_pressure_shed(env);
+    assert(env->loans.withheld <= LOANS_MAX && env->loans.lent <= LOANS_MAX);
     payers_call_loans(env, LOANS_MAX - env->loans.withheld);
     if (order->level == MEMORY_CRITICAL)
         memory_pressure_give_up_stuck(env, order->excess);

@@ -1,5 +1,6 @@
 #include "proxy/session/accept.h"
 
+#include <assert.h>
 #include <event2/event.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -72,6 +73,7 @@ static bool session_new(struct env *env, int fd, const union netaddr *peer, cons
         free(session);
         return false;
     }
+    assert(fd >= 0 && charges->taken);
     session->charges = *charges;
     session->generation = env->generation;
     session->id = session_next_id(env->host);

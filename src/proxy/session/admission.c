@@ -1,5 +1,6 @@
 #include "proxy/session/admission.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -53,6 +54,8 @@ static const struct limit_row limits[LIMIT_COUNT] = {
     [LIMIT_ASSOCIATIONS_PER_USER] =
         ROW(QUOTA_ASSOCIATIONS, PER_USER, associations_per_user, "too many associations of this user at once"),
 };
+
+static_assert(LIMIT_COUNT <= 8 * sizeof(((struct charges *)0)->taken), "a bit for each limit");
 
 /* Those of a request are given back when it is refused. */
 #define BIT(limit)      (1U << (limit))
@@ -120,6 +123,7 @@ static bool limit_take(struct charges *charges, struct env *env, enum limit limi
     struct quota_account *account = limit_account(charges, env, limit);
     if (!account) /* no user */
         return true;
+    assert(!(charges->taken & BIT(limit)));
     const struct shortage shortage = limit_reached(env, limit, user);
     for (int turns = 0; !quota_take(account, limits[limit].kind, shortage.most); turns++) {
         if (turns < MAKE_ROOM_MAX && limit_make_room(env, limit, account, &shortage))
@@ -155,6 +159,7 @@ static bool admission_is_short_of_memory(struct env *env)
 
 static bool charges_take_client(struct charges *charges, struct env *env, const union netaddr *client)
 {
+    assert(!charges->client);
     charges->client = quota_of_client(env->quota, client);
     if (!charges->client)
         snprintf(env->refusal, sizeof(env->refusal), "out of memory");
@@ -190,6 +195,7 @@ const char *admit_request(struct charges *charges, struct env *env, const union 
     charges_give_back(charges, env, BIT(LIMIT_HANDSHAKES_PER_CLIENT));
     if (admission_is_short_of_memory(env))
         return env->refusal;
+    assert(!charges->user && !(charges->taken & BIT(LIMIT_HANDSHAKES_PER_CLIENT)));
     if (user && !(charges->user = quota_of_user(env->quota, user)))
         return "out of memory";
     return limit_take(charges, env, LIMIT_SESSIONS_PER_USER, client, user) ? NULL : env->refusal;
@@ -213,6 +219,7 @@ void admission_refused(struct charges *charges, const struct env *env)
 void admission_end(struct charges *charges, const struct env *env)
 {
     charges_give_back(charges, env, ALL_CHARGES);
+    assert(charges->taken == 0);
     quota_close(charges->client);
     quota_close(charges->user);
     *charges = (struct charges){0};

@@ -1,5 +1,6 @@
 #include "proxy/session/login.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,6 +53,7 @@ void logins_free(struct logins *logins)
 {
     if (!logins)
         return;
+    assert(TAILQ_EMPTY(&logins->pending)); /* nothing comes back from the helper thread any more */
     login_cache_free(logins->cache);
     throttle_free(logins->throttle);
     free(logins);
@@ -129,6 +131,7 @@ static enum login_outcome login_take_verdict(const struct login *login)
 static void login_on_checked(struct inbox_item *item)
 {
     struct login *login = container_of(item, struct login, item);
+    assert(!TAILQ_EMPTY(&login->env->logins->pending));
     TAILQ_REMOVE(&login->env->logins->pending, login, link);
     enum login_outcome outcome = login_take_verdict(login);
     login_done *done = login->done;
@@ -186,6 +189,7 @@ enum login_outcome login_begin(struct login **login, struct env *env, const unio
         metrics_add(&env->metrics.auth_busy_total, 1);
         return LOGIN_BUSY;
     }
+    assert(given->user_len < sizeof(new->job.user) && given->password_len < sizeof(new->job.password));
     memcpy(new->job.user, given->user, given->user_len);
     memcpy(new->job.password, given->password, given->password_len);
     new->snapshot = snapshot_hold(env->snapshot);
@@ -208,6 +212,7 @@ enum login_outcome login_begin(struct login **login, struct env *env, const unio
 
 void login_cancel(struct login *login)
 {
+    assert(login->done); /* it is cancelled once */
     login->done = NULL;
     atomic_store(&login->job.abandoned, true);
 }

@@ -12,6 +12,7 @@
 
 /* Payers whose loans are called at once; the next call is not far. */
 #define CALL_LOANS_MAX 16
+
 /* ---- accounts ---- */
 
 struct payer *payer_find(const struct env *env, const struct quota_account *account)
@@ -56,6 +57,8 @@ void payer_join(struct session *session)
 
 const struct quota_account *payer_account(const struct session *session)
 {
+    assert(!session->payer || session->payer->account == session->charges.user ||
+           session->payer->account == session->charges.client);
     return session->payer ? session->payer->account : NULL;
 }
 
@@ -74,6 +77,7 @@ void payer_end_dial(struct session *session)
     struct negotiation *negotiation = session->negotiation;
     if (!negotiation || !negotiation->dials)
         return;
+    assert(session->payer); /* which it cannot leave before */
     negotiation->dials = false;
     TAILQ_REMOVE(&session->payer->dials, negotiation, dial);
     TAILQ_REMOVE(&session->env->dials, negotiation, dial_of_all);
@@ -93,6 +97,7 @@ static void payer_charge(struct session *session, uint32_t descriptors)
 
 void payer_update(struct session *session)
 {
+    assert(session->state != SESSION_ENDED || !session->payer);
     if (!session->payer)
         return;
     size_t descriptors = 1;
@@ -114,12 +119,14 @@ void payer_leave(struct session *session)
     struct payer *payer = session->payer;
     if (!payer)
         return;
-    payer_charge(session, 0);
+    assert(!session->assoc); /* it has given back what it borrowed here */
     payer_end_dial(session);
+    payer_charge(session, 0);
     TAILQ_REMOVE(&payer->sessions, session, of_payer);
     session->payer = NULL;
     if (!TAILQ_EMPTY(&payer->sessions))
         return;
+    assert(TAILQ_EMPTY(&payer->dials) && payer->loan.bytes == 0);
     HASH_DEL(session->env->payers, payer);
     free(payer);
 }

@@ -1,5 +1,6 @@
 #include "proxy/session/proxy_header.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #define LOG_MODULE "announced"
@@ -78,6 +79,7 @@ static void proxy_header_refuse(struct session *session, const char *why)
 /* From here on the session is its client's: what counts for a client counts for that one. */
 static void proxy_header_use_client(struct session *session, const union netaddr *client)
 {
+    assert(session->negotiation->origin == ORIGIN_BALANCER && !session->charges.client);
     payer_leave(session);
     /* Version 1 has no better word for "it is only me" than that very address and port. */
     if (client->sa.sa_family != AF_UNSPEC && !netaddr_equal(client, &session->peer)) {

@@ -1,10 +1,12 @@
 #include "proxy/session/refusal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/util.h"
 #include "proxy/stream/stream.h"
 
 /* ---- streams ---- */
@@ -62,6 +64,7 @@ const char *refusal_of_stream(const struct stream *stream, enum socks5_reply cod
         [SOCKS5_REPLY_COMMAND_NOT_SUPPORTED] = "the upstream does not serve this command",
         [SOCKS5_REPLY_ADDRESS_TYPE_NOT_SUPPORTED] = "the upstream does not take this kind of address",
     };
+    assert(code != SOCKS5_REPLY_SUCCEEDED && code < ARRAY_LEN(upstream_texts) && code < ARRAY_LEN(bind_texts));
     if (stream_upstream(stream))
         return upstream_texts[code];
     if (stream_is_unresolved(stream))

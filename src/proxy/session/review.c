@@ -130,6 +130,7 @@ bool session_enforce(struct session *session)
 static void review_some(struct env *env, size_t most)
 {
     struct session_review *review = &env->review;
+    assert(review->before || !review->next);
     const uint64_t begun = env_now(env);
     for (struct session *session; most > 0 && (session = review->next); most--) {
         review->next = TAILQ_NEXT(session, link);

@@ -35,24 +35,17 @@ static void session_ignore_input(struct session *session)
 
 /* A client that leaves while we wait need not be waited for. What it has sent already may precede a half-close: then
  * the answer decides, and the next state watches again. */
-static void session_watch(struct session *session, const char *why_gone)
+static void session_watch(struct session *session)
 {
     char next;
     ssize_t n = recv(session->fd, &next, 1, MSG_PEEK);
     if (n > 0)
         event_del(&session->readable);
     else if (n == 0 || errno != EAGAIN)
-        session_end(session, why_gone, false);
-}
-
-static void session_watch_checking(struct session *session)
-{
-    session_watch(session, "client gone while its password was checked");
-}
-
-static void session_watch_awaiting(struct session *session)
-{
-    session_watch(session, "client gone before its peer or the upstream's answer came");
+        session_end(session,
+                    session->state == SESSION_CHECKING ? "client gone while its password was checked"
+                                                       : "client gone before its peer or the upstream's answer came",
+                    false);
 }
 
 /* ---- about once a second ---- */
@@ -100,12 +93,11 @@ static const struct session_row rows[] = {
                            BIT(NEGOTIATING) | BIT(ENDED)},
     [SESSION_NEGOTIATING] = {"negotiating", negotiation_on_input, DEADLINE_HANDSHAKE, NULL,
                              BIT(CHECKING) | BIT(REACHING) | BIT(AWAITING) | GRANTED | OVER},
-    [SESSION_CHECKING] = {"checking the password", session_watch_checking, DEADLINE_HANDSHAKE, NULL,
-                          BIT(NEGOTIATING) | OVER},
+    [SESSION_CHECKING] = {"checking the password", session_watch, DEADLINE_HANDSHAKE, NULL, BIT(NEGOTIATING) | OVER},
     /* Early data stays in the socket for the stream. */
     [SESSION_REACHING] = {"reaching the destination", NULL, DEADLINE_NONE, session_sweep_pending,
                           BIT(AWAITING) | BIT(STREAMING) | OVER},
-    [SESSION_AWAITING] = {"awaiting its peer or upstream", session_watch_awaiting, DEADLINE_NONE, session_sweep_pending,
+    [SESSION_AWAITING] = {"awaiting its peer or upstream", session_watch, DEADLINE_NONE, session_sweep_pending,
                           GRANTED | OVER},
     [SESSION_STREAMING] = {"streaming", NULL, DEADLINE_NONE, session_sweep_stream, BIT(ENDED)},
     [SESSION_ASSOCIATED] = {"associated", session_ignore_input, DEADLINE_NONE, session_sweep_assoc, BIT(ENDED)},
@@ -115,6 +107,7 @@ static const struct session_row rows[] = {
 };
 static_assert(ARRAY_LEN(rows) == SESSION_STATE_COUNT, "a row for each state");
 static_assert(SESSION_STATE_COUNT <= 32, "a bit for each state");
+static_assert(sizeof(struct session) <= 304, "memory for each connection");
 
 static bool session_owns_what_it_needs(const struct session *session)
 {
@@ -206,6 +199,7 @@ static void session_release_work(struct session *session)
 static void session_release(struct session *session, bool abort)
 {
     struct env *env = session->env;
+    assert(session->fd >= 0 && env->open.sessions > 0);
     session_release_work(session);
     payer_leave(session);
     admission_end(&session->charges, env);
@@ -217,7 +211,6 @@ static void session_release(struct session *session, bool abort)
     session->fd = -1;
     if (env->review.next == session)
         env->review.next = TAILQ_NEXT(session, link);
-    assert(env->open.sessions > 0);
     env->open.sessions--;
     TAILQ_REMOVE(&env->sessions, session, link);
     TAILQ_INSERT_TAIL(&env->ended, session, link);

@@ -1,5 +1,6 @@
 #include "proxy/session/session_list.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,8 +93,10 @@ void session_list_take(struct session_list *report, const struct env *env, uint6
         .negotiating = env->open.sessions - env->open.associations - env->open.streams,
     };
     const struct session *session = session_list_find_after(env, after);
-    for (; session && report->row_count < report->row_max; session = TAILQ_NEXT(session, link))
+    for (; session && report->row_count < report->row_max; session = TAILQ_NEXT(session, link)) {
+        assert(session->id > after && session->state != SESSION_ENDED);
         row_copy(&report->rows[report->row_count++], session, now);
+    }
     report->more = session != NULL;
 }
 
@@ -120,6 +123,7 @@ size_t session_list_merge(struct session_list *const *reports, size_t report_cou
 {
     size_t count = 0;
     bool more = false;
+    assert(max > 0);
     for (struct session_list *report; count < max && (report = session_list_find_lowest(reports, report_count));)
         rows[count++] = &report->rows[report->merged++];
     for (size_t i = 0; i < report_count; i++)

@@ -32,6 +32,7 @@ const char *shortage_text(enum shortage_kind kind)
 
 const char *shortage_format(const struct shortage *shortage, const char *what, char text[SHORTAGE_TEXT_MAX])
 {
+    assert(shortage->option || (shortage->kind != SHORTAGE_PORTS && shortage->kind != SHORTAGE_LIMIT));
     switch (shortage->kind) {
     case SHORTAGE_PORTS:
         snprintf(text, SHORTAGE_TEXT_MAX, "%s: every port of %s is in use: make the range larger", what,

@@ -1,5 +1,6 @@
 #include "proxy/stream/bind.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
@@ -156,6 +157,7 @@ static enum socks5_reply bind_open_port(struct bind *bind, const char *user, int
 enum socks5_reply bind_new(struct bind **made, struct env *env, struct subject *subject, const char *user,
                            const union netaddr *from, bind_done *done, void *arg, int *error)
 {
+    assert(subject->command == CONFIG_COMMAND_BIND);
     struct bind *bind = calloc(1, sizeof(*bind));
     if (!bind)
         return SOCKS5_REPLY_GENERAL_FAILURE;
@@ -178,6 +180,7 @@ void bind_free(struct bind *bind)
 {
     if (!bind)
         return;
+    assert(bind->listener >= 0);
     event_del(&bind->acceptable);
     event_del(&bind->expired);
     bind_close_port(bind, bind->listener);

@@ -1,4 +1,5 @@
 /* A stream that has reached its destination. */
+#include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <stdio.h>
@@ -81,6 +82,7 @@ static void stream_end_failed(struct stream *stream)
 {
     const char *end = stream->failed.last == &stream->up ? "client" : "destination";
     const int error = stream->failed.error;
+    assert(stream->failed.last);
     char why[128];
     if (error == ECONNRESET || error == EPIPE)
         snprintf(why, sizeof(why), "the %s reset its connection", end);
@@ -96,6 +98,7 @@ static void direction_await_last_words(struct direction *last)
 {
     struct stream *stream = last->stream;
     const uint64_t now = env_now(stream->env), until = stream->failed.until_ms;
+    assert(last == stream->failed.last && direction_is_over(last));
     if (!sock_awaits_acknowledgment(last->pump.to) || now >= until)
         stream_end_failed(stream);
     else
@@ -107,6 +110,7 @@ static void direction_begin_last_words(struct direction *last, int error)
 {
     struct stream *stream = last->stream;
     struct direction *other = direction_opposite(last);
+    assert(!stream->failed.last && error != 0);
     stream->failed.last = last;
     stream->failed.error = error;
     stream->failed.until_ms = env_now(stream->env) + LAST_WORDS_MS;
@@ -203,6 +207,7 @@ bool stream_is_complete(const struct stream *stream)
 
 void stream_relay(struct stream *stream, int client_fd)
 {
+    assert(!stream->reaching && stream->remote_fd >= 0 && !stream->up.stream); /* once */
     stream->relaying_since_ms = stream->carried_at_ms = env_now(stream->env);
     stream->up.stream = stream->down.stream = stream;
     pump_init(&stream->up.pump, client_fd, stream->remote_fd);

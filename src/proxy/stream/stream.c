@@ -52,6 +52,7 @@ void stream_free(struct stream *stream)
         return;
     assert(stream->env->open.streams > 0);
     stream->env->open.streams--;
+    assert(!stream->reaching || !stream->up.stream); /* it does one or the other */
     stream_stop_reaching(stream);
     stream_stop_relay(stream);
     if (stream->remote_fd >= 0) {

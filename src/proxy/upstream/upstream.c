@@ -1,5 +1,6 @@
 #include "proxy/upstream/upstream.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
@@ -58,6 +59,7 @@ void upstream_cancel(struct upstream *upstream)
 static void upstream_finish(struct upstream *upstream)
 {
     const struct upstream_answer answer = upstream->answer;
+    assert((answer.fd >= 0) == (answer.code == SOCKS5_REPLY_SUCCEEDED)); /* handed over with that answer alone */
     upstream_done *done = upstream->done;
     void *arg = upstream->arg;
     if (answer.fd >= 0) {
@@ -161,6 +163,7 @@ static void upstream_on_readable(evutil_socket_t fd, short what, void *arg)
 static void upstream_on_dialed(void *arg, int fd, int error, const union netaddr *to)
 {
     struct upstream *upstream = arg;
+    assert(upstream->fd < 0);
     upstream->dial = NULL;
     lookup_cancel(upstream->lookup); /* the other family's answer has nothing to add to */
     upstream->lookup = NULL;
@@ -232,6 +235,7 @@ static bool upstream_set_request(struct upstream *upstream, enum socks5_command 
         .password_len = (uint8_t)strlen(password),
     };
     struct socks5_addr copy = *destination;
+    static_assert(sizeof(upstream->host) == UINT8_MAX, "the longest that host_len can say");
     memcpy(upstream->host, destination->host, destination->host_len);
     copy.host = upstream->host;
     return client_handshake_init(&upstream->handshake, (uint8_t)command, &copy, settings->user ? &login : NULL);
@@ -251,6 +255,7 @@ struct upstream *upstream_ask(struct env *env, const union netaddr *client, cons
     struct upstream *upstream = calloc(1, sizeof(*upstream));
     if (!upstream)
         return NULL;
+    assert(terms->upstream);
     upstream->env = env;
     upstream->settings = terms->upstream;
     upstream->snapshot = env->snapshot ? snapshot_hold(env->snapshot) : NULL;
