@@ -248,6 +248,8 @@ struct config {
 /* The listener with exactly this address, or the first one that overlaps it ("::" takes IPv4 as well); NULL: none. */
 const struct config_listener *config_listener_at(const struct config *config, const union netaddr *address);
 const struct config_listener *config_listener_overlapping(const struct config *config, const union netaddr *address);
+/* The listener that accepts connections to `local`, the one with the closest address; NULL: none. */
+const struct config_listener *config_listener_for(const struct config *config, const union netaddr *local);
 /* The one port that all associations share towards clients; 0: each association has its own. */
 uint16_t config_shared_port(const struct config *config);
 /* Whether anything sets a mark or an interface: that may need a capability. */

@@ -52,7 +52,7 @@ static void expect_file(const char *name, const char *text)
 
 /* ---- the pid file ---- */
 
-static void it_holds_the_pid_and_is_locked(void **state)
+static void the_pid_file_has_the_pid_and_a_lock(void **state)
 {
     (void)state;
     char expected[32];
@@ -66,7 +66,7 @@ static void it_holds_the_pid_and_is_locked(void **state)
     assert_int_equal(access(path, F_OK), -1);
 }
 
-static void row_57_a_stale_one_is_taken_over(void **state)
+static void row_57_a_stale_pid_file_is_used_again(void **state)
 {
     (void)state;
     char expected[32];
@@ -78,8 +78,8 @@ static void row_57_a_stale_one_is_taken_over(void **state)
     pidfile_remove(path, lock);
 }
 
-/* By its lock anybody who may read it could keep the server from its next start. */
-static void row_57_nobody_else_may_read_it(void **state)
+/* A user who may read it may lock it, and keep the server from its next start. */
+static void row_57_other_users_cannot_read_the_pid_file(void **state)
 {
     (void)state;
     struct stat status;
@@ -92,7 +92,7 @@ static void row_57_nobody_else_may_read_it(void **state)
     pidfile_remove(path, lock);
 }
 
-static void row_57_what_is_no_plain_file_is_left_alone(void **state)
+static void row_57_only_a_regular_file_is_overwritten(void **state)
 {
     (void)state;
     write_file(other, "precious");
@@ -109,8 +109,8 @@ static void row_57_what_is_no_plain_file_is_left_alone(void **state)
     rmdir(path);
 }
 
-/* In /tmp anybody may have put it there. */
-static void row_57_somebody_elses_is_refused(void **state)
+/* In /tmp any user may have created it. */
+static void row_57_another_users_file_is_refused(void **state)
 {
     (void)state;
     write_file(other, "precious");
@@ -119,7 +119,7 @@ static void row_57_somebody_elses_is_refused(void **state)
     expect_file(other, "precious");
     unlink(other);
     expect_file(path, "precious");
-    if (geteuid() == 0) { /* else nobody can give it away */
+    if (geteuid() == 0) { /* only root can change the owner */
         assert_int_equal(chown(path, 12345, (gid_t)-1), 0);
         assert_int_equal(pidfile_open(path), -1);
         expect_file(path, "precious");
@@ -127,7 +127,7 @@ static void row_57_somebody_elses_is_refused(void **state)
     unlink(path);
 }
 
-static void who_holds_it(void **state)
+static void the_holder_of_the_lock_is_found(void **state)
 {
     (void)state;
     errno = 0;
@@ -139,13 +139,13 @@ static void who_holds_it(void **state)
     static const char *const texts[] = {
         "", "\n", "4711", "0\n", "-1\n", " 7\n", "7x\n", "99999999999\n", "123456789012345678901234567890123\n"};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-        write_file(path, texts[i]); /* by the same name, so the lock stays */
+        write_file(path, texts[i]); /* the same file, so the lock stays */
         assert_int_equal(pidfile_holder(path), 0);
         assert_int_equal(errno, EAGAIN);
     }
     close(lock);
     write_file(path, "1\n");
-    assert_int_equal(pidfile_holder(path), 0); /* row 57: whoever has that id by now is somebody else */
+    assert_int_equal(pidfile_holder(path), 0); /* row 57: another process may have that id by now */
     assert_int_equal(errno, ESRCH);
     assert_int_equal(rename(path, other), 0);
     assert_int_equal(symlink(other, path), 0);
@@ -155,8 +155,8 @@ static void who_holds_it(void **state)
     unlink(path);
 }
 
-/* Another process may be given the descriptor, with the lock on it. */
-static void row_57_it_goes_from_one_process_to_the_next(void **state)
+/* Another process can get the descriptor, and with it the lock. */
+static void row_57_a_pid_file_is_handed_over(void **state)
 {
     (void)state;
     char mine[32], child_text[32];
@@ -176,7 +176,7 @@ static void row_57_it_goes_from_one_process_to_the_next(void **state)
     expect_file(path, child_text);
     pidfile_remove(path, dup(lock));
     expect_file(path, child_text);
-    pidfile_write(lock); /* from its beginning, wherever the other one has left off */
+    pidfile_write(lock); /* from the start of the file, wherever the other process has stopped */
     snprintf(mine, sizeof(mine), "%ld\n", (long)getpid());
     expect_file(path, mine);
     assert_int_equal(pidfile_open(path), -1);
@@ -229,7 +229,7 @@ static void tell_facts(int caller, int report)
     (void)!write(report, &facts, sizeof(facts));
 }
 
-static void the_caller_learns_of_success(void **state)
+static void the_calling_process_reports_success(void **state)
 {
     (void)state;
     int report[2];
@@ -248,7 +248,7 @@ static void the_caller_learns_of_success(void **state)
     close(report[1]);
 }
 
-static void the_caller_learns_of_failure(void **state)
+static void the_calling_process_reports_failure(void **state)
 {
     (void)state;
     assert_int_equal(start(end_before_ready, -1), 1);
@@ -257,15 +257,15 @@ static void the_caller_learns_of_failure(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(it_holds_the_pid_and_is_locked),
-        cmocka_unit_test(row_57_a_stale_one_is_taken_over),
-        cmocka_unit_test(row_57_nobody_else_may_read_it),
-        cmocka_unit_test(row_57_what_is_no_plain_file_is_left_alone),
-        cmocka_unit_test(row_57_somebody_elses_is_refused),
-        cmocka_unit_test(who_holds_it),
-        cmocka_unit_test(row_57_it_goes_from_one_process_to_the_next),
-        cmocka_unit_test(the_caller_learns_of_success),
-        cmocka_unit_test(the_caller_learns_of_failure),
+        cmocka_unit_test(the_pid_file_has_the_pid_and_a_lock),
+        cmocka_unit_test(row_57_a_stale_pid_file_is_used_again),
+        cmocka_unit_test(row_57_other_users_cannot_read_the_pid_file),
+        cmocka_unit_test(row_57_only_a_regular_file_is_overwritten),
+        cmocka_unit_test(row_57_another_users_file_is_refused),
+        cmocka_unit_test(the_holder_of_the_lock_is_found),
+        cmocka_unit_test(row_57_a_pid_file_is_handed_over),
+        cmocka_unit_test(the_calling_process_reports_success),
+        cmocka_unit_test(the_calling_process_reports_failure),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -26,7 +26,7 @@ static void write_file(const char *path, const char *text)
     fclose(out);
 }
 
-/* What it holds; "none" when it did not come. */
+/* The content of the file; "none" when it was not sent. */
 static void read_text(int fd, char text[64])
 {
     ssize_t n = fd < 0 ? -1 : pread(fd, text, 63, 0);
@@ -86,7 +86,7 @@ static void turn(void)
     event_base_loop(base, EVLOOP_NONBLOCK);
 }
 
-static void the_files_come_open(void **state)
+static void open_files_are_received(void **state)
 {
     (void)state;
     tell(file, users);
@@ -107,7 +107,7 @@ static void the_files_come_open(void **state)
     assert_string_equal(told_file, "none");
 }
 
-static void only_the_last_one_counts(void **state)
+static void only_the_last_configuration_counts(void **state)
 {
     (void)state;
     tell(users, NULL);
@@ -117,8 +117,8 @@ static void only_the_last_one_counts(void **state)
     assert_string_equal(told_file, "first");
 }
 
-/* A shell's <(...), and what is not there any more. */
-static void what_cannot_be_read_again_is_not_sent(void **state)
+/* A shell's <(...), and a file that was removed. */
+static void files_that_cannot_be_read_again_are_not_sent(void **state)
 {
     (void)state;
     tell("/dev/null", NULL);
@@ -128,7 +128,7 @@ static void what_cannot_be_read_again_is_not_sent(void **state)
     assert_int_equal(followers.count, 1);
 }
 
-static void who_has_ended_is_forgotten(void **state)
+static void a_follower_that_has_ended_is_forgotten(void **state)
 {
     (void)state;
     int ends[2];
@@ -144,7 +144,7 @@ static void who_has_ended_is_forgotten(void **state)
 }
 
 /* What was sent before still counts; afterwards it stays as it is. */
-static void the_end_of_the_one_that_serves(void **state)
+static void the_serving_process_may_end(void **state)
 {
     (void)state;
     tell(file, NULL);
@@ -158,8 +158,11 @@ int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
     const struct CMUnitTest tests[] = {
-        T(the_files_come_open),        T(only_the_last_one_counts),       T(what_cannot_be_read_again_is_not_sent),
-        T(who_has_ended_is_forgotten), T(the_end_of_the_one_that_serves),
+        T(open_files_are_received),
+        T(only_the_last_configuration_counts),
+        T(files_that_cannot_be_read_again_are_not_sent),
+        T(a_follower_that_has_ended_is_forgotten),
+        T(the_serving_process_may_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

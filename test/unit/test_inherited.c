@@ -11,7 +11,7 @@
 
 #define SOCKETS_MAX 8
 
-/* This many sockets that share one address, of which it gets one descriptor each. */
+/* So many sockets that share one address. */
 static struct inherited *inherit(size_t count, union netaddr *address)
 {
     struct inherited *inherited = inherited_new();
@@ -26,8 +26,8 @@ static struct inherited *inherit(size_t count, union netaddr *address)
     return inherited;
 }
 
-/* Each worker listens somewhere, and somebody at each socket. */
-static void nobody_is_left_out(void **state)
+/* Each worker has a socket, and each socket a worker. */
+static void every_worker_and_every_socket_has_a_partner(void **state)
 {
     (void)state;
     for (size_t count = 1; count <= SOCKETS_MAX; count++) {
@@ -59,7 +59,7 @@ static void nobody_is_left_out(void **state)
     }
 }
 
-static void another_address_has_none(void **state)
+static void another_address_has_no_sockets(void **state)
 {
     (void)state;
     union netaddr address, other;
@@ -74,7 +74,7 @@ static void another_address_has_none(void **state)
     inherited_free(inherited);
 }
 
-static void what_is_no_listener_is_refused(void **state)
+static void only_listening_sockets_are_accepted(void **state)
 {
     (void)state;
     struct inherited *inherited = inherited_new();
@@ -92,9 +92,9 @@ static void what_is_no_listener_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nobody_is_left_out),
-        cmocka_unit_test(another_address_has_none),
-        cmocka_unit_test(what_is_no_listener_is_refused),
+        cmocka_unit_test(every_worker_and_every_socket_has_a_partner),
+        cmocka_unit_test(another_address_has_no_sockets),
+        cmocka_unit_test(only_listening_sockets_are_accepted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -108,7 +108,7 @@ static void nothing_limits_us(void **state)
         assert_null(open_auto());
     }
     assert_null(memory_open(CONFIG_MEMORY_OFF, proc, groups));
-    assert_null(memory_open(64 * MIB, proc, groups)); /* no statm: said in the log */
+    assert_null(memory_open(64 * MIB, proc, groups)); /* no statm: logged */
 }
 
 static void a_group_of_version_2(void **state)
@@ -182,7 +182,7 @@ static void the_tightest_limit_above_counts(void **state)
 }
 
 /* In a container /proc may still name the host's groups, while the files are those of the container. */
-static void a_path_that_leads_nowhere(void **state)
+static void a_group_whose_path_does_not_exist(void **state)
 {
     (void)state;
     put("proc/cgroup", "4:memory:/docker/0123\n");
@@ -194,7 +194,7 @@ static void a_path_that_leads_nowhere(void **state)
     memory_close(memory);
 }
 
-static void files_that_say_nothing(void **state)
+static void files_that_cannot_be_parsed(void **state)
 {
     (void)state;
     put("proc/cgroup", "0::/g\n");
@@ -227,7 +227,7 @@ static void a_limit_of_our_own(void **state)
 }
 
 /* Row 45: each level is entered at one mark and left at a lower one. */
-static void levels(void **state)
+static void levels_change_at_their_marks(void **state)
 {
     (void)state;
     static const struct {
@@ -266,10 +266,10 @@ int main(void)
         TEST(a_group_of_version_1),
         TEST(the_cache_of_files_does_not_count),
         TEST(the_tightest_limit_above_counts),
-        TEST(a_path_that_leads_nowhere),
-        TEST(files_that_say_nothing),
+        TEST(a_group_whose_path_does_not_exist),
+        TEST(files_that_cannot_be_parsed),
         TEST(a_limit_of_our_own),
-        TEST(levels),
+        TEST(levels_change_at_their_marks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

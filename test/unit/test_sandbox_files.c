@@ -59,7 +59,7 @@ static void other_files_are_out_of_reach(void **state)
     expect_exit(enter(as(NULL, CONFIG_SANDBOX_ON), NULL, make_other_file), EACCES);
 }
 
-static void files_that_are_read_again_stay(void **state)
+static void files_that_are_read_again_stay_in_reach(void **state)
 {
     (void)state;
     expect_exit(enter(as(NULL, CONFIG_SANDBOX_ON), NULL, read_names), 0);
@@ -74,7 +74,7 @@ static int read_replaced_file(void)
     return open_error(fresh, O_RDONLY);
 }
 
-static void what_a_reload_reads_stays(void **state)
+static void files_that_a_reload_reads_stay_in_reach(void **state)
 {
     (void)state;
     static char fresh[sizeof(path) + 8];
@@ -96,9 +96,9 @@ static void what_a_reload_reads_stays(void **state)
     unlink(fresh);
 }
 
-static const char *home; /* of whoever this process is; NULL: as the system says */
+static const char *home; /* of the user that this process runs as; NULL: the real one */
 
-/* Stands before libc's. */
+/* Replaces the one of libc. */
 struct passwd *getpwuid(uid_t uid)
 {
     static struct passwd entry;
@@ -111,8 +111,8 @@ struct passwd *getpwuid(uid_t uid)
     return &entry;
 }
 
-/* Who keeps the configuration in his home has keys and passwords of other programs beside it. */
-static void row_52_nobodys_home_is_in_reach(void **state)
+/* Users have keys and passwords of other programs in their home folder. */
+static void row_52_home_folders_are_out_of_reach(void **state)
 {
     (void)state;
     if (!have_landlock())
@@ -146,9 +146,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(other_files_are_out_of_reach),
-        cmocka_unit_test(what_a_reload_reads_stays),
-        cmocka_unit_test(files_that_are_read_again_stay),
-        cmocka_unit_test(row_52_nobodys_home_is_in_reach),
+        cmocka_unit_test(files_that_a_reload_reads_stay_in_reach),
+        cmocka_unit_test(files_that_are_read_again_stay_in_reach),
+        cmocka_unit_test(row_52_home_folders_are_out_of_reach),
         cmocka_unit_test(row_52_not_even_root_reads_the_passwords),
     };
     return cmocka_run_group_tests(tests, make_file, remove_file);

@@ -146,7 +146,7 @@ static void row_52_nothing_but_a_socket_is_given_to_the_user(void **state)
     assert_int_equal(status.st_uid, 0);
 }
 
-static void row_52_who_stays_root_keeps_nothing_but_the_name(void **state)
+static void row_52_root_without_another_user_loses_its_privileges(void **state)
 {
     (void)state;
     if (!is_root())
@@ -158,7 +158,7 @@ static void row_52_who_stays_root_keeps_nothing_but_the_name(void **state)
     expect_nothing_left(&found);
 }
 
-static void row_52_without_root_all_the_rest_applies(void **state)
+static void row_52_a_start_without_root_is_restricted_too(void **state)
 {
     (void)state;
     struct credentials found = credentials_after(as(NULL, CONFIG_SANDBOX_ON), become_nobody);
@@ -167,7 +167,7 @@ static void row_52_without_root_all_the_rest_applies(void **state)
     expect_nothing_left(&found);
 }
 
-static void a_user_that_cannot_be_had_is_an_error(void **state)
+static void a_user_that_cannot_be_changed_to_is_an_error(void **state)
 {
     (void)state;
     expect_exit(enter(as("no-such-user", CONFIG_SANDBOX_ON), NULL, nothing), REFUSED);
@@ -183,7 +183,7 @@ static void give_up_other_users(void)
 }
 
 /* As in a container without CAP_SETUID, or in a user namespace with a single user. */
-static void root_without_its_capabilities_stays_unless_a_user_is_named(void **state)
+static void root_without_capabilities_starts_unless_a_user_is_named(void **state)
 {
     (void)state;
     if (!is_root())
@@ -267,7 +267,7 @@ static int tell_signal(void)
     return number;
 }
 
-static void it_still_dies_with_whoever_started_it(void **state)
+static void it_still_ends_with_its_parent(void **state)
 {
     (void)state;
     expect_exit(enter(as(NULL, CONFIG_SANDBOX_OFF), ask_for_a_signal, tell_signal), SIGKILL);
@@ -279,14 +279,14 @@ int main(void)
         cmocka_unit_test(row_52_root_becomes_nobody),
         cmocka_unit_test(row_52_a_user_and_a_group_by_name),
         cmocka_unit_test(row_52_nothing_but_a_socket_is_given_to_the_user),
-        cmocka_unit_test(row_52_who_stays_root_keeps_nothing_but_the_name),
-        cmocka_unit_test(row_52_without_root_all_the_rest_applies),
-        cmocka_unit_test(a_user_that_cannot_be_had_is_an_error),
-        cmocka_unit_test(root_without_its_capabilities_stays_unless_a_user_is_named),
+        cmocka_unit_test(row_52_root_without_another_user_loses_its_privileges),
+        cmocka_unit_test(row_52_a_start_without_root_is_restricted_too),
+        cmocka_unit_test(a_user_that_cannot_be_changed_to_is_an_error),
+        cmocka_unit_test(root_without_capabilities_starts_unless_a_user_is_named),
         cmocka_unit_test(row_52_a_mark_keeps_one_capability_and_no_more),
         cmocka_unit_test(a_mark_can_be_set_where_one_is_configured_and_nowhere_else),
         cmocka_unit_test(a_mark_that_cannot_be_set_is_an_error),
-        cmocka_unit_test(it_still_dies_with_whoever_started_it),
+        cmocka_unit_test(it_still_ends_with_its_parent),
     };
     return cmocka_run_group_tests(tests, make_file, remove_file);
 }

@@ -1,5 +1,5 @@
-/* Who asks, who is asked, and who gets which answer. Workers, reload and pressure watch are stubs, which
- * answer when the test says so. */
+/* Which questions are put to the workers, and which answers are shared. Workers, reload and pressure watch are stubs,
+ * which answer when the test says so. */
 #include "test.h"
 
 #include <event2/event.h>
@@ -88,10 +88,10 @@ static void answer(struct worker *worker)
     event_base_loop(base, EVLOOP_NONBLOCK);
 }
 
-/* Somebody who asks. */
+/* A question and its answer. */
 struct asker {
     unsigned answers;
-    bool nothing; /* the answer was that there is none */
+    bool nothing; /* there was no answer */
     json_int_t lowest, next, count;
     char state[16];
 };
@@ -129,7 +129,7 @@ static void expect_page(const struct asker *asker, json_int_t lowest, json_int_t
     assert_string_equal(asker->state, "running");
 }
 
-static void an_answer_is_all_workers(void **state)
+static void an_answer_has_all_workers(void **state)
 {
     (void)state;
     struct asker asker;
@@ -140,7 +140,7 @@ static void an_answer_is_all_workers(void **state)
     expect_page(&asker, 4, 4, 7);
 }
 
-static void who_asks_for_the_same_meanwhile_shares_the_next(void **state)
+static void same_questions_share_the_next_answer(void **state)
 {
     (void)state;
     struct asker a, b, c, other;
@@ -177,7 +177,7 @@ static void pages_of_another_size_are_other_pages(void **state)
     }
 }
 
-static void it_may_be_about_to_end(void **state)
+static void a_draining_server_says_so(void **state)
 {
     (void)state;
     struct asker running, draining = {0};
@@ -192,8 +192,8 @@ static void it_may_be_about_to_end(void **state)
     assert_string_equal(draining.state, "draining");
 }
 
-/* Row 54: the rest is told so at once, and all others are answered. */
-static void row_54_so_many_may_wait(void **state)
+/* Row 54: questions beyond the limit are refused at once, and all others are answered. */
+static void row_54_the_number_of_waiting_questions_is_limited(void **state)
 {
     (void)state;
     enum { CROWD = 1000 };
@@ -231,7 +231,7 @@ static void the_end_comes_before_the_answer(void **state)
     status_query = NULL;
 }
 
-/* Workers that were stopped have answered, but nobody has read that. */
+/* Stopped workers have answered, but the main thread has not read that yet. */
 static void the_end_comes_with_the_answer(void **state)
 {
     (void)state;
@@ -252,11 +252,11 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_query, free_query)
     const struct CMUnitTest tests[] = {
-        TEST(an_answer_is_all_workers),
-        TEST(who_asks_for_the_same_meanwhile_shares_the_next),
+        TEST(an_answer_has_all_workers),
+        TEST(same_questions_share_the_next_answer),
         TEST(pages_of_another_size_are_other_pages),
-        TEST(it_may_be_about_to_end),
-        TEST(row_54_so_many_may_wait),
+        TEST(a_draining_server_says_so),
+        TEST(row_54_the_number_of_waiting_questions_is_limited),
         TEST(the_end_comes_before_the_answer),
         TEST(the_end_comes_with_the_answer),
     };

@@ -102,7 +102,7 @@ static void sends_what_does_not_listen(int to)
     say(to, HANDOVER_VERSION, HANDOVER_ALL, 1, NULL, 0);
 }
 
-/* Two sockets, one of them twice; and things that nobody has asked for. */
+/* Two sockets, one of them twice; and messages that are not expected. */
 static void does_it_well(int to)
 {
     int first = listener(), fds[] = {first, listener(), first};
@@ -116,7 +116,7 @@ static void does_it_well(int to)
     say(to, HANDOVER_VERSION, HANDOVER_ALL, 9, NULL, 0);
 }
 
-/* Of all messages but those that come when it is over. */
+/* All messages but the last ones. */
 static void gives_one(int to)
 {
     int fd = listener();
@@ -137,7 +137,7 @@ static char state_of(pid_t process)
     return end ? end[2] : '?';
 }
 
-/* Its end, with something that it has not read, resets the connection. Whoever has slept meanwhile sees that first. */
+/* It ends with unread data, which resets the connection. A taker that was stopped meanwhile sees the reset first. */
 static void gives_up(int to)
 {
     struct pollfd answer = {.fd = to, .events = POLLIN};
@@ -195,7 +195,7 @@ static pid_t run(void (*act)(int to))
         if (fcntl(to, F_GETFD) < 0 || act == stops_in_between)
             _exit(1);
         bool serves = recv(to, &answer, sizeof(answer), 0) == sizeof(answer) && answer.kind == HANDOVER_SERVES;
-        say(to, 0, 0, 0, &to, 1); /* a socket that it has opened meanwhile */
+        say(to, 0, 0, 0, &to, 1); /* a socket opened meanwhile */
         say(to, HANDOVER_VERSION, HANDOVER_GONE, 0, NULL, 0);
         _exit(serves ? 0 : 1);
     }
@@ -205,7 +205,7 @@ static pid_t run(void (*act)(int to))
 
 /* ---- this end ---- */
 
-static void what_goes_wrong_leaves_nothing_behind(void **state)
+static void a_failed_takeover_leaks_no_descriptor(void **state)
 {
     (void)state;
     void (*const acts[])(int) = {closes_at_once, stops_in_between, speaks_another_version,
@@ -225,7 +225,7 @@ static void what_goes_wrong_leaves_nothing_behind(void **state)
     }
 }
 
-static void listeners_come_and_the_rest_is_sorted(void **state)
+static void only_wanted_sockets_are_kept(void **state)
 {
     (void)state;
     size_t before = open_descriptors();
@@ -267,8 +267,8 @@ static bool finishes_after(void (*act)(int to))
     return serves;
 }
 
-/* Never two serve, and never none. */
-static void who_is_too_late_does_not_serve(void **state)
+/* Exactly one of the two servers serves. */
+static void a_taker_that_is_too_late_does_not_serve(void **state)
 {
     (void)state;
     address = netaddr_any(AF_INET);
@@ -278,7 +278,7 @@ static void who_is_too_late_does_not_serve(void **state)
     assert_true(finishes_after(gives_and_dies));
 }
 
-static void nobody_there_is_no_mistake(void **state)
+static void no_running_server_is_no_error(void **state)
 {
     (void)state;
     struct takeover takeover;
@@ -295,10 +295,10 @@ static void nobody_there_is_no_mistake(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_goes_wrong_leaves_nothing_behind),
-        cmocka_unit_test(listeners_come_and_the_rest_is_sorted),
-        cmocka_unit_test(who_is_too_late_does_not_serve),
-        cmocka_unit_test(nobody_there_is_no_mistake),
+        cmocka_unit_test(a_failed_takeover_leaks_no_descriptor),
+        cmocka_unit_test(only_wanted_sockets_are_kept),
+        cmocka_unit_test(a_taker_that_is_too_late_does_not_serve),
+        cmocka_unit_test(no_running_server_is_no_error),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

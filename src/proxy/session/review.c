@@ -15,37 +15,12 @@
 
 #define NO_LONGER "no longer allowed by the configuration: "
 
-/* How closely a listener fits the address that a connection came to; 0: not at all. "::" takes IPv4 as well. */
-static int listener_fits(const union netaddr *listener, const union netaddr *local)
-{
-    if (netaddr_equal(listener, local))
-        return 3;
-    if (!netaddr_is_any(listener) || netaddr_port(listener) != netaddr_port(local))
-        return 0;
-    return listener->sa.sa_family == local->sa.sa_family ? 2 : listener->sa.sa_family == AF_INET6;
-}
-
-/* Which listener takes what comes to `local`; NULL: it is gone. */
-static const struct config_listener *review_find_listener(const struct config *config, const union netaddr *local)
-{
-    int closest = 0;
-    const struct config_listener *found = NULL;
-    for (size_t i = 0; i < config->listen_count; i++) {
-        int fit = listener_fits(&config->listen[i].address, local);
-        if (fit <= closest)
-            continue;
-        closest = fit;
-        found = &config->listen[i];
-    }
-    return found;
-}
-
 /* What the listener asks of every connection. One that is gone asks for nothing. */
 static const char *review_listener(const struct session *session)
 {
     const struct negotiation *negotiation = session->negotiation;
     const union netaddr local = sock_local(session->fd), peer = sock_peer(session->fd);
-    const struct config_listener *listener = review_find_listener(session->env->config, &local);
+    const struct config_listener *listener = config_listener_for(session->env->config, &local);
     if (!listener)
         return NULL;
     const bool logs_in = session->user || (negotiation && negotiation->handshake.need_password);
