@@ -8,68 +8,14 @@
 #include "net/sock.h"
 #include "policy/hairpin.h"
 #include "proxy/assoc/assoc_impl.h"
-#include "proxy/assoc/udp_socket.h"
-
-/* ---- sockets ---- */
-
-static bool external_is_bound_to_interface(const struct assoc *assoc)
-{
-    return assoc->egress && assoc->egress->interface[0];
-}
-
-static enum own_port external_port_kind(const struct assoc *assoc)
-{
-    return external_is_bound_to_interface(assoc) ? OWN_PORT_BOUND : OWN_PORT_EXTERNAL;
-}
-
-/* The client's own number first, where it is known and may be had. */
-static struct port_range external_port_range(const struct assoc *assoc)
-{
-    enum { UNPRIVILEGED_PORT = 1024 };
-    const uint16_t wanted = assoc->hint_port;
-    struct port_range range = assoc->env->external_ports;
-    if (assoc->env->config->udp.keep_port && wanted >= (range.random ? UNPRIVILEGED_PORT : range.first) &&
-        wanted <= (range.random ? UINT16_MAX : range.last))
-        range.wanted = wanted;
-    return range;
-}
-
-int external_direct_open_socket(struct external *external, int family, event_callback_fn on_readable)
-{
-    struct assoc *assoc = external->assoc;
-    struct env *env = assoc->env;
-    union netaddr local = assoc->flow.external[family_index(family)];
-    const struct port_range range = external_port_range(assoc);
-    assert(external->socket.fd < 0 && local.sa.sa_family == family);
-    int fd = udp_socket_open(env, &range, &local, assoc->egress, external_port_kind(assoc), &external->port);
-    if (fd < 0)
-        return fd;
-    external->socket = udp_socket_adopt(env, fd, family);
-    if (assoc->egress)
-        external->socket.tos = (uint8_t)(assoc->egress->dscp << 2);
-    event_assign(&external->readable, env->base, fd, EV_READ | EV_PERSIST, on_readable, external);
-    event_add(&external->readable, NULL);
-    assoc->flow.external[family_index(family)] = local;
-    return 0;
-}
-
-void external_direct_close_socket(struct external *external, int family)
-{
-    const struct assoc *assoc = external->assoc;
-    const union netaddr *local = &assoc->flow.external[family_index(family)];
-    assert(external->socket.fd >= 0);
-    event_del(&external->readable);
-    udp_socket_close(assoc->env, external->socket.fd, &assoc->env->external_ports, local, external_port_kind(assoc),
-                     &external->port, external->carried_ms);
-    external->socket.fd = -1;
-}
+#include "proxy/assoc/external_socket.h"
 
 /* ---- datagrams ---- */
 
 static void external_direct_send(struct external *external, struct dgram_batch *batch, struct dgram_tally *tally)
 {
     struct env *env = external->assoc->env;
-    if (!external_is_bound_to_interface(external->assoc))
+    if (!external_socket_is_bound(external->assoc))
         for (size_t i = 0; i < batch->count; i++)
             hairpin_inward(&env->policy, &batch->runs[i].peer);
     dgram_io_send(env->dgrams, &external->socket, batch, tally);
@@ -111,7 +57,7 @@ static int external_direct_open(struct assoc *assoc, int family)
     if (!external)
         return -ENOMEM;
     *external = (struct external){.ops = &external_direct_ops, .assoc = assoc, .socket = {.fd = -1}};
-    int error = external_direct_open_socket(external, family, external_direct_on_readable);
+    int error = external_socket_open(external, family, external_direct_on_readable);
     if (error) {
         free(external);
         return error;
@@ -136,7 +82,7 @@ static size_t external_direct_descriptors(const struct external *external)
 static void external_direct_close(struct external *external)
 {
     const bool is_v4 = external == external->assoc->external[FAMILY_V4];
-    external_direct_close_socket(external, is_v4 ? AF_INET : AF_INET6);
+    external_socket_close(external, is_v4 ? AF_INET : AF_INET6);
     free(external);
 }
 

@@ -1,0 +1,23 @@
+/* The socket of an external end, of whatever kind: opened as the association's terms say, with a port that rests later.
+ */
+#ifndef CONESOCKS_PROXY_ASSOC_EXTERNAL_SOCKET_H
+#define CONESOCKS_PROXY_ASSOC_EXTERNAL_SOCKET_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+
+#include "proxy/assoc/ends.h"
+
+/* Opens it at flow.external of that family, which gets the port. 0 or a negative errno. */
+int external_socket_open(struct external *external, int family, event_callback_fn on_readable);
+void external_socket_close(struct external *external, int family);
+
+static inline bool external_socket_is_open(const struct external *external)
+{
+    return external->socket.fd >= 0;
+}
+
+/* Whether the association's external sockets leave by one interface only. */
+bool external_socket_is_bound(const struct assoc *assoc);
+
+#endif

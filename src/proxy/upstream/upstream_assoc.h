@@ -1,0 +1,48 @@
+/*
+ * An association at an upstream: asks for it, keeps its control connection, and tells where its relay is. It ends with
+ * that connection.
+ */
+#ifndef CONESOCKS_PROXY_UPSTREAM_UPSTREAM_ASSOC_H
+#define CONESOCKS_PROXY_UPSTREAM_UPSTREAM_ASSOC_H
+
+#include <event2/event_struct.h>
+#include <stddef.h>
+
+#include "base/netaddr.h"
+#include "conesocks/socks5.h"
+
+struct env;
+struct terms;
+struct upstream;
+
+/* From the event loop; the owner may deinit it in each of these. */
+struct upstream_assoc_hooks {
+    /* It is granted: opens a socket to the relay, from `local`, the control connection's own address. 0 or a negative
+     * errno, which makes it a failure. */
+    int (*open)(void *arg, const union netaddr *relay, const union netaddr *local);
+    /* The outcome, after `open`. */
+    void (*answered)(void *arg, enum socks5_reply code);
+    void (*ended)(void *arg, const char *why);
+    void *arg;
+};
+
+/* Part of what its owner is. */
+struct upstream_assoc {
+    struct env *env;
+    struct upstream_assoc_hooks hooks;
+    struct upstream *request; /* NULL: answered */
+    int control;              /* the control connection; -1: not granted */
+    struct event readable;
+    const char *name; /* the upstream's, the owner's to keep */
+};
+
+/* Asks the upstream of the terms, at the charge of `client` and `user`. 0 or a negative errno. */
+int upstream_assoc_ask(struct upstream_assoc *assoc, struct env *env, const struct terms *terms,
+                       const union netaddr *client, const char *user, const char *name,
+                       const struct upstream_assoc_hooks *hooks);
+void upstream_assoc_deinit(struct upstream_assoc *assoc);
+
+/* The kernel's memory for its connection. */
+size_t upstream_assoc_memory(const struct upstream_assoc *assoc);
+
+#endif
