@@ -1,12 +1,15 @@
 #include "proxy/address.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
 #include "net/resolver.h"
 
-static enum address_kind read_name(const struct socks5_addr *in, union netaddr *addr, char *name)
+static_assert(NAME_TEXT_MAX > UINT8_MAX, "a name's length on the wire is one byte");
+
+static enum address_kind address_read_name(const struct socks5_addr *in, union netaddr *addr, char *name)
 {
     size_t len = in->host_len;
     if (memchr(in->host, '\0', len))
@@ -36,7 +39,7 @@ static enum address_kind read_name(const struct socks5_addr *in, union netaddr *
 enum address_kind address_read(const struct socks5_addr *in, union netaddr *addr, char *name)
 {
     if (in->atyp == SOCKS5_ATYP_NAME)
-        return read_name(in, addr, name);
+        return address_read_name(in, addr, name);
     *addr = netaddr_from_bytes(in->host, in->host_len, in->port);
     netaddr_unmap(addr);
     return ADDRESS_IP;
@@ -49,6 +52,7 @@ struct socks5_addr address_to_wire(const union netaddr *addr)
     const uint8_t *host = netaddr_host(addr, &len);
     if (!host)
         return (struct socks5_addr){.atyp = SOCKS5_ATYP_IPV4, .host_len = 4, .host = nowhere};
+    assert(len == 4 || len == 16);
     return (struct socks5_addr){
         .atyp = len == 4 ? SOCKS5_ATYP_IPV4 : SOCKS5_ATYP_IPV6,
         .host_len = (uint8_t)len,

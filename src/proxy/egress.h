@@ -1,4 +1,4 @@
-/* From terms to sockets: what faces the internet leaves as they say. */
+/* How the sockets that face the internet leave this host, as the terms of a session say: interface, mark, DSCP. */
 #ifndef CONESOCKS_PROXY_EGRESS_H
 #define CONESOCKS_PROXY_EGRESS_H
 
@@ -16,7 +16,7 @@ static inline struct sock_egress egress_of(const struct terms *terms)
     return egress;
 }
 
-/* Whether they leave all of it to the system. */
+/* Whether the system decides all of it. */
 static inline bool egress_is_default(const struct terms *terms)
 {
     return terms->mark == 0 && !terms->interface && terms->dscp == 0;

@@ -1,5 +1,6 @@
 #include "proxy/lookup.h"
 
+#include <assert.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <inttypes.h>
@@ -16,7 +17,7 @@
 #define RESOLUTION_DELAY_MS 50 /* RFC 8305 section 3 */
 
 /* One family's question. */
-struct question {
+struct lookup_question {
     struct lookup *lookup;
     struct resolver_query *query; /* NULL: answered, or not asked */
 };
@@ -25,7 +26,7 @@ struct lookup {
     struct env *env;
     struct lookup_hooks hooks;
     int first; /* the family whose addresses come first: an index of `questions` */
-    struct question questions[FAMILY_COUNT];
+    struct lookup_question questions[FAMILY_COUNT];
     struct event delay; /* has the second family's addresses wait for the first's */
     size_t waiting_count;
     union netaddr waiting[RESOLVER_ADDRESSES_MAX];
@@ -35,7 +36,7 @@ struct lookup {
 
 /* ---- what it costs ---- */
 
-static void say_limited(struct env *env, const union netaddr *client, const char *user)
+static void lookup_log_limit(struct env *env, const union netaddr *client, const char *user)
 {
     char host[NETADDR_TEXT_MAX];
     LOG_LIMITED(&env->limits_log[0], env_now(env), LOG_LEVEL_INFO,
@@ -44,7 +45,7 @@ static void say_limited(struct env *env, const union netaddr *client, const char
                 env->config->limits.lookups_per_user, netaddr_format_host(client, host), user);
 }
 
-static struct quota_account *charge(struct env *env, const union netaddr *client, const char *user)
+static struct quota_account *lookup_charge(struct env *env, const union netaddr *client, const char *user)
 {
     const uint32_t names = env->config->limits.lookups_per_user;
     struct quota_account *account = quota_of_user(env->quota, user);
@@ -52,7 +53,7 @@ static struct quota_account *charge(struct env *env, const union netaddr *client
         return account;
     quota_close(account);
     metrics_add(&env->metrics.limited_lookups_per_user_total, 1);
-    say_limited(env, client, user);
+    lookup_log_limit(env, client, user);
     return NULL;
 }
 
@@ -74,10 +75,10 @@ struct resolver_options lookup_resolver_options(const struct config *config)
     };
 }
 
-static struct resolver_query *ask(struct env *env, const union netaddr *client, const char *user, const char *name,
-                                  int family, resolver_done *done, void *arg)
+static struct resolver_query *lookup_ask(struct env *env, const union netaddr *client, const char *user,
+                                         const char *name, int family, resolver_done *done, void *arg)
 {
-    struct quota_account *account = user ? charge(env, client, user) : NULL;
+    struct quota_account *account = user ? lookup_charge(env, client, user) : NULL;
     if (user && !account)
         return NULL;
     struct resolver_query *query = resolver_lookup(env->resolver, client, name, family, done, arg);
@@ -90,12 +91,12 @@ static struct resolver_query *ask(struct env *env, const union netaddr *client, 
 
 /* ---- answers ---- */
 
-static bool is_under_way(const struct lookup *lookup)
+static bool lookup_is_pending(const struct lookup *lookup)
 {
     return lookup->questions[FAMILY_V4].query || lookup->questions[FAMILY_V6].query;
 }
 
-static void free_lookup(struct lookup *lookup)
+static void lookup_free(struct lookup *lookup)
 {
     if (lookup->gone)
         *lookup->gone = true;
@@ -110,15 +111,16 @@ void lookup_cancel(struct lookup *lookup)
     for (int i = 0; i < FAMILY_COUNT; i++)
         if (lookup->questions[i].query)
             resolver_cancel(lookup->questions[i].query);
-    free_lookup(lookup);
+    lookup_free(lookup);
 }
 
 /* false: the lookup has been cancelled meanwhile. */
-static bool report_found(struct lookup *lookup, const union netaddr *addresses, size_t count)
+static bool lookup_report_found(struct lookup *lookup, const union netaddr *addresses, size_t count)
 {
     bool gone = false;
     if (count == 0)
         return true;
+    assert(!lookup->gone);
     lookup->any_found = true;
     lookup->gone = &gone;
     lookup->hooks.found(lookup->hooks.arg, addresses, count);
@@ -127,31 +129,33 @@ static bool report_found(struct lookup *lookup, const union netaddr *addresses, 
     return !gone;
 }
 
-static bool report_waiting(struct lookup *lookup)
+static bool lookup_report_waiting(struct lookup *lookup)
 {
     const size_t count = lookup->waiting_count;
     lookup->waiting_count = 0;
-    return report_found(lookup, lookup->waiting, count);
+    return lookup_report_found(lookup, lookup->waiting, count);
 }
 
-static void end(struct lookup *lookup)
+static void lookup_end(struct lookup *lookup)
 {
     const struct lookup_hooks hooks = lookup->hooks;
     const bool timed_out = lookup->timed_out;
+    assert(!lookup_is_pending(lookup) && !lookup->gone);
     if (!lookup->any_found)
         metrics_add(&lookup->env->metrics.lookups_failed_total, 1);
-    free_lookup(lookup);
+    lookup_free(lookup);
     hooks.ended(hooks.arg, timed_out);
 }
 
-static void on_delay(evutil_socket_t fd, short what, void *arg)
+static void lookup_on_delay(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
-    (void)report_waiting(arg);
+    (void)lookup_report_waiting(arg);
 }
 
 /* An AAAA record may hold an IPv4-mapped address: no IPv6 socket of ours can send to it. */
-static size_t unmap(const struct lookup *lookup, const union netaddr *addresses, size_t count, union netaddr *unmapped)
+static size_t lookup_unmap(const struct lookup *lookup, const union netaddr *addresses, size_t count,
+                           union netaddr *unmapped)
 {
     const bool ipv6_only = lookup->env->config->outbound.prefer == CONFIG_PREFER_IPV6_ONLY;
     size_t kept = 0;
@@ -164,25 +168,27 @@ static size_t unmap(const struct lookup *lookup, const union netaddr *addresses,
     return kept;
 }
 
-static void on_answer(void *arg, enum resolver_status status, const union netaddr *addresses, size_t count)
+static void lookup_on_answer(void *arg, enum resolver_status status, const union netaddr *addresses, size_t count)
 {
     static const struct timeval delay = {.tv_usec = RESOLUTION_DELAY_MS * 1000};
-    struct question *question = arg;
+    struct lookup_question *question = arg;
+    assert(question->query);
     struct lookup *lookup = question->lookup;
-    const struct question *first = &lookup->questions[lookup->first];
+    const struct lookup_question *first = &lookup->questions[lookup->first];
     union netaddr found[RESOLVER_ADDRESSES_MAX];
     question->query = NULL;
     lookup->timed_out |= status == RESOLVER_TIMED_OUT;
-    count = status == RESOLVER_FOUND ? unmap(lookup, addresses, count, found) : 0;
+    count = status == RESOLVER_FOUND ? lookup_unmap(lookup, addresses, count, found) : 0;
     if (first->query) {
+        assert(lookup->waiting_count == 0 && count <= RESOLVER_ADDRESSES_MAX);
         memcpy(lookup->waiting, found, count * sizeof(found[0]));
         lookup->waiting_count = count;
         if (count > 0)
             event_add(&lookup->delay, &delay);
         return;
     }
-    if (report_found(lookup, found, count) && report_waiting(lookup) && !is_under_way(lookup))
-        end(lookup);
+    if (lookup_report_found(lookup, found, count) && lookup_report_waiting(lookup) && !lookup_is_pending(lookup))
+        lookup_end(lookup);
 }
 
 /* ---- questions ---- */
@@ -198,18 +204,18 @@ struct lookup *lookup_begin(struct env *env, const union netaddr *client, const 
     lookup->env = env;
     lookup->hooks = *hooks;
     lookup->first = family_index(first_family);
-    event_assign(&lookup->delay, env->base, -1, 0, on_delay, lookup);
+    event_assign(&lookup->delay, env->base, -1, 0, lookup_on_delay, lookup);
     for (int i = 0; i < FAMILY_COUNT; i++) {
-        struct question *question = &lookup->questions[i];
+        struct lookup_question *question = &lookup->questions[i];
         question->lookup = lookup;
         if ((prefer == CONFIG_PREFER_IPV4_ONLY && i == FAMILY_V6) ||
             (prefer == CONFIG_PREFER_IPV6_ONLY && i == FAMILY_V4))
             continue;
-        question->query = ask(env, client, user, name, families[i], on_answer, question);
+        question->query = lookup_ask(env, client, user, name, families[i], lookup_on_answer, question);
     }
     metrics_add(&env->metrics.lookups_total, 1);
-    if (is_under_way(lookup))
+    if (lookup_is_pending(lookup))
         return lookup;
-    free_lookup(lookup);
+    lookup_free(lookup);
     return NULL;
 }

@@ -1,5 +1,5 @@
 /*
- * The addresses of a host name, of both families: for CONNECT, for datagrams and for the name of an upstream.
+ * Finds the addresses of a host name, of both families: for CONNECT, for datagrams and for the name of an upstream.
  *
  * Both families are asked at once. Neither waits for a name server that is silent about the other (RFC 8305 section 3):
  * the second family's addresses wait for the first family's answer, but no longer than 50 ms.

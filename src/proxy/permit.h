@@ -1,7 +1,7 @@
 /*
- * The one question before anything leaves: may it? A "no" is counted by its kind and logged, with the key that would
- * allow it. After a reload the first question puts the subject under the active rules; without memory for that, the
- * answer is no.
+ * Asks the policy before anything leaves, and counts and logs a refusal with the option that would allow it.
+ *
+ * After a reload the first question puts the subject under the active rules; without memory for that, the answer is no.
  */
 #ifndef CONESOCKS_PROXY_PERMIT_H
 #define CONESOCKS_PROXY_PERMIT_H
@@ -18,13 +18,13 @@ struct env;
  * address. `rule` (may be NULL) gets the rule that lets it through, or RULES_NO_MATCH. */
 bool permit(struct env *env, struct subject *subject, const char *name, const union netaddr *to, uint32_t count,
             uint32_t *rule);
-/* Before a name is resolved. true is not the last word: permit() is. */
+/* Before a name is resolved; its addresses still need permit(). */
 bool permit_name(struct env *env, struct subject *subject, const char *name, uint16_t port, uint32_t count);
 
-/* The same for a name that leaves as it is, to be resolved by an upstream: here this is the last word. */
+/* For a name that leaves as it is, to be resolved by an upstream: nothing else is asked. */
 bool permit_unresolved(struct env *env, struct subject *subject, const char *name, uint16_t port, uint32_t count);
 
-/* Before a command is granted that serves several destinations: whether any is left (policy/destinations.h). */
+/* Before a command is granted that serves several destinations: whether any is allowed (policy/destinations.h). */
 bool permit_any(struct env *env, const struct subject *subject, bool names_leave);
 
 /* The same for one address, whatever its port. `rule` as for permit(). */

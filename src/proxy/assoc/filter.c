@@ -1,5 +1,6 @@
 #include "proxy/assoc/filter.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,14 +11,15 @@ struct peer_key {
     uint8_t host[16];
     uint16_t family, port;
 };
-_Static_assert(sizeof(struct peer_key) == 20, "hashed as bytes");
+static_assert(sizeof(struct peer_key) == 20, "hashed as bytes");
+static_assert(FILTER_PEERS_FREE < FILTER_PEERS_MAX, "the oldest can make room");
 
 struct peer {
     struct peer_key key;
     UT_hash_handle hh;
 };
 
-/* With malloc's own and its place among the hash table's buckets. */
+/* With what malloc and the hash table add. */
 #define PEER_BYTES (sizeof(struct peer) + 32)
 
 struct filter {
@@ -27,38 +29,40 @@ struct filter {
 
 struct filter *filter_new(enum config_filtering mode)
 {
+    assert(mode > CONFIG_FILTERING_ENDPOINT_INDEPENDENT);
     struct filter *filter = calloc(1, sizeof(*filter));
     if (filter)
         filter->mode = mode;
     return filter;
 }
 
-static void forget_oldest(struct filter *filter, struct loan *loan)
+static void filter_forget_oldest(struct filter *filter, struct loan *loan)
 {
     struct peer *oldest = filter->peers;
+    assert(oldest);
     if (HASH_COUNT(filter->peers) > FILTER_PEERS_FREE)
         loan_give_back(loan, PEER_BYTES);
     HASH_DEL(filter->peers, oldest);
     free(oldest);
 }
 
-static void keep(struct filter *filter, struct loan *loan, size_t count)
+static void filter_keep(struct filter *filter, struct loan *loan, size_t count)
 {
     while (HASH_COUNT(filter->peers) > count)
-        forget_oldest(filter, loan);
+        filter_forget_oldest(filter, loan);
 }
 
 void filter_free(struct filter *filter, struct loan *loan)
 {
     if (!filter)
         return;
-    keep(filter, loan, 0);
+    filter_keep(filter, loan, 0);
     free(filter);
 }
 
 void filter_shrink(struct filter *filter, struct loan *loan)
 {
-    keep(filter, loan, FILTER_PEERS_FREE);
+    filter_keep(filter, loan, FILTER_PEERS_FREE);
 }
 
 enum config_filtering filter_mode(const struct filter *filter)
@@ -66,7 +70,7 @@ enum config_filtering filter_mode(const struct filter *filter)
     return filter->mode;
 }
 
-static struct peer_key key_of(const struct filter *filter, const union netaddr *addr)
+static struct peer_key filter_key_of(const struct filter *filter, const union netaddr *addr)
 {
     struct peer_key key = {.family = addr->sa.sa_family};
     size_t len;
@@ -78,7 +82,7 @@ static struct peer_key key_of(const struct filter *filter, const union netaddr *
     return key;
 }
 
-static struct peer *find(const struct filter *filter, const struct peer_key *key)
+static struct peer *filter_find(const struct filter *filter, const struct peer_key *key)
 {
     struct peer *peer;
     HASH_FIND(hh, filter->peers, key, sizeof(*key), peer);
@@ -87,14 +91,14 @@ static struct peer *find(const struct filter *filter, const struct peer_key *key
 
 void filter_permit(struct filter *filter, struct loan *loan, const union netaddr *addr)
 {
-    struct peer_key key = key_of(filter, addr);
-    if (find(filter, &key))
+    struct peer_key key = filter_key_of(filter, addr);
+    if (filter_find(filter, &key))
         return;
-    keep(filter, loan, FILTER_PEERS_MAX - 1);
+    filter_keep(filter, loan, FILTER_PEERS_MAX - 1);
     const size_t count = HASH_COUNT(filter->peers);
     const bool charged = count >= FILTER_PEERS_FREE;
     if (charged && !loan_take(loan, PEER_BYTES)) {
-        forget_oldest(filter, loan);
+        filter_forget_oldest(filter, loan);
         filter_permit(filter, loan, addr); /* for which there is room now */
         return;
     }
@@ -112,6 +116,6 @@ void filter_permit(struct filter *filter, struct loan *loan, const union netaddr
 
 bool filter_admits(const struct filter *filter, const union netaddr *addr)
 {
-    struct peer_key key = key_of(filter, addr);
-    return find(filter, &key) != NULL;
+    struct peer_key key = filter_key_of(filter, addr);
+    return filter_find(filter, &key) != NULL;
 }

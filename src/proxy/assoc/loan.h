@@ -1,6 +1,6 @@
 /*
- * Memory that clients make a worker hold after they were admitted: frames that have begun, tables of destinations. It
- * is bounded over all clients of the worker, and no client can take what the next one needs.
+ * Accounts for memory that clients make a worker hold after they were admitted: frames that have begun, names, tables
+ * of destinations. It is bounded over all clients of the worker, and no client can take what the next one needs.
  */
 #ifndef CONESOCKS_PROXY_ASSOC_LOAN_H
 #define CONESOCKS_PROXY_ASSOC_LOAN_H
@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-/* What all clients of a worker hold together, at most. */
+/* What all clients of a worker may hold together. */
 #define LOANS_MAX ((size_t)4 * 1024 * 1024)
 
 /* A worker's; all zero at first. */

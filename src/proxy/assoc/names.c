@@ -1,5 +1,6 @@
 #include "proxy/assoc/names.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -10,6 +11,7 @@
 
 /* Lists of silent addresses: a power of two. */
 #define SILENT_LISTS 32
+static_assert((SILENT_LISTS & (SILENT_LISTS - 1)) == 0, "a hash is reduced to a list by its low bits");
 
 struct waiting {
     struct waiting *next;
@@ -18,7 +20,7 @@ struct waiting {
     uint8_t payload[];
 };
 
-/* How good an address is for a name. One that is NEW is taken at once, else the best one of both families. */
+/* How good an address is for a name. A NEW one is taken at once, else the best one of both families. */
 enum fitness {
     FITNESS_NONE,
     FITNESS_UNUSABLE, /* denied or unreachable: what is sent there is dropped, and counted with the reason */
@@ -37,8 +39,8 @@ struct name {
     union netaddr address;
     uint64_t address_since_ms;
     bool answered;   /* a datagram has come from the address, while it was usable */
-    bool usable;     /* neither denied nor unreachable when it was last judged: else an answer does not keep it */
-    uint32_t review; /* that the address has passed */
+    bool usable;     /* it was neither denied nor unreachable when last checked: else an answer does not keep it */
+    uint32_t review; /* of the rules, under which the address was checked last */
     LIST_ENTRY(name) silent;
 
     size_t tried_count;
@@ -54,7 +56,7 @@ struct name {
     char text[];
 };
 
-/* What one takes at most, with malloc's own and its place among the hash table's buckets. */
+/* What one name takes at most, with what malloc and the hash table add. */
 #define NAME_BYTES (sizeof(struct name) + 320)
 
 struct names {
@@ -90,22 +92,23 @@ static size_t silent_list_of(const union netaddr *address)
     return hash % SILENT_LISTS;
 }
 
-static void add_to_silent(struct name *name)
+static void name_add_to_silent(struct name *name)
 {
     name->answered = false;
     name->names->silent_count++;
     LIST_INSERT_HEAD(&name->names->silent[silent_list_of(&name->address)], name, silent);
 }
 
-static void remove_from_silent(struct name *name)
+static void name_remove_from_silent(struct name *name)
 {
     if (name->state != KNOWN || name->answered)
         return;
+    assert(name->names->silent_count > 0);
     name->names->silent_count--;
     LIST_REMOVE(name, silent);
 }
 
-static void end_lookup(struct name *name)
+static void name_end_lookup(struct name *name)
 {
     lookup_cancel(name->lookup);
     name->lookup = NULL;
@@ -120,16 +123,16 @@ void names_mark_answered(struct names *names, const union netaddr *peer)
         next = LIST_NEXT(name, silent);
         if (!name->usable || !netaddr_equal_host(&name->address, peer))
             continue;
-        remove_from_silent(name);
+        name_remove_from_silent(name);
         name->answered = true;
         name->tried_count = 0;
-        end_lookup(name);
+        name_end_lookup(name);
     }
 }
 
 /* ---- life ---- */
 
-static void clear_queue(struct name *name)
+static void name_clear_queue(struct name *name)
 {
     for (struct waiting *waiting = name->first, *next; waiting; waiting = next) {
         next = waiting->next;
@@ -142,22 +145,23 @@ static void clear_queue(struct name *name)
     name->waiting_bytes = 0;
 }
 
-/* After it has left the table, or did not get there. */
-static void uncharge_one(struct names *names)
+/* To be called when a name has left the table, or did not get there. */
+static void names_uncharge_one(struct names *names)
 {
     if (HASH_COUNT(names->table) >= NAMES_FREE)
         loan_give_back(names->loan, NAME_BYTES);
 }
 
-static void forget(struct names *names, struct name *name)
+static void names_forget(struct names *names, struct name *name)
 {
-    end_lookup(name);
-    remove_from_silent(name);
+    name_end_lookup(name);
+    name_remove_from_silent(name);
     if (name->state == RESOLVING)
         names->resolving--;
-    clear_queue(name);
+    name_clear_queue(name);
     HASH_DEL(names->table, name);
-    uncharge_one(names);
+    assert(name->waiting_count == 0 && !name->lookup);
+    names_uncharge_one(names);
     free(name);
 }
 
@@ -167,22 +171,22 @@ void names_free(struct names *names)
         return;
     struct name *name, *next;
     HASH_ITER(hh, names->table, name, next)
-    forget(names, name);
+    names_forget(names, name);
     free(names);
 }
 
 /* ---- its address ---- */
 
-/* A CONNECT tries the other family soon; datagrams may have to wait for seconds until it is tried. So they begin with
- * the family that the client itself uses, unless the configuration prefers IPv4: its mapping is open already, and the
- * client can surely read its addresses. */
-static int first_family(const struct names *names)
+/* Datagrams may wait for seconds until the other family is tried. So they begin with the family that the client itself
+ * uses, unless the configuration prefers IPv4: its mapping is open already, and the client can read its addresses. */
+static int names_first_family(const struct names *names)
 {
     return env_first_family(names->env) == AF_INET ? AF_INET : names->client.sa.sa_family;
 }
 
-static void deliver_queue(struct name *name)
+static void name_deliver_queue(struct name *name)
 {
+    assert(name->state == KNOWN);
     const struct names_hooks *hooks = &name->names->hooks;
     for (const struct waiting *waiting = name->first; waiting; waiting = waiting->next) {
         union netaddr to = name->address;
@@ -190,15 +194,16 @@ static void deliver_queue(struct name *name)
         hooks->deliver(hooks->arg, name->text, &to, waiting->payload, waiting->len);
     }
     hooks->delivered(hooks->arg);
-    clear_queue(name);
+    name_clear_queue(name);
 }
 
-static void use_address(struct name *name, const union netaddr *address, enum fitness fitness)
+static void name_use_address(struct name *name, const union netaddr *address, enum fitness fitness)
 {
     const bool awaited = name->state == RESOLVING;
     if (!awaited && !netaddr_equal_host(&name->address, address))
         metrics_add(&name->names->env->metrics.names_moved_total, 1);
-    remove_from_silent(name);
+    name_remove_from_silent(name);
+    assert(name->tried_count <= NAMES_TRIED_MAX);
     if (name->tried_count == NAMES_TRIED_MAX)
         name->tried_count = 0;
     name->tried[name->tried_count++] = *address;
@@ -207,15 +212,16 @@ static void use_address(struct name *name, const union netaddr *address, enum fi
     name->address_since_ms = env_now(name->names->env);
     name->review = name->names->review;
     name->state = KNOWN;
-    add_to_silent(name);
+    name_add_to_silent(name);
     if (!awaited)
         return;
+    assert(name->names->resolving > 0);
     name->names->resolving--;
     name->used_ms = name->address_since_ms;
-    deliver_queue(name);
+    name_deliver_queue(name);
 }
 
-static enum fitness fitness_of(const struct name *name, const union netaddr *address)
+static enum fitness name_fitness_of(const struct name *name, const union netaddr *address)
 {
     const struct names_hooks *hooks = &name->names->hooks;
     union netaddr to = *address;
@@ -230,14 +236,14 @@ static enum fitness fitness_of(const struct name *name, const union netaddr *add
     return FITNESS_NEW;
 }
 
-static void on_addresses(void *arg, const union netaddr *addresses, size_t count)
+static void name_on_addresses(void *arg, const union netaddr *addresses, size_t count)
 {
     struct name *name = arg;
     for (size_t i = 0; i < count; i++) {
-        const enum fitness fitness = fitness_of(name, &addresses[i]);
+        const enum fitness fitness = name_fitness_of(name, &addresses[i]);
         if (fitness == FITNESS_NEW) {
-            use_address(name, &addresses[i], fitness);
-            end_lookup(name); /* after which there are no `addresses` */
+            name_use_address(name, &addresses[i], fitness);
+            name_end_lookup(name); /* after which there are no `addresses` */
             return;
         }
         if (fitness > name->best) {
@@ -247,78 +253,80 @@ static void on_addresses(void *arg, const union netaddr *addresses, size_t count
     }
 }
 
-static void fail(struct name *name)
+static void name_fail(struct name *name)
 {
     struct names *names = name->names;
+    assert(name->state == RESOLVING && names->resolving > 0);
     names->resolving--;
     name->state = FAILED;
     name->used_ms = env_now(names->env);
     if (name->waiting_count)
         names->hooks.dropped(names->hooks.arg, DROP_UNRESOLVED, name->waiting_count);
-    clear_queue(name);
+    name_clear_queue(name);
 }
 
-static void on_lookup_end(void *arg, bool timed_out)
+static void name_on_lookup_end(void *arg, bool timed_out)
 {
     (void)timed_out;
     struct name *name = arg;
     name->lookup = NULL;
     if (name->best != FITNESS_NONE) { /* all have been tried: begin again */
         name->tried_count = 0;
-        use_address(name, &name->best_address, name->best);
+        name_use_address(name, &name->best_address, name->best);
     } else if (name->state == RESOLVING) {
-        fail(name);
+        name_fail(name);
     } else {
         name->address_since_ms = env_now(name->names->env);
     }
 }
 
-static bool look_up(struct name *name, uint16_t port)
+static bool name_look_up(struct name *name, uint16_t port)
 {
     struct names *names = name->names;
-    const struct lookup_hooks hooks = {on_addresses, on_lookup_end, name};
+    assert(!name->lookup);
+    const struct lookup_hooks hooks = {name_on_addresses, name_on_lookup_end, name};
     name->port = port;
     name->best = FITNESS_NONE;
-    name->lookup = lookup_begin(names->env, &names->client, names->user, name->text, first_family(names), &hooks);
+    name->lookup = lookup_begin(names->env, &names->client, names->user, name->text, names_first_family(names), &hooks);
     return name->lookup != NULL;
 }
 
-/* As if it had never been asked for. */
-static bool resolve(struct name *name, uint16_t port)
+/* Starts anew, as if the name had never been asked for. */
+static bool name_resolve(struct name *name, uint16_t port)
 {
-    end_lookup(name);
-    remove_from_silent(name);
+    name_end_lookup(name);
+    name_remove_from_silent(name);
     name->tried_count = 0;
     name->used_ms = env_now(name->names->env);
     name->state = FAILED;
-    if (!look_up(name, port))
+    if (!name_look_up(name, port))
         return false;
     name->state = RESOLVING;
     name->names->resolving++;
     return true;
 }
 
-/* The address has been silent for long enough while the client sends. The resolver's cache answers for as long as the
- * records live, so asking again costs little, and brings other addresses when they have changed. */
-static void try_next_address(struct name *name, uint16_t port, uint64_t now)
+/* Looks for another address when this one has been silent for long enough while the client sends. The resolver's cache
+ * answers for as long as the records live: asking again costs little, and finds addresses that have changed. */
+static void name_try_next_address(struct name *name, uint16_t port, uint64_t now)
 {
     if (name->answered || name->lookup || now - name->address_since_ms < NAMES_TRY_MS)
         return;
-    if (!look_up(name, port))
+    if (!name_look_up(name, port))
         name->address_since_ms = now;
 }
 
-/* An address that the rules deny now is given up like a silent one, although it has answered and may do so again. */
-static void review_address(struct name *name)
+/* Treats an address that the rules deny now like a silent one, although it has answered. */
+static void name_review_address(struct name *name)
 {
     if (name->review == name->names->review)
         return;
     name->review = name->names->review;
-    name->usable = fitness_of(name, &name->address) != FITNESS_UNUSABLE;
+    name->usable = name_fitness_of(name, &name->address) != FITNESS_UNUSABLE;
     if (name->usable)
         return;
-    remove_from_silent(name);
-    add_to_silent(name);
+    name_remove_from_silent(name);
+    name_add_to_silent(name);
     name->address_since_ms = 0;
 }
 
@@ -329,8 +337,8 @@ void names_review(struct names *names)
 
 /* ---- the table ---- */
 
-/* NULL: there is none, or `settled` is set and all are being resolved. */
-static struct name *longest_unused(const struct names *names, bool settled)
+/* NULL: there is none. `settled`: those that are being resolved do not count. */
+static struct name *names_longest_unused(const struct names *names, bool settled)
 {
     struct name *oldest = NULL, *name, *next;
     HASH_ITER(hh, names->table, name, next)
@@ -342,39 +350,39 @@ static struct name *longest_unused(const struct names *names, bool settled)
 void names_shrink(struct names *names)
 {
     struct name *oldest;
-    while (HASH_COUNT(names->table) > NAMES_FREE && (oldest = longest_unused(names, true)))
-        forget(names, oldest);
+    while (HASH_COUNT(names->table) > NAMES_FREE && (oldest = names_longest_unused(names, true)))
+        names_forget(names, oldest);
 }
 
-static bool charge_one(struct names *names)
+static bool names_charge_one(struct names *names)
 {
     return HASH_COUNT(names->table) < NAMES_FREE || loan_take(names->loan, NAME_BYTES);
 }
 
-/* For one more. false: there is no memory to spare. */
-static bool make_room(struct names *names)
+/* Makes room for one more name. false: there is no memory to spare. */
+static bool names_make_room(struct names *names)
 {
-    struct name *oldest = HASH_COUNT(names->table) < NAMES_MAX ? NULL : longest_unused(names, false);
+    struct name *oldest = HASH_COUNT(names->table) < NAMES_MAX ? NULL : names_longest_unused(names, false);
     if (oldest && oldest->waiting_count)
         names->hooks.dropped(names->hooks.arg, DROP_QUEUE_FULL, oldest->waiting_count);
     if (oldest)
-        forget(names, oldest);
-    if (charge_one(names))
+        names_forget(names, oldest);
+    if (names_charge_one(names))
         return true;
-    oldest = longest_unused(names, true);
+    oldest = names_longest_unused(names, true);
     if (oldest)
-        forget(names, oldest);
-    return oldest && charge_one(names);
+        names_forget(names, oldest);
+    return oldest && names_charge_one(names);
 }
 
-static struct name *remember(struct names *names, const char *text)
+static struct name *names_remember(struct names *names, const char *text)
 {
-    if (!make_room(names))
+    if (!names_make_room(names))
         return NULL;
     size_t len = strlen(text);
     struct name *name = calloc(1, sizeof(*name) + len + 1);
     if (!name) {
-        uncharge_one(names);
+        names_uncharge_one(names);
         return NULL;
     }
     name->names = names;
@@ -384,27 +392,28 @@ static struct name *remember(struct names *names, const char *text)
     HASH_ADD_KEYPTR(hh, names->table, name->text, len, name);
     if (name->hh.tbl)
         return name;
-    uncharge_one(names);
+    names_uncharge_one(names);
     free(name);
     return NULL;
 }
 
-static bool is_fresh(const struct name *name, uint64_t now)
+static bool name_is_fresh(const struct name *name, uint64_t now)
 {
     uint64_t kept = name->state == KNOWN ? NAMES_KEPT_MS : NAMES_FAILURE_KEPT_MS;
     return name->state == RESOLVING || (name->used_ms != 0 && now - name->used_ms < kept);
 }
 
-static bool has_room(const struct name *name, size_t len)
+static bool name_has_room(const struct name *name, size_t len)
 {
     const struct env *env = name->names->env;
     return env->memory == MEMORY_AMPLE && name->waiting_count < NAMES_QUEUED_DATAGRAMS &&
            name->waiting_bytes + len <= NAMES_QUEUED_BYTES;
 }
 
-static bool enqueue(struct name *name, uint16_t port, const uint8_t *payload, size_t len)
+static bool name_enqueue(struct name *name, uint16_t port, const uint8_t *payload, size_t len)
 {
-    if (!has_room(name, len) || !loan_take(name->names->loan, len))
+    assert(name->state == RESOLVING && name->lookup);
+    if (!name_has_room(name, len) || !loan_take(name->names->loan, len))
         return false;
     struct waiting *waiting = malloc(sizeof(*waiting) + len);
     if (!waiting) {
@@ -429,22 +438,22 @@ enum names_verdict names_route(struct names *names, const char *text, uint16_t p
     struct name *name;
     HASH_FIND_STR(names->table, text, name);
     *reason = DROP_QUEUE_FULL;
-    if (!name || !is_fresh(name, now)) {
+    if (!name || !name_is_fresh(name, now)) {
         if (names->resolving >= names->env->config->limits.lookups_per_association)
             return NAMES_DROPPED;
-        if (!name && !(name = remember(names, text)))
+        if (!name && !(name = names_remember(names, text)))
             return NAMES_DROPPED;
-        if (!resolve(name, port))
+        if (!name_resolve(name, port))
             return NAMES_DROPPED;
     }
     if (name->state == RESOLVING)
-        return enqueue(name, port, payload, len) ? NAMES_WAITS : NAMES_DROPPED;
+        return name_enqueue(name, port, payload, len) ? NAMES_WAITS : NAMES_DROPPED;
     if (name->state == FAILED) {
         *reason = DROP_UNRESOLVED;
         return NAMES_DROPPED;
     }
-    review_address(name);
-    try_next_address(name, port, now);
+    name_review_address(name);
+    name_try_next_address(name, port, now);
     name->used_ms = now;
     *to = name->address;
     netaddr_set_port(to, port);

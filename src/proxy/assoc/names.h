@@ -1,6 +1,6 @@
 /*
- * The host names that one association's datagrams are sent to, each with the address that is used for it. Datagrams
- * wait in a short queue until the first address is known.
+ * The host names that one association sends datagrams to, each with the address in use. Datagrams wait in a short queue
+ * until the first address is known.
  *
  * A name keeps its address while datagrams come back from there, so that a flow does not hop between the addresses of a
  * name. An address that has never answered gives way to the name's next one, while the client keeps sending.
@@ -19,8 +19,8 @@ struct env;
 struct loan;
 struct names;
 
-/* What becomes of datagrams that had to wait. They are told from the event loop; only `dropped` may come from inside
- * names_route(), for the queue of a name that had to make room. */
+/* What becomes of datagrams that had to wait. They are called from the event loop; only `dropped` may be called from
+ * inside names_route(), for the queue of a name that had to make room. */
 struct names_hooks {
     /* Whether datagrams for `name` may be sent to this address of it, and have a way to leave. */
     bool (*can_reach)(void *arg, const char *name, const union netaddr *to);
@@ -37,7 +37,7 @@ struct names_hooks {
 #define NAMES_TRIED_MAX        8            /* addresses of one name that are remembered as silent */
 #define NAMES_QUEUED_DATAGRAMS 16           /* waiting for one name */
 #define NAMES_QUEUED_BYTES     (128 * 1024) /* waiting for one name */
-#define NAMES_FREE             8            /* not charged: what most associations have */
+#define NAMES_FREE             8            /* not charged; few associations have more */
 
 /* `client` and `user` are charged for the lookups; `user`, NULL without a login, outlives the names. `loan` is charged
  * for the memory. NULL: no memory. */
@@ -55,14 +55,14 @@ enum names_verdict {
 enum names_verdict names_route(struct names *names, const char *name, uint16_t port, const uint8_t *payload, size_t len,
                                union netaddr *to, enum drop_reason *reason);
 
-/* Forgets those that are charged for, the longest unused first, but for those that are being resolved. Not from inside
- * a hook. */
+/* Forgets the names that are charged, the longest unused first, except those that are being resolved. Not to be called
+ * from inside a hook. */
 void names_shrink(struct names *names);
 
 /* A datagram came from `peer`: names that use this address keep it. Constant time. */
 void names_mark_answered(struct names *names, const union netaddr *peer);
 
-/* The rules have changed: names whose address they deny now look for another one with their next datagram. */
+/* The rules have changed: a name whose address is denied now looks for another one at its next datagram. */
 void names_review(struct names *names);
 
 #endif

@@ -1,6 +1,8 @@
 /*
- * How many distinct destinations there were, about, in eight bytes: each sets one of 64 bits, which depends on nothing
- * but the destination, and from the number of bits that are set follows how many they were (linear counting).
+ * Estimates in eight bytes how many distinct destinations an association has had.
+ *
+ * Each destination sets one of 64 bits, always the same one. The number of bits that are set tells about how many
+ * destinations there were (linear counting).
  */
 #ifndef CONESOCKS_PROXY_ASSOC_SKETCH_H
 #define CONESOCKS_PROXY_ASSOC_SKETCH_H
