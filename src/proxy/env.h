@@ -1,6 +1,6 @@
 /*
- * What a session needs from its worker. One per worker thread; everything in it belongs to that thread, but for the
- * snapshot, which is shared and does not change: a reload puts another in its place (review.h).
+ * What a session needs from its worker: one for each worker thread. Everything in it belongs to that thread, except the
+ * snapshot of the configuration: all workers share it and it does not change. A reload replaces it (review.h).
  */
 #ifndef CONESOCKS_PROXY_ENV_H
 #define CONESOCKS_PROXY_ENV_H
@@ -48,7 +48,7 @@ TAILQ_HEAD(negotiation_list, negotiation);
 struct env {
     struct event_base *base;
     struct host *host;           /* what all workers share */
-    struct snapshot *snapshot;   /* in force: see env_use() */
+    struct snapshot *snapshot;   /* the active one: see env_use() */
     uint64_t generation;         /* goes up with each snapshot */
     const struct config *config; /* the snapshot's, like its rules: not to be kept from one event to the next */
     const struct rules *rules;   /* NULL: there are none */
@@ -86,10 +86,10 @@ struct env {
     struct negotiation_list waiting; /* for a request, the longest first */
     struct session_queue ended;      /* to be freed once their callbacks have returned, by `reaper` */
     struct event reaper;
-    struct log_limit strangers_log;     /* lines about those who never asked for anything */
+    struct log_limit strangers_log;     /* lines about connections that never asked for anything */
     struct log_limit refusals_log;      /* about what policy denies */
     struct log_limit private_relay_log; /* about clients that do not reach what they are told */
-    struct log_limit untrusted_log;     /* about those whom a listener is not for */
+    struct log_limit untrusted_log;     /* about connections that a listener does not serve */
     struct log_limit upstreams_log;     /* about upstreams that do not answer */
     char refusal[128];                  /* by the last admission that failed: what, and by which limit */
     struct log_limit limits_log[2];     /* about limits: one client's or user's, everybody's */
@@ -102,11 +102,11 @@ static inline uint64_t env_now(const struct env *env)
     return env->clock_ms();
 }
 
-/* Puts a snapshot in force, which the env holds from now on; the caller takes over what it held before, to release it.
- * NULL: none. What lives by the old one is the caller's to change. */
+/* Makes a snapshot the active one and holds it. Returns the previous one, which the caller releases; NULL: there was
+ * none. Sessions of the previous one are the caller's to review. */
 struct snapshot *env_use(struct env *env, struct snapshot *snapshot);
 
-/* Where associations take their ports from that begin by this configuration. */
+/* The port ranges of associations that begin under this configuration. */
 void env_port_ranges(const struct config *config, const struct port_range *system, struct port_range *relay,
                      struct port_range *external);
 

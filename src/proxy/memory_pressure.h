@@ -1,6 +1,6 @@
 /*
- * What a worker does when memory is short (limits.memory). How much there is, is for others to measure; here newcomers
- * are turned away, and what is held without use is given back, those first who lose least by it.
+ * What a worker does under memory pressure (limits.memory): it shrinks buffers and ends sessions, first those that lose
+ * least. The daemon measures memory and gives the orders; admission.c refuses new sessions meanwhile.
  */
 #ifndef CONESOCKS_PROXY_MEMORY_PRESSURE_H
 #define CONESOCKS_PROXY_MEMORY_PRESSURE_H

@@ -97,7 +97,7 @@ def test_a_source_that_is_no_balancer_is_refused(net, start, source):
     with contextlib.suppress(ConnectionError):
         sock.sendall(v1(STRANGER_V4) + b"\5\1\0")
     assert ended(sock)
-    proxy.wait_log(rf"connection from {source} closed: only those of listen\[\]\.proxy_from may connect here")
+    proxy.wait_log(rf"connection from {source} closed: only the balancers in listen\[\]\.proxy_from may connect here")
     assert refusals(proxy) == 1
 
 

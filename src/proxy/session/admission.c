@@ -89,8 +89,8 @@ static struct shortage limit_reached(const struct env *env, enum limit limit, co
         .kind = SHORTAGE_LIMIT, .option = limits[limit].name, .most = *(const uint32_t *)configured};
 }
 
-/* On this thread, and of those who hold what is short: an association that nobody uses. But whoever has not asked for
- * anything yet may be anybody, and takes nothing from those who have: only from his like. */
+/* On this thread: ends an idle association that holds what is short. A connection without a request may be anybody's,
+ * so it takes nothing from sessions that have asked for something, only from other connections without a request. */
 static bool limit_make_room(struct env *env, enum limit limit, const struct quota_account *account,
                             const struct shortage *shortage)
 {
@@ -108,7 +108,7 @@ static bool limit_make_room(struct env *env, enum limit limit, const struct quot
 
 static void limit_log(struct env *env, enum limit limit, const union netaddr *client, const char *user)
 {
-    /* What concerns everybody is the operator's to know, and one client's trouble must not keep it out of the log. */
+    /* Limits of the whole server matter to the operator, and one client's lines must not suppress theirs. */
     bool in_all = limits[limit].scope == IN_ALL;
     enum log_level level = in_all ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO;
     char host[NETADDR_TEXT_MAX];
@@ -172,7 +172,7 @@ bool admit_connection(struct charges *charges, struct env *env, const union neta
     *charges = (struct charges){0};
     if (admission_is_short_of_memory(env))
         return false;
-    /* The client's own limits first: what he may not have must make nobody else go. */
+    /* The client's own limits first: a connection that is refused anyway must end no other. */
     if (charges_take_client(charges, env, client) && limit_take(charges, env, LIMIT_SESSIONS, client, NULL))
         return true;
     admission_end(charges, env);
@@ -185,7 +185,7 @@ bool admit_balancer(struct charges *charges, struct env *env, const union netadd
     return !admission_is_short_of_memory(env) && limit_take(charges, env, LIMIT_SESSIONS, balancer, NULL);
 }
 
-bool admit_announced(struct charges *charges, struct env *env, const union netaddr *client)
+bool admit_client(struct charges *charges, struct env *env, const union netaddr *client)
 {
     return !admission_is_short_of_memory(env) && charges_take_client(charges, env, client);
 }

@@ -1,6 +1,6 @@
 /*
- * Whether there is room for one more: a session's charges against the limits, from accept to end. A "no" is counted and
- * logged with the key to raise; where an idle association can make room, it does.
+ * Charges a session against the configured limits, from accept to end, and refuses it when one is reached. A refusal is
+ * counted and logged with the option to raise; where ending an idle association makes room, that ends instead.
  */
 #ifndef CONESOCKS_PROXY_SESSION_ADMISSION_H
 #define CONESOCKS_PROXY_SESSION_ADMISSION_H
@@ -14,12 +14,12 @@ struct env;
 
 /* A connection is accepted: it counts as a session, and as a handshake. false: close it; nothing is charged. */
 bool admit_connection(struct charges *charges, struct env *env, const union netaddr *client);
-/* The same for a balancer's connection whose client is still to be announced: it counts in all, and for no client yet;
- * one balancer brings everybody's. */
+/* The same for a balancer's connection, before its header: it counts in the total, and for no client yet, as one
+ * balancer brings the connections of all clients. */
 bool admit_balancer(struct charges *charges, struct env *env, const union netaddr *balancer);
-/* It is announced: from here on it counts for that client as well. It keeps its place in all, so nobody has to make
- * room. false: end it; what it was charged for is the caller's to give back. */
-bool admit_announced(struct charges *charges, struct env *env, const union netaddr *client);
+/* The header has named the client: from here on the connection counts for that client as well. It already counts in the
+ * total, so nobody has to make room. false: end it; the caller gives back what it was charged for. */
+bool admit_client(struct charges *charges, struct env *env, const union netaddr *client);
 /* Its handshake is over: `user`, NULL without a login, asks for something. NULL, or why not. */
 const char *admit_request(struct charges *charges, struct env *env, const union netaddr *client, const char *user);
 /* That is an association. NULL, or why not. */

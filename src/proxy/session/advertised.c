@@ -13,8 +13,8 @@ static void advertised_warn_private(struct env *env, const union netaddr *client
     if (reach_place_of(client) != REACH_PUBLIC || reach_place_of(told) != REACH_PRIVATE)
         return;
     LOG_LIMITED(&env->private_relay_log, env_now(env), LOG_LEVEL_WARNING,
-                "client %s is told to send its datagrams to %s, a private address that it hardly reaches; set "
-                "udp.advertise_%s to the address that it has connected to",
+                "client %s is told to send its datagrams to %s, a private address that it can hardly reach: set "
+                "udp.advertise_%s to the address that the client connects to",
                 netaddr_format_host(client, client_text), netaddr_format(told, told_text),
                 told->sa.sa_family == AF_INET ? "v4" : "v6");
 }
@@ -54,16 +54,15 @@ void advertised_review(struct env *env, const union netaddr *client, const struc
             "temporary addresses on the client's host, or have it connect over IPv4",
             client_text);
     else if (flow->dropped[DROP_STRANGER])
-        LOG_LIMITED(
-            limit, env_now(env), LOG_LEVEL_INFO,
-            "client %s was told to send its datagrams to %s, where they came from another address than its "
-            "connection, so that they were dropped; what forwards TCP and udp.ports to this host has to keep the "
-            "client's address for both, or for neither",
-            client_text, told_text);
+        LOG_LIMITED(limit, env_now(env), LOG_LEVEL_INFO,
+                    "client %s was told to send its datagrams to %s; they came from another address than its "
+                    "connection and were dropped: what forwards TCP and udp.ports to this host must keep the client's "
+                    "address for both or for neither",
+                    client_text, told_text);
     else
         LOG_LIMITED(
             limit, env_now(env), LOG_LEVEL_INFO,
-            "client %s was told to send its datagrams to %s, and none arrived: if it sent any, then check that "
-            "udp.advertise_%s is right, and that the NAT forwards UDP port %u, and all of udp.ports, to this host",
+            "client %s was told to send its datagrams to %s, and none arrived: if it sent any, check that "
+            "udp.advertise_%s is right, and that the NAT forwards UDP port %u and all of udp.ports to this host",
             client_text, told_text, told.sa.sa_family == AF_INET ? "v4" : "v6", netaddr_port(&told));
 }

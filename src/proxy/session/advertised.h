@@ -1,6 +1,6 @@
 /*
- * What is told of this host's addresses where others are reached by another one: to a client that is to send its
- * datagrams (BND of UDP ASSOCIATE), and to whoever is to connect (BND of BIND).
+ * The address that a reply tells (BND.ADDR): where a client sends its datagrams after UDP ASSOCIATE, and where a peer
+ * connects after BIND. Behind a NAT that is the configured address of the router, not this host's own.
  */
 #ifndef CONESOCKS_PROXY_SESSION_ADVERTISED_H
 #define CONESOCKS_PROXY_SESSION_ADVERTISED_H

@@ -71,7 +71,7 @@ static void login_discard(struct login *login)
     free(login);
 }
 
-/* The one failure too many: what its address or network still has in the queue would only keep others waiting. */
+/* After one failure too many: what its address or network still has in the queue would only delay others. */
 static void logins_abandon(struct logins *logins, const union netaddr *client, uint64_t now)
 {
     bool network = throttle_blocks(logins->throttle, THROTTLE_NETWORK, client, now);
@@ -90,14 +90,14 @@ static void logins_log_throttled(struct logins *logins, const union netaddr *cli
     bool alone = throttle_blocks(logins->throttle, THROTTLE_ADDRESS, client, now);
     char host[NETADDR_TEXT_MAX];
     LOG_LIMITED(&logins->throttled_log, now, LOG_LEVEL_INFO,
-                "too many wrong passwords from %s%s: its logins are closed unread for a while (limits.failed_logins)",
+                "too many wrong passwords from %s%s: closing its logins unchecked for a while (limits.failed_logins)",
                 alone ? "" : "the network of ", netaddr_format_host(client, host));
 }
 
 static void logins_log_busy(struct logins *logins, uint64_t now)
 {
     LOG_LIMITED(&logins->busy_log, now, LOG_LEVEL_WARNING,
-                "a login was closed unread: %d passwords wait to be checked, as when many addresses guess",
+                "closed a login unchecked: %d passwords wait to be checked, as when many addresses guess",
                 AUTH_QUEUE_MAX);
 }
 
@@ -168,7 +168,7 @@ static enum login_outcome login_ask(struct login *login)
     return LOGIN_BUSY;
 }
 
-/* Where a network has failed too often, somebody may still be there who is none of those who guess. */
+/* A network that has failed too often may also have users who have logged in before: those may still try. */
 static bool logins_block(const struct logins *logins, const union netaddr *client, uint64_t now)
 {
     return throttle_blocks(logins->throttle, THROTTLE_ADDRESS, client, now) ||
@@ -179,7 +179,7 @@ enum login_outcome login_begin(struct login **login, struct env *env, const unio
                                const struct socks5_password *given, login_done *done, void *arg)
 {
     *login = NULL;
-    /* Before the cache is asked: whoever guesses must not learn from it either. */
+    /* Before the cache is asked: an address that guesses must not learn from it either. */
     if (logins_block(env->logins, client, env_now(env))) {
         metrics_add(&env->metrics.auth_throttled_total, 1);
         return LOGIN_THROTTLED;

@@ -1,6 +1,6 @@
 /*
- * A login with a password, as a session sees it: known from the worker's cache at once, or checked by the helper
- * thread, or not worth a check because its address has failed too often.
+ * Checks the password of one session. The worker's cache may know it already; else the helper thread checks it. A login
+ * from an address that has failed too often is not checked at all.
  */
 #ifndef CONESOCKS_PROXY_SESSION_LOGIN_H
 #define CONESOCKS_PROXY_SESSION_LOGIN_H
@@ -22,8 +22,7 @@ enum login_outcome {
     LOGIN_BUSY,      /* too many are waiting for the helper thread, or there is no memory */
 };
 
-/* What a worker knows about logins. `auth` outlives it; so many may fail as limits.failed_logins says. NULL: no memory.
- */
+/* What a worker knows about logins. `auth` outlives it; `failed_logins` is the limit of that name. NULL: no memory. */
 struct logins *logins_new(struct auth *auth, uint32_t failed_logins);
 /* Another limit from now on. */
 void logins_change(struct logins *logins, uint32_t failed_logins);

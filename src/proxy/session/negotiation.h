@@ -44,9 +44,9 @@ void negotiation_free(struct session *session);
 void negotiation_on_input(struct session *session);
 
 /*
- * Looks at what has arrived without taking it. Returns how many bytes there are in all, with those of before; 0:
- * nothing new, or the end. Only what the negotiation has used is then taken: the early data of a CONNECT stays in the
- * socket for the stream.
+ * Looks at what has arrived without taking it. Returns how many bytes there are in total, with those that were kept; 0:
+ * nothing new, or the end. Only what the negotiation has used is then taken from the socket: the early data of a
+ * CONNECT stays there for the stream.
  */
 size_t negotiation_peek(struct session *session);
 /* The first `count` of the bytes that were looked at leave the socket. */

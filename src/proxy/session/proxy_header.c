@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <stdio.h>
 
-#define LOG_MODULE "announced"
+#define LOG_MODULE "proxy_header"
 #include "base/log.h"
 #include "net/sock.h"
 #include "proxy/session/admission.h"
@@ -23,7 +23,7 @@ static void proxy_header_log_untrusted(struct env *env, const union netaddr *pee
 {
     char host[NETADDR_TEXT_MAX];
     LOG_LIMITED(&env->untrusted_log, env_now(env), LOG_LEVEL_INFO,
-                "connection from %s closed: only those of listen[].proxy_from may connect here",
+                "connection from %s closed: only the balancers in listen[].proxy_from may connect here",
                 netaddr_format_host(peer, host));
 }
 
@@ -76,18 +76,18 @@ static void proxy_header_refuse(struct session *session, const char *why)
     session_end(session, why, false);
 }
 
-/* From here on the session is its client's: what counts for a client counts for that one. */
+/* From here on limits and rules are applied to the client, no longer to the balancer. */
 static void proxy_header_use_client(struct session *session, const union netaddr *client)
 {
     assert(session->negotiation->origin == ORIGIN_BALANCER && !session->charges.client);
     payer_leave(session);
-    /* Version 1 has no better word for "it is only me" than that very address and port. */
+    /* In version 1 a balancer can only say that it speaks for itself by naming its own address and port. */
     if (client->sa.sa_family != AF_UNSPEC && !netaddr_equal(client, &session->peer)) {
         session->peer = *client;
         session->negotiation->origin = ORIGIN_HEADER;
     }
     session_enter(session, SESSION_NEGOTIATING);
-    if (!admit_announced(&session->charges, session->env, &session->peer))
+    if (!admit_client(&session->charges, session->env, &session->peer))
         session_end(session, session->env->refusal, false);
     else
         payer_join(session);
@@ -118,7 +118,7 @@ union netaddr proxy_header_relay(const struct env *env, const union netaddr *cli
 {
     const struct policy *policy = &env->policy;
     union netaddr relay = *policy_advertised(policy, client);
-    /* What is advertised may be a router's that hands datagrams on to us; they arrive where our answers leave. */
+    /* The advertised address may be a router's, which forwards datagrams to us; they arrive where our answers leave. */
     if (relay.sa.sa_family == AF_UNSPEC || !own_hosts_contain(policy->own_hosts, &relay))
         relay = sock_source_for(client, NULL);
     netaddr_set_port(&relay, 0);

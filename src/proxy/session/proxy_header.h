@@ -1,6 +1,6 @@
 /*
- * The PROXY protocol on a listener: whom it is believed from, whom it announces, and where that client's datagrams
- * arrive. A "no" is counted, and says why in words.
+ * The PROXY protocol header, with which a balancer (haproxy, nginx) tells the client's address: which balancers may
+ * send it, reading it, and where that client's datagrams arrive. What is refused is counted and logged with the reason.
  */
 #ifndef CONESOCKS_PROXY_SESSION_PROXY_HEADER_H
 #define CONESOCKS_PROXY_SESSION_PROXY_HEADER_H
@@ -15,16 +15,16 @@ struct env;
 struct session;
 
 bool proxy_header_is_balancer(const struct config_listener *listener, const union netaddr *peer);
-/* The same for a connection that begins: if not, the log says so. */
+/* The same for a new connection; if it is refused, that is counted and logged. */
 bool proxy_header_trusts(struct env *env, const struct config_listener *listener, const union netaddr *peer);
 
 /* Something has arrived at a session that is SESSION_AT_HEADER. */
 void proxy_header_on_input(struct session *session);
 
 /*
- * Where a client that was announced sends its datagrams, of this host's addresses and of the client's family; port 0.
- * Its connection ends at the balancer, so where that led to here says nothing: this may be another network, another
- * family, or loopback. AF_UNSPEC: there is none.
+ * Which address of this host the client of a header sends its datagrams to; of the client's family, port 0. Its own
+ * connection ends at the balancer, so our end of the balancer's connection does not help: that may be in another
+ * network, of another family, or on loopback. AF_UNSPEC: there is none.
  */
 union netaddr proxy_header_relay(const struct env *env, const union netaddr *client);
 

@@ -38,7 +38,7 @@ static const char *refusal_of_error(int error, bool is_bind)
 const char *refusal_of_stream(const struct stream *stream, enum socks5_reply code)
 {
     static const char *const connect_texts[] = {
-        [SOCKS5_REPLY_GENERAL_FAILURE] = "could not try",
+        [SOCKS5_REPLY_GENERAL_FAILURE] = "no attempt could be made",
         [SOCKS5_REPLY_NOT_ALLOWED] = "destination refused by policy",
         [SOCKS5_REPLY_NETWORK_UNREACHABLE] = "network unreachable",
         [SOCKS5_REPLY_HOST_UNREACHABLE] = "host unreachable or name not found",
@@ -50,16 +50,16 @@ const char *refusal_of_stream(const struct stream *stream, enum socks5_reply cod
         [SOCKS5_REPLY_NOT_ALLOWED] = "peer refused by policy",
         [SOCKS5_REPLY_NETWORK_UNREACHABLE] = "no address of this host leads there",
         [SOCKS5_REPLY_HOST_UNREACHABLE] = "no address of this host leads there",
-        [SOCKS5_REPLY_COMMAND_NOT_SUPPORTED] = "upstreams are not asked for BIND",
+        [SOCKS5_REPLY_COMMAND_NOT_SUPPORTED] = "BIND does not work through an upstream",
         [SOCKS5_REPLY_TTL_EXPIRED] = "nobody connected in time (bind.timeout)",
         [SOCKS5_REPLY_ADDRESS_TYPE_NOT_SUPPORTED] = "BIND takes the peer's address, not a name",
     };
     static const char *const upstream_texts[] = {
-        [SOCKS5_REPLY_GENERAL_FAILURE] = "the upstream could not be asked, or has failed",
+        [SOCKS5_REPLY_GENERAL_FAILURE] = "the upstream could not be reached, or has failed",
         [SOCKS5_REPLY_NOT_ALLOWED] = "the upstream does not allow the destination",
-        [SOCKS5_REPLY_NETWORK_UNREACHABLE] = "the upstream says: network unreachable",
-        [SOCKS5_REPLY_HOST_UNREACHABLE] = "the upstream says: host unreachable",
-        [SOCKS5_REPLY_CONNECTION_REFUSED] = "the upstream says: connection refused",
+        [SOCKS5_REPLY_NETWORK_UNREACHABLE] = "the upstream reports: network unreachable",
+        [SOCKS5_REPLY_HOST_UNREACHABLE] = "the upstream reports: host unreachable",
+        [SOCKS5_REPLY_CONNECTION_REFUSED] = "the upstream reports: connection refused",
         [SOCKS5_REPLY_TTL_EXPIRED] = "destination did not answer the upstream in time",
         [SOCKS5_REPLY_COMMAND_NOT_SUPPORTED] = "the upstream does not serve this command",
         [SOCKS5_REPLY_ADDRESS_TYPE_NOT_SUPPORTED] = "the upstream does not take this kind of address",

@@ -17,7 +17,7 @@
 
 /* ---- streams ---- */
 
-/* Some clients read ten bytes whatever is said: over IPv4 an address is IPv4, or only a port. */
+/* Some clients read ten bytes of a reply, whatever its type: over IPv4 they get an IPv4 address, or only a port. */
 static union netaddr request_readable_address(const struct session *session, const union netaddr *bound)
 {
     if (session->peer.sa.sa_family != AF_INET || bound->sa.sa_family == AF_INET)
@@ -27,7 +27,8 @@ static union netaddr request_readable_address(const struct session *session, con
     return port_only;
 }
 
-/* BIND's first answer. Until the second only the client's end counts; what it says meanwhile is for its peer. */
+/* BIND's first reply. Until the second only the end of the connection matters; what the client sends is for its peer.
+ */
 static void request_on_stream_listening(void *arg, const union netaddr *told)
 {
     struct session *session = arg;
@@ -85,7 +86,7 @@ static struct shortage shortage_of_ports(const struct env *env)
     return (struct shortage){.kind = SHORTAGE_PORTS, .option = place->range.option, .place = place};
 }
 
-/* Ports are what associations alone hold; any connection has a descriptor. */
+/* Only associations hold ports; any session holds descriptors. */
 static bool request_make_room(const struct session *session, int error)
 {
     struct env *env = session->env;
@@ -167,7 +168,7 @@ static void request_begin_assoc(struct session *session, const struct socks5_req
     const union netaddr local = over_tcp ? sock_local(session->fd) : request_relay_host(session);
     if (local.sa.sa_family == AF_UNSPEC) {
         session_refuse(session, SOCKS5_REPLY_NETWORK_UNREACHABLE,
-                       "no association: no route leads from here to the client, whom a balancer announced");
+                       "no association: this host has no route to the client that the PROXY protocol header names");
         return;
     }
     int error = request_open_assoc(session, request, &local);

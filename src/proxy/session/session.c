@@ -24,7 +24,7 @@
 
 /* ---- input, where it is not the negotiation's ---- */
 
-/* The client has nothing more to say that we need; only the end counts. */
+/* Nothing that the client still sends is needed; only the end of the connection matters. */
 static void session_ignore_input(struct session *session)
 {
     char scrap[4096];
@@ -236,7 +236,7 @@ void session_cut(struct session *session, const char *why)
 
 /* ---- answers ---- */
 
-/* It is a few bytes on a fresh socket: they fit, or the client is gone. */
+/* These few bytes fit into the socket of a new connection, or the client is gone. */
 bool session_send(struct session *session)
 {
     struct handshake *handshake = &session->negotiation->handshake;
@@ -245,7 +245,7 @@ bool session_send(struct session *session)
     const bool sent = send(session->fd, handshake->out, handshake->out_len, MSG_NOSIGNAL) == handshake->out_len;
     handshake->out_len = 0;
     if (!sent)
-        session_end(session, "client does not take the answer", true);
+        session_end(session, "client does not accept the reply", true);
     return sent;
 }
 

@@ -1,9 +1,8 @@
 /*
- * What a worker's sessions are about, as plain values that belong to whoever asked: copied on the worker's thread, a
- * page at a time, to be shown on another.
+ * Lists a worker's sessions as plain values: the worker copies a page of them, and another thread shows it.
  *
- * Ids grow over all workers, and each worker has its sessions in their order. So a page of all workers is the lowest
- * ids of their pages, and who asks for page after page sees each session that lives meanwhile exactly once.
+ * Ids grow over all workers, and each worker keeps its sessions in that order. A page of all workers has the lowest ids
+ * of the workers' pages, so a reader of all pages sees each session that lives meanwhile exactly once.
  */
 #ifndef CONESOCKS_PROXY_SESSION_SESSION_LIST_H
 #define CONESOCKS_PROXY_SESSION_SESSION_LIST_H

@@ -1,5 +1,5 @@
 /*
- * The line that a session leaves in the log at its end: who, where, how long, how much each way, why it ended.
+ * Writes one line to the log when a session ends: client, destination, duration, bytes each way, and why it ended.
  */
 #ifndef CONESOCKS_PROXY_SESSION_SESSION_LOG_H
 #define CONESOCKS_PROXY_SESSION_SESSION_LOG_H

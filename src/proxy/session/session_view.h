@@ -1,5 +1,5 @@
 /*
- * What there is to tell about a session: the session log and the session list both take it from here.
+ * Describes one session, for the session log and for the session list.
  */
 #ifndef CONESOCKS_PROXY_SESSION_SESSION_VIEW_H
 #define CONESOCKS_PROXY_SESSION_SESSION_VIEW_H
@@ -25,7 +25,7 @@ enum session_kind {
 /* The word for it, in the log and in the status. */
 const char *session_kind_word(enum session_kind kind);
 
-/* Points into the session: valid until that goes on. Nothing of `destination` and `remote` is told when
+/* Points into the session, so it is valid only until the session continues. `destination` and `remote` stay empty when
  * log.destinations is off. */
 struct session_view {
     uint64_t id, age_ms;

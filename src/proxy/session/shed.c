@@ -197,14 +197,14 @@ static bool shed_begun_of(struct env *env, const struct quota_heaviest *heaviest
     return shed_handshake(env, shortage) || (!heaviest_stands_out(heaviest) && shed_old_dial(env, shortage));
 }
 
-/* Who holds most by any other measure than that of what is short is as good as anybody. */
+/* The payer that holds most is found by what is short: it would not help to end sessions of another. */
 static enum quota_kind shed_measure(const struct shortage *shortage)
 {
     const bool of_associations = shortage->kind == SHORTAGE_PORTS || shortage->kind == SHORTAGE_LIMIT;
     return of_associations ? QUOTA_ASSOCIATIONS : QUOTA_DESCRIPTORS;
 }
 
-/* What is full is the whole host's table: that others here have much less says nothing about who has filled it. */
+/* Not when the whole host's table is full: another program may have filled it, so the payer is not to blame. */
 static bool shed_may_end_active(const struct shortage *shortage)
 {
     return shortage->kind != SHORTAGE_FILES;

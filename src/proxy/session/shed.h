@@ -1,10 +1,11 @@
 /*
- * Ends sessions to make room when something is short: descriptors, memory, ports, or a configured limit. Callers name
- * what is short (shortage.h), and the session log of whatever ends names it too.
+ * Ends sessions to make room when something is short: descriptors, memory, ports, or a configured limit. The caller
+ * names what is short (shortage.h), and the session log of a session that ends names it too.
  *
- * The payer (payer.h) that holds most gives way first, and what is lost least by goes first: attempts to connect,
- * handshakes, idle associations. Payers are compared over all workers; sessions end on the worker that asks. A worker
- * that has none of that payer's sessions finds no room, and the others make some within a second: see shed_sweep().
+ * The payer (payer.h) that holds most gives way first. Of its sessions those go first that lose least: attempts to
+ * connect, handshakes, idle associations. Payers are compared over all workers; sessions end on the worker that asks. A
+ * worker that has none of that payer's sessions finds no room, and the others make some within a second: see
+ * shed_sweep().
  */
 #ifndef CONESOCKS_PROXY_SESSION_SHED_H
 #define CONESOCKS_PROXY_SESSION_SHED_H

@@ -1,6 +1,6 @@
 /*
- * What has run out when a session ends to make room for others. Whoever needs the room passes it on to whoever ends a
- * session, so that the session log names what an operator can change.
+ * Names what has run out when a session ends to make room for another: descriptors, memory, ports, or a limit. It
+ * reaches the session log, which tells what an operator can change.
  */
 #ifndef CONESOCKS_PROXY_SESSION_SHORTAGE_H
 #define CONESOCKS_PROXY_SESSION_SHORTAGE_H

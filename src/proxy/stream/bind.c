@@ -26,7 +26,7 @@ struct bind {
     struct env *env;
     struct subject *subject;
     union netaddr from;     /* as asked for */
-    union netaddr expected; /* canonical; AF_UNSPEC: whoever policy allows */
+    union netaddr expected; /* canonical; AF_UNSPEC: any peer that policy allows */
     union netaddr told;
     int listener;
     struct port_lease port;
@@ -44,11 +44,11 @@ static void bind_log_stranger(struct bind *bind, const union netaddr *peer)
     netaddr_format_host(&bind->subject->client, client);
     if (env->config->log.destinations)
         LOG_LIMITED(&env->strangers_log, env_now(env), LOG_LEVEL_INFO,
-                    "client=%s: %s has connected to its port, closed: only %s is asked for", client,
+                    "client=%s: %s connected to its BIND port, closed: the client expects %s only", client,
                     netaddr_format(peer, from), netaddr_format_host(&bind->expected, expected));
     else
         LOG_LIMITED(&env->strangers_log, env_now(env), LOG_LEVEL_INFO,
-                    "client=%s: another peer than the one asked for has connected to its port, closed", client);
+                    "client=%s: another peer than expected connected to its BIND port, closed", client);
 }
 
 static bool bind_is_welcome(struct bind *bind, const union netaddr *peer)
@@ -66,7 +66,7 @@ static void bind_on_acceptable(evutil_socket_t listener, short what, void *arg)
     struct bind *bind = arg;
     union netaddr peer;
     int fd = reserve_keep(bind->env->host->reserve, sock_accept(listener, &peer));
-    if (fd < 0 && acceptor_is_short(-fd)) { /* what waits would wake us for ever */
+    if (fd < 0 && acceptor_is_short(-fd)) { /* what waits would wake us again and again */
         metrics_add(&bind->env->metrics.accept_failed_total, 1);
         bind->done(bind->arg, fd, NULL, SOCKS5_REPLY_GENERAL_FAILURE);
     } else if (fd >= 0 && bind_is_welcome(bind, &peer)) {

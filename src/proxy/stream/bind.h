@@ -1,6 +1,6 @@
 /*
- * BIND (RFC 1928 section 4): opens a port for one connection, and waits until it comes from where it was asked for. The
- * rest of its life is a stream's, which owns this.
+ * BIND (RFC 1928 section 4): opens a port and waits for one connection from the peer that the client named. From then
+ * on it is a stream like that of a CONNECT; the stream owns this.
  */
 #ifndef CONESOCKS_PROXY_STREAM_BIND_H
 #define CONESOCKS_PROXY_STREAM_BIND_H

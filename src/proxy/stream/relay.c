@@ -62,7 +62,7 @@ static uint32_t direction_take_turn(struct direction *direction)
  * ---- when one end has failed ----
  *
  * What it sent before is in our hands, or still in its socket: a server that refuses an upload answers, and resets the
- * connection right behind the answer. The direction that comes from it goes on until the other end has acknowledged
+ * connection right behind the answer. The direction that comes from it continues until the other end has acknowledged
  * everything, and only then that end is reset, for a reset overtakes what has not been sent yet. What the other end
  * still sends meanwhile has nowhere to go.
  */
@@ -114,7 +114,7 @@ static void direction_begin_last_words(struct direction *last, int error)
     stream->failed.last = last;
     stream->failed.error = error;
     stream->failed.until_ms = env_now(stream->env) + LAST_WORDS_MS;
-    /* EPIPE: its end came before it failed, and may be handed on. Otherwise a cut answer must not look complete. */
+    /* EPIPE: its end came before it failed, and may be forwarded. Otherwise a cut answer must not look complete. */
     last->pump.hides_end = error != EPIPE;
     if (error == ETIMEDOUT) /* what the kernel still waits for will not come */
         shutdown(last->pump.from, SHUT_RD);

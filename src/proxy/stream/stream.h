@@ -1,7 +1,7 @@
 /*
- * CONNECT and BIND (RFC 1928 section 4): finds the destination's addresses and reaches one of them, or waits for the
- * connection that comes from there (bind.h); then relays both directions until both have ended. A half-close goes
- * through. When one end fails, the other still gets what had come from it, and is then reset.
+ * A stream serves CONNECT and BIND (RFC 1928 section 4). It reaches the destination, or waits for the connection from
+ * there (bind.h), and then relays both directions until both have ended. A half-close is forwarded. When one end fails,
+ * the other still gets what had arrived before, and is then reset.
  */
 #ifndef CONESOCKS_PROXY_STREAM_STREAM_H
 #define CONESOCKS_PROXY_STREAM_STREAM_H
@@ -38,8 +38,9 @@ void stream_free(struct stream *stream);
 /* Starts to relay between `client_fd`, which stays the caller's, and the destination. */
 void stream_relay(struct stream *stream, int client_fd);
 
-/* The env has another snapshot: may `user`, the one of stream_new(), go on to that destination? On the way there, what
- * is still to be found out is judged by the new rules. false: no, or there is no memory; then it has to end at once. */
+/* The env has another snapshot: may `user`, the one of stream_new(), continue to that destination? On the way there,
+ * what is still to be found out is judged by the new rules. false: no, or there is no memory; then it has to end at
+ * once. */
 bool stream_review(struct stream *stream, const char *user);
 
 /* To be called about once a second while it relays: finds an end that has vanished, and a stream that has been idle for

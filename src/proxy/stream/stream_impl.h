@@ -62,14 +62,14 @@ static inline const char *stream_name(const struct stream *stream)
     return stream->asked_kind == ADDRESS_NAME ? stream->name : NULL;
 }
 
-/* Whether it may go on to what it has reached, or to what its upstream is to reach. */
+/* Whether policy allows what it has reached, or what its upstream is to reach. */
 bool stream_may_relay(const struct stream *stream, struct subject *subject);
 
 /* Sets out for the destination, as `user`. The outcome comes from the loop. false: no memory. */
 bool stream_begin_reaching(struct stream *stream, const char *user);
 /* Gives up what is still under way, if anything. */
 void stream_stop_reaching(struct stream *stream);
-/* The env has another snapshot: may it go on to its destination? */
+/* The env has another snapshot: may it continue to its destination? */
 bool stream_review_reaching(struct stream *stream);
 size_t stream_reaching_descriptors(const struct stream *stream);
 

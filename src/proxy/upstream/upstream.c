@@ -90,14 +90,13 @@ static void upstream_on_deadline(evutil_socket_t fd, short what, void *arg)
         upstream_finish(upstream);
         return;
     }
-    upstream_fail(upstream, upstream->fd >= 0
-                                ? "has taken the connection and does not answer in time (timeouts.connect)"
-                                : "cannot be reached in time (timeouts.connect)");
+    upstream_fail(upstream, upstream->fd >= 0 ? "accepted the connection and did not answer in time (timeouts.connect)"
+                                              : "could not be reached in time (timeouts.connect)");
 }
 
 /* ---- asking ---- */
 
-/* A few bytes on a fresh socket: they fit, or the upstream is gone. */
+/* These few bytes fit into the socket of a new connection, or the upstream is gone. */
 static bool upstream_send(struct upstream *upstream)
 {
     struct client_handshake *handshake = &upstream->handshake;
@@ -124,7 +123,7 @@ static void upstream_take_step(struct upstream *upstream, enum client_step step)
     switch (step) {
     case CLIENT_MORE:
         if (!upstream_send(upstream))
-            upstream_fail(upstream, "has closed the connection");
+            upstream_fail(upstream, "closed the connection");
         break;
     case CLIENT_GRANTED:
         upstream->answer.code = SOCKS5_REPLY_SUCCEEDED;
@@ -132,7 +131,7 @@ static void upstream_take_step(struct upstream *upstream, enum client_step step)
         upstream->answer.fd = upstream->fd;
         upstream_finish(upstream);
         break;
-    case CLIENT_REFUSED: /* what it says of the destination is for the client */
+    case CLIENT_REFUSED: /* its code is about the destination: the client gets it */
         upstream->answer.code = handshake->code <= SOCKS5_REPLY_ADDRESS_TYPE_NOT_SUPPORTED
                                     ? (enum socks5_reply)handshake->code
                                     : SOCKS5_REPLY_GENERAL_FAILURE;
@@ -153,7 +152,7 @@ static void upstream_on_readable(evutil_socket_t fd, short what, void *arg)
     if (n > 0)
         upstream_take_step(upstream, client_handshake_advance(&upstream->handshake, bytes, (size_t)n));
     else if (n == 0)
-        upstream_fail(upstream, "has closed the connection without an answer");
+        upstream_fail(upstream, "closed the connection without an answer");
     else if (errno != EAGAIN)
         upstream_fail(upstream, strerror(errno));
 }
@@ -170,7 +169,7 @@ static void upstream_on_dialed(void *arg, int fd, int error, const union netaddr
     if (fd < 0) {
         char why[128];
         snprintf(why, sizeof(why), "cannot be reached: %s",
-                 upstream->is_own ? "it is this proxy itself, which would be a loop"
+                 upstream->is_own ? "it is this proxy itself, so requests would loop"
                  : error == 0     ? "its name has no address"
                                   : strerror(error));
         upstream_fail(upstream, why);

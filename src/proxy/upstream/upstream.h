@@ -1,8 +1,8 @@
 /*
- * A request that leaves by another SOCKS5 server, an upstream: connects there, logs in, asks, and hands over the
- * connection with the answer. What it cannot get an answer to is a "general failure": the other reply codes speak of
- * the destination, and of that nothing is known. An upstream that has taken a CONNECT and gives no answer in time is
- * not blamed: it waits for the destination, so that is "TTL expired".
+ * Sends a request through another SOCKS5 server, an upstream: connects, logs in, asks, and hands over the connection
+ * with the answer. Without an answer the code is "general failure", as the other reply codes are about the destination,
+ * of which nothing is known. An upstream that has accepted a CONNECT and does not answer in time is waiting for the
+ * destination: that is "TTL expired".
  */
 #ifndef CONESOCKS_PROXY_UPSTREAM_UPSTREAM_H
 #define CONESOCKS_PROXY_UPSTREAM_UPSTREAM_H
@@ -18,7 +18,7 @@ struct upstream_answer {
     enum socks5_reply code;
     int fd;               /* the connection, the callee's from now on; -1 unless it has succeeded */
     union netaddr server; /* the upstream's address */
-    union netaddr bound;  /* what it has bound; 0.0.0.0 and the port when it says that by a name */
+    union netaddr bound;  /* what it has bound; 0.0.0.0 and the port when it answers with a name */
 };
 
 /* The upstream is gone afterwards. */
