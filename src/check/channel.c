@@ -132,7 +132,7 @@ static int receive_datagram(struct channel *channel, struct datagram *datagram, 
             if (datagram_unwrap(datagram, channel->kind, (size_t)len))
                 return 0;
             channel->garbage++;
-            if (clock_ms() >= deadline) /* a flood of these delays nobody either */
+            if (clock_ms() >= deadline) /* a flood of these must not delay the caller either */
                 return -ETIMEDOUT;
             continue;
         }

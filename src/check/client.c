@@ -95,7 +95,7 @@ bool proxy_wants_password(const struct tested_proxy *proxy)
     return answered && choice == SOCKS5_METHOD_PASSWORD;
 }
 
-/* ---- in words ---- */
+/* ---- outcomes as text ---- */
 
 /* RFC 1928 section 6. */
 static const char *reply_name(uint8_t code)

@@ -40,7 +40,7 @@ size_t lifetime_waits(unsigned bound, unsigned waits[LIFETIME_WAITS])
         if (count == 0 || wait > waits[count - 1])
             waits[count++] = wait;
     }
-    /* The nearest one gives way to the number that people will be told about. */
+    /* The nearest one is replaced by RFC 4787's number, which the result names. */
     size_t nearest = 0;
     for (size_t i = 1; i + 1 < count; i++)
         if (abs((int)waits[i] - 120) < abs((int)waits[nearest] - 120))

@@ -1,5 +1,5 @@
 /*
- * The arithmetic of the steps that measure. Pure: what is tried, and when, is the caller's.
+ * The arithmetic for steps that measure: sizes, waits, delays and lost datagrams. Pure: the caller does the measuring.
  */
 #ifndef CONESOCKS_CHECK_MEASURE_H
 #define CONESOCKS_CHECK_MEASURE_H
@@ -10,15 +10,16 @@
 
 /* ---- the largest size that passes ---- */
 
-#define SIZE_MOST 65000 /* what is asked for; a datagram can hold some more, headers take the rest */
+#define SIZE_MOST 65000 /* tried at most: a datagram can hold a little more, but headers need the rest */
 
-/* Larger ones pass no better than smaller ones: up a ladder to the first that does not pass, then by halves. */
+/* A search: up a ladder of sizes to the first that does not pass, then by halves. Larger ones pass no better than
+ * smaller ones. */
 struct size_search {
     size_t works; /* the largest that has passed so far; 0: none */
     size_t fails; /* the smallest that has not; 0: none */
 };
 
-/* The next one to try; 0: it is over, exactly below 2,000 bytes, to a sixty-fourth above. */
+/* The next size to try; 0: the search is over. The result is exact below 2,000 bytes, and within 1/64 above. */
 size_t size_search_next(const struct size_search *search);
 void size_search_tell(struct size_search *search, size_t size, bool passed);
 
@@ -26,20 +27,18 @@ void size_search_tell(struct size_search *search, size_t size, bool passed);
 
 #define LIFETIME_WAITS 8
 
-/* After how many seconds of silence an association each is asked for a sign of life, all at the same time: closer
- * together towards the bound, which is the last. 120 s, which RFC 4787 asks for, is among them if it is below. Returns
- * how many. */
+/* The seconds of silence to test, one association for each, from short to `bound`. 120 s, which RFC 4787 asks for, is
+ * one of them if it is below the bound. Returns how many. */
 size_t lifetime_waits(unsigned bound, unsigned waits[LIFETIME_WAITS]);
 
 /* ---- delays ---- */
 
-/* In any order; it is sorted afterwards. 0 of none. */
+/* Sorts the values. 0 when there are none. */
 uint32_t median(uint32_t *values, size_t count);
-/* The mean difference between one and the next, in the order in which they were measured (RFC 3550 calls that jitter,
- * when it is smoothed). */
+/* The mean difference between one value and the next, in the order of measurement (like RFC 3550, but not smoothed). */
 uint32_t jitter(const uint32_t *values, size_t count);
 
-/* ---- what has become of numbered datagrams ---- */
+/* ---- numbered datagrams ---- */
 
 #define ARRIVALS_MAX 256
 

@@ -9,7 +9,7 @@ static bool is_mapping_known(const union netaddr *mapped)
     return mapped->sa.sa_family != AF_UNSPEC;
 }
 
-static bool differs(const union netaddr *one, const union netaddr *two)
+static bool mappings_differ(const union netaddr *one, const union netaddr *two)
 {
     return is_mapping_known(one) && is_mapping_known(two) && !netaddr_equal(one, two);
 }
@@ -20,9 +20,10 @@ static enum nat_behaviour judge_mapping(const union netaddr mapped[NAT_PLACES])
     const union netaddr *address = &mapped[NAT_OTHER_ADDRESS], *both = &mapped[NAT_OTHER_BOTH];
     if (!is_mapping_known(primary))
         return NAT_UNKNOWN;
-    if (differs(primary, port) || differs(address, both))
+    if (mappings_differ(primary, port) || mappings_differ(address, both))
         return NAT_ADDRESS_AND_PORT_DEPENDENT;
-    if (differs(primary, address) || differs(primary, both)) /* what of the ports? */
+    if (mappings_differ(primary, address) ||
+        mappings_differ(primary, both)) /* whether ports matter, too, the others tell */
         return is_mapping_known(port) || (is_mapping_known(address) && is_mapping_known(both)) ? NAT_ADDRESS_DEPENDENT
                                                                                                : NAT_DEPENDENT;
     return is_mapping_known(address) || is_mapping_known(both) ? NAT_ENDPOINT_INDEPENDENT : NAT_UNKNOWN;
@@ -41,7 +42,7 @@ static enum nat_behaviour judge_filtering(const struct nat_observations *seen)
     return NAT_UNKNOWN;
 }
 
-static enum nat_type judge_type(enum nat_behaviour mapping, enum nat_behaviour filtering)
+static enum nat_type nat_judge_type(enum nat_behaviour mapping, enum nat_behaviour filtering)
 {
     if (mapping == NAT_UNKNOWN)
         return NAT_TYPE_UNKNOWN;
@@ -55,7 +56,7 @@ static enum nat_type judge_type(enum nat_behaviour mapping, enum nat_behaviour f
 struct nat_verdict nat_judge(const struct nat_observations *seen)
 {
     struct nat_verdict verdict = {.mapping = judge_mapping(seen->mapped), .filtering = judge_filtering(seen)};
-    verdict.type = judge_type(verdict.mapping, verdict.filtering);
+    verdict.type = nat_judge_type(verdict.mapping, verdict.filtering);
     return verdict;
 }
 

@@ -19,7 +19,7 @@ static bool url_read_port(const char *text, uint16_t *port)
     return true;
 }
 
-/* A host's name is checked by whoever resolves it; here only what would end up in other places than meant. */
+/* Rejects only what would end in another part of the URL than meant: the resolver checks the rest. */
 static bool is_host_text(const char *text)
 {
     for (; *text; text++)

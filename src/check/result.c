@@ -39,12 +39,12 @@ void result_fix(struct check_result *result, const char *format, ...)
     SET_TEXT(&result->fix, format);
 }
 
-void result_advise(struct check_result *result, const struct advice *advice)
+void result_advise(struct check_result *result, const char *cause, const char *fix)
 {
-    if (advice->cause)
-        result_cause(result, "%s", advice->cause);
-    if (advice->fix)
-        result_fix(result, "%s", advice->fix);
+    if (cause)
+        result_cause(result, "%s", cause);
+    if (fix)
+        result_fix(result, "%s", fix);
 }
 
 void result_data(struct check_result *result, const char *format, ...)

@@ -26,16 +26,17 @@ struct check_result {
     json_t *data;      /* an object, or NULL */
 };
 
-/* A likely cause and its fix. */
+/* For tables. */
 struct advice {
-    const char *cause, *fix; /* either may be NULL */
+    const char *cause, *fix;
 };
 
 void result_say(struct check_result *result, enum check_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void result_cause(struct check_result *result, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void result_fix(struct check_result *result, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void result_advise(struct check_result *result, const struct advice *advice);
+/* Both at once; either may be NULL. */
+void result_advise(struct check_result *result, const char *cause, const char *fix);
 /* Adds what json_pack() makes of the format, an object. */
 void result_data(struct check_result *result, const char *format, ...);
 void result_deinit(struct check_result *result);

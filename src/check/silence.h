@@ -24,7 +24,7 @@ enum silence_cause {
     SILENCE_WAY_IN,        /* between us and the relay's port */
     SILENCE_CLOSED,        /* likewise, and an ICMP error tells it */
     SILENCE_WAY_OUT,       /* between the proxy and the test server */
-    SILENCE_SERVER,        /* the test server answers nobody */
+    SILENCE_SERVER,        /* the test server does not answer at all */
     SILENCE_EITHER,        /* way in or way out: unknown */
     SILENCE_CAUSES,
 };

@@ -1,6 +1,6 @@
 /*
- * What a far end and its client hear. Input: a message without its digest, which is added here, as by somebody who has
- * the key: without it, nothing is read but the digest. What decodes as a request must survive being said again.
+ * What a test server and its client receive. Input: a message without its digest, which is added here with the right
+ * key, because without it only the digest is read. What decodes as a request must survive being encoded again.
  */
 #include "fuzz.h"
 

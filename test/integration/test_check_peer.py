@@ -1,5 +1,5 @@
-"""conesocks check with a far end of our own: another conesocks check --listen, or sockets on the proxy's own machine.
-What it measures is set up here: who filters, where fragments get lost, how long a mapping lives."""
+"""conesocks check with a test server of our own: another conesocks check --listen, or sockets on the proxy's machine.
+The tests set up what it measures: which side filters, where fragments get lost, how long a mapping lives."""
 import contextlib
 import re
 import socket
@@ -23,7 +23,7 @@ class FarEnd:
                                   text=True)
         self.lines = []
         threading.Thread(target=self.read, daemon=True).start()
-        wait_until(lambda: self.says("Control-C") or self.process.poll() is not None, "the far end")
+        wait_until(lambda: self.says("Control-C") or self.process.poll() is not None, "the test server")
         assert self.process.poll() is None, self.lines
 
     def read(self):
@@ -49,12 +49,12 @@ def far_end(net):
     yield run
     for one in started:
         one.stop()
-        print("--- the far end", *one.lines, sep="\n")
+        print("--- the test server", *one.lines, sep="\n")
 
 
 @pytest.fixture
 def ask_peer(check, far_end):  # noqa: F811
-    """ask_peer(argument ...) checks the LAN's proxy with a far end on the internet."""
+    """ask_peer(argument ...) checks the LAN's proxy with a test server on the internet."""
     def run(*arguments, **options):
         far_end()
         return check("--peer", INET1_V4, "--key", KEY, *arguments, **options)
@@ -107,7 +107,7 @@ def test_dante(net, ask_peer, tmp_path):
 
 
 def test_ipv6(net, proxy, check, far_end):  # noqa: F811
-    """The far end has one address of it, and says so; that is a loose end, not a fault."""
+    """The test server has one IPv6 address, so the NAT type stays unknown; that is no fault."""
     assert far_end().says("fd88::11 (the only address on its network")
     found = check("--peer", INET1_V6, "--key", KEY, proxy=f"socks5://[{PROXY_V6}]:1080")
     step = found.step("nat_v6")
@@ -125,7 +125,7 @@ def test_one_address_still_shows_the_strictest_filtering(net, start, check, far_
 
 
 def test_delay_without_the_proxy(net, start, check, far_end):  # noqa: F811
-    """The far end is on the client's side, so that there are two ways to it."""
+    """The test server is on the client's side, so that there are two ways to it."""
     start({"reach": "all"})
     far_end(host=net.neighbour)
     data = check("--peer", NEIGHBOUR_V4, "--key", KEY).step("delay_v4")["data"]
@@ -146,7 +146,7 @@ def test_built_in_default(net, start, check):  # noqa: F811
 
 
 def test_own_sockets_only_towards_loopback(net, proxy, check):  # noqa: F811
-    """At its LAN address the same proxy lets nobody reach its own host, so nothing is tried, and that is said."""
+    """At its LAN address the same proxy lets no client reach its own host, so UDP is not tested, and the fix tells how."""
     found = check(host=net.proxy)
     assert found.status == UNKNOWN and found.step("own")["status"] == "skipped" and "--peer" in found.step("own")["fix"]
 
@@ -244,7 +244,7 @@ def test_an_mtu_of_1280(net, tunnel, proxy, ask_peer):
 
 
 def test_loss(net, proxy, ask_peer, packet_filter):  # noqa: F811
-    """One in ten on the way there, as the far end counts; only of the datagrams that are counted."""
+    """One in ten on the way there, as the test server counts; only of the datagrams that are counted."""
     packet_filter(net.inet1, "chain i { type filter hook input priority 0; udp length 208 numgen inc mod 10 0 drop; }")
     found = ask_peer()
     assert found.blames("loss_v4", "weak or busy network")
@@ -299,7 +299,7 @@ def test_a_short_lived_mapping(net, proxy, ask_peer, packet_filter):  # noqa: F8
     assert step["data"] == {"at_least_seconds": 5, "less_than_seconds": 7} and "RFC 4787 asks for 120 s" in step["found"]
 
 
-# Far ends that are not there, or not what they should be.
+# Test servers that do not answer, or have another key.
 
 
 def test_it_ends_midway(net, proxy, far_end):
@@ -318,11 +318,11 @@ def test_it_ends_midway(net, proxy, far_end):
 
 
 def test_another_key(net, proxy, check, far_end):  # noqa: F811
-    """The connection by TCP tells it; the far end says who it was."""
+    """The connection by TCP shows it; the test server prints the sender."""
     peer = far_end()
     found = check("--peer", INET1_V4, "--key", "another key")
     assert found.blames("connect", "key is wrong", "--key KEY")
-    wait_until(lambda: peer.says(f"no answer to {PROXY_WAN_V4}:"), "the far end to say so")
+    wait_until(lambda: peer.says(f"no answer to {PROXY_WAN_V4}:"), "the test server to print it")
     assert found.statuses()["nat_v4"] == "skipped"
 
 
@@ -342,11 +342,11 @@ def test_usage(net, check, arguments, words):  # noqa: F811
     assert found.status == USAGE and words in found.text
 
 
-# A far end is no weapon.
+# A test server cannot be used to attack others.
 
 
 def test_row35_strangers_get_nothing(net, far_end):
-    """No datagram and no byte for anybody without the key, whatever they say; and it goes on."""
+    """No datagram and no byte for senders without the key, whatever they send; and it keeps running."""
     far_end()
     binding = struct.pack("!HHI12s", 1, 0, 0x2112a442, b"transaction!")
     padded = struct.pack("!HHI12s", 1, 1204, 0x2112a442, b"transaction!") + struct.pack("!HH", 0x26, 1200) + bytes(1200)
@@ -368,7 +368,7 @@ def test_row35_strangers_get_nothing(net, far_end):
 
 
 def test_row35_no_more_bytes_than_came(net, proxy, far_end, check):  # noqa: F811
-    """Of a whole check, on the wire at the far end: what it has sent is no more than what it has got."""
+    """Of a whole check, on the wire at the test server: it sends no more than it receives."""
     far_end()
     with net.inet1.enter():
         sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0003))  # both ways

@@ -16,7 +16,7 @@ WITH_LOGIN = {"listen": [{"address": entry["address"]} for entry in LISTEN], "us
 
 
 def test_wildcard_bound_address(net, stun, check, crooked):  # noqa: F811
-    """It is taken as the proxy's own, as clients do, and all else goes on."""
+    """It stands for the proxy's own address, as clients take it, and the other steps run."""
     crooked(bound="0.0.0.0")
     found = check("--stun", stun)
     assert found.blames("associate", "does not know which one clients use", "advertises")
@@ -58,7 +58,7 @@ def test_a_server_that_refuses_without_the_hint(net, stun, check, crooked):  # n
 
 
 @pytest.mark.parametrize("code, cause", [(1, "cannot open a UDP port"), (2, "rules do not allow"), (8, "not accept 0.0.0.0:0")])
-def test_refusals_in_words(net, check, crooked, code, cause):  # noqa: F811
+def test_refusals_are_explained(net, check, crooked, code, cause):  # noqa: F811
     crooked(refuses=code)
     found = check()
     assert found.blames("associate", cause) and found.step("associate")["data"]["code"] == code
@@ -70,7 +70,7 @@ def test_answers_from_another_socket(net, stun, check, crooked):  # noqa: F811
 
 
 def test_answers_without_their_origin(net, stun, check, crooked):  # noqa: F811
-    """The NAT type is not mistaken for it: the STUN server itself says from where it answered."""
+    """The NAT type is right nevertheless: the STUN server itself reports where it answered from."""
     crooked(origin=("0.0.0.0", 0))
     found = check("--stun", stun)
     assert found.blames("origin", "does not tell who sent a datagram")
@@ -78,7 +78,7 @@ def test_answers_without_their_origin(net, stun, check, crooked):  # noqa: F811
 
 
 def test_answers_under_another_origin(net, stun, check, crooked):  # noqa: F811
-    """Always the one that was asked: an answer from elsewhere is still known for one. But nobody else can be answered,
+    """Always the one that was asked: an answer from elsewhere is still recognised. But new peers cannot be answered,
     as behind docker's userland proxy."""
     crooked(origin=(INET1_V4, 3478))
     found = check("--stun", stun)
@@ -87,7 +87,7 @@ def test_answers_under_another_origin(net, stun, check, crooked):  # noqa: F811
     assert found.blames("nat_v4", "cannot be answered", "keep the sender's address") and found.statuses()["origin"] == "ok"
 
 
-def test_whoever_sends_last(net, stun, check, crooked):  # noqa: F811
+def test_answers_follow_the_port_that_sent_last(net, stun, check, crooked):  # noqa: F811
     crooked(follows=True)
     found = check("--stun", stun)
     assert found.blames("port", "can take over its datagrams")
@@ -177,22 +177,22 @@ def test_a_user_without_a_password(net, check):  # noqa: F811
     assert found.status == USAGE and "CONESOCKS_CHECK_PASSWORD" in found.text
 
 
-def test_a_login_that_nobody_asks_for(net, proxy, check):  # noqa: F811
+def test_a_login_that_is_not_asked_for(net, proxy, check):  # noqa: F811
     assert "did not look at your user name" in check(proxy=f"socks5://alice:secret@{PROXY_V4}").step("login")["found"]
 
 
 # No SOCKS5 server.
 
 
-def test_nobody_listens(net, check):  # noqa: F811
+def test_closed_port(net, check):  # noqa: F811
     found = check()
     assert found.blames("tcp", "nothing listens on this port.* a NAT", "ss -ltnp.* forwarded or published")
     assert "refused" in found.step("tcp")["found"]
     assert {step["found"] for step in found.json["steps"][1:]} == {"skipped: the proxy cannot be reached"}
 
 
-def test_nobody_listens_here(net, check):  # noqa: F811
-    """There is no NAT to suspect."""
+def test_closed_port_on_this_machine(net, check):  # noqa: F811
+    """No NAT is blamed."""
     step = check(host=net.proxy, proxy="socks5://127.0.0.1").step("tcp")
     assert "nothing listens on this port" in step["cause"]
     assert "NAT" not in step["cause"] and "Docker" not in step["fix"]
@@ -203,7 +203,7 @@ def test_the_far_end_has_no_address(net, proxy, check):  # noqa: F811
     assert found.step("far_end")["status"] == "failed" and found.step("nat_v4")["found"] == "skipped: the test server has no address"
 
 
-def test_nobody_is_there(net, check):  # noqa: F811
+def test_no_such_host(net, check):  # noqa: F811
     assert check(proxy="socks5://10.77.0.99").blames("tcp", "no route to the host", "open TCP port 1080")
 
 

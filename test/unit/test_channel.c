@@ -32,53 +32,53 @@ static int close_both(void **state)
     return 0;
 }
 
-static void come(const char *bytes, size_t len)
+static void relay_send(const char *bytes, size_t len)
 {
     const union netaddr to = sock_local(channel.fd);
     assert_int_equal(sendto(relay, bytes, len, 0, &to.sa, netaddr_len(&to)), len);
 }
 
-#define GARBAGE     "\0\0\0\7"
-#define FROM(where) "\0\0\0\1" where "\0\7hello"
-#define COME(text)  come(text, sizeof(text) - 1)
+#define GARBAGE           "\0\0\0\7"
+#define FROM(where)       "\0\0\0\1" where "\0\7hello"
+#define RELAY_SENDS(text) relay_send(text, sizeof(text) - 1)
 
-static void garbage_is_counted_and_left_out(void **state)
+static void garbage_is_counted_and_skipped(void **state)
 {
     (void)state;
-    COME(GARBAGE);
-    COME(FROM("\300\0\2\1"));
+    RELAY_SENDS(GARBAGE);
+    RELAY_SENDS(FROM("\300\0\2\1"));
     assert_int_equal(channel_receive(&channel, &room, clock_ms() + 10000), 0);
     assert_int_equal(channel.garbage, 1);
     assert_int_equal(room.len, 5);
     assert_memory_equal(room.payload, "hello", 5);
 }
 
-/* a proxy that sends without an end keeps nobody longer than he would wait for silence. */
-static void garbage_does_not_put_off_the_deadline(void **state)
+/* A proxy that sends without an end delays the caller no longer than silence would. */
+static void garbage_does_not_extend_the_deadline(void **state)
 {
     (void)state;
-    COME(GARBAGE);
-    COME(FROM("\300\0\2\1"));
+    RELAY_SENDS(GARBAGE);
+    RELAY_SENDS(FROM("\300\0\2\1"));
     assert_int_equal(channel_receive(&channel, &room, 0), -ETIMEDOUT);
 }
 
-static void nor_do_strangers(void **state)
+static void strangers_do_not_extend_the_deadline(void **state)
 {
     (void)state;
     struct server_line line = {.channel = &channel, .room = &room};
     assert_true(netaddr_parse(&line.to, "192.0.2.1", 7));
-    COME(FROM("\300\0\2\2"));
-    COME(FROM("\300\0\2\1"));
+    RELAY_SENDS(FROM("\300\0\2\2"));
+    RELAY_SENDS(FROM("\300\0\2\1"));
     assert_false(line_receive(&line, 0));
-    assert_true(line_receive(&line, 0)); /* what is there is heard, even so late */
+    assert_true(line_receive(&line, 0)); /* what has arrived is received, even after the deadline */
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(garbage_is_counted_and_left_out, open_both, close_both),
-        cmocka_unit_test_setup_teardown(garbage_does_not_put_off_the_deadline, open_both, close_both),
-        cmocka_unit_test_setup_teardown(nor_do_strangers, open_both, close_both),
+        cmocka_unit_test_setup_teardown(garbage_is_counted_and_skipped, open_both, close_both),
+        cmocka_unit_test_setup_teardown(garbage_does_not_extend_the_deadline, open_both, close_both),
+        cmocka_unit_test_setup_teardown(strangers_do_not_extend_the_deadline, open_both, close_both),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

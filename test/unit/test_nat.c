@@ -53,7 +53,7 @@ static uint16_t port_for(const struct model *m, enum nat_place place)
     return 0;
 }
 
-/* Whether the NAT hands on what `from` sends to the port that the primary place sees. */
+/* Whether the NAT forwards what `from` sends to the port that the primary place sees. */
 static bool passes(const struct model *m, enum nat_place from)
 {
     for (int to = 0; to < NAT_PLACES; to++)
@@ -154,7 +154,7 @@ static void a_server_with_one_address(void **state)
     assert_int_equal(nat_judge(&seen).type, NAT_TYPE_UNKNOWN);
 }
 
-static void in_words(void **state)
+static void names(void **state)
 {
     (void)state;
     static const struct {
@@ -184,7 +184,7 @@ int main(void)
         cmocka_unit_test(every_nat),
         cmocka_unit_test(nothing_seen),
         cmocka_unit_test(a_server_with_one_address),
-        cmocka_unit_test(in_words),
+        cmocka_unit_test(names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -40,8 +40,8 @@ static void a_shorter_stay_takes_nothing_away(void **state)
     assert_int_equal(guest->credit, 7);
 }
 
-/* Row 35: not a byte more than has come. */
-static void nobody_gets_more_than_he_paid(void **state)
+/* Row 35: not a byte more than came in. */
+static void a_guest_gets_no_more_than_it_paid(void **state)
 {
     (void)state;
     const union netaddr one = at("192.0.2.1", 10);
@@ -65,7 +65,7 @@ static void credit_is_bounded(void **state)
     assert_int_equal(guest->credit, PEER_CREDIT_MAX);
 }
 
-static void who_comes_back_starts_anew(void **state)
+static void a_guest_that_returns_starts_anew(void **state)
 {
     (void)state;
     const union netaddr one = at("192.0.2.1", 10);
@@ -89,7 +89,7 @@ static void all_together_are_bounded(void **state)
     assert_true(peer_guests_spend(&guests, peer_guests_find(&guests, &one, 2000), 65000, 2000)); /* the next second */
 }
 
-static void the_first_to_leave_makes_room(void **state)
+static void the_guest_that_leaves_first_makes_room(void **state)
 {
     (void)state;
     const union netaddr first = at("192.0.2.1", 1), second = at("192.0.2.1", 2);
@@ -109,11 +109,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(a_guest_is_an_address_and_a_port, clear),
         cmocka_unit_test_setup(a_shorter_stay_takes_nothing_away, clear),
-        cmocka_unit_test_setup(nobody_gets_more_than_he_paid, clear),
+        cmocka_unit_test_setup(a_guest_gets_no_more_than_it_paid, clear),
         cmocka_unit_test_setup(credit_is_bounded, clear),
-        cmocka_unit_test_setup(who_comes_back_starts_anew, clear),
+        cmocka_unit_test_setup(a_guest_that_returns_starts_anew, clear),
         cmocka_unit_test_setup(all_together_are_bounded, clear),
-        cmocka_unit_test_setup(the_first_to_leave_makes_room, clear),
+        cmocka_unit_test_setup(the_guest_that_leaves_first_makes_room, clear),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -140,7 +140,7 @@ static void one_address_has_no_other(void **state)
     assert_int_not_equal(netaddr_port(&answer.other_address), netaddr_port(&first));
 }
 
-/* Row 35: nothing for whoever has no key, in whatever words. The last question is the end of the silence. */
+/* Row 35: no answer without the key, whatever is sent. The last question, with the key, ends the silence. */
 static void strangers_get_nothing(void **state)
 {
     (void)state;
@@ -160,7 +160,7 @@ static void strangers_get_nothing(void **state)
 }
 
 /* The same of one that has the key, but at another port. */
-static void a_guest_is_one_at_his_own_port(void **state)
+static void a_guest_is_known_by_its_port(void **state)
 {
     (void)state;
     union netaddr from;
@@ -196,7 +196,7 @@ static void echo_of_every_size(void **state)
 }
 
 /* Row 35: the sum of what has come is the most that goes back. */
-static void plain_bytes_have_to_be_paid_for(void **state)
+static void plain_bytes_must_be_paid_for(void **state)
 {
     (void)state;
     union netaddr from;
@@ -296,7 +296,7 @@ static void a_taken_port_is_told(void **state)
     assert_non_null(strstr(problem, "Address already in use"));
 }
 
-static void others_are_on_the_same_link(void **state)
+static void the_other_address_is_on_the_same_link(void **state)
 {
     (void)state;
     const struct peer_host hosts[] = {{at("192.0.2.1", 0), 2},   {at("172.17.0.1", 0), 3}, {at("2001:db8::1", 0), 2},
@@ -322,15 +322,15 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_answer_from_elsewhere, start, stop),
         cmocka_unit_test_setup_teardown(one_address_has_no_other, start, stop),
         cmocka_unit_test_setup_teardown(strangers_get_nothing, start, stop),
-        cmocka_unit_test_setup_teardown(a_guest_is_one_at_his_own_port, start, stop),
+        cmocka_unit_test_setup_teardown(a_guest_is_known_by_its_port, start, stop),
         cmocka_unit_test_setup_teardown(echo_of_every_size, start, stop),
-        cmocka_unit_test_setup_teardown(plain_bytes_have_to_be_paid_for, start, stop),
+        cmocka_unit_test_setup_teardown(plain_bytes_must_be_paid_for, start, stop),
         cmocka_unit_test_setup_teardown(an_unpadded_question_is_too_short_for_an_answer, start, stop),
         cmocka_unit_test_setup_teardown(an_answer_after_a_while, start, stop),
         cmocka_unit_test_setup_teardown(over_tcp, start, stop),
         cmocka_unit_test_setup_teardown(strangers_over_tcp, start, stop),
         cmocka_unit_test_setup_teardown(a_taken_port_is_told, start, stop),
-        cmocka_unit_test(others_are_on_the_same_link),
+        cmocka_unit_test(the_other_address_is_on_the_same_link),
         cmocka_unit_test(keys_differ),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

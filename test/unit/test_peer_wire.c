@@ -61,7 +61,7 @@ static const struct stun_message answers[] = {
     {.class = STUN_SUCCESS, .method = STUN_BINDING, .transaction = "transaction"},
 };
 
-static void answers_there_and_back(void **state)
+static void answers_round_trip(void **state)
 {
     (void)state;
     static const char *const hosts[] = {"192.0.2.7", "2001:db8::7"};
@@ -101,8 +101,8 @@ static void no_answer_is_longer_than_its_request(void **state)
         assert_true(answer <= peer_encode(bytes, sizeof(bytes), PEER_REQUEST_MIN, &requests[i], KEY));
 }
 
-/* Every bit counts: whatever is changed on the way, the message is nobody's. */
-static void a_changed_message_is_none(void **state)
+/* A message with any bit changed on the way is rejected. */
+static void a_changed_message_is_rejected(void **state)
 {
     (void)state;
     uint8_t bytes[PEER_MESSAGE_MAX];
@@ -119,7 +119,7 @@ static void a_changed_message_is_none(void **state)
         assert_false(peer_decode(edge_copy(&edge, bytes, cut), cut, KEY, STUN_REQUEST, &back));
 }
 
-static void a_request_is_no_answer(void **state)
+static void a_request_does_not_decode_as_an_answer(void **state)
 {
     (void)state;
     uint8_t bytes[PEER_MESSAGE_MAX];
@@ -133,7 +133,7 @@ static void a_request_is_no_answer(void **state)
     assert_false(peer_decode(bytes, size, KEY, STUN_REQUEST, &request));
 }
 
-static void what_does_not_fit_is_not_begun(void **state)
+static void what_does_not_fit_is_not_encoded(void **state)
 {
     (void)state;
     struct edge edge = edge_open();
@@ -151,7 +151,7 @@ static void what_does_not_fit_is_not_begun(void **state)
 }
 
 /* A message by the book (RFC 8489 section 14.6), not by our encoder: what stands in it is what is read. */
-static void by_the_standard(void **state)
+static void decodes_a_message_made_by_the_standard(void **state)
 {
     (void)state;
     uint8_t bytes[128];
@@ -191,12 +191,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests_round_trip),
-        cmocka_unit_test(answers_there_and_back),
+        cmocka_unit_test(answers_round_trip),
         cmocka_unit_test(no_answer_is_longer_than_its_request),
-        cmocka_unit_test(a_changed_message_is_none),
-        cmocka_unit_test(a_request_is_no_answer),
-        cmocka_unit_test(what_does_not_fit_is_not_begun),
-        cmocka_unit_test(by_the_standard),
+        cmocka_unit_test(a_changed_message_is_rejected),
+        cmocka_unit_test(a_request_does_not_decode_as_an_answer),
+        cmocka_unit_test(what_does_not_fit_is_not_encoded),
+        cmocka_unit_test(decodes_a_message_made_by_the_standard),
         cmocka_unit_test(patterns_tell_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -64,8 +64,8 @@ static void beyond_the_link(void **state)
     }
 }
 
-/* Every address of 127.0.0.0/8 is this machine's; one of the documentation's is nobody's. */
-static void whose_it_is(void **state)
+/* Every address of 127.0.0.0/8 is this machine's; one for documentation is no machine's. */
+static void own_addresses(void **state)
 {
     (void)state;
     union netaddr address;
@@ -78,6 +78,6 @@ static void whose_it_is(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_address), cmocka_unit_test(beyond_the_link),
-                                       cmocka_unit_test(whose_it_is)};
+                                       cmocka_unit_test(own_addresses)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

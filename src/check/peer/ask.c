@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
+#include <unistd.h> /* getentropy(): musl has it there */
 
 #include "check/io.h"
 #include "check/peer/peer_wire.h"

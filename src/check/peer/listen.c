@@ -69,20 +69,14 @@ static void print_introduction(const struct listen_hosts *hosts, uint16_t port, 
     fflush(stdout);
 }
 
-static void print_arrived(void *context, const union netaddr *guest)
+static void print_sender(const union netaddr *sender, bool has_key)
 {
-    (void)context;
     char text[NETADDR_TEXT_MAX];
-    printf("request from %s\n", netaddr_format(guest, text));
-    fflush(stdout);
-}
-
-static void print_refused(void *context, const union netaddr *sender)
-{
-    (void)context;
-    char text[NETADDR_TEXT_MAX];
-    printf("no answer to %s: it does not have the key (shown at most every ten seconds)\n",
-           netaddr_format(sender, text));
+    netaddr_format(sender, text);
+    if (has_key)
+        printf("request from %s\n", text);
+    else
+        printf("no answer to %s: it does not have the key (shown at most every ten seconds)\n", text);
     fflush(stdout);
 }
 
@@ -110,9 +104,8 @@ int check_listen(const char *where, const char *key)
         find_hosts(&hosts);
     if (hosts.count == 0)
         return listen_fail(CHECK_UNKNOWN, "", "this host has no address that others can reach: give one with --listen");
-    const struct peer_server_watch watch = {.arrived = print_arrived, .refused = print_refused};
     struct peer_server *server =
-        peer_server_open(hosts.list, hosts.count, port, key ? key : made, &watch, problem, sizeof(problem));
+        peer_server_open(hosts.list, hosts.count, port, key ? key : made, print_sender, problem, sizeof(problem));
     if (!server)
         return listen_fail(CHECK_UNKNOWN, "", problem);
     print_introduction(&hosts, port, key ? key : made);

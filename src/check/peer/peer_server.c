@@ -109,7 +109,7 @@ size_t peer_host_other(const struct peer_host *hosts, size_t count, size_t n)
 }
 
 struct peer_server *peer_server_open(const struct peer_host *hosts, size_t count, uint16_t port, const char *key,
-                                     const struct peer_server_watch *watch, char *problem, size_t problem_size)
+                                     peer_server_watch *watch, char *problem, size_t problem_size)
 {
     struct peer_server *server = calloc(1, sizeof(*server));
     union netaddr failed;
@@ -122,8 +122,7 @@ struct peer_server *peer_server_open(const struct peer_host *hosts, size_t count
         return NULL;
     }
     server->key = key;
-    if (watch)
-        server->watch = *watch;
+    server->watch = watch;
     for (size_t i = 0; i < PEER_SERVER_CONNECTIONS_MAX; i++)
         server->connections[i].fd = -1;
     for (int tries = port ? 1 : PORT_TRIES; tries > 0 && error; tries--)

@@ -19,12 +19,9 @@
 
 struct peer_server;
 
-/* Called on the thread that runs the server. Either may be NULL. */
-struct peer_server_watch {
-    void (*arrived)(void *context, const union netaddr *guest);  /* a new one, with the key */
-    void (*refused)(void *context, const union netaddr *sender); /* something without it: at most once in ten seconds */
-    void *context;
-};
+/* Called on the thread that runs the server, for a new guest with the key, and at most once in ten seconds for a sender
+ * without it. */
+typedef void peer_server_watch(const union netaddr *sender, bool has_key);
 
 /* A new random key at each call, without letters that look alike. false: the system has no random bytes. */
 bool peer_make_key(char key[PEER_KEY_LEN + 1]);
@@ -40,10 +37,10 @@ size_t peer_host_other(const struct peer_host *hosts, size_t count, size_t n);
 
 /*
  * Listens at all these hosts, with `port` and the next one; 0: two ports that are free at all of them. NULL: `problem`
- * is set to the reason, in words for the user. The caller keeps the key.
+ * is set to the reason, as text for the user. The caller keeps the key. `watch` may be NULL.
  */
 struct peer_server *peer_server_open(const struct peer_host *hosts, size_t count, uint16_t port, const char *key,
-                                     const struct peer_server_watch *watch, char *problem, size_t problem_size);
+                                     peer_server_watch *watch, char *problem, size_t problem_size);
 /* The first port at the n-th host. AF_UNSPEC beyond the last. */
 union netaddr peer_server_address(const struct peer_server *server, size_t n);
 

@@ -97,17 +97,17 @@ uint64_t peer_server_answer_pending(struct peer_server *server, uint64_t now_ms)
 
 static void server_tell_refusal(struct peer_server *server, const union netaddr *sender, uint64_t now_ms)
 {
-    if (!server->watch.refused || (server->refusal_told_ms != 0 && now_ms - server->refusal_told_ms < TELL_REFUSAL_MS))
+    if (!server->watch || (server->refusal_told_ms != 0 && now_ms - server->refusal_told_ms < TELL_REFUSAL_MS))
         return;
     server->refusal_told_ms = now_ms;
-    server->watch.refused(server->watch.context, sender);
+    server->watch(sender, false);
 }
 
 static void server_take_request(struct peer_server *server, const struct peer_errand *asked, size_t len,
                                 uint64_t now_ms)
 {
-    if (server->watch.arrived && !peer_guests_find(&server->guests, &asked->from, now_ms))
-        server->watch.arrived(server->watch.context, &asked->from);
+    if (server->watch && !peer_guests_find(&server->guests, &asked->from, now_ms))
+        server->watch(&asked->from, true);
     uint64_t stay_ms = PEER_STAY_MS + asked->request.delay_s * UINT64_C(1000);
     peer_guest_pays(peer_guests_admit(&server->guests, &asked->from, now_ms, stay_ms), len);
     if (asked->request.delay_s > 0)
@@ -159,7 +159,7 @@ void peer_server_accept(struct peer_server *server, unsigned place, uint64_t now
     int fd = sock_accept(server->places[place].tcp, &peer);
     if (fd < 0)
         return;
-    /* The one that would end first makes room, so that idle strangers keep nobody out for long. */
+    /* The one that would end first makes room, so that idle strangers do not block others for long. */
     struct peer_connection *into = &server->connections[0];
     for (size_t i = 0; i < PEER_SERVER_CONNECTIONS_MAX && into->fd >= 0; i++)
         if (server->connections[i].fd < 0 || server->connections[i].until_ms < into->until_ms)

@@ -41,7 +41,7 @@ struct peer_connection {
 
 struct peer_server {
     const char *key;
-    struct peer_server_watch watch;
+    peer_server_watch *watch; /* or NULL */
     uint64_t refusal_told_ms;
     unsigned place_count;
     struct peer_place places[PEER_SERVER_PLACES_MAX];

@@ -2,26 +2,22 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/util.h"
 #include "check/scope.h"
 #include "check/steps/steps.h"
 #include "net/sock.h"
 
-static const struct advice *advice_for_refusal(uint8_t code)
-{
-    static const struct advice
-        unsupported = {"UDP is switched off, or this server has no UDP support (ssh -D and microsocks have none)",
-                       "switch UDP on (conesocks: udp.enabled), or use another server for programs that need UDP"},
-        not_allowed = {"the proxy's rules do not allow UDP to this client or user, or a limit is reached",
-                       "allow it (dante: command: udpassociate and udpreply; conesocks: rules, limits)"},
-        no_wildcard = {"the proxy does not accept 0.0.0.0:0 as the client's address, which most clients send",
-                       "update the server, or use another one"},
-        other = {"the proxy cannot open a UDP port: none is left, or it has no address to open it on",
-                 "look in the proxy's log for the reason"};
-    return code == SOCKS5_REPLY_COMMAND_NOT_SUPPORTED        ? &unsupported
-           : code == SOCKS5_REPLY_NOT_ALLOWED                ? &not_allowed
-           : code == SOCKS5_REPLY_ADDRESS_TYPE_NOT_SUPPORTED ? &no_wildcard
-                                                             : &other;
-}
+/* By the code of the proxy's refusal. */
+static const struct advice refusals[] = {
+    [SOCKS5_REPLY_NOT_ALLOWED] = {"the proxy's rules do not allow UDP to this client or user, or a limit is reached",
+                                  "allow it (dante: command: udpassociate and udpreply; conesocks: rules, limits)"},
+    [SOCKS5_REPLY_COMMAND_NOT_SUPPORTED] =
+        {"UDP is switched off, or this server has no UDP support (ssh -D and microsocks have none)",
+         "switch UDP on (conesocks: udp.enabled), or use another server for programs that need UDP"},
+    [SOCKS5_REPLY_ADDRESS_TYPE_NOT_SUPPORTED] =
+        {"the proxy does not accept 0.0.0.0:0 as the client's address, which most clients send",
+         "update the server, or use another one"},
+};
 
 /* Asks once more, and names the address and port that the datagrams will come from: some servers insist on that. */
 static bool is_granted_with_hint(struct check_run *check)
@@ -43,13 +39,17 @@ static void say_refused(struct check_run *check, struct check_result *result)
     char text[256];
     result_say(result, CHECK_FAILED, "%s", proxy_answer_explain(answer, text, sizeof(text)));
     if (answer->outcome != PROXY_REFUSED) {
-        result_cause(result, "the proxy has no UDP support, or failed while it handled the request");
-        result_fix(result, "look in the proxy's log for this request");
+        result_advise(result, "the proxy has no UDP support, or failed while it handled the request",
+                      "look in the proxy's log for this request");
         return;
     }
     uint8_t code = answer->handshake.code;
     result_data(result, "{s:i}", "code", code);
-    result_advise(result, advice_for_refusal(code));
+    if (code < ARRAY_LEN(refusals) && refusals[code].cause)
+        result_advise(result, refusals[code].cause, refusals[code].fix);
+    else
+        result_advise(result, "the proxy cannot open a UDP port: none is left, or it has no address to open it on",
+                      "look in the proxy's log for the reason");
     if (code != SOCKS5_REPLY_COMMAND_NOT_SUPPORTED && is_granted_with_hint(check)) {
         check->facts |= FACT_ASSOCIATED;
         result_cause(result,
@@ -61,19 +61,6 @@ static void say_refused(struct check_run *check, struct check_result *result)
 /* The address that the proxy names for datagrams: what is odd about it, and what follows from that. */
 static void judge_bound(const struct check_run *check, struct check_result *result)
 {
-    static const struct advice
-        name = {"the proxy answers with a name, but most clients expect an IP address",
-                "make the proxy answer with its IP address"},
-        no_port = {"the proxy answers before it has a port, or does not relay UDP",
-                   "look in the proxy's manual for its UDP support"},
-        wildcard = {"the proxy listens on all its addresses and does not know which one clients use; clients that take "
-                    "the answer literally send to themselves",
-                    "make the proxy listen on the address that clients use, or set the address that it advertises "
-                    "(often called external or public address)"},
-        narrow = {"the proxy is behind a NAT and tells clients its address behind it",
-                  "make the proxy advertise the address that clients use (conesocks: udp.advertise_v4 and udp.ports)"},
-        family = {"clients without that IP version cannot send there, and some clients read IPv4 addresses only",
-                  "make the proxy answer with the IP version that the client uses"};
     const struct proxy_answer *granted = &check->association.granted;
     const union netaddr *bound = &granted->bound, *proxy = &check->proxy.address;
     char text[NETADDR_TEXT_MAX], proxy_text[NETADDR_TEXT_MAX];
@@ -82,22 +69,32 @@ static void judge_bound(const struct check_run *check, struct check_result *resu
     if (granted->bound_name[0]) {
         result_say(result, CHECK_WARNING, "granted; the proxy takes UDP at the name %s, port %u", granted->bound_name,
                    granted->bound_port);
-        result_advise(result, &name);
+        result_advise(result, "the proxy answers with a name, but most clients expect an IP address",
+                      "make the proxy answer with its IP address");
     } else if (granted->bound_port == 0) {
         result_say(result, CHECK_FAILED, "granted, but with port 0: nothing can be sent to it");
-        result_advise(result, &no_port);
+        result_advise(result, "the proxy answers before it has a port, or does not relay UDP",
+                      "look in the proxy's manual for its UDP support");
     } else if (netaddr_is_any(bound)) {
         result_say(result, CHECK_WARNING, "granted; the proxy names %s, which is no real address; using %s instead",
                    text, proxy_text);
-        result_advise(result, &wildcard);
+        result_advise(result,
+                      "the proxy listens on all its addresses and does not know which one clients use; clients that "
+                      "take the answer literally send to themselves",
+                      "make the proxy listen on the address that clients use, or set the address that it advertises "
+                      "(often called external or public address)");
     } else if (scope_of(bound) < scope_of(proxy)) {
         result_say(result, CHECK_WARNING, "granted; the proxy takes UDP at %s, %s address, but it is reached at %s",
                    text, scope_of(bound) == SCOPE_HOST ? "a loopback" : "a private", proxy_text);
-        result_advise(result, &narrow);
+        result_advise(
+            result, "the proxy is behind a NAT and tells clients its address behind it",
+            "make the proxy advertise the address that clients use (conesocks: udp.advertise_v4 and udp.ports)");
     } else if (bound->sa.sa_family != proxy->sa.sa_family) {
         result_say(result, CHECK_WARNING, "granted; the proxy takes UDP at %s, which is %s, but we connected by %s",
                    text, check_family_name(bound->sa.sa_family), check_family_name(proxy->sa.sa_family));
-        result_advise(result, &family);
+        result_advise(result,
+                      "clients without that IP version cannot send there, and some clients read IPv4 addresses only",
+                      "make the proxy answer with the IP version that the client uses");
     } else {
         result_say(result, CHECK_OK, "granted; the proxy takes UDP at %s%s", text,
                    netaddr_equal_host(bound, proxy) ? "" : ", not at its TCP address");

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/util.h"
 #include "check/steps/steps.h"
 
 /* How long a server may take to answer over the connection, in ms. */
@@ -48,35 +49,36 @@ static struct socks5_addr target_on_wire(const struct connect_target *target)
                                 .port = target->port};
 }
 
+/* By the code of the proxy's refusal. */
+static const struct advice refusals[] = {
+    [SOCKS5_REPLY_NOT_ALLOWED] = {"the proxy's rules do not allow this client, user or destination",
+                                  "look at the proxy's rules; conesocks explain shows the one that decides"},
+    [SOCKS5_REPLY_HOST_UNREACHABLE] =
+        {"the proxy's host cannot resolve the name, or has no route to the address",
+         "on the proxy's host, check that the name resolves and that it can connect there"},
+    [SOCKS5_REPLY_CONNECTION_REFUSED] = {"the proxy reached the host, but nothing listens on that port",
+                                         "try another destination with --connect"},
+    [SOCKS5_REPLY_TTL_EXPIRED] = {"the destination does not answer, or a firewall drops what the proxy sends",
+                                  "on the proxy's host, connect there without the proxy"},
+};
+
 static void explain_refused_connect(uint8_t code, bool by_name, struct check_result *result)
 {
-    static const struct advice
-        not_allowed = {"the proxy's rules do not allow this client, user or destination",
-                       "look at the proxy's rules; conesocks explain shows the one that decides"},
-        unreachable = {"the proxy's host cannot resolve the name, or has no route to the address",
-                       "on the proxy's host, check that the name resolves and that it can connect there"},
-        name_timeout = {"the proxy's name servers do not answer, the destination does not answer, or a firewall drops "
-                        "what the proxy sends",
-                        "on the proxy's host, look the name up and connect there without the proxy; here, try "
-                        "--connect with an IP address"},
-        timeout = {"the destination does not answer, or a firewall drops what the proxy sends",
-                   "on the proxy's host, connect there without the proxy"},
-        refused = {"the proxy reached the host, but nothing listens on that port",
-                   "try another destination with --connect"},
-        other = {"the proxy's host cannot connect there, or a firewall drops what the proxy sends",
-                 "on the proxy's host, connect there without the proxy"};
-    result_advise(result, code == SOCKS5_REPLY_NOT_ALLOWED          ? &not_allowed
-                          : code == SOCKS5_REPLY_HOST_UNREACHABLE   ? &unreachable
-                          : code == SOCKS5_REPLY_CONNECTION_REFUSED ? &refused
-                          : code != SOCKS5_REPLY_TTL_EXPIRED        ? &other
-                          : by_name                                 ? &name_timeout
-                                                                    : &timeout);
+    if (code == SOCKS5_REPLY_TTL_EXPIRED && by_name)
+        result_advise(result,
+                      "the proxy's name servers do not answer, the destination does not answer, or a firewall drops "
+                      "what the proxy sends",
+                      "on the proxy's host, look the name up and connect there without the proxy; here, try --connect "
+                      "with an IP address");
+    else if (code < ARRAY_LEN(refusals) && refusals[code].cause)
+        result_advise(result, refusals[code].cause, refusals[code].fix);
+    else
+        result_advise(result, "the proxy's host cannot connect there, or a firewall drops what the proxy sends",
+                      "on the proxy's host, connect there without the proxy");
 }
 
 static void say_connected(int fd, const struct connect_target *target, const char *key, struct check_result *result)
 {
-    static const struct advice silent = {"the key is wrong, or another program uses that port",
-                                         "use the key that conesocks check --listen printed: --key KEY"};
     struct stun_message answer;
     char text[NETADDR_TEXT_MAX];
     if (!target->is_test_server || !stun_ask_stream(fd, key, clock_ms() + ANSWER_TIMEOUT, &answer)) {
@@ -84,7 +86,8 @@ static void say_connected(int fd, const struct connect_target *target, const cha
         result_say(result, must_answer ? CHECK_FAILED : CHECK_OK, "connected to %s%s", target->text,
                    must_answer ? ", but it does not answer" : "");
         if (must_answer)
-            result_advise(result, &silent);
+            result_advise(result, "the key is wrong, or another program uses that port",
+                          "use the key that conesocks check --listen printed: --key KEY");
         return;
     }
     result_say(result, CHECK_OK, "%s answers and sees us as %s", target->text, netaddr_format(&answer.mapped, text));

@@ -94,7 +94,7 @@ static struct silence try_other_ways(struct check_run *check, int error)
     return silence;
 }
 
-/* ---- in words ---- */
+/* ---- causes as text ---- */
 
 static void explain_silence(const struct check_run *check, enum silence_cause cause, struct check_result *result)
 {
@@ -117,9 +117,10 @@ static void explain_silence(const struct check_run *check, enum silence_cause ca
                    proxy);
         break;
     case SILENCE_HINT:
-        result_cause(result, "the proxy accepts UDP only from the port that the request names, but most clients send "
-                             "0.0.0.0:0 there");
-        result_fix(result, "configure or update the server so that it learns the port from the first datagram");
+        result_advise(
+            result,
+            "the proxy accepts UDP only from the port that the request names, but most clients send 0.0.0.0:0 there",
+            "configure or update the server so that it learns the port from the first datagram");
         break;
     case SILENCE_WAY_IN:
         result_cause(result,

@@ -112,9 +112,6 @@ static void flight_run(const struct server_line *line, struct arrivals *arrivals
 
 static void say_loss(struct check_result *result, const struct arrivals *arrivals, unsigned lost_up)
 {
-    static const struct advice losses = {
-        "a weak or busy network, a limit on the rate of UDP, or a busy proxy",
-        "compare with ping to the proxy, and from the proxy's host to the test server"};
     unsigned lost = arrivals_lost(arrivals, FLIGHT), doubled = arrivals_doubled(arrivals, FLIGHT);
     unsigned up = lost_up < lost ? lost_up : lost;
     result_data(result, "{s:i, s:i, s:i, s:i, s:i}", "sent", FLIGHT, "lost_up", up, "lost_down", lost - up,
@@ -129,7 +126,8 @@ static void say_loss(struct check_result *result, const struct arrivals *arrival
                "out of order",
                FLIGHT, up, lost - up, doubled, arrivals->late);
     if (many)
-        result_advise(result, &losses);
+        result_advise(result, "a weak or busy network, a limit on the rate of UDP, or a busy proxy",
+                      "compare with ping to the proxy, and from the proxy's host to the test server");
 }
 
 void step_loss(struct check_run *check, struct check_result *result)

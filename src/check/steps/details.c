@@ -18,17 +18,6 @@ static bool is_mapped(const union netaddr *address)
 
 void step_origin(struct check_run *check, struct check_result *result)
 {
-    static const struct advice
-        other_socket =
-            {"the server answers from another socket than it listens on, or a NAT in front of it changes the "
-             "port; most clients and NATs drop such datagrams",
-             "make the NAT keep the port number; without a NAT, the server is at fault"},
-        other_origin = {"the server does not tell who sent a datagram: programs that talk to several peers mix them up",
-                        update_server},
-        mapped = {
-            "the server uses IPv6 sockets for everything and does not convert the address; some clients then do not "
-            "recognise their peer",
-            update_server};
     const struct stun_question *answer = &check->answer;
     const union netaddr *relay = &check->association.relay;
     char origin_text[NETADDR_TEXT_MAX], sender_text[NETADDR_TEXT_MAX], expected[NETADDR_TEXT_MAX];
@@ -40,14 +29,22 @@ void step_origin(struct check_run *check, struct check_result *result)
     if (!netaddr_equal(&answer->sender, relay)) {
         result_say(result, CHECK_FAILED, "the answer came from %s, but we sent to %s", sender_text,
                    netaddr_format(relay, expected));
-        result_advise(result, &other_socket);
+        result_advise(result,
+                      "the server answers from another socket than it listens on, or a NAT in front of it changes the "
+                      "port; most clients and NATs drop such datagrams",
+                      "make the NAT keep the port number; without a NAT, the server is at fault");
     } else if (!netaddr_equal(&origin, &answer->to)) {
         result_say(result, CHECK_FAILED, "the answer's header names %s as its sender, but %s answered", origin_text,
                    netaddr_format(&answer->to, expected));
-        result_advise(result, &other_origin);
+        result_advise(result,
+                      "the server does not tell who sent a datagram: programs that talk to several peers mix them up",
+                      update_server);
     } else if (is_mapped(&answer->origin)) {
         result_say(result, CHECK_WARNING, "the answer's header contains an IPv4 address in IPv6 form, ::ffff:a.b.c.d");
-        result_advise(result, &mapped);
+        result_advise(result,
+                      "the server uses IPv6 sockets for everything and does not convert the address; some clients then "
+                      "do not recognise their peer",
+                      update_server);
     } else {
         result_say(result, CHECK_OK, "answers come from the proxy's UDP address and name their sender");
     }
@@ -110,20 +107,18 @@ static bool crossing_run(struct crossing *c, struct check_run *check, struct che
 
 static void say_crossing(const struct crossing *c, struct check_result *result)
 {
-    static const struct advice
-        taken_over = {"anyone behind the same public address as a client can take over its datagrams", update_server},
-        silenced = {"anyone behind the same public address as a client can cut it off with one datagram",
-                    update_server};
     bool others = c->came[OTHER][FIRST] + c->came[OTHER][OTHER] > 0;
     result_data(result, "{s:b, s:b}", "kept", c->came[FIRST][FIRST] > 0 && c->came[FIRST][OTHER] == 0,
                 "other_port_relayed", others);
     if (c->came[FIRST][OTHER] > 0) {
         result_say(result, CHECK_WARNING,
                    "answers go to the port that sent last, even to another one of the same address");
-        result_advise(result, &taken_over);
+        result_advise(result, "anyone behind the same public address as a client can take over its datagrams",
+                      update_server);
     } else if (c->came[FIRST][FIRST] == 0) {
         result_say(result, CHECK_WARNING, "answers stop when another port of the same address sends a datagram");
-        result_advise(result, &silenced);
+        result_advise(result, "anyone behind the same public address as a client can cut it off with one datagram",
+                      update_server);
     } else if (others) {
         result_say(result, CHECK_INFO,
                    "learned from the first datagram and kept; other ports of the same address are "

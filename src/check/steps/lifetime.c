@@ -63,11 +63,6 @@ static void wait_for_sleepers(struct sleeper *sleepers, size_t count, uint64_t e
 /* `lives`: the longest silence after which an answer came; `dies`: the shortest after which none did, 0: none. */
 static void say_lifetime(struct check_result *result, unsigned lives, unsigned dies, bool ended, unsigned bound)
 {
-    static const struct advice
-        server = {"the server ends silent associations", "raise its UDP timeout (conesocks: udp.idle)"},
-        network = {"a NAT or firewall in front of or behind the proxy forgets the mapping, or the proxy itself",
-                   "raise the UDP timeout there (Linux: net.netfilter.nf_conntrack_udp_timeout and "
-                   "nf_conntrack_udp_timeout_stream), or let programs send keepalives"};
     bool enough = lives >= RFC4787_SECONDS;
     result_data(result, "{s:i, s:o}", "at_least_seconds", lives, "less_than_seconds",
                 dies ? json_integer(dies) : json_null());
@@ -78,8 +73,13 @@ static void say_lifetime(struct check_result *result, unsigned lives, unsigned d
     }
     result_say(result, enough ? CHECK_OK : CHECK_WARNING,
                "reachable after %u s of silence, but no more after %u s (RFC 4787 asks for 120 s)", lives, dies);
-    if (!enough)
-        result_advise(result, ended ? &server : &network);
+    if (!enough && ended)
+        result_advise(result, "the server ends silent associations", "raise its UDP timeout (conesocks: udp.idle)");
+    else if (!enough)
+        result_advise(result,
+                      "a NAT or firewall in front of or behind the proxy forgets the mapping, or the proxy itself",
+                      "raise the UDP timeout there (Linux: net.netfilter.nf_conntrack_udp_timeout and "
+                      "nf_conntrack_udp_timeout_stream), or let programs send keepalives");
 }
 
 static void judge_sleepers(struct check_result *result, const struct sleeper *sleepers, size_t count, unsigned bound)

@@ -83,29 +83,25 @@ static void say_verdict(const struct check_run *check, const struct nat_probe *p
 /* The external address may still be a NAT's, although it is the one by which we reach the server. */
 static void explain_nat(const struct nat_probe *probe, const struct nat_verdict *verdict, struct check_result *result)
 {
-    static const struct advice
-        disguised = {"a peer that sends first cannot be answered: its address is replaced by another one, by a NAT or "
-                     "process in front of the server (rootless Docker and Docker Desktop do that), or by the server",
-                     "keep the sender's address on the way to the server's external UDP ports: with Docker, use its "
-                     "firewall rules or network_mode: host"},
-        strict =
-            {"each destination sees another port, so players cannot connect to each other: the server opens a socket "
-             "for each destination, or a NAT in front of it changes the port",
-             "use a server with endpoint-independent mapping; behind a NAT, forward its external UDP ports to the "
-             "same port numbers (conesocks: udp.external_ports)"},
-        moderate = {
-            "only peers that the client has sent to can answer: the server filters, or a firewall, or a NAT that "
-            "does not forward its external ports",
-            "conesocks: set udp.filtering: endpoint-independent, and let UDP in to udp.external_ports from everywhere; "
-            "run "
-            "conesocks check --direct on the proxy's host to see whether the server or the network filters; dante "
-            "cannot do better"};
     if (probe->disguise.sa.sa_family != AF_UNSPEC)
-        result_advise(result, &disguised);
+        result_advise(result,
+                      "a peer that sends first cannot be answered: its address is replaced by another one, by a NAT or "
+                      "process in front of the server (rootless Docker and Docker Desktop do that), or by the server",
+                      "keep the sender's address on the way to the server's external UDP ports: with Docker, use its "
+                      "firewall rules or network_mode: host");
     else if (verdict->type == NAT_STRICT)
-        result_advise(result, &strict);
+        result_advise(result,
+                      "each destination sees another port, so players cannot connect to each other: the server opens a "
+                      "socket for each destination, or a NAT in front of it changes the port",
+                      "use a server with endpoint-independent mapping; behind a NAT, forward its external UDP ports to "
+                      "the same port numbers (conesocks: udp.external_ports)");
     else if (verdict->type == NAT_MODERATE)
-        result_advise(result, &moderate);
+        result_advise(result,
+                      "only peers that the client has sent to can answer: the server filters, or a firewall, or a NAT "
+                      "that does not forward its external ports",
+                      "conesocks: set udp.filtering: endpoint-independent, and let UDP in to udp.external_ports from "
+                      "everywhere; run conesocks check --direct on the proxy's host to see whether the server or the "
+                      "network filters; dante cannot do better");
 }
 
 void step_nat(struct check_run *check, struct check_result *result)

@@ -19,8 +19,8 @@ void step_name(struct check_run *check, struct check_result *result)
     int error = io_resolve(host, check->proxy.url.port, &check->proxy_addresses);
     if (error) {
         result_say(result, CHECK_FAILED, "%s: %s", host, gai_strerror(error));
-        result_cause(result, "the name is misspelt, or this machine cannot resolve it");
-        result_fix(result, "use the proxy's IP address instead of its name");
+        result_advise(result, "the name is misspelt, or this machine cannot resolve it",
+                      "use the proxy's IP address instead of its name");
         return;
     }
     check->facts |= FACT_ADDRESS;
@@ -159,18 +159,6 @@ static void explain_no_method(const struct check_run *check, struct check_result
 
 static void explain_no_login(const struct check_run *check, struct check_result *result)
 {
-    static const struct advice silent =
-                                   {"this is no SOCKS5 server, it expects TLS or a PROXY protocol header first, or "
-                                    "it hangs",
-                                    see_log},
-                               bad_login = {"the user name or password is misspelt, or the proxy has no such user",
-                                            "in the URL, write @ : / and % as %40 %3A %2F and %25"},
-                               closed_at_login = {"some servers close when the login is wrong, or after too many wrong "
-                                                  "logins (conesocks: limits.failed_logins)",
-                                                  "check the password; after several wrong ones, wait a minute first"},
-                               closed = {"the proxy does not accept this client's address, has reached a limit, or is "
-                                         "no SOCKS5 server",
-                                         see_log};
     const struct proxy_answer *answer = &check->association.granted;
     char text[256];
     result_say(result, CHECK_FAILED, "%s", proxy_answer_explain(answer, text, sizeof(text)));
@@ -182,13 +170,23 @@ static void explain_no_login(const struct check_run *check, struct check_result 
         explain_not_socks5(result, &answer->handshake);
         break;
     case PROXY_BAD_LOGIN:
-        result_advise(result, &bad_login);
+        result_advise(result, "the user name or password is misspelt, or the proxy has no such user",
+                      "in the URL, write @ : / and % as %40 %3A %2F and %25");
         break;
     case PROXY_SILENT:
-        result_advise(result, &silent);
+        result_advise(result, "this is no SOCKS5 server, it expects TLS or a PROXY protocol header first, or it hangs",
+                      see_log);
         break;
     default:
-        result_advise(result, answer->stage == CLIENT_AT_STATUS ? &closed_at_login : &closed);
+        if (answer->stage == CLIENT_AT_STATUS)
+            result_advise(result,
+                          "some servers close when the login is wrong, or after too many wrong logins (conesocks: "
+                          "limits.failed_logins)",
+                          "check the password; after several wrong ones, wait a minute first");
+        else
+            result_advise(
+                result, "the proxy does not accept this client's address, has reached a limit, or is no SOCKS5 server",
+                see_log);
     }
 }
 

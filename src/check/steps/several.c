@@ -51,10 +51,6 @@ static bool all_differ(const union netaddr *addresses, size_t count)
 
 void step_apart(struct check_run *check, struct check_result *result)
 {
-    static const struct advice
-        few = {"the proxy limits associations, or has too few ports; some programs (tun bridges) open one per flow",
-               "raise the limit (conesocks: see limits and udp.ports)"},
-        shared = {"the proxy uses one socket for all its clients, so peers cannot reach them", NULL};
     struct check_association list[SEVERAL];
     union netaddr externals[SEVERAL], again;
     size_t usable = open_several(check, list, externals, SEVERAL), steady = 0;
@@ -65,10 +61,13 @@ void step_apart(struct check_run *check, struct check_result *result)
     result_data(result, "{s:i}", "associations", (int)usable);
     if (usable < SEVERAL) {
         result_say(result, CHECK_WARNING, "only %zu of %d associations work at the same time", usable, SEVERAL);
-        result_advise(result, &few);
+        result_advise(
+            result,
+            "the proxy limits associations, or has too few ports; some programs (tun bridges) open one per flow",
+            "raise the limit (conesocks: see limits and udp.ports)");
     } else if (!all_differ(externals, usable)) {
         result_say(result, CHECK_WARNING, "several associations share one external address and port");
-        result_advise(result, &shared);
+        result_advise(result, "the proxy uses one socket for all its clients, so peers cannot reach them", NULL);
     } else if (steady < usable) {
         result_say(result, CHECK_WARNING,
                    "an association stopped working, or its external port changed, when another one was opened");
@@ -83,7 +82,7 @@ void step_apart(struct check_run *check, struct check_result *result)
 #define HAIRPIN_WAIT  700 /* ms */
 #define HAIRPIN_LEN   64
 
-/* What comes to `to` from anybody but the test server, if it is the hairpin's. */
+/* Waits for the hairpin's datagram at `to`, and tells its origin. */
 static bool hairpin_receive(struct check_run *check, struct channel *to, uint32_t seed, union netaddr *origin)
 {
     const struct datagram *came = &check->datagram;
@@ -120,14 +119,6 @@ static bool try_hairpin(struct check_run *check, struct check_association list[2
 static void say_hairpin(struct check_result *result, bool arrived, const union netaddr *origin,
                         const union netaddr *external)
 {
-    static const struct advice
-        wrong_source = {"the proxy, or a NAT behind it, does not replace the sender's address by the external one "
-                        "(RFC 4787 REQ-9), so peers take the sender for a stranger",
-                        NULL},
-        none = {"the proxy forbids its own addresses or filters, or a NAT in front of it does not turn such packets "
-                "round (hairpinning, RFC 4787 REQ-9)",
-                "switch on NAT loopback in the router; conesocks turns them round itself when udp.advertise_v4 and "
-                "udp.external_ports are set"};
     char seen[NETADDR_TEXT_MAX], expected[NETADDR_TEXT_MAX];
     bool right = arrived && netaddr_equal(origin, external);
     if (right) {
@@ -137,11 +128,18 @@ static void say_hairpin(struct check_result *result, bool arrived, const union n
                    "two clients of this proxy reach each other, but the sender appears as %s "
                    "instead of %s",
                    netaddr_format(origin, seen), netaddr_format(external, expected));
-        result_advise(result, &wrong_source);
+        result_advise(result,
+                      "the proxy, or a NAT behind it, does not replace the sender's address by the external one (RFC "
+                      "4787 REQ-9), so peers take the sender for a stranger",
+                      NULL);
     } else {
         result_say(result, CHECK_WARNING,
                    "two clients of this proxy cannot reach each other: players behind it may not see each other");
-        result_advise(result, &none);
+        result_advise(result,
+                      "the proxy forbids its own addresses or filters, or a NAT in front of it does not turn such "
+                      "packets round (hairpinning, RFC 4787 REQ-9)",
+                      "switch on NAT loopback in the router; conesocks turns them round itself when udp.advertise_v4 "
+                      "and udp.external_ports are set");
     }
     result_data(result, "{s:b, s:o}", "reached", arrived, "source_is_external",
                 arrived ? json_boolean(right) : json_null());
@@ -165,10 +163,6 @@ void step_hairpin(struct check_run *check, struct check_result *result)
 
 void step_end(struct check_run *check, struct check_result *result)
 {
-    static const struct advice leak = {
-        "the server ignores RFC 1928 section 7: it keeps ports for clients that are gone, "
-        "and lets in what is sent to them",
-        NULL};
     struct check_association association;
     union netaddr external;
     if (open_several(check, &association, &external, 1) != 1) {
@@ -188,5 +182,8 @@ void step_end(struct check_run *check, struct check_result *result)
                alive ? "the association still relays after its control connection has ended"
                      : "the association ends together with its control connection");
     if (alive)
-        result_advise(result, &leak);
+        result_advise(result,
+                      "the server ignores RFC 1928 section 7: it keeps ports for clients that are gone, and lets in "
+                      "what is sent to them",
+                      NULL);
 }

@@ -23,12 +23,12 @@ struct sizes {
     uint32_t seed;
     uint64_t wait;
     struct size_search up, down;
-    size_t whole;      /* the largest that reaches the far end in one packet */
+    size_t whole;      /* the largest that reaches the test server in one packet */
     size_t whole_here; /* the largest that reaches us so, from the proxy */
-    bool empty;        /* those of 0 bytes pass */
+    bool empty;        /* datagrams of 0 bytes pass */
     bool empty_kills;
     unsigned died; /* how often the association did not work any more after a probe of another size */
-    bool gone;     /* and a new one does not either: the far end, or the proxy, has ended */
+    bool gone;     /* and a new one does not work either: the test server or the proxy has ended */
 };
 
 /* ---- probes ---- */
