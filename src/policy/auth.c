@@ -1,5 +1,6 @@
 #include "policy/auth.h"
 
+#include <assert.h>
 #include <crypt.h>
 #include <errno.h>
 #include <pthread.h>
@@ -10,7 +11,7 @@
 
 #include "base/util.h"
 
-struct queue {
+struct auth_queue {
     struct auth_job *first, **end; /* `end` is where the next one is put */
     size_t count;
 };
@@ -20,18 +21,18 @@ struct auth {
     pthread_t helper;
     pthread_mutex_t lock; /* of all below */
     pthread_cond_t changed;
-    struct queue queues[2];    /* of strangers, of known addresses */
-    unsigned turn;             /* which of them is next */
-    struct login_cache *known; /* addresses */
+    struct auth_queue queues[2]; /* of unknown and of known addresses */
+    unsigned turn;               /* which of them is next */
+    struct login_cache *known;   /* addresses */
     bool stopping;
     /* The helper's own: */
     struct login_cache *cache; /* many first logins at once, of one client or over several workers, cost one check */
     struct crypt_data crypt;   /* 32 KiB */
 };
 
-/* For somebody who does not exist: always the same user for the same name, so that it costs what a check of a user may
- * cost, however many methods there are. */
-static const struct config_user *stand_in(const struct auth *auth, const struct users *users, const char *name)
+/* For a name that no user has: another user, always the same one for the same name. So the check takes as long as that
+ * of a user may take, whichever hash methods there are. */
+static const struct config_user *auth_stand_in(const struct auth *auth, const struct users *users, const char *name)
 {
     const struct login_proof digest = login_proof_make(auth->key, name, "", "");
     uint32_t number;
@@ -39,20 +40,20 @@ static const struct config_user *stand_in(const struct auth *auth, const struct 
     return &users->list[number % users->count];
 }
 
-/* Whose hash a password is held against; `*known` tells whether there is such a user. NULL: there is none at all. */
-static const struct config_user *find_user(const struct auth *auth, const struct users *users, const char *name,
-                                           bool *known)
+/* The user whose hash a password is compared with; `*known`: whether the name is that user's. NULL: no users at all. */
+static const struct config_user *auth_find_user(const struct auth *auth, const struct users *users, const char *name,
+                                                bool *known)
 {
     const struct config_user *found = users_find(users, name);
     *known = found != NULL;
-    return found || users->count == 0 ? found : stand_in(auth, users, name);
+    return found || users->count == 0 ? found : auth_stand_in(auth, users, name);
 }
 
-/* How long it takes must not tell how much of it fits. */
+/* The time that it takes must not show how much of it is equal. */
 static bool same_hash(const char *a, const char *b)
 {
     size_t len = strlen(a);
-    if (len != strlen(b)) /* the method's, so no secret */
+    if (len != strlen(b)) /* which depends on the method, so it is no secret */
         return false;
     unsigned char differing = 0;
     for (size_t i = 0; i < len; i++)
@@ -60,7 +61,7 @@ static bool same_hash(const char *a, const char *b)
     return differing == 0;
 }
 
-static bool check_hash(struct auth *auth, const char *password, const char *expected)
+static bool auth_check_hash(struct auth *auth, const char *password, const char *expected)
 {
     const char *hash = crypt_r(password, expected, &auth->crypt);
     bool fits = hash && same_hash(hash, expected);
@@ -68,17 +69,17 @@ static bool check_hash(struct auth *auth, const char *password, const char *expe
     return fits;
 }
 
-static enum auth_verdict check(struct auth *auth, struct auth_job *job)
+static enum auth_verdict auth_check(struct auth *auth, struct auth_job *job)
 {
     bool known;
-    const struct config_user *user = find_user(auth, job->users, job->user, &known);
+    const struct config_user *user = auth_find_user(auth, job->users, job->user, &known);
     if (!user)
         return AUTH_WRONG;
     const struct login_proof proof = auth_proof(auth, job->users, job->user, job->password);
     job->right_until_ms = login_cache_find(auth->cache, &proof, job->now_ms);
     if (job->right_until_ms)
         return AUTH_RIGHT;
-    bool fits = check_hash(auth, job->password, user->password);
+    bool fits = auth_check_hash(auth, job->password, user->password);
     if (!fits || !known)
         return AUTH_WRONG;
     job->right_until_ms = job->now_ms + job->remember_ms;
@@ -86,7 +87,7 @@ static enum auth_verdict check(struct auth *auth, struct auth_job *job)
     return AUTH_RIGHT;
 }
 
-static void know(struct auth *auth, const struct auth_job *job)
+static void auth_remember_address(struct auth *auth, const struct auth_job *job)
 {
     const struct login_proof address = login_proof_of_address(auth->key, &job->client);
     pthread_mutex_lock(&auth->lock);
@@ -94,21 +95,22 @@ static void know(struct auth *auth, const struct auth_job *job)
     pthread_mutex_unlock(&auth->lock);
 }
 
-static void answer(struct auth_job *job, enum auth_verdict verdict)
+static void auth_job_answer(struct auth_job *job, enum auth_verdict verdict)
 {
     explicit_bzero(job->password, sizeof(job->password));
+    assert(job->done && job->verdict == AUTH_UNCHECKED);
     job->verdict = verdict;
-    job->done(job); /* the owner's from here on */
+    job->done(job); /* from here on it is the owner's */
 }
 
-static void push(struct queue *queue, struct auth_job *job)
+static void auth_queue_push(struct auth_queue *queue, struct auth_job *job)
 {
     *queue->end = job;
     queue->end = &job->next;
     queue->count++;
 }
 
-static struct auth_job *pop(struct queue *queue)
+static struct auth_job *auth_queue_pop(struct auth_queue *queue)
 {
     struct auth_job *job = queue->first;
     if (!job)
@@ -116,59 +118,60 @@ static struct auth_job *pop(struct queue *queue)
     queue->first = job->next;
     if (!queue->first)
         queue->end = &queue->first;
+    assert(queue->count > 0);
     queue->count--;
     return job;
 }
 
-/* By turns, as long as there is one in each. */
-static struct auth_job *next_job(struct auth *auth)
+/* From both queues by turns. */
+static struct auth_job *auth_next_job(struct auth *auth)
 {
     auth->turn = !auth->turn;
-    struct auth_job *job = pop(&auth->queues[auth->turn]);
-    return job ? job : pop(&auth->queues[!auth->turn]);
+    struct auth_job *job = auth_queue_pop(&auth->queues[auth->turn]);
+    return job ? job : auth_queue_pop(&auth->queues[!auth->turn]);
 }
 
-/* Waits for a job; `*stopping` tells whether it is too late to check it. NULL: stopping, and no job is left. */
-static struct auth_job *take(struct auth *auth, bool *stopping)
+/* Waits for a job; `*stopping`: it is too late to check it. NULL: stopping, and no job is left. */
+static struct auth_job *auth_wait_for_job(struct auth *auth, bool *stopping)
 {
     pthread_mutex_lock(&auth->lock);
     struct auth_job *job;
-    while (!(job = next_job(auth)) && !auth->stopping)
+    while (!(job = auth_next_job(auth)) && !auth->stopping)
         pthread_cond_wait(&auth->changed, &auth->lock);
     *stopping = auth->stopping;
     pthread_mutex_unlock(&auth->lock);
     return job;
 }
 
-static void *help(void *arg)
+static void *auth_helper_run(void *arg)
 {
     struct auth *auth = arg;
     struct auth_job *job;
     bool stopping;
-    pthread_setname_np(pthread_self(), "auth"); /* the sandbox forbids to name another */
-    while ((job = take(auth, &stopping))) {
+    pthread_setname_np(pthread_self(), "auth"); /* the sandbox forbids naming other threads */
+    while ((job = auth_wait_for_job(auth, &stopping))) {
         bool spare = stopping || atomic_load(&job->abandoned);
-        enum auth_verdict verdict = spare ? AUTH_UNCHECKED : check(auth, job);
+        enum auth_verdict verdict = spare ? AUTH_UNCHECKED : auth_check(auth, job);
         if (verdict == AUTH_RIGHT)
-            know(auth, job);
-        answer(job, verdict);
+            auth_remember_address(auth, job);
+        auth_job_answer(job, verdict);
     }
     return NULL;
 }
 
-/* Signals are for the main thread: the helper is born with all of them blocked. */
-static int start_helper(struct auth *auth)
+/* Signals are for the main thread, so the helper starts with all of them blocked. */
+static int auth_start_helper(struct auth *auth)
 {
     sigset_t all, old;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    int error = pthread_create(&auth->helper, NULL, help, auth);
+    int error = pthread_create(&auth->helper, NULL, auth_helper_run, auth);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     return error;
 }
 
-/* What is left when no thread uses it (any more). */
-static void discard(struct auth *auth)
+/* After the helper has ended, or before it was started. */
+static void auth_discard(struct auth *auth)
 {
     pthread_cond_destroy(&auth->changed);
     pthread_mutex_destroy(&auth->lock);
@@ -178,7 +181,7 @@ static void discard(struct auth *auth)
     free(auth);
 }
 
-static int set_up(struct auth *auth)
+static int auth_set_up(struct auth *auth)
 {
     auth->cache = login_cache_new();
     auth->known = login_cache_new();
@@ -186,7 +189,7 @@ static int set_up(struct auth *auth)
         return ENOMEM;
     if (getrandom(auth->key, sizeof(auth->key), 0) != sizeof(auth->key))
         return errno;
-    return start_helper(auth);
+    return auth_start_helper(auth);
 }
 
 struct auth *auth_new(void)
@@ -198,9 +201,9 @@ struct auth *auth_new(void)
         auth->queues[i].end = &auth->queues[i].first;
     pthread_mutex_init(&auth->lock, NULL);
     pthread_cond_init(&auth->changed, NULL);
-    int error = set_up(auth);
+    int error = auth_set_up(auth);
     if (error) {
-        discard(auth);
+        auth_discard(auth);
         errno = error;
         return NULL;
     }
@@ -216,13 +219,14 @@ void auth_free(struct auth *auth)
     pthread_cond_signal(&auth->changed);
     pthread_mutex_unlock(&auth->lock);
     pthread_join(auth->helper, NULL);
-    discard(auth);
+    assert(auth->queues[0].count + auth->queues[1].count == 0); /* all are answered */
+    auth_discard(auth);
 }
 
 struct login_proof auth_proof(const struct auth *auth, const struct users *users, const char *user,
                               const char *password)
 {
-    /* Not by the stand-in's hash: it may be the one that somebody had who is gone, and whom a cache remembers. */
+    /* Not with the stand-in's hash: it may be that of a user who was removed, and whom a cache still remembers. */
     const struct config_user *found = users_find(users, user);
     return login_proof_make(auth->key, user, found ? found->password : "", password);
 }
@@ -242,10 +246,10 @@ bool auth_submit(struct auth *auth, struct auth_job *job)
     job->known = auth_knows(auth, &job->client, job->now_ms);
     job->next = NULL;
     pthread_mutex_lock(&auth->lock);
-    struct queue *queue = &auth->queues[job->known];
+    struct auth_queue *queue = &auth->queues[job->known];
     bool room = queue->count < AUTH_QUEUE_MAX;
     if (room) {
-        push(queue, job);
+        auth_queue_push(queue, job);
         pthread_cond_signal(&auth->changed);
     }
     pthread_mutex_unlock(&auth->lock);

@@ -1,9 +1,9 @@
 /*
- * Password checks (RFC 1929) against crypt(3) hashes. A check costs milliseconds on purpose, so a helper thread does
- * it, one after the other; the queue is bounded. Whoever asks often keeps a login_cache and asks that first.
+ * Checks passwords (RFC 1929) against crypt(3) hashes. A check takes milliseconds on purpose, so a helper thread does
+ * them, one at a time, from a bounded queue. Callers keep a login_cache and look there first.
  *
- * Addresses that somebody has logged in from have a queue of their own and every other check, so that strangers who
- * guess, however many their addresses, keep them waiting for little.
+ * Addresses from which a user has logged in before have a queue of their own, and get every other check. So strangers
+ * who guess passwords, from however many addresses, delay them little.
  */
 #ifndef CONESOCKS_POLICY_AUTH_H
 #define CONESOCKS_POLICY_AUTH_H
@@ -24,33 +24,33 @@ enum auth_verdict {
     AUTH_RIGHT,
 };
 
-/* One check. The owner fills in what stands before `abandoned`, and keeps the job and its users until `done` was
+/* One check. The owner fills in the members before `abandoned`, and keeps the job and its users until `done` was
  * called. `done` runs on the helper thread: it hands the job back to its owner's thread and does nothing else. The
  * password is wiped before. */
 struct auth_job {
-    const struct users *users;     /* who may log in, when this was asked */
-    union netaddr client;          /* from where */
+    const struct users *users;     /* of the snapshot that was active when this was asked */
+    union netaddr client;          /* its address */
     char user[256], password[256]; /* ended by NUL */
-    uint64_t now_ms, remember_ms;  /* how long it counts when it is right */
+    uint64_t now_ms, remember_ms;  /* how long a right password is remembered */
     void (*done)(struct auth_job *job);
-    atomic_bool abandoned; /* the owner may set it at any time: nobody waits for the answer, so spare the check */
+    atomic_bool abandoned; /* the owner may set it at any time: the check is skipped, as nobody waits for its answer */
     enum auth_verdict verdict;
-    uint64_t right_until_ms; /* of what is right: for a login_cache */
-    bool known;              /* since auth_submit: whether its address is */
+    uint64_t right_until_ms; /* if it is right: for a login_cache */
+    bool known;              /* set by auth_submit(): whether its address is known */
     struct auth_job *next;   /* the queue's */
 };
 
-#define AUTH_QUEUE_MAX 256 /* of strangers, and as many of known addresses */
+#define AUTH_QUEUE_MAX 256 /* of unknown addresses, and as many of known ones */
 #define AUTH_KNOWN_MS  ((uint64_t)24 * 60 * 60 * 1000)
 
 /* NULL when the thread cannot be started (errno). */
 struct auth *auth_new(void);
-/* Waits for the check in hand; jobs still queued are answered "unchecked". */
+/* Waits for the check that is being done; jobs in the queues are answered AUTH_UNCHECKED. */
 void auth_free(struct auth *auth);
-/* What a login_cache knows this login by; from any thread. */
+/* The key of this login in a login_cache; from any thread. */
 struct login_proof auth_proof(const struct auth *auth, const struct users *users, const char *user,
                               const char *password);
-/* Whether somebody at this address had the right password in the last AUTH_KNOWN_MS; from any thread. */
+/* Whether a login from this address was right in the last AUTH_KNOWN_MS; from any thread. */
 bool auth_knows(struct auth *auth, const union netaddr *client, uint64_t now_ms);
 /* false: the queue is full, the job is as it was and `done` will not be called. */
 bool auth_submit(struct auth *auth, struct auth_job *job);

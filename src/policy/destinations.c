@@ -6,15 +6,15 @@
 #include "policy/key.h"
 
 /*
- * The networks and ranges that the rules and `reach` name cut the addresses and the ports into pieces; within a piece
- * the verdict is the same. So it is enough to ask for the first address and the first port of each piece.
+ * The networks and ranges of the rules and of `reach` cut the addresses and the ports into pieces; within a piece the
+ * verdict is the same. So it is enough to check the first address and the first port of each piece.
  *
  * What decides a piece is either a rule that takes every address, or a rule about some, or no rule. Rules that allow
  * are tried in their order, each on its own pieces; nearly always the first piece that is tried is allowed. All
  * pieces are tried only where nothing is left.
  */
 
-struct search {
+struct destination_search {
     const struct policy *policy;
     const struct subject *subject;
     bool names_leave;
@@ -24,14 +24,14 @@ struct search {
 
 /* ---- ports ---- */
 
-static void add_range(struct rules_ports *ports, const struct config_ports *range)
+static void ports_add_range(struct rules_ports *ports, const struct config_ports *range)
 {
     for (uint32_t port = range->first; port <= range->last; port++)
         ports->bits[port / 64] |= (uint64_t)1 << port % 64;
 }
 
-/* The ports of a rule; 0 is nobody's. */
-static void ports_of(const struct config_rule *rule, struct rules_ports *ports)
+/* The ports of a rule; 0 is not one. */
+static void ports_of_rule(const struct config_rule *rule, struct rules_ports *ports)
 {
     if (rule->port_count == 0) {
         memset(ports, 0xff, sizeof(*ports));
@@ -40,10 +40,10 @@ static void ports_of(const struct config_rule *rule, struct rules_ports *ports)
     }
     *ports = (struct rules_ports){0};
     for (size_t i = 0; i < rule->port_count; i++)
-        add_range(ports, &rule->ports[i]);
+        ports_add_range(ports, &rule->ports[i]);
 }
 
-static bool has_any(const struct rules_ports *ports)
+static bool ports_has_any(const struct rules_ports *ports)
 {
     uint64_t any = 0;
     for (size_t i = 0; i < RULES_PORT_WORDS; i++)
@@ -51,27 +51,27 @@ static bool has_any(const struct rules_ports *ports)
     return any != 0;
 }
 
-static void intersect(struct rules_ports *ports, const struct rules_ports *others)
+static void ports_intersect(struct rules_ports *ports, const struct rules_ports *others)
 {
     for (size_t i = 0; i < RULES_PORT_WORDS; i++)
         ports->bits[i] &= others->bits[i];
 }
 
-static void subtract(struct rules_ports *ports, const struct rules_ports *others)
+static void ports_subtract(struct rules_ports *ports, const struct rules_ports *others)
 {
     for (size_t i = 0; i < RULES_PORT_WORDS; i++)
         ports->bits[i] &= ~others->bits[i];
 }
 
 /* Leaves the first port of each piece. Without rules all ports are one. */
-static void keep_firsts(struct rules_ports *ports, const struct rules *rules)
+static void ports_keep_firsts(struct rules_ports *ports, const struct rules *rules)
 {
     static const struct rules_ports one_piece = {.bits = {1U << 1}};
-    intersect(ports, rules ? rules_port_pieces(rules) : &one_piece);
+    ports_intersect(ports, rules ? rules_port_pieces(rules) : &one_piece);
 }
 
 /* The first port from `port` on; 0: there is none. */
-static uint16_t next_port(const struct rules_ports *ports, uint32_t port)
+static uint16_t ports_next(const struct rules_ports *ports, uint32_t port)
 {
     for (size_t i = port / 64; i < RULES_PORT_WORDS; i++, port = 0) {
         uint64_t left = ports->bits[i] & UINT64_MAX << port % 64;
@@ -89,7 +89,7 @@ static union netaddr next_address(const union netaddr *address)
     return key_address(key_next(key_last(key_of(address), family == AF_INET ? 32 : 128)), family);
 }
 
-static bool can_reach_port(const struct search *search, union netaddr to, uint16_t port)
+static bool search_reaches_port(const struct destination_search *search, union netaddr to, uint16_t port)
 {
     for (;;) {
         netaddr_set_port(&to, port);
@@ -106,39 +106,39 @@ static bool can_reach_port(const struct search *search, union netaddr to, uint16
     }
 }
 
-static bool can_reach(const struct search *search, const union netaddr *to)
+static bool search_reaches(const struct destination_search *search, const union netaddr *to)
 {
-    for (uint16_t port = next_port(&search->ports, 0); port; port = next_port(&search->ports, port + 1U))
-        if (can_reach_port(search, *to, port))
+    for (uint16_t port = ports_next(&search->ports, 0); port; port = ports_next(&search->ports, port + 1U))
+        if (search_reaches_port(search, *to, port))
             return true;
     return false;
 }
 
-static bool can_reach_network(const struct search *search, const struct config_network *network)
+static bool search_reaches_network(const struct destination_search *search, const struct config_network *network)
 {
     union netaddr piece;
-    if (can_reach(search, &network->address))
+    if (search_reaches(search, &network->address))
         return true;
     for (size_t i = 0; reach_piece(i, &piece); i++)
-        if (config_network_contains(network, &piece) && can_reach(search, &piece))
+        if (config_network_contains(network, &piece) && search_reaches(search, &piece))
             return true;
     for (size_t i = 0; rules_address_piece(search->subject->rules, i, &piece); i++)
-        if (config_network_contains(network, &piece) && can_reach(search, &piece))
+        if (config_network_contains(network, &piece) && search_reaches(search, &piece))
             return true;
     return false;
 }
 
-static bool can_reach_any(const struct search *search)
+static bool search_reaches_any(const struct destination_search *search)
 {
     const struct config_network v4 = {.address = netaddr_any(AF_INET)}, v6 = {.address = netaddr_any(AF_INET6)};
-    return can_reach_network(search, &v4) || can_reach_network(search, &v6);
+    return search_reaches_network(search, &v4) || search_reaches_network(search, &v6);
 }
 
 /* ---- names ---- */
 
-static bool can_ask_upstream(const struct search *search)
+static bool can_ask_upstream(const struct destination_search *search)
 {
-    for (uint16_t port = next_port(&search->ports, 0); port; port = next_port(&search->ports, port + 1U)) {
+    for (uint16_t port = ports_next(&search->ports, 0); port; port = ports_next(&search->ports, port + 1U)) {
         uint32_t rule = rules_find_name(search->subject, search->name, port);
         if (rule == RULES_NO_MATCH || search->policy->config->rules[rule].action == CONFIG_ACTION_ALLOW)
             return true;
@@ -146,111 +146,111 @@ static bool can_ask_upstream(const struct search *search)
     return false;
 }
 
-static bool can_reach_name(struct search *search, const char *name)
+static bool search_reaches_name(struct destination_search *search, const char *name)
 {
     search->name = name;
-    bool can = (search->names_leave && can_ask_upstream(search)) || can_reach_any(search);
+    bool can = (search->names_leave && can_ask_upstream(search)) || search_reaches_any(search);
     search->name = NULL;
     return can;
 }
 
 /* A domain stands for itself and for a name below it that no rule is about. */
-static bool can_reach_domain(struct search *search, const char *suffix)
+static bool search_reaches_domain(struct destination_search *search, const char *suffix)
 {
     char below[32 + 256];
-    if (can_reach_name(search, suffix + 1))
+    if (search_reaches_name(search, suffix + 1))
         return true;
     unsigned i = 0;
     do
         snprintf(below, sizeof(below), ".%u%s", i++, suffix);
     while (rules_mention(search->subject->rules, below) || rules_mention(search->subject->rules, below + 1));
-    return can_reach_name(search, below + 1);
+    return search_reaches_name(search, below + 1);
 }
 
 /* ---- rules ---- */
 
-static bool can_reach_target(struct search *search, const struct config_target *target)
+static bool search_reaches_target(struct destination_search *search, const struct config_target *target)
 {
     switch (target->kind) {
     case CONFIG_TARGET_NETWORK:
-        return can_reach_network(search, &target->network);
+        return search_reaches_network(search, &target->network);
     case CONFIG_TARGET_PRIVATE:
         for (size_t i = 0; i < CONFIG_PRIVATE_NETWORKS; i++)
-            if (can_reach_network(search, &config_private_networks[i]))
+            if (search_reaches_network(search, &config_private_networks[i]))
                 return true;
         return false;
     case CONFIG_TARGET_NAME:
-        return can_reach_name(search, target->name);
+        return search_reaches_name(search, target->name);
     case CONFIG_TARGET_SUFFIX:
-        return can_reach_domain(search, target->name);
-    case CONFIG_TARGET_ANY: /* see settle_everywhere() */
+        return search_reaches_domain(search, target->name);
+    case CONFIG_TARGET_ANY: /* see search_everywhere() */
         break;
     }
     return false;
 }
 
-static bool can_reach_by(struct search *search, const struct config_rule *rule)
+static bool search_reaches_by(struct destination_search *search, const struct config_rule *rule)
 {
     if (rule->action == CONFIG_ACTION_DENY)
         return false;
-    ports_of(rule, &search->ports);
-    keep_firsts(&search->ports, search->subject->rules);
+    ports_of_rule(rule, &search->ports);
+    ports_keep_firsts(&search->ports, search->subject->rules);
     for (size_t i = 0; i < rule->to_count; i++)
-        if (can_reach_target(search, &rule->to[i]))
+        if (search_reaches_target(search, &rule->to[i]))
             return true;
     return false;
 }
 
 /* With thousands of ports to try, nearly always the first one has an address that is allowed. */
-static bool can_reach_at_first_port(const struct search *search)
+static bool search_reaches_at_first_port(const struct destination_search *search)
 {
-    struct search first = *search;
-    const uint16_t port = next_port(&search->ports, 0);
+    struct destination_search first = *search;
+    const uint16_t port = ports_next(&search->ports, 0);
     first.ports = (struct rules_ports){0};
     first.ports.bits[port / 64] |= (uint64_t)1 << port % 64;
-    return can_reach_any(&first);
+    return search_reaches_any(&first);
 }
 
 /* Every address at these ports, for which the rules that take every address have been looked at. */
-static bool can_reach_everywhere(struct search *search, const struct rules_ports *ports)
+static bool search_reaches_everywhere(struct destination_search *search, const struct rules_ports *ports)
 {
-    if (!has_any(ports))
+    if (!ports_has_any(ports))
         return false;
     search->ports = *ports;
-    keep_firsts(&search->ports, search->subject->rules);
-    return search->names_leave || can_reach_at_first_port(search) || can_reach_any(search);
+    ports_keep_firsts(&search->ports, search->subject->rules);
+    return search->names_leave || search_reaches_at_first_port(search) || search_reaches_any(search);
 }
 
 /* Looks at the rules that take every address. `*end` is the rule behind which no port is left to decide about. */
-static bool settle_everywhere(struct search *search, uint32_t *end)
+static bool search_everywhere(struct destination_search *search, uint32_t *end)
 {
     const struct subject *subject = search->subject;
     const struct config_rule everything = {0};
     struct rules_ports left, taken;
-    ports_of(&everything, &left);
+    ports_of_rule(&everything, &left);
     *end = RULES_NO_MATCH;
     for (uint32_t i = rules_next_everywhere(subject, 0); i != RULES_NO_MATCH && *end == RULES_NO_MATCH;
          i = rules_next_everywhere(subject, i + 1)) {
         const struct config_rule *rule = &search->policy->config->rules[i];
-        ports_of(rule, &taken);
-        intersect(&taken, &left);
-        subtract(&left, &taken);
-        if (rule->action == CONFIG_ACTION_ALLOW && can_reach_everywhere(search, &taken))
+        ports_of_rule(rule, &taken);
+        ports_intersect(&taken, &left);
+        ports_subtract(&left, &taken);
+        if (rule->action == CONFIG_ACTION_ALLOW && search_reaches_everywhere(search, &taken))
             return true;
-        if (!has_any(&left))
+        if (!ports_has_any(&left))
             *end = i;
     }
-    return can_reach_everywhere(search, &left);
+    return search_reaches_everywhere(search, &left);
 }
 
 bool destinations_exist(const struct policy *policy, const struct subject *subject, bool names_leave)
 {
-    struct search search = {.policy = policy, .subject = subject, .names_leave = names_leave};
+    struct destination_search search = {.policy = policy, .subject = subject, .names_leave = names_leave};
     uint32_t end;
-    if (!subject->rules || settle_everywhere(&search, &end))
+    if (!subject->rules || search_everywhere(&search, &end))
         return true;
     for (uint32_t i = rules_next(subject, 0); i < end; i = rules_next(subject, i + 1))
-        if (can_reach_by(&search, &policy->config->rules[i]))
+        if (search_reaches_by(&search, &policy->config->rules[i]))
             return true;
     return false;
 }
@@ -262,9 +262,9 @@ struct verdict destinations_find_at(const struct policy *policy, const struct su
     struct rules_ports ports;
     struct verdict first = {.code = VERDICT_COUNT};
     union netaddr to = *address;
-    ports_of(&everything, &ports);
-    keep_firsts(&ports, subject->rules);
-    for (uint16_t port = next_port(&ports, 0); port; port = next_port(&ports, port + 1U)) {
+    ports_of_rule(&everything, &ports);
+    ports_keep_firsts(&ports, subject->rules);
+    for (uint16_t port = ports_next(&ports, 0); port; port = ports_next(&ports, port + 1U)) {
         netaddr_set_port(&to, port);
         const struct verdict verdict = verdict_find_on_any_port(policy, subject, NULL, &to);
         if (verdict.code == VERDICT_ALLOWED)

@@ -1,5 +1,6 @@
 #include "policy/quota.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <search.h>
 #include <stdatomic.h>
@@ -8,8 +9,8 @@
 #include <string.h>
 #include <sys/queue.h>
 
-/* Whose an account is begins its key, so that no name can be an address. */
-enum owner { OWNER_CLIENT, OWNER_USER };
+/* Compared before the key, so that no user's name can be a client's address. */
+enum account_owner { OWNER_CLIENT, OWNER_USER };
 
 struct quota_account {
     struct quota *quota;
@@ -20,30 +21,31 @@ struct quota_account {
     char key[];
 };
 
-/* A tree, not a hash table: strangers choose their addresses, and none of them can make it slow. */
+/* A tree, not a hash table: strangers choose their addresses, and must not be able to make it slow. */
 struct quota {
     pthread_mutex_t lock; /* of the tree; counting takes none */
     void *accounts;
     LIST_HEAD(, quota_account) open;
     size_t size;
-    struct quota_heaviest heaviest[QUOTA_KINDS]; /* under the lock, too: who that was when all were compared */
+    struct quota_heaviest heaviest[QUOTA_KINDS]; /* under the lock: as of the last comparison */
     uint64_t compared_ms[QUOTA_KINDS];
     struct quota_account *of_all;
 };
 
-static struct quota_account *new_account(struct quota *quota, enum owner owner, const void *key, size_t key_len)
+static struct quota_account *account_new(struct quota *quota, enum account_owner owner, const void *key, size_t key_len)
 {
     struct quota_account *account = calloc(1, sizeof(*account) + key_len);
     if (!account)
         return NULL;
     account->quota = quota;
     account->owner = (uint8_t)owner;
+    assert(key_len <= UINT8_MAX);
     account->key_len = (uint8_t)key_len;
     memcpy(account->key, key, key_len);
     return account;
 }
 
-static int compare(const void *a, const void *b)
+static int accounts_compare(const void *a, const void *b)
 {
     const struct quota_account *left = a, *right = b;
     if (left->owner != right->owner)
@@ -60,7 +62,7 @@ struct quota *quota_new(void)
         return NULL;
     pthread_mutex_init(&quota->lock, NULL);
     LIST_INIT(&quota->open);
-    quota->of_all = new_account(quota, OWNER_USER, "", 0);
+    quota->of_all = account_new(quota, OWNER_USER, "", 0);
     if (quota->of_all)
         return quota;
     quota_free(quota);
@@ -77,13 +79,14 @@ void quota_free(struct quota *quota)
     free(quota);
 }
 
-static struct quota_account *open_account(struct quota *quota, enum owner owner, const void *key, size_t key_len)
+static struct quota_account *account_open(struct quota *quota, enum account_owner owner, const void *key,
+                                          size_t key_len)
 {
-    struct quota_account *new = new_account(quota, owner, key, key_len), *account = NULL;
+    struct quota_account *new = account_new(quota, owner, key, key_len), *account = NULL;
     if (!new)
         return NULL;
     pthread_mutex_lock(&quota->lock);
-    struct quota_account **found = tsearch(new, &quota->accounts, compare);
+    struct quota_account **found = tsearch(new, &quota->accounts, accounts_compare);
     if (found) {
         account = *found;
         account->openings++;
@@ -106,12 +109,12 @@ struct quota_account *quota_of_all(struct quota *quota)
 struct quota_account *quota_of_client(struct quota *quota, const union netaddr *client)
 {
     const struct netaddr_subscriber key = netaddr_subscriber(client);
-    return open_account(quota, OWNER_CLIENT, &key, sizeof(key));
+    return account_open(quota, OWNER_CLIENT, &key, sizeof(key));
 }
 
 struct quota_account *quota_of_user(struct quota *quota, const char *user)
 {
-    return open_account(quota, OWNER_USER, user, strnlen(user, UINT8_MAX));
+    return account_open(quota, OWNER_USER, user, strnlen(user, UINT8_MAX));
 }
 
 void quota_close(struct quota_account *account)
@@ -120,16 +123,20 @@ void quota_close(struct quota_account *account)
         return;
     struct quota *quota = account->quota;
     pthread_mutex_lock(&quota->lock);
+    assert(account->openings > 0 && account != quota->of_all);
     bool last = --account->openings == 0;
     if (last) {
-        tdelete(account, &quota->accounts, compare);
+        tdelete(account, &quota->accounts, accounts_compare);
         LIST_REMOVE(account, link);
         for (int kind = 0; kind < QUOTA_KINDS; kind++)
             if (quota->heaviest[kind].account == account)
                 quota->compared_ms[kind] = 0;
+        assert(quota->size > 0);
         quota->size--;
     }
     pthread_mutex_unlock(&quota->lock);
+    for (int kind = 0; last && kind < QUOTA_KINDS; kind++)
+        assert(quota_held(account, (enum quota_kind)kind) == 0);
     if (last)
         free(account);
 }
@@ -146,7 +153,8 @@ bool quota_take(struct quota_account *account, enum quota_kind kind, uint32_t li
 
 void quota_give_back(struct quota_account *account, enum quota_kind kind)
 {
-    atomic_fetch_sub(&account->held[kind], 1);
+    const unsigned held = atomic_fetch_sub(&account->held[kind], 1);
+    assert(held > 0);
 }
 
 uint32_t quota_held(const struct quota_account *account, enum quota_kind kind)
@@ -161,12 +169,13 @@ void quota_add(struct quota_account *account, enum quota_kind kind, uint32_t cou
 
 void quota_subtract(struct quota_account *account, enum quota_kind kind, uint32_t count)
 {
-    atomic_fetch_sub(&account->held[kind], count);
+    const unsigned held = atomic_fetch_sub(&account->held[kind], count);
+    assert(held >= count);
 }
 
 /* ---- who holds most ---- */
 
-static void name_account(const struct quota_account *account, char name[QUOTA_NAME_MAX])
+static void account_name(const struct quota_account *account, char name[QUOTA_NAME_MAX])
 {
     char host[NETADDR_TEXT_MAX];
     if (account->owner == OWNER_USER) {
@@ -180,7 +189,7 @@ static void name_account(const struct quota_account *account, char name[QUOTA_NA
              client.sa.sa_family == AF_INET6 ? "/64" : "");
 }
 
-static void compare_all(struct quota *quota, enum quota_kind kind)
+static void quota_compare_all(struct quota *quota, enum quota_kind kind)
 {
     struct quota_heaviest *heaviest = &quota->heaviest[kind];
     const struct quota_account *account, *found = NULL;
@@ -196,7 +205,7 @@ static void compare_all(struct quota *quota, enum quota_kind kind)
     }
     heaviest->account = found;
     if (found)
-        name_account(found, heaviest->name);
+        account_name(found, heaviest->name);
 }
 
 void quota_find_heaviest(struct quota *quota, enum quota_kind kind, uint64_t now_ms, struct quota_heaviest *heaviest)
@@ -207,7 +216,7 @@ void quota_find_heaviest(struct quota *quota, enum quota_kind kind, uint64_t now
     bool has_shrunk =
         quota->compared_ms[kind] && before->account && quota_held(before->account, kind) < before->held / 2;
     if (quota->compared_ms[kind] == 0 || has_shrunk || now_ms - quota->compared_ms[kind] >= COMPARED_FOR_MS) {
-        compare_all(quota, kind);
+        quota_compare_all(quota, kind);
         quota->compared_ms[kind] = now_ms;
     }
     *heaviest = quota->heaviest[kind];

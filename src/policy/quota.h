@@ -1,9 +1,10 @@
 /*
- * How many of a kind there are at once: for each user, for each client address, in all. One for the whole process:
- * its threads charge the same accounts. It is asked when something begins or ends, never for a datagram.
+ * Counts what each user and each client address holds at once, and what all hold together: sessions, associations,
+ * lookups and so on. All workers charge the same accounts, when something begins or ends, never for a datagram. Opening
+ * and closing an account takes a lock; charging does not.
  *
- * It knows no limits: each charge brings the one in force, so a reload changes nothing here, and what there is already
- * counts from the first moment.
+ * It knows no limits: each charge brings the configured one. So a reload changes nothing here, and what was there
+ * before counts at once.
  */
 #ifndef CONESOCKS_POLICY_QUOTA_H
 #define CONESOCKS_POLICY_QUOTA_H
@@ -28,31 +29,31 @@ enum quota_kind {
 
 /* NULL: no memory. */
 struct quota *quota_new(void);
-/* After all accounts are closed. */
+/* After all accounts are closed. NULL is fine. */
 void quota_free(struct quota *quota);
 
-/* Everybody's account; it is never closed. */
+/* The account of all clients and users together; it is never closed. */
 struct quota_account *quota_of_all(struct quota *quota);
-/* The account of a client address, of IPv6 that of its /64; of a user, whose name has 255 bytes at most. Everybody who
- * opens it gets the same one, and it goes when the last of them has closed it. NULL: no memory. */
+/* Opens the account of a client address (an IPv6 /64 has one), or of a user, whose name has 255 bytes at most. All who
+ * open it get the same one; it is freed when the last of them closes it. NULL: no memory. */
 struct quota_account *quota_of_client(struct quota *quota, const union netaddr *client);
 struct quota_account *quota_of_user(struct quota *quota, const char *user);
-/* Nothing that was taken by way of this opening is left to be given back. NULL: nothing. */
+/* After all that was charged through this opening was given back. NULL is fine. */
 void quota_close(struct quota_account *account);
 
-/* Charges one, unless there are `limit` already (0: no limit). */
+/* Charges one, unless `limit` are held already (0: no limit). */
 bool quota_take(struct quota_account *account, enum quota_kind kind, uint32_t limit);
 void quota_give_back(struct quota_account *account, enum quota_kind kind);
-/* How many there are. */
+/* How many are held. */
 uint32_t quota_held(const struct quota_account *account, enum quota_kind kind);
 
-/* Charges that many, whatever there is already; takes them back. */
+/* Charges that many, whatever is held already; gives them back. */
 void quota_add(struct quota_account *account, enum quota_kind kind, uint32_t count);
 void quota_subtract(struct quota_account *account, enum quota_kind kind, uint32_t count);
 
 #define QUOTA_NAME_MAX 300 /* "user NAME", escaped by the log; "client ADDRESS" */
 struct quota_heaviest {
-    const struct quota_account *account; /* only to be compared: it may be gone. NULL: nobody holds any */
+    const struct quota_account *account; /* only to be compared: it may be freed by now. NULL: nobody holds any */
     uint32_t held, of_all;               /* by that account; by all clients and users */
     char name[QUOTA_NAME_MAX];           /* for the log; empty: nobody */
 };

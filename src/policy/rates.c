@@ -62,12 +62,12 @@ struct rates {
     struct stream_turn turns[RATES_WAYS];
 };
 
-static uint64_t least(uint64_t a, uint64_t b)
+static uint64_t smaller_of(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
 }
 
-static uint64_t most(uint64_t a, uint64_t b)
+static uint64_t larger_of(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;
 }
@@ -76,9 +76,9 @@ static void set_ways(struct rate_way ways[RATES_WAYS], const struct rate *rate)
 {
     for (int i = 0; i < RATES_WAYS; i++) {
         ways[i].bytes.rate = rate->bytes;
-        ways[i].bytes.burst = most(rate->bytes * BURST_MS / 1000, BURST_BYTES_MIN);
+        ways[i].bytes.burst = larger_of(rate->bytes * BURST_MS / 1000, BURST_BYTES_MIN);
         ways[i].datagrams.rate = rate->datagrams;
-        ways[i].datagrams.burst = most(rate->datagrams * BURST_MS / 1000, BURST_DATAGRAMS_MIN);
+        ways[i].datagrams.burst = larger_of(rate->datagrams * BURST_MS / 1000, BURST_DATAGRAMS_MIN);
     }
 }
 
@@ -197,11 +197,11 @@ uint16_t rates_admit(struct rates *rates, enum rates_way way, uint16_t count, ui
     struct rate_way *of_both[2] = {&rates->ways[way], rates->shared ? &rates->shared->ways[way] : NULL};
     uint64_t bytes_left = UINT64_MAX, datagrams_left = UINT64_MAX;
     for (size_t i = 0; i < 2 && of_both[i]; i++) {
-        bytes_left = least(bytes_left, bucket_left(&of_both[i]->bytes, now_ms));
-        datagrams_left = least(datagrams_left, bucket_left(&of_both[i]->datagrams, now_ms));
+        bytes_left = smaller_of(bytes_left, bucket_left(&of_both[i]->bytes, now_ms));
+        datagrams_left = smaller_of(datagrams_left, bucket_left(&of_both[i]->datagrams, now_ms));
     }
     assert(count > 0);
-    uint64_t passes = least(count, datagrams_left);
+    uint64_t passes = smaller_of(count, datagrams_left);
     uint64_t bytes = passes == count ? (uint64_t)size * (count - 1U) + last : size * passes;
     if (bytes > bytes_left) {
         passes = bytes_left / size;
@@ -234,7 +234,7 @@ uint64_t rates_allow(struct rates *rates, enum rates_way way, uint64_t now_ms)
         sure = turn->sure;
         turn->sure = 0;
     }
-    return least(own, most(stream_part(&rates->shared->ways[way].bytes, now_ms), sure));
+    return smaller_of(own, larger_of(stream_part(&rates->shared->ways[way].bytes, now_ms), sure));
 }
 
 void rates_charge(struct rates *rates, enum rates_way way, uint64_t bytes, uint64_t now_ms)
@@ -265,5 +265,5 @@ uint32_t rates_rest(struct rates *rates, enum rates_way way, uint64_t now_ms)
         return REST_MS;
     if (turn->at_ms <= now_ms)
         *turn = stream_take_turn(shared, way, now_ms);
-    return (uint32_t)least(turn->at_ms - now_ms, LOOK_MS);
+    return (uint32_t)smaller_of(turn->at_ms - now_ms, LOOK_MS);
 }

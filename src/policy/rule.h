@@ -1,6 +1,5 @@
 /*
- * What one rule of the configuration matches and allows, taken by itself. All rules together: rules.h, which compiles
- * them.
+ * What a single rule of the configuration matches. rules.h compiles all of them.
  */
 #ifndef CONESOCKS_POLICY_RULE_H
 #define CONESOCKS_POLICY_RULE_H
@@ -12,13 +11,13 @@
 #include "base/netaddr.h"
 #include "conf/config.h"
 
-/* It is about some clients or users only. */
+/* It is about some clients or users only: it has `from` or `user`. */
 bool rule_is_personal(const struct config_rule *rule);
 bool rule_is_from(const struct config_rule *rule, const union netaddr *client);
 bool rule_is_for(const struct config_rule *rule, enum config_command command);
-/* It takes every destination. */
+/* It matches every destination. */
 bool rule_takes_anywhere(const struct config_rule *rule);
-/* It allows some addresses. */
+/* It allows destinations by their addresses. */
 bool rule_opens_addresses(const struct config_rule *rule);
 
 /* Asked for each datagram. */

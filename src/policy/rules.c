@@ -1,19 +1,20 @@
 #include "policy/rules.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "policy/rule.h"
 #include "policy/rule_index.h"
 
-/* Where rules lead to: an index for each kind of destination that can be searched for. */
-struct targets {
+/* The destinations of rules: an index for each kind that can be searched. */
+struct rule_targets {
     struct rule_networks *networks;
     struct rule_texts *names; /* "example.com", or ".example.com" for that and all below */
 };
 
-/* The rules without from and user, as they are for one command: the same for all its subjects. */
-struct common {
+/* The rules without `from` and `user`, for one command: the same for all its subjects. */
+struct common_rules {
     uint64_t *applies; /* a bit for each rule */
     uint32_t *anywhere;
     size_t anywhere_count;  /* of those that take every destination, in order */
@@ -21,21 +22,21 @@ struct common {
 };
 
 /*
- * Thousands of rules about single clients or users must cost the others nothing. So the rules for everybody are kept
- * here once, and those for a client or a user are found by its address or name.
+ * Thousands of rules about single clients or users must not slow down the others. So the rules for everybody are kept
+ * once, and those for a client or a user are found by its address or name.
  */
 struct rules {
     const struct config_rule *list;
     size_t count;
-    struct common common[CONFIG_COMMAND_COUNT];
-    struct targets common_to;
-    struct targets personal_to; /* of the rules with from or user */
-    struct rule_networks *from; /* rules without user */
+    struct common_rules common[CONFIG_COMMAND_COUNT];
+    struct rule_targets common_to;
+    struct rule_targets personal_to; /* of the rules with from or user */
+    struct rule_networks *from;      /* rules without user */
     struct rule_texts *users;
     struct rules_ports port_pieces;
 };
 
-static size_t words(const struct rules *rules)
+static size_t bit_words(const struct rules *rules)
 {
     return (rules->count + 63) / 64;
 }
@@ -52,7 +53,7 @@ static bool has_bit(const uint64_t *bits, uint32_t i)
 
 /* ---- compiling ---- */
 
-static bool add_target(struct targets *targets, uint32_t rule, const struct config_target *target)
+static bool targets_add(struct rule_targets *targets, uint32_t rule, const struct config_target *target)
 {
     bool done = true;
     switch (target->kind) {
@@ -71,8 +72,8 @@ static bool add_target(struct targets *targets, uint32_t rule, const struct conf
     return done;
 }
 
-/* Those with both are found by their users. */
-static bool add_subjects(struct rules *rules, uint32_t i)
+/* A rule with both is found by its users. */
+static bool rules_add_subjects(struct rules *rules, uint32_t i)
 {
     const struct config_rule *rule = &rules->list[i];
     bool done = true;
@@ -83,7 +84,7 @@ static bool add_subjects(struct rules *rules, uint32_t i)
     return done;
 }
 
-static void add_common(struct common *common, uint32_t i, const struct config_rule *rule)
+static void common_add(struct common_rules *common, uint32_t i, const struct config_rule *rule)
 {
     set_bit(common->applies, i);
     if (rule_takes_anywhere(rule))
@@ -92,36 +93,36 @@ static void add_common(struct common *common, uint32_t i, const struct config_ru
         common->first_opening = i;
 }
 
-static bool add_rule(struct rules *rules, uint32_t i)
+static bool rules_add(struct rules *rules, uint32_t i)
 {
     const struct config_rule *rule = &rules->list[i];
-    bool personal = rule_is_personal(rule), done = !personal || add_subjects(rules, i);
+    bool personal = rule_is_personal(rule), done = !personal || rules_add_subjects(rules, i);
     for (size_t j = 0; j < rule->to_count && done; j++)
-        done = add_target(personal ? &rules->personal_to : &rules->common_to, i, &rule->to[j]);
+        done = targets_add(personal ? &rules->personal_to : &rules->common_to, i, &rule->to[j]);
     for (enum config_command command = 0; !personal && command < CONFIG_COMMAND_COUNT; command++)
         if (rule_is_for(rule, command))
-            add_common(&rules->common[command], i, rule);
+            common_add(&rules->common[command], i, rule);
     return done;
 }
 
-static bool init_targets(struct targets *targets)
+static bool targets_init(struct rule_targets *targets)
 {
-    *targets = (struct targets){rule_networks_new(), rule_texts_new()};
+    *targets = (struct rule_targets){rule_networks_new(), rule_texts_new()};
     return targets->networks && targets->names;
 }
 
-static bool settle_targets(struct targets *targets)
+static bool targets_sort(struct rule_targets *targets)
 {
-    return rule_networks_settle(targets->networks) && rule_texts_settle(targets->names);
+    return rule_networks_sort(targets->networks) && rule_texts_sort(targets->names);
 }
 
-static void deinit_targets(struct targets *targets)
+static void targets_deinit(struct rule_targets *targets)
 {
     rule_networks_free(targets->networks);
     rule_texts_free(targets->names);
 }
 
-static void draw_port_pieces(struct rules *rules)
+static void rules_draw_port_pieces(struct rules *rules)
 {
     set_bit(rules->port_pieces.bits, 1);
     for (size_t i = 0; i < rules->count; i++)
@@ -133,15 +134,15 @@ static void draw_port_pieces(struct rules *rules)
         }
 }
 
-static bool allocate(struct rules *rules)
+static bool rules_allocate(struct rules *rules)
 {
-    bool able = init_targets(&rules->common_to) && init_targets(&rules->personal_to);
+    bool able = targets_init(&rules->common_to) && targets_init(&rules->personal_to);
     rules->from = rule_networks_new();
     rules->users = rule_texts_new();
     for (size_t i = 0; i < CONFIG_COMMAND_COUNT; i++) {
-        struct common *common = &rules->common[i];
-        *common = (struct common){
-            .applies = calloc(words(rules) + 1, sizeof(uint64_t)),
+        struct common_rules *common = &rules->common[i];
+        *common = (struct common_rules){
+            .applies = calloc(bit_words(rules) + 1, sizeof(uint64_t)),
             .anywhere = calloc(rules->count + 1, sizeof(uint32_t)),
             .first_opening = UINT32_MAX,
         };
@@ -155,14 +156,15 @@ struct rules *rules_compile(const struct config_rule *list, size_t count)
     struct rules *rules = calloc(1, sizeof(*rules));
     if (!rules)
         return NULL;
+    assert(count < RULES_NO_MATCH);
     rules->list = list;
     rules->count = count;
-    draw_port_pieces(rules);
-    bool done = allocate(rules);
+    rules_draw_port_pieces(rules);
+    bool done = rules_allocate(rules);
     for (uint32_t i = 0; i < count && done; i++)
-        done = add_rule(rules, i);
-    if (done && settle_targets(&rules->common_to) && settle_targets(&rules->personal_to) &&
-        rule_networks_settle(rules->from) && rule_texts_settle(rules->users))
+        done = rules_add(rules, i);
+    if (done && targets_sort(&rules->common_to) && targets_sort(&rules->personal_to) &&
+        rule_networks_sort(rules->from) && rule_texts_sort(rules->users))
         return rules;
     rules_free(rules);
     return NULL;
@@ -176,8 +178,8 @@ void rules_free(struct rules *rules)
         free(rules->common[i].applies);
         free(rules->common[i].anywhere);
     }
-    deinit_targets(&rules->common_to);
-    deinit_targets(&rules->personal_to);
+    targets_deinit(&rules->common_to);
+    targets_deinit(&rules->personal_to);
     rule_networks_free(rules->from);
     rule_texts_free(rules->users);
     free(rules);
@@ -185,13 +187,13 @@ void rules_free(struct rules *rules)
 
 /* ---- subjects ---- */
 
-struct candidates {
+struct rule_candidates {
     uint32_t *rules;
     size_t count, room;
     bool failed; /* no memory */
 };
 
-static void add_candidates(struct candidates *candidates, struct rule_list found)
+static void candidates_add(struct rule_candidates *candidates, struct rule_list found)
 {
     size_t count = candidates->count + found.count;
     if (found.count == 0 || candidates->failed)
@@ -204,6 +206,7 @@ static void add_candidates(struct candidates *candidates, struct rule_list found
         candidates->rules = rules;
         candidates->room = count;
     }
+    assert(count <= candidates->room);
     memcpy(candidates->rules + candidates->count, found.rules, found.count * sizeof(uint32_t));
     candidates->count = count;
 }
@@ -214,8 +217,8 @@ static int by_number(const void *a, const void *b)
     return (*left > *right) - (*left < *right);
 }
 
-/* Leaves those that apply, in order, each once. */
-static void sift(struct candidates *candidates, const struct subject *subject)
+/* Keeps those that apply, in order, each once. */
+static void candidates_sift(struct rule_candidates *candidates, const struct subject *subject)
 {
     size_t kept = 0;
     qsort(candidates->rules, candidates->count, sizeof(uint32_t), by_number);
@@ -227,11 +230,12 @@ static void sift(struct candidates *candidates, const struct subject *subject)
         if (rule_is_from(rule, &subject->client) && rule_is_for(rule, subject->command))
             candidates->rules[kept++] = number;
     }
+    assert(kept <= candidates->count);
     candidates->count = kept;
 }
 
-/* Takes over what is left of them. false: no memory. */
-static bool take_candidates(struct subject *subject, const struct candidates *candidates)
+/* Copies them into the subject. false: no memory. */
+static bool subject_take_candidates(struct subject *subject, const struct rule_candidates *candidates)
 {
     const struct config_rule *list = subject->rules->list;
     size_t anywhere = 0;
@@ -258,7 +262,8 @@ static bool take_candidates(struct subject *subject, const struct candidates *ca
 bool subject_init(struct subject *subject, const struct rules *rules, const union netaddr *client, const char *user,
                   enum config_command command)
 {
-    struct candidates candidates = {0};
+    struct rule_candidates candidates = {0};
+    assert(command < CONFIG_COMMAND_COUNT);
     *subject = (struct subject){.client = *client, .user = user, .command = command, .first_opening = UINT32_MAX};
     netaddr_unmap(&subject->client);
     if (!rules || rules->count == 0)
@@ -266,13 +271,13 @@ bool subject_init(struct subject *subject, const struct rules *rules, const unio
     subject->rules = rules;
     subject->first_opening = rules->common[command].first_opening;
     if (user)
-        add_candidates(&candidates, rule_texts_find(rules->users, user));
+        candidates_add(&candidates, rule_texts_find(rules->users, user));
     for (const struct rule_network *network = rule_networks_find(rules->from, &subject->client); network;
          network = rule_network_wider(network))
-        add_candidates(&candidates, rule_network_list(network));
+        candidates_add(&candidates, rule_network_list(network));
     if (candidates.count > 0)
-        sift(&candidates, subject);
-    bool done = !candidates.failed && take_candidates(subject, &candidates);
+        candidates_sift(&candidates, subject);
+    bool done = !candidates.failed && subject_take_candidates(subject, &candidates);
     free(candidates.rules);
     if (!done)
         *subject = (struct subject){0};
@@ -299,7 +304,7 @@ void subject_deinit(struct subject *subject)
 
 /* ---- finding ---- */
 
-static const struct common *common_of(const struct subject *subject)
+static const struct common_rules *common_of(const struct subject *subject)
 {
     return &subject->rules->common[subject->command];
 }
@@ -312,7 +317,7 @@ static struct rule_list personal_anywhere(const struct subject *subject)
 }
 
 /* The first of the rules on a list that applies to the subject and takes the port, if it is below `end`; else `end`. */
-static uint32_t first_common(const struct subject *subject, struct rule_list list, uint16_t port, uint32_t end)
+static uint32_t list_first_common(const struct subject *subject, struct rule_list list, uint16_t port, uint32_t end)
 {
     const uint64_t *applies = common_of(subject)->applies;
     for (size_t i = 0; i < list.count && list.rules[i] < end; i++)
@@ -321,7 +326,7 @@ static uint32_t first_common(const struct subject *subject, struct rule_list lis
     return end;
 }
 
-static uint32_t first_personal(const struct subject *subject, struct rule_list list, uint16_t port, uint32_t end)
+static uint32_t list_first_personal(const struct subject *subject, struct rule_list list, uint16_t port, uint32_t end)
 {
     const struct rule_list personal = {subject->personal, subject->personal_count};
     const bool shorter = list.count < personal.count;
@@ -335,8 +340,8 @@ static uint32_t first_personal(const struct subject *subject, struct rule_list l
 
 typedef uint32_t first_on_list(const struct subject *subject, struct rule_list list, uint16_t port, uint32_t end);
 
-static void find_by_address(const struct subject *subject, const struct targets *targets, first_on_list *first,
-                            const union netaddr *address, uint16_t port, struct rules_match *best)
+static void match_by_address(const struct subject *subject, const struct rule_targets *targets, first_on_list *first,
+                             const union netaddr *address, uint16_t port, struct rules_match *best)
 {
     for (const struct rule_network *network = rule_networks_find(targets->networks, address); network;
          network = rule_network_wider(network)) {
@@ -346,9 +351,9 @@ static void find_by_address(const struct subject *subject, const struct targets 
     }
 }
 
-static void find_anywhere(const struct subject *subject, uint16_t port, struct rules_match *best)
+static void match_anywhere(const struct subject *subject, uint16_t port, struct rules_match *best)
 {
-    const struct common *common = common_of(subject);
+    const struct common_rules *common = common_of(subject);
     const struct rule_list lists[] = {personal_anywhere(subject), {common->anywhere, common->anywhere_count}};
     for (size_t i = 0; i < 2; i++)
         for (size_t j = 0; j < lists[i].count && lists[i].rules[j] < best->rule; j++)
@@ -356,9 +361,9 @@ static void find_anywhere(const struct subject *subject, uint16_t port, struct r
                 *best = (struct rules_match){lists[i].rules[j], 0};
 }
 
-/* By the name, and by each domain that it lies in. */
-static void find_by_name(const struct subject *subject, const struct targets *targets, first_on_list *first,
-                         const char *name, uint16_t port, struct rules_match *best)
+/* By the name, and by each domain that it is in. */
+static void match_by_domains(const struct subject *subject, const struct rule_targets *targets, first_on_list *first,
+                             const char *name, uint16_t port, struct rules_match *best)
 {
     char dotted[1 + 256] = ".";
     size_t len = strlen(name);
@@ -372,11 +377,11 @@ static void find_by_name(const struct subject *subject, const struct targets *ta
     }
 }
 
-static void find_name(const struct subject *subject, const char *name, uint16_t port, struct rules_match *best)
+static void match_by_name(const struct subject *subject, const char *name, uint16_t port, struct rules_match *best)
 {
-    find_by_name(subject, &subject->rules->common_to, first_common, name, port, best);
+    match_by_domains(subject, &subject->rules->common_to, list_first_common, name, port, best);
     if (subject->personal_count > 0)
-        find_by_name(subject, &subject->rules->personal_to, first_personal, name, port, best);
+        match_by_domains(subject, &subject->rules->personal_to, list_first_personal, name, port, best);
 }
 
 struct rules_match rules_find(const struct subject *subject, const char *name, const union netaddr *canonical,
@@ -385,12 +390,12 @@ struct rules_match rules_find(const struct subject *subject, const char *name, c
     struct rules_match best = {RULES_NO_MATCH, 0};
     if (!subject->rules)
         return best;
-    find_by_address(subject, &subject->rules->common_to, first_common, canonical, port, &best);
+    match_by_address(subject, &subject->rules->common_to, list_first_common, canonical, port, &best);
     if (subject->personal_count > 0)
-        find_by_address(subject, &subject->rules->personal_to, first_personal, canonical, port, &best);
-    find_anywhere(subject, port, &best);
+        match_by_address(subject, &subject->rules->personal_to, list_first_personal, canonical, port, &best);
+    match_anywhere(subject, port, &best);
     if (name)
-        find_name(subject, name, port, &best);
+        match_by_name(subject, name, port, &best);
     return best;
 }
 
@@ -399,7 +404,7 @@ uint32_t rules_find_everywhere(const struct subject *subject)
     uint32_t found = RULES_NO_MATCH;
     if (!subject->rules)
         return found;
-    const struct common *common = common_of(subject);
+    const struct common_rules *common = common_of(subject);
     const struct rule_list lists[] = {personal_anywhere(subject), {common->anywhere, common->anywhere_count}};
     for (size_t i = 0; i < 2; i++)
         for (size_t j = 0; j < lists[i].count && lists[i].rules[j] < found; j++)
@@ -413,8 +418,8 @@ uint32_t rules_find_name(const struct subject *subject, const char *name, uint16
     struct rules_match best = {RULES_NO_MATCH, 0};
     if (!subject->rules)
         return best.rule;
-    find_anywhere(subject, port, &best);
-    find_name(subject, name, port, &best);
+    match_anywhere(subject, port, &best);
+    match_by_name(subject, name, port, &best);
     return best.rule;
 }
 
@@ -426,7 +431,7 @@ uint32_t rules_deny_name(const struct subject *subject, const char *name, uint16
     return denies ? rule : RULES_NO_MATCH;
 }
 
-/* ---- where the answers change ---- */
+/* ---- where verdicts change ---- */
 
 uint32_t rules_next(const struct subject *subject, uint32_t rule)
 {
@@ -448,7 +453,7 @@ uint32_t rules_next_everywhere(const struct subject *subject, uint32_t rule)
 {
     if (!subject->rules)
         return RULES_NO_MATCH;
-    const struct common *common = common_of(subject);
+    const struct common_rules *common = common_of(subject);
     const struct rule_list of_all = {common->anywhere, common->anywhere_count};
     const struct rule_list personal = personal_anywhere(subject);
     return rule_list_next(&personal, rule, rule_list_next(&of_all, rule, RULES_NO_MATCH));

@@ -1,8 +1,9 @@
 /*
- * The configuration's rules, compiled: which is the first that matches? What it decides is verdict.h's.
+ * The rules of a configuration, compiled: finds the first one that matches a subject and a destination. What that rule
+ * means is in verdict.h.
  *
- * What stays the same for a session (client, user, command) is settled once, in its subject; what remains per datagram
- * is a search for the destination's network, whatever the number of rules.
+ * What stays the same for a session (client, user, command) is looked up once, in its subject. Per datagram only the
+ * destination's network is searched, which takes the same time whatever the number of rules.
  */
 #ifndef CONESOCKS_POLICY_RULES_H
 #define CONESOCKS_POLICY_RULES_H
@@ -20,7 +21,7 @@ struct rules;
 struct rules *rules_compile(const struct config_rule *list, size_t count);
 void rules_free(struct rules *rules);
 
-/* One that asks, for one thing. It takes memory for the rules alone that are about its client or user. */
+/* Who asks, and for which command. Its memory grows only with the rules about its own client or user. */
 struct subject {
     const struct rules *rules; /* NULL: there are none */
     const char *user;          /* NULL: no login */
@@ -34,8 +35,8 @@ struct subject {
 /* `user` is NULL without a login. It and `rules` must outlive the subject. false: no memory. */
 bool subject_init(struct subject *subject, const struct rules *rules, const union netaddr *client, const char *user,
                   enum config_command command);
-/* Puts it under other rules, unless it is under them already. The old ones must still be there. false: no memory, and
- * nothing has changed. */
+/* Looks up the same in other rules, unless these are its rules already. The old ones must still exist. false: no
+ * memory, and nothing has changed. */
 bool subject_renew(struct subject *subject, const struct rules *rules);
 /* Also of a subject that is all zero. */
 void subject_deinit(struct subject *subject);
@@ -47,28 +48,29 @@ struct rules_match {
     unsigned bits; /* of the network that matched; 0: another criterion did */
 };
 
-/* The first rule for a canonical address and a port; `name` is what was asked for (lower case), NULL when it was the
- * address. */
+/* The first rule for a canonical address and a port; `name` is what the client asked for (lower case), NULL when it was
+ * the address. */
 struct rules_match rules_find(const struct subject *subject, const char *name, const union netaddr *canonical,
                               uint16_t port);
 
-/* The first rule for a name that nobody here resolves: those about addresses do not count. Or RULES_NO_MATCH. */
+/* The first rule for a name that this process does not resolve, so rules about addresses do not count; or
+ * RULES_NO_MATCH. */
 uint32_t rules_find_name(const struct subject *subject, const char *name, uint16_t port);
 
-/* The first rule that takes every destination and port. Wherever an association sends to, it is served on that one's
- * terms: its mapping and filtering must not depend on the destination (RFC 4787). */
+/* The first rule that matches every destination and port. Its terms are those of an association, wherever that sends:
+ * mapping and filtering must not depend on the destination (RFC 4787). */
 uint32_t rules_find_everywhere(const struct subject *subject);
 
-/* The rule that denies `name` and `port` whatever the address is, so that it need not be resolved; RULES_NO_MATCH: it
- * takes the address to tell. */
+/* The rule that denies `name` and `port` whatever the address, so the name need not be resolved; RULES_NO_MATCH: only
+ * the address can tell. */
 uint32_t rules_deny_name(const struct subject *subject, const char *name, uint16_t port);
 
 /* The first rule about the subject from `rule` on, or RULES_NO_MATCH. */
 uint32_t rules_next(const struct subject *subject, uint32_t rule);
-/* The same of those that take every address. */
+/* The same, of the rules that match every address. */
 uint32_t rules_next_everywhere(const struct subject *subject, uint32_t rule);
 
-/* ---- where the answers change (destinations.h) ---- */
+/* ---- where verdicts change (for destinations.h) ---- */
 
 #define RULES_PORT_WORDS (65536 / 64)
 
@@ -77,13 +79,13 @@ struct rules_ports {
     uint64_t bits[RULES_PORT_WORDS];
 };
 
-/* The first port of each piece within which no range of a rule begins or ends. */
+/* The first port of each piece in which no range of a rule begins or ends. */
 const struct rules_ports *rules_port_pieces(const struct rules *rules);
 
-/* The first address of the i-th piece that lies in the same networks of all rules; false: there are no more. */
+/* The first address of the i-th piece whose addresses are in the same networks of all rules; false: no more. */
 bool rules_address_piece(const struct rules *rules, size_t i, union netaddr *address);
 
-/* Whether some rule is about just that: "example.com", or ".example.com". */
+/* Whether some rule names exactly that: "example.com", or ".example.com". */
 bool rules_mention(const struct rules *rules, const char *text);
 
 #endif

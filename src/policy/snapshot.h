@@ -1,6 +1,6 @@
 /*
- * A configuration and what is derived from it, as one thing that does not change: whoever holds it may read it, on any
- * thread. A reload makes a new one; the old one goes when the last holder has let go of it.
+ * A configuration together with its compiled rules and its users. It does not change, so any thread that holds it may
+ * read it without a lock. A reload makes a new one; the old one is freed when its last holder releases it.
  */
 #ifndef CONESOCKS_POLICY_SNAPSHOT_H
 #define CONESOCKS_POLICY_SNAPSHOT_H
@@ -19,7 +19,7 @@ struct snapshot {
     atomic_uint holders;
 };
 
-/* Takes over `config` and holds the snapshot once. NULL: no memory, and `config` is the caller's still. */
+/* Takes over `config`; the caller holds the snapshot. NULL: no memory, and `config` is still the caller's. */
 struct snapshot *snapshot_new(struct config *config);
 struct snapshot *snapshot_hold(struct snapshot *snapshot);
 /* NULL is fine. */

@@ -1,5 +1,6 @@
 #include "policy/terms.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -7,26 +8,26 @@
 #include "conf/words.h"
 #include "policy/rules.h"
 
-/* From the narrowest to the widest: what the first says holds. */
+/* From the narrowest to the widest: the first that sets a term decides. */
 enum { OF_RULE, OF_USER, LEVELS };
 
 static const struct config_terms silent;
 
-static void find_levels(const struct config *config, const struct config_user *user, uint32_t rule,
-                        const struct config_terms *levels[LEVELS])
+static void terms_levels(const struct config *config, const struct config_user *user, uint32_t rule,
+                         const struct config_terms *levels[LEVELS])
 {
     levels[OF_RULE] = rule == RULES_NO_MATCH ? &silent : &config->rules[rule].terms;
     levels[OF_USER] = user ? &user->terms : &silent;
 }
 
-/* The narrower one, if it says anything; any amount is 0. */
-static uint64_t rate_of(uint64_t narrow, uint64_t wide)
+/* The narrower one, if it is set; 0: any amount. */
+static uint64_t terms_rate(uint64_t narrow, uint64_t wide)
 {
     uint64_t rate = narrow ? narrow : wide;
     return rate == CONFIG_UNLIMITED ? 0 : rate;
 }
 
-static const struct config_upstream *find_upstream(const struct config *config, const char *name)
+static const struct config_upstream *terms_upstream(const struct config *config, const char *name)
 {
     for (size_t i = 0; name && i < config->upstream_count; i++)
         if (strcmp(config->upstreams[i].name, name) == 0)
@@ -35,36 +36,38 @@ static const struct config_upstream *find_upstream(const struct config *config, 
 }
 
 /* FNV-1a (RFC 9923). */
-static uint64_t hash(uint64_t seed, const uint8_t *bytes, size_t len)
+static uint64_t bytes_hash(uint64_t seed, const uint8_t *bytes, size_t len)
 {
     for (size_t i = 0; i < len; i++)
         seed = (seed ^ bytes[i]) * UINT64_C(0x100000001b3);
     return seed;
 }
 
-/* The one that draws the highest number with this client: it stays the same however often and by which worker that is
- * asked, and another only where it was taken out of the list, or a new one draws higher (rendezvous hashing). */
-static union netaddr pick(const struct config_pool *pool, const union netaddr *client)
+/* Rendezvous hashing: the address with the highest hash together with this client. So all workers pick the same one,
+ * and a client gets another one only when its address is removed from the list, or a new one has a higher hash. */
+static union netaddr pool_pick(const struct config_pool *pool, const union netaddr *client)
 {
     const struct netaddr_subscriber subscriber = netaddr_subscriber(client);
-    uint64_t seed = hash(UINT64_C(0xcbf29ce484222325), subscriber.bytes, sizeof(subscriber.bytes)), highest = 0;
+    uint64_t seed = bytes_hash(UINT64_C(0xcbf29ce484222325), subscriber.bytes, sizeof(subscriber.bytes)), highest = 0;
     union netaddr picked = {0};
     for (size_t i = 0; i < pool->count; i++) {
         size_t len;
         const uint8_t *host = netaddr_host(&pool->addresses[i], &len);
-        uint64_t drawn = hash(seed, host, len);
+        uint64_t drawn = bytes_hash(seed, host, len);
         drawn = (drawn ^ drawn >> 32) * UINT64_C(0x9e3779b97f4a7c15); /* the last byte has to reach the first bits */
         if (i == 0 || drawn > highest) {
             highest = drawn;
             picked = pool->addresses[i];
         }
     }
+    assert(pool->count == 0 || picked.sa.sa_family != AF_UNSPEC);
     return picked;
 }
 
 struct terms terms_find(const struct config *config, const struct config_user *user, uint32_t rule,
                         const union netaddr *client)
 {
+    assert(rule == RULES_NO_MATCH || rule < config->rule_count);
     uint32_t dscp = config->outbound.dscp;
     const struct config_pool *v4 = &config->outbound.address_v4, *v6 = &config->outbound.address_v6;
     const struct config_terms *levels[LEVELS];
@@ -74,11 +77,11 @@ struct terms terms_find(const struct config *config, const struct config_user *u
         .mark = config->outbound.mark,
         .interface = config->outbound.interface,
     };
-    find_levels(config, user, rule, levels);
-    terms.session.bytes = rate_of(levels[OF_RULE]->bandwidth, config->limits.bandwidth_per_session);
-    terms.session.datagrams = rate_of(levels[OF_RULE]->datagrams, config->limits.datagrams_per_association);
-    terms.user.bytes = rate_of(levels[OF_USER]->bandwidth, config->limits.bandwidth_per_user);
-    terms.user.datagrams = rate_of(levels[OF_USER]->datagrams, config->limits.datagrams_per_user);
+    terms_levels(config, user, rule, levels);
+    terms.session.bytes = terms_rate(levels[OF_RULE]->bandwidth, config->limits.bandwidth_per_session);
+    terms.session.datagrams = terms_rate(levels[OF_RULE]->datagrams, config->limits.datagrams_per_association);
+    terms.user.bytes = terms_rate(levels[OF_USER]->bandwidth, config->limits.bandwidth_per_user);
+    terms.user.datagrams = terms_rate(levels[OF_USER]->datagrams, config->limits.datagrams_per_user);
     for (int i = LEVELS - 1; i >= 0; i--) {
         const struct config_terms *said = levels[i];
         if (said->filtering != CONFIG_FILTERING_INHERITED)
@@ -96,21 +99,21 @@ struct terms terms_find(const struct config *config, const struct config_user *u
         if (said->upstream)
             upstream = said->upstream;
     }
-    terms.address_v4 = pick(v4, client);
-    terms.address_v6 = pick(v6, client);
+    terms.address_v4 = pool_pick(v4, client);
+    terms.address_v6 = pool_pick(v6, client);
     terms.dscp = (uint8_t)(dscp & ~CONFIG_DSCP_SAID);
-    terms.upstream = find_upstream(config, upstream);
+    terms.upstream = terms_upstream(config, upstream);
     return terms;
 }
 
 /* ---- in words ---- */
 
-struct line {
+struct terms_line {
     FILE *out;
     bool begun;
 };
 
-__attribute__((format(printf, 2, 3))) static void say(struct line *line, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void line_say(struct terms_line *line, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -120,52 +123,53 @@ __attribute__((format(printf, 2, 3))) static void say(struct line *line, const c
     va_end(args);
 }
 
-static void say_value(struct line *line, const struct value_type *type, const char *key, const void *field,
-                      const char *who)
+static void line_say_value(struct terms_line *line, const struct value_type *type, const char *key, const void *field,
+                           const char *who)
 {
-    say(line, "%s ", key);
+    line_say(line, "%s ", key);
     type->format(NULL, field, line->out);
     fprintf(line->out, " (%s)", who);
 }
 
 /* Rates do not override each other: one is each session's, the other is all sessions' together. */
-static void say_rate(struct line *line, const struct value_type *type, const char *key, uint64_t rate, const char *who)
+static void line_say_rate(struct terms_line *line, const struct value_type *type, const char *key, uint64_t rate,
+                          const char *who)
 {
     if (rate)
-        say_value(line, type, key, &rate, who);
+        line_say_value(line, type, key, &rate, who);
 }
 
-static void say_level(struct line *line, const struct config_terms *said, const struct config_terms *over,
-                      const char *who)
+static void line_say_level(struct terms_line *line, const struct config_terms *said, const struct config_terms *over,
+                           const char *who)
 {
     if (said->address_v4.count && !over->address_v4.count)
-        say_value(line, &value_pool_v4, "address_v4", &said->address_v4, who);
+        line_say_value(line, &value_pool_v4, "address_v4", &said->address_v4, who);
     if (said->address_v6.count && !over->address_v6.count)
-        say_value(line, &value_pool_v6, "address_v6", &said->address_v6, who);
+        line_say_value(line, &value_pool_v6, "address_v6", &said->address_v6, who);
     if (said->mark && !over->mark)
-        say(line, "mark 0x%x (%s)", said->mark, who);
+        line_say(line, "mark 0x%x (%s)", said->mark, who);
     if (said->interface && !over->interface)
-        say(line, "interface %s (%s)", said->interface, who);
+        line_say(line, "interface %s (%s)", said->interface, who);
     if (said->dscp && !over->dscp)
-        say_value(line, &value_dscp, "dscp", &said->dscp, who);
+        line_say_value(line, &value_dscp, "dscp", &said->dscp, who);
     if (said->filtering && !over->filtering)
-        say(line, "filtering %s (%s)", config_filtering_word(said->filtering), who);
+        line_say(line, "filtering %s (%s)", config_filtering_word(said->filtering), who);
     if (said->upstream && !over->upstream)
-        say(line, "upstream %s (%s)", said->upstream, who);
-    say_rate(line, &value_bandwidth, "bandwidth", said->bandwidth, who);
-    say_rate(line, &value_datagrams, "datagrams", said->datagrams, who);
+        line_say(line, "upstream %s (%s)", said->upstream, who);
+    line_say_rate(line, &value_bandwidth, "bandwidth", said->bandwidth, who);
+    line_say_rate(line, &value_datagrams, "datagrams", said->datagrams, who);
 }
 
 void terms_explain(const struct config *config, const struct config_user *user, uint32_t rule, FILE *out)
 {
     const struct config_terms *levels[LEVELS];
-    struct line line = {.out = out};
+    struct terms_line line = {.out = out};
     char who[32];
-    find_levels(config, user, rule, levels);
+    terms_levels(config, user, rule, levels);
     snprintf(who, sizeof(who), "rules[%u]", rule);
-    say_level(&line, levels[OF_RULE], &silent, who);
+    line_say_level(&line, levels[OF_RULE], &silent, who);
     snprintf(who, sizeof(who), "users[%td]", user ? user - config->users : 0);
-    say_level(&line, levels[OF_USER], levels[OF_RULE], who);
+    line_say_level(&line, levels[OF_USER], levels[OF_RULE], who);
     if (line.begun)
         fputc('\n', out);
 }

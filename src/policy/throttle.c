@@ -1,5 +1,6 @@
 #include "policy/throttle.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,15 +11,15 @@
 #define NETWORK_LEN_V4 3
 #define NETWORK_LEN_V6 6
 
-struct entry {
-    struct netaddr_subscriber key; /* or the same of a network: see key_of */
-    uint64_t free_at_ms;           /* when its failures are forgotten, each a share of a minute after the one before */
+struct throttle_entry {
+    struct netaddr_subscriber key; /* or the same of a network: see throttle_key() */
+    uint64_t free_at_ms;           /* when all its failures are forgotten; each adds a share of a minute */
     UT_hash_handle hh;
 };
 
 struct throttle {
-    uint64_t share_ms;   /* how long one failure of an address counts; 0: not at all */
-    struct entry *table; /* in the order of their last failures */
+    uint64_t share_ms;            /* how long one failure of an address counts; 0: not at all */
+    struct throttle_entry *table; /* in the order of their last failures */
 };
 
 struct throttle *throttle_new(uint32_t per_minute)
@@ -34,7 +35,7 @@ void throttle_set(struct throttle *throttle, uint32_t per_minute)
     throttle->share_ms = per_minute ? MINUTE_MS / per_minute : 0;
 }
 
-static void forget(struct throttle *throttle, struct entry *entry)
+static void throttle_forget(struct throttle *throttle, struct throttle_entry *entry)
 {
     HASH_DEL(throttle->table, entry);
     free(entry);
@@ -44,80 +45,82 @@ void throttle_free(struct throttle *throttle)
 {
     if (!throttle)
         return;
-    struct entry *entry, *next;
+    struct throttle_entry *entry, *next;
     HASH_ITER(hh, throttle->table, entry, next)
-    forget(throttle, entry);
+    throttle_forget(throttle, entry);
     free(throttle);
 }
 
-static struct netaddr_subscriber key_of(enum throttle_width width, const union netaddr *client)
+static struct netaddr_subscriber throttle_key(enum throttle_width width, const union netaddr *client)
 {
     struct netaddr_subscriber key = netaddr_subscriber(client);
     uint8_t *family = &key.bytes[0], *host = &key.bytes[1];
     size_t len = *family == 4 ? NETWORK_LEN_V4 : NETWORK_LEN_V6;
     if (width == THROTTLE_NETWORK) {
         memset(host + len, 0, sizeof(key.bytes) - 1 - len);
-        *family |= 0x80; /* so that it is not taken for its first address */
+        *family |= 0x80; /* else it would be the key of its first address, too */
     }
     return key;
 }
 
-static uint64_t share_of(const struct throttle *throttle, enum throttle_width width)
+static uint64_t throttle_share(const struct throttle *throttle, enum throttle_width width)
 {
     return width == THROTTLE_NETWORK ? throttle->share_ms / THROTTLE_NETWORK_TIMES : throttle->share_ms;
 }
 
-static struct entry *find(const struct throttle *throttle, const struct netaddr_subscriber *key)
+static struct throttle_entry *throttle_find(const struct throttle *throttle, const struct netaddr_subscriber *key)
 {
-    struct entry *entry;
+    struct throttle_entry *entry;
     HASH_FIND(hh, throttle->table, key, sizeof(*key), entry);
     return entry;
 }
 
 /* Puts it last in the order of the table. */
-static void put(struct throttle *throttle, struct entry *entry)
+static void throttle_put_last(struct throttle *throttle, struct throttle_entry *entry)
 {
     HASH_ADD(hh, throttle->table, key, sizeof(entry->key), entry);
     if (!entry->hh.tbl)
-        free(entry); /* out of memory: this address fails for free */
+        free(entry); /* no memory: this failure does not count */
 }
 
-static void note(struct throttle *throttle, enum throttle_width width, const union netaddr *client, uint64_t now_ms)
+static void throttle_note(struct throttle *throttle, enum throttle_width width, const union netaddr *client,
+                          uint64_t now_ms)
 {
-    const struct netaddr_subscriber key = key_of(width, client);
-    struct entry *entry = find(throttle, &key);
+    const struct netaddr_subscriber key = throttle_key(width, client);
+    struct throttle_entry *entry = throttle_find(throttle, &key);
     if (entry) {
         HASH_DEL(throttle->table, entry);
     } else {
         if (HASH_COUNT(throttle->table) >= THROTTLE_ADDRESSES_MAX)
-            forget(throttle, throttle->table);
+            throttle_forget(throttle, throttle->table); /* the first: its last failure is longest ago */
         entry = calloc(1, sizeof(*entry));
         if (!entry)
             return;
         entry->key = key;
     }
-    entry->free_at_ms = (entry->free_at_ms > now_ms ? entry->free_at_ms : now_ms) + share_of(throttle, width);
-    put(throttle, entry);
+    entry->free_at_ms = (entry->free_at_ms > now_ms ? entry->free_at_ms : now_ms) + throttle_share(throttle, width);
+    throttle_put_last(throttle, entry);
+    assert(HASH_COUNT(throttle->table) <= THROTTLE_ADDRESSES_MAX);
 }
 
 void throttle_fail(struct throttle *throttle, const union netaddr *client, uint64_t now_ms)
 {
     if (!throttle->share_ms)
         return;
-    note(throttle, THROTTLE_ADDRESS, client, now_ms);
-    note(throttle, THROTTLE_NETWORK, client, now_ms);
+    throttle_note(throttle, THROTTLE_ADDRESS, client, now_ms);
+    throttle_note(throttle, THROTTLE_NETWORK, client, now_ms);
 }
 
 bool throttle_blocks(const struct throttle *throttle, enum throttle_width width, const union netaddr *client,
                      uint64_t now_ms)
 {
-    const struct netaddr_subscriber key = key_of(width, client);
-    const struct entry *entry = find(throttle, &key);
-    return throttle->share_ms && entry && entry->free_at_ms + share_of(throttle, width) > now_ms + MINUTE_MS;
+    const struct netaddr_subscriber key = throttle_key(width, client);
+    const struct throttle_entry *entry = throttle_find(throttle, &key);
+    return throttle->share_ms && entry && entry->free_at_ms + throttle_share(throttle, width) > now_ms + MINUTE_MS;
 }
 
 bool throttle_same(enum throttle_width width, const union netaddr *a, const union netaddr *b)
 {
-    const struct netaddr_subscriber key_a = key_of(width, a), key_b = key_of(width, b);
+    const struct netaddr_subscriber key_a = throttle_key(width, a), key_b = throttle_key(width, b);
     return memcmp(&key_a, &key_b, sizeof(key_a)) == 0;
 }

@@ -1,10 +1,11 @@
 #include "policy/users.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* FNV-1a (RFC 9923). The names are the configuration's: nobody else fills the table. */
-static size_t hash(const char *name)
+/* FNV-1a (RFC 9923). It needs no secret: only the configuration fills the table. */
+static size_t name_hash(const char *name)
 {
     uint64_t hash = UINT64_C(0xcbf29ce484222325);
     for (; *name; name++)
@@ -12,10 +13,10 @@ static size_t hash(const char *name)
     return (size_t)(hash ^ hash >> 32);
 }
 
-/* Where a name is, or else belongs. */
-static const struct config_user **slot_of(const struct users *users, const char *name)
+/* The slot of a name, or the free one where it would be. */
+static const struct config_user **users_slot(const struct users *users, const char *name)
 {
-    size_t at = hash(name) & users->mask;
+    size_t at = name_hash(name) & users->mask;
     while (users->slots[at] && strcmp(users->slots[at]->name, name) != 0)
         at = (at + 1) & users->mask;
     return &users->slots[at];
@@ -26,11 +27,12 @@ bool users_init(struct users *users, const struct config_user *list, size_t coun
     size_t size = 1;
     while (size < 2 * count)
         size *= 2;
+    assert(size > count && (size & (size - 1)) == 0); /* a free slot ends each search */
     *users = (struct users){list, count, calloc(size, sizeof(users->slots[0])), size - 1};
     if (!users->slots)
         return false;
     for (size_t i = 0; i < count; i++)
-        *slot_of(users, list[i].name) = &list[i];
+        *users_slot(users, list[i].name) = &list[i];
     return true;
 }
 
@@ -42,7 +44,7 @@ void users_deinit(struct users *users)
 
 const struct config_user *users_find(const struct users *users, const char *name)
 {
-    return users->slots ? *slot_of(users, name) : NULL;
+    return users->slots ? *users_slot(users, name) : NULL;
 }
 
 bool users_agree(const struct users *a, const struct users *b, const char *name)

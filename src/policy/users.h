@@ -1,5 +1,5 @@
 /*
- * Who may log in: the users of one configuration, found by name. Does not change, so any thread may ask.
+ * The users of a configuration, found by name. It does not change, so any thread may ask.
  */
 #ifndef CONESOCKS_POLICY_USERS_H
 #define CONESOCKS_POLICY_USERS_H
@@ -18,11 +18,11 @@ struct users {
 
 /* `list` must outlive it. false: no memory. */
 bool users_init(struct users *users, const struct config_user *list, size_t count);
-/* Also of one that is all zero. */
+/* Also if it is all zero. */
 void users_deinit(struct users *users);
-/* NULL: there is nobody of that name. */
+/* NULL: there is no user of that name. */
 const struct config_user *users_find(const struct users *users, const char *name);
-/* Does `name` log in with the same password here and there? Also when it is nobody in both. */
+/* Whether `name` has the same password hash in both, or is in neither. */
 bool users_agree(const struct users *a, const struct users *b, const char *name);
 
 #endif
