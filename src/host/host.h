@@ -1,8 +1,6 @@
 /*
- * What all workers of this process share: one object, made by the server before its workers and freed after them. A
+ * What all workers of this process share: one object, which the server makes before its workers and frees after them. A
  * session finds it at env->host.
- *
- * Each member says how threads use it. Most are used when a session begins or ends, and take a lock of their own then.
  */
 #ifndef CONESOCKS_HOST_HOST_H
 #define CONESOCKS_HOST_HOST_H
@@ -26,20 +24,25 @@ struct host_handover {
 };
 
 struct host {
-    struct addresses *addresses; /* the main thread's: workers are told of changes; NULL: nobody watches them */
-    struct ports *ports;         /* local ports in use, by address: see net/ports.h */
-    struct own_ports *own_ports; /* where this process has UDP sockets: see policy/own_ports.h */
-    struct shared_port_table *shared_port; /* associations at the one UDP port: see shared_port_table.h */
-    struct host_handover handover;         /* see proxy/assoc/handover_link.h */
-    struct descriptor_reserve *reserve;    /* descriptors that sessions leave free: see net/reserve.h */
-    struct quota *quota;                   /* what each client and user holds: see policy/quota.h */
-    struct user_rates *user_rates;         /* what sessions of one user share of its rate: see policy/rates.h */
-    atomic_uint_fast64_t last_session_id;  /* sessions of all workers are in one order: any thread counts on */
+    /* The main thread's, which sends changes to the workers. NULL: nobody watches them. */
+    struct addresses *addresses;
+    /* With locks of their own, taken when a session, an association or an account begins or ends: */
+    struct ports *ports;                /* local ports in use, by address: net/ports.h */
+    struct descriptor_reserve *reserve; /* descriptors that sessions leave free: net/reserve.h */
+    struct quota *quota;                /* what each client and user holds: policy/quota.h */
+    struct user_rates *user_rates;      /* what the sessions of a user share of its rate: policy/rates.h */
+    /* Likewise, but read for datagrams to this host's own addresses, without a lock while nothing changes. */
+    struct own_ports *own_ports; /* where this process has UDP sockets: policy/own_ports.h */
+    /* Locked for each datagram that comes to the shared UDP port and to no association's socket. */
+    struct shared_port_table *shared_port;
+    /* Atomic: */
+    struct host_handover handover;        /* see proxy/assoc/handover_link.h */
+    atomic_uint_fast64_t last_session_id; /* the sessions of all workers are in one order */
 };
 
 /* Knows no addresses yet. NULL: no memory. */
 struct host *host_new(void);
-/* After all that uses it. NULL is fine. */
+/* After all sessions have ended and given back what they held here. NULL is fine. */
 void host_free(struct host *host);
 
 /* Reads this host's addresses and follows their changes, as addresses_new() does. Once. false: they cannot be read, or

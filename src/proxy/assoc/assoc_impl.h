@@ -6,7 +6,9 @@
  *   down:    internal <- put the sender's address in front <- may it answer? <- external              down.c
  *
  * Both ways take runs as they come: what the kernel has joined stays joined, cut only where the destination changes.
- * Buffers are the worker's; a datagram is neither copied nor allocated for, but for those that wait for a name.
+ * Buffers are the worker's; a datagram is neither copied nor allocated for, except those that wait for a name,
+ * and those that another worker's shared socket has received (shared_socket.h). No lock is taken, except for the
+ * latter, and by own_ports.h while a port is being added or removed.
  */
 #ifndef CONESOCKS_PROXY_ASSOC_ASSOC_IMPL_H
 #define CONESOCKS_PROXY_ASSOC_ASSOC_IMPL_H

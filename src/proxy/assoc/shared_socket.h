@@ -1,6 +1,10 @@
 /*
  * The listening sockets of one-port mode (udp.ports: 1080), at which the datagrams of all clients arrive whose
  * association has no connected socket yet. Each worker has one for each local address that its associations use.
+ *
+ * What comes to these sockets is looked up in host->shared_port, under its lock. So is what an association's own socket
+ * receives from another sender before it is connected. If the association is another worker's, the datagrams are copied
+ * into new memory and posted to that worker's inbox, which has a lock, too.
  */
 #ifndef CONESOCKS_PROXY_ASSOC_SHARED_SOCKET_H
 #define CONESOCKS_PROXY_ASSOC_SHARED_SOCKET_H
