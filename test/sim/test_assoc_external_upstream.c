@@ -92,7 +92,7 @@ static void from_relay(const union netaddr *origin, const char *text)
     assert_true(from_relay_at(&relay, bytes, wrap(bytes, origin, text)));
 }
 
-/* Endpoint-independent as far as the upstream is: whoever it says has sent is told to the client. */
+/* As endpoint-independent as the upstream is: the client gets every sender that the upstream names. */
 static void both_ways_for_all_destinations(void **state)
 {
     (void)state;

@@ -177,7 +177,7 @@ static void each_datagram_is_judged(void **state)
 
 /* ---- down ---- */
 
-static void whoever_sends_is_named(void **state)
+static void each_sender_is_named(void **state)
 {
     (void)state;
     open_over_tcp();
@@ -414,7 +414,7 @@ int main(void)
         TEST(row_69_frames_before_the_start_wait),
         TEST(large_frames),
         TEST(each_datagram_is_judged),
-        TEST(whoever_sends_is_named),
+        TEST(each_sender_is_named),
         TEST(of_a_run_that_is_too_large_the_end_may_fit),
         TEST(who_does_not_read_loses_whole_datagrams),
         TEST(row_14_a_bad_frame_ends_it),

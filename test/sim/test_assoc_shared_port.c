@@ -136,7 +136,7 @@ static void what_another_worker_receives(void **state)
     uint8_t bytes[512];
     other = world_env;
     open_second_of(&other);
-    open_plain(); /* whose worker's socket, the younger, receives what comes */
+    open_plain(); /* its worker's socket is the younger one: it receives what comes */
     from_client_at(&client2, &server, "a");
     expect_up_by(second, &server, "a");
     expect_alive();

@@ -24,6 +24,7 @@ bool assoc_within_rates(struct assoc *assoc, enum rates_way way, struct dgram_ru
     if (!assoc->rates)
         return true;
     uint16_t passes = rates_admit(assoc->rates, way, run->count, run->seg, run->last, env_now(assoc->env));
+    assert(passes <= run->count);
     if (passes < run->count) {
         assoc_drop(assoc, DROP_RATE, (uint32_t)run->count - passes);
         run->count = passes;
@@ -65,10 +66,11 @@ static void assoc_discard(struct assoc *assoc)
 
 static int assoc_take_terms(struct assoc *assoc, const char *user)
 {
+    assert(!assoc->external_ops && !assoc->rates);
     const uint32_t rule = rules_find_everywhere(&assoc->subject);
     const struct terms terms = env_terms(assoc->env, user, rule, &assoc->subject.client);
     if (!permit_any(assoc->env, &assoc->subject, terms.upstream != NULL))
-        return -EACCES; /* who may send nowhere would still be sent to */
+        return -EACCES; /* it could send nowhere, but peers could still send to it */
     union netaddr *external = assoc->flow.external;
     external[FAMILY_V4] = terms.address_v4.sa.sa_family ? terms.address_v4 : netaddr_any(AF_INET);
     external[FAMILY_V6] = terms.address_v6.sa.sa_family ? terms.address_v6 : netaddr_any(AF_INET6);
@@ -95,6 +97,7 @@ static int assoc_finish(struct assoc **out, struct assoc *assoc, int error)
         assoc_discard(assoc);
     else
         *out = assoc;
+    assert(error <= 0);
     return error;
 }
 
@@ -146,7 +149,7 @@ int assoc_new_over_tcp(struct assoc **out, struct env *env, const union netaddr 
 
 void assoc_start(struct assoc *assoc)
 {
-    assert(assoc->state == ASSOC_OPENING);
+    assert(assoc->state == ASSOC_OPENING && assoc->internal.ops);
     assoc->state = ASSOC_GRANTED;
     metrics_add(&assoc->env->metrics.associations_total, 1);
     assoc->internal.ops->start(assoc);
@@ -162,6 +165,7 @@ void assoc_free(struct assoc *assoc)
 
 void assoc_set_review(struct assoc *assoc, bool (*may_go_on)(void *owner), void *owner)
 {
+    assert(!assoc->may_go_on);
     assoc->may_go_on = may_go_on;
     assoc->owner = owner;
 }
@@ -235,6 +239,8 @@ size_t assoc_descriptors(const struct assoc *assoc)
 
 void assoc_borrow(struct assoc *assoc, struct loan *loan)
 {
+    assert(loan->all == assoc->own_loan.all);
+    assert(loan == assoc->loan || !assoc->names); /* they have taken note of the loan */
     loan->bytes += assoc->own_loan.bytes;
     assoc->own_loan.bytes = 0;
     assoc->loan = loan;

@@ -1,13 +1,12 @@
 /*
- * A UDP association (RFC 1928 section 7) with the NAT behaviour of RFC 4787: one external socket per address family,
- * the same for every destination (endpoint-independent mapping), open to whom the filtering mode says (by default to
- * everybody).
+ * A UDP association (RFC 1928 section 7) that behaves as a full-cone NAT (RFC 4787): what a session opens for a client
+ * that asks for UDP.
  *
- * The client's datagrams come to a socket of their own or, over TCP, as frames on its control connection: the rest is
- * the same.
+ * It has one internal end, where the client's datagrams come and go, and external ends, where the internet's do
+ * (ends.h). The mapping is endpoint-independent: one external socket for each address family, whatever the destination.
  *
  * Nothing that arrives on its sockets ends an association. Its owner does: when the control connection ends, or when
- * assoc_sweep() says that the idle limit has passed.
+ * assoc_sweep() reports that the idle limit has passed.
  */
 #ifndef CONESOCKS_PROXY_ASSOC_ASSOC_H
 #define CONESOCKS_PROXY_ASSOC_ASSOC_H
@@ -35,44 +34,43 @@ int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, co
  * owner's, but is the association's to read and write from assoc_start() on. */
 int assoc_new_over_tcp(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
                        const union netaddr *local, int fd, const struct assoc_hooks *hooks);
-/* It is granted: from now on it reads what the client sends. */
+/* The client is told that it may send: from now on its datagrams are read. To be called once. */
 void assoc_start(struct assoc *assoc);
 void assoc_free(struct assoc *assoc);
 
 bool assoc_is_over_tcp(const struct assoc *assoc);
 
-/* Whether it leaves by an upstream: then it is not to be granted before that has answered, which the hooks tell, from
- * the event loop. The association may be freed in them. */
+/* Whether it leaves by an upstream. Then it may be granted once the upstream has: the hooks tell. */
 bool assoc_awaits_upstream(struct assoc *assoc, const struct assoc_upstream_hooks *hooks);
 /* The upstream's name, or NULL. */
 const char *assoc_upstream(const struct assoc *assoc);
 
-/* Who may send to its external ports, where no upstream decides that. */
+/* Which peers may send to its external ports, unless an upstream decides that. */
 enum config_filtering assoc_filtering(const struct assoc *assoc);
 
 const struct assoc_flow *assoc_flow(const struct assoc *assoc);
 
-/* `may_go_on` is asked before the first datagrams after a reload: the owner reviews the association, and soon ends one
- * that may not, but not from inside of it. */
+/* `may_go_on` is asked before the first datagrams after a reload. The owner reviews the association there, and ends one
+ * that may not, but later, from the event loop. */
 void assoc_set_review(struct assoc *assoc, bool (*may_go_on)(void *owner), void *owner);
-/* The env has another snapshot: its rules hold from here on. false: they leave it no destination at all, or there is no
- * memory; then it has to end at once. */
+/* Puts it under the rules of the env's new snapshot. false: they allow no destination at all, or there is no memory;
+ * then it has to end at once. */
 bool assoc_review(struct assoc *assoc);
 
 /* To be called about once a second. true: idle for longer than `udp.idle` allows. */
 bool assoc_sweep(struct assoc *assoc, uint64_t now_ms);
 
-/* Gives each of its sockets this much room for datagrams that have not been read yet. */
+/* How many bytes of datagrams may wait in each of its sockets. */
 void assoc_set_room(struct assoc *assoc, int bytes);
-/* How many descriptors it has, besides the control connection. */
+/* How many descriptors it holds, without the control connection. */
 size_t assoc_descriptors(const struct assoc *assoc);
-/* Whether one of its ports can be had at that place once it ends. */
+/* Whether its end would free a port at that place. */
 bool assoc_holds_port(const struct assoc *assoc, const struct port_place *place);
-/* Who is charged from now on for what it holds besides its sockets; until then it is itself. */
+/* Charges what it holds besides its sockets to `loan` from now on; before, it is charged to the association itself. */
 void assoc_borrow(struct assoc *assoc, struct loan *loan);
-/* Drops what is charged there, as far as it can. */
+/* Drops what is charged, as far as it can. */
 void assoc_call_loans(struct assoc *assoc);
-/* Memory that it holds, ours and the kernel's. */
+/* The memory that it holds, ours and the kernel's. */
 size_t assoc_memory(const struct assoc *assoc);
 
 /* How long ago the last datagram passed, either way. */

@@ -53,16 +53,16 @@ struct assoc {
     struct external *external[FAMILY_COUNT];
     uint64_t open_failed_ms[FAMILY_COUNT];
     struct names *names;         /* NULL until the first name */
-    struct loan *loan, own_loan; /* what it holds besides its sockets, at whose charge */
+    struct loan *loan, own_loan; /* charged for what it holds besides its sockets; see assoc_borrow() */
     struct filter *filter;       /* NULL: endpoint-independent */
     struct rates *rates;         /* NULL: no limit */
-    struct sock_egress *egress;  /* of the external sockets; NULL: nothing is said */
+    struct sock_egress *egress;  /* of the external sockets; NULL: the system decides */
 };
 
 /* ---- what both ways need ---- */
 
-/* To be asked before datagrams are taken: after a reload they may have to be refused. The association does not end in
- * here, but soon. */
+/* To be asked before datagrams are taken: after a reload they may have to be refused. The association does not end
+ * here, but later, from the event loop. */
 static inline bool assoc_may_go_on(struct assoc *assoc)
 {
     return assoc->generation == assoc->env->generation || !assoc->may_go_on || assoc->may_go_on(assoc->owner);
@@ -74,8 +74,8 @@ static inline void assoc_drop(struct assoc *assoc, enum drop_reason reason, uint
     assoc_flow_drop(&assoc->flow, &assoc->env->metrics, reason, count);
 }
 
-/* The worker's batches hold datagrams of one association at a time: whoever fills them sends them before it returns to
- * the event loop or turns to another association. */
+/* The worker's batches hold datagrams of one association at a time: what fills them sends them before it returns to the
+ * event loop or turns to another association. */
 static inline void assoc_assert_batches_are_empty(const struct env *env)
 {
     assert(env->to_client.count == 0);

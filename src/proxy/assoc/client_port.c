@@ -6,7 +6,7 @@
 
 static bool client_port_learn(struct assoc *assoc, const union netaddr *peer, uint64_t now)
 {
-    /* While a hint names another port, that one may still speak up. */
+    /* While a hint names another port, the client may still send from that one. */
     const bool hold = assoc->hint_port == 0 || assoc->hint_port == netaddr_port(peer);
     if (!assoc->internal.ops->set_client(assoc, peer, hold))
         return false;

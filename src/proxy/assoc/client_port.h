@@ -1,6 +1,6 @@
 /*
- * Which port of the client's host is the client: learned from its first valid datagram, and held until the client has
- * been silent or the port that its request named speaks up.
+ * Decides which port of the client's host is the client: learned from its first valid datagram, and held until the
+ * client has been silent, or until a datagram comes from the port that its request named.
  */
 #ifndef CONESOCKS_PROXY_ASSOC_CLIENT_PORT_H
 #define CONESOCKS_PROXY_ASSOC_CLIENT_PORT_H

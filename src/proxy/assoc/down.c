@@ -44,7 +44,7 @@ static bool down_admits(struct assoc *assoc, struct dgram_run *run)
 void assoc_take_down(struct assoc *assoc, const struct dgram_run *run)
 {
     struct dgram_batch *batch = &assoc->env->to_client;
-    assert(assoc->state != ASSOC_ENDING);
+    assert(assoc->state != ASSOC_ENDING && run->count > 0);
     if (batch->count == DGRAM_BATCH_MAX)
         assoc_flush_down(assoc);
     struct dgram_run *out = &batch->runs[batch->count];
@@ -57,6 +57,7 @@ void assoc_take_down_named(struct assoc *assoc, const struct dgram_run *payloads
 {
     struct dgram_run run = *payloads;
     struct dgram_tally tally = {0};
+    assert(header_len > 0 && payloads->count > 0);
     if (!down_admits(assoc, &run))
         return;
     assoc_flush_down(assoc);

@@ -44,7 +44,7 @@ struct internal_ops {
     size_t (*memory)(const struct assoc *assoc);
     void (*close)(struct assoc *assoc);
     uint8_t descriptors; /* besides the control connection */
-    bool over_tcp;       /* for whoever describes the association */
+    bool over_tcp;       /* for those that describe the association */
 };
 
 /* Part of its association. */

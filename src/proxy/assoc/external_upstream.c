@@ -119,6 +119,7 @@ static int external_upstream_open(void *arg, const union netaddr *relay, const u
 {
     struct external_upstream *upstream = arg;
     struct external *external = &upstream->external;
+    assert(netaddr_port(relay) != 0 && external->assoc->state != ASSOC_ENDING);
     const int family = relay->sa.sa_family;
     if (local->sa.sa_family == family) {
         union netaddr *from = &external->assoc->flow.external[family_index(family)];

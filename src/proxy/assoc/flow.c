@@ -32,6 +32,7 @@ void assoc_flow_deinit(struct assoc_flow *flow)
 void assoc_flow_drop(struct assoc_flow *flow, struct metrics *metrics, enum drop_reason reason, uint32_t count)
 {
     assert(reason < DROP_REASON_COUNT);
+    assert(flow->dropped); /* see assoc_flow_init() */
     uint32_t *own = flow_own_drops(flow);
     if (!own && (own = calloc(DROP_REASON_COUNT, sizeof(*own))))
         flow->dropped = own;

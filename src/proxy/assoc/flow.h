@@ -1,6 +1,6 @@
 /*
  * What an association has carried: its addresses, when datagrams last passed, how many did and how many were dropped.
- * Plain values, for whoever shows or logs an association.
+ * Plain values, for the code that shows or logs an association.
  */
 #ifndef CONESOCKS_PROXY_ASSOC_FLOW_H
 #define CONESOCKS_PROXY_ASSOC_FLOW_H

@@ -15,7 +15,7 @@
 struct frame_writer {
     int fd;
     struct event writable;
-    struct loan *const *loan; /* whoever pays at the moment */
+    struct loan *const *loan; /* charged at the moment */
     uint8_t *rest;            /* of the frame that the connection took a part of; NULL: none */
     size_t rest_at, rest_len;
     const char *failure; /* why it has shut the connection down; NULL: it has not */

@@ -28,6 +28,7 @@ struct internal_shared {
 static void internal_shared_set(struct internal_shared *shared, const union netaddr *client,
                                 enum shared_port_state state)
 {
+    assert(shared->entry);
     shared_port_table_set_client(shared->assoc->env->host->shared_port, shared->entry, client, state);
     shared->state = state;
 }
@@ -115,6 +116,7 @@ static void internal_shared_deliver(struct shared_member *member, const struct d
 static void internal_shared_free(struct internal_shared *shared)
 {
     const struct env *env = shared->assoc->env;
+    assert(!shared->assoc->internal.ops || shared->assoc->internal.shared == shared);
     if (shared->entry)
         shared_port_table_remove(env->host->shared_port, shared->entry, env_now(env));
     if (shared->socket)

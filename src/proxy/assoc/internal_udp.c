@@ -59,7 +59,7 @@ void internal_udp_send_named(struct assoc *assoc, struct dgram_run *payloads, ui
 {
     struct dgram_batch *batch = &assoc->env->to_client;
     const uint64_t sent_before = tally->datagrams;
-    assert(batch->count == 0);
+    assert(batch->count == 0 && payloads->count > 0);
     payloads->peer = internal_udp_peer(assoc);
     payloads->data -= header_len;
     payloads->seg = (uint16_t)(payloads->seg + header_len);
@@ -139,6 +139,7 @@ int internal_udp_open(struct assoc *assoc)
     int fd = udp_socket_open(assoc->env, &range, &assoc->flow.relay, NULL, OWN_PORT_RELAY, &internal->port);
     if (fd < 0)
         return fd;
+    assert(!internal->ops && netaddr_port(&assoc->flow.relay) != 0);
     internal->socket = udp_socket_adopt(assoc->env, fd, assoc->flow.relay.sa.sa_family);
     event_assign(&internal->readable, assoc->env->base, fd, EV_READ | EV_PERSIST, internal_udp_on_readable, assoc);
     internal->ops = &internal_udp_ops;

@@ -1,5 +1,6 @@
 #include "proxy/assoc/shared_socket.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
@@ -18,14 +19,15 @@
 /* One event's share. */
 #define RECEIVE_MAX 32
 
-/* A listening socket: one worker's, at one local address, as long as that worker has associations there. */
+/* A listening socket of one worker at one local address. It is open for as long as that worker has associations there.
+ */
 struct shared_socket {
     SLIST_ENTRY(shared_socket) link; /* of env->shared_sockets */
     struct env *env;
     union netaddr relay;
     size_t members;
     bool copied; /* for another process */
-    bool kept; /* by a member of its own, for another process has it, too: left to that it could be nobody's to read */
+    bool kept;   /* counted as a member: another process has it, too, and may not read from it yet */
     struct dgram_socket socket;
     struct event readable;
 };
@@ -44,6 +46,7 @@ static void shared_deliver(struct shared_port_entry *entry, const struct dgram_r
 {
     const struct env *env = shared_port_entry_worker(entry);
     struct shared_member *member = shared_port_entry_owner(entry);
+    assert(env);
     if (member) /* else the association has ended meanwhile */
         member->deliver(member, run);
     shared_port_table_release(env->host->shared_port, entry);
@@ -63,6 +66,7 @@ static void shared_drop(struct env *env, enum drop_reason reason, const struct d
 
 static void shared_parcel_send(struct env *env, struct shared_port_entry *entry, const struct dgram_run *run)
 {
+    assert(run->count > 0);
     size_t len = (size_t)run->stride * (run->count - 1U) + run->last;
     struct shared_parcel *parcel = malloc(sizeof(*parcel) + len);
     if (!parcel) {
@@ -90,9 +94,9 @@ static bool run_has_valid_header(const struct dgram_run *run)
 void shared_socket_route(struct env *env, const union netaddr *relay, const struct dgram_run *run)
 {
     struct shared_port_entry *entry;
-    bool valid = run_has_valid_header(run);
+    bool is_valid = run_has_valid_header(run);
     enum shared_port_match match =
-        shared_port_table_find(env->host->shared_port, relay, &run->peer, valid, env_now(env), &entry);
+        shared_port_table_find(env->host->shared_port, relay, &run->peer, is_valid, env_now(env), &entry);
     if ((match == SHARED_PORT_STRANGER || match == SHARED_PORT_OTHER_ADDRESS || match == SHARED_PORT_OTHER_PORT) &&
         handover_link_pass_run(env->host, relay, run))
         return;
@@ -110,7 +114,7 @@ void shared_socket_route(struct env *env, const union netaddr *relay, const stru
         shared_drop(env, DROP_OTHER_ADDRESS, run);
         break;
     case SHARED_PORT_OTHER_PORT:
-        shared_drop(env, valid ? DROP_OTHER_PORT : DROP_BAD_HEADER, run);
+        shared_drop(env, is_valid ? DROP_OTHER_PORT : DROP_BAD_HEADER, run);
         break;
     case SHARED_PORT_FULL:
     case SHARED_PORT_MATCHES:
@@ -136,21 +140,21 @@ static void shared_socket_on_readable(evutil_socket_t fd, short what, void *arg)
     shared_socket_receive(arg);
 }
 
-/* Takes over `fd`, even when there is no memory; -1: another process listens there. */
+/* Takes over `fd`, even when there is no memory. `fd` -1: another process listens there. */
 static struct shared_socket *shared_socket_add(struct env *env, const union netaddr *relay, int fd)
 {
     struct shared_socket *shared = calloc(1, sizeof(*shared));
-    bool heard = shared && fd < 0;
+    bool is_heard = shared && fd < 0;
     if (shared) {
         *shared = (struct shared_socket){.env = env, .relay = *relay, .socket = {.fd = -1}};
         event_assign(&shared->readable, env->base, fd, EV_READ | EV_PERSIST, shared_socket_on_readable, shared);
     }
     if (shared && fd >= 0) {
         shared->socket = dgram_io_adopt(env->dgrams, fd);
-        heard = event_add(&shared->readable, NULL) == 0;
+        is_heard = event_add(&shared->readable, NULL) == 0;
     }
-    if (!heard || !own_ports_add(env->host->own_ports, OWN_PORT_RELAY, relay)) {
-        if (shared && heard)
+    if (!is_heard || !own_ports_add(env->host->own_ports, OWN_PORT_RELAY, relay)) {
+        if (shared && is_heard)
             event_del(&shared->readable);
         if (fd >= 0)
             close(fd);
@@ -206,9 +210,10 @@ static void shared_socket_close(struct shared_socket *shared)
 
 void shared_socket_leave(struct shared_socket *shared)
 {
+    assert(shared->members > 0);
     if (--shared->members > 0)
         return;
-    /* What it holds may be for other workers. Connected to nobody, it gets no more. */
+    /* What waits in it may be for other workers. Connected to its own address, it receives nothing more. */
     if (shared->socket.fd >= 0 && !shared->copied && sock_udp_connect(shared->socket.fd, &shared->relay) == 0)
         while (shared_socket_receive(shared) > 0)
             ;
@@ -269,7 +274,7 @@ void shared_socket_adopt(struct env *env, int fd)
         close(fd);
         return;
     }
-    sock_udp_join_nothing(fd); /* unless this process wants that, too */
+    sock_udp_join_nothing(fd); /* until dgram_io_adopt() */
     struct shared_socket *shared = shared_socket_add(env, &relay, fd);
     if (shared)
         shared_socket_keep(shared);

@@ -24,6 +24,7 @@ static int up_open_external(struct assoc *assoc, int family)
     uint64_t *failed_ms = &assoc->open_failed_ms[family_index(family)];
     if (*failed_ms && env_now(assoc->env) - *failed_ms < REOPEN_AFTER_MS)
         return -1;
+    assert(assoc->external_ops->open);
     int error = assoc->external_ops->open(assoc, family);
     if (error)
         *failed_ms = env_now(assoc->env);
@@ -47,6 +48,7 @@ void assoc_flush_up(struct assoc *assoc)
         struct external *external = assoc->external[slot];
         if (!env->to_external[slot].count)
             continue;
+        assert(external && external->socket.fd >= 0);
         external->carried_ms = env_now(env);
         external->ops->send(external, &env->to_external[slot], &tally);
     }
@@ -58,6 +60,7 @@ void assoc_flush_up(struct assoc *assoc)
 static void up_send(struct assoc *assoc, const char *name, const union netaddr *to, const struct dgram_run *payloads)
 {
     const int family = to->sa.sa_family;
+    assert(payloads->count > 0 && payloads->last <= payloads->seg);
     if (netaddr_port(to) == 0) {
         assoc_drop(assoc, DROP_BAD_DESTINATION, payloads->count);
         return;
