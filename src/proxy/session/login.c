@@ -189,7 +189,7 @@ enum login_outcome login_begin(struct login **login, struct env *env, const unio
         metrics_add(&env->metrics.auth_busy_total, 1);
         return LOGIN_BUSY;
     }
-    assert(given->user_len < sizeof(new->job.user) && given->password_len < sizeof(new->job.password));
+    static_assert(sizeof(new->job.user) > UINT8_MAX && sizeof(new->job.password) > UINT8_MAX, "the longest of each");
     memcpy(new->job.user, given->user, given->user_len);
     memcpy(new->job.password, given->password, given->password_len);
     new->snapshot = snapshot_hold(env->snapshot);

@@ -11,10 +11,10 @@
 
 struct session_list *session_list_new(size_t row_max)
 {
-    struct session_list *report = malloc(sizeof(*report) + row_max * sizeof(report->rows[0]));
-    if (report)
-        *report = (struct session_list){.row_max = row_max};
-    return report;
+    struct session_list *list = malloc(sizeof(*list) + row_max * sizeof(list->rows[0]));
+    if (list)
+        *list = (struct session_list){.row_max = row_max};
+    return list;
 }
 
 /* ---- a session ---- */
@@ -79,55 +79,55 @@ static const struct session *session_list_find_after(const struct env *env, uint
     return last;
 }
 
-void session_list_take(struct session_list *report, const struct env *env, uint64_t after)
+void session_list_take(struct session_list *list, const struct env *env, uint64_t after)
 {
     const uint64_t now = env_now(env);
-    *report = (struct session_list){.row_max = report->row_max, .lookups = resolver_waiting(env->resolver)};
-    const union netaddr *servers = resolver_servers(env->resolver, &report->server_count);
-    if (report->server_count > SESSION_LIST_SERVERS_MAX)
-        report->server_count = SESSION_LIST_SERVERS_MAX;
-    memcpy(report->servers, servers, report->server_count * sizeof(servers[0]));
-    report->counts = (struct session_list_counts){
+    *list = (struct session_list){.row_max = list->row_max, .lookups = resolver_waiting(env->resolver)};
+    const union netaddr *servers = resolver_servers(env->resolver, &list->server_count);
+    if (list->server_count > SESSION_LIST_SERVERS_MAX)
+        list->server_count = SESSION_LIST_SERVERS_MAX;
+    memcpy(list->servers, servers, list->server_count * sizeof(servers[0]));
+    list->counts = (struct session_list_counts){
         .associations = env->open.associations,
         .streams = env->open.streams,
         .negotiating = env->open.sessions - env->open.associations - env->open.streams,
     };
     const struct session *session = session_list_find_after(env, after);
-    for (; session && report->row_count < report->row_max; session = TAILQ_NEXT(session, link)) {
+    for (; session && list->row_count < list->row_max; session = TAILQ_NEXT(session, link)) {
         assert(session->id > after && session->state != SESSION_ENDED);
-        row_copy(&report->rows[report->row_count++], session, now);
+        row_copy(&list->rows[list->row_count++], session, now);
     }
-    report->more = session != NULL;
+    list->more = session != NULL;
 }
 
 /* ---- all workers' ---- */
 
 /* NULL: there is none, or which comes next is not among the rows. */
-static struct session_list *session_list_find_lowest(struct session_list *const *reports, size_t report_count)
+static struct session_list *session_list_find_lowest(struct session_list *const *lists, size_t list_count)
 {
     struct session_list *lowest = NULL;
-    for (size_t i = 0; i < report_count; i++) {
-        struct session_list *report = reports[i];
-        if (report->merged < report->row_count) {
-            if (!lowest || report->rows[report->merged].id < lowest->rows[lowest->merged].id)
-                lowest = report;
-        } else if (report->more) {
+    for (size_t i = 0; i < list_count; i++) {
+        struct session_list *list = lists[i];
+        if (list->merged < list->row_count) {
+            if (!lowest || list->rows[list->merged].id < lowest->rows[lowest->merged].id)
+                lowest = list;
+        } else if (list->more) {
             return NULL;
         }
     }
     return lowest;
 }
 
-size_t session_list_merge(struct session_list *const *reports, size_t report_count,
-                          const struct session_list_row **rows, size_t max, uint64_t *next)
+size_t session_list_merge(struct session_list *const *lists, size_t list_count, const struct session_list_row **rows,
+                          size_t max, uint64_t *next)
 {
     size_t count = 0;
     bool more = false;
     assert(max > 0);
-    for (struct session_list *report; count < max && (report = session_list_find_lowest(reports, report_count));)
-        rows[count++] = &report->rows[report->merged++];
-    for (size_t i = 0; i < report_count; i++)
-        more |= reports[i]->more || reports[i]->merged < reports[i]->row_count;
+    for (struct session_list *list; count < max && (list = session_list_find_lowest(lists, list_count));)
+        rows[count++] = &list->rows[list->merged++];
+    for (size_t i = 0; i < list_count; i++)
+        more |= lists[i]->more || lists[i]->merged < lists[i]->row_count;
     *next = more && count ? rows[count - 1]->id : 0;
     return count;
 }

@@ -64,11 +64,11 @@ struct session_list {
 struct session_list *session_list_new(size_t row_max);
 
 /* Fills it: sessions with a greater id than `after`, in order. */
-void session_list_take(struct session_list *report, const struct env *env, uint64_t after);
+void session_list_take(struct session_list *list, const struct env *env, uint64_t after);
 
-/* Points `rows` to the up to `max` (not 0) rows of all reports, one of each worker, that come first. Returns how many
+/* Points `rows` to the up to `max` (not 0) rows of all lists, one of each worker, that come first. Returns how many
  * they are; `*next` is the last one's id when others come after it, or 0. */
-size_t session_list_merge(struct session_list *const *reports, size_t report_count,
-                          const struct session_list_row **rows, size_t max, uint64_t *next);
+size_t session_list_merge(struct session_list *const *lists, size_t list_count, const struct session_list_row **rows,
+                          size_t max, uint64_t *next);
 
 #endif
