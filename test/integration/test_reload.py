@@ -1,4 +1,4 @@
-"""SIGHUP: another configuration while clients are served. Those that it forbids end, all others notice nothing."""
+"""SIGHUP: another configuration while clients are served. Sessions that it forbids end, all others notice nothing."""
 import os
 import re
 import signal
@@ -27,7 +27,7 @@ OTHER_HASH = "$6$rounds=1000$othersalt$" + "x" * 86
 
 @pytest.fixture
 def echo(net):
-    """A TCP server that gives back what comes."""
+    """A TCP server that sends back what it gets."""
     def serve(sock):
         with sock:
             while data := sock.recv(65536):
@@ -47,7 +47,7 @@ def echo(net):
 
 
 def contextless(serve):
-    """A connection that is reset is no failure of the server's."""
+    """A connection that is reset is no failure of the server."""
     def run(sock):
         try:
             serve(sock)
@@ -70,7 +70,7 @@ def ended(sock):
 # ---- rules ----
 
 @pytest.mark.parametrize("kind", [Association, OverTcp])
-def test_row27_datagrams_obey_from_the_next_one_on(net, serve, lan, kind):
+def test_row27_the_next_datagram_obeys_the_new_rules(net, serve, lan, kind):
     """One association, two destinations: the denied one is dropped at once, the other keeps every datagram and its port."""
     proxy = serve()
     allowed, denied = net.inet1.udp(INET1_V4), net.inet2.udp(INET2_V4)
@@ -102,7 +102,7 @@ def test_row27_associations_without_any_destination_end(net, serve, lan):
     wait_until(lambda: any("udp.enabled" in row["why"] for row in proxy.sessions(command="udp")), "its record")
 
 
-def test_row27_streams_to_what_is_now_denied_end(net, serve, lan, echo):
+def test_row27_streams_to_denied_destinations_end(net, serve, lan, echo):
     """By the address in use and by the name asked for; a stream elsewhere keeps every byte."""
     listener = net.inet2.listen(INET2_V4)
     with servers.Dns(net.inet1, INET1_V4, {"a.test": [INET1_V4], "b.test": [INET1_V4]}) as dns:
@@ -137,8 +137,8 @@ def hole(net):
 
 
 @pytest.mark.parametrize("name", [None, "slow.test"])
-def test_row27_streams_on_their_way(net, serve, lan, hole, name):
-    """An address is refused at once; of a name, whatever address answers is looked at again."""
+def test_row27_streams_that_are_connecting(net, serve, lan, hole, name):
+    """An address is refused at once; for a name, the address that answers is checked again."""
     with servers.Dns(net.inet1, INET1_V4, {"slow.test": [INET2_V4]}) as dns:
         config = {"dns": {"servers": [dns.address]}}
         proxy = serve(config, leaves_lookups=True)
@@ -158,7 +158,7 @@ def test_row27_streams_on_their_way(net, serve, lan, hole, name):
 
 # ---- users ----
 
-def test_row27_who_waits_for_a_connection_and_who_has_one(net, serve, lan):
+def test_row27_bind_that_waits_and_bind_that_is_connected(net, serve, lan):
     proxy = serve(lan_config())
     asked = {}
     for peer in (INET1_V4, INET2_V4):
@@ -185,7 +185,7 @@ def log_in(net, lan, user="alice"):
 
 
 def test_users_come_and_go(net, serve, lan):
-    """Who is gone, or has another password, is out; the others stay, and a newcomer comes in."""
+    """Sessions of removed users and of changed passwords end; others stay, and a new user can log in."""
     peer = net.inet1.udp(INET1_V4)
     proxy = serve({"listen": WITH_LOGIN, "users": [*USERS, BOB]})
     alice, bob = log_in(net, lan), log_in(net, lan, "bob")
@@ -218,7 +218,7 @@ def test_users_file_is_read_again(net, serve, lan, folder):
     log_in(net, lan, "bob").close()
 
 
-def test_a_handshake_goes_on(net, serve, lan):
+def test_a_handshake_continues(net, serve, lan):
     """Half a login before the reload, the other half after; the password is checked against the new users."""
     proxy = serve({"listen": WITH_LOGIN, "users": [*USERS, BOB]})
     logins = {name: socks5.login_message(name, ALICE[1]) for name in ("alice", "bob")}
@@ -268,7 +268,7 @@ def test_without_a_file_there_is_nothing_to_reload(start, net):
     proxy.wait_log("SIGHUP: there is no configuration file")
 
 
-def test_what_waits_for_the_next_start_is_named(serve):
+def test_changes_for_the_next_start_are_named(serve):
     proxy = serve()
     assert proxy.reload(lan_config({"workers": 3, "run": {"sandbox": "off"}, "timeouts": {"connect": "3s"}}))
     proxy.wait_log("configuration reloaded; these changes take effect at the next start: workers, run.sandbox$")
@@ -284,7 +284,7 @@ def connects(net, port):
 
 
 def test_log_level(net, serve):
-    """What is said of a reload is as loud as the new file wants it."""
+    """The lines about a reload already have the log level of the new file."""
     proxy = serve()
     proxy.configure(lan_config({"listen": [*LISTEN, MORE], "log": {"level": "error"}}))
     proxy.process.send_signal(signal.SIGHUP)
@@ -297,7 +297,7 @@ def test_log_level(net, serve):
 # ---- listeners and the resolver ----
 
 def test_listeners_come_and_go(net, serve, lan):
-    """Sessions outlive the listener that they came by."""
+    """Sessions outlive the listener that accepted them."""
     peer = net.inet1.udp(INET1_V4)
     proxy = serve()
     first = Association(net.client, lan)
@@ -334,8 +334,8 @@ def test_a_capability_that_was_given_up_changes_nothing(net, serve, lan):
     assert Association(net.client, lan).alive(net.inet2.udp(INET2_V4), 5)
 
 
-def test_other_name_servers_answer_what_is_under_way(net, serve, lan, echo):
-    """The lookup waits for one that never answers; the next one does."""
+def test_new_name_servers_answer_lookups_under_way(net, serve, lan, echo):
+    """The lookup waits for a server that never answers; the next server does."""
     with servers.Dns(net.inet1, INET1_OTHER_V4, {"name.test": None}) as mute, \
             servers.Dns(net.inet2, INET2_V4, {"name.test": [INET1_V4]}) as able:
         config = {"dns": {"servers": [mute.address], "timeout": "30s"}, "workers": 1}
@@ -353,7 +353,7 @@ def test_other_name_servers_answer_what_is_under_way(net, serve, lan, echo):
 
 @pytest.mark.skipif(not OTHER_USERS, reason="who stays root reads the file as it was at the start")
 def test_a_replaced_file_is_read_by_the_unprivileged_user(net, serve, lan, folder):
-    """Editors rename a new file over the old one. It has begun as root and is nobody by now."""
+    """Editors rename a new file over the old one. The server started as root, and now runs as nobody."""
     proxy = serve()
     assert "cannot be read again" not in proxy.log
     fresh = folder / "fresh"
@@ -369,7 +369,7 @@ def test_a_replaced_file_is_read_by_the_unprivileged_user(net, serve, lan, folde
 
 @pytest.mark.skipif(SANITIZED, reason="sanitized: no file is out of reach")
 def test_a_replaced_file_out_of_reach_is_named(serve, folder):
-    """Who stays root has the file alone in reach, and so has who keeps it in his home."""
+    """A server that runs as root can read only that file, and so can one whose file is in a home folder."""
     proxy = serve({"run": {"user": "root"}})
     if "without Landlock" in proxy.log or "has no Landlock" in proxy.log:
         pytest.skip("a kernel, or a build, without Landlock")
@@ -380,7 +380,7 @@ def test_a_replaced_file_out_of_reach_is_named(serve, folder):
 
 
 @pytest.mark.skipif(not OTHER_USERS, reason="root of this user namespace becomes nobody else")
-def test_what_the_unprivileged_user_cannot_read_is_said_early(net, serve, lan, folder):
+def test_the_start_warns_of_files_that_cannot_be_read_again(net, serve, lan, folder):
     folder.chmod(0o700)
     proxy = serve()
     proxy.wait_log(f"warning: reload: {proxy.config_path} cannot be read again as user id 65534.*chgrp")
@@ -390,7 +390,7 @@ def test_what_the_unprivileged_user_cannot_read_is_said_early(net, serve, lan, f
 
 
 def test_a_daemon_finds_its_file_again(net, folder):
-    """It was named from the working directory, which a daemon leaves."""
+    """The file was named relative to the working directory, which a daemon leaves."""
     path, pid_file = folder / "lan.yaml", folder / "pid"
     text = "listen: [{address: %s, port: %d, auth: none, open: true}]\nrun: {pid_file: %s}\n"
     path.write_text(text % (PROXY_V4, 1080, pid_file), encoding="ascii")
@@ -408,7 +408,7 @@ def test_a_daemon_finds_its_file_again(net, folder):
 # ---- under load ----
 
 class Load:
-    """Runs step() in a thread until the block ends; what it raises fails the test."""
+    """Runs step() in a thread until the block ends; an exception fails the test."""
 
     def __init__(self, step):
         self.step, self.steps, self.failure, self.over = step, 0, None, threading.Event()
@@ -438,7 +438,7 @@ def resident_kib(proxy):
 
 
 def test_logins_while_users_change(net, serve, lan):
-    """A password is checked against the users of the moment: who stays always comes in, who comes and goes may not."""
+    """Passwords are checked against the present users: a user that stays can always log in."""
     staying, coming = ({"listen": WITH_LOGIN, "users": users, "timeouts": {"login_cache": "off"}}
                        for users in (USERS, [BOB, *USERS]))
     proxy = serve(staying)
@@ -464,7 +464,7 @@ def test_logins_while_users_change(net, serve, lan):
 
 
 def rotate(path, number):
-    """As logrotate does with "create": the same name is another file."""
+    """As logrotate does with "create": the name gets another file."""
     old = path.with_name(f"{path.name}.{number}")
     path.rename(old)
     path.touch()
@@ -512,7 +512,7 @@ def test_row27_row55_a_thousand_reloads_under_load(net, serve, lan, echo, folder
 
 
 def test_a_listener_that_gets_balancers_serves_them_only(net, serve):
-    """Whoever has come past them, or by way of one that is no longer believed, has to go."""
+    """Sessions end that came directly, or from a balancer that is no longer trusted."""
     def behind(balancer):
         return {"listen": [{**MORE, "proxy_protocol": "required", "proxy_from": [balancer]}], "reach": "private"}
 

@@ -1,4 +1,4 @@
-"""What the running daemon has given up (the whole suite runs like that), and how it says so."""
+"""What the running daemon has given up, and what it logs about that. The whole suite runs in the sandbox."""
 import re
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def threads(proxy):
 
 @pytest.mark.skipif(b"__tsan_init" in PROGRAM_BYTES, reason="TSan's own thread is older than the sandbox")
 def test_row52_what_every_thread_has_given_up(net, start, lan):
-    """Workers, the password helper and who writes the log alike; the daemon serves on."""
+    """Workers, the password helper and the log's thread; the daemon continues to serve."""
     listen = [{"address": entry["address"], "port": entry["port"]} for entry in LISTEN]
     proxy = start({"listen": listen, "users": USERS, "workers": 3})
     seen = list(threads(proxy))
@@ -48,7 +48,7 @@ def test_row52_user_and_group_by_name(start):
         assert status["Uid"] == ["1"] * 4 and status["Gid"] == ["3"] * 4 and status["Groups"] == []
 
 
-def test_ports_below_1024_are_open_before_that(net, start):
+def test_ports_below_1024_are_opened_before_the_sandbox(net, start):
     start({"listen": [{"address": PROXY_V4, "port": 80, "auth": "none", "open": True}]})
     server = net.inet1.listen(INET1_V4)
     assert socks5.connect(net.client, (PROXY_V4, 80), server.getsockname())[1].code == 0
@@ -80,7 +80,7 @@ def test_replaced_files_are_read_again(net, start, lan, tmp_path):
     wait_until(lambda: socks5.connect(net.client, lan, ("printer.lan", 80))[1].code == 0, "the new address")
 
 
-def test_off_is_worth_a_warning(net, start, lan):
+def test_a_sandbox_that_is_off_is_logged(net, start, lan):
     proxy = start({"run": {"sandbox": "off"}})
     assert re.search(r"warning: sandbox: run\.sandbox is off", proxy.log) or SANITIZED
     assert Association(net.client, lan).alive(net.inet1.udp(INET1_V4), 5)
@@ -89,8 +89,8 @@ def test_off_is_worth_a_warning(net, start, lan):
         assert status["Seccomp"] == ["0"]
 
 
-def test_it_says_so_at_once(net, tmp_path):
-    """A daemon's caller is told what the sandbox could not do."""
+def test_sandbox_errors_reach_the_calling_process(net, tmp_path):
+    """The program that starts a daemon reports what the sandbox could not do."""
     path = tmp_path / "daemon.yaml"
     path.write_text(f"listen: [{{port: 1089}}]\nrun: {{user: no-such-user, pid_file: {tmp_path}/pid}}\n",
                     encoding="ascii")

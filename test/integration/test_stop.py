@@ -1,4 +1,4 @@
-"""The end: at once, or gently, and what those who are connected see of it."""
+"""The end of the server, at once or gently, as its clients see it."""
 import signal
 import threading
 import time
@@ -28,7 +28,7 @@ def stream(net, lan, far):
 
 
 def carries(ends):
-    """Both ways?"""
+    """Whether bytes arrive in both directions."""
     for sender, receiver in (ends, ends[::-1]):
         sender.sendall(b"hello")
         if socks5.recv_exact(receiver, 5) != b"hello":
@@ -49,7 +49,7 @@ def ended(proxy):
 
 
 def test_drain(net, start, lan, far, peer):
-    """Who is there stays, a handshake under way is finished, nobody else comes in; with the last one it ends."""
+    """Sessions continue, a handshake under way is finished, no new client is accepted; it ends with the last session."""
     proxy = start(DRAIN)
     association, ends = Association(net.client, lan), stream(net, lan, far)
     half = net.client.connect(None, lan)
@@ -83,14 +83,14 @@ def test_drain_has_an_end(net, start, lan, peer):
     assert proxy.session()["why"] == "server stops"
 
 
-def test_drain_of_nobody(start):
+def test_drain_without_sessions(start):
     proxy = start(DRAIN)
     proxy.process.send_signal(signal.SIGTERM)
     assert ended(proxy)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal_ends_it(net, start, lan, number):
+def test_a_second_signal_ends_the_drain(net, start, lan, number):
     proxy = start(DRAIN)
     association = Association(net.client, lan)
     proxy.process.send_signal(signal.SIGTERM)
@@ -146,7 +146,7 @@ def test_the_drain_of_a_reload_counts(net, serve, lan, peer):
     assert ended(proxy)
 
 
-def test_who_waits_to_be_accepted_is_served(net, start, lan):
+def test_connections_that_wait_to_be_accepted_are_served(net, start, lan):
     """The kernel has told these clients that they are connected: they must not be reset."""
     proxy = start({**DRAIN, "workers": 1, "limits": {"handshakes_per_client": "unlimited"}})
     with proxy.stopped():
@@ -160,7 +160,7 @@ def test_who_waits_to_be_accepted_is_served(net, start, lan):
 
 
 def test_row57_sigterm_under_load(net, start, lan, far):
-    """By default at once: status 0, and whoever starts again within the second has the port."""
+    """By default at once: status 0, and a server that starts within the next second gets the port."""
     over = threading.Event()
 
     def churn():

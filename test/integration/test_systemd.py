@@ -1,4 +1,4 @@
-"""What systemd is told (sd_notify(3)), here by a socket of the test's own, and what it passes (sd_listen_fds(3))."""
+"""Messages to systemd (sd_notify(3)), read from a socket of the test, and sockets that it passes (sd_listen_fds(3))."""
 import contextlib
 import ctypes
 import os
@@ -80,14 +80,14 @@ def test_ready_status_and_stopping(net, serve, any_manager, lan, peer):
     assert proxy.process.wait(10) == 0
 
 
-def test_a_line_is_said_once(serve, manager):
+def test_a_status_line_is_sent_once(serve, manager):
     serve(environment=manager.environment)
     assert manager.next() == "READY=1" and manager.next().startswith("STATUS=")
     assert manager.is_silent(5.5)
 
 
-def test_the_journal_hears_what_is_wrong(folder):
-    """With the priority of an error, for `journalctl -p err`, though the log has not begun yet."""
+def test_errors_at_the_start_reach_the_journal(folder):
+    """With the priority of an error, for `journalctl -p err`, although the log has not started yet."""
     config, journal = folder / "c.yaml", folder / "journal"
     config.write_text("listen: perhaps\nworkers: none\n", encoding="ascii")
     with journal.open("w") as stderr:
@@ -98,8 +98,8 @@ def test_the_journal_hears_what_is_wrong(folder):
     assert result.returncode == 1 and lines and all(line.startswith(f"<3>{config}:") for line in lines)
 
 
-def test_drain_is_said(net, serve, manager, lan):
-    """With how long it may take, or it would be killed after TimeoutStopSec=."""
+def test_systemd_is_told_of_a_drain(net, serve, manager, lan):
+    """And how long it may take; otherwise systemd kills the process after TimeoutStopSec=."""
     proxy = serve(DRAIN, environment=manager.environment)
     association = Association(net.client, lan)
     proxy.process.send_signal(signal.SIGTERM)
@@ -110,7 +110,7 @@ def test_drain_is_said(net, serve, manager, lan):
 
 
 def test_reloading(serve, manager):
-    """With the time, by which systemd tells that it is an answer to what it asked; and ready again, whatever came of it."""
+    """With the time, which systemd compares with that of its request; and ready again, even if the reload has failed."""
     proxy = serve(environment=manager.environment)
     manager.next("STATUS")
     for config, done in ((lan_config(), True), ("listen: perhaps", False)):
@@ -137,7 +137,7 @@ def paused(threads):
 
 
 def test_watchdog(serve, manager):
-    """It hears of us as long as every worker comes round, and again when the worker does."""
+    """It is notified as long as every worker's loop turns, and again when a hung worker continues."""
     proxy = serve(environment=manager.environment | {"WATCHDOG_USEC": "1000000"})
     for _ in range(3):
         assert manager.next("WATCHDOG") == "WATCHDOG=1"
@@ -160,14 +160,14 @@ def test_another_process_is_not_watched(serve, manager):
 
 
 @pytest.mark.parametrize("socket_name", ["", "/nonexistent/notify", "nonsense"])
-def test_nobody_listens(net, serve, lan, peer, socket_name):
+def test_a_notify_socket_that_nobody_reads(net, serve, lan, peer, socket_name):
     serve(environment={"NOTIFY_SOCKET": socket_name, "WATCHDOG_USEC": "nonsense"})
     assert Association(net.client, lan).alive(peer, 5)
 
 
 @pytest.mark.parametrize("text, commands", [("workers: 1", ["conesocks", "kill"]), ("workers: none", ["conesocks"])])
-def test_a_mistake_fails_the_reload(tmp_path, text, commands):
-    """systemd runs one after the other until one fails, and tells who asked."""
+def test_an_error_in_the_file_fails_the_reload(tmp_path, text, commands):
+    """systemd runs the commands in order until one fails, and reports that."""
     (tmp_path / "conesocks.yaml").write_text(text, encoding="ascii")
     unit = (CONFIG / "conesocks.service").read_text(encoding="utf-8").replace("@sbindir@/conesocks", PROGRAM)
     ran = []
@@ -180,7 +180,7 @@ def test_a_mistake_fails_the_reload(tmp_path, text, commands):
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze")
-def test_units_are_fine(tmp_path):
+def test_units_are_valid(tmp_path):
     """As far as systemd can tell without running them."""
     units = []
     for name, options in (("conesocks.service", ""), ("conesocks@a.service", " --take-over"), ("conesocks.socket", "")):
@@ -211,7 +211,7 @@ def listening(net, *addresses):
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_passed_sockets_are_used(net, serve, lan, peer, workers):
-    """One for all workers; an address that is not among them is opened as ever."""
+    """One socket for all workers; the server opens the other addresses itself."""
     sockets = listening(net, lan)
     proxy = serve({"workers": workers}, sockets=sockets)
     inode = os.fstat(sockets[0].fileno()).st_ino
@@ -222,7 +222,7 @@ def test_passed_sockets_are_used(net, serve, lan, peer, workers):
 
 
 def test_a_privileged_port_without_privileges(net, serve, peer):
-    """It runs as somebody who could not open it."""
+    """It runs as a user who could not open that port."""
     sockets = listening(net, (PROXY_V4, 80))
     config = {"listen": [{"address": PROXY_V4, "port": 80, "auth": "none", "open": True}]}
     proxy = serve(config, sockets=sockets)
@@ -231,7 +231,7 @@ def test_a_privileged_port_without_privileges(net, serve, peer):
     assert Association(net.client, (PROXY_V4, 80)).alive(peer, 5)
 
 
-def test_who_comes_during_a_restart_waits(net, serve, lan, peer):
+def test_a_client_during_a_restart_waits(net, serve, lan, peer):
     sockets = listening(net, lan)
     config = {"listen": [{"address": PROXY_V4, "port": 1080, "auth": "none", "open": True}]}
     first = serve(config, sockets=sockets)
@@ -251,7 +251,7 @@ def start_with(net, sock):
 
 
 def test_a_passed_socket_that_no_listener_names(net, lan):
-    """With the built-in default, too: nobody becomes an open proxy by a socket unit."""
+    """With the built-in default, too: a socket unit does not make an open proxy."""
     result = start_with(net, *listening(net, lan))
     assert result.returncode == 1
     assert f"systemd passes a socket at {PROXY_V4}:1080, but the configuration does not listen there" in result.stdout
@@ -259,7 +259,7 @@ def test_a_passed_socket_that_no_listener_names(net, lan):
 
 @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
 def test_a_passed_socket_of_another_kind(net, kind):
-    """Of UDP, and one that does not listen."""
+    """A UDP socket, and one that does not listen."""
     with net.proxy.enter():
         sock = socket.socket(socket.AF_INET, kind)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of an earlier test may linger there
@@ -275,7 +275,7 @@ def test_sockets_for_another_process_are_left_alone(net, serve, lan, peer):
 
 
 @pytest.mark.skipif(not shutil.which("systemd-socket-activate"), reason="no systemd-socket-activate")
-def test_systemds_own_activation(net, folder, lan, peer):
+def test_activation_by_systemd(net, folder, lan, peer):
     """The first client starts it."""
     config = folder / "lan.yaml"
     config.write_text("listen: [{address: %s, port: 1080, auth: none, open: true}]\n" % PROXY_V4, encoding="ascii")
@@ -289,7 +289,7 @@ def test_systemds_own_activation(net, folder, lan, peer):
 
 
 def test_a_replaced_process_is_not_stopping(net, serve, manager, lan, folder):
-    """systemd would end it after TimeoutStopSec=, and its sessions are not over."""
+    """Otherwise systemd would end it after TimeoutStopSec=, although it has sessions."""
     config = {"run": {"handover": str(folder / "handover")}}
     old = serve(config, environment=manager.environment)
     association = Association(net.client, lan)

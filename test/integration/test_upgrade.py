@@ -1,4 +1,4 @@
-"""A new process takes the place of the one that runs: no connection is refused, no association is cut, no byte is lost."""
+"""A new process takes over from the running one: no connection is refused, no association ends, no byte is lost."""
 import contextlib
 import errno
 import os
@@ -52,7 +52,7 @@ def has_ended(proxy):
 
 @pytest.mark.parametrize("extra", [{}, {"udp": {"ports": "40000-40999", "external_ports": "41000-41999"}}])
 def test_upgrades_under_load(net, serve, config, upgrade, lan, echo, folder, extra):
-    """Five in a row, with another number of threads each, while clients come, play, load and stay."""
+    """Five upgrades in a row, each with another number of threads, while clients connect, play, download and stay."""
     proxies = [serve(config(extra))]
     peer, other_peer = net.inet1.udp(INET1_V4), net.inet2.udp(INET2_V4)
     stays = [Association(net.client, lan) for _ in range(4)]
@@ -98,8 +98,8 @@ def test_upgrades_under_load(net, serve, config, upgrade, lan, echo, folder, ext
      "\nadmin: {socket: HERE.admin}", "run.user"),
     ("listen: [{address: 10.77.0.1, port: 1080, auth: none, open: true}]", "run.handover"),
 ])
-def test_a_new_one_that_cannot_serve_changes_nothing(net, serve, config, upgrade, lan, peer, folder, text, why):
-    """A mistake in its file, a listener that it cannot open, or a sandbox that it cannot enter: at whatever point."""
+def test_a_new_process_that_cannot_serve_changes_nothing(net, serve, config, upgrade, lan, peer, folder, text, why):
+    """It has an error in its file, a listener that it cannot open, or a sandbox that it cannot enter."""
     here = str(folder / "handover")
     old = serve(config({"admin": {"socket": f"{here}.admin"}}))
     association = Association(net.client, lan)
@@ -117,8 +117,8 @@ def test_a_new_one_that_cannot_serve_changes_nothing(net, serve, config, upgrade
     assert has_ended(old)
 
 
-def test_a_new_one_that_is_killed_changes_nothing(net, serve, config, upgrade, lan, peer, folder):
-    """It has the sockets, and dies before it serves."""
+def test_a_new_process_that_is_killed_changes_nothing(net, serve, config, upgrade, lan, peer, folder):
+    """It has the sockets, and ends before it serves."""
     old = serve(config())
     with net.proxy.enter():
         taker = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -141,7 +141,7 @@ def test_a_new_one_that_is_killed_changes_nothing(net, serve, config, upgrade, l
 
 @pytest.fixture
 def taker(net, folder):
-    """taker() is a process that has all that it was given, and does not come to serve."""
+    """taker() is a process that has been given everything, and does not report that it serves."""
     def ask():
         with net.proxy.enter():
             asker = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -153,8 +153,8 @@ def taker(net, folder):
     return ask
 
 
-def test_a_new_one_that_hangs_makes_room(net, serve, config, upgrade, taker, lan, peer):
-    """After a while, for the next one that asks; and it is told that it is too late, so that never two serve."""
+def test_a_new_process_that_hangs_makes_room_for_another(net, serve, config, upgrade, taker, lan, peer):
+    """After a while the next one that asks is accepted. The first is told that it is too late, so only one serves."""
     old = serve(config())
     hangs = taker()
 
@@ -177,8 +177,8 @@ def test_a_new_one_that_hangs_makes_room(net, serve, config, upgrade, taker, lan
 
 
 @pytest.mark.skipif(not LIBRARY.exists(), reason="sanitizers cannot be preloaded over, so faults.so is not built")
-def test_row40_a_new_one_waits_no_longer_than_it_must(net, serve, config, taker, lan, peer, tmp_path):
-    """When it cannot be told that the old one takes no more."""
+def test_row40_a_new_process_serves_after_a_time_limit(net, serve, config, taker, lan, peer, tmp_path):
+    """It does not hear that the old process has stopped accepting."""
     faults = Faults(tmp_path)
     serve(config(), environment=faults.environment)
     association, new = Association(net.client, lan), taker()
@@ -191,7 +191,7 @@ def test_row40_a_new_one_waits_no_longer_than_it_must(net, serve, config, taker,
 
 @pytest.mark.skipif(not LIBRARY.exists(), reason="sanitizers cannot be preloaded over, so faults.so is not built")
 def test_row46_each_nth_allocation_of_giving(net, serve, config, taker, lan, tmp_path):
-    """Who has all is heard, or two would serve."""
+    """The answer of a process that has everything is heard; otherwise two would serve."""
     faults, given = Faults(tmp_path), 0
     serve(config(), environment=faults.environment)
     for skip in range(20):
@@ -207,8 +207,8 @@ def test_row46_each_nth_allocation_of_giving(net, serve, config, taker, lan, tmp
     assert 3 < skip < 19 and given
 
 
-def test_row57_sigterm_just_before_the_new_one_serves(serve, config, taker, folder):
-    """What has a name is not removed, by who still may: it is the new one's."""
+def test_row57_sigterm_just_before_the_new_process_serves(serve, config, taker, folder):
+    """The old process removes neither the pid file nor the sockets' files: they belong to the new one."""
     old = serve(config({"admin": {"socket": str(folder / "admin")}, "run": {"user": "root", "sandbox": "off"}}))
     new = taker()
     old.process.send_signal(signal.SIGTERM)
@@ -247,7 +247,7 @@ def test_a_wrong_answer_changes_nothing(net, serve, config, lan, peer, folder, a
 @pytest.mark.skipif(not OTHER_USERS, reason="there is no other user in this namespace")
 @pytest.mark.parametrize("mode, why", [(0o600, "Permission denied"), (0o666, "the running server refuses: see its log")])
 def test_another_users_process_is_refused(net, serve, config, lan, peer, folder, mode, why):
-    """By the socket's mode, and by itself."""
+    """The socket's mode refuses it, and so does the server."""
     old = serve(config({"run": {"user": "root"}}))
     (folder / "handover").chmod(mode)
     result = net.proxy.run("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", PROGRAM, "-c",
@@ -260,7 +260,7 @@ def test_another_users_process_is_refused(net, serve, config, lan, peer, folder,
 
 @pytest.mark.skipif(not OTHER_USERS, reason="there is no other user in this namespace")
 def test_nothing_is_taken_from_another_user(net, config, folder):
-    """Somebody waits at the path before the server does."""
+    """Another user listens at the path before the server does."""
     folder.chmod(0o777)
     script = ("import socket, sys; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.bind(sys.argv[1]); "
               "s.listen(); print(flush=True); s.accept(); s.recv(1)")
@@ -276,7 +276,7 @@ def test_nothing_is_taken_from_another_user(net, config, folder):
     assert result.returncode == 1 and "belongs to user id 12345" in result.stdout
 
 
-def test_an_ordinary_start_takes_nothing(net, serve, config, lan, peer, folder):
+def test_a_start_without_take_over_takes_nothing(net, serve, config, lan, peer, folder):
     old = serve(config())
     result = net.proxy.run(PROGRAM, "-c", str(old.config_path), timeout=20)
     assert result.returncode == 1 and "running already" in result.stdout
@@ -285,8 +285,8 @@ def test_an_ordinary_start_takes_nothing(net, serve, config, lan, peer, folder):
 
 # ---- the rest ----
 
-def test_nobody_to_take_over_from(net, upgrade, lan, peer):
-    """Also after kill -9, which leaves the socket's file behind."""
+def test_no_server_to_take_over_from(net, upgrade, lan, peer):
+    """Also after kill -9, which leaves the file of the socket behind."""
     first = upgrade(killed=True)
     first.wait_log("no server is running at .*: there is nothing to take over")
     first.process.kill()
@@ -296,8 +296,8 @@ def test_nobody_to_take_over_from(net, upgrade, lan, peer):
     assert Association(net.client, lan).alive(peer, 5)
 
 
-def test_listeners_change_with_it(net, serve, config, upgrade, lan, peer):
-    """One goes, one stays, one comes."""
+def test_listeners_change_with_an_upgrade(net, serve, config, upgrade, lan, peer):
+    """One listener is removed, one stays, one is added."""
     def listen(*ports):
         return {"listen": [{"address": PROXY_V4, "port": port, "auth": "none", "open": True} for port in ports]}
 
@@ -310,8 +310,8 @@ def test_listeners_change_with_it(net, serve, config, upgrade, lan, peer):
         net.client.connect(None, (PROXY_V4, 1082))
 
 
-def test_the_admin_listener_goes_with_it(net, serve, config, upgrade, folder):
-    """Asked all the while, by TCP and by its socket."""
+def test_the_admin_listener_is_handed_over(net, serve, config, upgrade, folder):
+    """It is asked all the time, over TCP and over its socket."""
     admin = {"admin": {"port": ADMIN_PORT, "socket": str(folder / "admin")}}
 
     def ask(family, address):
@@ -342,7 +342,7 @@ def test_another_pid_file(serve, config, upgrade, folder):
 
 
 def test_a_limit_and_sigterm(net, serve, config, upgrade, lan, peer):
-    """timeouts.drain holds for the one that is replaced; SIGTERM ends it at once; SIGHUP is not its any more."""
+    """timeouts.drain limits the replaced process; SIGTERM ends it at once; it no longer reloads on SIGHUP."""
     old = serve(config({"timeouts": {"drain": "1s"}}))
     association = Association(net.client, lan)
     middle = upgrade()
@@ -359,7 +359,7 @@ def test_a_limit_and_sigterm(net, serve, config, upgrade, lan, peer):
 
 
 def test_a_daemon(net, folder, lan, peer):
-    """The command returns when the new one serves."""
+    """The command returns when the new process serves."""
     path = folder / "lan.yaml"
     path.write_text("listen: [{address: %s, port: 1080, auth: none, open: true}]\nrun: {handover: %s/handover, "
                     "pid_file: %s/pid}\n" % (PROXY_V4, folder, folder), encoding="ascii")
@@ -419,8 +419,8 @@ def test_one_udp_port(net, serve, config, upgrade, lan, peer):
     assert third.dropped("stranger") == 0
 
 
-def test_one_udp_port_while_a_new_one_hangs(net, serve, config, lan, peer, folder):
-    """The sockets at which newcomers are heard stay ours to read, whoever goes meanwhile."""
+def test_one_udp_port_while_a_new_process_hangs(net, serve, config, lan, peer, folder):
+    """We continue to read the sockets for new clients, while other processes come and end."""
     proxy = serve(config({**ONE_PORT, "workers": 3}))
     goes = [Association(net.client, lan) for _ in range(6)]
     with net.proxy.enter():
@@ -440,7 +440,7 @@ def test_one_udp_port_while_a_new_one_hangs(net, serve, config, lan, peer, folde
 
 
 def test_one_udp_port_under_load(net, serve, config, upgrade, lan, peer):
-    """Newcomers' first datagrams may arrive at whoever listens just then, and none of them stays unheard."""
+    """The first datagrams of new clients may arrive at either process, and none is lost."""
     proxies = [serve(config(ONE_PORT))]
     other_peer = net.inet2.udp(INET2_V4, timeout=0.5)
     stays = [Association(net.client, lan) for _ in range(3)]
