@@ -100,7 +100,7 @@ static const char *raw_read_rows(const struct schema_row *rows, const struct raw
 
 static const char *raw_read_list(const struct schema_row *row, const struct raw *raw, void *base)
 {
-    size_t count = raw && raw->value ? raw->count : row->min;
+    size_t count = raw && raw->value ? raw->count : (size_t)row->min;
     char *elements = calloc(count ? count : 1, row->element_size);
     if (!elements)
         return "out of memory";

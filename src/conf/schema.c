@@ -35,7 +35,7 @@ void schema_expect(const struct schema_row *row, FILE *out)
 {
     if (row->none)
         fprintf(out, "%s, or ", row->none);
-    for (size_t i = row->min; row->words && row->words[i]; i++)
+    for (size_t i = (size_t)row->min; row->words && row->words[i]; i++)
         fprintf(out, "%s%s", i == row->min ? "" : row->words[i + 1] ? ", " : " or ", row->words[i]);
     if (row->type->what)
         fputs(row->type->what, out);
