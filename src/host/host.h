@@ -27,15 +27,15 @@ struct host {
     /* The main thread's, which sends changes to the workers. NULL: nobody watches them. */
     struct addresses *addresses;
     /* With locks of their own, taken when a session, an association or an account begins or ends: */
-    struct ports *ports;                /* local ports in use, by address: net/ports.h */
-    struct descriptor_reserve *reserve; /* descriptors that sessions leave free: net/reserve.h */
-    struct quota *quota;                /* what each client and user holds: policy/quota.h */
-    struct user_rates *user_rates;      /* what the sessions of a user share of its rate: policy/rates.h */
+    struct ports *ports;           /* local ports in use, by address: net/ports.h */
+    struct quota *quota;           /* what each client and user holds: policy/quota.h */
+    struct user_rates *user_rates; /* what the sessions of a user share of its rate: policy/rates.h */
     /* Likewise, but read for datagrams to this host's own addresses, without a lock while nothing changes. */
     struct own_ports *own_ports; /* where this process has UDP sockets: policy/own_ports.h */
     /* Locked for each datagram that comes to the shared UDP port and to no association's socket. */
     struct shared_port_table *shared_port;
     /* Atomic: */
+    struct descriptor_reserve *reserve;   /* descriptors that sessions leave free: net/reserve.h */
     struct host_handover handover;        /* see proxy/assoc/handover_link.h */
     atomic_uint_fast64_t last_session_id; /* the sessions of all workers are in one order */
 };

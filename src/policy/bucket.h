@@ -1,12 +1,11 @@
 /*
- * A token bucket without a lock, for any number of threads; time is the caller's.
+ * A token bucket that any number of threads may use without a lock. The caller brings the time.
  *
- * Tokens are counted from the clock's zero, not stored: `rate` a second have been earned by now, and `spent` follows
- * behind or runs ahead by at most `burst`. What was not spent in time is forfeit, so a bucket of zero is a full one.
+ * Tokens are not stored but counted from the clock's zero: `rate` a second have been earned by now. `spent` is behind
+ * that, or ahead by at most `burst`. Tokens that are not spent in time are lost, so a bucket that is all zero is full.
  *
- * Looking and spending are two steps. Threads that look at the same moment can together spend what only one of them
- * should have; that is a debt, and nobody finds anything left until it is earned. So over time no more than the rate
- * passes, exactly.
+ * Looking and spending are two steps. Threads that look at the same moment may together spend more than is left. That
+ * is a debt: nothing is left until it is earned. So over time, exactly the rate passes.
  */
 #ifndef CONESOCKS_POLICY_BUCKET_H
 #define CONESOCKS_POLICY_BUCKET_H
@@ -20,7 +19,7 @@ struct bucket {
     atomic_uint_fast64_t spent;
 };
 
-/* With this, 40 years' tokens can be counted. */
+/* Then the tokens of 40 years can be counted. */
 #define BUCKET_RATE_MAX UINT64_C(14000000000)
 
 static inline uint64_t bucket_earned(const struct bucket *bucket, uint64_t now_ms)
@@ -40,7 +39,7 @@ static inline uint64_t bucket_left(const struct bucket *bucket, uint64_t now_ms)
     return spent - earned < bucket->burst ? bucket->burst - (spent - earned) : 0;
 }
 
-/* Takes it, whether or not it was left. */
+/* Spends it, whether or not it was left. */
 static inline void bucket_spend(struct bucket *bucket, uint64_t amount, uint64_t now_ms)
 {
     if (bucket->rate == 0 || amount == 0)

@@ -1,4 +1,4 @@
-/* An address of either family as a number to compare, its first bit on top. Of no use across families. */
+/* An address as a number of 128 bits, to compare and sort addresses of one family. */
 #ifndef CONESOCKS_POLICY_KEY_H
 #define CONESOCKS_POLICY_KEY_H
 
@@ -13,7 +13,7 @@ struct key {
     uint64_t high, low;
 };
 
-/* Of an IPv4 or IPv6 address. */
+/* An IPv4 address is in the upper 32 bits. */
 static inline struct key key_of(const union netaddr *address)
 {
     if (address->sa.sa_family == AF_INET)

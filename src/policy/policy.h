@@ -2,14 +2,16 @@
  * What decides whether a client may do something: a policy.
  *
  * The words of this folder, which all code uses in this sense:
- *   subject   who asks: a client's address, its user if it has logged in, and the SOCKS command (rules.h)
- *   rule      an entry of `rules:`. It allows or denies some destinations to some subjects, and may set terms; the
- * first one that matches decides (rules.h) reach     what a client may reach where no rule decides: public, private or
- * all addresses (reach.h) policy    all that decides: rules and reach, this host's own addresses, and the ports of this
- * process verdict   the answer to one check of a policy: allowed, or denied and by what (verdict.h) terms     how an
- * allowed session is served: rates, outbound address, mark, filtering, upstream (terms.h) snapshot  a configuration
- * with its rules and users. A reload makes a new one, and then every session is checked again: that is its review
- * (snapshot.h, proxy/session/review.h)
+ * - subject: who asks: a client's address, its user if it has logged in, and the SOCKS command (rules.h)
+ * - rule: an entry of `rules:`. It allows or denies destinations to subjects, and may set terms; the first that
+ *   matches decides (rules.h)
+ * - reach: what a client may reach where no rule decides: public, private or all addresses (reach.h)
+ * - policy: all that decides: rules, reach, this host's own addresses, and the ports of this process
+ * - verdict: the answer to one check of a policy: allowed, or denied and by what (verdict.h)
+ * - terms: how an allowed session is served: rates, outbound address, mark, filtering, upstream (terms.h)
+ * - snapshot: a configuration with its rules and users; a reload makes a new one (snapshot.h)
+ * - review: after a reload, every session is checked against the new policy (proxy/session/review.h)
+ * - permit: checks the policy before anything leaves, counts and logs a denial (proxy/permit.h)
  */
 #ifndef CONESOCKS_POLICY_POLICY_H
 #define CONESOCKS_POLICY_POLICY_H

@@ -1,5 +1,6 @@
 #include "policy/reach.h"
 
+#include <assert.h>
 #include <endian.h>
 #include <string.h>
 
@@ -8,7 +9,7 @@
 
 /*
  * The IANA special-purpose address registries (RFC 6890 and its updates), multicast, and the addresses where clouds
- * serve their hosts. The first prefix that fits counts, so the longer ones come first.
+ * serve their hosts. The first prefix that matches decides, so longer ones come first.
  */
 static const struct {
     uint32_t prefix;
@@ -32,7 +33,7 @@ static const struct {
     {0xe0000000, 4, REACH_MULTICAST},   {0xf0000000, 4, REACH_RESERVED},
 };
 
-/* The last two end the search: IANA has given out 2000::/3 and no more. */
+/* The last two end the search: IANA has assigned 2000::/3 only. */
 static const struct {
     uint64_t prefix[2];
     unsigned bits;
@@ -56,7 +57,7 @@ static const struct {
     {{0, 0}, 0, REACH_RESERVED},
 };
 
-/* Most datagrams go to an address whose first byte already says that it is public. */
+/* Most datagrams go to an address whose first byte alone shows that it is public. */
 static bool is_plainly_public(uint32_t host)
 {
     switch (host >> 24) {
@@ -89,7 +90,7 @@ static enum reach_place place_of_v4(uint32_t host, unsigned *bits)
     return REACH_PUBLIC;
 }
 
-static bool fits_v6(const uint64_t host[2], const uint64_t prefix[2], unsigned bits)
+static bool prefix_fits_v6(const uint64_t host[2], const uint64_t prefix[2], unsigned bits)
 {
     uint64_t high = host[0] ^ prefix[0];
     if (bits == 128)
@@ -104,13 +105,13 @@ static enum reach_place place_of_v6(const struct in6_addr *address, unsigned *bi
     host[0] = be64toh(host[0]);
     host[1] = be64toh(host[1]);
     size_t i = 0;
-    while (!fits_v6(host, places_v6[i].prefix, places_v6[i].bits))
-        i++;
+    for (; !prefix_fits_v6(host, places_v6[i].prefix, places_v6[i].bits); i++)
+        assert(i + 1 < ARRAY_LEN(places_v6));
     *bits = places_v6[i].bits;
     return places_v6[i].place;
 }
 
-static enum reach_place find_place(const union netaddr *canonical, unsigned *bits)
+static enum reach_place place_find(const union netaddr *canonical, unsigned *bits)
 {
     switch (canonical->sa.sa_family) {
     case AF_INET:
@@ -126,13 +127,13 @@ static enum reach_place find_place(const union netaddr *canonical, unsigned *bit
 enum reach_place reach_place_of(const union netaddr *canonical)
 {
     unsigned bits;
-    return find_place(canonical, &bits);
+    return place_find(canonical, &bits);
 }
 
 unsigned reach_place_bits(const union netaddr *canonical)
 {
     unsigned bits;
-    find_place(canonical, &bits);
+    place_find(canonical, &bits);
     return bits;
 }
 
@@ -175,7 +176,7 @@ const char *reach_place_name(enum reach_place place)
     return "reserved";
 }
 
-/* What a client could reach without us. */
+/* What a client could reach without the proxy. */
 static enum config_reach reach_of_client(const union netaddr *client)
 {
     union netaddr plain = *client;

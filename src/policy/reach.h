@@ -1,6 +1,6 @@
 /*
- * Where a client may go when no rule says otherwise: what it could reach without us, and never by accident the
- * proxy's own host or network. See "Reach" in conesocks.yaml(5).
+ * Which addresses a client may reach where no rule decides: by default those that it could reach without the proxy, and
+ * not the proxy's own host or network by accident. See `reach` in conesocks.yaml(5).
  */
 #ifndef CONESOCKS_POLICY_REACH_H
 #define CONESOCKS_POLICY_REACH_H
@@ -10,7 +10,7 @@
 #include "base/netaddr.h"
 #include "conf/config.h"
 
-/* What kind of place an address is (RFC 6890 and its registries). Of a canonical address. */
+/* What kind of address it is (RFC 6890 and its registries). All below take canonical addresses. */
 enum reach_place {
     REACH_PUBLIC,
     REACH_PRIVATE,     /* RFC 1918, RFC 4193, and 100.64.0.0/10 (RFC 6598) */
@@ -24,24 +24,24 @@ enum reach_place {
 };
 
 enum reach_place reach_place_of(const union netaddr *canonical);
-/* How many bits the prefix has that makes an address such a place; 0: none does. */
+/* The length of the prefix that makes the address that kind; 0: no prefix does. */
 unsigned reach_place_bits(const union netaddr *canonical);
-/* The i-th address at which such a prefix begins, or that is the first behind one; false: there are no more. */
+/* The i-th of all addresses at which such a prefix begins, or which follow its last address; false: no more. */
 bool reach_piece(size_t i, union netaddr *address);
 const char *reach_place_name(enum reach_place place);
 
-/* What a setting comes to for a client: `auto` is settled by where it is. */
+/* What `reach` means for a client: `auto` depends on its address. */
 enum config_reach reach_for(enum config_reach reach, const union netaddr *client);
 
-/* Whether nobody may send there, whatever the configuration says. */
+/* Whether nothing allows such a destination. */
 bool reach_never(enum reach_place place);
 
 /*
- * May `client` reach `destination`? Multicast, broadcast, the unspecified address and no address at all are denied to
- * everybody under every setting. On "no", `*place` says what kind of place was refused.
+ * Whether `client` may reach `destination`; `*place` gets the kind of address that it is. Multicast, broadcast, the
+ * unspecified address and no address at all are always denied.
  *
- * The destination is made canonical here, the client only unmapped: an IPv4 address inside a 6to4 or NAT64 address says
- * where a packet to it ends, but not where one from it began.
+ * The destination is made canonical here, the client only unmapped: an IPv4 address inside a 6to4 or NAT64 address
+ * shows where a packet to it arrives, but not where one from it comes from.
  */
 bool reach_allowed(enum config_reach reach, const union netaddr *client, const union netaddr *destination,
                    enum reach_place *place);
