@@ -8,6 +8,7 @@
 #include "proxy/address.h"
 #include "proxy/assoc/assoc_impl.h"
 #include "proxy/assoc/external_direct.h"
+#include "proxy/assoc/external_socket.h"
 #include "proxy/assoc/external_upstream.h"
 #include "proxy/assoc/filter.h"
 #include "proxy/assoc/internal_shared.h"
@@ -222,9 +223,11 @@ uint64_t assoc_idle_ms(const struct assoc *assoc, uint64_t now_ms)
 void assoc_set_room(struct assoc *assoc, int bytes)
 {
     assoc->internal.ops->set_buffers(assoc, bytes);
-    for (int slot = 0; slot < FAMILY_COUNT; slot++)
-        if (assoc->external[slot] && assoc->external[slot]->socket.fd >= 0)
-            sock_udp_set_room(assoc->external[slot]->socket.fd, bytes);
+    for (int slot = 0; slot < FAMILY_COUNT; slot++) {
+        const struct external *external = assoc_external_once(assoc, slot);
+        if (external && external_socket_is_open(external))
+            sock_udp_set_room(external->socket.fd, bytes);
+    }
 }
 
 size_t assoc_descriptors(const struct assoc *assoc)
@@ -232,7 +235,7 @@ size_t assoc_descriptors(const struct assoc *assoc)
     size_t count = assoc->internal.ops->descriptors;
     for (int slot = 0; slot < FAMILY_COUNT; slot++) {
         const struct external *external = assoc_external_once(assoc, slot);
-        count += external ? external->ops->descriptors(external) : 0;
+        count += external ? external->ops->descriptors + (size_t)external_socket_is_open(external) : 0;
     }
     return count;
 }
@@ -261,7 +264,8 @@ size_t assoc_memory(const struct assoc *assoc)
     size_t held = sizeof(*assoc) + assoc->internal.ops->memory(assoc);
     for (int slot = 0; slot < FAMILY_COUNT; slot++) {
         const struct external *external = assoc_external_once(assoc, slot);
-        held += external ? external->ops->memory(external) : 0;
+        held += external && external->ops->memory ? external->ops->memory(external) : 0;
+        held += external && external_socket_is_open(external) ? sock_memory(external->socket.fd) : 0;
     }
     return held;
 }

@@ -68,9 +68,9 @@ struct external_ops {
     /* Sends a run to a name. NULL: names are resolved here. */
     void (*send_named)(struct external *external, const char *name, uint16_t port, const struct dgram_run *payloads,
                        struct dgram_tally *tally);
-    /* What it holds, ours and the kernel's. */
+    /* What it holds besides its socket, ours and the kernel's. NULL: nothing. */
     size_t (*memory)(const struct external *external);
-    size_t (*descriptors)(const struct external *external);
+    uint8_t descriptors; /* besides its socket */
     /* Frees it. */
     void (*close)(struct external *external);
 };

@@ -68,17 +68,6 @@ static int external_direct_open(struct assoc *assoc, int family)
     return 0;
 }
 
-static size_t external_direct_memory(const struct external *external)
-{
-    return sock_memory(external->socket.fd);
-}
-
-static size_t external_direct_descriptors(const struct external *external)
-{
-    (void)external;
-    return 1;
-}
-
 static void external_direct_close(struct external *external)
 {
     const bool is_v4 = external == external->assoc->external[FAMILY_V4];
@@ -89,7 +78,5 @@ static void external_direct_close(struct external *external)
 const struct external_ops external_direct_ops = {
     .open = external_direct_open,
     .send = external_direct_send,
-    .memory = external_direct_memory,
-    .descriptors = external_direct_descriptors,
     .close = external_direct_close,
 };

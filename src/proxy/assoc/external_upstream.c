@@ -196,14 +196,7 @@ const char *external_upstream_name(const struct assoc *assoc)
 static size_t external_upstream_memory(const struct external *external)
 {
     const struct external_upstream *upstream = container_of(external, struct external_upstream, external);
-    return sizeof(*upstream) + upstream_assoc_memory(&upstream->upstream) +
-           (external_socket_is_open(external) ? sock_memory(external->socket.fd) : 0);
-}
-
-/* The control connection, and the socket once it is open. */
-static size_t external_upstream_descriptors(const struct external *external)
-{
-    return external_socket_is_open(external) ? 2 : 1;
+    return sizeof(*upstream) + upstream_assoc_memory(&upstream->upstream);
 }
 
 static void external_upstream_close(struct external *external)
@@ -219,6 +212,6 @@ static const struct external_ops external_upstream_ops = {
     .send = external_upstream_send,
     .send_named = external_upstream_send_named,
     .memory = external_upstream_memory,
-    .descriptors = external_upstream_descriptors,
+    .descriptors = 1, /* the control connection */
     .close = external_upstream_close,
 };

@@ -8,6 +8,7 @@
 #include "proxy/address.h"
 #include "proxy/assoc/assoc_impl.h"
 #include "proxy/assoc/client_port.h"
+#include "proxy/assoc/external_socket.h"
 #include "proxy/assoc/filter.h"
 #include "proxy/assoc/names.h"
 #include "proxy/assoc/sketch.h"
@@ -37,7 +38,7 @@ static struct external *up_find_external(struct assoc *assoc, int family)
     struct external *const *external = &assoc->external[family_index(family)];
     if (!*external && up_open_external(assoc, family) != 0)
         return NULL;
-    return (*external)->socket.fd >= 0 ? *external : NULL;
+    return external_socket_is_open(*external) ? *external : NULL;
 }
 
 void assoc_flush_up(struct assoc *assoc)
@@ -48,7 +49,7 @@ void assoc_flush_up(struct assoc *assoc)
         struct external *external = assoc->external[slot];
         if (!env->to_external[slot].count)
             continue;
-        assert(external && external->socket.fd >= 0);
+        assert(external && external_socket_is_open(external));
         external->carried_ms = env_now(env);
         external->ops->send(external, &env->to_external[slot], &tally);
     }
