@@ -273,9 +273,10 @@ size_t assoc_memory(const struct assoc *assoc)
 bool assoc_sweep(struct assoc *assoc, uint64_t now_ms)
 {
     const struct config *config = assoc->env->config;
-    if (now_ms - assoc->flow.last_up_ms >= config->udp.rebind_after_ms)
-        assoc->internal.ops->allow_rebind(assoc);
-    if (assoc->internal.ops->sweep)
-        assoc->internal.ops->sweep(assoc, now_ms);
+    const struct internal_ops *ops = assoc->internal.ops;
+    if (ops->allow_rebind && now_ms - assoc->flow.last_up_ms >= config->udp.rebind_after_ms)
+        ops->allow_rebind(assoc);
+    if (ops->sweep)
+        ops->sweep(assoc, now_ms);
     return config->udp.idle_ms && assoc_idle_ms(assoc, now_ms) >= config->udp.idle_ms;
 }

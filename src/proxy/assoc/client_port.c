@@ -29,6 +29,7 @@ bool client_port_accepts(struct assoc *assoc, const union netaddr *peer, uint64_
     const struct assoc_flow *flow = &assoc->flow;
     const uint16_t port = netaddr_port(peer);
     const bool is_known = client_port_is_known(&flow->client);
+    assert(assoc->internal.ops->set_client);
     assert(netaddr_equal_host(peer, &assoc->subject.client));
     if (is_known && port == netaddr_port(&flow->client)) {
         if (!assoc->holds_client && client_port_is_settled(assoc, now))

@@ -30,9 +30,11 @@ struct internal_ops {
     /* Sends a run whose origin is a name: the SOCKS5 UDP header that contains it stands in front of each payload. */
     void (*send_named)(struct assoc *assoc, struct dgram_run *payloads, uint16_t header_len, struct dgram_tally *tally);
     /* The client sends from there. `hold`: no other port may be its own; assoc->holds_client tells whether that could
-     * be done. false: the system does not let us answer it, and all is as before. */
+     * be done. false: the system does not let us answer it, and all is as before. NULL: the client never changes. */
     bool (*set_client)(struct assoc *assoc, const union netaddr *client, bool hold);
-    /* The client has been silent: it may come back from another port. To be called as often as one likes. */
+    /* The client has been silent: it may come back from another port. To be called as often as one likes. NULL: as
+     * above.
+     */
     void (*allow_rebind)(struct assoc *assoc);
     /* About once a second: gives up what has waited for too long. NULL: nothing waits. */
     void (*sweep)(struct assoc *assoc, uint64_t now_ms);

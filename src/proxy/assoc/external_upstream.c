@@ -14,16 +14,14 @@
 #include "proxy/address.h"
 #include "proxy/assoc/assoc_impl.h"
 #include "proxy/assoc/external_socket.h"
-#include "proxy/assoc/hooks.h"
 #include "proxy/assoc/udp_header.h"
 #include "proxy/upstream/upstream_assoc.h"
 
 struct external_upstream {
     struct external external;
     struct upstream_assoc upstream; /* the association there */
-    struct assoc_upstream_hooks hooks;
-    union netaddr relay; /* where the upstream takes datagrams */
-    char name[];         /* the upstream's */
+    union netaddr relay;            /* where the upstream takes datagrams */
+    char name[];                    /* the upstream's */
 };
 
 static const struct external_ops external_upstream_ops;
@@ -115,9 +113,10 @@ static void external_upstream_on_relay(evutil_socket_t fd, short what, void *arg
 /* ---- life ---- */
 
 /* From the address that the control connection has, for that is who the upstream listens to. */
-static int external_upstream_open(void *arg, const union netaddr *relay, const union netaddr *local)
+static int external_upstream_open(struct upstream_assoc *granted, const union netaddr *relay,
+                                  const union netaddr *local)
 {
-    struct external_upstream *upstream = arg;
+    struct external_upstream *upstream = container_of(granted, struct external_upstream, upstream);
     struct external *external = &upstream->external;
     assert(netaddr_port(relay) != 0 && external->assoc->state != ASSOC_ENDING);
     const int family = relay->sa.sa_family;
@@ -136,30 +135,16 @@ static int external_upstream_open(void *arg, const union netaddr *relay, const u
     return error;
 }
 
-static void external_upstream_on_answer(void *arg, enum socks5_reply code)
-{
-    const struct external_upstream *upstream = arg;
-    upstream->hooks.answered(upstream->hooks.arg, code);
-}
-
-static void external_upstream_on_end(void *arg, const char *why)
-{
-    const struct external_upstream *upstream = arg;
-    upstream->hooks.ended(upstream->hooks.arg, why);
-}
-
 int external_upstream_ask(struct assoc *assoc, const struct terms *terms)
 {
     const size_t len = strlen(terms->upstream->name) + 1;
     struct external_upstream *upstream = calloc(1, sizeof(*upstream) + len);
     if (!upstream)
         return -ENOMEM;
-    const struct upstream_assoc_hooks hooks = {external_upstream_open, external_upstream_on_answer,
-                                               external_upstream_on_end, upstream};
     upstream->external = (struct external){.ops = &external_upstream_ops, .assoc = assoc, .socket = {.fd = -1}};
     memcpy(upstream->name, terms->upstream->name, len);
     int error = upstream_assoc_ask(&upstream->upstream, assoc->env, terms, &assoc->subject.client, assoc->subject.user,
-                                   upstream->name, &hooks);
+                                   upstream->name, external_upstream_open);
     if (error) {
         free(upstream);
         return error;
@@ -183,7 +168,7 @@ bool external_upstream_set_hooks(struct assoc *assoc, const struct assoc_upstrea
 {
     struct external_upstream *upstream = external_upstream_of(assoc);
     if (upstream)
-        upstream->hooks = *hooks;
+        upstream->upstream.hooks = *hooks;
     return upstream != NULL;
 }
 

@@ -112,18 +112,6 @@ static void internal_tcp_start(struct assoc *assoc)
     event_add(&assoc->internal.readable, NULL);
 }
 
-/* The client is the connection: its port never changes. */
-static bool internal_tcp_set_client(struct assoc *assoc, const union netaddr *client, bool hold)
-{
-    (void)assoc, (void)client, (void)hold;
-    return false;
-}
-
-static void internal_tcp_allow_rebind(struct assoc *assoc)
-{
-    (void)assoc;
-}
-
 /* ---- to the client ---- */
 
 static void internal_tcp_send(struct assoc *assoc, struct dgram_batch *batch, struct dgram_tally *tally)
@@ -172,8 +160,6 @@ static const struct internal_ops internal_tcp_ops = {
     .start = internal_tcp_start,
     .send = internal_tcp_send,
     .send_named = internal_tcp_send_named,
-    .set_client = internal_tcp_set_client,
-    .allow_rebind = internal_tcp_allow_rebind,
     .sweep = internal_tcp_sweep,
     .call_loans = internal_tcp_lose_begun,
     .set_buffers = internal_tcp_set_buffers,

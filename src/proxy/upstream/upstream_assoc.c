@@ -52,10 +52,10 @@ static union netaddr upstream_assoc_relay(const struct upstream_answer *answer)
     return relay;
 }
 
-static int upstream_assoc_open(struct upstream_assoc *assoc, const struct upstream_answer *answer)
+static int upstream_assoc_find_relay(struct upstream_assoc *assoc, const struct upstream_answer *answer)
 {
     const union netaddr relay = upstream_assoc_relay(answer), local = sock_local(assoc->control);
-    return netaddr_port(&relay) ? assoc->hooks.open(assoc->hooks.arg, &relay, &local) : -EADDRNOTAVAIL;
+    return netaddr_port(&relay) ? assoc->open(assoc, &relay, &local) : -EADDRNOTAVAIL;
 }
 
 static enum socks5_reply upstream_assoc_take_answer(struct upstream_assoc *assoc, const struct upstream_answer *answer)
@@ -66,7 +66,7 @@ static enum socks5_reply upstream_assoc_take_answer(struct upstream_assoc *assoc
         return answer->code;
     assert(answer->fd >= 0 && assoc->control < 0);
     assoc->control = answer->fd;
-    int error = upstream_assoc_open(assoc, answer);
+    int error = upstream_assoc_find_relay(assoc, answer);
     if (error) {
         metrics_add(&env->metrics.upstream_failed_total, 1);
         LOG_LIMITED(&env->upstreams_log, env_now(env), LOG_LEVEL_WARNING,
@@ -83,19 +83,19 @@ static enum socks5_reply upstream_assoc_take_answer(struct upstream_assoc *assoc
 static void upstream_assoc_on_answer(void *arg, const struct upstream_answer *answer)
 {
     struct upstream_assoc *assoc = arg;
+    assert(assoc->request && assoc->hooks.answered);
     assoc->request = NULL;
     assoc->hooks.answered(assoc->hooks.arg, upstream_assoc_take_answer(assoc, answer));
 }
 
 int upstream_assoc_ask(struct upstream_assoc *assoc, struct env *env, const struct terms *terms,
-                       const union netaddr *client, const char *user, const char *name,
-                       const struct upstream_assoc_hooks *hooks)
+                       const union netaddr *client, const char *user, const char *name, upstream_assoc_open *open)
 {
     static const uint8_t zero[4];
     /* Where our datagrams will come from is not known before the upstream has said where they go. */
     const struct socks5_addr anywhere = {.atyp = SOCKS5_ATYP_IPV4, .host_len = sizeof(zero), .host = zero};
     assert(terms->upstream);
-    *assoc = (struct upstream_assoc){.env = env, .hooks = *hooks, .control = -1, .name = name};
+    *assoc = (struct upstream_assoc){.env = env, .open = open, .control = -1, .name = name};
     assoc->request = upstream_ask(env, client, user, terms, SOCKS5_COMMAND_UDP_ASSOCIATE, &anywhere,
                                   upstream_assoc_on_answer, assoc);
     return assoc->request ? 0 : -ENOMEM;

@@ -9,27 +9,23 @@
 #include <stddef.h>
 
 #include "base/netaddr.h"
-#include "conesocks/socks5.h"
+#include "proxy/assoc/hooks.h"
 
 struct env;
 struct terms;
 struct upstream;
 
-/* From the event loop; the owner may deinit it in each of these. */
-struct upstream_assoc_hooks {
-    /* It is granted: opens a socket to the relay, from `local`, the control connection's own address. 0 or a negative
-     * errno, which makes it a failure. */
-    int (*open)(void *arg, const union netaddr *relay, const union netaddr *local);
-    /* The outcome, after `open`. */
-    void (*answered)(void *arg, enum socks5_reply code);
-    void (*ended)(void *arg, const char *why);
-    void *arg;
-};
+struct upstream_assoc;
+
+/* It is granted: opens a socket to the relay, from `local`, the control connection's own address. 0 or a negative
+ * errno, which makes it a failure. */
+typedef int upstream_assoc_open(struct upstream_assoc *assoc, const union netaddr *relay, const union netaddr *local);
 
 /* Part of what its owner is. */
 struct upstream_assoc {
     struct env *env;
-    struct upstream_assoc_hooks hooks;
+    struct assoc_upstream_hooks hooks; /* told the outcome, after `open`; to be set before the next event */
+    upstream_assoc_open *open;
     struct upstream *request; /* NULL: answered */
     int control;              /* the control connection; -1: not granted */
     struct event readable;
@@ -38,8 +34,7 @@ struct upstream_assoc {
 
 /* Asks the upstream of the terms, at the charge of `client` and `user`. 0 or a negative errno. */
 int upstream_assoc_ask(struct upstream_assoc *assoc, struct env *env, const struct terms *terms,
-                       const union netaddr *client, const char *user, const char *name,
-                       const struct upstream_assoc_hooks *hooks);
+                       const union netaddr *client, const char *user, const char *name, upstream_assoc_open *open);
 void upstream_assoc_deinit(struct upstream_assoc *assoc);
 
 /* The kernel's memory for its connection. */
