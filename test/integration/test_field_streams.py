@@ -195,7 +195,7 @@ def test_row65_commands_do_not_ask_themselves(net, few_ports):
     """What asks the admin listener, and check, when nothing runs there."""
     for port in 8 * list(few_ports):
         asked = net.proxy.run(PROGRAM, "status", "--url", f"http://127.0.0.1:{port}")
-        assert asked.returncode == 1 and "nobody listens there" in asked.stdout
+        assert asked.returncode == 1 and "nothing listens there" in asked.stdout
         checked = net.proxy.run(PROGRAM, "check", "--proxy", f"socks5://127.0.0.1:{port}")
         assert checked.returncode != 0 and "Connection refused" in checked.stdout
 

@@ -113,7 +113,7 @@ def test_watch_outlives_the_server(net):
         screen = Screen(net.proxy, PROGRAM, "status", "--watch", "1")
         wait_until(screen.frames, "a frame")
     with screen:
-        wait_until(lambda: any("nobody listens there" in line for line in screen.frames()[-1]), "what is wrong")
+        wait_until(lambda: any("nothing listens there" in line for line in screen.frames()[-1]), "what is wrong")
         assert any("process 4711" in line for line in screen.frames()[-1])
         with Answers(net.proxy, lambda path: paged(status(pid=4712, totals={"udp_up_bytes_total": 1 << 30}), path)):
             wait_until(lambda: any("process 4712" in line for line in screen.frames()[-1]), "the next one")
@@ -130,4 +130,4 @@ def test_watch_without_a_terminal(net):
 
 def test_watch_that_cannot_begin(net):
     result = net.proxy.run(PROGRAM, "status", "--watch")
-    assert result.returncode == 1 and "nobody listens there" in result.stdout
+    assert result.returncode == 1 and "nothing listens there" in result.stdout
