@@ -370,7 +370,7 @@ static void consistent_log(const struct consistency *check, const struct config 
 }
 
 /* Behind a NAT or a balancer all clients may appear to come from a private network, which proves nothing then. */
-static enum config_reach reach_in_force(const struct config *config)
+static enum config_reach consistent_active_reach(const struct config *config)
 {
     bool behind = advertise_is_set(&config->udp.advertise_v4) || advertise_is_set(&config->udp.advertise_v6);
     for (size_t i = 0; i < config->listen_count; i++)
@@ -384,7 +384,7 @@ bool consistent_check(struct config *config, yaml_document_t *document, struct r
     assert(config->user_count == config->inline_user_count); /* users_file is read afterwards */
     unsigned before = report->error_count;
     bool any_password = false;
-    config->reach_in_force = reach_in_force(config);
+    config->active_reach = consistent_active_reach(config);
     for (size_t i = 0; i < config->listen_count; i++) {
         struct config_listener *listener = &config->listen[i];
         listener->need_password =

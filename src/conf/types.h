@@ -170,7 +170,7 @@ struct config {
     struct config_upstream *upstreams;
     size_t upstream_count;
     enum config_reach reach; /* as configured */
-    enum config_reach reach_in_force;
+    enum config_reach active_reach;
     struct {
         bool enabled, over_tcp;
         uint32_t over_tcp_max; /* payload bytes of a datagram towards a client */

@@ -54,10 +54,10 @@ static enum verdict_code verdict_code_of(const struct policy *policy, const stru
         }
     }
     if (own && !is_mapping(policy, subject, canonical) &&
-        reach_for(policy->config->reach_in_force, &subject->client) != CONFIG_REACH_ALL)
+        reach_for(policy->config->active_reach, &subject->client) != CONFIG_REACH_ALL)
         return VERDICT_OWN;
     enum reach_place place;
-    if (own || reach_allowed(policy->config->reach_in_force, &subject->client, canonical, &place))
+    if (own || reach_allowed(policy->config->active_reach, &subject->client, canonical, &place))
         return VERDICT_ALLOWED;
     return VERDICT_REACH;
 }

@@ -87,7 +87,7 @@ def test_metrics_are_the_counters_of_the_log(net, watched, lan, peer):
     assert (seen["conesocks_reloads_total"], seen["conesocks_reloads_failed_total"]) == (1, 1)
 
 
-def test_how_long_names_take(net, start, lan):
+def test_lookup_times(net, start, lan):
     """A name that a server knows, one that another does not answer for."""
     with servers.Dns(net.inet1, INET1_V4, {"known.example": [INET1_V4], "lost.example": None}):
         start({"admin": {"port": ADMIN[1]}, "dns": {"servers": [INET1_V4], "timeout": "1s"},
@@ -118,7 +118,7 @@ def test_proxy_pac(net, start):
     assert 'return "SOCKS5 127.0.0.1:1080; SOCKS 127.0.0.1:1080";' in ask(net, "/proxy.pac")[2]
 
 
-def test_head_and_what_there_is_not(net, watched):
+def test_head_and_unknown_paths(net, watched):
     status, headers, text = ask(net, "/healthz", method="HEAD")
     assert (status, headers["Content-Length"], text) == (200, "3", "")
     assert ask(net, "/nothing")[0] == 404
@@ -171,13 +171,13 @@ def terminal(net, log):
         process.wait()
 
 
-def test_without_a_file_a_terminal_is_told_where_to_look(net, tmp_path):
+def test_without_a_file_a_terminal_gets_a_status_page(net, tmp_path):
     with terminal(net, tmp_path / "log"):
         assert "admin: status page: http://127.0.0.1:1081/" in (tmp_path / "log").read_text()
         assert ask(net, "/healthz")[0] == 200
 
 
-def test_without_a_file_a_port_that_is_taken_is_no_hindrance(net, tmp_path):
+def test_without_a_file_a_port_in_use_is_a_warning(net, tmp_path):
     taken = net.proxy.listen(*ADMIN)
     with terminal(net, tmp_path / "log"):
         text = (tmp_path / "log").read_text()
@@ -196,7 +196,7 @@ def test_a_terminal_that_is_closed_ends_it(net, tmp_path):
         wait_until(lambda: not Path(f"/proc/{children[0]}").exists(), "its end")
 
 
-def test_a_port_that_is_taken_is_an_error_for_who_asked_for_it(net, folder):
+def test_a_configured_port_in_use_is_an_error(net, folder):
     taken = net.proxy.listen(*ADMIN)
     config = folder / "taken.yaml"
     config.write_text(json.dumps({"admin": {"port": ADMIN[1]}}), encoding="utf-8")
@@ -205,7 +205,7 @@ def test_a_port_that_is_taken_is_an_error_for_who_asked_for_it(net, folder):
     taken.close()
 
 
-def test_off_unless_asked_for(net, proxy):
+def test_off_by_default(net, proxy):
     with pytest.raises(ConnectionRefusedError):
         net.proxy.connect("127.0.0.1", ADMIN)
     assert "status" not in proxy.log
@@ -223,7 +223,7 @@ def test_row54_for_this_host_alone_by_default(net, watched):
         assert ask(net, "/healthz", host=host)[0] == 200
 
 
-def test_row50_no_secret_is_told(net, serve, lan):
+def test_row50_no_secret_is_shown(net, serve, lan):
     listen = [{"address": entry["address"], "port": entry["port"]} for entry in LISTEN]
     serve({"listen": listen, "users": USERS, "admin": {"port": ADMIN[1]},
            "upstreams": [{"name": "far", "address": "192.0.2.9", "user": "me", "password": "hidden-from-all"}],
@@ -265,7 +265,7 @@ def huge_heads(net, count):
 
 
 @pytest.mark.parametrize("crowd", [half_requests, slow_readers, huge_heads])
-def test_row54_a_crowd_holds_up_nobody(net, watched, lan, peer, crowd):
+def test_row54_many_clients_block_nobody(net, watched, lan, peer, crowd):
     """A relay goes on losing nothing, who asks is answered, memory and descriptors stay."""
     association = Association(net.client, lan)
     assert association.alive(peer)
@@ -290,7 +290,7 @@ def test_row54_a_thousand_at_once(net, watched, lan, peer):
         sock.close()
 
 
-def test_row39_no_descriptors_for_it(net, serve):
+def test_row39_descriptors_run_out(net, serve):
     proxy = serve({"workers": 1, "admin": {"port": ADMIN[1]}}, nofile=48)
     idle = [net.proxy.connect(ADMIN[0], ADMIN) for _ in range(60)]
     before = proxy.cpu_seconds()

@@ -153,7 +153,7 @@ def test_status_of_a_server_that_never_answers(net, run):
     assert result.returncode == 1 and "no answer in time" in result.stdout
 
 
-def test_status_of_nobody(run, tmp_path):
+def test_status_without_a_server(run, tmp_path):
     result = run("status")
     assert result.returncode == 1 and "nothing listens there" in result.stdout and "-c FILE" in result.stdout
     assert "nothing listens there" in run("status", "--socket", str(tmp_path / "socket")).stdout
@@ -165,7 +165,7 @@ def test_status_of_nobody(run, tmp_path):
     assert result.returncode == 1 and "missing.yaml" in result.stdout
 
 
-def test_status_where_the_socket_is_for_others(net, folder):
+def test_status_without_permission_for_the_socket(net, folder):
     with net.proxy.enter(), socket.socket(socket.AF_UNIX) as admin:
         admin.bind(str(folder / "admin"))
         admin.listen()
@@ -354,7 +354,7 @@ def test_row57_reload_of_what_does_not_run(net, run, tmp_path):
     other.wait()
 
 
-def test_reload_believes_no_stranger(net, run, tmp_path):
+def test_reload_signals_no_other_program(net, run, tmp_path):
     """Whoever listens at the admin port names a process: it has to be a conesocks."""
     config, other = tmp_path / "c.yaml", net.proxy.start("sleep", "60")
     config.write_text(f"admin: {{port: {PORT}}}\nrun: {{pid_file: {tmp_path}/pid}}\n", encoding="ascii")
@@ -373,7 +373,7 @@ def test_reload_of_another_file(reloadable, run, tmp_path):
     assert result.returncode == 1 and str(proxy.config_path) in result.stdout and "reload:" not in proxy.log
 
 
-def test_reload_by_somebody_else(net, reloadable, folder):
+def test_reload_without_permission(net, reloadable, folder):
     """Who may not signal it is told so."""
     proxy = reloadable({"run": {"pid_file": str(folder / "pid"), "user": "daemon"}})
     result = net.proxy.run("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", PROGRAM, "reload", "-c",

@@ -55,7 +55,7 @@ def promtool(net, path, *command):
     assert result.returncode == 0, result.stdout
 
 
-def test_the_rules_are_rules(net):
+def test_promtool_accepts_the_rules(net):
     promtool(net, RULES, "check", "rules")
     for rule in rules():
         assert len(rule["annotations"]["description"]) > 60, f"{rule['alert']} does not say what to do"
@@ -80,7 +80,7 @@ def test_the_dashboard_is_in_order():
         assert panel["type"] == "row" or panel["datasource"]["uid"] == "${datasource}"
 
 
-def test_what_they_name_is_there(net, serve):
+def test_named_metrics_exist(net, serve):
     serve({"admin": {"port": 1081}})
     metrics = net.proxy.run("curl", "--silent", "http://127.0.0.1:1081/metrics").stdout
     known = set(re.findall(r"^# TYPE (\S+)", metrics, re.MULTILINE))
@@ -123,5 +123,5 @@ def test_alerts(net, tmp_path, alert):
     promtool(net, path, "test", "rules")
 
 
-def test_every_alert_is_tried():
+def test_every_alert_has_a_test():
     assert set(TROUBLE) == {rule["alert"] for rule in rules()}

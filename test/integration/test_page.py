@@ -102,7 +102,7 @@ def test_empty_states_help(admin, opened):
     assert "Nothing matches." in browser.text("#sessions")
 
 
-def test_words_to_copy_for_one_machine(admin, opened):
+def test_command_to_copy_for_one_machine(admin, opened):
     admin.status["listeners"] = [{"address": "0.0.0.0:1080", "login": False, "proxy_protocol": False}]
     browser = opened()
     browser.wait("No associations yet.")
@@ -188,7 +188,7 @@ def test_hostile_names(admin, opened):
     assert browser.complaints() == []
 
 
-def test_the_policy_stops_what_slips_through(admin, opened):
+def test_the_content_security_policy_blocks_scripts(admin, opened):
     """That nothing was ever run above is worth something only if the policy would tell."""
     browser = opened()
     browser.run("document.body.insertAdjacentHTML('beforeend', \"<img src=x onerror='window.taken = true'>\")")
@@ -197,7 +197,7 @@ def test_the_policy_stops_what_slips_through(admin, opened):
     assert browser.run("return window.taken") is None
 
 
-def test_asks_nobody_else(admin, opened):
+def test_asks_no_other_host(admin, opened):
     busy(admin)
     browser = opened()
     wait_until(lambda: admin.asked.get("/history", 0) > 1, "the second history")
@@ -234,7 +234,7 @@ def test_dark_and_light(admin, opened):
     assert len(grounds) == 2
 
 
-def test_silence_is_told(admin, opened, net):
+def test_a_silent_server_is_shown(admin, opened, net):
     busy(admin)
     browser = opened()
     browser.wait("full cone", "#sessions")
@@ -252,7 +252,7 @@ def test_silence_is_told(admin, opened, net):
     again.stop()
 
 
-def test_a_refusal_is_told(admin, opened):
+def test_a_refused_request_is_shown(admin, opened):
     browser = opened()
     admin.refusal = "no memory\n"
     browser.wait("HTTP status 503: no memory", "#banners")
@@ -260,7 +260,7 @@ def test_a_refusal_is_told(admin, opened):
     browser.wait("running", "#state")
 
 
-def test_what_is_wrong_comes_first(admin, opened):
+def test_warnings_are_at_the_top(admin, opened):
     admin.status["state"] = "draining"
     admin.status["configuration"].update(last_error="conesocks.yaml:3:9: expected a port", reloads_failed=1)
     admin.status["memory"]["level"] = "critical"
@@ -274,7 +274,7 @@ def test_what_is_wrong_comes_first(admin, opened):
     browser.wait("Most lookups fail", "#resolver-verdict")
 
 
-def test_who_is_refused_is_seen(admin, opened):
+def test_refused_logins_and_limits_are_shown(admin, opened):
     """By a limit that one user has and the others have not, and for a wrong password."""
     admin.status["limits"].append({"name": "associations_per_user", "limit": None, "used": None, "refused": 2})
     admin.status["totals"]["auth_failed_total"] = 6
@@ -284,7 +284,7 @@ def test_who_is_refused_is_seen(admin, opened):
     assert "associations per user" not in browser.text("[data-is=limits-none]")
 
 
-def test_nobody_looks(admin, opened):
+def test_a_hidden_page_asks_nothing(admin, opened):
     """Then nothing is asked; and at once when somebody does again."""
     browser = opened()
     browser.driver.minimize_window()

@@ -108,7 +108,7 @@ def test_row55_broken_configuration(run, config, place, words):
 
 
 @pytest.mark.parametrize("key", ["user", "group"])
-def test_somebody_whom_this_system_lacks(run, key):
+def test_unknown_user_or_group(run, key):
     """Found by -t, before the start that would fail."""
     for options in (["-t"], []):
         result = run(*options, config=f"run: {{{key}: nobody-of-that-name}}")
@@ -119,7 +119,7 @@ def test_somebody_whom_this_system_lacks(run, key):
 @pytest.mark.parametrize("key, config", [
     ("log.file", "log: {target: file, file: /nonexistent/log}"), ("admin.socket", "admin: {socket: /nonexistent/admin}"),
     ("run.pid_file", "run: {pid_file: /nonexistent/pid}"), ("run.handover", "run: {handover: /nonexistent/socket}")])
-def test_a_folder_that_is_not_there(run, key, config):
+def test_missing_folder(run, key, config):
     """-t warns of it, for whoever starts the server may make it; without it there is no start."""
     result = run("-t", config=config)
     assert result.returncode == 0 and f"warning: {key}: the folder /nonexistent does not exist; " in result.stdout

@@ -114,7 +114,7 @@ def test_over_tcp(net, serve, lan, peer):
     assert (row["destinations"], row["up_datagrams"], row["dropped"]) == (1, 1, {"unresolved": 1})
 
 
-def test_streams_and_who_asks_for_nothing(net, serve, lan):
+def test_streams_and_handshakes(net, serve, lan):
     serve(WATCHED | {"bind": {"enabled": True}})
     web = net.inet1.listen(INET1_V4)
     destination = web.getsockname()
@@ -145,7 +145,7 @@ def test_streams_and_who_asks_for_nothing(net, serve, lan):
     assert reply.code == 0
 
 
-def test_destinations_may_be_nobodys_business(net, serve, lan, web):
+def test_hidden_destinations(net, serve, lan, web):
     serve(WATCHED | {"log": {"destinations": False}})
     stream, _ = socks5.connect(net.client, lan, web)
     row = row_of(net, stream)
@@ -301,7 +301,7 @@ def test_row50_the_last_error_has_no_secret(net, serve, folder):
 
 # ---- pages, while sessions come and go ----
 
-def test_who_stays_is_seen_exactly_once(net, serve, lan):
+def test_pages_contain_each_session_once(net, serve, lan):
     """Hundreds of sessions come and go between the pages and among those who stay, on several workers."""
     serve(WATCHED | {"workers": 3})
     staying, passing = [], []
@@ -371,7 +371,7 @@ def test_row54_six_thousand_associations(net, serve, lan, peer, descriptors):
     assert relayed.alive(peer)
 
 
-def test_odd_questions(net, watched, lan):
+def test_bad_queries(net, watched, lan):
     """Any number is a place in the list; what is none is refused, or is the default."""
     Association(net.client, lan, bind=False)
     last = status(net)["sessions"][0]["id"]

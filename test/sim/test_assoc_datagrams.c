@@ -85,7 +85,7 @@ static void what_is_refused_later_is_refused(void **state)
     union netaddr private = addr("10.0.0.9", 53);
     from_client(&private, "x");
     expect_up(&private, "x");
-    world_config.reach_in_force = CONFIG_REACH_PUBLIC; /* Row 26: judged per datagram */
+    world_config.active_reach = CONFIG_REACH_PUBLIC; /* Row 26: judged per datagram */
     from_client(&private, "x");
     expect_nothing();
     assert_int_equal(flow()->dropped[DROP_REFUSED], 1);
@@ -97,7 +97,7 @@ static struct config *use_rules(const char *text)
     char *errors, *warnings;
     struct config *config = config_parse("", text, strlen(text), &errors, &warnings);
     assert_non_null(config);
-    config->reach_in_force = CONFIG_REACH_ALL;
+    config->active_reach = CONFIG_REACH_ALL;
     world_env.config = world_env.policy.config = config;
     world_env.rules = rules_compile(config->rules, config->rule_count);
     world_env.generation++;
@@ -422,7 +422,7 @@ static void it_ends_while_a_name_is_being_resolved(void **state)
 static void row_25_a_name_is_judged_by_its_address(void **state)
 {
     (void)state;
-    world_config.reach_in_force = CONFIG_REACH_PUBLIC;
+    world_config.active_reach = CONFIG_REACH_PUBLIC;
     open_plain();
     from_client_by_name("inside.example", 53, "x");
     world_answer("inside.example", AF_INET, RESOLVER_FOUND, "10.0.0.9");
@@ -435,7 +435,7 @@ static void row_68_of_a_names_addresses_an_allowed_one_is_used(void **state)
 {
     (void)state;
     const union netaddr allowed = addr("8.8.8.8", 53);
-    world_config.reach_in_force = CONFIG_REACH_PUBLIC;
+    world_config.active_reach = CONFIG_REACH_PUBLIC;
     open_plain();
     from_client_by_name("mixed.example", 53, "x");
     world_answer("mixed.example", AF_INET, RESOLVER_FOUND, "10.0.0.9 8.8.8.8");

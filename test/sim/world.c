@@ -87,7 +87,7 @@ void world_begin(void)
 {
     memset(&world_env, 0, sizeof(world_env));
     world_config = (struct config){
-        .reach_in_force = CONFIG_REACH_ALL,
+        .active_reach = CONFIG_REACH_ALL,
         .udp = {.enabled = true, .rebind_after_ms = 15000, .over_tcp = true, .over_tcp_max = 1472},
         .limits = {.lookups_per_association = 16},
     };

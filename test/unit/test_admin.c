@@ -146,7 +146,7 @@ static void expect(const char *target, const char *host, int status, const char 
 
 /* ---- the tests ---- */
 
-static void what_there_is(void **state)
+static void every_path_answers(void **state)
 {
     (void)state;
     expect("/metrics", "127.0.0.1", 200, "\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n");
@@ -169,7 +169,7 @@ static void health_and_readiness(void **state)
     expect("/readyz", NULL, 503, "\r\n\r\nit is tired\n");
 }
 
-static void status_is_told_when_it_is_there(void **state)
+static void status_is_answered_later(void **state)
 {
     (void)state;
     int fd = ask("/status?after=7&limit=1000", NULL);
@@ -191,7 +191,7 @@ static void status_is_told_when_it_is_there(void **state)
     expect("/status?after=-1", NULL, 400, "expected /status?");
 }
 
-static void who_asked_may_be_gone(void **state)
+static void the_client_may_leave_before_the_answer(void **state)
 {
     (void)state;
     int fd = ask("/status", NULL);
@@ -225,7 +225,7 @@ static void row54_a_name_is_not_enough(void **state)
 }
 
 /* An upgrade: nobody is refused meanwhile, and the one who goes removes nothing. */
-static void another_process_takes_over(void **state)
+static void another_process_takes_over_the_socket(void **state)
 {
     (void)state;
     const struct admin_sockets sockets = admin_sockets(admin);
@@ -240,7 +240,7 @@ static void another_process_takes_over(void **state)
     expect("/healthz", NULL, 200, "ok");
 }
 
-static void nowhere_to_listen(void **state)
+static void an_address_in_use_is_an_error(void **state)
 {
     (void)state;
     struct config none = {0}, taken = config;
@@ -252,13 +252,13 @@ int main(void)
 {
     log_set_level(LOG_LEVEL_ERROR);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(what_there_is, start, stop),
+        cmocka_unit_test_setup_teardown(every_path_answers, start, stop),
         cmocka_unit_test_setup_teardown(health_and_readiness, start, stop),
-        cmocka_unit_test_setup_teardown(status_is_told_when_it_is_there, start, stop),
-        cmocka_unit_test_setup_teardown(who_asked_may_be_gone, start, stop),
+        cmocka_unit_test_setup_teardown(status_is_answered_later, start, stop),
+        cmocka_unit_test_setup_teardown(the_client_may_leave_before_the_answer, start, stop),
         cmocka_unit_test_setup_teardown(row54_a_name_is_not_enough, start, stop),
-        cmocka_unit_test_setup_teardown(another_process_takes_over, start, stop),
-        cmocka_unit_test_setup_teardown(nowhere_to_listen, start, stop),
+        cmocka_unit_test_setup_teardown(another_process_takes_over_the_socket, start, stop),
+        cmocka_unit_test_setup_teardown(an_address_in_use_is_an_error, start, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

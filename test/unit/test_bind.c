@@ -175,14 +175,14 @@ static void policy_judges_the_peer(void **state)
 {
     (void)state;
     leave_from("127.0.0.1");
-    config.reach_in_force = CONFIG_REACH_PUBLIC;
+    config.active_reach = CONFIG_REACH_PUBLIC;
     int client = listening("0.0.0.0");
     expect_turned_away("127.0.0.9");
     assert_int_equal(env.metrics.refused_by_reach_total, 1);
     assert_int_equal(env.metrics.bind_strangers_total, 1);
-    config.reach_in_force = CONFIG_REACH_ALL;
+    config.active_reach = CONFIG_REACH_ALL;
     expect_served(client, "127.0.0.9");
-    config.reach_in_force = CONFIG_REACH_PUBLIC;
+    config.active_reach = CONFIG_REACH_PUBLIC;
     client = ask("127.0.0.1");
     expect_refusal(client, SOCKS5_REPLY_NOT_ALLOWED);
     close(client);

@@ -29,7 +29,7 @@ static void expect(const char *running, const char *fresh, const char *keys)
     config_free(b);
 }
 
-static void names_what_has_to_wait(void **state)
+static void changed_start_options_are_listed(void **state)
 {
     (void)state;
     expect("workers: 1\n", "workers: 2\n", "workers");
@@ -39,7 +39,7 @@ static void names_what_has_to_wait(void **state)
     expect("run: {pid_file: /run/a, group: g}\n", "udp: {offload: off}\n", "udp.offload, run.group, run.pid_file");
 }
 
-static void says_nothing_of_the_rest(void **state)
+static void other_changes_are_not_listed(void **state)
 {
     (void)state;
     expect("workers: 1\n", "workers: 1\n", NULL);
@@ -50,8 +50,8 @@ static void says_nothing_of_the_rest(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_what_has_to_wait),
-        cmocka_unit_test(says_nothing_of_the_rest),
+        cmocka_unit_test(changed_start_options_are_listed),
+        cmocka_unit_test(other_changes_are_not_listed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

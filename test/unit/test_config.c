@@ -5,7 +5,7 @@ static const char *source_dir;
 
 /* ---- the defaults ---- */
 
-static void no_file_is_a_proxy_for_this_host(void **state)
+static void without_a_file_it_listens_on_loopback(void **state)
 {
     (void)state;
     struct config *config = built_in();
@@ -78,7 +78,7 @@ static struct config *load_sample(const char *name)
     return config;
 }
 
-static void the_sample_says_what_the_defaults_are(void **state)
+static void the_sample_file_contains_the_defaults(void **state)
 {
     (void)state;
     struct config *config = load_sample("conesocks.yaml"), *defaults = built_in();
@@ -251,7 +251,7 @@ static void a_dump_loads_as_equal(void **state)
     config_free(defaults);
 }
 
-static void every_option_makes_a_difference(void **state)
+static void every_option_changes_the_configuration(void **state)
 {
     (void)state;
     struct config *configs[COUNT(changes) + 1];
@@ -265,7 +265,7 @@ static void every_option_makes_a_difference(void **state)
         config_free(configs[i]);
 }
 
-static void every_option_is_among_these_changes(void **state)
+static void the_test_changes_every_option(void **state)
 {
     (void)state;
     char *list;
@@ -310,7 +310,7 @@ static void a_dump_shows_no_password_of_an_upstream(void **state)
     config_free(config);
 }
 
-static void a_key_left_out_has_its_default(void **state)
+static void a_missing_key_has_its_default(void **state)
 {
     (void)state;
     static const char *const texts[] = {
@@ -337,15 +337,15 @@ int main(int argc, char **argv)
 {
     source_dir = argc > 1 ? argv[1] : ".";
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(no_file_is_a_proxy_for_this_host),
-        cmocka_unit_test(the_sample_says_what_the_defaults_are),
+        cmocka_unit_test(without_a_file_it_listens_on_loopback),
+        cmocka_unit_test(the_sample_file_contains_the_defaults),
         cmocka_unit_test(the_examples_load),
         cmocka_unit_test(a_dump_loads_as_equal),
-        cmocka_unit_test(every_option_makes_a_difference),
-        cmocka_unit_test(every_option_is_among_these_changes),
+        cmocka_unit_test(every_option_changes_the_configuration),
+        cmocka_unit_test(the_test_changes_every_option),
         cmocka_unit_test(a_dump_for_people_shows_no_hash),
         cmocka_unit_test(a_dump_shows_no_password_of_an_upstream),
-        cmocka_unit_test(a_key_left_out_has_its_default),
+        cmocka_unit_test(a_missing_key_has_its_default),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,7 +29,7 @@ static void an_open_proxy_is_refused(void **state)
 }
 
 /* As behind a cloud's NAT, or a router that forwards a port. */
-static void a_private_address_that_the_world_is_led_to_is_public(void **state)
+static void a_private_listener_with_a_public_advertised_address_is_an_open_proxy(void **state)
 {
     (void)state;
     static const char *const advertised[] = {"advertise_v4: 198.51.100.1", "advertise_v6: \"2001:db8::1\""};
@@ -47,7 +47,7 @@ static void a_private_address_that_the_world_is_led_to_is_public(void **state)
     config_free(good(USERS "listen: [{address: 10.0.0.1}]\nudp: {advertise_v4: 198.51.100.1}"));
 }
 
-static void a_proxy_for_a_network_is_warned_of(void **state)
+static void a_private_listener_without_a_login_is_a_warning(void **state)
 {
     (void)state;
     static const char *const private[] = {"10.0.0.1",    "172.16.0.1", "172.31.255.255", "192.168.0.1",
@@ -65,7 +65,7 @@ static void a_proxy_for_a_network_is_warned_of(void **state)
     }
 }
 
-static void who_means_it_or_is_alone_is_left_in_peace(void **state)
+static void an_intended_open_proxy_or_loopback_is_fine(void **state)
 {
     (void)state;
     static const char *const texts[] = {
@@ -118,7 +118,7 @@ static void rules_that_name_clients_close_a_proxy(void **state)
 #define BALANCER "{proxy_protocol: required, proxy_from: [10.0.0.5]"
 
 /* Row 53: nobody is believed by default, and a balancer's clients are not those of its address. */
-static void a_balancer_is_named(void **state)
+static void a_balancer_must_be_configured(void **state)
 {
     (void)state;
     bad(USERS "listen: [{proxy_protocol: required}]\n",
@@ -149,12 +149,12 @@ static void behind_a_balancer_reach_is_public(void **state)
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct config *config = good(cases[i].text);
-        assert_int_equal(config->reach_in_force, cases[i].reach);
+        assert_int_equal(config->active_reach, cases[i].reach);
         config_free(config);
     }
 }
 
-static void a_rule_in_vain_is_warned_of(void **state)
+static void a_rule_that_never_matches_is_a_warning(void **state)
 {
     (void)state;
     static const struct {
@@ -246,7 +246,7 @@ static void a_bad_rule_is_refused(void **state)
 }
 
 /* Where a term would never hold, or hold for some datagrams of an association only. */
-static void terms_of_a_rule_are_for_all_that_it_lets_through(void **state)
+static void terms_of_a_rule_must_apply_to_everything_it_allows(void **state)
 {
     (void)state;
     static const char everywhere[] = "found together with to or ports, but a UDP association uses the same value for "
@@ -291,7 +291,7 @@ static void terms_of_a_rule_are_for_all_that_it_lets_through(void **state)
     }
 }
 
-static void one_port_for_all_can_be_opened_by_anybody(void **state)
+static void a_shared_port_must_not_need_root(void **state)
 {
     (void)state;
     static const struct {
@@ -317,7 +317,7 @@ static void one_port_for_all_can_be_opened_by_anybody(void **state)
         "c.yaml:1:36: udp.external_ports: found the same port as udp.ports, expected other ports\n");
 }
 
-static void a_mark_anywhere_is_a_mark(void **state)
+static void marks_and_interfaces_are_found_anywhere(void **state)
 {
     (void)state;
     static const struct {
@@ -340,7 +340,7 @@ static void a_mark_anywhere_is_a_mark(void **state)
     }
 }
 
-static void a_login_is_asked_for_when_there_are_users(void **state)
+static void users_make_a_login_required(void **state)
 {
     (void)state;
     struct config *config = good(USERS "listen: [{}, {port: 1, auth: none}, {port: 2, auth: password}]");
@@ -372,7 +372,7 @@ static void names_and_listeners_are_unique(void **state)
         "c.yaml:4:12: users[2].name: found the same name as users[0], expected a different one\n");
 }
 
-static void upstreams_have_to_make_sense(void **state)
+static void bad_upstreams_are_refused(void **state)
 {
     (void)state;
     bad("outbound: {upstream: fur}\n"
@@ -424,7 +424,7 @@ static void an_upstream_that_nothing_uses_is_a_warning(void **state)
     config_free(config);
 }
 
-static void a_log_file_and_its_target_belong_together(void **state)
+static void a_log_file_needs_its_target(void **state)
 {
     (void)state;
     bad("log:\n  target: file\n", "c.yaml:2:11: log.target: found file without log.file, expected both: log: {target: "
@@ -434,7 +434,7 @@ static void a_log_file_and_its_target_belong_together(void **state)
 }
 
 /* Row 54. */
-static void the_status_is_for_this_host_unless_somebody_means_it(void **state)
+static void the_admin_listener_is_for_this_host_unless_open(void **state)
 {
     (void)state;
 #define SEEN                                                                                                           \
@@ -461,24 +461,24 @@ static void the_status_is_for_this_host_unless_somebody_means_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(upstreams_have_to_make_sense),
+        cmocka_unit_test(bad_upstreams_are_refused),
         cmocka_unit_test(an_upstream_that_nothing_uses_is_a_warning),
         cmocka_unit_test(an_open_proxy_is_refused),
-        cmocka_unit_test(a_balancer_is_named),
+        cmocka_unit_test(a_balancer_must_be_configured),
         cmocka_unit_test(behind_a_balancer_reach_is_public),
-        cmocka_unit_test(a_private_address_that_the_world_is_led_to_is_public),
-        cmocka_unit_test(a_proxy_for_a_network_is_warned_of),
-        cmocka_unit_test(who_means_it_or_is_alone_is_left_in_peace),
+        cmocka_unit_test(a_private_listener_with_a_public_advertised_address_is_an_open_proxy),
+        cmocka_unit_test(a_private_listener_without_a_login_is_a_warning),
+        cmocka_unit_test(an_intended_open_proxy_or_loopback_is_fine),
         cmocka_unit_test(rules_that_name_clients_close_a_proxy),
-        cmocka_unit_test(a_rule_in_vain_is_warned_of),
+        cmocka_unit_test(a_rule_that_never_matches_is_a_warning),
         cmocka_unit_test(a_bad_rule_is_refused),
-        cmocka_unit_test(terms_of_a_rule_are_for_all_that_it_lets_through),
-        cmocka_unit_test(one_port_for_all_can_be_opened_by_anybody),
-        cmocka_unit_test(a_mark_anywhere_is_a_mark),
-        cmocka_unit_test(a_login_is_asked_for_when_there_are_users),
+        cmocka_unit_test(terms_of_a_rule_must_apply_to_everything_it_allows),
+        cmocka_unit_test(a_shared_port_must_not_need_root),
+        cmocka_unit_test(marks_and_interfaces_are_found_anywhere),
+        cmocka_unit_test(users_make_a_login_required),
         cmocka_unit_test(names_and_listeners_are_unique),
-        cmocka_unit_test(the_status_is_for_this_host_unless_somebody_means_it),
-        cmocka_unit_test(a_log_file_and_its_target_belong_together),
+        cmocka_unit_test(the_admin_listener_is_for_this_host_unless_open),
+        cmocka_unit_test(a_log_file_needs_its_target),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -248,7 +248,7 @@ static void thousands_of_lists_agree_with_the_model(void **state)
     static struct sample sample;
     static struct everything all;
     struct choices choices = {.random = 0x9e3779b97f4a7c15};
-    struct config config = {.reach_in_force = CONFIG_REACH_AUTO};
+    struct config config = {.active_reach = CONFIG_REACH_AUTO};
     struct policy policy = {.config = &config};
     const union netaddr own = at("10.0.0.0");
     unsigned without = 0, rounds = 1500;
@@ -288,7 +288,7 @@ static uint64_t cost_with(size_t count, const struct own_networks *own)
     static struct config_rule list[10000];
     static struct config_target to[10000];
     static struct config_ports ports[10000];
-    struct config config = {.rules = list, .rule_count = count, .reach_in_force = CONFIG_REACH_AUTO};
+    struct config config = {.rules = list, .rule_count = count, .active_reach = CONFIG_REACH_AUTO};
     struct policy policy = {.config = &config, .own_hosts = own_hosts_new(own)};
     struct subject subject;
     const union netaddr client = at("192.168.0.9");

@@ -58,7 +58,7 @@ static void every_counter_has_its_lines(void **state)
     free(text);
 }
 
-static void what_is_open_now(void **state)
+static void open_sessions_are_gauges(void **state)
 {
     (void)state;
     struct metrics metrics = {
@@ -69,7 +69,7 @@ static void what_is_open_now(void **state)
     free(text);
 }
 
-static void how_long_names_take(void **state)
+static void lookup_times_are_a_histogram(void **state)
 {
     (void)state;
     struct metrics one = {0}, other = {0};
@@ -110,7 +110,7 @@ static void the_process_and_the_build(void **state)
 }
 
 /* Row 63. */
-static void how_full_ranges_are(void **state)
+static void port_ranges_have_gauges(void **state)
 {
     (void)state;
     struct metrics metrics = {0};
@@ -124,7 +124,7 @@ static void how_full_ranges_are(void **state)
     free(text);
 }
 
-static void what_cannot_be_told_is_left_out(void **state)
+static void unknown_values_are_left_out(void **state)
 {
     (void)state;
     struct metrics metrics = {0};
@@ -137,9 +137,9 @@ static void what_cannot_be_told_is_left_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_counter_has_its_lines), cmocka_unit_test(what_is_open_now),
-        cmocka_unit_test(how_long_names_take),         cmocka_unit_test(the_process_and_the_build),
-        cmocka_unit_test(how_full_ranges_are),         cmocka_unit_test(what_cannot_be_told_is_left_out),
+        cmocka_unit_test(every_counter_has_its_lines),  cmocka_unit_test(open_sessions_are_gauges),
+        cmocka_unit_test(lookup_times_are_a_histogram), cmocka_unit_test(the_process_and_the_build),
+        cmocka_unit_test(port_ranges_have_gauges),      cmocka_unit_test(unknown_values_are_left_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

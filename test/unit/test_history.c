@@ -53,7 +53,7 @@ static void expect_samples_(const char *name, size_t count, const json_int_t *va
     free(text);
 }
 
-static void nothing_yet(void **state)
+static void empty_at_first(void **state)
 {
     (void)state;
     expect_samples("lookups", 0, {0});
@@ -61,7 +61,7 @@ static void nothing_yet(void **state)
     expect_samples("lookups", 0, {0});
 }
 
-static void what_passed_in_each_period(void **state)
+static void each_period_has_its_traffic(void **state)
 {
     (void)state;
     sample_at(12000, 10);
@@ -95,7 +95,7 @@ static void a_late_timer_does_not_stretch_time(void **state)
 }
 
 /* A machine that slept, or a process that was stopped: no spike, and nothing is lost. */
-static void what_was_missed_is_spread(void **state)
+static void missed_periods_share_the_traffic(void **state)
 {
     (void)state;
     sample_at(12000, 10);
@@ -119,7 +119,7 @@ static void only_ten_minutes_are_kept(void **state)
     expect_samples_("stream_up_bytes", HISTORY_SAMPLES, expected);
 }
 
-static void every_field_is_its_own(void **state)
+static void fields_are_not_mixed_up(void **state)
 {
     (void)state;
     totals.stream_down_bytes_total = 2;
@@ -147,13 +147,13 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
     const struct CMUnitTest tests[] = {
-        TEST(nothing_yet),
-        TEST(what_passed_in_each_period),
+        TEST(empty_at_first),
+        TEST(each_period_has_its_traffic),
         TEST(a_timer_is_never_quite_on_time),
         TEST(a_late_timer_does_not_stretch_time),
-        TEST(what_was_missed_is_spread),
+        TEST(missed_periods_share_the_traffic),
         TEST(only_ten_minutes_are_kept),
-        TEST(every_field_is_its_own),
+        TEST(fields_are_not_mixed_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

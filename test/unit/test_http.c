@@ -166,7 +166,7 @@ static void answers_and_refusals(void **state)
     expect("\x16\x03\x01\n\n", "HTTP/1.1 400 ", "malformed request\n");
 }
 
-static void each_answer_is_for_its_reader_alone(void **state)
+static void answers_are_not_mixed_up(void **state)
 {
     (void)state;
     static const char *const headers[] = {
@@ -197,7 +197,7 @@ static void too_large_a_head(void **state)
     expect(request, "HTTP/1.1 431 ", "the request is too large\n");
 }
 
-static void who_has_said_all_may_shut_its_side(void **state)
+static void a_half_closed_client_gets_its_answer(void **state)
 {
     (void)state;
     serve();
@@ -208,7 +208,7 @@ static void who_has_said_all_may_shut_its_side(void **state)
     client_free(&client);
 }
 
-static void a_large_answer_is_whole(void **state)
+static void a_large_answer_is_complete(void **state)
 {
     (void)state;
     serve();
@@ -239,7 +239,7 @@ static void a_ticket_is_redeemed(void **state)
     client_free(&client);
 }
 
-static void a_ticket_of_somebody_who_gave_up(void **state)
+static void a_ticket_outlives_its_connection(void **state)
 {
     (void)state;
     times.wait_ms = 20;
@@ -266,7 +266,7 @@ static void a_ticket_outlives_the_server(void **state)
 
 /* ---- Row 54: those who are slow, and many ---- */
 
-static void who_does_not_ask_is_closed(void **state)
+static void a_silent_client_is_closed(void **state)
 {
     (void)state;
     times.request_ms = 50;
@@ -280,7 +280,7 @@ static void who_does_not_ask_is_closed(void **state)
 }
 
 /* However busy it looks: each byte would put off a limit on silence. */
-static void row54_who_reads_a_byte_at_a_time_is_closed(void **state)
+static void row54_a_slow_reader_is_closed(void **state)
 {
     (void)state;
     times.read_ms = 200;
@@ -291,7 +291,7 @@ static void row54_who_reads_a_byte_at_a_time_is_closed(void **state)
     client_free(&client);
 }
 
-static void row54_who_does_not_close_is_closed(void **state)
+static void row54_a_client_that_does_not_close_is_closed(void **state)
 {
     (void)state;
     times.read_ms = 50;
@@ -306,7 +306,7 @@ static void row54_who_does_not_close_is_closed(void **state)
     client_free(&client);
 }
 
-static void row54_the_oldest_gives_way(void **state)
+static void row54_the_oldest_connection_is_closed(void **state)
 {
     (void)state;
     struct client idle[HTTP_CONNECTIONS_MAX + 3];
@@ -323,7 +323,7 @@ static void row54_the_oldest_gives_way(void **state)
 }
 
 /* Whoever does not read makes room for who does. */
-static void row54_answers_that_wait_are_bounded(void **state)
+static void row54_unread_answers_are_bounded(void **state)
 {
     (void)state;
     enum { SLOW = 8 };
@@ -372,18 +372,18 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(answers_and_refusals, start, stop),
-        cmocka_unit_test_setup_teardown(each_answer_is_for_its_reader_alone, start, stop),
+        cmocka_unit_test_setup_teardown(answers_are_not_mixed_up, start, stop),
         cmocka_unit_test_setup_teardown(too_large_a_head, start, stop),
-        cmocka_unit_test_setup_teardown(who_has_said_all_may_shut_its_side, start, stop),
-        cmocka_unit_test_setup_teardown(a_large_answer_is_whole, start, stop),
+        cmocka_unit_test_setup_teardown(a_half_closed_client_gets_its_answer, start, stop),
+        cmocka_unit_test_setup_teardown(a_large_answer_is_complete, start, stop),
         cmocka_unit_test_setup_teardown(a_ticket_is_redeemed, start, stop),
-        cmocka_unit_test_setup_teardown(a_ticket_of_somebody_who_gave_up, start, stop),
+        cmocka_unit_test_setup_teardown(a_ticket_outlives_its_connection, start, stop),
         cmocka_unit_test_setup_teardown(a_ticket_outlives_the_server, start, stop),
-        cmocka_unit_test_setup_teardown(who_does_not_ask_is_closed, start, stop),
-        cmocka_unit_test_setup_teardown(row54_who_reads_a_byte_at_a_time_is_closed, start, stop),
-        cmocka_unit_test_setup_teardown(row54_who_does_not_close_is_closed, start, stop),
-        cmocka_unit_test_setup_teardown(row54_the_oldest_gives_way, start, stop),
-        cmocka_unit_test_setup_teardown(row54_answers_that_wait_are_bounded, start, stop),
+        cmocka_unit_test_setup_teardown(a_silent_client_is_closed, start, stop),
+        cmocka_unit_test_setup_teardown(row54_a_slow_reader_is_closed, start, stop),
+        cmocka_unit_test_setup_teardown(row54_a_client_that_does_not_close_is_closed, start, stop),
+        cmocka_unit_test_setup_teardown(row54_the_oldest_connection_is_closed, start, stop),
+        cmocka_unit_test_setup_teardown(row54_unread_answers_are_bounded, start, stop),
         cmocka_unit_test_setup_teardown(row39_no_descriptors_left, start, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

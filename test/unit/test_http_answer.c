@@ -38,7 +38,7 @@ static void an_answer(void **state)
     expect("HTTP/1.0 200 OK\r\nX-Content-Length: 9\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n7", 200, "7");
 }
 
-static void it_comes_in_pieces(void **state)
+static void an_answer_may_arrive_in_pieces(void **state)
 {
     (void)state;
     const char *text = "HTTP/1.0 200 OK\r\nContent-Length: 4\r\n\r\nbody";
@@ -53,7 +53,7 @@ static void it_comes_in_pieces(void **state)
     assert_int_equal(read_text("HTTP/1.0 200 OK\r\n\r\nbody", false, &answer), HTTP_MORE);
 }
 
-static void what_is_no_answer(void **state)
+static void other_bytes_are_not_an_answer(void **state)
 {
     (void)state;
     static const char *const texts[] = {
@@ -78,7 +78,7 @@ static void what_is_no_answer(void **state)
     }
 }
 
-static void what_is_too_large(void **state)
+static void a_too_large_answer_is_refused(void **state)
 {
     (void)state;
     static const char *const lengths[] = {"16777217", "10000000000", "18446744073709551616", "184467440737095516160"};
@@ -107,9 +107,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer),
-        cmocka_unit_test(it_comes_in_pieces),
-        cmocka_unit_test(what_is_no_answer),
-        cmocka_unit_test(what_is_too_large),
+        cmocka_unit_test(an_answer_may_arrive_in_pieces),
+        cmocka_unit_test(other_bytes_are_not_an_answer),
+        cmocka_unit_test(a_too_large_answer_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,7 +51,7 @@ static void an_absolute_target_names_the_host(void **state)
     }
 }
 
-static void each_beginning_of_one_waits_for_the_rest(void **state)
+static void an_incomplete_request_waits(void **state)
 {
     (void)state;
     const char text[] = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -61,7 +61,7 @@ static void each_beginning_of_one_waits_for_the_rest(void **state)
     assert_int_equal(http_request_parse(text, strlen(text), &request), 200);
 }
 
-static void what_is_refused(void **state)
+static void bad_requests_are_refused(void **state)
 {
     (void)state;
     static const struct {
@@ -97,7 +97,7 @@ static void what_is_refused(void **state)
             fail_msg("%s: %d", cases[i].text, parse(cases[i].text, &request));
 }
 
-static void what_is_too_long(void **state)
+static void too_long_requests_are_refused(void **state)
 {
     (void)state;
     static char text[2 * HTTP_REQUEST_HEAD_MAX];
@@ -176,9 +176,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_browsers_request),
         cmocka_unit_test(an_absolute_target_names_the_host),
-        cmocka_unit_test(each_beginning_of_one_waits_for_the_rest),
-        cmocka_unit_test(what_is_refused),
-        cmocka_unit_test(what_is_too_long),
+        cmocka_unit_test(an_incomplete_request_waits),
+        cmocka_unit_test(bad_requests_are_refused),
+        cmocka_unit_test(too_long_requests_are_refused),
         cmocka_unit_test(which_hosts_are_addresses),
         cmocka_unit_test(numbers_of_the_query),
     };

@@ -49,7 +49,7 @@ static void a_loopback_listener_stays(void **state)
     expect(&one, 1, "192.168.1.1", "127.0.0.1:1080");
 }
 
-static void a_wildcard_is_where_the_browser_came(void **state)
+static void a_wildcard_listener_has_the_address_that_the_browser_used(void **state)
 {
     (void)state;
     struct config_listener v4 = listener("0.0.0.0", 1080), both = listener("::", 1080);
@@ -61,7 +61,7 @@ static void a_wildcard_is_where_the_browser_came(void **state)
     expect(&both, 1, NULL, "[::1]:1080");
 }
 
-static void the_best_of_several(void **state)
+static void the_best_of_several_listeners_is_chosen(void **state)
 {
     (void)state;
     struct config_listener some[] = {listener("127.0.0.1", 1), listener("10.0.0.1", 2), listener("192.168.1.1", 3),
@@ -76,7 +76,7 @@ static void the_best_of_several(void **state)
     expect(some, 4, "127.0.0.1", "10.0.0.1:2");
 }
 
-static void what_a_browser_cannot_do_is_said(void **state)
+static void what_a_browser_cannot_do_is_explained(void **state)
 {
     (void)state;
     struct config_listener one = listener("127.0.0.1", 1080);
@@ -98,9 +98,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_loopback_listener_stays),
-        cmocka_unit_test(a_wildcard_is_where_the_browser_came),
-        cmocka_unit_test(the_best_of_several),
-        cmocka_unit_test(what_a_browser_cannot_do_is_said),
+        cmocka_unit_test(a_wildcard_listener_has_the_address_that_the_browser_used),
+        cmocka_unit_test(the_best_of_several_listeners_is_chosen),
+        cmocka_unit_test(what_a_browser_cannot_do_is_explained),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

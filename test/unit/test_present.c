@@ -55,7 +55,7 @@ static void warns(const char *text, const char *expected)
 #define HERE  " now (list its addresses with: ip address); "
 #define LEAVE HERE "sessions that should use it fail\n"
 
-static void of_addresses_that_this_host_does_not_have(void **state)
+static void missing_addresses_are_warned_about(void **state)
 {
     (void)state;
     warns("outbound:\n  address_v4: 192.0.2.1\n",
@@ -75,7 +75,7 @@ static void of_addresses_that_this_host_does_not_have(void **state)
           "the server does not start without it\n");
 }
 
-static void of_interfaces_that_this_host_does_not_have(void **state)
+static void missing_interfaces_are_warned_about(void **state)
 {
     (void)state;
     warns("outbound: {interface: lo}", "");
@@ -87,7 +87,7 @@ static void of_interfaces_that_this_host_does_not_have(void **state)
           "interfaces with: ip link); the server does not start without it\n");
 }
 
-static void of_folders_that_are_not_there(void **state)
+static void missing_folders_are_warned_about(void **state)
 {
     (void)state;
     warns(
@@ -95,7 +95,7 @@ static void of_folders_that_are_not_there(void **state)
         "1:17: warning: run.pid_file: the folder /nonexistent does not exist; the server does not start without it\n");
 }
 
-static void of_rules_about_nobody(void **state)
+static void rules_about_unknown_users_are_warned_about(void **state)
 {
     (void)state;
     const char *const nobody = "so nobody matches it; add the user, or correct the name\n";
@@ -108,7 +108,7 @@ static void of_rules_about_nobody(void **state)
 }
 
 /* Thousands of them would hide each other. */
-static void and_not_without_end(void **state)
+static void the_number_of_warnings_is_bounded(void **state)
 {
     (void)state;
     char *text, *warnings;
@@ -130,11 +130,11 @@ static void and_not_without_end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(of_addresses_that_this_host_does_not_have),
-        cmocka_unit_test(of_interfaces_that_this_host_does_not_have),
-        cmocka_unit_test(of_folders_that_are_not_there),
-        cmocka_unit_test(of_rules_about_nobody),
-        cmocka_unit_test(and_not_without_end),
+        cmocka_unit_test(missing_addresses_are_warned_about),
+        cmocka_unit_test(missing_interfaces_are_warned_about),
+        cmocka_unit_test(missing_folders_are_warned_about),
+        cmocka_unit_test(rules_about_unknown_users_are_warned_about),
+        cmocka_unit_test(the_number_of_warnings_is_bounded),
     };
     return cmocka_run_group_tests(tests, make_file, remove_file);
 }

@@ -23,7 +23,7 @@ static void this_process_has_memory_and_descriptors(void **state)
     process_close(&files);
 }
 
-static void without_proc_the_rest_is_told(void **state)
+static void without_proc_the_rest_is_known(void **state)
 {
     (void)state;
     struct process_files files = process_open("/nowhere");
@@ -37,7 +37,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(this_process_has_memory_and_descriptors),
-        cmocka_unit_test(without_proc_the_rest_is_told),
+        cmocka_unit_test(without_proc_the_rest_is_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

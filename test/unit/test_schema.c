@@ -88,7 +88,7 @@ static void check_row(const struct schema_row *row)
     }
 }
 
-static void every_row_is_sound_and_its_default_is_a_value(void **state)
+static void every_row_is_complete_and_its_default_is_valid(void **state)
 {
     (void)state;
     for_each_row(config_options, check_row);
@@ -182,7 +182,7 @@ static void values_have_one_meaning_and_one_spelling(void **state)
 }
 
 /* Row 56: what libcyaml's and libc's own parsers would take, in part or as something else. */
-static void half_values_are_refused(void **state)
+static void incomplete_values_are_refused(void **state)
 {
     (void)state;
     static const struct {
@@ -316,7 +316,7 @@ static void names_have_1_to_255_bytes(void **state)
 #define BCRYPT   "$2b$05$abcdefghijklmnopqrstuuhKF09ZYWwH2zP/0fwE1X8e/Q1YNx/hO"
 #define SHA512   "$6$abc$K4v3HcZ8yAmpRfxML6S46NCcqy9r4/KdbQpFvqSWsBf4dgySOEOo1DHJTrmn2BsJK2aNmPN8Tfb826D2o9.z51"
 
-static void passwords_are_strong_whole_hashes(void **state)
+static void hashes_must_be_strong_and_complete(void **state)
 {
     (void)state;
     const struct schema_row *row = row_of("users.password");
@@ -374,7 +374,7 @@ static void expectation_is(const char *path, const char *expected)
     free(text);
 }
 
-static void what_is_expected_is_said_in_words(void **state)
+static void expected_values_are_described(void **state)
 {
     (void)state;
     expectation_is("workers", "a number from 0 to 256");
@@ -387,7 +387,7 @@ static void what_is_expected_is_said_in_words(void **state)
     expectation_is("run.pid_file", "none, or an absolute path, such as /run/conesocks.pid");
 }
 
-static void a_slip_finds_the_key_that_was_meant(void **state)
+static void a_typo_finds_the_right_key(void **state)
 {
     (void)state;
     const struct schema_row *listen = row_of("listen")->rows;
@@ -427,13 +427,13 @@ static void the_list_has_a_line_for_every_option(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_row_is_sound_and_its_default_is_a_value),
+        cmocka_unit_test(every_row_is_complete_and_its_default_is_valid),
         cmocka_unit_test(values_have_one_meaning_and_one_spelling),
-        cmocka_unit_test(half_values_are_refused),
+        cmocka_unit_test(incomplete_values_are_refused),
         cmocka_unit_test(names_have_1_to_255_bytes),
-        cmocka_unit_test(passwords_are_strong_whole_hashes),
-        cmocka_unit_test(what_is_expected_is_said_in_words),
-        cmocka_unit_test(a_slip_finds_the_key_that_was_meant),
+        cmocka_unit_test(hashes_must_be_strong_and_complete),
+        cmocka_unit_test(expected_values_are_described),
+        cmocka_unit_test(a_typo_finds_the_right_key),
         cmocka_unit_test(the_list_has_a_line_for_every_option),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -126,7 +126,7 @@ static void what_the_default_configuration_looks_like(void **state)
     expect_text("state", "draining");
 }
 
-static void what_was_configured(void **state)
+static void the_configuration_is_shown(void **state)
 {
     (void)state;
     struct config *config = snapshot->config;
@@ -171,7 +171,7 @@ static void what_was_configured(void **state)
     expect_text("memory.level", "low");
 }
 
-static void what_was_counted(void **state)
+static void the_counters_are_shown(void **state)
 {
     (void)state;
     totals.sessions_total = 7;
@@ -272,7 +272,7 @@ static void an_association(void **state)
     expect_text("sessions.0.filtering", "upstream");
 }
 
-static void streams_and_who_only_begins(void **state)
+static void streams_and_handshakes(void **state)
 {
     (void)state;
     struct session_list_row *connect = add_row(0, 1, KIND_CONNECT), *bind = add_row(1, 2, KIND_BIND);
@@ -331,10 +331,10 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
     const struct CMUnitTest tests[] = {
         TEST(what_the_default_configuration_looks_like),
-        TEST(what_was_configured),
-        TEST(what_was_counted),
+        TEST(the_configuration_is_shown),
+        TEST(the_counters_are_shown),
         TEST(an_association),
-        TEST(streams_and_who_only_begins),
+        TEST(streams_and_handshakes),
         TEST(rows_50_and_51_any_bytes_are_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

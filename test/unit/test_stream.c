@@ -314,7 +314,7 @@ static void names_that_lead_nowhere(void **state)
 static void row_25_a_name_is_judged_by_its_address(void **state)
 {
     (void)state;
-    config.reach_in_force = CONFIG_REACH_PUBLIC;
+    config.active_reach = CONFIG_REACH_PUBLIC;
     client = ask_for_name("localhost", netaddr_port(&where));
     expect(client, "\5\0", 2);
     expect_refusal(client, SOCKS5_REPLY_NOT_ALLOWED);

@@ -33,7 +33,7 @@ static int remove_socket(void **state)
     return 0;
 }
 
-static void it_is_for_user_and_group(void **state)
+static void user_and_group_may_connect(void **state)
 {
     (void)state;
     struct stat status;
@@ -46,7 +46,7 @@ static void it_is_for_user_and_group(void **state)
     close(fd);
 }
 
-static void one_that_nobody_listens_on_goes(void **state)
+static void a_stale_socket_is_replaced(void **state)
 {
     (void)state;
     int first = unix_socket_listen(path, SOCK_STREAM, 0660);
@@ -58,7 +58,7 @@ static void one_that_nobody_listens_on_goes(void **state)
     close(second);
 }
 
-static void what_is_no_socket_stays(void **state)
+static void another_kind_of_file_stays(void **state)
 {
     (void)state;
     FILE *file = fopen(path, "w");
@@ -71,7 +71,7 @@ static void what_is_no_socket_stays(void **state)
     assert_int_equal(access("/dev/null", F_OK), 0);
 }
 
-static void where_there_is_no_folder(void **state)
+static void a_missing_folder_is_an_error(void **state)
 {
     (void)state;
     char deep[128], longer[256];
@@ -86,10 +86,10 @@ static void where_there_is_no_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(it_is_for_user_and_group, remove_socket),
-        cmocka_unit_test_teardown(one_that_nobody_listens_on_goes, remove_socket),
-        cmocka_unit_test_teardown(what_is_no_socket_stays, remove_socket),
-        cmocka_unit_test_teardown(where_there_is_no_folder, remove_socket),
+        cmocka_unit_test_teardown(user_and_group_may_connect, remove_socket),
+        cmocka_unit_test_teardown(a_stale_socket_is_replaced, remove_socket),
+        cmocka_unit_test_teardown(another_kind_of_file_stays, remove_socket),
+        cmocka_unit_test_teardown(a_missing_folder_is_an_error, remove_socket),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -96,7 +96,7 @@ static void an_address_is_judged_and_sent_on(void **state)
     expect_text(client, "05 00 00 01 00000000 0bb8");
     hang_up();
 
-    config.reach_in_force = CONFIG_REACH_PUBLIC;
+    config.active_reach = CONFIG_REACH_PUBLIC;
     ask("01 7f000001 0050");
     expect_refusal(client, SOCKS5_REPLY_NOT_ALLOWED);
     close(client);

@@ -97,7 +97,7 @@ static void adds_to_the_inline_users(void **state)
     config_free(config);
 }
 
-static void is_enough_by_itself(void **state)
+static void works_without_inline_users(void **state)
 {
     (void)state;
     struct config *config = good("listen: [{address: 0.0.0.0, auth: password}]\n", "bob:" HASH "\n");
@@ -148,7 +148,7 @@ static void a_dump_names_the_file_alone(void **state)
     config_free(config);
 }
 
-static void mistakes_have_a_line(void **state)
+static void errors_have_a_line_number(void **state)
 {
     (void)state;
     bad("bob:" HASH "\ncarol\n", "%s:2:1: found no colon, expected name:hash\n");
@@ -162,7 +162,7 @@ static void mistakes_have_a_line(void **state)
     bad("", "%s: found no user, expected lines of name:hash\n");
 }
 
-static void names_are_given_once(void **state)
+static void duplicate_names_are_refused(void **state)
 {
     (void)state;
     bad("bob:" HASH "\nalice:" HASH "\n\nbob:" OTHER "\n",
@@ -191,7 +191,7 @@ static void others_must_not_read_it(void **state)
     bad_bytes("", NULL, 0, 0, ":1:13: users_file: %s cannot be read: No such file or directory\n");
 }
 
-static void is_bounded(void **state)
+static void a_too_large_file_is_refused(void **state)
 {
     (void)state;
     size_t size = ((size_t)64 << 20) + 1;
@@ -233,10 +233,10 @@ static void a_hundred_thousand_load(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(adds_to_the_inline_users),     cmocka_unit_test(is_enough_by_itself),
+        cmocka_unit_test(adds_to_the_inline_users),     cmocka_unit_test(works_without_inline_users),
         cmocka_unit_test(is_not_read_for_a_text_alone), cmocka_unit_test(a_dump_names_the_file_alone),
-        cmocka_unit_test(mistakes_have_a_line),         cmocka_unit_test(names_are_given_once),
-        cmocka_unit_test(others_must_not_read_it),      cmocka_unit_test(is_bounded),
+        cmocka_unit_test(errors_have_a_line_number),    cmocka_unit_test(duplicate_names_are_refused),
+        cmocka_unit_test(others_must_not_read_it),      cmocka_unit_test(a_too_large_file_is_refused),
         cmocka_unit_test(a_hundred_thousand_load),      cmocka_unit_test(a_byte_order_mark_is_no_part_of_a_name),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

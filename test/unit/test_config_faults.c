@@ -2,7 +2,7 @@
 #include "configuration.h"
 
 /* Row 55. */
-static void every_mistake_is_named_in_one_go(void **state)
+static void all_errors_are_reported_at_once(void **state)
 {
     (void)state;
     bad("listen:\n"
@@ -37,7 +37,7 @@ static void every_mistake_is_named_in_one_go(void **state)
         "c.yaml:13:8: reach: found a list, expected auto, public, private or all\n");
 }
 
-static void an_empty_password_is_named_so(void **state)
+static void an_empty_password_is_refused(void **state)
 {
     (void)state;
     bad("upstreams: [{name: far, address: 192.0.2.9, user: a, password: ''}]\n",
@@ -46,7 +46,7 @@ static void an_empty_password_is_named_so(void **state)
 }
 
 /* Row 56; the values are in test_schema.c. */
-static void a_file_that_is_no_configuration_is_refused(void **state)
+static void a_file_without_options_is_refused(void **state)
 {
     (void)state;
 #define NO_OPTIONS                                                                                                     \
@@ -75,7 +75,7 @@ static void a_file_that_is_no_configuration_is_refused(void **state)
     bad("listen: []\n", "c.yaml:1:9: listen: found 0 elements, expected 1 to 64\n");
 }
 
-static void a_key_that_is_like_no_other_gets_them_all(void **state)
+static void an_unknown_key_without_a_similar_one_lists_all_keys(void **state)
 {
     (void)state;
     char *errors, *warnings;
@@ -87,7 +87,7 @@ static void a_key_that_is_like_no_other_gets_them_all(void **state)
     free(errors);
 }
 
-static void addresses_that_yaml_takes_for_mappings_get_a_hint(void **state)
+static void an_unquoted_ipv6_address_gets_a_hint(void **state)
 {
     (void)state;
     bad("listen:\n  - address: ::\n", "c.yaml:2:15: not valid YAML: mapping values are not allowed in this context; "
@@ -105,7 +105,7 @@ static void tabs_get_a_hint(void **state)
     config_free(good("workers: 2\t# as ever\n"));
 }
 
-static void bytes_that_are_no_text_are_refused(void **state)
+static void bytes_that_are_not_utf8_are_refused(void **state)
 {
     (void)state;
 #define BYTES(text, expected) bad_bytes(text, sizeof(text) - 1, expected)
@@ -134,7 +134,7 @@ static char *repeat(const char *unit, size_t size)
 }
 
 /* Row 56. What takes long to parse would show as a test that times out. */
-static void a_giant_is_refused_at_once(void **state)
+static void huge_and_deep_files_are_refused_fast(void **state)
 {
     (void)state;
     static const struct {
@@ -156,7 +156,7 @@ static void a_giant_is_refused_at_once(void **state)
     }
 }
 
-static void a_long_list_of_mistakes_ends(void **state)
+static void reporting_stops_after_50_errors(void **state)
 {
     (void)state;
     char *text = repeat("workers: x\n", 11 * 200), *errors, *warnings;
@@ -190,7 +190,7 @@ static void a_file_that_cannot_be_read_says_why(void **state)
 }
 
 /* A configuration that all may write to makes everybody root's master, one that all may read gives the hashes away. */
-static void who_may_touch_the_file(void **state)
+static void permissions_of_the_file_are_checked(void **state)
 {
     (void)state;
     static const struct {
@@ -235,7 +235,7 @@ static void who_may_touch_the_file(void **state)
     unlink(path);
 }
 
-static void no_password_is_quoted(void **state)
+static void passwords_are_never_quoted(void **state)
 {
     (void)state;
     static const char *const texts[] = {
@@ -266,18 +266,18 @@ static void no_password_is_quoted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_mistake_is_named_in_one_go),
-        cmocka_unit_test(an_empty_password_is_named_so),
-        cmocka_unit_test(a_file_that_is_no_configuration_is_refused),
-        cmocka_unit_test(a_key_that_is_like_no_other_gets_them_all),
-        cmocka_unit_test(addresses_that_yaml_takes_for_mappings_get_a_hint),
+        cmocka_unit_test(all_errors_are_reported_at_once),
+        cmocka_unit_test(an_empty_password_is_refused),
+        cmocka_unit_test(a_file_without_options_is_refused),
+        cmocka_unit_test(an_unknown_key_without_a_similar_one_lists_all_keys),
+        cmocka_unit_test(an_unquoted_ipv6_address_gets_a_hint),
         cmocka_unit_test(tabs_get_a_hint),
-        cmocka_unit_test(bytes_that_are_no_text_are_refused),
-        cmocka_unit_test(a_giant_is_refused_at_once),
-        cmocka_unit_test(a_long_list_of_mistakes_ends),
+        cmocka_unit_test(bytes_that_are_not_utf8_are_refused),
+        cmocka_unit_test(huge_and_deep_files_are_refused_fast),
+        cmocka_unit_test(reporting_stops_after_50_errors),
         cmocka_unit_test(a_file_that_cannot_be_read_says_why),
-        cmocka_unit_test(who_may_touch_the_file),
-        cmocka_unit_test(no_password_is_quoted),
+        cmocka_unit_test(permissions_of_the_file_are_checked),
+        cmocka_unit_test(passwords_are_never_quoted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
