@@ -91,7 +91,7 @@ static void an_association_takes_little_memory(void **state)
     (void)state;
     if (sizeof(void *) != 8)
         SKIP_TEST("pointers are not of 8 bytes");
-    assert_in_range(sizeof(struct session) + sizeof(struct assoc) + sizeof(struct external), 0, 1048);
+    assert_in_range(sizeof(struct session) + sizeof(struct assoc) + sizeof(struct external), 0, 1016);
 }
 
 static void an_association(void **state)

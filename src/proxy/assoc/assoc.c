@@ -209,7 +209,8 @@ bool assoc_is_over_tcp(const struct assoc *assoc)
 
 bool assoc_holds_port(const struct assoc *assoc, const struct port_place *place)
 {
-    bool holds = ports_is_at(&assoc->internal.port, place);
+    const struct internal *internal = &assoc->internal;
+    bool holds = internal->ops->has_own_port && ports_is_at(&internal->port, place);
     for (int slot = 0; slot < FAMILY_COUNT; slot++)
         holds = holds || (assoc->external[slot] && ports_is_at(&assoc->external[slot]->port, place));
     return holds;

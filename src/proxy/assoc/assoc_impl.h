@@ -51,12 +51,12 @@ struct assoc {
     const struct external_ops *external_ops; /* of the ends that it opens */
     /* By the destination's family; NULL: not opened yet. One end may serve both. */
     struct external *external[FAMILY_COUNT];
-    uint64_t open_failed_ms[FAMILY_COUNT];
-    struct names *names;         /* NULL until the first name */
-    struct loan *loan, own_loan; /* charged for what it holds besides its sockets; see assoc_borrow() */
-    struct filter *filter;       /* NULL: endpoint-independent */
-    struct rates *rates;         /* NULL: no limit */
-    struct sock_egress *egress;  /* of the external sockets; NULL: the system decides */
+    uint32_t open_failed_ms[FAMILY_COUNT]; /* when opening failed last, cut to 32 bits; 0: it has not */
+    struct names *names;                   /* NULL until the first name */
+    struct loan *loan, own_loan;           /* charged for what it holds besides its sockets; see assoc_borrow() */
+    struct filter *filter;                 /* NULL: endpoint-independent */
+    struct rates *rates;                   /* NULL: no limit */
+    struct sock_egress *egress;            /* of the external sockets; NULL: the system decides */
 };
 
 /* ---- what both ways need ---- */

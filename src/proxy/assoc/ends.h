@@ -47,6 +47,7 @@ struct internal_ops {
     void (*close)(struct assoc *assoc);
     uint8_t descriptors; /* besides the control connection */
     bool over_tcp;       /* for those that describe the association */
+    bool has_own_port;   /* `port` is what it holds */
 };
 
 /* Part of its association. */
@@ -54,8 +55,8 @@ struct internal {
     const struct internal_ops *ops; /* NULL: not opened */
     struct dgram_socket socket;     /* over TCP: the control connection */
     struct event readable;
-    struct port_lease port; /* with a port of its own */
     union {
+        struct port_lease port;         /* with a port of its own */
         struct internal_shared *shared; /* with the port of all associations */
         struct internal_tcp *tcp;       /* over TCP */
     };

@@ -10,7 +10,6 @@ void assoc_flow_init(struct assoc_flow *flow, const union netaddr *relay, uint64
 {
     *flow = (struct assoc_flow){
         .relay = *relay,
-        .started_ms = now_ms,
         .last_up_ms = now_ms,
         .last_down_ms = now_ms,
         .dropped = nothing_dropped,

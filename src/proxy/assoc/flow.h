@@ -17,7 +17,7 @@ struct assoc_flow {
     union netaddr relay;                  /* where the client sends to, on this host; over TCP: the connection's end */
     union netaddr client;                 /* where the client sends from; AF_UNSPEC until its first valid datagram */
     union netaddr external[FAMILY_COUNT]; /* where the internet sees the client; port 0 until opened */
-    uint64_t started_ms, learned_ms, last_up_ms, last_down_ms;
+    uint64_t learned_ms, last_up_ms, last_down_ms;
     uint64_t up_datagrams, up_bytes, down_datagrams, down_bytes; /* payload bytes */
     uint64_t destinations;                                       /* that datagrams went to: see sketch.h */
     const uint32_t *dropped;                                     /* by drop reason; never NULL */

@@ -120,6 +120,7 @@ static const struct internal_ops internal_udp_ops = {
     .memory = internal_udp_memory,
     .close = internal_udp_close,
     .descriptors = 1,
+    .has_own_port = true,
 };
 
 /* A port that an external socket has at every address is in use at the client's, too. */

@@ -22,13 +22,13 @@
 
 static int up_open_external(struct assoc *assoc, int family)
 {
-    uint64_t *failed_ms = &assoc->open_failed_ms[family_index(family)];
-    if (*failed_ms && env_now(assoc->env) - *failed_ms < REOPEN_AFTER_MS)
+    uint32_t *failed_ms = &assoc->open_failed_ms[family_index(family)], now = (uint32_t)env_now(assoc->env);
+    if (*failed_ms && now - *failed_ms < REOPEN_AFTER_MS)
         return -1;
     assert(assoc->external_ops->open);
     int error = assoc->external_ops->open(assoc, family);
     if (error)
-        *failed_ms = env_now(assoc->env);
+        *failed_ms = now;
     return error;
 }
 

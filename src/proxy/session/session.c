@@ -107,7 +107,7 @@ static const struct session_row rows[] = {
 };
 static_assert(ARRAY_LEN(rows) == SESSION_STATE_COUNT, "a row for each state");
 static_assert(SESSION_STATE_COUNT <= 32, "a bit for each state");
-static_assert(sizeof(struct session) <= 304, "memory for each connection");
+static_assert(sizeof(struct session) <= 296, "memory for each connection");
 
 static bool session_owns_what_it_needs(const struct session *session)
 {

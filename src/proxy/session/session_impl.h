@@ -49,8 +49,8 @@ struct session {
     union netaddr peer;   /* the client; a balancer until its header has come */
     int fd;               /* the control connection */
     uint32_t descriptors; /* that its payer is charged for */
-    enum session_state state;
-    enum socks5_reply reply;
+    enum session_state state : 8;
+    enum socks5_reply reply : 8;
     bool granted, is_refused;
     uint64_t started_ms; /* once it lingers: when that began */
     struct charges charges;
