@@ -411,7 +411,7 @@ def test_tcp_and_udp_by_different_ways(net, start):
     association.send((INET1, 7), b"whose am I?")
     wait_until(lambda: proxy.dropped("stranger") == 1, "the datagram")
     association.close()
-    proxy.wait_log(rf"client {net.setup.gateway} was told .* another address than its connection, .*udp\.ports")
+    proxy.wait_log(rf"client {net.setup.gateway} was told .* another address than its connection.*udp\.ports")
 
 
 # The files among themselves.
@@ -433,4 +433,6 @@ def test_the_image_has_each_library_that_the_program_loads():
     owners = subprocess.run(["dpkg-query", "--search", *libraries], capture_output=True, text=True, check=True).stdout
     packages = {re.search(rf"^([^:]+):.*/{re.escape(library)}$", owners, re.MULTILINE)[1] for library in libraries}
     installed = (CONFIG / "docker/Dockerfile").read_text().rpartition("FROM ")[2].split()
-    assert packages - {"libc6", "libcrypt1"} - set(installed) == set()
+    # A machine that builds for other processors has that library from libc6-i386 as well.
+    packages = {package for package in packages if not package.startswith("libc6")}
+    assert packages - {"libcrypt1"} - set(installed) == set()
