@@ -104,7 +104,7 @@ def test_a_mark_that_cannot_be_set_is_no_start(net, tmp_path):
     without = ("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
     done = net.proxy.run(*without, daemon.PROGRAM, "-c", str(config))
     assert done.returncode == 1
-    assert "a mark (outbound.mark, or one of a user or a rule) cannot be set: Operation not permitted" in done.stdout
+    assert "cannot set a mark (outbound.mark, or that of a user or a rule): Operation not permitted" in done.stdout
     assert net.proxy.run(daemon.PROGRAM, "-t", "-c", str(config)).returncode == 0
 
 
