@@ -48,7 +48,7 @@ const char *log_time(char *text)
 }
 
 /* journald, syslog and whoever else reads a text by line adds the time and the process; a file has nobody who does. */
-static size_t add_prefix(char *line, enum log_level level)
+static size_t log_add_prefix(char *line, enum log_level level)
 {
     char now[LOG_TIME_MAX];
     int used = 0;
@@ -72,7 +72,7 @@ size_t log_format_line(char *line, const struct log_record *record)
     size_t len = json ? log_json(line + mark, LOG_LINE_MAX - 1 - mark, record) : 0;
     if (len > 0)
         return mark + len;
-    len = add_prefix(line, record->level);
+    len = log_add_prefix(line, record->level);
     return len + log_text(line + len, LOG_LINE_MAX - 1 - len, record);
 }
 

@@ -36,7 +36,7 @@ static struct {
 
 /* NULL, or why the log must not be written there. In a folder for all, somebody could have put it there to read along,
  * or to have us write into another file. */
-static const char *refusal(const struct stat *status, uid_t owner)
+static const char *file_refusal(const struct stat *status, uid_t owner)
 {
     if (!S_ISREG(status->st_mode))
         return NOT_PLAIN;
@@ -46,14 +46,14 @@ static const char *refusal(const struct stat *status, uid_t owner)
 }
 
 /* -1 with `*why`. */
-static int open_file(const char *path, uid_t owner, const char **why)
+static int file_open(const char *path, uid_t owner, const char **why)
 {
     struct stat status;
     int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 0640);
     *why = errno == ELOOP ? "it is a symbolic link" : errno == ENXIO ? NOT_PLAIN : strerror(errno);
     if (fd < 0)
         return -1;
-    *why = fstat(fd, &status) < 0 ? strerror(errno) : refusal(&status, owner);
+    *why = fstat(fd, &status) < 0 ? strerror(errno) : file_refusal(&status, owner);
     if (*why) {
         close(fd);
         return -1;
@@ -63,7 +63,7 @@ static int open_file(const char *path, uid_t owner, const char **why)
     return fd;
 }
 
-static bool is_where_it_was(void)
+static bool file_is_where_it_was(void)
 {
     struct stat status;
     return lstat(named.path, &status) == 0 && status.st_dev == named.device && status.st_ino == named.inode;
@@ -96,14 +96,14 @@ static struct {
 static char queue_bytes[QUEUE_SIZE];
 
 /* Whoever shares the descriptor with us may have made it one that does not wait: then this does, where it may. */
-static bool waits_for_room(bool patient)
+static bool output_waits_for_room(bool patient)
 {
     struct pollfd pollfd = {.fd = output.fd, .events = POLLOUT};
     return patient && poll(&pollfd, 1, -1) > 0;
 }
 
 /* Half a line would spoil the next one. */
-static void take_back(size_t written)
+static void output_take_back(size_t written)
 {
     struct stat status;
     off_t end = lseek(output.fd, 0, SEEK_CUR), begin = end - (off_t)written;
@@ -112,7 +112,7 @@ static void take_back(size_t written)
 }
 
 /* 0 or an errno. */
-static int write_whole(const char *line, size_t len, bool patient)
+static int output_write_whole(const char *line, size_t len, bool patient)
 {
     size_t written = 0;
     if (output.torn && write(output.fd, "\n", 1) == 1)
@@ -121,37 +121,37 @@ static int write_whole(const char *line, size_t len, bool patient)
         ssize_t n = write(output.fd, line + written, len - written);
         if (n >= 0)
             written += (size_t)n;
-        else if (errno != EINTR && (errno != EAGAIN || !waits_for_room(patient)))
+        else if (errno != EINTR && (errno != EAGAIN || !output_waits_for_room(patient)))
             break;
     }
     if (written == len)
         return 0;
     int error = errno;
     if (written > 0)
-        take_back(written);
+        output_take_back(written);
     return error;
 }
 
-static uint64_t seconds(void)
+static uint64_t now_seconds(void)
 {
     return clock_ms() / 1000 + 1;
 }
 
-static void tell_lost(bool patient)
+static void output_tell_lost(bool patient)
 {
     char message[200], line[LOG_LINE_MAX];
     const struct log_record record = {.level = LOG_LEVEL_WARNING, .module = LOG_MODULE, .message = message};
     snprintf(message, sizeof(message), "lines lost here: %" PRIu64 " (%s)", output.lost, output.reason);
     size_t len = log_format_line(line, &record);
     line[len++] = '\n';
-    if (write_whole(line, len, patient) != 0)
+    if (output_write_whole(line, len, patient) != 0)
         return;
     output.lost = 0;
-    output.said_at = seconds();
+    output.said_at = now_seconds();
 }
 
 /* `patient`: it may wait until there is room. `last`: none waits behind this one. */
-static void write_line(enum log_level level, char *line, size_t len, bool patient, bool last)
+static void output_write_line(enum log_level level, char *line, size_t len, bool patient, bool last)
 {
     static const int priorities[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
     if (output.target == LOG_TARGET_SYSLOG) {
@@ -159,15 +159,15 @@ static void write_line(enum log_level level, char *line, size_t len, bool patien
         return;
     }
     line[len++] = '\n';
-    int error = write_whole(line, len, patient);
+    int error = output_write_whole(line, len, patient);
     if (error) {
         output.lost++;
         output.reason = strerror(error);
         return;
     }
     /* A log that is behind is not helped by more lines: once a second. */
-    if (output.lost > 0 && (last || output.said_at != seconds()))
-        tell_lost(patient);
+    if (output.lost > 0 && (last || output.said_at != now_seconds()))
+        output_tell_lost(patient);
 }
 
 /* ---- the queue: under its lock ---- */
@@ -177,7 +177,7 @@ struct head {
     uint32_t len;
 };
 
-static void put(const struct head *head, const char *line)
+static void queue_put(const struct head *head, const char *line)
 {
     const size_t size = sizeof(*head) + head->len;
     if (queue.end + size > sizeof(queue_bytes) && queue.first > sizeof(queue_bytes) / 2) {
@@ -196,7 +196,7 @@ static void put(const struct head *head, const char *line)
 }
 
 /* false: there is none. */
-static bool take(struct head *head, char *line)
+static bool queue_take(struct head *head, char *line)
 {
     if (queue.first == queue.end)
         return false;
@@ -208,7 +208,7 @@ static bool take(struct head *head, char *line)
     return true;
 }
 
-static void take_over_file(void)
+static void output_take_over_file(void)
 {
     if (queue.file < 0)
         return;
@@ -218,7 +218,7 @@ static void take_over_file(void)
     queue.file = -1;
 }
 
-static void take_over_missed(void)
+static void output_take_over_missed(void)
 {
     if (queue.missed == 0)
         return;
@@ -227,7 +227,7 @@ static void take_over_missed(void)
     queue.missed = 0;
 }
 
-static void *write_lines(void *unused)
+static void *queue_write_lines(void *unused)
 {
     (void)unused;
     struct head head;
@@ -235,12 +235,12 @@ static void *write_lines(void *unused)
     pthread_setname_np(pthread_self(), "log"); /* the sandbox forbids to name another */
     pthread_mutex_lock(&queue.lock);
     for (;;) {
-        take_over_file();
-        if (take(&head, line)) {
-            take_over_missed();
+        output_take_over_file();
+        if (queue_take(&head, line)) {
+            output_take_over_missed();
             bool last = queue.first == queue.end;
             pthread_mutex_unlock(&queue.lock);
-            write_line(head.level, line, head.len, true, last);
+            output_write_line(head.level, line, head.len, true, last);
             pthread_mutex_lock(&queue.lock);
         } else if (queue.ending) {
             break;
@@ -269,9 +269,9 @@ void log_output(enum log_level level, char *line, size_t len)
 {
     pthread_mutex_lock(&queue.lock);
     if (queue.running)
-        put(&(struct head){.level = level, .len = (uint32_t)len}, line);
+        queue_put(&(struct head){.level = level, .len = (uint32_t)len}, line);
     else
-        write_line(level, line, len, false, true);
+        output_write_line(level, line, len, false, true);
     pthread_mutex_unlock(&queue.lock);
 }
 
@@ -291,7 +291,7 @@ bool log_open(const char *path, uid_t user, gid_t group)
 {
     const char *why;
     bool missing = access(path, F_OK) < 0;
-    output.file = open_file(path, user, &why);
+    output.file = file_open(path, user, &why);
     if (output.file < 0) {
         log_error("log.file: %s: %s", path, why);
         return false;
@@ -315,9 +315,9 @@ void log_to(enum log_target target)
 void log_reopen(void)
 {
     const char *why;
-    if (output.target != LOG_TARGET_FILE || is_where_it_was())
+    if (output.target != LOG_TARGET_FILE || file_is_where_it_was())
         return;
-    int fd = open_file(named.path, geteuid(), &why);
+    int fd = file_open(named.path, geteuid(), &why);
     if (fd < 0) {
         log_error("log.file: %s cannot be opened again: %s. Lines go on to the file that had this name", named.path,
                   why);
@@ -330,7 +330,7 @@ void log_reopen(void)
     if (queue.running)
         pthread_cond_signal(&queue.changed);
     else
-        take_over_file();
+        output_take_over_file();
     pthread_mutex_unlock(&queue.lock);
     log_info("log.file: %s opened again", named.path);
 }
@@ -341,7 +341,7 @@ int log_start(void)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&queue.thread, NULL, write_lines, NULL);
+    int error = pthread_create(&queue.thread, NULL, queue_write_lines, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     queue.running = error == 0;
     return -error;

@@ -64,7 +64,7 @@ struct text {
     size_t len;
 };
 
-__attribute__((format(printf, 2, 3))) static void say(struct text *text, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void text_say(struct text *text, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -76,15 +76,15 @@ __attribute__((format(printf, 2, 3))) static void say(struct text *text, const c
         text->len = sizeof(text->bytes) - 1;
 }
 
-static void say_quoted(struct text *text, const char *value)
+static void text_say_quoted(struct text *text, const char *value)
 {
-    say(text, "\"");
+    text_say(text, "\"");
     for (; *value; value++)
-        say(text, "%c", *value == '"' ? '\'' : *value);
-    say(text, "\"");
+        text_say(text, "%c", *value == '"' ? '\'' : *value);
+    text_say(text, "\"");
 }
 
-static void say_value(struct text *text, const struct log_field *field)
+static void text_say_value(struct text *text, const struct log_field *field)
 {
     static const union netaddr none;
     char address[NETADDR_TEXT_MAX];
@@ -92,28 +92,29 @@ static void say_value(struct text *text, const struct log_field *field)
     case LOG_TEXT:
     case LOG_SENTENCE:
         if (field->text && (field->type == LOG_SENTENCE || strpbrk(field->text, " \"=")))
-            say_quoted(text, field->text);
+            text_say_quoted(text, field->text);
         else
-            say(text, "%s", field->text ? field->text : "-");
+            text_say(text, "%s", field->text ? field->text : "-");
         break;
     case LOG_NUMBER:
-        say(text, "%" PRIu64, field->number);
+        text_say(text, "%" PRIu64, field->number);
         break;
     case LOG_SECONDS:
-        say(text, "%" PRIu64 ".%03" PRIu64, field->number / 1000, field->number % 1000);
+        text_say(text, "%" PRIu64 ".%03" PRIu64, field->number / 1000, field->number % 1000);
         break;
     case LOG_ADDRESS:
-        say(text, "%s", netaddr_format(field->address ? field->address : &none, address));
+        text_say(text, "%s", netaddr_format(field->address ? field->address : &none, address));
         break;
     }
 }
 
-static void say_fields(struct text *text, const struct log_record *record)
+static void text_say_fields(struct text *text, const struct log_record *record)
 {
     for (size_t i = 0; i < record->field_count; i++) {
         const struct log_field *field = &record->fields[i];
-        say(text, "%s%s%s%s=", i > 0 ? " " : "", field->group ? field->group : "", field->group ? "_" : "", field->key);
-        say_value(text, field);
+        text_say(text, "%s%s%s%s=", i > 0 ? " " : "", field->group ? field->group : "", field->group ? "_" : "",
+                 field->key);
+        text_say_value(text, field);
     }
 }
 
@@ -121,11 +122,12 @@ size_t log_text(char *line, size_t size, const struct log_record *record)
 {
     struct text text = {.len = 0};
     if (record->field_count > 0)
-        say_fields(&text, record);
+        text_say_fields(&text, record);
     else
-        say(&text, "%s", record->message);
+        text_say(&text, "%s", record->message);
     if (record->suppressed)
-        say(&text, " (%" PRIu32 " similar line%s suppressed)", record->suppressed, record->suppressed == 1 ? "" : "s");
+        text_say(&text, " (%" PRIu32 " similar line%s suppressed)", record->suppressed,
+                 record->suppressed == 1 ? "" : "s");
     size_t used = (size_t)snprintf(line, size, "%s: ", record->module);
     return used + log_escape(line + used, size - used, text.bytes, text.len);
 }

@@ -53,7 +53,7 @@ void metrics_lookup(struct metrics *metrics, uint64_t microseconds)
 }
 
 /* Returns the length so far, or `size` once the text is full. */
-static size_t append(char *text, size_t size, size_t used, const char *prefix, const char *name, uint64_t value)
+static size_t metrics_append(char *text, size_t size, size_t used, const char *prefix, const char *name, uint64_t value)
 {
     if (value == 0 || used >= size)
         return used;
@@ -68,11 +68,11 @@ const char *metrics_format(const struct metrics *metrics, char *text, size_t siz
 {
     size_t used = 0;
     text[0] = '\0';
-#define X(name, help) used = append(text, size, used, "", #name, read_counter(&metrics->name));
+#define X(name, help) used = metrics_append(text, size, used, "", #name, read_counter(&metrics->name));
     METRICS(X)
 #undef X
     for (int i = 0; i < DROP_REASON_COUNT; i++)
-        used = append(text, size, used, "udp_dropped_", drop_reason_name((enum drop_reason)i),
-                      read_counter(&metrics->udp_dropped_total[i]));
+        used = metrics_append(text, size, used, "udp_dropped_", drop_reason_name((enum drop_reason)i),
+                              read_counter(&metrics->udp_dropped_total[i]));
     return text;
 }

@@ -148,14 +148,14 @@ bool netaddr_equal(const union netaddr *a, const union netaddr *b)
     return netaddr_equal_host(a, b) && netaddr_port(a) == netaddr_port(b);
 }
 
-static bool covers(const union netaddr *wide, const union netaddr *narrow)
+static bool netaddr_covers(const union netaddr *wide, const union netaddr *narrow)
 {
     return netaddr_is_any(wide) && (wide->sa.sa_family == AF_INET6 || narrow->sa.sa_family == AF_INET);
 }
 
 bool netaddr_overlaps(const union netaddr *a, const union netaddr *b)
 {
-    return netaddr_port(a) == netaddr_port(b) && (netaddr_equal(a, b) || covers(a, b) || covers(b, a));
+    return netaddr_port(a) == netaddr_port(b) && (netaddr_equal(a, b) || netaddr_covers(a, b) || netaddr_covers(b, a));
 }
 
 bool netaddr_equal_network(const union netaddr *a, const union netaddr *b)

@@ -107,6 +107,7 @@ static bool worker_init_env(struct worker *worker, struct snapshot *snapshot, st
     struct resolver_options options = lookup_resolver_options(config);
     options.metrics = &env->metrics;
     options.reserve = host->reserve;
+    options.files_told = &host->files_told;
     env->host = host;
     env->quota = host->quota;
     env->policy.own_hosts = own_hosts_hold(addresses_hosts(host->addresses));

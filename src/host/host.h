@@ -38,6 +38,7 @@ struct host {
     struct descriptor_reserve *reserve;   /* descriptors that sessions leave free: net/reserve.h */
     struct host_handover handover;        /* see proxy/assoc/handover_link.h */
     atomic_uint_fast64_t last_session_id; /* the sessions of all workers are in one order */
+    atomic_uint_fast64_t files_told;      /* which news of resolv.conf and hosts the log has: net/resolver.h */
 };
 
 /* Knows no addresses yet. NULL: no memory. */

@@ -34,7 +34,7 @@ void dgram_io_carry(struct dgram_io *io, uint8_t bits)
 }
 
 /* An IPv4 socket refuses what an IPv6 one takes. */
-static void tell_tos(int fd)
+static void dgram_receive_tos(int fd)
 {
     int on = 1;
     if (setsockopt(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, &on, sizeof(on)) < 0)
@@ -45,7 +45,7 @@ struct dgram_socket dgram_io_adopt(struct dgram_io *io, int fd)
 {
     io->ops->adopt(fd);
     if (io->carried)
-        tell_tos(fd);
+        dgram_receive_tos(fd);
     return (struct dgram_socket){.fd = fd};
 }
 

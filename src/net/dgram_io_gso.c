@@ -36,7 +36,7 @@ struct group {
 
 struct gso {
     struct dgram_io io;
-    int keeper[2]; /* IPv4, IPv6: see keep_offload_on() */
+    int keeper[2]; /* IPv4, IPv6: see gso_keep_offload_on() */
     struct mmsghdr in[RECV_MAX];
     struct iovec in_parts[RECV_MAX];
     union netaddr in_peers[RECV_MAX];
@@ -46,7 +46,7 @@ struct gso {
     uint8_t areas[RECV_MAX][DGRAM_AREA_SIZE];
 };
 
-static void free_gso(struct dgram_io *io)
+static void gso_free(struct dgram_io *io)
 {
     struct gso *gso = (struct gso *)io;
     for (size_t i = 0; i < 2; i++)
@@ -55,7 +55,7 @@ static void free_gso(struct dgram_io *io)
     free(gso);
 }
 
-static void adopt(int fd)
+static void gso_adopt(int fd)
 {
     int on = 1;
     (void)setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof(on));
@@ -63,14 +63,14 @@ static void adopt(int fd)
 
 /* ---- in ---- */
 
-static void arm(struct gso *gso, size_t i)
+static void gso_arm(struct gso *gso, size_t i)
 {
     struct msghdr *message = &gso->in[i].msg_hdr;
     message->msg_namelen = sizeof(gso->in_peers[i]);
     message->msg_controllen = sizeof(gso->in_controls[i]);
 }
 
-static struct dgram_run run_of(struct gso *gso, size_t i)
+static struct dgram_run gso_run_of(struct gso *gso, size_t i)
 {
     struct msghdr *message = &gso->in[i].msg_hdr;
     uint32_t len = gso->in[i].msg_len, seg = len;
@@ -97,10 +97,10 @@ static struct dgram_run run_of(struct gso *gso, size_t i)
 }
 
 /* The first, alone: mostly it is the only one. A pending ICMP error comes in its place: ask again, not for ever. */
-static bool receive_first(struct gso *gso, int fd)
+static bool gso_receive_first(struct gso *gso, int fd)
 {
     for (int tries = 0; tries < 4; tries++) {
-        arm(gso, 0);
+        gso_arm(gso, 0);
         ssize_t n = recvmsg(fd, &gso->in[0].msg_hdr, MSG_DONTWAIT);
         if (n >= 0) {
             gso->in[0].msg_len = (unsigned)n;
@@ -112,7 +112,7 @@ static bool receive_first(struct gso *gso, int fd)
     return false;
 }
 
-static bool worth_asking(struct dgram_socket *socket)
+static bool gso_is_worth_asking(struct dgram_socket *socket)
 {
     if (socket->lone_receives < LONELY)
         return true;
@@ -122,18 +122,18 @@ static bool worth_asking(struct dgram_socket *socket)
     return true;
 }
 
-static size_t receive(struct dgram_io *io, struct dgram_socket *socket, struct dgram_run *runs, size_t max)
+static size_t gso_receive(struct dgram_io *io, struct dgram_socket *socket, struct dgram_run *runs, size_t max)
 {
     struct gso *gso = (struct gso *)io;
     if (max > RECV_MAX)
         max = RECV_MAX;
-    if (!receive_first(gso, socket->fd))
+    if (!gso_receive_first(gso, socket->fd))
         return 0;
-    runs[0] = run_of(gso, 0);
-    if (max == 1 || !worth_asking(socket))
+    runs[0] = gso_run_of(gso, 0);
+    if (max == 1 || !gso_is_worth_asking(socket))
         return 1;
     for (size_t i = 1; i < max; i++)
-        arm(gso, i);
+        gso_arm(gso, i);
     int more = recvmmsg(socket->fd, gso->in + 1, (unsigned)max - 1, MSG_DONTWAIT, NULL);
     if (more <= 0) {
         if (socket->lone_receives < LONELY)
@@ -142,13 +142,13 @@ static size_t receive(struct dgram_io *io, struct dgram_socket *socket, struct d
     }
     socket->lone_receives = 0;
     for (size_t i = 1; i <= (size_t)more; i++)
-        runs[i] = run_of(gso, i);
+        runs[i] = gso_run_of(gso, i);
     return (size_t)more + 1;
 }
 
 /* ---- out ---- */
 
-static int send_message(int fd, const struct msghdr *message)
+static int gso_send_message(int fd, const struct msghdr *message)
 {
     /* A first error may be an earlier datagram's, reported late: then this one was not even tried. */
     for (int tries = 0;; tries++) {
@@ -159,7 +159,8 @@ static int send_message(int fd, const struct msghdr *message)
     }
 }
 
-static struct msghdr address_to(const struct dgram_socket *socket, struct group *group, struct dgram_controls *controls)
+static struct msghdr gso_address_to(const struct dgram_socket *socket, struct group *group,
+                                    struct dgram_controls *controls)
 {
     bool connected = group->peer.sa.sa_family == AF_UNSPEC;
     struct msghdr message = {.msg_name = connected ? NULL : &group->peer,
@@ -170,14 +171,14 @@ static struct msghdr address_to(const struct dgram_socket *socket, struct group 
     return message;
 }
 
-static void send_singly(const struct dgram_socket *socket, struct group *group, struct dgram_tally *tally)
+static void gso_send_singly(const struct dgram_socket *socket, struct group *group, struct dgram_tally *tally)
 {
     struct dgram_controls controls;
-    struct msghdr message = address_to(socket, group, &controls);
+    struct msghdr message = gso_address_to(socket, group, &controls);
     for (size_t at = 0; at < group->part_count; at += group->parts_of_each) {
         message.msg_iov = &group->parts[at];
         message.msg_iovlen = group->parts_of_each;
-        int error = send_message(socket->fd, &message);
+        int error = gso_send_message(socket->fd, &message);
         if (error) {
             tally->lost[dgram_loss_of(error)]++;
         } else {
@@ -187,20 +188,20 @@ static void send_singly(const struct dgram_socket *socket, struct group *group, 
     }
 }
 
-static int send_joined(const struct dgram_socket *socket, struct group *group)
+static int gso_send_joined(const struct dgram_socket *socket, struct group *group)
 {
     struct dgram_controls controls;
-    struct msghdr message = address_to(socket, group, &controls);
+    struct msghdr message = gso_address_to(socket, group, &controls);
     message.msg_iov = group->parts;
     message.msg_iovlen = group->part_count;
     dgram_add_control(&message, IPPROTO_UDP, UDP_SEGMENT, &group->wire_len, sizeof(group->wire_len));
-    return send_message(socket->fd, &message);
+    return gso_send_message(socket->fd, &message);
 }
 
-static void flush_group(struct dgram_socket *socket, struct group *group, struct dgram_tally *tally)
+static void gso_flush_group(struct dgram_socket *socket, struct group *group, struct dgram_tally *tally)
 {
     if (group->count > 1) {
-        int error = send_joined(socket, group);
+        int error = gso_send_joined(socket, group);
         switch (error) {
         case 0:
             tally->datagrams += group->count;
@@ -218,19 +219,19 @@ static void flush_group(struct dgram_socket *socket, struct group *group, struct
             return;
         }
     }
-    send_singly(socket, group, tally);
+    gso_send_singly(socket, group, tally);
 }
 
-static void flush_all(struct gso *gso, struct dgram_socket *socket, struct dgram_tally *tally)
+static void gso_flush(struct gso *gso, struct dgram_socket *socket, struct dgram_tally *tally)
 {
     for (size_t i = 0; i < gso->group_count; i++)
-        flush_group(socket, &gso->groups[i], tally);
+        gso_flush_group(socket, &gso->groups[i], tally);
     gso->group_count = 0;
 }
 
 /* The group of a peer, emptied when a datagram of `wire_len` bytes cannot join it. */
-static struct group *group_for(struct gso *gso, struct dgram_socket *socket, const struct dgram_run *run,
-                               uint16_t wire_len, struct dgram_tally *tally)
+static struct group *gso_group_for(struct gso *gso, struct dgram_socket *socket, const struct dgram_run *run,
+                                   uint16_t wire_len, struct dgram_tally *tally)
 {
     const uint8_t parts_of_each = run->header_len ? 2 : 1, tos = dgram_tos_to_send(&gso->io, socket, run);
     struct group *group = NULL;
@@ -243,10 +244,10 @@ static struct group *group_for(struct gso *gso, struct dgram_socket *socket, con
                      group->tos == tos && (socket->join_limit == 0 || group->wire_len < socket->join_limit);
         if (joins)
             return group;
-        flush_group(socket, group, tally);
+        gso_flush_group(socket, group, tally);
     } else {
         if (gso->group_count == GROUPS_MAX)
-            flush_all(gso, socket, tally);
+            gso_flush(gso, socket, tally);
         group = &gso->groups[gso->group_count++];
         group->peer = run->peer;
     }
@@ -260,7 +261,7 @@ static struct group *group_for(struct gso *gso, struct dgram_socket *socket, con
     return group;
 }
 
-static void add(struct group *group, struct dgram_run *run, size_t i)
+static void gso_add(struct group *group, struct dgram_run *run, size_t i)
 {
     uint16_t len = dgram_run_len(run, i);
     if (run->header_len)
@@ -272,7 +273,7 @@ static void add(struct group *group, struct dgram_run *run, size_t i)
     group->closed = (uint16_t)(run->header_len + len) < group->wire_len;
 }
 
-static void send_all(struct dgram_io *io, struct dgram_socket *socket, struct dgram_batch *batch,
+static void gso_send(struct dgram_io *io, struct dgram_socket *socket, struct dgram_batch *batch,
                      struct dgram_tally *tally)
 {
     struct gso *gso = (struct gso *)io;
@@ -280,34 +281,34 @@ static void send_all(struct dgram_io *io, struct dgram_socket *socket, struct dg
         struct dgram_run *run = &batch->runs[r];
         for (size_t i = 0; i < run->count; i++) {
             uint16_t wire_len = (uint16_t)(run->header_len + dgram_run_len(run, i));
-            add(group_for(gso, socket, run, wire_len, tally), run, i);
+            gso_add(gso_group_for(gso, socket, run, wire_len, tally), run, i);
         }
     }
-    flush_all(gso, socket, tally);
+    gso_flush(gso, socket, tally);
 }
 
 /*
  * The kernel rewrites its own code when the first socket asks for UDP_GRO and when the last one closes, which costs
  * more than the whole life of a short association. Two sockets that are never used keep it as it is.
  */
-static void keep_offload_on(struct gso *gso)
+static void gso_keep_offload_on(struct gso *gso)
 {
     static const int families[] = {AF_INET, AF_INET6};
     for (size_t i = 0; i < 2; i++) {
         gso->keeper[i] = socket(families[i], SOCK_DGRAM | SOCK_CLOEXEC, 0);
         if (gso->keeper[i] >= 0)
-            adopt(gso->keeper[i]);
+            gso_adopt(gso->keeper[i]);
     }
 }
 
 struct dgram_io *dgram_io_new_gso(void)
 {
-    static const struct dgram_ops ops = {free_gso, adopt, receive, send_all};
+    static const struct dgram_ops ops = {gso_free, gso_adopt, gso_receive, gso_send};
     struct gso *gso = calloc(1, sizeof(*gso));
     if (!gso)
         return NULL;
     gso->io.ops = &ops;
-    keep_offload_on(gso);
+    gso_keep_offload_on(gso);
     for (size_t i = 0; i < RECV_MAX; i++) {
         gso->in_parts[i] = (struct iovec){gso->areas[i], DGRAM_AREA_SIZE};
         gso->in[i].msg_hdr = (struct msghdr){.msg_iov = &gso->in_parts[i],

@@ -24,17 +24,17 @@ struct plain {
     uint8_t areas[RECV_MAX][DGRAM_AREA_SIZE];
 };
 
-static void free_plain(struct dgram_io *io)
+static void plain_free(struct dgram_io *io)
 {
     free(io);
 }
 
-static void adopt(int fd)
+static void plain_adopt(int fd)
 {
     (void)fd;
 }
 
-static uint8_t tos_of(struct msghdr *message)
+static uint8_t plain_tos_of(struct msghdr *message)
 {
     uint8_t tos = 0;
     for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control; control = CMSG_NXTHDR(message, control))
@@ -42,7 +42,7 @@ static uint8_t tos_of(struct msghdr *message)
     return tos;
 }
 
-static size_t receive(struct dgram_io *io, struct dgram_socket *socket, struct dgram_run *runs, size_t max)
+static size_t plain_receive(struct dgram_io *io, struct dgram_socket *socket, struct dgram_run *runs, size_t max)
 {
     struct plain *plain = (struct plain *)io;
     if (max > RECV_MAX)
@@ -66,12 +66,12 @@ static size_t receive(struct dgram_io *io, struct dgram_socket *socket, struct d
                                            .count = 1,
                                            .seg = len,
                                            .last = len,
-                                           .tos = tos_of(&plain->in[i].msg_hdr) & plain->io.carried};
+                                           .tos = plain_tos_of(&plain->in[i].msg_hdr) & plain->io.carried};
     }
     return count;
 }
 
-static void flush(struct plain *plain, int fd, struct dgram_tally *tally)
+static void plain_flush(struct plain *plain, int fd, struct dgram_tally *tally)
 {
     size_t done = 0;
     bool retried = false;
@@ -95,7 +95,7 @@ static void flush(struct plain *plain, int fd, struct dgram_tally *tally)
     plain->out_count = 0;
 }
 
-static void queue(struct plain *plain, const struct dgram_socket *socket, struct dgram_run *run, size_t i)
+static void plain_queue(struct plain *plain, const struct dgram_socket *socket, struct dgram_run *run, size_t i)
 {
     struct msghdr *message = &plain->out[plain->out_count].msg_hdr;
     struct iovec *parts = plain->out_parts[plain->out_count];
@@ -115,23 +115,23 @@ static void queue(struct plain *plain, const struct dgram_socket *socket, struct
     plain->out_bytes[plain->out_count++] = dgram_run_len(run, i);
 }
 
-static void send_all(struct dgram_io *io, struct dgram_socket *socket, struct dgram_batch *batch,
-                     struct dgram_tally *tally)
+static void plain_send(struct dgram_io *io, struct dgram_socket *socket, struct dgram_batch *batch,
+                       struct dgram_tally *tally)
 {
     struct plain *plain = (struct plain *)io;
     for (size_t r = 0; r < batch->count; r++) {
         for (size_t i = 0; i < batch->runs[r].count; i++) {
             if (plain->out_count == SEND_MAX)
-                flush(plain, socket->fd, tally);
-            queue(plain, socket, &batch->runs[r], i);
+                plain_flush(plain, socket->fd, tally);
+            plain_queue(plain, socket, &batch->runs[r], i);
         }
     }
-    flush(plain, socket->fd, tally);
+    plain_flush(plain, socket->fd, tally);
 }
 
 struct dgram_io *dgram_io_new_plain(void)
 {
-    static const struct dgram_ops ops = {free_plain, adopt, receive, send_all};
+    static const struct dgram_ops ops = {plain_free, plain_adopt, plain_receive, plain_send};
     struct plain *plain = calloc(1, sizeof(*plain));
     if (!plain)
         return NULL;

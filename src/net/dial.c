@@ -45,10 +45,10 @@ struct dial {
     struct attempt attempts[ATTEMPTS_MAX];
 };
 
-static void on_step(evutil_socket_t fd, short what, void *arg);
-static void on_deadline(evutil_socket_t fd, short what, void *arg);
+static void dial_on_step(evutil_socket_t fd, short what, void *arg);
+static void dial_on_deadline(evutil_socket_t fd, short what, void *arg);
 
-static void step_after(struct dial *dial, uint64_t ms)
+static void dial_step_after(struct dial *dial, uint64_t ms)
 {
     struct timeval delay = timeval_from_ms(ms);
     if (ms == 0) { /* in this turn of the loop, but not from inside the caller */
@@ -70,15 +70,15 @@ struct dial *dial_new(struct event_base *base, const struct dial_options *option
     dial->next_family = options->ipv4_first ? FAMILY_V4 : FAMILY_V6;
     for (size_t i = 0; i < ATTEMPTS_MAX; i++)
         dial->attempts[i] = (struct attempt){.dial = dial, .fd = -1};
-    event_assign(&dial->step_timer, base, -1, 0, on_step, dial);
-    event_assign(&dial->deadline, base, -1, 0, on_deadline, dial);
+    event_assign(&dial->step_timer, base, -1, 0, dial_on_step, dial);
+    event_assign(&dial->deadline, base, -1, 0, dial_on_deadline, dial);
     struct timeval timeout = timeval_from_ms(options->timeout_ms);
     event_add(&dial->deadline, &timeout);
     return dial;
 }
 
 /* Returns its descriptor, or -1. */
-static int end_attempt(struct attempt *attempt)
+static int attempt_end(struct attempt *attempt)
 {
     int fd = attempt->fd;
     if (fd < 0)
@@ -89,9 +89,9 @@ static int end_attempt(struct attempt *attempt)
     return fd;
 }
 
-static void close_attempt(struct attempt *attempt)
+static void attempt_close(struct attempt *attempt)
 {
-    int fd = end_attempt(attempt);
+    int fd = attempt_end(attempt);
     if (fd >= 0)
         close(fd);
 }
@@ -99,13 +99,13 @@ static void close_attempt(struct attempt *attempt)
 void dial_cancel(struct dial *dial)
 {
     for (size_t i = 0; i < ATTEMPTS_MAX; i++)
-        close_attempt(&dial->attempts[i]);
+        attempt_close(&dial->attempts[i]);
     event_del(&dial->step_timer);
     event_del(&dial->deadline);
     free(dial);
 }
 
-static void finish(struct dial *dial, int fd, int error, const union netaddr *to)
+static void dial_finish(struct dial *dial, int fd, int error, const union netaddr *to)
 {
     dial_done *done = dial->done;
     void *arg = dial->arg;
@@ -124,7 +124,7 @@ void dial_add(struct dial *dial, int family, const union netaddr *addresses, siz
             candidate->way = *way;
     }
     if (dial->running == 0 || !event_pending(&dial->step_timer, EV_TIMEOUT, NULL))
-        step_after(dial, 0);
+        dial_step_after(dial, 0);
 }
 
 size_t dial_descriptors(const struct dial *dial)
@@ -136,11 +136,11 @@ void dial_all_added(struct dial *dial)
 {
     dial->all_added = true;
     if (dial->running == 0)
-        step_after(dial, 0);
+        dial_step_after(dial, 0);
 }
 
 /* A host that refuses is there; one that does not answer may be; no route tells least. */
-static int telling(int error)
+static int dial_error_weight(int error)
 {
     switch (error) {
     case 0:
@@ -159,49 +159,49 @@ static int telling(int error)
     }
 }
 
-static void note_error(struct dial *dial, int error)
+static void dial_note_error(struct dial *dial, int error)
 {
-    if (telling(error) > telling(dial->error))
+    if (dial_error_weight(error) > dial_error_weight(dial->error))
         dial->error = error;
 }
 
-static bool is_full(const struct dial *dial)
+static bool dial_is_full(const struct dial *dial)
 {
     return dial->running == ATTEMPTS_MAX;
 }
 
-static void fail_attempt(struct attempt *attempt, int error)
+static void attempt_fail(struct attempt *attempt, int error)
 {
-    note_error(attempt->dial, error);
-    close_attempt(attempt);
-    step_after(attempt->dial, 0);
+    dial_note_error(attempt->dial, error);
+    attempt_close(attempt);
+    dial_step_after(attempt->dial, 0);
 }
 
-static void on_answered(evutil_socket_t fd, short what, void *arg)
+static void attempt_on_answered(evutil_socket_t fd, short what, void *arg)
 {
     struct attempt *attempt = arg;
     struct dial *dial = attempt->dial;
     if (what & EV_TIMEOUT) {
         attempt->overdue = true;
         event_add(&attempt->answered, NULL);
-        if (is_full(dial))
-            step_after(dial, 0);
+        if (dial_is_full(dial))
+            dial_step_after(dial, 0);
         return;
     }
     int error = sock_error(fd);
     if (error) {
-        fail_attempt(attempt, error);
+        attempt_fail(attempt, error);
     } else if (tcp_is_connected_to_itself(fd)) {
-        sock_abort(end_attempt(attempt));
-        fail_attempt(attempt, ECONNREFUSED);
+        sock_abort(attempt_end(attempt));
+        attempt_fail(attempt, ECONNREFUSED);
     } else {
-        end_attempt(attempt);
-        finish(dial, fd, 0, &attempt->to);
+        attempt_end(attempt);
+        dial_finish(dial, fd, 0, &attempt->to);
     }
 }
 
 /* A place for one more attempt; NULL: all are taken by attempts that may still succeed. */
-static struct attempt *find_place(struct dial *dial)
+static struct attempt *dial_find_place(struct dial *dial)
 {
     struct attempt *overdue = NULL;
     for (size_t i = 0; i < ATTEMPTS_MAX; i++) {
@@ -212,14 +212,14 @@ static struct attempt *find_place(struct dial *dial)
             overdue = attempt;
     }
     if (overdue) {
-        note_error(dial, ETIMEDOUT);
-        close_attempt(overdue);
+        dial_note_error(dial, ETIMEDOUT);
+        attempt_close(overdue);
     }
     return overdue;
 }
 
 /* 0, or the errno of an attempt that failed at once. */
-static int start(struct attempt *attempt, const struct candidate *candidate)
+static int attempt_start(struct attempt *attempt, const struct candidate *candidate)
 {
     struct dial *dial = attempt->dial;
     const struct timeval patience = timeval_from_ms(ATTEMPT_PATIENCE_MS);
@@ -228,47 +228,47 @@ static int start(struct attempt *attempt, const struct candidate *candidate)
         return -fd;
     *attempt = (struct attempt){.dial = dial, .to = candidate->to, .fd = fd};
     dial->running++;
-    event_assign(&attempt->answered, dial->base, fd, EV_WRITE, on_answered, attempt);
+    event_assign(&attempt->answered, dial->base, fd, EV_WRITE, attempt_on_answered, attempt);
     event_add(&attempt->answered, &patience);
     return 0;
 }
 
-static bool left(const struct dial *dial, int family)
+static bool dial_left(const struct dial *dial, int family)
 {
     return dial->tried[family] < dial->added[family];
 }
 
 /* The next candidate, families alternating. */
-static const struct candidate *next_candidate(struct dial *dial)
+static const struct candidate *dial_next_candidate(struct dial *dial)
 {
-    int family = left(dial, dial->next_family) ? dial->next_family : 1 - dial->next_family;
+    int family = dial_left(dial, dial->next_family) ? dial->next_family : 1 - dial->next_family;
     dial->next_family = 1 - family;
     return &dial->candidates[family][dial->tried[family]++];
 }
 
-static void on_step(evutil_socket_t fd, short what, void *arg)
+static void dial_on_step(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct dial *dial = arg;
-    while (left(dial, FAMILY_V4) || left(dial, FAMILY_V6)) {
-        struct attempt *place = find_place(dial);
+    while (dial_left(dial, FAMILY_V4) || dial_left(dial, FAMILY_V6)) {
+        struct attempt *place = dial_find_place(dial);
         if (!place)
             return; /* until one of them fails, or is overdue */
-        int error = start(place, next_candidate(dial));
+        int error = attempt_start(place, dial_next_candidate(dial));
         if (error == 0) {
-            step_after(dial, ATTEMPT_DELAY_MS);
+            dial_step_after(dial, ATTEMPT_DELAY_MS);
             return;
         }
-        note_error(dial, error);
+        dial_note_error(dial, error);
     }
     if (dial->all_added && dial->running == 0)
-        finish(dial, -1, dial->error, NULL);
+        dial_finish(dial, -1, dial->error, NULL);
 }
 
-static void on_deadline(evutil_socket_t fd, short what, void *arg)
+static void dial_on_deadline(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct dial *dial = arg;
-    note_error(dial, ETIMEDOUT);
-    finish(dial, -1, dial->error, NULL);
+    dial_note_error(dial, ETIMEDOUT);
+    dial_finish(dial, -1, dial->error, NULL);
 }

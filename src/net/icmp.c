@@ -22,7 +22,7 @@ void icmp_keep(int fd, int family)
         (void)setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, &on, sizeof(on));
 }
 
-static enum icmp_kind kind_of_v4(const struct sock_extended_err *error)
+static enum icmp_kind icmp_kind_of_v4(const struct sock_extended_err *error)
 {
     switch (error->ee_type) {
     case ICMP_DEST_UNREACH:
@@ -36,7 +36,7 @@ static enum icmp_kind kind_of_v4(const struct sock_extended_err *error)
     }
 }
 
-static enum icmp_kind kind_of_v6(const struct sock_extended_err *error)
+static enum icmp_kind icmp_kind_of_v6(const struct sock_extended_err *error)
 {
     switch (error->ee_type) {
     case ICMP6_DST_UNREACH:
@@ -51,7 +51,7 @@ static enum icmp_kind kind_of_v6(const struct sock_extended_err *error)
 }
 
 /* ICMP_KIND_COUNT: another error, as one of this host's own. */
-static enum icmp_kind kind_of(struct msghdr *message)
+static enum icmp_kind icmp_kind_of(struct msghdr *message)
 {
     for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control; control = CMSG_NXTHDR(message, control)) {
         bool v4 = control->cmsg_level == IPPROTO_IP && control->cmsg_type == IP_RECVERR;
@@ -61,9 +61,9 @@ static enum icmp_kind kind_of(struct msghdr *message)
             continue;
         memcpy(&error, CMSG_DATA(control), sizeof(error));
         if (error.ee_origin == SO_EE_ORIGIN_ICMP)
-            return kind_of_v4(&error);
+            return icmp_kind_of_v4(&error);
         if (error.ee_origin == SO_EE_ORIGIN_ICMP6)
-            return kind_of_v6(&error);
+            return icmp_kind_of_v6(&error);
     }
     return ICMP_KIND_COUNT;
 }
@@ -75,7 +75,7 @@ void icmp_take(int fd, uint32_t counts[ICMP_KIND_COUNT])
         struct msghdr message = {.msg_control = controls, .msg_controllen = sizeof(controls)};
         if (recvmsg(fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
             return;
-        enum icmp_kind kind = kind_of(&message);
+        enum icmp_kind kind = icmp_kind_of(&message);
         if (kind < ICMP_KIND_COUNT)
             counts[kind]++;
     }

@@ -15,7 +15,7 @@ struct inbox {
     struct inbox_item *first, **last;
 };
 
-static void run_items(struct inbox *inbox)
+static void inbox_run_items(struct inbox *inbox)
 {
     pthread_mutex_lock(&inbox->lock);
     struct inbox_item *item = inbox->first;
@@ -29,12 +29,12 @@ static void run_items(struct inbox *inbox)
     }
 }
 
-static void on_wake(evutil_socket_t fd, short what, void *arg)
+static void inbox_on_wake(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
     eventfd_t count;
     (void)eventfd_read(fd, &count);
-    run_items(arg);
+    inbox_run_items(arg);
 }
 
 struct inbox *inbox_new(struct event_base *base)
@@ -49,7 +49,7 @@ struct inbox *inbox_new(struct event_base *base)
     }
     pthread_mutex_init(&inbox->lock, NULL);
     inbox->last = &inbox->first;
-    event_assign(&inbox->wake, base, inbox->fd, EV_READ | EV_PERSIST, on_wake, inbox);
+    event_assign(&inbox->wake, base, inbox->fd, EV_READ | EV_PERSIST, inbox_on_wake, inbox);
     if (event_add(&inbox->wake, NULL) < 0) { /* no memory: nobody would ever hear what is posted */
         inbox_free(inbox);
         return NULL;
@@ -59,7 +59,7 @@ struct inbox *inbox_new(struct event_base *base)
 
 void inbox_free(struct inbox *inbox)
 {
-    run_items(inbox);
+    inbox_run_items(inbox);
     event_del(&inbox->wake);
     close(inbox->fd);
     pthread_mutex_destroy(&inbox->lock);

@@ -21,7 +21,7 @@ struct pump_pool *pump_pool_new(bool splice, struct descriptor_reserve *reserve)
     return pool;
 }
 
-static void close_pipes(struct pump_pool *pool, size_t count)
+static void pump_pool_close_pipes(struct pump_pool *pool, size_t count)
 {
     while (count--) {
         const int *pipe = pool->pipes[--pool->pipe_count];
@@ -32,7 +32,7 @@ static void close_pipes(struct pump_pool *pool, size_t count)
 
 void pump_pool_trim(struct pump_pool *pool)
 {
-    close_pipes(pool, pool->pipe_count_least);
+    pump_pool_close_pipes(pool, pool->pipe_count_least);
     pool->pipe_count_least = pool->pipe_count;
 }
 
@@ -40,7 +40,7 @@ void pump_pool_save_memory(struct pump_pool *pool, bool on)
 {
     pool->saves_memory = on;
     if (on)
-        close_pipes(pool, pool->pipe_count);
+        pump_pool_close_pipes(pool, pool->pipe_count);
     pool->pipe_count_least = pool->pipe_count;
 }
 
@@ -48,7 +48,7 @@ void pump_pool_free(struct pump_pool *pool)
 {
     if (!pool)
         return;
-    close_pipes(pool, pool->pipe_count);
+    pump_pool_close_pipes(pool, pool->pipe_count);
     free(pool);
 }
 
@@ -75,14 +75,14 @@ size_t pump_descriptors(const struct pump *pump)
     return pump->in_pipe ? 2 : 0;
 }
 
-static enum pump_state write_rest(struct pump *pump)
+static enum pump_state pump_write_rest(struct pump *pump)
 {
     if (pump->rest)
         return pump_copy_rest(pump);
     return pump->in_pipe ? pump_splice_rest(pump) : PUMP_GOES_ON;
 }
 
-static enum pump_state move(struct pump *pump, struct pump_pool *pool, uint64_t limit)
+static enum pump_state pump_move(struct pump *pump, struct pump_pool *pool, uint64_t limit)
 {
     enum pump_state state;
     const bool splices = pump->pipe[0] >= 0 || (pump->flows && pool->splice && pump_take_pipe(pump, pool));
@@ -98,9 +98,9 @@ static enum pump_state move(struct pump *pump, struct pump_pool *pool, uint64_t 
 enum pump_state pump_run(struct pump *pump, struct pump_pool *pool, uint64_t limit)
 {
     uint64_t before = pump->taken;
-    pump->state = write_rest(pump);
+    pump->state = pump_write_rest(pump);
     for (int i = 0; i < ROUNDS && pump->state == PUMP_GOES_ON && pump->taken - before < limit; i++)
-        pump->state = move(pump, pool, limit - (pump->taken - before));
+        pump->state = pump_move(pump, pool, limit - (pump->taken - before));
     if (pump->pipe[0] >= 0 && pump->in_pipe == 0)
         pump_return_pipe(pump, pool);
     return pump->state;

@@ -23,7 +23,7 @@ enum pump_state pump_copy_rest(struct pump *pump)
     return PUMP_GOES_ON;
 }
 
-static enum pump_state keep_rest(struct pump *pump, const uint8_t *data, size_t len)
+static enum pump_state pump_keep_rest(struct pump *pump, const uint8_t *data, size_t len)
 {
     pump->rest = malloc(len);
     if (!pump->rest)
@@ -50,7 +50,7 @@ enum pump_state pump_copy(struct pump *pump, struct pump_pool *pool, size_t limi
     }
     pump->bytes += (uint64_t)sent;
     if (sent < n)
-        return keep_rest(pump, pool->buffer + sent, (size_t)(n - sent));
+        return pump_keep_rest(pump, pool->buffer + sent, (size_t)(n - sent));
     /* A short read emptied the socket: asking again would only hear so. Its end, if it came, makes it readable. */
     return (size_t)n < limit ? PUMP_WAITS_TO_READ : PUMP_GOES_ON;
 }

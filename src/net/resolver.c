@@ -302,7 +302,7 @@ static void resolver_follow_files(struct resolver *resolver)
 {
     struct resolver_sources *sources = &resolver->sources;
     struct resolv_conf before;
-    hosts_follow(&sources->hosts, sources->hosts_path, &sources->hosts_stamp);
+    hosts_follow(&sources->hosts, sources->hosts_path, &sources->hosts_stamp, sources->told);
     if (sources->configured_count > 0 || !resolver_sources_changed(sources, &before))
         return;
     const struct resolv_conf *conf = &sources->resolv_conf;
@@ -320,7 +320,8 @@ static bool resolver_take_servers(struct resolver *resolver, const union netaddr
     for (size_t i = 0; i < count; i++)
         copy[i] = servers[i];
     if (count == 0)
-        resolv_conf_follow(&sources->resolv_conf, sources->resolv_conf_path, &sources->resolv_conf_stamp);
+        resolv_conf_follow(&sources->resolv_conf, sources->resolv_conf_path, &sources->resolv_conf_stamp,
+                           sources->told);
     const struct resolv_conf *conf = &sources->resolv_conf;
     if (!resolver_use_servers(resolver, count ? copy : conf->servers, count ? count : conf->server_count)) {
         free(copy);
@@ -365,6 +366,7 @@ struct resolver *resolver_new(struct event_base *base, const struct resolver_opt
     resolver->release = options->release;
     resolver->reserve = options->reserve;
     resolver->metrics = options->metrics;
+    resolver->sources.told = options->files_told;
     if (!resolver_sources_init(&resolver->sources, options->hosts_file, options->resolv_conf) ||
         !resolver_take_servers(resolver, options->servers, options->server_count)) {
         resolver_free(resolver);

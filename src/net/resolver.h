@@ -9,6 +9,7 @@
 #ifndef CONESOCKS_NET_RESOLVER_H
 #define CONESOCKS_NET_RESOLVER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -31,6 +32,7 @@ struct resolver_options {
     void (*release)(void *charge);      /* gives back what resolver_charge() brought; NULL: nothing will be brought */
     struct descriptor_reserve *reserve; /* that its sockets leave free, and whose share bounds the queries */
     struct metrics *metrics;            /* that count how long answers take; NULL: none */
+    atomic_uint_fast64_t *files_told;   /* shared by resolvers, so that one logs what changed in a file; NULL: each */
     const char *hosts_file;             /* NULL: /etc/hosts */
     const char *resolv_conf;            /* NULL: /etc/resolv.conf */
 };

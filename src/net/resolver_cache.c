@@ -17,7 +17,7 @@ struct resolver_cached {
     union netaddr addresses[];
 };
 
-static size_t write_key(char key[KEY_MAX + 1], const char *name, int family)
+static size_t cache_write_key(char key[KEY_MAX + 1], const char *name, int family)
 {
     size_t len = strlen(name);
     key[0] = family == AF_INET6 ? '6' : '4';
@@ -25,7 +25,7 @@ static size_t write_key(char key[KEY_MAX + 1], const char *name, int family)
     return len + 1;
 }
 
-static void remove_entry(struct resolver_cache *cache, struct resolver_cached *entry)
+static void cache_remove_entry(struct resolver_cache *cache, struct resolver_cached *entry)
 {
     HASH_DEL(cache->table, entry);
     cache->bytes -= entry->size;
@@ -33,16 +33,16 @@ static void remove_entry(struct resolver_cache *cache, struct resolver_cached *e
 }
 
 /* Adds it as the one used last. */
-static bool add_entry(struct resolver_cache *cache, struct resolver_cached *entry)
+static bool cache_add_entry(struct resolver_cache *cache, struct resolver_cached *entry)
 {
     HASH_ADD_KEYPTR(hh, cache->table, entry->key, strlen(entry->key), entry);
     return entry->hh.tbl;
 }
 
-static struct resolver_cached *find_entry(struct resolver_cache *cache, const char *name, int family)
+static struct resolver_cached *cache_find_entry(struct resolver_cache *cache, const char *name, int family)
 {
     char key[KEY_MAX + 1];
-    size_t len = write_key(key, name, family);
+    size_t len = cache_write_key(key, name, family);
     struct resolver_cached *entry;
     HASH_FIND(hh, cache->table, key, len, entry);
     return entry;
@@ -51,15 +51,15 @@ static struct resolver_cached *find_entry(struct resolver_cache *cache, const ch
 bool resolver_cache_find(struct resolver_cache *cache, const char *name, int family, uint64_t now_ms,
                          struct resolver_cached_answer *found)
 {
-    struct resolver_cached *entry = find_entry(cache, name, family);
+    struct resolver_cached *entry = cache_find_entry(cache, name, family);
     if (!entry)
         return false;
     if (now_ms >= entry->good_until_ms) {
-        remove_entry(cache, entry);
+        cache_remove_entry(cache, entry);
         return false;
     }
     HASH_DEL(cache->table, entry);
-    if (!add_entry(cache, entry)) { /* for want of memory */
+    if (!cache_add_entry(cache, entry)) { /* for want of memory */
         cache->bytes -= entry->size;
         free(entry);
         return false;
@@ -71,14 +71,14 @@ bool resolver_cache_find(struct resolver_cache *cache, const char *name, int fam
 void resolver_cache_keep(struct resolver_cache *cache, const char *name, int family, uint64_t now_ms,
                          const struct resolver_answer *answer)
 {
-    struct resolver_cached *entry = find_entry(cache, name, family);
+    struct resolver_cached *entry = cache_find_entry(cache, name, family);
     if (entry)
-        remove_entry(cache, entry);
+        cache_remove_entry(cache, entry);
     if (answer->ttl_s == 0)
         return;
     const size_t addresses = answer->count * sizeof(answer->addresses[0]), size = sizeof(*entry) + addresses;
     while (cache->table && cache->bytes + size > BYTES_MAX)
-        remove_entry(cache, cache->table);
+        cache_remove_entry(cache, cache->table);
     entry = calloc(1, size);
     if (!entry)
         return;
@@ -87,8 +87,8 @@ void resolver_cache_keep(struct resolver_cache *cache, const char *name, int fam
     entry->size = size;
     entry->count = answer->count;
     memcpy(entry->addresses, answer->addresses, addresses);
-    write_key(entry->key, name, family);
-    if (add_entry(cache, entry))
+    cache_write_key(entry->key, name, family);
+    if (cache_add_entry(cache, entry))
         cache->bytes += size;
     else
         free(entry);
@@ -97,5 +97,5 @@ void resolver_cache_keep(struct resolver_cache *cache, const char *name, int fam
 void resolver_cache_clear(struct resolver_cache *cache)
 {
     while (cache->table)
-        remove_entry(cache, cache->table);
+        cache_remove_entry(cache, cache->table);
 }

@@ -65,7 +65,7 @@ static bool exchange_read(struct exchange *exchange, uint8_t *to, size_t wanted)
     return got > 0;
 }
 
-static void on_tcp_readable(evutil_socket_t fd, short what, void *arg)
+static void exchange_on_tcp_readable(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct exchange *exchange = arg;
@@ -91,7 +91,7 @@ static void on_tcp_readable(evutil_socket_t fd, short what, void *arg)
     exchange->done(exchange, EXCHANGE_ANSWERED, &answer);
 }
 
-static void on_tcp_writable(evutil_socket_t fd, short what, void *arg)
+static void exchange_on_tcp_writable(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
     struct exchange *exchange = arg;
@@ -107,7 +107,7 @@ static void on_tcp_writable(evutil_socket_t fd, short what, void *arg)
         return;
     }
     event_del(&exchange->event);
-    event_assign(&exchange->event, exchange->base, fd, EV_READ | EV_PERSIST, on_tcp_readable, exchange);
+    event_assign(&exchange->event, exchange->base, fd, EV_READ | EV_PERSIST, exchange_on_tcp_readable, exchange);
     if (event_add(&exchange->event, NULL) != 0)
         exchange_lose(exchange, ENOMEM);
 }
@@ -116,7 +116,8 @@ static void exchange_go_on_over_tcp(struct exchange *exchange, const struct reso
 {
     exchange->tcp = true;
     exchange->received = 0;
-    if (exchange_use(exchange, sock_connect(exchange->reserve, exchange->server, NULL), EV_WRITE, on_tcp_writable))
+    if (exchange_use(exchange, sock_connect(exchange->reserve, exchange->server, NULL), EV_WRITE,
+                     exchange_on_tcp_writable))
         exchange->done(exchange, EXCHANGE_TRUNCATED, truncated);
     else if (truncated->count > 0) /* no descriptor, no route: the rest is not to be had */
         exchange->done(exchange, EXCHANGE_ANSWERED, truncated);
@@ -126,7 +127,7 @@ static void exchange_go_on_over_tcp(struct exchange *exchange, const struct reso
 
 /* ---- UDP ---- */
 
-static void on_udp_readable(evutil_socket_t fd, short what, void *arg)
+static void exchange_on_udp_readable(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
     struct exchange *exchange = arg;
@@ -162,7 +163,7 @@ static bool exchange_open(struct exchange *exchange)
     }
     exchange->tcp = false;
     evutil_secure_rng_get_bytes(&exchange->id, sizeof(exchange->id));
-    return exchange_use(exchange, fd, EV_READ | EV_PERSIST, on_udp_readable);
+    return exchange_use(exchange, fd, EV_READ | EV_PERSIST, exchange_on_udp_readable);
 }
 
 bool exchange_send(struct exchange *exchange)

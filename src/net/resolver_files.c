@@ -17,7 +17,7 @@
 
 #define BLANK " \t\r"
 
-static void add_server(struct resolv_conf *conf, const char *text)
+static void resolv_conf_add_server(struct resolv_conf *conf, const char *text)
 {
     if (text && conf->server_count < RESOLV_CONF_SERVERS_MAX &&
         netaddr_parse(&conf->servers[conf->server_count], text, DNS_PORT))
@@ -34,11 +34,11 @@ void resolv_conf_parse(struct resolv_conf *conf, char *text)
         if (!keyword)
             continue;
         if (strcmp(keyword, "nameserver") == 0)
-            add_server(conf, strtok_r(NULL, BLANK, &rest));
+            resolv_conf_add_server(conf, strtok_r(NULL, BLANK, &rest));
     }
     conf->names_none = conf->server_count == 0;
     if (conf->names_none)
-        add_server(conf, "127.0.0.1");
+        resolv_conf_add_server(conf, "127.0.0.1");
 }
 
 static bool hosts_add(struct hosts *hosts, size_t *room, const char *name, const union netaddr *address)
@@ -55,7 +55,7 @@ static bool hosts_add(struct hosts *hosts, size_t *room, const char *name, const
     return true;
 }
 
-static int compare_entries(const void *a, const void *b)
+static int hosts_compare(const void *a, const void *b)
 {
     const struct hosts_entry *left = a, *right = b;
     int order = strcasecmp(left->name, right->name);
@@ -84,7 +84,7 @@ bool hosts_parse(struct hosts *hosts, char *text)
         }
     }
     if (hosts->count > 0)
-        qsort(hosts->entries, hosts->count, sizeof(*hosts->entries), compare_entries);
+        qsort(hosts->entries, hosts->count, sizeof(*hosts->entries), hosts_compare);
     return true;
 }
 
@@ -133,7 +133,7 @@ void file_look_again(struct file_stamp *stamp)
     stamp->looked = false;
 }
 
-static char *read_text(int fd, size_t size)
+static char *file_read_open(int fd, size_t size)
 {
     char *text = malloc(size + 1);
     size_t len = 0;
@@ -167,7 +167,7 @@ char *file_read(const char *path)
         else if (status.st_size > FILE_LIMIT)
             errno = EFBIG;
         else
-            text = read_text(fd, (size_t)status.st_size);
+            text = file_read_open(fd, (size_t)status.st_size);
     }
     int saved = errno;
     close(fd);
@@ -178,41 +178,40 @@ char *file_read(const char *path)
 /* ---- following them ---- */
 
 /* All workers meet the same file: one of them tells. */
-static bool is_news(const struct file_stamp *stamp, int error)
+static bool file_is_news(const struct file_stamp *stamp, int error, atomic_uint_fast64_t *told)
 {
-    static _Atomic uint64_t told;
     uint64_t news = (uint64_t)stamp->inode;
     news = news * 31 + (uint64_t)stamp->size;
     news = news * 31 + (uint64_t)stamp->modified.tv_sec;
     news = news * 31 + (uint64_t)stamp->modified.tv_nsec;
     news = news * 31 + (uint64_t)error;
-    return atomic_exchange(&told, news) != news;
+    return !told || atomic_exchange(told, news) != news;
 }
 
 /* A shortage of this process, which the file has no part in. */
-static bool may_pass(int error)
+static bool file_error_may_pass(int error)
 {
     return error == EMFILE || error == ENFILE || error == ENOMEM || error == EINTR || error == EIO;
 }
 
-static const char *advice(int error)
+static const char *file_advice(int error)
 {
     return error == EACCES ? ". The sandbox (run.sandbox) only reaches the file that existed at the start: restart "
                              "conesocks to follow the change"
                            : "";
 }
 
-bool hosts_follow(struct hosts *hosts, const char *path, struct file_stamp *stamp)
+bool hosts_follow(struct hosts *hosts, const char *path, struct file_stamp *stamp, atomic_uint_fast64_t *told)
 {
     if (!file_changed(path, stamp))
         return false;
     char *text = file_read(path);
     const int error = text ? 0 : errno;
     if (error && error != ENOENT) {
-        if (is_news(stamp, error))
+        if (file_is_news(stamp, error, told))
             log_warning("%s: keeping the names known so far: cannot read it (%s)%s", path, strerror(error),
-                        advice(error));
-        if (may_pass(error))
+                        file_advice(error));
+        if (file_error_may_pass(error))
             file_look_again(stamp);
         return false;
     }
@@ -224,7 +223,7 @@ bool hosts_follow(struct hosts *hosts, const char *path, struct file_stamp *stam
     return false;
 }
 
-static void list_servers(char *out, size_t room, const struct resolv_conf *conf)
+static void resolv_conf_list(char *out, size_t room, const struct resolv_conf *conf)
 {
     char host[NETADDR_TEXT_MAX];
     size_t len = 0;
@@ -234,16 +233,17 @@ static void list_servers(char *out, size_t room, const struct resolv_conf *conf)
 }
 
 /* `error`: 0 if the file can be read, and names no server. */
-static void warn_no_servers(const char *path, const char *action, const char *servers, int error)
+static void resolv_conf_warn(const char *path, const char *action, const char *servers, int error)
 {
     if (error)
         log_warning("%s: %s the name server %s%s: cannot read it (%s)%s", path, action, servers,
-                    error == ENOENT ? " until the file exists" : "", strerror(error), advice(error));
+                    error == ENOENT ? " until the file exists" : "", strerror(error), file_advice(error));
     else
         log_warning("%s: %s the name server %s: it names none", path, action, servers);
 }
 
-bool resolv_conf_follow(struct resolv_conf *conf, const char *path, struct file_stamp *stamp)
+bool resolv_conf_follow(struct resolv_conf *conf, const char *path, struct file_stamp *stamp,
+                        atomic_uint_fast64_t *told)
 {
     if (!file_changed(path, stamp))
         return false;
@@ -254,16 +254,16 @@ bool resolv_conf_follow(struct resolv_conf *conf, const char *path, struct file_
     resolv_conf_parse(&new, text);
     free(text);
     const bool first = conf->server_count == 0, usable = !new.names_none;
-    if (may_pass(error))
+    if (file_error_may_pass(error))
         file_look_again(stamp);
     if (usable || first)
         *conf = new;
-    list_servers(servers, sizeof(servers), conf);
-    if (!is_news(stamp, error))
+    resolv_conf_list(servers, sizeof(servers), conf);
+    if (!file_is_news(stamp, error, told))
         return usable || first;
     if (usable && !first)
         log_info("%s has changed: asking %s", path, servers);
     else if (!usable)
-        warn_no_servers(path, first ? "asking" : "keeping", servers, error);
+        resolv_conf_warn(path, first ? "asking" : "keeping", servers, error);
     return usable || first;
 }

@@ -5,6 +5,7 @@
 #ifndef CONESOCKS_NET_RESOLVER_FILES_H
 #define CONESOCKS_NET_RESOLVER_FILES_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/stat.h>
@@ -58,9 +59,11 @@ char *file_read(const char *path);
 
 /*
  * Read the file again when it has changed. false: it has not, or it cannot be used: then what was known stays, and the
- * log tells. Without servers so far, 127.0.0.1 is taken instead, like libc does.
+ * log tells. Without servers so far, 127.0.0.1 is taken instead, like libc does. `told`: what was told last, by any of
+ * those who share it; NULL: each tells.
  */
-bool hosts_follow(struct hosts *hosts, const char *path, struct file_stamp *stamp);
-bool resolv_conf_follow(struct resolv_conf *conf, const char *path, struct file_stamp *stamp);
+bool hosts_follow(struct hosts *hosts, const char *path, struct file_stamp *stamp, atomic_uint_fast64_t *told);
+bool resolv_conf_follow(struct resolv_conf *conf, const char *path, struct file_stamp *stamp,
+                        atomic_uint_fast64_t *told);
 
 #endif

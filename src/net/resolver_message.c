@@ -12,12 +12,12 @@
 #define RECORDS_MAX 512
 #define ALIASES_MAX 16
 
-static ns_type type_of(int family)
+static ns_type record_type_of(int family)
 {
     return family == AF_INET6 ? ns_t_aaaa : ns_t_a;
 }
 
-static uint8_t *put16(uint8_t *out, unsigned value)
+static uint8_t *question_put16(uint8_t *out, unsigned value)
 {
     out[0] = (uint8_t)(value >> 8);
     out[1] = (uint8_t)value;
@@ -32,21 +32,21 @@ size_t resolver_question_write(uint8_t out[RESOLVER_QUESTION_MAX], uint16_t id, 
     int len = dn_comp(name, out + sizeof(header), RESOLVER_QUESTION_MAX - NS_HFIXEDSZ - NS_QFIXEDSZ, NULL, NULL);
     if (len <= 0)
         return 0;
-    uint8_t *end = put16(out + sizeof(header) + len, type_of(family));
-    return (size_t)(put16(end, ns_c_in) - out);
+    uint8_t *end = question_put16(out + sizeof(header) + len, record_type_of(family));
+    return (size_t)(question_put16(end, ns_c_in) - out);
 }
 
 /* A server that cannot read a question does not repeat it. */
-static bool repeats_question(ns_msg *message, const char *name, int family)
+static bool packet_repeats_question(ns_msg *message, const char *name, int family)
 {
     ns_rr question;
     if (ns_msg_count(*message, ns_s_qd) == 0)
         return ns_msg_getflag(*message, ns_f_rcode) != ns_r_noerror;
-    return ns_parserr(message, ns_s_qd, 0, &question) == 0 && ns_rr_type(question) == type_of(family) &&
+    return ns_parserr(message, ns_s_qd, 0, &question) == 0 && ns_rr_type(question) == record_type_of(family) &&
            ns_rr_class(question) == ns_c_in && strcasecmp(ns_rr_name(question), name) == 0;
 }
 
-static void lower_ttl(struct resolver_answer *answer, uint32_t ttl)
+static void answer_lower_ttl(struct resolver_answer *answer, uint32_t ttl)
 {
     if (ttl > INT32_MAX) /* RFC 2181 */
         ttl = 0;
@@ -55,8 +55,8 @@ static void lower_ttl(struct resolver_answer *answer, uint32_t ttl)
 }
 
 /* Takes `owner`'s addresses and the name that it is an alias of. */
-static void take_records(struct resolver_answer *answer, ns_msg *message, const char *owner, int family,
-                         char target[NS_MAXDNAME])
+static void answer_take_records(struct resolver_answer *answer, ns_msg *message, const char *owner, int family,
+                                char target[NS_MAXDNAME])
 {
     const size_t len = family == AF_INET6 ? NS_IN6ADDRSZ : NS_INADDRSZ;
     target[0] = '\0';
@@ -66,25 +66,25 @@ static void take_records(struct resolver_answer *answer, ns_msg *message, const 
             return; /* what came before is good */
         if (ns_rr_class(record) != ns_c_in || strcasecmp(ns_rr_name(record), owner) != 0)
             continue;
-        if (ns_rr_type(record) == type_of(family) && ns_rr_rdlen(record) == len) {
-            lower_ttl(answer, ns_rr_ttl(record));
+        if (ns_rr_type(record) == record_type_of(family) && ns_rr_rdlen(record) == len) {
+            answer_lower_ttl(answer, ns_rr_ttl(record));
             if (answer->count < RESOLVER_ADDRESSES_MAX)
                 answer->addresses[answer->count++] = netaddr_from_bytes(ns_rr_rdata(record), len, 0);
         } else if (ns_rr_type(record) == ns_t_cname &&
                    ns_name_uncompress(ns_msg_base(*message), ns_msg_end(*message), ns_rr_rdata(record), target,
                                       NS_MAXDNAME) >= 0) {
-            lower_ttl(answer, ns_rr_ttl(record));
+            answer_lower_ttl(answer, ns_rr_ttl(record));
         }
     }
 }
 
 /* Follows the aliases from `name` to the addresses. false: they lead nowhere. */
-static bool follow_aliases(struct resolver_answer *answer, ns_msg *message, const char *name, int family)
+static bool answer_follow_aliases(struct resolver_answer *answer, ns_msg *message, const char *name, int family)
 {
     char owner[NS_MAXDNAME], target[NS_MAXDNAME];
     strcpy(owner, name);
     for (int i = 0; i <= ALIASES_MAX; i++) {
-        take_records(answer, message, owner, family, target);
+        answer_take_records(answer, message, owner, family, target);
         if (answer->count > 0)
             return true;
         if (!target[0]) {
@@ -98,7 +98,7 @@ static bool follow_aliases(struct resolver_answer *answer, ns_msg *message, cons
 }
 
 /* How long a name will not exist (RFC 2308). false: the answer does not contain it. */
-static bool read_negative_ttl(struct resolver_answer *answer, ns_msg *message)
+static bool answer_read_negative_ttl(struct resolver_answer *answer, ns_msg *message)
 {
     for (int i = 0; i < ns_msg_count(*message, ns_s_ns) && i < RECORDS_MAX; i++) {
         ns_rr record;
@@ -107,26 +107,26 @@ static bool read_negative_ttl(struct resolver_answer *answer, ns_msg *message)
         const size_t minimum = 4; /* the last field */
         if (ns_rr_type(record) != ns_t_soa || ns_rr_rdlen(record) < minimum)
             continue;
-        lower_ttl(answer, ns_rr_ttl(record));
-        lower_ttl(answer, (uint32_t)ns_get32(ns_rr_rdata(record) + ns_rr_rdlen(record) - minimum));
+        answer_lower_ttl(answer, ns_rr_ttl(record));
+        answer_lower_ttl(answer, (uint32_t)ns_get32(ns_rr_rdata(record) + ns_rr_rdlen(record) - minimum));
         return true;
     }
     return false;
 }
 
 /* A server that does not resolve for others answers with nothing at all. */
-static bool is_referral(ns_msg *message)
+static bool packet_is_referral(ns_msg *message)
 {
     return ns_msg_count(*message, ns_s_an) == 0 && !ns_msg_getflag(*message, ns_f_aa) &&
            !ns_msg_getflag(*message, ns_f_ra);
 }
 
-static void read_records(struct resolver_answer *answer, ns_msg *message, const char *name, int family)
+static void answer_read_records(struct resolver_answer *answer, ns_msg *message, const char *name, int family)
 {
     int rcode = ns_msg_getflag(*message, ns_f_rcode);
     if (rcode != ns_r_noerror && rcode != ns_r_nxdomain)
         return;
-    if (!follow_aliases(answer, message, name, family))
+    if (!answer_follow_aliases(answer, message, name, family))
         return;
     if (answer->count > 0) {
         answer->status = RESOLVER_FOUND;
@@ -134,13 +134,13 @@ static void read_records(struct resolver_answer *answer, ns_msg *message, const 
     }
     if (answer->truncated)
         return;
-    bool negative = read_negative_ttl(answer, message);
-    if (!negative && rcode == ns_r_noerror && is_referral(message))
+    bool negative = answer_read_negative_ttl(answer, message);
+    if (!negative && rcode == ns_r_noerror && packet_is_referral(message))
         return;
     if (negative || rcode == ns_r_nxdomain)
         answer->alias[0] = '\0'; /* the server has followed it to the end */
     if (!answer->alias[0])
-        lower_ttl(answer, negative ? NEGATIVE_TTL_MAX_S : NEGATIVE_TTL_S);
+        answer_lower_ttl(answer, negative ? NEGATIVE_TTL_MAX_S : NEGATIVE_TTL_S);
     answer->status = RESOLVER_NOT_FOUND;
 }
 
@@ -155,8 +155,9 @@ bool resolver_answer_read(struct resolver_answer *answer, const uint8_t *packet,
     answer->truncated = packet[2] & 0x02;
     if (ns_initparse(packet, (int)len, &message) != 0)
         return is_answer && answer->truncated; /* cut in the middle of a record */
-    if (!is_answer || ns_msg_getflag(message, ns_f_opcode) != ns_o_query || !repeats_question(&message, name, family))
+    if (!is_answer || ns_msg_getflag(message, ns_f_opcode) != ns_o_query ||
+        !packet_repeats_question(&message, name, family))
         return false;
-    read_records(answer, &message, name, family);
+    answer_read_records(answer, &message, name, family);
     return true;
 }

@@ -233,7 +233,7 @@ static void question_take_spare(struct resolver_question *question)
     question->sends_max++;
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *arg)
+static void question_on_timer(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct resolver_question *question = arg;
@@ -317,7 +317,8 @@ static void question_lost(struct asked *asked)
         question_turn_to_others(question);
 }
 
-static void on_exchange(struct exchange *exchange, enum exchange_event event, const struct resolver_answer *answer)
+static void asked_on_exchange(struct exchange *exchange, enum exchange_event event,
+                              const struct resolver_answer *answer)
 {
     struct asked *asked = container_of(exchange, struct asked, exchange);
     if (event == EXCHANGE_LOST) {
@@ -343,7 +344,7 @@ static void question_add(struct resolver_question *question, struct name_server 
         .name = question->name,
         .family = question->family,
         .reserve = question->servers->reserve,
-        .done = on_exchange,
+        .done = asked_on_exchange,
         .fd = -1,
     };
 }
@@ -377,7 +378,7 @@ struct resolver_question *resolver_question_ask(struct name_servers *servers, co
     question->ttl_s = UINT32_MAX;
     question->deadline_ms = clock_ms() + timeout_ms;
     strcpy(question->name, name);
-    evtimer_assign(&question->timer, servers->base, on_timer, question);
+    evtimer_assign(&question->timer, servers->base, question_on_timer, question);
     question_begin(question);
     return question;
 }

@@ -48,7 +48,7 @@ bool resolver_sources_changed(struct resolver_sources *sources, struct resolv_co
 {
     struct resolv_conf *conf = &sources->resolv_conf;
     *before = *conf;
-    return resolv_conf_follow(conf, sources->resolv_conf_path, &sources->resolv_conf_stamp) &&
+    return resolv_conf_follow(conf, sources->resolv_conf_path, &sources->resolv_conf_stamp, sources->told) &&
            !resolver_servers_equal(conf->servers, conf->server_count, before->servers, before->server_count);
 }
 

@@ -16,6 +16,7 @@ struct resolver_sources {
     size_t configured_count;   /* 0: resolv.conf's are used */
     char *hosts_path, *resolv_conf_path;
     struct file_stamp hosts_stamp, resolv_conf_stamp;
+    atomic_uint_fast64_t *told; /* of hosts_follow() */
     struct hosts hosts;
     struct resolv_conf resolv_conf;
 };

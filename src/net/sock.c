@@ -24,13 +24,13 @@
 #define VANISHED_MS    130000
 #define LISTEN_BACKLOG 4096
 
-static void set_option(int fd, int level, int option, int value)
+static void sock_set_option(int fd, int level, int option, int value)
 {
     /* A refused option costs comfort, not correctness: the ones that matter check for themselves. */
     (void)setsockopt(fd, level, option, &value, sizeof(value));
 }
 
-static int close_with(int fd, int error)
+static int sock_close_with(int fd, int error)
 {
     close(fd);
     return -error;
@@ -45,34 +45,34 @@ static int sock_open_for_session(struct descriptor_reserve *reserve, int family,
 
 void sock_keepalive(int fd)
 {
-    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
-    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
-    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
+    sock_set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    sock_set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
+    sock_set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
+    sock_set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
 }
 
-static void prepare_connection(int fd)
+static void sock_prepare_connection(int fd)
 {
-    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1); /* else urgent data is not where the reader looks, and is lost */
+    sock_set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    sock_set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1); /* else urgent data is not where the reader looks, and is lost */
 }
 
 /* What it accepts inherits these. */
-static void prepare_listener(int fd)
+static void sock_prepare_listener(int fd)
 {
-    prepare_connection(fd);
+    sock_prepare_connection(fd);
     sock_keepalive(fd);
 }
 
-static int open_listener(const union netaddr *address)
+static int sock_open_listener(const union netaddr *address)
 {
     int fd = socket(address->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    prepare_listener(fd);
-    set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    sock_prepare_listener(fd);
+    sock_set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (address->sa.sa_family == AF_INET6)
-        set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, !netaddr_is_any(address));
+        sock_set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, !netaddr_is_any(address));
     return fd;
 }
 
@@ -82,36 +82,36 @@ void sock_give(int fd, uid_t owner)
         (void)!fchown(fd, owner, (gid_t)-1); /* without it, only addresses that overlap are refused later */
 }
 
-static int listen_at(const union netaddr *address, bool shared, uid_t owner)
+static int sock_listen_at(const union netaddr *address, bool shared, uid_t owner)
 {
-    int fd = open_listener(address);
+    int fd = sock_open_listener(address);
     if (fd < 0)
         return fd;
     if (shared)
-        set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+        sock_set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     sock_give(fd, owner);
     if (bind(fd, &address->sa, netaddr_len(address)) < 0 || listen(fd, LISTEN_BACKLOG) < 0)
-        return close_with(fd, errno);
+        return sock_close_with(fd, errno);
     return fd;
 }
 
 int sock_listen(const union netaddr *address, bool shared)
 {
-    return listen_at(address, shared, geteuid());
+    return sock_listen_at(address, shared, geteuid());
 }
 
 int sock_listen_as(const union netaddr *address, uid_t owner)
 {
-    return listen_at(address, true, owner);
+    return sock_listen_at(address, true, owner);
 }
 
 int sock_listen_within(struct descriptor_reserve *reserve, union netaddr *address, const struct port_range *range,
                        uint64_t now_ms, struct port_lease *lease)
 {
-    int fd = reserve_keep(reserve, open_listener(address));
+    int fd = reserve_keep(reserve, sock_open_listener(address));
     int failed = fd < 0 ? 0 : ports_bind(range, fd, address, now_ms, lease);
     if (failed)
-        return close_with(fd, -failed);
+        return sock_close_with(fd, -failed);
     if (fd >= 0 && listen(fd, LISTEN_BACKLOG) < 0) {
         failed = errno;
         close(fd);
@@ -133,7 +133,7 @@ int sock_adopt_listener(int fd, union netaddr *address)
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
         return -errno;
-    prepare_listener(fd);
+    sock_prepare_listener(fd);
     *address = sock_local(fd);
     return 0;
 }
@@ -148,7 +148,7 @@ int sock_accept(int listener, union netaddr *peer)
     return fd;
 }
 
-static int set_mark(int fd, uint32_t mark)
+static int sock_set_mark(int fd, uint32_t mark)
 {
     if (setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) == 0)
         return 0;
@@ -160,20 +160,20 @@ static int set_mark(int fd, uint32_t mark)
 int sock_set_egress(int fd, int family, const struct sock_egress *egress)
 {
     const char *interface = egress->interface;
-    int failed = egress->mark ? set_mark(fd, egress->mark) : 0;
+    int failed = egress->mark ? sock_set_mark(fd, egress->mark) : 0;
     if (!failed && interface[0] &&
         setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, interface,
                    (socklen_t)strnlen(interface, sizeof(egress->interface))))
         failed = -errno;
     if (egress->dscp && family == AF_INET)
-        set_option(fd, IPPROTO_IP, IP_TOS, egress->dscp << 2);
+        sock_set_option(fd, IPPROTO_IP, IP_TOS, egress->dscp << 2);
     else if (egress->dscp)
-        set_option(fd, IPPROTO_IPV6, IPV6_TCLASS, egress->dscp << 2);
+        sock_set_option(fd, IPPROTO_IPV6, IPV6_TCLASS, egress->dscp << 2);
     return failed;
 }
 
 /* What EADDRNOTAVAIL of connect() stands for: this host has no address of that family, or no port is left. */
-static int why_not_available(const union netaddr *to, const struct sock_way *way)
+static int sock_why_not_available(const union netaddr *to, const struct sock_way *way)
 {
     return sock_has_route(to, way) ? EADDRINUSE : ENETUNREACH;
 }
@@ -187,18 +187,18 @@ int sock_connect(struct descriptor_reserve *reserve, const union netaddr *to, co
     int fd = sock_open_for_session(reserve, to->sa.sa_family, SOCK_STREAM);
     if (fd < 0)
         return fd;
-    prepare_connection(fd);
+    sock_prepare_connection(fd);
     int failed = sock_set_egress(fd, to->sa.sa_family, &way->egress);
     if (failed)
-        return close_with(fd, -failed);
+        return sock_close_with(fd, -failed);
     if (from->sa.sa_family == to->sa.sa_family) {
         /* The port is chosen at connect, when the peer is known: ports in TIME_WAIT towards others don't count. */
-        set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+        sock_set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
         if (bind(fd, &from->sa, netaddr_len(from)) < 0)
-            return close_with(fd, errno);
+            return sock_close_with(fd, errno);
     }
     if (connect(fd, &to->sa, netaddr_len(to)) < 0 && errno != EINPROGRESS)
-        return close_with(fd, errno == EADDRNOTAVAIL ? why_not_available(to, way) : errno);
+        return sock_close_with(fd, errno == EADDRNOTAVAIL ? sock_why_not_available(to, way) : errno);
     return fd;
 }
 
@@ -206,19 +206,19 @@ int sock_connect(struct descriptor_reserve *reserve, const union netaddr *to, co
  * No "don't fragment", and nobody may talk us into small packets: IPv4 ignores path MTU messages altogether (routers
  * fragment); IPv6, where only the sender can fragment, heeds them, and the kernel then fragments down to 1280 at least.
  */
-static void allow_fragments(int fd, int family)
+static void sock_allow_fragments(int fd, int family)
 {
     if (family == AF_INET)
-        set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_OMIT);
+        sock_set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_OMIT);
     else
-        set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT);
+        sock_set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT);
 }
 
 /* Temporary addresses (RFC 8981) give way to new ones every day: a flow would change its address in the middle. */
-static void avoid_temporary_addresses(int fd, int family)
+static void sock_avoid_temporary(int fd, int family)
 {
     if (family == AF_INET6)
-        set_option(fd, IPPROTO_IPV6, IPV6_ADDR_PREFERENCES, IPV6_PREFER_SRC_PUBLIC);
+        sock_set_option(fd, IPPROTO_IPV6, IPV6_ADDR_PREFERENCES, IPV6_PREFER_SRC_PUBLIC);
 }
 
 int sock_udp_open(struct descriptor_reserve *reserve, int family, bool shared)
@@ -227,13 +227,13 @@ int sock_udp_open(struct descriptor_reserve *reserve, int family, bool shared)
     if (fd < 0)
         return fd;
     if (family == AF_INET6)
-        set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
-    avoid_temporary_addresses(fd, family);
-    allow_fragments(fd, family);
-    set_option(fd, SOL_SOCKET, SO_RCVBUF, SOCK_UDP_BUFFER);
-    set_option(fd, SOL_SOCKET, SO_SNDBUF, SOCK_UDP_BUFFER);
+        sock_set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    sock_avoid_temporary(fd, family);
+    sock_allow_fragments(fd, family);
+    sock_set_option(fd, SOL_SOCKET, SO_RCVBUF, SOCK_UDP_BUFFER);
+    sock_set_option(fd, SOL_SOCKET, SO_SNDBUF, SOCK_UDP_BUFFER);
     if (shared)
-        set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+        sock_set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     return fd;
 }
 
@@ -242,20 +242,20 @@ int sock_udp(struct descriptor_reserve *reserve, union netaddr *local, const str
 {
     int fd = sock_udp_open(reserve, local->sa.sa_family, false);
     int failed = fd < 0 ? 0 : ports_bind(range, fd, local, now_ms, lease);
-    return failed ? close_with(fd, -failed) : fd;
+    return failed ? sock_close_with(fd, -failed) : fd;
 }
 
 void sock_udp_join_nothing(int fd)
 {
-    set_option(fd, IPPROTO_UDP, UDP_GRO, 0);
+    sock_set_option(fd, IPPROTO_UDP, UDP_GRO, 0);
 }
 
 void sock_udp_probe(int fd, int family)
 {
     if (family == AF_INET)
-        set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
+        sock_set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
     else
-        set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
+        sock_set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
 }
 
 int sock_udp_bind(int fd, const union netaddr *local)
@@ -265,12 +265,12 @@ int sock_udp_bind(int fd, const union netaddr *local)
 
 void sock_udp_set_room(int fd, int bytes)
 {
-    set_option(fd, SOL_SOCKET, SO_RCVBUF, bytes);
+    sock_set_option(fd, SOL_SOCKET, SO_RCVBUF, bytes);
 }
 
 void sock_tcp_set_room(int fd, int bytes)
 {
-    set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, bytes);
+    sock_set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, bytes);
 }
 
 int sock_udp_connect(int fd, const union netaddr *peer)
@@ -326,7 +326,7 @@ union netaddr sock_peer(int fd)
 
 enum { CLOSED = 7 }; /* netinet/tcp.h has it as TCP_CLOSE, but has no tcpi_notsent_bytes */
 
-static struct tcp_info tcp_info(int fd)
+static struct tcp_info sock_tcp_info(int fd)
 {
     struct tcp_info info = {.tcpi_state = CLOSED};
     socklen_t len = sizeof(info);
@@ -336,14 +336,14 @@ static struct tcp_info tcp_info(int fd)
 
 bool sock_awaits_acknowledgment(int fd)
 {
-    const struct tcp_info info = tcp_info(fd);
+    const struct tcp_info info = sock_tcp_info(fd);
     return info.tcpi_state != CLOSED && (info.tcpi_unacked > 0 || info.tcpi_notsent_bytes > 0);
 }
 
 /* TCP_USER_TIMEOUT is not for this: it also ends a reader that has paused for so long, and answers. */
 bool sock_has_vanished(int fd)
 {
-    const struct tcp_info info = tcp_info(fd);
+    const struct tcp_info info = sock_tcp_info(fd);
     const bool owes = info.tcpi_retransmits > 0 || info.tcpi_probes > 0;
     return info.tcpi_state != CLOSED && owes && info.tcpi_last_ack_recv >= VANISHED_MS;
 }
@@ -368,7 +368,7 @@ union netaddr sock_source_for(const union netaddr *address, const struct sock_wa
     int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return source;
-    avoid_temporary_addresses(fd, family);
+    sock_avoid_temporary(fd, family);
     netaddr_set_port(&to, 9); /* any port: connecting a UDP socket sends nothing */
     bool able = !way || sock_set_egress(fd, family, &way->egress) == 0;
     if (able && way && way->from.sa.sa_family == family && !netaddr_is_any(&way->from))

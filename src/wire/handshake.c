@@ -7,23 +7,23 @@ void handshake_init(struct handshake *h, bool need_password)
     *h = (struct handshake){.state = HANDSHAKE_AT_GREETING, .need_password = need_password};
 }
 
-static void fail(struct handshake *h, const char *why)
+static void handshake_fail(struct handshake *h, const char *why)
 {
     h->state = HANDSHAKE_OVER;
     h->failure = why;
 }
 
-static void say_method(struct handshake *h, uint8_t method)
+static void handshake_say_method(struct handshake *h, uint8_t method)
 {
     h->out_len += (uint8_t)socks5_choice_encode(h->out + h->out_len, sizeof(h->out) - h->out_len, method);
 }
 
-static void say_status(struct handshake *h, uint8_t status)
+static void handshake_say_status(struct handshake *h, uint8_t status)
 {
     h->out_len += (uint8_t)socks5_password_status_encode(h->out + h->out_len, sizeof(h->out) - h->out_len, status);
 }
 
-static void say_reply(struct handshake *h, uint8_t code, const struct socks5_addr *bound)
+static void handshake_say_reply(struct handshake *h, uint8_t code, const struct socks5_addr *bound)
 {
     static const uint8_t zero[4];
     static const struct socks5_addr nowhere = {.atyp = SOCKS5_ATYP_IPV4, .host_len = 4, .host = zero};
@@ -32,7 +32,7 @@ static void say_reply(struct handshake *h, uint8_t code, const struct socks5_add
 }
 
 /* Nobody learns from a log line "bad version 71" that a browser was set to the wrong kind of proxy. */
-static const char *what_it_looks_like(uint8_t first)
+static const char *handshake_guess_protocol(uint8_t first)
 {
     if (first == 4)
         return "SOCKS4 spoken to a SOCKS5 port: set the client to SOCKS5";
@@ -44,30 +44,32 @@ static const char *what_it_looks_like(uint8_t first)
 }
 
 /* Returns the greeting's length when a method was agreed on. */
-static size_t take_greeting(struct handshake *h, const uint8_t *in, size_t len)
+static size_t handshake_take_greeting(struct handshake *h, const uint8_t *in, size_t len)
 {
     struct socks5_greeting greeting;
     int n = socks5_greeting_decode(in, len, &greeting);
     if (n == 0)
         return 0;
     if (n == SOCKS5_E_VERSION) {
-        fail(h, what_it_looks_like(in[0])); /* and say nothing: a stranger's protocol gets no bytes from us */
+        handshake_fail(
+            h, handshake_guess_protocol(in[0])); /* and say nothing: a stranger's protocol gets no bytes from us */
         return 0;
     }
     uint8_t method = h->need_password ? SOCKS5_METHOD_PASSWORD : SOCKS5_METHOD_NONE;
     if (n < 0 || !memchr(greeting.methods, method, greeting.method_count)) {
-        say_method(h, SOCKS5_METHOD_NO_ACCEPTABLE);
-        fail(h, n < 0              ? "the client offers no authentication method at all"
-                : h->need_password ? "a user name and password are needed, and the client offers none"
-                                   : "the client offers only methods with a login, and this listener asks for none");
+        handshake_say_method(h, SOCKS5_METHOD_NO_ACCEPTABLE);
+        handshake_fail(h, n < 0 ? "the client offers no authentication method at all"
+                          : h->need_password
+                              ? "a user name and password are needed, and the client offers none"
+                              : "the client offers only methods with a login, and this listener asks for none");
         return 0;
     }
-    say_method(h, method);
+    handshake_say_method(h, method);
     h->state = h->need_password ? HANDSHAKE_AT_PASSWORD : HANDSHAKE_AT_REQUEST;
     return (size_t)n;
 }
 
-static size_t take_password(struct handshake *h, const uint8_t *in, size_t len)
+static size_t handshake_take_password(struct handshake *h, const uint8_t *in, size_t len)
 {
     const char *wrong = NULL;
     int n = socks5_password_decode(in, len, &h->login);
@@ -81,15 +83,15 @@ static size_t take_password(struct handshake *h, const uint8_t *in, size_t len)
     else if (memchr(h->login.user, 0, h->login.user_len) || memchr(h->login.password, 0, h->login.password_len))
         wrong = "a login with a NUL byte inside";
     if (wrong) {
-        say_status(h, 1);
-        fail(h, wrong);
+        handshake_say_status(h, 1);
+        handshake_fail(h, wrong);
         return 0;
     }
     h->state = HANDSHAKE_AT_VERDICT;
     return (size_t)n;
 }
 
-static bool has_hint_only(uint8_t command)
+static bool request_has_hint_only(uint8_t command)
 {
     return command == SOCKS5_COMMAND_UDP_ASSOCIATE || command == SOCKS5_COMMAND_UDP_IN_TCP;
 }
@@ -98,7 +100,7 @@ static bool has_hint_only(uint8_t command)
  * A UDP ASSOCIATE to an empty name: its address is only a hint, so the client is served as if it had said 0.0.0.0.
  * The length is known, whatever the decoder thinks of it.
  */
-static size_t take_associate_without_name(struct handshake *h, const uint8_t *in, size_t len)
+static size_t handshake_take_hint(struct handshake *h, const uint8_t *in, size_t len)
 {
     static const uint8_t zero[4];
     enum { LENGTH = 7 }; /* VER CMD RSV ATYP, a length of 0, a port */
@@ -112,16 +114,17 @@ static size_t take_associate_without_name(struct handshake *h, const uint8_t *in
     return LENGTH;
 }
 
-static size_t take_request(struct handshake *h, const uint8_t *in, size_t len)
+static size_t handshake_take_request(struct handshake *h, const uint8_t *in, size_t len)
 {
     int n = socks5_request_decode(in, len, &h->request);
-    if (n == SOCKS5_E_EMPTY && has_hint_only(in[1]))
-        return take_associate_without_name(h, in, len);
+    if (n == SOCKS5_E_EMPTY && request_has_hint_only(in[1]))
+        return handshake_take_hint(h, in, len);
     if (n < 0) {
-        say_reply(h, n == SOCKS5_E_ATYP ? SOCKS5_REPLY_ADDRESS_TYPE_NOT_SUPPORTED : SOCKS5_REPLY_GENERAL_FAILURE, NULL);
-        fail(h, n == SOCKS5_E_ATYP    ? "a request with an unknown address type: 1, 3 and 4 are defined"
-                : n == SOCKS5_E_EMPTY ? "a request for an empty host name"
-                                      : "a request whose first byte is not 5");
+        handshake_say_reply(
+            h, n == SOCKS5_E_ATYP ? SOCKS5_REPLY_ADDRESS_TYPE_NOT_SUPPORTED : SOCKS5_REPLY_GENERAL_FAILURE, NULL);
+        handshake_fail(h, n == SOCKS5_E_ATYP    ? "a request with an unknown address type: 1, 3 and 4 are defined"
+                          : n == SOCKS5_E_EMPTY ? "a request for an empty host name"
+                                                : "a request whose first byte is not 5");
         return 0;
     }
     if (n > 0)
@@ -133,7 +136,7 @@ enum handshake_step handshake_advance(struct handshake *h, const uint8_t *in, si
 {
     *used = 0;
     if (h->state == HANDSHAKE_AT_GREETING) {
-        *used = take_greeting(h, in, len);
+        *used = handshake_take_greeting(h, in, len);
         if (*used == 0)
             return h->failure ? HANDSHAKE_FAILED : HANDSHAKE_MORE;
         in += *used; /* the next message may be here already */
@@ -141,9 +144,9 @@ enum handshake_step handshake_advance(struct handshake *h, const uint8_t *in, si
     }
     size_t n = 0;
     if (h->state == HANDSHAKE_AT_PASSWORD)
-        n = take_password(h, in, len);
+        n = handshake_take_password(h, in, len);
     else if (h->state == HANDSHAKE_AT_REQUEST)
-        n = take_request(h, in, len);
+        n = handshake_take_request(h, in, len);
     *used += n;
     if (h->failure)
         return HANDSHAKE_FAILED;
@@ -156,22 +159,22 @@ void handshake_password_checked(struct handshake *h, bool accepted)
 {
     if (h->state != HANDSHAKE_AT_VERDICT)
         return;
-    say_status(h, accepted ? 0 : 1);
+    handshake_say_status(h, accepted ? 0 : 1);
     h->state = HANDSHAKE_AT_REQUEST;
     if (!accepted)
-        fail(h, "wrong user name or password");
+        handshake_fail(h, "wrong user name or password");
 }
 
 void handshake_reply(struct handshake *h, uint8_t code, const struct socks5_addr *bound)
 {
     if (h->state != HANDSHAKE_AT_REPLY)
         return;
-    say_reply(h, code, bound);
+    handshake_say_reply(h, code, bound);
     h->state = HANDSHAKE_OVER;
 }
 
 void handshake_listening(struct handshake *h, const struct socks5_addr *bound)
 {
     if (h->state == HANDSHAKE_AT_REPLY)
-        say_reply(h, SOCKS5_REPLY_SUCCEEDED, bound);
+        handshake_say_reply(h, SOCKS5_REPLY_SUCCEEDED, bound);
 }

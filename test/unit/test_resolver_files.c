@@ -197,11 +197,12 @@ static void reads_only_files(void **state)
 
 static struct resolv_conf conf;
 static struct file_stamp conf_stamp;
+static atomic_uint_fast64_t told;
 
 static void expect_servers(const char *path, bool news, size_t count, const char *first)
 {
     char text[NETADDR_TEXT_MAX];
-    assert_int_equal(resolv_conf_follow(&conf, path, &conf_stamp), news);
+    assert_int_equal(resolv_conf_follow(&conf, path, &conf_stamp, &told), news);
     assert_int_equal(conf.server_count, count);
     assert_string_equal(netaddr_format_host(&conf.servers[0], text), first);
 }
@@ -247,14 +248,14 @@ static void keeps_the_names_that_are_known(void **state)
     struct file_stamp stamp = {0};
     size_t count;
     write_text(path, "192.0.2.1 box\n");
-    assert_true(hosts_follow(&hosts, path, &stamp));
-    assert_false(hosts_follow(&hosts, path, &stamp));
+    assert_true(hosts_follow(&hosts, path, &stamp, &told));
+    assert_false(hosts_follow(&hosts, path, &stamp, &told));
     unlink(path);
     assert_int_equal(mkdir(path, 0700), 0); /* which cannot be read */
-    assert_false(hosts_follow(&hosts, path, &stamp));
+    assert_false(hosts_follow(&hosts, path, &stamp, &told));
     assert_non_null(hosts_find(&hosts, "box", &count));
     rmdir(path);
-    assert_true(hosts_follow(&hosts, path, &stamp)); /* there is none now */
+    assert_true(hosts_follow(&hosts, path, &stamp, &told)); /* there is none now */
     assert_null(hosts_find(&hosts, "box", &count));
     hosts_clear(&hosts);
 }
