@@ -1,5 +1,6 @@
 #include "base/log_output.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -180,6 +181,7 @@ struct head {
 static void queue_put(const struct head *head, const char *line)
 {
     const size_t size = sizeof(*head) + head->len;
+    assert(head->len < LOG_LINE_MAX && queue.first <= queue.end);
     if (queue.end + size > sizeof(queue_bytes) && queue.first > sizeof(queue_bytes) / 2) {
         memmove(queue_bytes, queue_bytes + queue.first, queue.end - queue.first);
         queue.end -= queue.first;
@@ -201,6 +203,7 @@ static bool queue_take(struct head *head, char *line)
     if (queue.first == queue.end)
         return false;
     memcpy(head, queue_bytes + queue.first, sizeof(*head));
+    assert(head->len < LOG_LINE_MAX && queue.first + sizeof(*head) + head->len <= queue.end);
     memcpy(line, queue_bytes + queue.first + sizeof(*head), head->len);
     queue.first += sizeof(*head) + head->len;
     if (queue.first == queue.end) /* the first pages again, rather than all in turn */
@@ -307,6 +310,7 @@ void log_to(enum log_target target)
 {
     if (target == LOG_TARGET_SYSLOG)
         openlog("conesocks", LOG_PID | LOG_NDELAY, LOG_DAEMON);
+    assert(!queue.running && (target != LOG_TARGET_FILE || output.file >= 0));
     output.fd = target == LOG_TARGET_FILE ? output.file : STDERR_FILENO;
     output.journal = target == LOG_TARGET_STDERR && is_journal(STDERR_FILENO);
     output.target = target;
@@ -341,6 +345,7 @@ int log_start(void)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
+    assert(!queue.running);
     int error = pthread_create(&queue.thread, NULL, queue_write_lines, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     queue.running = error == 0;

@@ -1,5 +1,6 @@
 #include "base/metrics.h"
 
+#include <assert.h>
 #include <inttypes.h>
 
 static const struct {
@@ -9,6 +10,8 @@ static const struct {
     DROP_REASONS(X)
 #undef X
 };
+
+static_assert(sizeof(drop_reasons) / sizeof(drop_reasons[0]) == DROP_REASON_COUNT, "one row for each reason");
 
 const char *drop_reason_name(enum drop_reason reason)
 {

@@ -1,6 +1,7 @@
 #include "base/netaddr.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
@@ -36,6 +37,8 @@ bool netaddr_parse(union netaddr *addr, const char *text, uint16_t port)
     *addr = parsed;
     return true;
 }
+
+static_assert(NETADDR_TEXT_MAX >= INET6_ADDRSTRLEN + IF_NAMESIZE + sizeof("[%]:65535"), "any address fits");
 
 union netaddr netaddr_from_bytes(const uint8_t *host, size_t host_len, uint16_t port)
 {

@@ -1,21 +1,11 @@
 #include "net/dgram_io.h"
 
-#include <netinet/udp.h>
-#include <unistd.h>
+#include <assert.h>
 
+#include "conesocks/socks5.h"
 #include "net/dgram_io_impl.h"
 
-bool dgram_io_can_offload(void)
-{
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return false;
-    int on = 1, none = 0;
-    bool can = setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof(on)) == 0 &&
-               setsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &none, sizeof(none)) == 0;
-    close(fd);
-    return can;
-}
+static_assert(DGRAM_HEADER_MAX == SOCKS5_UDP_HEADER_V6, "a run has room for the header of any address");
 
 struct dgram_io *dgram_io_new(bool offload)
 {
@@ -43,6 +33,7 @@ static void dgram_receive_tos(int fd)
 
 struct dgram_socket dgram_io_adopt(struct dgram_io *io, int fd)
 {
+    assert(fd >= 0);
     io->ops->adopt(fd);
     if (io->carried)
         dgram_receive_tos(fd);
@@ -51,12 +42,14 @@ struct dgram_socket dgram_io_adopt(struct dgram_io *io, int fd)
 
 size_t dgram_io_recv(struct dgram_io *io, struct dgram_socket *socket, struct dgram_run *runs, size_t max)
 {
+    assert(max > 0);
     return io->ops->recv(io, socket, runs, max);
 }
 
 void dgram_io_send(struct dgram_io *io, struct dgram_socket *socket, struct dgram_batch *batch,
                    struct dgram_tally *tally)
 {
+    assert(batch->count <= DGRAM_BATCH_MAX);
     io->ops->send(io, socket, batch, tally);
     batch->count = 0;
 }

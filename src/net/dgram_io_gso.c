@@ -3,6 +3,7 @@
  * leave as one UDP_SEGMENT message, header and payload gathered by iovec. Only what is already there is joined; nothing
  * waits.
  */
+#include <assert.h>
 #include <errno.h>
 #include <netinet/udp.h>
 #include <stdlib.h>
@@ -46,6 +47,9 @@ struct gso {
     uint8_t areas[RECV_MAX][DGRAM_AREA_SIZE];
 };
 
+static_assert(offsetof(struct gso, io) == 0, "a struct dgram_io is cast to its gso");
+static_assert(GROUP_SEGMENTS * 2 <= 1024, "one message has at most UIO_MAXIOV parts");
+
 static void gso_free(struct dgram_io *io)
 {
     struct gso *gso = (struct gso *)io;
@@ -85,6 +89,7 @@ static struct dgram_run gso_run_of(struct gso *gso, size_t i)
             seg = (uint32_t)joined;
     }
     uint32_t count = seg ? (len + seg - 1) / seg : 1;
+    assert(len <= DGRAM_AREA_SIZE && (count - 1) * seg <= len);
     return (struct dgram_run){
         .peer = gso->in_peers[i],
         .data = gso->areas[i],
@@ -200,6 +205,7 @@ static int gso_send_joined(const struct dgram_socket *socket, struct group *grou
 
 static void gso_flush_group(struct dgram_socket *socket, struct group *group, struct dgram_tally *tally)
 {
+    assert(group->count > 0 && group->part_count == (size_t)group->count * group->parts_of_each);
     if (group->count > 1) {
         int error = gso_send_joined(socket, group);
         switch (error) {
@@ -264,6 +270,7 @@ static struct group *gso_group_for(struct gso *gso, struct dgram_socket *socket,
 static void gso_add(struct group *group, struct dgram_run *run, size_t i)
 {
     uint16_t len = dgram_run_len(run, i);
+    assert(group->count < GROUP_SEGMENTS && !group->closed);
     if (run->header_len)
         group->parts[group->part_count++] = (struct iovec){run->header, run->header_len};
     group->parts[group->part_count++] = (struct iovec){(void *)(uintptr_t)dgram_run_at(run, i), len};
@@ -317,4 +324,16 @@ struct dgram_io *dgram_io_new_gso(void)
                                              .msg_control = &gso->in_controls[i]};
     }
     return &gso->io;
+}
+
+bool dgram_io_can_offload(void)
+{
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return false;
+    int on = 1, none = 0;
+    bool can = setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof(on)) == 0 &&
+               setsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &none, sizeof(none)) == 0;
+    close(fd);
+    return can;
 }

@@ -4,6 +4,7 @@
 #ifndef CONESOCKS_NET_DGRAM_IO_IMPL_H
 #define CONESOCKS_NET_DGRAM_IO_IMPL_H
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -34,6 +35,7 @@ struct dgram_controls {
 
 static inline void dgram_add_control(struct msghdr *message, int level, int type, const void *value, size_t len)
 {
+    assert(message->msg_controllen + CMSG_SPACE(len) <= sizeof(struct dgram_controls));
     struct cmsghdr *control = (struct cmsghdr *)(void *)((char *)message->msg_control + message->msg_controllen);
     control->cmsg_level = level;
     control->cmsg_type = type;

@@ -1,6 +1,7 @@
 /*
  * The plain implementation: recvmmsg in, sendmmsg out, one message per datagram.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/uio.h>
@@ -23,6 +24,8 @@ struct plain {
     size_t out_count;
     uint8_t areas[RECV_MAX][DGRAM_AREA_SIZE];
 };
+
+static_assert(offsetof(struct plain, io) == 0, "a struct dgram_io is cast to its plain");
 
 static void plain_free(struct dgram_io *io)
 {
@@ -97,6 +100,7 @@ static void plain_flush(struct plain *plain, int fd, struct dgram_tally *tally)
 
 static void plain_queue(struct plain *plain, const struct dgram_socket *socket, struct dgram_run *run, size_t i)
 {
+    assert(plain->out_count < SEND_MAX);
     struct msghdr *message = &plain->out[plain->out_count].msg_hdr;
     struct iovec *parts = plain->out_parts[plain->out_count];
     bool connected = run->peer.sa.sa_family == AF_UNSPEC;

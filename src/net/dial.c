@@ -1,5 +1,6 @@
 #include "net/dial.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
@@ -83,6 +84,7 @@ static int attempt_end(struct attempt *attempt)
     int fd = attempt->fd;
     if (fd < 0)
         return fd;
+    assert(attempt->dial->running > 0);
     event_del(&attempt->answered);
     attempt->fd = -1;
     attempt->dial->running--;
@@ -100,6 +102,7 @@ void dial_cancel(struct dial *dial)
 {
     for (size_t i = 0; i < ATTEMPTS_MAX; i++)
         attempt_close(&dial->attempts[i]);
+    assert(dial->running == 0);
     event_del(&dial->step_timer);
     event_del(&dial->deadline);
     free(dial);
@@ -116,6 +119,7 @@ static void dial_finish(struct dial *dial, int fd, int error, const union netadd
 
 void dial_add(struct dial *dial, int family, const union netaddr *addresses, size_t count, const struct sock_way *way)
 {
+    assert(!dial->all_added);
     int slot = family_index(family);
     for (size_t i = 0; i < count && dial->added[slot] < CANDIDATES_MAX; i++) {
         struct candidate *candidate = &dial->candidates[slot][dial->added[slot]++];
@@ -221,6 +225,7 @@ static struct attempt *dial_find_place(struct dial *dial)
 /* 0, or the errno of an attempt that failed at once. */
 static int attempt_start(struct attempt *attempt, const struct candidate *candidate)
 {
+    assert(attempt->fd < 0);
     struct dial *dial = attempt->dial;
     const struct timeval patience = timeval_from_ms(ATTEMPT_PATIENCE_MS);
     int fd = sock_connect(dial->options.reserve, &candidate->to, &candidate->way);
@@ -242,6 +247,7 @@ static bool dial_left(const struct dial *dial, int family)
 static const struct candidate *dial_next_candidate(struct dial *dial)
 {
     int family = dial_left(dial, dial->next_family) ? dial->next_family : 1 - dial->next_family;
+    assert(dial_left(dial, family));
     dial->next_family = 1 - family;
     return &dial->candidates[family][dial->tried[family]++];
 }

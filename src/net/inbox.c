@@ -1,5 +1,6 @@
 #include "net/inbox.h"
 
+#include <assert.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <pthread.h>
@@ -60,6 +61,7 @@ struct inbox *inbox_new(struct event_base *base)
 void inbox_free(struct inbox *inbox)
 {
     inbox_run_items(inbox);
+    assert(!inbox->first); /* nobody posts any more */
     event_del(&inbox->wake);
     close(inbox->fd);
     pthread_mutex_destroy(&inbox->lock);
@@ -68,6 +70,7 @@ void inbox_free(struct inbox *inbox)
 
 void inbox_post(struct inbox *inbox, struct inbox_item *item)
 {
+    assert(item->run);
     item->next = NULL;
     pthread_mutex_lock(&inbox->lock);
     *inbox->last = item;

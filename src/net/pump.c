@@ -1,5 +1,6 @@
 #include "net/pump.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -67,6 +68,7 @@ void pump_deinit(struct pump *pump, struct pump_pool *pool)
 
 size_t pump_held(const struct pump *pump)
 {
+    assert(!pump->rest || pump->in_pipe == 0); /* in one of two places */
     return pump->in_pipe + (pump->rest ? pump->rest_len - pump->rest_at : 0);
 }
 
@@ -84,6 +86,7 @@ static enum pump_state pump_write_rest(struct pump *pump)
 
 static enum pump_state pump_move(struct pump *pump, struct pump_pool *pool, uint64_t limit)
 {
+    assert(limit > 0 && pump_held(pump) == 0); /* what came first leaves first */
     enum pump_state state;
     const bool splices = pump->pipe[0] >= 0 || (pump->flows && pool->splice && pump_take_pipe(pump, pool));
     if (splices && pump_splice(pump, limit < PUMP_BUFFER_SIZE ? (size_t)limit : PUMP_BUFFER_SIZE, &state))

@@ -2,6 +2,7 @@
  * Copying: read into the worker's buffer, write from it. What the reader does not take is kept aside until it does, and
  * nothing more is read meanwhile.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,7 @@ enum pump_state pump_copy_rest(struct pump *pump)
 
 static enum pump_state pump_keep_rest(struct pump *pump, const uint8_t *data, size_t len)
 {
+    assert(!pump->rest && len > 0);
     pump->rest = malloc(len);
     if (!pump->rest)
         return pump_broken(pump, PUMP_FAILED_NOTHING, ENOMEM);

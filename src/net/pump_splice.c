@@ -2,6 +2,7 @@
  * Splicing: the kernel moves pages from one socket through a pipe to the other. A pipe is two descriptors and some
  * memory, so a pump holds one only while bytes are inside.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 
 bool pump_take_pipe(struct pump *pump, struct pump_pool *pool)
 {
+    assert(pump->pipe[0] < 0);
     if (pool->pipe_count) {
         const int *pipe = pool->pipes[--pool->pipe_count];
         if (pool->pipe_count < pool->pipe_count_least)
@@ -37,6 +39,7 @@ bool pump_take_pipe(struct pump *pump, struct pump_pool *pool)
 
 void pump_return_pipe(struct pump *pump, struct pump_pool *pool)
 {
+    assert(pump->pipe[0] >= 0 && pump->pipe[1] >= 0);
     if (pump->in_pipe == 0 && pool->pipe_count < PUMP_PIPES_KEPT && !pool->saves_memory) {
         int *pipe = pool->pipes[pool->pipe_count++];
         pipe[0] = pump->pipe[0];

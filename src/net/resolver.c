@@ -116,6 +116,7 @@ static void query_settle(struct resolver_query *query, enum resolver_status stat
 {
     assert(count <= RESOLVER_ADDRESSES_MAX);
     assert(status != RESOLVER_FOUND || count > 0);
+    assert(query->done);
     query->pending = NULL;
     query->status = status;
     query->count = count;
@@ -127,6 +128,7 @@ static void query_settle(struct resolver_query *query, enum resolver_status stat
 
 void resolver_charge(struct resolver_query *query, void *charge)
 {
+    assert(charge && !query->charge);
     query->charge = charge;
 }
 
@@ -178,6 +180,7 @@ static void pending_on_answer(void *arg, const struct resolver_answer *answer)
 {
     struct pending_name *pending = arg;
     struct resolver *resolver = pending->resolver;
+    assert(pending->question);
     pending->question = NULL;
     if (answer->status == RESOLVER_FOUND || answer->status == RESOLVER_NOT_FOUND)
         resolver_cache_keep(&resolver->cache, pending->key + 1, pending->family, clock_ms(), answer);

@@ -1,5 +1,6 @@
 #include "net/resolver_cache.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +21,7 @@ struct resolver_cached {
 static size_t cache_write_key(char key[KEY_MAX + 1], const char *name, int family)
 {
     size_t len = strlen(name);
+    assert(len <= NAME_TEXT_MAX);
     key[0] = family == AF_INET6 ? '6' : '4';
     memcpy(key + 1, name, len + 1);
     return len + 1;
@@ -27,6 +29,7 @@ static size_t cache_write_key(char key[KEY_MAX + 1], const char *name, int famil
 
 static void cache_remove_entry(struct resolver_cache *cache, struct resolver_cached *entry)
 {
+    assert(cache->bytes >= entry->size);
     HASH_DEL(cache->table, entry);
     cache->bytes -= entry->size;
     free(entry);
@@ -74,6 +77,7 @@ void resolver_cache_keep(struct resolver_cache *cache, const char *name, int fam
     struct resolver_cached *entry = cache_find_entry(cache, name, family);
     if (entry)
         cache_remove_entry(cache, entry);
+    assert(answer->count <= RESOLVER_ADDRESSES_MAX);
     if (answer->ttl_s == 0)
         return;
     const size_t addresses = answer->count * sizeof(answer->addresses[0]), size = sizeof(*entry) + addresses;
@@ -98,4 +102,5 @@ void resolver_cache_clear(struct resolver_cache *cache)
 {
     while (cache->table)
         cache_remove_entry(cache, cache->table);
+    assert(cache->bytes == 0);
 }

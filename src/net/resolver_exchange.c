@@ -1,5 +1,6 @@
 #include "net/resolver_exchange.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/util.h>
@@ -12,6 +13,8 @@
 
 /* Packets that are read before others have their turn: forged ones may come in any number. */
 #define BATCH 16
+
+static_assert(RESOLVER_QUESTION_MAX >= 12 + 1 + NAME_TEXT_MAX + 1 + 4, "header, the longest name, type and class");
 
 void exchange_close(struct exchange *exchange)
 {
@@ -55,6 +58,7 @@ static bool exchange_use(struct exchange *exchange, int fd, short what, event_ca
 /* Reads up to `wanted` bytes in all. false: it is lost, or there is no more for now. */
 static bool exchange_read(struct exchange *exchange, uint8_t *to, size_t wanted)
 {
+    assert(exchange->received < wanted);
     ssize_t got = recv(exchange->fd, to, wanted - exchange->received, 0);
     if (got > 0)
         exchange->received += (size_t)got;

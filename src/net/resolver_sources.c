@@ -39,6 +39,7 @@ const union netaddr *resolver_sources_servers(const struct resolver_sources *sou
 
 void resolver_sources_configure(struct resolver_sources *sources, union netaddr *copy, size_t count)
 {
+    assert(copy);
     free(sources->configured);
     sources->configured = copy;
     sources->configured_count = count;

@@ -1,5 +1,6 @@
 #include "net/sock.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/in6.h>
@@ -32,6 +33,7 @@ static void sock_set_option(int fd, int level, int option, int value)
 
 static int sock_close_with(int fd, int error)
 {
+    assert(fd >= 0 && error > 0);
     close(fd);
     return -error;
 }

@@ -1,9 +1,13 @@
 #include "wire/client_handshake.h"
 
+#include <assert.h>
 #include <string.h>
 
 /* VER REP RSV ATYP, and the first byte of the address: from then on a reply's length is known. */
 #define REPLY_START 5
+
+static_assert(SOCKS5_PASSWORD_MAX >= SOCKS5_REQUEST_MAX && SOCKS5_PASSWORD_MAX >= SOCKS5_GREETING_MAX,
+              "the longest message is the login");
 
 static bool client_say_greeting(struct client_handshake *h)
 {
@@ -122,6 +126,7 @@ static enum client_step client_take_reply(struct client_handshake *h)
 
 enum client_step client_handshake_advance(struct client_handshake *h, const uint8_t *bytes, size_t len)
 {
+    assert(h->state != CLIENT_OVER && len <= client_handshake_wants(h));
     memcpy(h->in + h->in_len, bytes, len);
     h->in_len = (uint16_t)(h->in_len + len);
     if (client_handshake_wants(h) > 0)

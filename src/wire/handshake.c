@@ -1,6 +1,11 @@
 #include "wire/handshake.h"
 
+#include <assert.h>
 #include <string.h>
+
+static_assert(HANDSHAKE_OUTPUT_MAX >= 2 + 2 + 22, "a method, a status and a reply wait together");
+static_assert(HANDSHAKE_INPUT_MAX >= SOCKS5_GREETING_MAX && HANDSHAKE_INPUT_MAX >= SOCKS5_REQUEST_MAX,
+              "the longest message is the login");
 
 void handshake_init(struct handshake *h, bool need_password)
 {
@@ -9,6 +14,7 @@ void handshake_init(struct handshake *h, bool need_password)
 
 static void handshake_fail(struct handshake *h, const char *why)
 {
+    assert(!h->failure); /* it fails once */
     h->state = HANDSHAKE_OVER;
     h->failure = why;
 }
@@ -135,6 +141,7 @@ static size_t handshake_take_request(struct handshake *h, const uint8_t *in, siz
 enum handshake_step handshake_advance(struct handshake *h, const uint8_t *in, size_t len, size_t *used)
 {
     *used = 0;
+    assert(h->out_len <= sizeof(h->out));
     if (h->state == HANDSHAKE_AT_GREETING) {
         *used = handshake_take_greeting(h, in, len);
         if (*used == 0)

@@ -1,6 +1,14 @@
 #include "conesocks/socks5.h"
 
+#include <assert.h>
 #include <string.h>
+
+/* The lengths in the header, from RFC 1928 and RFC 1929. */
+static_assert(SOCKS5_GREETING_MAX == 2 + 255, "VER NMETHODS METHODS");
+static_assert(SOCKS5_PASSWORD_MAX == 1 + 1 + 255 + 1 + 255, "VER ULEN UNAME PLEN PASSWD");
+static_assert(SOCKS5_REQUEST_MAX == 4 + 1 + 255 + 2, "VER CMD RSV ATYP, a name, a port");
+static_assert(SOCKS5_UDP_HEADER_MAX == SOCKS5_REQUEST_MAX, "RSV FRAG ATYP, a name, a port");
+static_assert(SOCKS5_UDP_HEADER_V4 == 4 + 4 + 2 && SOCKS5_UDP_HEADER_V6 == 4 + 16 + 2, "RSV FRAG ATYP, address, port");
 
 /*
  * ATYP, address, port: the tail of requests, replies and UDP headers (RFC 1928 section 5). `in` starts at ATYP.
