@@ -446,7 +446,7 @@ def test_one_udp_port_under_load(net, serve, config, upgrade, lan, peer):
     stays = [Association(net.client, lan) for _ in range(3)]
 
     def is_heard(association):
-        """Within three tries: a port that the client has had just before is not its own for a moment (DEMUX_REST_MS)."""
+        """Within three tries: a port that the client has had just before is not its own for a moment (SHARED_PORT_REST_MS)."""
         for _ in range(3):
             association.send(other_peer.getsockname(), b"hello")
             with contextlib.suppress(socket.timeout):
