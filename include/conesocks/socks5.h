@@ -112,8 +112,9 @@ struct socks5_udp_header { /* RFC 1928 section 7 */
  *
  *   MSGLEN (2), HDRLEN (1), ATYP (1), address, port (2), payload
  *
- * HDRLEN counts all before the payload, with MSGLEN and itself. MSGLEN counts the payload alone: one can understand
- * hev-socks5-core's README otherwise, but its programs do it so. HDRLEN is one byte: a name has at most 248 bytes.
+ * HDRLEN counts all before the payload, with MSGLEN and itself. MSGLEN counts the payload alone. The README of
+ * hev-socks5-core can be understood otherwise, but its programs do that. HDRLEN is one byte: a name has at most 248
+ * bytes.
  */
 struct socks5_frame {
     struct socks5_addr destination; /* from a client. To a client: where the datagram came from */

@@ -1,4 +1,5 @@
-/* From what is said to the line that is written: log.c makes it of log_text.c's or log_json.c's, for log_output.c. */
+/* What the files of the log share: log.c takes a record, log_text.c or log_json.c formats it, log_output.c writes it.
+ */
 #ifndef CONESOCKS_BASE_LOG_IMPL_H
 #define CONESOCKS_BASE_LOG_IMPL_H
 
@@ -9,9 +10,9 @@
 #define LOG_TIME_MAX 32
 
 const char *log_level_name(enum log_level level);
-const char *log_time(char *text); /* now, as RFC 3339 has it, in UTC */
+const char *log_time(char *text); /* the time now in UTC, as in RFC 3339 */
 
-/* Each fills `line` (LOG_LINE_MAX), without a newline, for which there is room. Returns its length. */
+/* Each writes a line without a newline, and leaves room for one. Returns its length. `line` has LOG_LINE_MAX bytes. */
 size_t log_format_line(char *line, const struct log_record *record);
 size_t log_text(char *line, size_t size, const struct log_record *record);
 /* 0: no memory. */

@@ -1,4 +1,4 @@
-/* A password from whoever sits there. */
+/* Reads a password from the terminal, for the commands that need one. */
 #ifndef CONESOCKS_BASE_PASSWORD_H
 #define CONESOCKS_BASE_PASSWORD_H
 

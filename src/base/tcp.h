@@ -5,7 +5,8 @@
 #include <stdbool.h>
 
 /* Whether a connection leads to its own socket (simultaneous open, RFC 793 section 3.4). That happens when nobody
- * listens at a local port and the system picks this very port as the connection's own. To be taken as a refusal. */
+ * listens at a local port and the system picks this very port as the connection's own. The caller treats it as
+ * a refused connection. */
 bool tcp_is_connected_to_itself(int fd);
 
 #endif

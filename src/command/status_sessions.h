@@ -10,8 +10,8 @@
 
 struct status_sessions;
 
-/* The sessions of `now`; with `before` (may be NULL), a reading `seconds` earlier, also their rates. Both readings must
- * outlive it. NULL: out of memory. */
+/* Takes the sessions from `now`, a /status. If `before` is not NULL, it is one that was read `seconds` earlier: then
+ * the tables contain rates, too. Both must outlive it. NULL: out of memory. */
 struct status_sessions *status_sessions_new(const json_t *now, const json_t *before, double seconds);
 void status_sessions_free(struct status_sessions *sessions);
 /* At most `rows` of each kind, and `lines` in all with titles (0: any number). false: out of memory. */

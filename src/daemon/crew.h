@@ -1,6 +1,6 @@
 /*
- * All workers of the server as one object: they start, are asked and stop together. A round has every worker do
- * something on its own thread, and continues on the main thread once all of them have. On the main thread.
+ * All workers of the server as one object: they start, are asked and stop together. In a round each worker
+ * does something on its own thread; when all are done, the main thread continues. For the main thread.
  */
 #ifndef CONESOCKS_DAEMON_CREW_H
 #define CONESOCKS_DAEMON_CREW_H
@@ -23,7 +23,7 @@ struct crew *crew_new(struct event_base *base, size_t room);
 void crew_add(struct crew *crew, struct worker *worker);
 size_t crew_size(const struct crew *crew);
 struct worker *crew_worker(const struct crew *crew, size_t number);
-/* Starts their threads; `auth` outlives them. 0 or a negative errno: some of them may run then. */
+/* Starts their threads; `auth` outlives them. 0 or a negative errno; after an error some of them may run. */
 int crew_start(struct crew *crew, struct auth *auth);
 /* Ends their sessions and waits for their threads. NULL is fine, here and below. */
 void crew_stop(struct crew *crew);
@@ -48,14 +48,14 @@ typedef void crew_each(struct crew_turn *turn);
 /* On the main thread, once every turn has ended. It may begin the next round. */
 typedef void crew_joined(void *arg);
 
-/* Prepares rounds with this `arg`, one at a time, so that beginning one cannot fail. NULL: no memory or descriptors
- * (errno). */
+/* Allocates what rounds with this `arg` need, so that crew_round_begin() cannot fail. One round at a time. NULL: no
+ * memory or descriptors (errno). */
 struct crew_round *crew_round_new(struct crew *crew, void *arg);
-/* After crew_start(). What begins before crew_stop() reaches every worker. */
+/* After crew_start(). A round that begins before crew_stop() still gets its turn in every worker. */
 void crew_round_begin(struct crew_round *round, crew_each *each, crew_joined *joined);
 void crew_turn_end(struct crew_turn *turn);
 bool crew_round_is_under_way(const struct crew_round *round);
-/* After crew_stop(): a round whose turns have all ended is joined now, any other never. NULL is fine. */
+/* After crew_stop(). If all turns of a round have ended, `joined` is called now, otherwise never. NULL is fine. */
 void crew_round_free(struct crew_round *round);
 
 #endif

@@ -7,8 +7,8 @@
  * proxy/assoc/handover_link.h.
  *
  * If the new server closes the connection before HANDOVER_SERVES, nothing has changed. If the running one closes it,
- * everything is left to the new one; when it has merely waited for too long, it sends HANDOVER_TOO_LATE before, and the
- * new one ends.
+ * it has ended, and the new one serves alone. If the running one has waited for too long, it sends HANDOVER_TOO_LATE
+ * before it closes, and the new one ends.
  */
 #ifndef CONESOCKS_DAEMON_HANDOVER_WIRE_H
 #define CONESOCKS_DAEMON_HANDOVER_WIRE_H

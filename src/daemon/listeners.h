@@ -24,7 +24,8 @@ struct listeners {
 /* Listens on the addresses in `config`: with its share of inherited sockets, and elsewhere with new ones. false after a
  * line in the log. */
 bool listeners_open(struct listeners *listeners, const struct config *config, const struct inherited_share *share);
-/* Changes to another configuration, whose new sockets are `opened`; -1: there is a listener already. */
+/* Changes to another configuration. `opened` has a new socket for each of its listeners; -1: the worker listens there
+ * already. */
 void listeners_change(struct listeners *listeners, const struct config *config, const int *opened);
 /* Accepts from now on, after a start that was `paused`. */
 void listeners_resume(struct listeners *listeners);

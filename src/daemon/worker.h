@@ -20,8 +20,9 @@ struct session_list;
 struct snapshot;
 struct worker;
 
-/* Listens at its share of inherited sockets, and elsewhere opens one, whose address other workers may share. `paused`:
- * connections wait until listeners_resume(). `host` outlives it. NULL after a line in the log. */
+/* Listens on its share of the inherited sockets. For each other address it opens a socket; other workers may open one
+ * at the same address. `paused`: connections wait until listeners_resume(). `host` outlives it. NULL after a line in
+ * the log. */
 struct worker *worker_new(struct snapshot *snapshot, struct host *host, const struct inherited_share *share,
                           bool paused);
 /* Starts its thread; `auth` outlives it. 0 or a negative errno. */

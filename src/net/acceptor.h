@@ -1,6 +1,6 @@
 /*
- * Says when a listening socket has connections to accept. When there is no descriptor or no memory for them, it rests
- * for a quarter of a second: trying again at once would only burn CPU.
+ * Reports when a listening socket has connections to accept. When there is no descriptor or no memory for them, it
+ * rests for a quarter of a second: trying again at once would only burn CPU.
  */
 #ifndef CONESOCKS_NET_ACCEPTOR_H
 #define CONESOCKS_NET_ACCEPTOR_H
@@ -22,7 +22,7 @@ void acceptor_init(struct acceptor *acceptor, struct event_base *base, int fd, v
 bool acceptor_start(struct acceptor *acceptor);
 /* Whether accept(2) failed with this errno because something is short, and not because of one connection. */
 bool acceptor_is_short(int error);
-/* Between acceptor_start() and acceptor_stop(). */
+/* Does not report connections for a quarter of a second. Between acceptor_start() and acceptor_stop(). */
 void acceptor_rest(struct acceptor *acceptor);
 /* Before the socket is closed. */
 void acceptor_stop(struct acceptor *acceptor);

@@ -42,8 +42,8 @@ static inline uint16_t dgram_run_len(const struct dgram_run *run, size_t i)
 struct dgram_socket {
     int fd;
     uint8_t lone_receives; /* how often in a row only one datagram waited */
-    uint8_t tos;           /* the socket's own TOS byte, set by its owner; a run's carried bits replace those in it */
-    uint16_t join_limit;   /* the path has refused joined datagrams of this size: they are sent singly; 0: none */
+    uint8_t tos; /* the socket's TOS byte, set by its owner; carried bits of a run replace the same bits of it */
+    uint16_t join_limit; /* the path has refused joined datagrams of this size: they are sent singly; 0: none */
 };
 
 /* Runs that wait to be sent through one socket. */

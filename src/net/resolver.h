@@ -1,5 +1,5 @@
 /*
- * Names to addresses, without ever blocking: a stub resolver on the worker's event base, with a cache, TCP fallback,
+ * Resolves names to addresses without blocking: a stub resolver on the worker's event base, with a cache, TCP fallback,
  * random ports and numbers. Servers from the configuration or resolv.conf; /etc/hosts is honoured. One for each thread.
  *
  * It is our own because it has to work with the servers that people have. libunbound, which it replaced, sends a slow
@@ -29,10 +29,10 @@ struct resolver_options {
     size_t server_count;
     uint64_t timeout_ms;                /* an answer that takes longer is RESOLVER_TIMED_OUT */
     uint32_t per_client;                /* queries under way at once for one IPv4 address or IPv6 /64 (0 = no limit) */
-    void (*release)(void *charge);      /* gives back what resolver_charge() brought; NULL: nothing will be brought */
-    struct descriptor_reserve *reserve; /* that its sockets leave free, and whose share bounds the queries */
-    struct metrics *metrics;            /* that count how long answers take; NULL: none */
-    atomic_uint_fast64_t *files_told;   /* shared by resolvers, so that one logs what changed in a file; NULL: each */
+    void (*release)(void *charge);      /* called with what resolver_charge() was given; NULL: it will not be called */
+    struct descriptor_reserve *reserve; /* descriptors that its sockets leave free; also limits the number of queries */
+    struct metrics *metrics;            /* count how long answers take; NULL: nothing is counted */
+    atomic_uint_fast64_t *files_told;   /* shared: only one of several resolvers logs a changed file; NULL: each does */
     const char *hosts_file;             /* NULL: /etc/hosts */
     const char *resolv_conf;            /* NULL: /etc/resolv.conf */
 };
@@ -42,22 +42,22 @@ typedef void resolver_done(void *arg, enum resolver_status status, const union n
 
 /* NULL: no memory. The base must outlive it. */
 struct resolver *resolver_new(struct event_base *base, const struct resolver_options *options);
-/* Other servers, timeout and share from now on; the files stay. Lookups under way are asked again where the servers
- * have changed, and lost nowhere. false: the servers stay as they were, for want of memory. */
+/* Other servers, timeout and share from now on; the files stay. If the servers have changed,
+ * lookups under way ask the new ones. false: no memory, and the servers stay as they were. */
 bool resolver_change(struct resolver *resolver, const struct resolver_options *options);
 /* Cancels what is under way: no `done` is called. */
 void resolver_free(struct resolver *resolver);
 
 /*
  * Asks for the addresses of `name` in AF_INET or AF_INET6. `done` is never called before this returns. The
- * hosts file goes first. Names are absolute: resolv.conf's search domains would make another of the one that a rule
- * has judged. Both files are read again when they change.
+ * hosts file goes first. Names are absolute: resolv.conf's search domains would ask for another name than the one
+ * that the rules have checked. Both files are read again when they change.
  * NULL: too many queries are under way, for `client` (its host counts, not its port) or in all, or the name is no host
  * name, or no memory.
  */
 struct resolver_query *resolver_lookup(struct resolver *resolver, const union netaddr *client, const char *name,
                                        int family, resolver_done *done, void *arg);
-/* What the query costs whoever it is for (not NULL): given to `release` of the options when it no longer counts. */
+/* Attaches a charge (not NULL) to the query: the option `release` is called with it when the query no longer counts. */
 void resolver_charge(struct resolver_query *query, void *charge);
 /* Forgets a query: its `done` will not be called. It counts for its client until the question has ended. */
 void resolver_cancel(struct resolver_query *query);

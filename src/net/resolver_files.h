@@ -1,6 +1,6 @@
 /*
  * What libc's resolver reads from the system, as far as a forwarding resolver needs it: resolv.conf(5) and hosts(5).
- * Lines that make no sense are skipped, like libc does: a slip in one of them must not cost all the others.
+ * Lines that make no sense are skipped, like libc does: an error in one line must not disable the others.
  */
 #ifndef CONESOCKS_NET_RESOLVER_FILES_H
 #define CONESOCKS_NET_RESOLVER_FILES_H
@@ -58,9 +58,9 @@ void file_look_again(struct file_stamp *stamp);
 char *file_read(const char *path);
 
 /*
- * Read the file again when it has changed. false: it has not, or it cannot be used: then what was known stays, and the
- * log tells. Without servers so far, 127.0.0.1 is taken instead, like libc does. `told`: what was told last, by any of
- * those who share it; NULL: each tells.
+ * Read the file again when it has changed. false: it has not changed, or it cannot be used. What was known stays then,
+ * and a file that cannot be used is logged. Without servers so far, 127.0.0.1 is taken instead, like libc does.
+ * `told`: what was logged last, shared by all resolvers; NULL: each logs.
  */
 bool hosts_follow(struct hosts *hosts, const char *path, struct file_stamp *stamp, atomic_uint_fast64_t *told);
 bool resolv_conf_follow(struct resolv_conf *conf, const char *path, struct file_stamp *stamp,

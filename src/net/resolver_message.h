@@ -2,8 +2,8 @@
  * DNS messages as a stub resolver needs them: writes the question for one name's addresses, and reads the answer to it.
  * Pure: bytes in, values out. libresolv takes the packets apart.
  *
- * The question has no EDNS part: some servers and routers drop questions that have one. What EDNS would bring a stub is
- * answers of more than 512 bytes without TCP; libc's resolver asks like this, too.
+ * The question has no EDNS part: some servers and routers drop questions that have one. With EDNS,
+ * answers of more than 512 bytes would need no TCP. libc's resolver does without it, too.
  */
 #ifndef CONESOCKS_NET_RESOLVER_MESSAGE_H
 #define CONESOCKS_NET_RESOLVER_MESSAGE_H

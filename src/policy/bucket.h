@@ -1,11 +1,12 @@
 /*
  * A token bucket that any number of threads may use without a lock. The caller brings the time.
  *
- * Tokens are not stored but counted from the clock's zero: `rate` a second have been earned by now. `spent` is behind
- * that, or ahead by at most `burst`. Tokens that are not spent in time are lost, so a bucket that is all zero is full.
+ * It stores no tokens. It compares two counts: the tokens earned since the clock's zero, `rate` a second, and `spent`.
+ * If `spent` is not ahead, `burst` tokens are left; each token that it is ahead is one less. Unspent tokens do not add
+ * up beyond that, so a bucket that is all zero is full.
  *
- * Looking and spending are two steps. Threads that look at the same moment may together spend more than is left. That
- * is a debt: nothing is left until it is earned. So over time, exactly the rate passes.
+ * Looking and spending are two steps. Threads that look at the same moment may together spend more than is left. Then
+ * nothing is left until that is earned, so over time exactly the rate passes.
  */
 #ifndef CONESOCKS_POLICY_BUCKET_H
 #define CONESOCKS_POLICY_BUCKET_H
@@ -19,7 +20,7 @@ struct bucket {
     atomic_uint_fast64_t spent;
 };
 
-/* Then the tokens of 40 years can be counted. */
+/* With this rate the counts overflow after 40 years. */
 #define BUCKET_RATE_MAX UINT64_C(14000000000)
 
 static inline uint64_t bucket_earned(const struct bucket *bucket, uint64_t now_ms)

@@ -24,7 +24,7 @@ struct login_proof login_proof_make(const uint8_t key[LOGIN_KEY_LEN], const char
 /* The same of an address, to remember from where somebody has logged in. */
 struct login_proof login_proof_of_address(const uint8_t key[LOGIN_KEY_LEN], const union netaddr *client);
 
-/* How many logins are kept. A helper thread can hardly check more in the minute that they count. */
+/* How many logins are kept: about as many as the helper thread can check in the minute that a login is kept. */
 #define LOGIN_CACHE_SLOTS 4096
 
 struct login_cache;

@@ -3,7 +3,7 @@
  * would arrive at a socket of this process. Clients may reach none of these, except each other's external ports
  * (hairpinning).
  *
- * It is a table in memory and nothing else; host/host.h has the one that all workers share. Associations add and remove
+ * It opens no sockets. host/host.h has the one that all workers share. Associations add and remove
  * their sockets under its lock. The datagram path only asks, and takes the lock only when a socket is being added or
  * removed at that very moment.
  */
@@ -36,10 +36,10 @@ void own_ports_remove(struct own_ports *own, enum own_port kind, const union net
 /* How many sockets there are, while no thread adds or removes one. */
 uint32_t own_ports_sockets(const struct own_ports *own);
 
-/* Whether what is sent to `address`, one of this host's own, arrives at such a socket; OWN_PORT_EXTERNAL: bound to an
- * interface or not. `own` may be NULL: there are none. */
+/* Whether a datagram to `address`, one of this host's own, arrives at a socket of that kind. OWN_PORT_EXTERNAL includes
+ * OWN_PORT_BOUND. `own` may be NULL: there are none. */
 bool own_ports_has(struct own_ports *own, enum own_port kind, const union netaddr *address);
-/* Whether there is one of that family and port at whatever address, but for sockets that are bound to an interface. */
+/* The same for the family and port of `address`, at any address. Without OWN_PORT_BOUND. */
 bool own_ports_has_anywhere(struct own_ports *own, enum own_port kind, const union netaddr *address);
 /* Replaces the host of `address` by the one at which this process has an external port of that family and number.
  * false: it has none, or at several addresses. */

@@ -3,8 +3,8 @@
  * lookups and so on. All workers charge the same accounts, when something begins or ends, never for a datagram. Opening
  * and closing an account takes a lock; charging does not.
  *
- * It knows no limits: each charge brings the configured one. So a reload changes nothing here, and what was there
- * before counts at once.
+ * It knows no limits: each charge brings the configured one. So a reload changes nothing here, and what is
+ * already held counts against the new limits.
  */
 #ifndef CONESOCKS_POLICY_QUOTA_H
 #define CONESOCKS_POLICY_QUOTA_H
@@ -21,7 +21,7 @@ struct quota_account;
 enum quota_kind {
     QUOTA_SESSIONS,
     QUOTA_ASSOCIATIONS,
-    QUOTA_HANDSHAKES, /* connections that have not got as far as a request */
+    QUOTA_HANDSHAKES, /* connections without a request so far */
     QUOTA_LOOKUPS,
     QUOTA_DESCRIPTORS, /* of sessions; charged to the user, or to the client address of a session without a login */
     QUOTA_KINDS

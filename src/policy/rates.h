@@ -34,10 +34,11 @@ void rates_free(struct rates *rates);
 uint16_t rates_admit(struct rates *rates, enum rates_way way, uint16_t count, uint16_t size, uint16_t last,
                      uint64_t now_ms);
 
-/* How many bytes of a stream may pass now, in this turn of it. What has passed is to be charged. */
+/* How many bytes of a stream may pass now. Call rates_charge() with those that have passed. */
 uint64_t rates_allow(struct rates *rates, enum rates_way way, uint64_t now_ms);
 void rates_charge(struct rates *rates, enum rates_way way, uint64_t bytes, uint64_t now_ms);
-/* The stream has used up its turn: how many milliseconds until its next. Streams of one user take turns. */
+/* How many milliseconds a stream waits once it has used up what rates_allow() returned. Streams of one user take turns.
+ */
 uint32_t rates_rest(struct rates *rates, enum rates_way way, uint64_t now_ms);
 
 #endif

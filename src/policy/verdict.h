@@ -2,9 +2,13 @@
  * The answer to one check of a policy: may this subject send to that destination? Asked for each new destination of an
  * association and for each request.
  *
- * The first of these that applies decides: destinations that nothing allows; loops; the first rule that matches, if it
- * denies, or if it allows the address and names a network as special as the address itself; this host's own addresses;
- * reach.
+ * The first of these that applies decides:
+ *   1. destinations that are never allowed,
+ *   2. loops,
+ *   3. the first rule that matches, if it denies,
+ *   4. the same rule, if it allows a network as special as the address: 0.0.0.0/0 does not open 127.0.0.1,
+ *   5. this host's own addresses,
+ *   6. reach.
  */
 #ifndef CONESOCKS_POLICY_VERDICT_H
 #define CONESOCKS_POLICY_VERDICT_H

@@ -59,20 +59,20 @@ struct env {
     struct inbox *inbox;
     struct pump_pool *pumps;
     struct port_range system_ports, relay_ports, external_ports;
-    struct port_place full_ports; /* where an association last found no port */
-    uint16_t shared_port;         /* that the clients of all associations send to; 0: each has one of relay_ports */
+    struct port_place full_ports; /* where an association last found no free port */
+    uint16_t shared_port;         /* the relay port of all associations; 0: each has its own, of relay_ports */
     struct shared_socket_list shared_sockets; /* its listening sockets: see shared_socket.c */
     uint64_t (*clock_ms)(void);               /* monotonic: nothing expires when the wall clock jumps */
     struct metrics metrics;
 
-    /* The datagram path's buffers: see assoc.c. */
+    /* The datagram path's buffers: see assoc_impl.h. */
     struct dgram_io *dgrams;
     bool counts_icmp; /* udp.icmp, as it was at the start: sockets live on */
     struct dgram_run received[DGRAM_BATCH_MAX];
     struct dgram_batch to_client, to_external[2];
 
     enum memory_level memory; /* how much there is left: see memory_pressure.h */
-    uint64_t begun_shed_ms;   /* when memory was short, and sessions that had only begun went; 0: never */
+    uint64_t begun_shed_ms;   /* when sessions without an answer were last ended for want of memory; 0: never */
     struct loans loans;       /* what associations hold for their clients besides their sockets */
 
     uint64_t sweeps;               /* how many there have been: see sessions_sweep() */
@@ -91,7 +91,7 @@ struct env {
     struct log_limit private_relay_log; /* about clients that do not reach what they are told */
     struct log_limit untrusted_log;     /* about connections that a listener does not serve */
     struct log_limit upstreams_log;     /* about upstreams that do not answer */
-    char refusal[128];                  /* by the last admission that failed: what, and by which limit */
+    char refusal[128];                  /* of the last admission that failed: what was refused, and by which limit */
     struct log_limit limits_log[2];     /* about limits: one client's or user's, everybody's */
     uint64_t short_said_ms;             /* when a shortage of descriptors was logged; 0: never */
     uint64_t none_idle_before_ms;       /* until then no association is idle for long enough to be ended for another */

@@ -1,8 +1,8 @@
 /*
  * Finds the addresses of a host name, of both families: for CONNECT, for datagrams and for the name of an upstream.
  *
- * Both families are asked at once. Neither waits for a name server that is silent about the other (RFC 8305 section 3):
- * the second family's addresses wait for the first family's answer, but no longer than 50 ms.
+ * Both families are asked at once. The second family's addresses wait for the first family's answer, but no longer
+ * than 50 ms (RFC 8305 section 3).
  */
 #ifndef CONESOCKS_PROXY_LOOKUP_H
 #define CONESOCKS_PROXY_LOOKUP_H

@@ -1,4 +1,4 @@
-/* How short memory is on this host, as far as limits.memory goes: a level that every worker knows. */
+/* How short memory is, measured by limits.memory. Each worker has the current level in its env. */
 #ifndef CONESOCKS_PROXY_MEMORY_LEVEL_H
 #define CONESOCKS_PROXY_MEMORY_LEVEL_H
 
@@ -6,8 +6,8 @@
 
 enum memory_level {
     MEMORY_AMPLE,
-    MEMORY_SHORT,    /* nobody new gets in, buffers are small, associations past two idle minutes end */
-    MEMORY_CRITICAL, /* streams whose reader does not read end, too */
+    MEMORY_SHORT,    /* no new sessions, small buffers; associations end that have been idle for two minutes */
+    MEMORY_CRITICAL, /* in addition, streams end whose reader does not read */
 };
 
 /* How many bytes of datagrams may wait in a socket. */

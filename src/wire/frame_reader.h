@@ -39,18 +39,19 @@ struct frame_reader_span {
     size_t len;
 };
 
-/* Where to read to: the rest of the frame that has begun, which may be no room at all, then `chunk`, of `size` bytes,
- * more than FRAME_READER_START_MAX. */
+/* Returns where to read to: rooms[0] is for the rest of the frame that has begun (size 0: there is none), rooms[1] is
+ * in `chunk`. `size` is more than FRAME_READER_START_MAX. */
 void frame_reader_rooms(const struct frame_reader *reader, uint8_t *chunk, size_t size,
                         struct frame_reader_room rooms[2]);
 struct frame_reader_span frame_reader_add(struct frame_reader *reader, uint8_t *chunk, size_t n);
 
-/* > 0: a frame; 0: no more is whole; < 0: one of enum socks5_error, and nothing after it can be read. */
+/* > 0: a frame; 0: no more complete frame; < 0: one of enum socks5_error, and nothing after it can be read. */
 int frame_reader_next(struct frame_reader *reader, struct frame_reader_span *span, struct socks5_frame *frame);
 
-/* The memory of the frame that had begun, once it has been returned and used; else NULL. `size` gets its size. */
+/* Call it when the frames are used. If the frame that had begun is among them, returns its memory, and `size` gets the
+ * size of that; else NULL. */
 uint8_t *frame_reader_end_begun(struct frame_reader *reader, size_t *size);
-/* How much memory the frame needs that the rest of the span begins; 0: none. */
+/* The rest of the span may be the beginning of a frame: how much memory that frame needs. 0: no memory is needed. */
 size_t frame_reader_keep(struct frame_reader *reader, const struct frame_reader_span *span);
 /* NULL memory: the frame is lost, what is still to come of it will be skipped. */
 void frame_reader_begin(struct frame_reader *reader, const struct frame_reader_span *span, uint8_t *memory);

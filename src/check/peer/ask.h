@@ -13,7 +13,7 @@
 #include "check/peer/stun.h"
 
 #define STUN_PATIENCE 7500 /* ms, for all questions of a call together */
-#define PEER_PATIENCE 3000 /* of one that is known to answer; besides what the way takes */
+#define PEER_PATIENCE 3000 /* ms, for a peer that is known to answer; the round-trip time is added */
 
 /* The way to a test server. */
 struct server_line {
@@ -21,8 +21,8 @@ struct server_line {
     union netaddr to;      /* the server's address */
     const char *key;       /* a peer's; NULL: it is a public STUN server */
     struct datagram *room; /* for what comes in */
-    unsigned rtt_ms;       /* about, and rather too much: an answer may take that much longer */
-    bool cut;              /* a pattern has come cut short, at some time */
+    unsigned rtt_ms;       /* estimated, rather too high: added to the time that an answer may take */
+    bool cut;              /* a received pattern was shorter than sent, at least once */
 };
 
 struct stun_question {
@@ -34,7 +34,7 @@ struct stun_question {
     bool answered;
     struct stun_message answer;   /* of class STUN_SUCCESS or STUN_ERROR */
     union netaddr origin, sender; /* as a struct datagram has them */
-    uint32_t rtt_us;              /* since it was first sent: which one is answered does not show */
+    uint32_t rtt_us;              /* since it was first sent: an answer does not show which repetition it is for */
     int error;                    /* the last negative errno of sending it, or from ICMP */
     uint64_t sent_us;             /* 0: not yet */
 };

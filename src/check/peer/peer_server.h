@@ -32,7 +32,7 @@ struct peer_host {
     union netaddr address;
     unsigned link;
 };
-/* The other address of the n-th; itself when it is alone. */
+/* The index of the n-th host's other address; `n` when there is none. */
 size_t peer_host_other(const struct peer_host *hosts, size_t count, size_t n);
 
 /*

@@ -5,8 +5,8 @@
  * It has one internal end, where the client's datagrams come and go, and external ends, where the internet's do
  * (ends.h). The mapping is endpoint-independent: one external socket for each address family, whatever the destination.
  *
- * Nothing that arrives on its sockets ends an association. Its owner does: when the control connection ends, or when
- * assoc_sweep() reports that the idle limit has passed.
+ * No UDP datagram ends an association. Its owner does: when the control connection ends, when assoc_sweep() reports
+ * that the idle limit has passed, or when a hook reports the end (hooks.h): of its upstream, or of its frames over TCP.
  */
 #ifndef CONESOCKS_PROXY_ASSOC_ASSOC_H
 #define CONESOCKS_PROXY_ASSOC_ASSOC_H
@@ -40,7 +40,8 @@ void assoc_free(struct assoc *assoc);
 
 bool assoc_is_over_tcp(const struct assoc *assoc);
 
-/* Whether it leaves by an upstream. Then it may be granted once the upstream has: the hooks tell. */
+/* Sets the hooks if the association uses an upstream. Returns whether it does: then the owner answers the client when a
+ * hook reports the upstream's answer. */
 bool assoc_awaits_upstream(struct assoc *assoc, const struct assoc_upstream_hooks *hooks);
 /* The upstream's name, or NULL. */
 const char *assoc_upstream(const struct assoc *assoc);
@@ -50,8 +51,8 @@ enum config_filtering assoc_filtering(const struct assoc *assoc);
 
 const struct assoc_flow *assoc_flow(const struct assoc *assoc);
 
-/* `may_go_on` is asked before the first datagrams after a reload. The owner reviews the association there, and ends one
- * that may not, but later, from the event loop. */
+/* `may_go_on` is called before the first datagrams after a reload. There the owner calls assoc_review(). If it returns
+ * false, the owner ends the association, but not there: later, from the event loop. */
 void assoc_set_review(struct assoc *assoc, bool (*may_go_on)(void *owner), void *owner);
 /* Puts it under the rules of the env's new snapshot. false: they allow no destination at all, or there is no memory;
  * then it has to end at once. */
@@ -64,7 +65,7 @@ bool assoc_sweep(struct assoc *assoc, uint64_t now_ms);
 void assoc_set_room(struct assoc *assoc, int bytes);
 /* How many descriptors it holds, without the control connection. */
 size_t assoc_descriptors(const struct assoc *assoc);
-/* Whether its end would free a port at that place. */
+/* Whether a port at that place becomes free when the association ends. */
 bool assoc_holds_port(const struct assoc *assoc, const struct port_place *place);
 /* Charges what it holds besides its sockets to `loan` from now on; before, it is charged to the association itself. */
 void assoc_borrow(struct assoc *assoc, struct loan *loan);

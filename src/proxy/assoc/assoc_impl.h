@@ -6,9 +6,10 @@
  *   down:    internal <- put the sender's address in front <- may it answer? <- external              down.c
  *
  * Both ways take runs as they come: what the kernel has joined stays joined, cut only where the destination changes.
- * Buffers are the worker's; a datagram is neither copied nor allocated for, except those that wait for a name,
- * and those that another worker's shared socket has received (shared_socket.h). No lock is taken, except for the
- * latter, and by own_ports.h while a port is being added or removed.
+ * Buffers are the worker's. No datagram is copied, except those that wait for a name, those that another worker's
+ * shared socket has received (shared_socket.h), those that go to an upstream by name, and frames that the control
+ * connection brings or takes in parts. No lock is taken, except by shared_socket.h, and by own_ports.h while a port is
+ * being added or removed.
  */
 #ifndef CONESOCKS_PROXY_ASSOC_ASSOC_IMPL_H
 #define CONESOCKS_PROXY_ASSOC_ASSOC_IMPL_H

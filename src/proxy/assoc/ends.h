@@ -29,8 +29,9 @@ struct internal_ops {
     void (*send)(struct assoc *assoc, struct dgram_batch *batch, struct dgram_tally *tally);
     /* Sends a run whose origin is a name: the SOCKS5 UDP header that contains it stands in front of each payload. */
     void (*send_named)(struct assoc *assoc, struct dgram_run *payloads, uint16_t header_len, struct dgram_tally *tally);
-    /* The client sends from there. `hold`: no other port may be its own; assoc->holds_client tells whether that could
-     * be done. false: the system does not let us answer it, and all is as before. NULL: the client never changes. */
+    /* Sets the address that the client sends from. `hold`: take datagrams from no other port; assoc->holds_client tells
+     * whether that has worked. false: the system does not let us answer there, and nothing has changed. NULL: the
+     * client never changes. */
     bool (*set_client)(struct assoc *assoc, const union netaddr *client, bool hold);
     /* The client has been silent: it may come back from another port. To be called as often as one likes. NULL: as
      * above.
@@ -45,12 +46,11 @@ struct internal_ops {
     /* What it holds, ours and the kernel's. */
     size_t (*memory)(const struct assoc *assoc);
     void (*close)(struct assoc *assoc);
-    uint8_t descriptors; /* besides the control connection */
-    bool over_tcp;       /* for those that describe the association */
-    bool has_own_port;   /* `port` is what it holds */
+    uint8_t descriptors; /* how many it has, besides the control connection */
+    bool over_tcp;
+    bool has_own_port; /* it uses internal.port */
 };
 
-/* Part of its association. */
 struct internal {
     const struct internal_ops *ops; /* NULL: not opened */
     struct dgram_socket socket;     /* over TCP: the control connection */
@@ -63,8 +63,8 @@ struct internal {
 };
 
 struct external_ops {
-    /* Opens the association's end for destinations of that family. 0 or a negative errno. NULL: all are there from the
-     * beginning. */
+    /* Opens the association's end for destinations of that family. 0 or a negative errno. NULL: assoc->external is
+     * complete from the beginning. */
     int (*open)(struct assoc *assoc, int family);
     /* Sends each run to its `peer`, counts what became of each datagram, and empties the batch. */
     void (*send)(struct external *external, struct dgram_batch *batch, struct dgram_tally *tally);
@@ -74,11 +74,11 @@ struct external_ops {
     /* What it holds besides its socket, ours and the kernel's. NULL: nothing. */
     size_t (*memory)(const struct external *external);
     uint8_t descriptors; /* besides its socket */
-    /* Frees it. */
+    /* Closes and frees it. */
     void (*close)(struct external *external);
 };
 
-/* The first member of what a kind of external end is. */
+/* Each kind of external end has a struct of its own, with this one as its first member. */
 struct external {
     const struct external_ops *ops;
     struct assoc *assoc;

@@ -1,6 +1,6 @@
 /*
- * The stricter filtering modes of RFC 4787 section 5: which peers an association's client has sent to, and so may
- * answer. Endpoint-independent filtering, the default, needs none of this.
+ * The stricter filtering modes of RFC 4787 section 5: remembers which peers an association's client has
+ * sent to. Only they may send to the client. Endpoint-independent filtering, the default, needs none of this.
  */
 #ifndef CONESOCKS_PROXY_ASSOC_FILTER_H
 #define CONESOCKS_PROXY_ASSOC_FILTER_H
@@ -11,9 +11,9 @@
 #include "conf/config.h"
 #include "proxy/assoc/loan.h"
 
-/* The peers that are remembered; past that, or without memory, the longest known one is forgotten. */
+/* How many peers are remembered. Beyond that, or without memory, the one that was added first is forgotten. */
 #define FILTER_PEERS_MAX 4096
-/* So many are not charged, and kept when memory is short. */
+/* This many are not charged, and stay when memory is short. */
 #define FILTER_PEERS_FREE 32
 
 struct filter;

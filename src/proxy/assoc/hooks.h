@@ -4,16 +4,16 @@
 
 #include "conesocks/socks5.h"
 
-/* Of one over TCP. */
+/* For an association over TCP. */
 struct assoc_hooks {
     void (*ended)(void *arg, const char *why); /* the client's side has ended; `why` is for the log */
     void *arg;
 };
 
-/* Of one that leaves by an upstream. */
+/* For an association that uses an upstream. */
 struct assoc_upstream_hooks {
-    void (*answered)(void *arg, enum socks5_reply code); /* it may be granted now, or not */
-    void (*ended)(void *arg, const char *why);           /* and now it is of no use any more */
+    void (*answered)(void *arg, enum socks5_reply code); /* not SOCKS5_REPLY_SUCCEEDED: refuse it */
+    void (*ended)(void *arg, const char *why);           /* later: the association at the upstream is gone */
     void *arg;
 };
 

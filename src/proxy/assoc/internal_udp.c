@@ -104,7 +104,7 @@ static void internal_udp_close(struct assoc *assoc)
     const struct assoc_flow *flow = &assoc->flow;
     struct internal *internal = &assoc->internal;
     event_del(&internal->readable);
-    /* Other senders to a port of the client's side are dropped there, now and later: it does not have to rest. */
+    /* A port that only other senders have used need not rest: its next association drops what they send, too. */
     const uint64_t used_until_ms = assoc_flow_has_heard_client(flow) ? assoc_flow_last_ms(flow) : 0;
     udp_socket_close(assoc->env, internal->socket.fd, &assoc->env->relay_ports, &flow->relay, OWN_PORT_RELAY,
                      &internal->port, used_until_ms);
@@ -123,7 +123,8 @@ static const struct internal_ops internal_udp_ops = {
     .has_own_port = true,
 };
 
-/* A port that an external socket has at every address is in use at the client's, too. */
+/* External sockets are often bound to every address of this host. If they use the same range of ports, a port of theirs
+ * is not free at the relay's address either. */
 static struct port_range internal_udp_range(const struct assoc *assoc)
 {
     const struct port_range *external = &assoc->env->external_ports;

@@ -12,7 +12,7 @@
 
 #include "base/netaddr.h"
 
-/* Mixes well enough that neighbouring addresses and ports fall like strangers (the end of MurmurHash3). */
+/* The last step of MurmurHash3. It spreads neighbouring addresses and ports evenly over the bits. */
 static inline uint64_t sketch_mix(uint64_t x)
 {
     x = (x ^ x >> 33) * 0xff51afd7ed558ccdU;
@@ -36,10 +36,10 @@ static inline void sketch_add(uint64_t *sketch, const union netaddr *to)
     sketch_add_hash(sketch, sketch_mix(sketch_mix(halves[0]) + halves[1] + to->v6.sin6_port));
 }
 
-/* One that somebody else will resolve. */
+/* A destination that is a name, which an upstream resolves. */
 void sketch_add_name(uint64_t *sketch, const char *name, uint16_t port);
 
-/* What a sketch holds at most, and so cannot tell from more. */
+/* The largest estimate: it means this many destinations, or more. */
 #define SKETCH_FULL 304
 /* Exact for none and one, and within about a tenth for what a game or a call has. */
 uint32_t sketch_estimate(uint64_t sketch);

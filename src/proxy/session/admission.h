@@ -1,6 +1,6 @@
 /*
  * Charges a session against the configured limits, from accept to end, and refuses it when one is reached. A refusal is
- * counted and logged with the option to raise; where ending an idle association makes room, that ends instead.
+ * counted and logged with the option to raise. If an idle association can be ended to make room, nothing is refused.
  */
 #ifndef CONESOCKS_PROXY_SESSION_ADMISSION_H
 #define CONESOCKS_PROXY_SESSION_ADMISSION_H
@@ -20,9 +20,9 @@ bool admit_balancer(struct charges *charges, struct env *env, const union netadd
 /* The header has named the client: from here on the connection counts for that client as well. It already counts in the
  * total, so nobody has to make room. false: end it; the caller gives back what it was charged for. */
 bool admit_client(struct charges *charges, struct env *env, const union netaddr *client);
-/* Its handshake is over: `user`, NULL without a login, asks for something. NULL, or why not. */
+/* The client has sent its request; `user` is NULL without a login. Returns NULL, or why it is refused. */
 const char *admit_request(struct charges *charges, struct env *env, const union netaddr *client, const char *user);
-/* That is an association. NULL, or why not. */
+/* The request is for an association: charges that as well. Returns NULL, or why it is refused. */
 const char *admit_association(struct charges *charges, struct env *env, const union netaddr *client, const char *user);
 /* The request came to nothing: what it was charged for is given back, while the connection still counts. */
 void admission_refused(struct charges *charges, const struct env *env);

@@ -11,15 +11,16 @@ struct assoc_flow;
 struct env;
 struct policy;
 
-/* The configured address in place of `local`, with its port. On this very host the true address is the one that works.
+/* The configured address with the port of `local`; `local` itself if none is configured, or if it is a loopback
+ * address.
  */
 union netaddr advertised_address(const struct policy *policy, const union netaddr *local);
 
-/* The same for a relay. A client that will hardly reach it is worth a line in the log. */
+/* The same for a relay. Logs a client that can probably not reach it. */
 union netaddr advertised_relay(struct env *env, const union netaddr *client, const union netaddr *relay);
 
-/* At the end of an association: one that no datagram has ever reached at its advertised address is worth a line, too,
- * for that is all that can be seen here of ports that nobody forwards. */
+/* At the end of an association: logs it if no datagram has come to its advertised address. The usual cause is a router
+ * that does not forward the ports, and no other sign of that can be seen here. */
 void advertised_review(struct env *env, const union netaddr *client, const struct assoc_flow *flow);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * Checks the password of one session. The worker's cache may know it already; else the helper thread checks it. A login
- * from an address that has failed too often is not checked at all.
+ * Checks the password of one session. The worker's cache may know it already; else the helper thread checks it. After
+ * too many wrong passwords from one address, logins from there are not checked.
  */
 #ifndef CONESOCKS_PROXY_SESSION_LOGIN_H
 #define CONESOCKS_PROXY_SESSION_LOGIN_H
@@ -22,11 +22,11 @@ enum login_outcome {
     LOGIN_BUSY,      /* too many are waiting for the helper thread, or there is no memory */
 };
 
-/* What a worker knows about logins. `auth` outlives it; `failed_logins` is the limit of that name. NULL: no memory. */
+/* What a worker knows about logins. `auth` outlives it; `failed_logins` is limits.failed_logins. NULL: no memory. */
 struct logins *logins_new(struct auth *auth, uint32_t failed_logins);
 /* Another limit from now on. */
 void logins_change(struct logins *logins, uint32_t failed_logins);
-/* After the worker's inbox is empty for good. */
+/* Once nothing more can come to the worker's inbox. */
 void logins_free(struct logins *logins);
 
 typedef void login_done(void *arg, enum login_outcome outcome);

@@ -17,7 +17,8 @@
 
 /* ---- streams ---- */
 
-/* Some clients read ten bytes of a reply, whatever its type: over IPv4 they get an IPv4 address, or only a port. */
+/* Some clients read ten bytes of a reply, whatever its address type. So a client that has connected over IPv4 gets an
+ * IPv4 address: the bound one, or 0.0.0.0 with the port. */
 static union netaddr request_readable_address(const struct session *session, const union netaddr *bound)
 {
     if (session->peer.sa.sa_family != AF_INET || bound->sa.sa_family == AF_INET)

@@ -33,8 +33,8 @@ static void session_ignore_input(struct session *session)
         session_end(session, n == 0 ? "client closed" : "client gone", false);
 }
 
-/* A client that leaves while we wait need not be waited for. What it has sent already may precede a half-close: then
- * the answer decides, and the next state watches again. */
+/* Ends the session when its client leaves while we wait. Once the client has sent something, its end cannot be seen
+ * behind these bytes, and it may be a half-close: watching stops until the next state. */
 static void session_watch(struct session *session)
 {
     char next;
@@ -74,6 +74,7 @@ static void session_sweep_assoc(struct session *session, uint64_t now_ms, bool a
 
 /* ---- states ---- */
 
+/* The attempts of REACHING and AWAITING have timers of their own (dial.c, upstream.c, bind.c). */
 enum session_deadline { DEADLINE_NONE, DEADLINE_HEADER, DEADLINE_HANDSHAKE, DEADLINE_LINGER };
 
 struct session_row {
@@ -99,6 +100,7 @@ static const struct session_row rows[] = {
                           BIT(AWAITING) | BIT(STREAMING) | OVER},
     [SESSION_AWAITING] = {"awaiting its peer or upstream", session_watch, DEADLINE_NONE, session_sweep_pending,
                           GRANTED | OVER},
+    /* The stream or the association reads the control connection. */
     [SESSION_STREAMING] = {"streaming", NULL, DEADLINE_NONE, session_sweep_stream, BIT(ENDED)},
     [SESSION_ASSOCIATED] = {"associated", session_ignore_input, DEADLINE_NONE, session_sweep_assoc, BIT(ENDED)},
     [SESSION_FRAMED] = {"associated over TCP", NULL, DEADLINE_NONE, session_sweep_assoc, BIT(ENDED)},

@@ -46,9 +46,9 @@ struct session {
         uint64_t generation;     /* of the snapshot that it was last reviewed under */
         const char *why_refused; /* once it `is_refused` by a review: it soon ends */
     };
-    union netaddr peer;   /* the client; a balancer until its header has come */
+    union netaddr peer;   /* the client; until a PROXY protocol header has come, the balancer */
     int fd;               /* the control connection */
-    uint32_t descriptors; /* that its payer is charged for */
+    uint32_t descriptors; /* how many its payer is charged for */
     enum session_state state : 8;
     enum socks5_reply reply : 8;
     bool granted, is_refused;
@@ -99,11 +99,11 @@ void session_end(struct session *session, const char *why, bool abort);
  * what was cut does not look complete. */
 void session_cut(struct session *session, const char *why);
 
-/* Whether the active configuration allows it; one that it does not allow ends in this turn of the event loop. For its
- * association, which may not be ended from inside (review.c). */
+/* Whether the active configuration allows the session. If not, the session ends soon, from the event loop. For its
+ * association to ask: it must not be freed while it takes datagrams (review.c). */
 bool session_may_go_on(void *session);
-/* Ends it unless the active configuration allows it. false: it has ended, or lingers with a refusal. Not from inside of
- * its stream or association (review.c). */
+/* Ends the session unless the active configuration allows it. false: it has ended, or lingers with a refusal. Not to be
+ * called by its stream or association (review.c). */
 bool session_enforce(struct session *session);
 
 #endif

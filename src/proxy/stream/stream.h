@@ -22,15 +22,16 @@ struct stream;
 struct stream_hooks {
     /* BIND only, before `reached`: its peer may connect to `told` now. */
     void (*listening)(void *arg, const union netaddr *told);
-    /* Whether the destination was reached, or has come. On success answer the client, then call stream_relay(). */
+    /* CONNECT: the destination was reached, or not. BIND: its peer has connected, or not. On success answer the client,
+     * then call stream_relay(). */
     void (*reached)(void *arg, enum socks5_reply code);
     /* Both directions are over, or one broke: then the client's connection is to be reset, too. */
     void (*ended)(void *arg, const char *why, bool broken);
     void *arg;
 };
 
-/* `client` is who asks, as `user` (which must outlive the stream) when there was a login: charged for lookups, checked
- * by policy. `command` is CONNECT or BIND. NULL: no memory. */
+/* Begins to reach `destination`. `client`, and `user` after a login (else NULL), are charged for lookups and checked by
+ * policy; `user` must outlive the stream. `command` is CONNECT or BIND. NULL: no memory. */
 struct stream *stream_new(struct env *env, enum config_command command, const union netaddr *client, const char *user,
                           const struct socks5_addr *destination, const struct stream_hooks *hooks);
 void stream_free(struct stream *stream);
@@ -38,22 +39,22 @@ void stream_free(struct stream *stream);
 /* Starts to relay between `client_fd`, which stays the caller's, and the destination. */
 void stream_relay(struct stream *stream, int client_fd);
 
-/* The env has another snapshot: may `user`, the one of stream_new(), continue to that destination? On the way there,
- * what is still to be found out is judged by the new rules. false: no, or there is no memory; then it has to end at
- * once. */
+/* The env has another snapshot: may `user`, the one of stream_new(), continue to that destination? While it is still
+ * reaching, addresses that are found later are checked by the new rules. false: no, or there is no memory; then it has
+ * to end at once. */
 bool stream_review(struct stream *stream, const char *user);
 
 /* To be called about once a second while it relays: finds an end that has vanished, and a stream that has been idle for
  * timeouts.stream_idle. `asks`: the kernel is to be asked about each end. The stream may have ended afterwards. */
 void stream_sweep(struct stream *stream, uint64_t now_ms, bool asks);
 
-/* Since when a direction has had bytes that its reader does not take (env_now); UINT64_MAX: none. */
+/* The time (env_now) since when a reader has not taken the bytes that wait for it; UINT64_MAX: none waits. */
 uint64_t stream_stuck_since(const struct stream *stream);
 /* How many descriptors it holds, beside the client's connection. */
 size_t stream_descriptors(const struct stream *stream);
 /* Memory that it holds, ours and the kernel's. */
 size_t stream_memory(const struct stream *stream);
-/* Ends it, as broken: the stream is freed by its owner. */
+/* Calls the hook `ended` with `broken`: the owner then frees the stream. */
 void stream_give_up(struct stream *stream, const char *why);
 
 /* What was asked for, as "name:port". Returns `text`. */
@@ -61,11 +62,11 @@ void stream_give_up(struct stream *stream, const char *why);
 const char *stream_destination(const struct stream *stream, char text[static STREAM_DESTINATION_MAX]);
 
 enum config_command stream_command(const struct stream *stream);
-const char *stream_upstream(const struct stream *stream); /* that it leaves by, or NULL */
-int stream_unreached(const struct stream *stream);        /* the errno that has kept it from being granted, or 0 */
+const char *stream_upstream(const struct stream *stream); /* the name of the upstream it uses, or NULL */
+int stream_unreached(const struct stream *stream);        /* errno: why it did not reach its destination, or 0 */
 bool stream_is_unresolved(const struct stream *stream);   /* no name server has answered about its name in time */
 union netaddr stream_local(const struct stream *stream);  /* our end of the other connection, or the upstream's */
-union netaddr stream_remote(const struct stream *stream); /* what was reached, or has come; AF_UNSPEC: an upstream
+union netaddr stream_remote(const struct stream *stream); /* the peer of that connection; AF_UNSPEC: an upstream
                                                              has resolved the name */
 uint64_t stream_up_bytes(const struct stream *stream);
 uint64_t stream_down_bytes(const struct stream *stream);

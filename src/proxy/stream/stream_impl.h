@@ -24,9 +24,9 @@ struct direction {
     uint64_t stuck_since_ms; /* while it waits to write */
 };
 
-/* That it leaves by an upstream. */
+/* The upstream that a stream uses. */
 struct via {
-    union netaddr bound; /* what that has bound */
+    union netaddr bound; /* the address that the upstream has bound for it */
     char upstream[];     /* its name */
 };
 
@@ -38,22 +38,22 @@ struct stream {
     union netaddr client, remote; /* AF_UNSPEC: not known (yet), for an upstream has resolved the name */
     union netaddr asked;          /* the address that was asked for; AF_UNSPEC: a name was */
     struct reaching *reaching;    /* NULL: it has reached its destination, or failed to */
-    struct via *via;              /* NULL: by none */
+    struct via *via;              /* NULL: no upstream */
     int remote_fd;
-    uint16_t port;       /* that was asked for */
+    uint16_t port;       /* the one asked for */
     struct rates *rates; /* NULL: no limit */
     bool keeps_alive;    /* TCP keepalive is on, on the outgoing side */
     bool unresolved;     /* no name server has answered in time about the name that was asked for */
-    int unreached;       /* errno of what has failed while it was reaching; 0: nothing, or there is none */
+    int unreached;       /* errno: why it did not reach its destination; 0: it did, or there is no errno */
     uint64_t relaying_since_ms;
-    uint64_t carried_before, carried_at_ms; /* bytes both ways at some sweep, and the last one that found more */
+    uint64_t carried_before, carried_at_ms; /* bytes both ways, and when a sweep last found more of them */
     struct direction up, down;
     struct {
         struct direction *last; /* NULL: no end has failed. Or the direction that still delivers what came from it */
         int error;              /* errno of that end */
         uint64_t until_ms;      /* how long it may take */
     } failed;
-    char name[]; /* that was asked for; "": an address */
+    char name[]; /* the one asked for; "": an address was */
 };
 
 /* NULL: an address was asked for. */
