@@ -2,11 +2,10 @@
  * The associations whose clients all send to one UDP port (`udp: {ports: 1080}`): finds the one that a datagram is for.
  *
  * It is asked for datagrams that no association's connected socket takes: a client's first ones, and those from a port
- * that a NAT has newly given to it. The source address is all that distinguishes them. Associations of that address are
- * compared; a sender whose address none of them has is a stranger.
+ * that a NAT has newly given to it. Only the source address tells them apart. A sender is a stranger if no association
+ * has a client with its address.
  *
- * All workers share one table, any thread may call the functions below, and each call takes the table's lock. Datagrams
- * of a client whose association has a connected socket do not come here.
+ * All workers share one table, any thread may call the functions below, and each call takes the table's lock.
  */
 #ifndef CONESOCKS_HOST_SHARED_PORT_TABLE_H
 #define CONESOCKS_HOST_SHARED_PORT_TABLE_H
@@ -18,9 +17,9 @@
 
 /* How many datagrams (or runs) may be on their way to one association. */
 #define SHARED_PORT_UNDER_WAY_MAX 32
-/* For so long after an association's end, what its client still sends is for no other association, unless a request
- * names its port. That covers what may be under way; if it were longer, a client that uses a port again by chance would
- * not be heard. */
+/* For this long after an association's end, datagrams from its client's port go to no other association, unless a
+ * request names that port. Datagrams that are still under way need that long. With a longer time, a new client that
+ * happens to use the port would lose datagrams. */
 #define SHARED_PORT_REST_MS 250
 
 struct shared_port_table;

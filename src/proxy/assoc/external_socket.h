@@ -1,5 +1,5 @@
-/* The socket of an external end, of whatever kind: opened as the association's terms say, with a port that rests later.
- */
+/* Opens and closes the socket of an external end, direct or upstream, as the association's terms require. Its port
+ * rests afterwards (net/ports.h). */
 #ifndef CONESOCKS_PROXY_ASSOC_EXTERNAL_SOCKET_H
 #define CONESOCKS_PROXY_ASSOC_EXTERNAL_SOCKET_H
 

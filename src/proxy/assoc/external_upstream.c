@@ -1,6 +1,6 @@
 /*
- * Every datagram has its destination in front on the way up, and its origin on the way down, as between a client and
- * us: the mapping that the internet sees, and who may send to it, are the upstream's.
+ * Between us and the upstream each datagram has a SOCKS5 header, as between a client and us. Mapping and filtering are
+ * the upstream's.
  */
 #include "proxy/assoc/external_upstream.h"
 
@@ -112,7 +112,7 @@ static void external_upstream_on_relay(evutil_socket_t fd, short what, void *arg
 
 /* ---- life ---- */
 
-/* From the address that the control connection has, for that is who the upstream listens to. */
+/* The socket is bound to the control connection's own address: an upstream takes datagrams from there only. */
 static int external_upstream_open(struct upstream_assoc *granted, const union netaddr *relay,
                                   const union netaddr *local)
 {

@@ -12,11 +12,11 @@ struct assoc;
 struct assoc_upstream_hooks;
 struct terms;
 
-/* Asks the upstream of the terms, and makes it the association's way out; it opens when that has granted it. 0 or a
- * negative errno. */
+/* Asks the upstream of the terms, and makes this the association's external end. It opens when the upstream has granted
+ * the association. 0 or a negative errno. */
 int external_upstream_ask(struct assoc *assoc, const struct terms *terms);
 
-/* Who hears of the outcome. false: the association does not leave by an upstream. */
+/* Sets the hooks to call with the outcome. false: the association does not use an upstream. */
 bool external_upstream_set_hooks(struct assoc *assoc, const struct assoc_upstream_hooks *hooks);
 /* The upstream's name; NULL: the association does not leave by one. */
 const char *external_upstream_name(const struct assoc *assoc);

@@ -19,7 +19,7 @@ struct assoc_flow {
     union netaddr external[FAMILY_COUNT]; /* where the internet sees the client; port 0 until opened */
     uint64_t learned_ms, last_up_ms, last_down_ms;
     uint64_t up_datagrams, up_bytes, down_datagrams, down_bytes; /* payload bytes */
-    uint64_t destinations;                                       /* that datagrams went to: see sketch.h */
+    uint64_t destinations;                                       /* how many distinct ones: see sketch.h */
     const uint32_t *dropped;                                     /* by drop reason; never NULL */
 };
 
@@ -28,7 +28,7 @@ void assoc_flow_deinit(struct assoc_flow *flow);
 
 /* Counts datagrams that go nowhere, here and for the process. */
 void assoc_flow_drop(struct assoc_flow *flow, struct metrics *metrics, enum drop_reason reason, uint32_t count);
-/* Count what became of datagrams that were sent to the internet, or to the client. */
+/* Count the datagrams that a send has sent or lost: up to the internet, down to the client. */
 void assoc_flow_count_up(struct assoc_flow *flow, struct metrics *metrics, const struct dgram_tally *tally);
 void assoc_flow_count_down(struct assoc_flow *flow, struct metrics *metrics, const struct dgram_tally *tally,
                            uint64_t now_ms);

@@ -31,7 +31,7 @@ static void gathered_add(struct gathered *gathered, const struct dgram_run *run,
     assert(parts[0].iov_len > 0);
 }
 
-/* From its address type on a SOCKS5 UDP header is what a frame's is, too; in front of that stand three bytes. */
+/* The headers of a datagram and of a frame differ in their first three bytes only: the address type follows. */
 static void gathered_add_named(struct gathered *gathered, const struct dgram_run *payloads, size_t i,
                                uint16_t header_len)
 {
@@ -58,7 +58,7 @@ static void frame_writer_keep_rest(struct frame_writer *writer, const struct iov
     writer->rest = loan_malloc(*writer->loan, writer->rest_len);
     if (!writer->rest) {
         writer->failure = "the client does not read, and memory for the rest of a frame ran out";
-        shutdown(writer->fd, SHUT_RDWR); /* who reads from it meets the end */
+        shutdown(writer->fd, SHUT_RDWR); /* the association ends when it reads the end of the connection */
         return;
     }
     memcpy(writer->rest, parts[0].iov_base, header_len);
@@ -70,7 +70,7 @@ static void frame_writer_flush(struct frame_writer *writer, struct gathered *gat
 {
     const struct msghdr message = {.msg_iov = &gathered->parts[0][0], .msg_iovlen = gathered->count * 2};
     ssize_t n = writer->rest ? 0 : sendmsg(writer->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    /* A connection that is broken shows on the way up. */
+    /* If the connection is broken, reading from it will show that. */
     enum dgram_loss loss = n < 0 && errno != EAGAIN ? DGRAM_LOST_FAILED : DGRAM_LOST_FULL;
     size_t taken = n > 0 ? (size_t)n : 0;
     for (size_t i = 0; i < gathered->count; i++) {

@@ -1,6 +1,6 @@
 /*
- * Sends datagrams as frames (struct socks5_frame) on a TCP connection. What the connection does not take at once is
- * lost and counted, but for the rest of a frame that it took a part of: that goes out before anything else.
+ * Sends datagrams as frames (struct socks5_frame) on a TCP connection. Frames that the connection does not take at
+ * once are lost and counted. If it takes a part of a frame, the rest is kept, and sent before anything else.
  */
 #ifndef CONESOCKS_PROXY_ASSOC_FRAME_WRITER_H
 #define CONESOCKS_PROXY_ASSOC_FRAME_WRITER_H
@@ -15,8 +15,8 @@
 struct frame_writer {
     int fd;
     struct event writable;
-    struct loan *const *loan; /* charged at the moment */
-    uint8_t *rest;            /* of the frame that the connection took a part of; NULL: none */
+    struct loan *const *loan; /* the one that is charged at present */
+    uint8_t *rest;            /* a frame of which a part was sent; NULL: none */
     size_t rest_at, rest_len;
     const char *failure; /* why it has shut the connection down; NULL: it has not */
 };

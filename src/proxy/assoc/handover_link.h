@@ -1,10 +1,10 @@
 /*
  * A connection between two processes that share one UDP port (shared_socket.h) while one takes over from the other.
  *
- * The new process has the listening sockets, so all datagrams of clients without a connected socket come to it. What is
- * for none of its associations it passes on to the previous process, whose associations live on until their clients end
- * them. A listening socket that the previous process still opens goes the other way. A process may have both, a
- * previous and a next one: its two links are host->handover, which all workers may use.
+ * The new process has the listening sockets, so all datagrams of clients without a connected socket come to it. It
+ * forwards those that are for none of its associations to the previous process, whose associations live until their
+ * clients end them. The previous process sends it the listening sockets that it still opens. A process may have a
+ * previous and a next one: its two links are in host->handover, which all workers may use.
  */
 #ifndef CONESOCKS_PROXY_ASSOC_HANDOVER_LINK_H
 #define CONESOCKS_PROXY_ASSOC_HANDOVER_LINK_H
@@ -24,14 +24,14 @@ void handover_link_set_next(struct host *host, int fd);
 
 /* Whether there is still a previous process, which gets its datagrams by way of this one. From any thread. */
 bool handover_link_has_previous(const struct host *host);
-/* Passes a run on to the previous process. From any thread. false: there is none (any more), or its queue is full. */
+/* Forwards a run to the previous process. From any thread. false: there is none (any more), or its queue is full. */
 bool handover_link_pass_run(const struct host *host, const union netaddr *relay, const struct dgram_run *run);
 /* Gives a socket to the next process. From any thread. The descriptor stays the caller's, to be closed. false: as
  * above. */
 bool handover_link_give_socket(const struct host *host, int fd);
 
-/* Has this worker receive by a connection to either process, and takes that over. NULL: no memory, and the connection
- * was given up. */
+/* Takes over a connection to either process: this worker receives from it. NULL: no memory, and the connection was
+ * given up. */
 struct handover_link *handover_link_new(struct env *env, int fd);
 /* NULL is fine. */
 void handover_link_free(struct handover_link *link);

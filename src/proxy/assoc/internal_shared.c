@@ -20,7 +20,7 @@ struct internal_shared {
     struct shared_socket *socket;
     struct shared_port_entry *entry;
     enum shared_port_state state; /* of the entry */
-    bool is_bound;                /* the association's socket: to be bound before anything is sent */
+    bool is_bound;                /* the association's socket; it is bound when the client's port is known */
 };
 
 /* ---- the client's port ---- */
@@ -63,7 +63,7 @@ static void internal_shared_allow_rebind(struct assoc *assoc)
 
 /* ---- from the client ---- */
 
-/* Between bind and connect the socket receives from anybody: what is not the client's is routed. */
+/* Between bind and connect the socket receives from anybody. Datagrams that are not the client's are routed. */
 static void internal_shared_on_readable(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
@@ -87,7 +87,7 @@ static void internal_shared_on_readable(evutil_socket_t fd, short what, void *ar
     assoc_flush_up(assoc);
 }
 
-/* The table has taken the sender for the client: puts it right when it was refused after all. */
+/* The table has made the sender the client. Corrects the table if the association has not accepted it. */
 static void internal_shared_restore(struct assoc *assoc)
 {
     const union netaddr *client = &assoc->flow.client;

@@ -1,7 +1,6 @@
 /*
  * The internal end over TCP: the client's datagrams are frames (struct socks5_frame) on its control connection. A byte
- * stream waits where a datagram would be dropped, so this drops: what the connection does not take at once is lost and
- * counted, but for the rest of a frame that has begun, which goes out first.
+ * stream would make datagrams wait, so frames that the connection does not take at once are dropped (frame_writer.h).
  */
 #ifndef CONESOCKS_PROXY_ASSOC_INTERNAL_TCP_H
 #define CONESOCKS_PROXY_ASSOC_INTERNAL_TCP_H

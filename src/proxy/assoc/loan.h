@@ -1,6 +1,7 @@
 /*
  * Accounts for memory that clients make a worker hold after they were admitted: frames that have begun, names, tables
- * of destinations. It is bounded over all clients of the worker, and no client can take what the next one needs.
+ * of destinations. It is limited for all clients of the worker together, and no client can take what the next one
+ * needs.
  */
 #ifndef CONESOCKS_PROXY_ASSOC_LOAN_H
 #define CONESOCKS_PROXY_ASSOC_LOAN_H
@@ -27,8 +28,8 @@ struct loan {
     size_t bytes;
 };
 
-/* Takes that much, if there is room. One client alone may hold half of all, n of them all but 1/(n+1): so there is
- * always room for the next. */
+/* Takes that much, if there is room. One client alone may hold half of all, n clients together n/(n+1): so there is
+ * always room for the next client. */
 static inline bool loan_take(struct loan *loan, size_t bytes)
 {
     if (loan->bytes + loan->all->lent + bytes > LOANS_MAX - loan->all->withheld)
@@ -45,7 +46,7 @@ static inline void loan_give_back(struct loan *loan, size_t bytes)
     loan->all->lent -= bytes;
 }
 
-/* Memory at its charge. NULL: there is no room, or no memory. */
+/* Allocates memory and charges it to the loan. NULL: there is no room, or no memory. */
 static inline void *loan_malloc(struct loan *loan, size_t size)
 {
     if (!loan_take(loan, size))

@@ -1,6 +1,6 @@
 /*
- * The listening sockets of one-port mode (udp.ports: 1080), at which the datagrams of all clients arrive whose
- * association has no connected socket yet. Each worker has one for each local address that its associations use.
+ * The listening sockets of one-port mode (udp.ports: 1080). A client's datagrams arrive there until its association has
+ * a connected socket. Each worker has one for each local address that its associations use.
  *
  * What comes to these sockets is looked up in host->shared_port, under its lock. So is what an association's own socket
  * receives from another sender before it is connected. If the association is another worker's, the datagrams are copied
@@ -17,8 +17,8 @@
 struct env;
 struct shared_socket;
 
-/* The owner of an entry in the table of the shared port: takes what came for its association to another socket than its
- * own, on its worker's thread. */
+/* The owner of an entry in the table of the shared port. `deliver` is called on its worker's thread with datagrams that
+ * another socket than the association's has received. */
 struct shared_member {
     void (*deliver)(struct shared_member *member, const struct dgram_run *run);
 };
@@ -38,7 +38,7 @@ void shared_socket_route(struct env *env, const union netaddr *relay, const stru
  * Copies of those of this worker. 0 or an errno; `*fds` is to be freed, and what is in it to be closed, even then.
  */
 int shared_sockets_copy(struct env *env, int **fds, size_t *count);
-/* They are the other's alone from now on, and so is what has been opened since. */
+/* Closes our copies: from now on only the other process reads these sockets, and those opened since. */
 void shared_sockets_give_up(struct env *env);
 /* Takes over a listening socket, for good. */
 void shared_socket_adopt(struct env *env, int fd);

@@ -15,10 +15,10 @@ struct sock_egress;
 /* Opens one at `local`, which gets a port of the range; `egress` may be NULL. A descriptor or a negative errno. */
 int udp_socket_open(struct env *env, const struct port_range *range, union netaddr *local,
                     const struct sock_egress *egress, enum own_port kind, struct port_lease *port);
-/* Closes it; its port rests after `used_until_ms`, 0: it does not have to. */
+/* Closes it. Its port rests after `used_until_ms`; 0: it need not rest. */
 void udp_socket_close(struct env *env, int fd, const struct port_range *range, const union netaddr *local,
                       enum own_port kind, struct port_lease *port, uint64_t used_until_ms);
-/* Prepares it for datagrams, as the configuration and the memory that is left say. */
+/* Prepares it for datagrams, as the configuration and the level of memory require. */
 struct dgram_socket udp_socket_adopt(const struct env *env, int fd, int family);
 
 #endif

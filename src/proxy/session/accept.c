@@ -26,7 +26,7 @@ static void log_outside_private_listener(struct env *env, const union netaddr *p
                 netaddr_format_host(peer, host));
 }
 
-/* Somebody from outside, led here by a router. */
+/* A router may forward connections from the internet to a private listener. */
 static bool is_outside_private_listener(struct env *env, const union netaddr *peer,
                                         const struct config_listener *listener)
 {
@@ -45,7 +45,7 @@ static bool accept_admits(struct charges *charges, struct env *env, const union 
     return proxy_header_trusts(env, listener, peer) && admit_balancer(charges, env, peer);
 }
 
-/* For the session that is to be; false: somebody else's would have to go, and none does. */
+/* Makes room for the new session's descriptors. false: no other session can be ended for it. */
 static bool accept_has_descriptors(const struct charges *charges, struct env *env, int *fd)
 {
     if (shed_for_newcomer(env, charges->client) && (*fd = reserve_move(env->host->reserve, *fd)) >= 0)
@@ -92,7 +92,7 @@ static bool session_new(struct env *env, int fd, const union netaddr *peer, cons
 void accept_session(struct env *env, int fd, const union netaddr *peer, const struct config_listener *listener)
 {
     struct charges charges = {0};
-    /* In this order: nothing is spent on a connection that is not to be. */
+    /* In this order: a connection that is refused costs least. */
     if (accept_admits(&charges, env, peer, listener) && accept_has_descriptors(&charges, env, &fd) &&
         session_new(env, fd, peer, listener, &charges))
         return;

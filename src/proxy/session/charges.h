@@ -1,5 +1,5 @@
 /*
- * What one session has been charged for, against the limits: a part of each session, kept by admission.c.
+ * What one session has been charged for against the limits. Each session contains one; admission.c updates it.
  */
 #ifndef CONESOCKS_PROXY_SESSION_CHARGES_H
 #define CONESOCKS_PROXY_SESSION_CHARGES_H

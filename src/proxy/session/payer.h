@@ -1,6 +1,6 @@
 /*
  * A payer is a user, or a client address (IPv6: its /64) for sessions without a login. What sessions hold is charged to
- * their payer; when something is short, the payer that holds most gives way first (shed.h).
+ * their payer; when something is short, the payer that holds most loses sessions first (shed.h).
  */
 #ifndef CONESOCKS_PROXY_SESSION_PAYER_H
 #define CONESOCKS_PROXY_SESSION_PAYER_H
@@ -41,7 +41,9 @@ void payer_leave(struct session *session);
 /* The account that pays for a session; NULL: none. */
 const struct quota_account *payer_account(const struct session *session);
 
-/* Has associations drop what they hold in loans, those of the payer first that holds most, until `bytes` are left. */
+/* Makes associations drop what they hold in loans until `bytes` are left. Those of the payer that holds most come
+ * first.
+ */
 void payers_call_loans(struct env *env, size_t bytes);
 /* Shows each of its sessions: as sessions_visit(). */
 void payer_visit(struct payer *payer, void (*visit)(void *arg, struct stream *stream, struct assoc *assoc), void *arg);

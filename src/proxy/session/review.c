@@ -15,7 +15,7 @@
 
 #define NO_LONGER "no longer allowed by the configuration: "
 
-/* What the listener asks of every connection. One that is gone asks for nothing. */
+/* Checks what the listener requires of every connection. A listener that has been removed requires nothing. */
 static const char *review_listener(const struct session *session)
 {
     const struct negotiation *negotiation = session->negotiation;
@@ -86,7 +86,8 @@ bool session_may_go_on(void *arg)
     struct session *session = arg;
     if (!review_session(session))
         return true;
-    event_active(&session->readable, EV_READ, 0); /* which enforces it: here is the session's own association */
+    event_active(&session->readable, EV_READ,
+                 0); /* its callback ends the session: not here, its association is running */
     return false;
 }
 

@@ -8,7 +8,8 @@ struct assoc;
 struct env;
 struct stream;
 
-/* Ends what is past its time and lets associations look after themselves; to be called about once a second. */
+/* Ends sessions that are past a deadline or an idle limit, and sweeps associations. To be called about once a second.
+ */
 void sessions_sweep(struct env *env);
 /* Shows each session's stream or association; the one not asked for is NULL. `visit` may end the one it is shown. */
 void sessions_visit(struct env *env, void (*visit)(void *arg, struct stream *stream, struct assoc *assoc), void *arg);

@@ -103,7 +103,7 @@ static void reach_on_upstream_answer(void *arg, const struct upstream_answer *an
     reach_finish(stream, code);
 }
 
-/* In place of all dialing. `to` is NULL when the upstream is to resolve the name. */
+/* Asks the upstream, and stops dialing. `to` is NULL if the upstream is to resolve the name. */
 static void reach_ask_upstream(struct stream *stream, const struct terms *terms, const union netaddr *to)
 {
     struct reaching *reaching = stream->reaching;
@@ -136,7 +136,7 @@ static bool reach_ask_by_name(struct stream *stream)
     const struct reaching *reaching = stream->reaching;
     const uint32_t rule = rules_find_name(&reaching->subject, stream->name, stream->port);
     if (rule != RULES_NO_MATCH && stream->env->config->rules[rule].action == CONFIG_ACTION_DENY)
-        return false; /* unless an address of it is allowed before */
+        return false; /* an earlier rule may allow an address of it */
     const struct terms terms = env_terms(stream->env, reaching->user, rule, &stream->client);
     if (terms.upstream)
         reach_ask_upstream(stream, &terms, NULL);
@@ -145,7 +145,7 @@ static bool reach_ask_by_name(struct stream *stream)
 
 /* ---- by its addresses ---- */
 
-/* On the terms of the rule that lets it through to the address it has reached. */
+/* Takes the rate limits from the rule that allows the address it has reached. */
 static bool reach_set_rates(struct stream *stream, const union netaddr *to)
 {
     struct reaching *reaching = stream->reaching;
@@ -273,8 +273,8 @@ static void reach_on_came(void *arg, int fd, const union netaddr *peer, enum soc
     reach_finish(stream, code);
 }
 
-/* The connection is compared with an address: names have too many, and none for a peer that connects from behind them.
- */
+/* BIND needs an IP address, with which the peer's is compared. A name may have many, and the peer may connect from yet
+ * another one. */
 static enum socks5_reply reach_listen(struct stream *stream)
 {
     struct reaching *reaching = stream->reaching;

@@ -1,6 +1,6 @@
 /*
- * An association at an upstream: asks for it, keeps its control connection, and tells where its relay is. It ends with
- * that connection.
+ * An association at an upstream: asks for it, keeps its control connection, and reports the relay's address. It ends
+ * when that connection does.
  */
 #ifndef CONESOCKS_PROXY_UPSTREAM_UPSTREAM_ASSOC_H
 #define CONESOCKS_PROXY_UPSTREAM_UPSTREAM_ASSOC_H
@@ -17,11 +17,10 @@ struct upstream;
 
 struct upstream_assoc;
 
-/* It is granted: opens a socket to the relay, from `local`, the control connection's own address. 0 or a negative
- * errno, which makes it a failure. */
+/* Called when the upstream has granted it: opens a socket to the relay, from `local`, the control connection's own
+ * address. After a negative errno the association has failed. */
 typedef int upstream_assoc_open(struct upstream_assoc *assoc, const union netaddr *relay, const union netaddr *local);
 
-/* Part of what its owner is. */
 struct upstream_assoc {
     struct env *env;
     struct assoc_upstream_hooks hooks; /* told the outcome, after `open`; to be set before the next event */
