@@ -15,10 +15,11 @@ void activate(struct worker *worker, struct snapshot *snapshot, const int *opene
     struct env *env = worker_env(worker);
     const struct config *config = snapshot->config;
     const struct resolver_options options = lookup_resolver_options(config);
-    struct snapshot *before = env_use(env, snapshot);
+    review_prepare(env, env_use(env, snapshot));
     logins_change(env->logins, config->limits.failed_logins);
     if (!resolver_change(env->resolver, &options))
         log_error("dns.servers: keeping the previous servers: no memory, or no descriptors (ulimit -n)");
+    /* Accepts what waits at old listeners, which may end sessions, which may read datagrams of others. */
     listeners_change(worker_listeners(worker), config, opened);
-    review_sessions(env, before, done, arg);
+    review_sessions(env, done, arg);
 }

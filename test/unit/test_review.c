@@ -78,7 +78,8 @@ static void on_done(void *arg)
 
 static void reload(const char *text)
 {
-    review_sessions(&env, use(text), on_done, NULL);
+    review_prepare(&env, use(text));
+    review_sessions(&env, on_done, NULL);
 }
 
 /* Whether a datagram of that session's client arrives. */
@@ -123,6 +124,21 @@ static bool has_ended(int session)
 {
     char byte;
     return recv(clients[session], &byte, 1, MSG_DONTWAIT) == 0;
+}
+
+/* Between a new snapshot and the review, a listener that goes accepts what waits there. That may end an association,
+ * and its end may read a datagram of another one. */
+static void test_a_datagram_obeys_before_the_review_begins(void **state)
+{
+    (void)state;
+    assert_true(relays_datagrams(0));
+    review_prepare(&env, use("rules: [{action: deny}]\n"));
+    assert_false(relays_datagrams(0));
+    assert_true(has_ended(0) && !has_ended(1));
+    assert_int_equal(env.open.associations, SESSIONS - 1);
+    review_sessions(&env, on_done, NULL);
+    wait_until(done_calls > 0);
+    assert_true(TAILQ_EMPTY(&env.sessions));
 }
 
 /* The last is not reviewed yet, and its next datagram obeys all the same, and ends it: a review is not repeated. */
@@ -189,11 +205,9 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin_many, end_many)
     const struct CMUnitTest tests[] = {
-        TEST(test_row70_sockets_are_served_between_slices),
-        TEST(test_row27_who_waits_for_review_obeys_at_once),
-        TEST(test_row27_udp_is_off_at_once),
-        TEST(test_row27_a_rule_that_denies_one_destination),
-        TEST(who_leaves_meanwhile_is_passed_over),
+        TEST(test_row70_sockets_are_served_between_slices),  TEST(test_a_datagram_obeys_before_the_review_begins),
+        TEST(test_row27_who_waits_for_review_obeys_at_once), TEST(test_row27_udp_is_off_at_once),
+        TEST(test_row27_a_rule_that_denies_one_destination), TEST(who_leaves_meanwhile_is_passed_over),
         TEST(a_server_that_stops_reviews_nobody_any_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

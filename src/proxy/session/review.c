@@ -130,10 +130,15 @@ static void review_on_slice(evutil_socket_t fd, short what, void *arg)
         event_add(&env->review.slice, &(struct timeval){0});
 }
 
-void review_sessions(struct env *env, struct snapshot *before, void (*done)(void *arg), void *arg)
+void review_prepare(struct env *env, struct snapshot *before)
 {
-    assert(!env->review.before);
+    assert(before && !env->review.before && !env->review.next);
     env->review.before = before;
+}
+
+void review_sessions(struct env *env, void (*done)(void *arg), void *arg)
+{
+    assert(env->review.before && !env->review.next);
     env->review.next = TAILQ_FIRST(&env->sessions);
     env->review.done = done;
     env->review.arg = arg;
