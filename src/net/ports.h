@@ -2,9 +2,9 @@
  * The local ports that this process uses, by local address. It finds a free port for a relay socket, an external socket
  * or a listener of BIND.
  *
- * Each port is exclusive at its address and chosen at random (RFC 6056) among those that have rested: what the internet
- * still sends to a port after its association's end must not reach the next one. When none has rested long enough, the
- * one that has rested longest is used.
+ * Each port is exclusive at its address and chosen at random (RFC 6056) among those that have rested: peers of an
+ * association may still send after its end, and the port's next association must not receive that. When none has rested
+ * long enough, the one that has rested longest is used.
  */
 #ifndef CONESOCKS_NET_PORTS_H
 #define CONESOCKS_NET_PORTS_H
@@ -27,7 +27,7 @@ struct port_range {
     uint16_t except;      /* a port that is never given, the shared port; 0: none */
     uint16_t wanted;      /* to be tried first, even outside the range; 0: none */
     bool stream;          /* TCP, which has ports of its own; else UDP */
-    bool everywhere;      /* no two sockets share a port, at whatever address: some are bound to every address */
+    bool everywhere;      /* the port must be free at all addresses, since some sockets are bound to every address */
     uint64_t rest_ms;     /* how long a port is left alone after its use */
 };
 
@@ -56,11 +56,11 @@ struct port_range port_range_of_system(struct ports *ports);
  * -EADDRINUSE when every port is in use. The number of tries is bounded, so that may also mean that other programs have
  * nearly all of them. */
 int ports_bind(const struct port_range *range, int fd, union netaddr *local, uint64_t now_ms, struct port_lease *lease);
-/* After the socket was closed: the port rests from `used_until_ms` on, when the last datagram passed, for as long as
- * `range` says. 0: none passed, and it does not have to rest. */
+/* After the socket was closed: the port rests for range->rest_ms from `used_until_ms` on, the time of the last
+ * datagram. 0: none passed, and it need not rest. */
 void ports_release(const struct port_range *range, struct port_lease *lease, uint64_t used_until_ms, uint64_t now_ms);
 
-/* Whether the port, once released, is free at that place. false: the lease has no port. */
+/* Whether releasing the port makes one free at that place. false also if the lease has no port. */
 bool ports_is_at(const struct port_lease *lease, const struct port_place *place);
 
 /* Over all local addresses at which ports of a range were used lately. */

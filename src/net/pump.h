@@ -1,8 +1,7 @@
 /*
- * One direction of a TCP relay: moves bytes from one socket to the other, hands end-of-stream on as a half-close.
- * Small pieces are copied, a stream that flows is spliced through a pipe; where the kernel cannot, or no pipe is to be
- * had, everything is copied. Urgent data stays in its place, if `from` has it in line (SO_OOBINLINE); that it is urgent
- * is lost.
+ * One direction of a TCP relay: moves bytes from one socket to the other, and forwards the end as a half-close.
+ * Small pieces are copied. A steady stream is spliced through a pipe, unless the kernel cannot do that or there is no
+ * pipe. Urgent data stays in its place if `from` has SO_OOBINLINE, and is then ordinary data.
  */
 #ifndef CONESOCKS_NET_PUMP_H
 #define CONESOCKS_NET_PUMP_H
@@ -28,13 +27,13 @@ enum pump_state {
     PUMP_WAITS_TO_READ,  /* run again when `from` is readable */
     PUMP_WAITS_TO_WRITE, /* run again when `to` is writable */
     PUMP_GOES_ON,        /* had its share, or its limit: run again when `from` is readable, which it probably is */
-    PUMP_DONE,           /* all was read and written, and the end was handed on */
-    PUMP_BROKEN,         /* `error` says how, `failed` where */
+    PUMP_DONE,           /* all was read and written, and the end was forwarded */
+    PUMP_BROKEN,         /* see `error` and `failed` */
 };
 
 /* What has failed. */
 enum pump_failed {
-    PUMP_FAILED_NOTHING, /* but we: no memory */
+    PUMP_FAILED_NOTHING, /* no socket: there is no memory */
     PUMP_FAILED_FROM,    /* all that came before was written */
     PUMP_FAILED_TO,      /* what the pump holds, and what `from` still has, cannot be written */
 };

@@ -1,6 +1,6 @@
 /*
  * The set of this host's own addresses. Clients may not reach them, except each other's external ports (own_ports.h).
- * Whoever asks the kernel for them fills it in: see host/addresses.h.
+ * host/addresses.h reads them from the kernel.
  */
 #ifndef CONESOCKS_POLICY_OWN_H
 #define CONESOCKS_POLICY_OWN_H
@@ -36,7 +36,7 @@ struct own_hosts *own_hosts_hold(struct own_hosts *hosts);
 void own_hosts_release(struct own_hosts *hosts);
 /* Takes the same time however many there are. Ports do not matter. NULL: none are known. */
 bool own_hosts_contain(const struct own_hosts *hosts, const union netaddr *canonical);
-/* The last address of that of this host's networks which contains `canonical`; itself, when none does. */
+/* If one of this host's networks contains `canonical`, the last address of that network; else `canonical`. */
 union netaddr own_hosts_last(const struct own_hosts *hosts, const union netaddr *canonical);
 
 #endif

@@ -31,8 +31,8 @@ struct socks5_addr address_to_wire(const union netaddr *addr);
 /* RFC 1928 section 6, from the errno of a failed connection; 0 = there was no address to try. */
 enum socks5_reply address_reply_of(int error);
 
-/* The port that an association's client will send from, as its request's DST names it; 0: none. It counts only when its
- * address is the client's own, or none (RFC 1928 section 6): clients put all sorts of other things there. */
+/* The port from which an association's client will send, as its request announces (DST.PORT); 0: it announces none.
+ * Used only if DST.ADDR is the client's own address or unspecified: clients put all sorts of other things there. */
 uint16_t address_hint(const struct socks5_addr *hint, const union netaddr *client_host);
 
 #endif

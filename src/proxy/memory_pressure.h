@@ -1,6 +1,7 @@
 /*
- * What a worker does under memory pressure (limits.memory): it shrinks buffers and ends sessions, first those that lose
- * least. The daemon measures memory and gives the orders; admission.c refuses new sessions meanwhile.
+ * What a worker does under memory pressure (limits.memory): it shrinks buffers and ends sessions. Attempts to
+ * connect and handshakes end first, then idle associations, then streams whose reader does not read. The daemon
+ * measures memory and gives the orders; admission.c refuses new sessions meanwhile.
  */
 #ifndef CONESOCKS_PROXY_MEMORY_PRESSURE_H
 #define CONESOCKS_PROXY_MEMORY_PRESSURE_H
@@ -14,9 +15,9 @@ struct env;
 
 struct memory_pressure_order {
     enum memory_level level;
-    bool recedes;  /* so much was given back that the level will be left: nobody needs to go */
+    bool recedes;  /* enough memory was freed, and the level will fall: no session needs to end */
     size_t excess; /* when critical: how many bytes to win back from streams at once */
-    bool measure;  /* what sessions hold is to be told */
+    bool measure;  /* return what the sessions hold */
 };
 
 /* To be called when the level changes, and again and again while it is not ample. Returns what the worker's sessions

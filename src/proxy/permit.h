@@ -1,7 +1,7 @@
 /*
  * Asks the policy before anything leaves, and counts and logs a refusal with the option that would allow it.
  *
- * After a reload the first question puts the subject under the active rules; without memory for that, the answer is no.
+ * The first check after a reload compiles the subject for the new rules. Without memory for that, it denies.
  */
 #ifndef CONESOCKS_PROXY_PERMIT_H
 #define CONESOCKS_PROXY_PERMIT_H
@@ -15,7 +15,7 @@
 struct env;
 
 /* For `count` datagrams, or one request, to the address `to`; `name` is what was asked for, NULL when that was the
- * address. `rule` (may be NULL) gets the rule that lets it through, or RULES_NO_MATCH. */
+ * address. `rule` (may be NULL) gets the rule that allows it, or RULES_NO_MATCH. */
 bool permit(struct env *env, struct subject *subject, const char *name, const union netaddr *to, uint32_t count,
             uint32_t *rule);
 /* Before a name is resolved; its addresses still need permit(). */

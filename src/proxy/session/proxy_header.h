@@ -1,6 +1,7 @@
 /*
- * The PROXY protocol header, with which a balancer (haproxy, nginx) tells the client's address: which balancers may
- * send it, reading it, and where that client's datagrams arrive. What is refused is counted and logged with the reason.
+ * The PROXY protocol header, in which a balancer (haproxy, nginx) sends the client's address. Decides which balancers
+ * may send it, reads it, and finds where that client's datagrams arrive. Refusals are counted and logged with the
+ * reason.
  */
 #ifndef CONESOCKS_PROXY_SESSION_PROXY_HEADER_H
 #define CONESOCKS_PROXY_SESSION_PROXY_HEADER_H

@@ -86,8 +86,8 @@ bool session_may_go_on(void *arg)
     struct session *session = arg;
     if (!review_session(session))
         return true;
-    event_active(&session->readable, EV_READ,
-                 0); /* its callback ends the session: not here, its association is running */
+    /* The callback ends the session. Here that is too early: the session's own association is running. */
+    event_active(&session->readable, EV_READ, 0);
     return false;
 }
 

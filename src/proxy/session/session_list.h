@@ -27,18 +27,18 @@ struct session_list_row {
     uint64_t id, age_ms;
     enum session_kind kind;
     union netaddr client;
-    char user[SESSION_LIST_NAME_MAX + 1];     /* "": no login, or it is not over yet */
+    char user[SESSION_LIST_NAME_MAX + 1];     /* "": no login, or it is not complete */
     char upstream[SESSION_LIST_NAME_MAX + 1]; /* "": none */
     union {
         struct {
-            struct assoc_flow flow; /* but for what was dropped, which is here: */
+            struct assoc_flow flow; /* its `dropped` is NULL: the counts are here */
             uint32_t dropped[DROP_REASON_COUNT];
             uint64_t idle_ms;
             enum config_filtering filtering;
         } assoc;
         struct {
             char destination[STREAM_DESTINATION_MAX]; /* "": log.destinations is off */
-            union netaddr remote;                     /* AF_UNSPEC: that, or not reached yet, or an upstream knows */
+            union netaddr remote;                     /* AF_UNSPEC: not shown, not reached, or not known */
             uint64_t up_bytes, down_bytes;
         } stream;
     };
