@@ -112,7 +112,7 @@ def test_ipv6(net, proxy, check, far_end):  # noqa: F811
     found = check("--peer", INET1_V6, "--key", KEY, proxy=f"socks5://[{PROXY_V6}]:1080")
     step = found.step("nat_v6")
     assert found.status == UNKNOWN and step["status"] == "skipped"
-    assert "other port sees the same external port and can send to us" in step["found"] and "second address" in step["fix"]
+    assert "two ports see the same external port, and both can send to us" in step["found"] and "second address" in step["fix"]
     assert found.step("sizes_v6")["data"]["largest_unfragmented"] == 1452
     assert {name for name, status in found.statuses().items() if status != "ok"} == {"nat_v6"}
 

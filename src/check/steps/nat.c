@@ -33,8 +33,8 @@ static void say_one_address(const struct check_run *check, const struct nat_prob
     if (steady && seen->from_other_port == NAT_ARRIVED)
         result_say(
             result, unknown,
-            "partly tested: the test server has only one address; its other port sees the same external port and "
-            "can send to us");
+            "partly tested, because the test server has one address: its two ports see the same external port, and "
+            "both can send to us");
     else if (steady && seen->from_other_port == NAT_SILENT && seen->proof_other_port == NAT_ARRIVED)
         result_say(result, CHECK_WARNING, "%s filtering: even another port of the test server cannot send to us first",
                    nat_behaviour_name(NAT_ADDRESS_AND_PORT_DEPENDENT));
