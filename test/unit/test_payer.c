@@ -142,6 +142,29 @@ static void row_61_the_latest_ends_for_others_alone(void **state)
     close(other);
 }
 
+/* Row 61: for two clients that have used up the descriptors, each as many, no association of a third one ends. */
+static void row_61_no_quiet_association_of_others_ends(void **state)
+{
+    (void)state;
+    static const char *const hosts[] = {"127.0.0.8", "127.0.0.9"};
+    int quiet = associate("127.0.0.2"), held[LIMIT], count = 0;
+    now_ms += 3600 * 1000;
+    for (int refused = 0, turns = 0; refused < 4; turns++) {
+        int fd = client_from(hosts[turns % 2]);
+        if (fd < 0)
+            refused++;
+        else
+            held[count++] = ask(fd, SOCKS5_COMMAND_UDP_ASSOCIATE, "0.0.0.0");
+    }
+    assert_true(count > 20);
+    assert_true(lives(quiet));
+    assert_int_equal(env.metrics.shed_associations_total, 0);
+    sessions_end(&env, "the test says so");
+    while (count)
+        close(held[--count]);
+    close(quiet);
+}
+
 /* Row 61: when it is the whole host's table that is full, nobody here has filled it for sure: what is in use stays. */
 static void row_61_nothing_in_use_ends_for_a_full_host(void **state)
 {
@@ -325,7 +348,7 @@ int main(void)
         TEST(row_61_requests_of_the_heaviest_go_first),   TEST(row_61_the_latest_ends_for_others_alone),
         TEST(row_61_nothing_in_use_ends_for_a_full_host), TEST(row_60_names_are_called_back_behind_a_larger_loan),
         TEST(row_63_no_port_is_won_at_another_address),   TEST(row_63_associations_make_room_whoever_has_streams),
-        TEST(row_60_memory_is_paid_for_by_the_heaviest),
+        TEST(row_60_memory_is_paid_for_by_the_heaviest),  TEST(row_61_no_quiet_association_of_others_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -178,6 +178,12 @@ static bool account_holds_much_less(const struct quota_account *account, const s
     return account != heaviest->account && quota_held(account, QUOTA_DESCRIPTORS) < heaviest->held / MUCH_LESS;
 }
 
+/* It has caused the shortage, alone or with a few others: no association of somebody else ends for it. */
+static bool account_stands_out(const struct quota_account *account, const struct quota_heaviest *heaviest)
+{
+    return quota_held(account, QUOTA_DESCRIPTORS) > heaviest->of_all / STANDS_OUT_FROM;
+}
+
 /* NULL: nobody stands out, or has no session here. */
 static struct payer *shed_payer_of(const struct env *env, const struct quota_heaviest *heaviest)
 {
@@ -216,10 +222,13 @@ static bool shed_session_of(struct env *env, const struct quota_heaviest *heavie
     struct payer *payer = shed_payer_of(env, heaviest);
     if (shed_begun_of(env, heaviest, shortage) || (payer && shed_idle_of_payer(env, payer, shortage)))
         return true;
-    if (!payer || !account || !account_holds_much_less(account, heaviest) || !shed_may_end_active(shortage))
+    if (!account || !shed_may_end_active(shortage))
         return shed_idle_of(env, NULL, shortage);
-    shed_latest(env, payer, shortage);
-    return true;
+    if (payer && account_holds_much_less(account, heaviest)) {
+        shed_latest(env, payer, shortage);
+        return true;
+    }
+    return !account_stands_out(account, heaviest) && shed_idle_of(env, NULL, shortage);
 }
 
 bool shed_session(struct env *env, const struct quota_account *account, const struct shortage *shortage)
