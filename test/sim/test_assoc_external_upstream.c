@@ -46,7 +46,7 @@ static int begin_by_upstream(void **state)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, control), 0);
     const struct assoc_upstream_hooks hooks = {on_answered, on_ended, NULL};
     open_plain();
-    assert_true(assoc_awaits_upstream(assoc, &hooks));
+    assert_true(assoc_expect_upstream(assoc, &hooks));
     return 0;
 }
 

@@ -182,7 +182,7 @@ bool assoc_review(struct assoc *assoc)
     return true;
 }
 
-bool assoc_awaits_upstream(struct assoc *assoc, const struct assoc_upstream_hooks *hooks)
+bool assoc_expect_upstream(struct assoc *assoc, const struct assoc_upstream_hooks *hooks)
 {
     return external_upstream_set_hooks(assoc, hooks);
 }

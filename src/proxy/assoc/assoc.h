@@ -42,7 +42,7 @@ bool assoc_is_over_tcp(const struct assoc *assoc);
 
 /* Sets the hooks if the association uses an upstream. Returns whether it does: then the owner answers the client when a
  * hook reports the upstream's answer. */
-bool assoc_awaits_upstream(struct assoc *assoc, const struct assoc_upstream_hooks *hooks);
+bool assoc_expect_upstream(struct assoc *assoc, const struct assoc_upstream_hooks *hooks);
 /* The upstream's name, or NULL. */
 const char *assoc_upstream(const struct assoc *assoc);
 

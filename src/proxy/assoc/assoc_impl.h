@@ -25,7 +25,7 @@
 #include "proxy/env.h"
 
 /* One event's share: a flood on one association waits its turn after this many datagrams. */
-#define RECEIVE_MAX 32
+#define ASSOC_RECEIVE_MAX 32
 
 struct filter;
 struct names;

@@ -70,7 +70,7 @@ size_t assoc_receive_external(struct external *external)
     struct assoc *assoc = external->assoc;
     struct env *env = assoc->env;
     assoc_assert_batches_are_empty(env);
-    const size_t count = dgram_io_recv(env->dgrams, &external->socket, env->received, RECEIVE_MAX);
+    const size_t count = dgram_io_recv(env->dgrams, &external->socket, env->received, ASSOC_RECEIVE_MAX);
     if (count)
         external->carried_ms = env_now(env);
     if (assoc_may_go_on(assoc))

@@ -20,7 +20,7 @@ struct assoc_flow {
     uint64_t learned_ms, last_up_ms, last_down_ms;
     uint64_t up_datagrams, up_bytes, down_datagrams, down_bytes; /* payload bytes */
     uint64_t destinations;                                       /* how many distinct ones: see sketch.h */
-    const uint32_t *dropped;                                     /* by drop reason; never NULL */
+    const uint32_t *dropped;                                     /* by drop reason; NULL only in copies */
 };
 
 void assoc_flow_init(struct assoc_flow *flow, const union netaddr *relay, uint64_t now_ms);

@@ -17,7 +17,7 @@ static void internal_udp_on_readable(evutil_socket_t fd, short what, void *arg)
     const uint64_t now = env_now(env);
     const bool is_refused = !assoc_may_go_on(assoc);
     assoc_assert_batches_are_empty(env);
-    size_t count = dgram_io_recv(env->dgrams, &assoc->internal.socket, env->received, RECEIVE_MAX);
+    size_t count = dgram_io_recv(env->dgrams, &assoc->internal.socket, env->received, ASSOC_RECEIVE_MAX);
     for (size_t i = 0; i < count; i++) {
         const struct dgram_run *run = &env->received[i];
         if (!netaddr_equal_host(&run->peer, &assoc->subject.client)) {

@@ -17,7 +17,7 @@
 #include "proxy/env.h"
 
 /* One event's share. */
-#define RECEIVE_MAX 32
+#define SHARED_SOCKET_RECEIVE_MAX 32
 
 /* A listening socket of one worker at one local address. It is open for as long as that worker has associations there.
  */
@@ -128,7 +128,7 @@ void shared_socket_route(struct env *env, const union netaddr *relay, const stru
 static size_t shared_socket_receive(struct shared_socket *shared)
 {
     struct env *env = shared->env;
-    size_t count = dgram_io_recv(env->dgrams, &shared->socket, env->received, RECEIVE_MAX);
+    size_t count = dgram_io_recv(env->dgrams, &shared->socket, env->received, SHARED_SOCKET_RECEIVE_MAX);
     for (size_t i = 0; i < count; i++)
         shared_socket_route(env, &shared->relay, &env->received[i]);
     return count;

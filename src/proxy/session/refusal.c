@@ -71,7 +71,7 @@ const char *refusal_of_stream(const struct stream *stream, enum socks5_reply cod
         return "name not resolved in time (dns.timeout): see whether the name servers answer";
     const bool is_bind = stream_command(stream) == CONFIG_COMMAND_BIND;
     const char *failure =
-        code == SOCKS5_REPLY_GENERAL_FAILURE ? refusal_of_error(stream_unreached(stream), is_bind) : NULL;
+        code == SOCKS5_REPLY_GENERAL_FAILURE ? refusal_of_error(stream_reach_error(stream), is_bind) : NULL;
     if (failure)
         return failure;
     return is_bind ? bind_texts[code] : connect_texts[code];

@@ -181,7 +181,7 @@ static void request_begin_assoc(struct session *session, const struct socks5_req
     }
     assoc_set_review(session->assoc, session_may_go_on, session);
     const struct assoc_upstream_hooks hooks = {request_on_upstream_answered, request_on_assoc_lost_upstream, session};
-    if (!assoc_awaits_upstream(session->assoc, &hooks)) {
+    if (!assoc_expect_upstream(session->assoc, &hooks)) {
         request_grant_assoc(session);
         return;
     }

@@ -122,7 +122,7 @@ const char *stream_upstream(const struct stream *stream)
     return stream->via ? stream->via->upstream : NULL;
 }
 
-int stream_unreached(const struct stream *stream)
+int stream_reach_error(const struct stream *stream)
 {
     return stream->unreached;
 }

@@ -63,7 +63,7 @@ const char *stream_destination(const struct stream *stream, char text[static STR
 
 enum config_command stream_command(const struct stream *stream);
 const char *stream_upstream(const struct stream *stream); /* the name of the upstream it uses, or NULL */
-int stream_unreached(const struct stream *stream);        /* errno: why it did not reach its destination, or 0 */
+int stream_reach_error(const struct stream *stream);      /* errno: why it did not reach its destination, or 0 */
 bool stream_is_unresolved(const struct stream *stream);   /* no name server has answered about its name in time */
 union netaddr stream_local(const struct stream *stream);  /* our end of the other connection, or the upstream's */
 union netaddr stream_remote(const struct stream *stream); /* the peer of that connection; AF_UNSPEC: an upstream
