@@ -173,8 +173,12 @@ static bool begin_signals(struct server *server)
     return server_watch_signals(server);
 }
 
+/* From here on the process only ends. A further signal must not make that look like a crash: all stay blocked. */
 static void end_signals(struct server *server)
 {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
     for (size_t i = 0; i < server->signal_count; i++)
         event_del(&server->signals[i]);
 }

@@ -99,6 +99,19 @@ def test_a_second_signal_ends_the_drain(net, start, lan, number):
     assert association.control.recv(1) == b"" and ended(proxy)
 
 
+def test_signals_while_it_ends_do_not_kill_it(start):
+    """The process exits with status 0, whenever a further signal comes."""
+    for _ in range(5):
+        process = start().process
+        process.send_signal(signal.SIGTERM)
+        for _ in range(5000):
+            if process.poll() is not None:
+                break
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.0005)
+        assert process.wait(10) == 0
+
+
 def test_no_reload_while_it_drains(net, start, lan, peer):
     proxy = start(DRAIN)
     association = Association(net.client, lan)
