@@ -156,7 +156,7 @@ static void admin_on_request(void *arg, struct http_connection *connection, cons
         }
     }
     http_respond_text(connection, 404,
-                      "not found; there are: / /status /history /metrics /healthz /readyz /proxy.pac\n");
+                      "not found; the paths are: / /status /history /metrics /healthz /readyz /proxy.pac\n");
 }
 
 /* ---- life ---- */

@@ -301,7 +301,7 @@ bool log_open(const char *path, uid_t user, gid_t group)
     }
     /* logrotate compresses what it has renamed as that user. Where root may not give it away, it goes on as root's. */
     if (missing && geteuid() == 0 && fchown(output.file, user, group) < 0)
-        log_info("log.file: %s stays root's: %s", path, strerror(errno));
+        log_info("log.file: %s still belongs to root: %s", path, strerror(errno));
     named.path = path;
     return true;
 }
@@ -323,8 +323,9 @@ void log_reopen(void)
         return;
     int fd = file_open(named.path, geteuid(), &why);
     if (fd < 0) {
-        log_error("log.file: %s cannot be opened again: %s. Lines go on to the file that had this name", named.path,
-                  why);
+        log_error("log.file: %s cannot be opened again: %s. The log continues in the previous file, which was renamed "
+                  "or deleted",
+                  named.path, why);
         return;
     }
     pthread_mutex_lock(&queue.lock);

@@ -21,23 +21,23 @@
     X(OTHER_PORT, other_port, "from the client's address but another port while the client is active",                 \
       "let the client send from one port for as long as its connection lives, or lower udp.rebind_after")              \
     X(BAD_HEADER, bad_header, "from a client, with no valid SOCKS5 UDP header",                                        \
-      "see whether the client speaks SOCKS5 at all there: it may send bare datagrams to the relay")                    \
+      "see whether the client puts a SOCKS5 header before each datagram")                                              \
     X(FRAGMENT, fragment, "from a client, with FRAG not 0",                                                            \
-      "turn fragmentation off in the client: this proxy, like most, takes whole datagrams only")                       \
+      "turn SOCKS5 fragmentation off in the client: this proxy, like most, accepts whole datagrams only")              \
     X(BAD_DESTINATION, bad_destination, "to port 0 or to a name that is no host name",                                 \
       "nothing here: the client asks for a destination that cannot exist")                                             \
     X(REFUSED, refused, "to a destination that the policy denies",                                                     \
-      "if it should be allowed, conesocks explain tells which rule says no (rules, reach); a firewall on this host "   \
-      "may forbid it, too")                                                                                            \
+      "if it should be allowed, conesocks explain shows what denies it (rules, reach); a firewall on this host may "   \
+      "do so, too")                                                                                                    \
     X(RATE, rate, "beyond the rate of the association or its user",                                                    \
       "raise limits.datagrams_per_association or limits.bandwidth_per_session, or those of the user or rule, if the "  \
       "client should have more")                                                                                       \
     X(UNRESOLVED, unresolved, "to a name that could not be resolved",                                                  \
       "see whether the name servers answer (dns.servers), and whether the name exists")                                \
-    X(QUEUE_FULL, queue_full, "to a name still being resolved, with too many waiting",                                 \
+    X(QUEUE_FULL, queue_full, "to a name still being resolved, or to another worker thread, while too many waited",    \
       "see whether the name servers answer quickly (dns.servers); a client that asks for many names at once may need " \
       "a higher limits.lookups_per_association")                                                                       \
-    X(UNFINISHED, unfinished, "over TCP, of which only a part came in time, or while there was memory for it",         \
+    X(UNFINISHED, unfinished, "over TCP, incomplete: the rest did not arrive in time, or there was no memory for it",  \
       "nothing, unless there are many: then a client stalls in the middle of its datagrams, or limits.memory is low")  \
     X(NO_SOCKET, no_socket, "to an address family that has no external socket",                                        \
       "see whether this host has that family, and whether ports and descriptors are left (udp.external_ports, ulimit " \
@@ -45,8 +45,8 @@
     X(NO_CLIENT, no_client, "from the internet, before the client's first datagram",                                   \
       "nothing, unless there are many: a peer was faster than the client's first datagram")                            \
     X(FILTERED, filtered, "from a peer that the filtering mode does not let in",                                       \
-      "if games or calls fail, set udp.filtering to endpoint-independent: it lets everybody answer")                   \
-    X(OVERSIZE, oversize, "too large to carry with its header",                                                        \
+      "if games or calls fail, set udp.filtering to endpoint-independent: then every peer may send")                   \
+    X(OVERSIZE, oversize, "too large together with its header",                                                        \
       "let the client send smaller datagrams; see udp.df and udp.over_tcp_max")                                        \
     X(SEND_FULL, send_full, "because the send buffer was full",                                                        \
       "if there are many, the network card or the line is slower than what comes in; a burst now and then does no "    \
@@ -54,7 +54,7 @@
     X(UNREACHABLE, unreachable, "because no route led to the destination",                                             \
       "see whether this host has a route there (ip route get ADDRESS), for IPv6 above all")                            \
     X(SEND_FAILED, send_failed, "because the system refused to send it",                                               \
-      "see the kernel's log: the system gives no better reason")
+      "see the kernel's log: the system gives no other reason")
 
 enum drop_reason {
 #define X(enumerator, name, help, advice) DROP_##enumerator,
@@ -70,20 +70,20 @@ const char *drop_reason_advice(enum drop_reason reason);
     X(sessions_total, "control connections accepted")                                                                  \
     X(sessions_ended_total, "control connections ended")                                                               \
     X(handshakes_failed_total, "control connections that ended before a request was granted")                          \
-    X(public_clients_refused_total, "connections from public addresses closed by a listener that is for private ones") \
-    X(proxy_protocol_refused_total, "connections closed for want of a trusted source or a PROXY protocol header")      \
+    X(public_clients_refused_total, "connections from public addresses to a private listener, closed")                 \
+    X(proxy_protocol_refused_total, "connections closed: no trusted source, or no valid PROXY protocol header")        \
     X(auth_failed_total, "logins with a wrong user name or password")                                                  \
     X(auth_throttled_total, "logins not checked after too many wrong ones from their address or network")              \
     X(auth_busy_total, "logins not checked because too many were waiting")                                             \
-    X(auth_cached_total, "logins known to be right without a check")                                                   \
+    X(auth_cached_total, "logins accepted from timeouts.login_cache without a check")                                  \
     X(connects_total, "CONNECT requests granted")                                                                      \
-    X(binds_total, "BIND requests that a connection has come for")                                                     \
+    X(binds_total, "BIND requests whose connection arrived")                                                           \
     X(binds_without_port_total, "BIND requests refused because no port was free")                                      \
-    X(bind_strangers_total, "connections to a port of BIND that were not asked for, or not allowed")                   \
+    X(bind_strangers_total, "connections to a BIND port, closed: the peer was not expected, or not allowed")           \
     X(associations_total, "UDP associations granted")                                                                  \
     X(associations_ended_total, "UDP associations ended")                                                              \
     X(associations_without_port_total, "UDP ASSOCIATE requests refused because no port was free")                      \
-    X(ports_reused_early_total, "ports given again before they had rested udp.port_rest: none other was free")         \
+    X(ports_reused_early_total, "ports used again before they had rested for udp.port_rest: no other was free")        \
     X(requests_refused_total, "requests answered with a failure")                                                      \
     X(limited_sessions_total, "connections closed at limits.sessions")                                                 \
     X(limited_sessions_per_client_total, "connections closed at limits.sessions_per_client")                           \
@@ -92,35 +92,35 @@ const char *drop_reason_advice(enum drop_reason reason);
     X(limited_associations_per_client_total, "UDP ASSOCIATE requests refused at limits.associations_per_client")       \
     X(limited_associations_per_user_total, "UDP ASSOCIATE requests refused at limits.associations_per_user")           \
     X(limited_handshakes_per_client_total, "connections closed at limits.handshakes_per_client")                       \
-    X(limited_lookups_per_user_total, "questions for a name not asked at limits.lookups_per_user")                     \
-    X(shed_handshakes_total, "connections that waited longest, closed to make room")                                   \
+    X(limited_lookups_per_user_total, "lookups refused at limits.lookups_per_user")                                    \
+    X(shed_handshakes_total, "connections that were longest in the handshake, closed to make room")                    \
     X(shed_dials_total, "requests whose destination had not answered yet, refused to make room")                       \
     X(shed_associations_total, "associations that were idle longest, ended to make room")                              \
     X(refused_by_rule_total, "datagrams and requests that a rule denies")                                              \
-    X(refused_by_reach_total, "datagrams and requests to where the client may not go")                                 \
+    X(refused_by_reach_total, "datagrams and requests that reach denies")                                              \
     X(refused_own_total, "datagrams and requests to this host's own addresses")                                        \
     X(refused_loop_total, "datagrams and requests to this proxy's own listeners and relay ports")                      \
     X(refused_never_total, "datagrams and requests to multicast, broadcast and unspecified addresses")                 \
-    X(upstream_requests_total, "requests sent on to an upstream")                                                      \
-    X(upstream_failed_total, "requests that an upstream did not take or answer")                                       \
+    X(upstream_requests_total, "requests forwarded to an upstream")                                                    \
+    X(upstream_failed_total, "requests that an upstream did not accept or answer")                                     \
     X(stream_up_bytes_total, "CONNECT and BIND bytes from clients")                                                    \
     X(stream_down_bytes_total, "CONNECT and BIND bytes to clients")                                                    \
     X(udp_up_datagrams_total, "datagrams relayed from clients")                                                        \
     X(udp_up_bytes_total, "payload bytes relayed from clients")                                                        \
     X(udp_down_datagrams_total, "datagrams relayed to clients")                                                        \
     X(udp_down_bytes_total, "payload bytes relayed to clients")                                                        \
-    X(udp_icmp_port_unreachable_total, "ICMP errors: nobody listens at that port of a destination")                    \
-    X(udp_icmp_unreachable_total, "ICMP errors: no way to a destination, or a packet filter's refusal")                \
+    X(udp_icmp_port_unreachable_total, "ICMP errors: nothing listens at that port of a destination")                   \
+    X(udp_icmp_unreachable_total, "ICMP errors: no route to a destination, or a packet filter's refusal")              \
     X(udp_icmp_too_big_total, "ICMP errors: a datagram too large for the path to a destination")                       \
-    X(udp_icmp_ttl_total, "ICMP errors: a datagram went in a circle, or came in part")                                 \
-    X(lookups_total, "names asked for")                                                                                \
+    X(udp_icmp_ttl_total, "ICMP errors: a datagram's TTL expired, or its fragments did not all arrive")                \
+    X(lookups_total, "names looked up")                                                                                \
     X(lookups_failed_total, "names that did not resolve")                                                              \
     X(names_moved_total, "names in datagrams that took another address because theirs was silent or denied")           \
-    X(lookup_questions_total, "questions sent to name servers, repeated ones included")                                \
-    X(accept_failed_total, "accepts that failed for want of descriptors or memory")                                    \
+    X(lookup_questions_total, "queries sent to name servers, repeated ones included")                                  \
+    X(accept_failed_total, "connections not accepted because descriptors or memory were short")                        \
     X(limited_memory_total, "connections and requests refused while memory was short")                                 \
     X(limited_descriptors_total, "connections and requests refused while descriptors were short")                      \
-    X(shed_streams_total, "streams that nobody read, ended because memory was short")                                  \
+    X(shed_streams_total, "streams whose reader did not read, ended because memory was short")                         \
     X(shed_latest_total, "sessions of the client or user that held most descriptors, ended to make room for another")
 
 /* How long name servers take, in classes: up to so many milliseconds, the last one beyond them all. */

@@ -34,7 +34,7 @@ static const char usage_text[] =
     "The test server, which must be reachable through the proxy. Without --stun and --peer, a proxy on this machine\n"
     "is tested with a test server on this machine.\n"
     "  --stun HOST[:PORT]     use a STUN server; to find the NAT type, it must have two addresses (RFC 5780)\n"
-    "  --peer HOST[:PORT]     use another machine that runs `conesocks check --listen`; this tests the most\n"
+    "  --peer HOST[:PORT]     use another machine that runs `conesocks check --listen`; this runs the most tests\n"
     "  --key KEY              the key that it printed, or the key to use with --listen\n"
     "  --listen [ADDRESS][:PORT]\n"
     "                         be the test server (default: all addresses, port 3478)\n"
@@ -66,12 +66,12 @@ static const char *why_skipped(const struct check_run *check, unsigned missing)
         enum check_fact fact;
         const char *why;
     } reasons[] = {
-        {FACT_ADDRESS, "skipped: the proxy has no address"},
+        {FACT_ADDRESS, "skipped: the proxy's address is unknown"},
         {FACT_REACHED, "skipped: the proxy cannot be reached"},
         {FACT_LOGGED_IN, "skipped: the proxy does not accept us"},
         {FACT_ASSOCIATED, "skipped: there is no working UDP association"},
-        {FACT_SERVER,
-         named ? "skipped: the test server has no address" : "skipped: no test server; name one with --stun or --peer"},
+        {FACT_SERVER, named ? "skipped: the test server's address is unknown"
+                            : "skipped: no test server; name one with --stun or --peer"},
         {FACT_ANSWERS, "skipped: UDP gets no answer"},
     };
     size_t i = 0;

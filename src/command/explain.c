@@ -22,7 +22,7 @@ static const char usage_text[] =
     "\n"
     "Shows whether a request is allowed, and which rule or option decides.\n"
     "\n"
-    "  -c, --config FILE      the configuration to ask; default: the built-in one\n"
+    "  -c, --config FILE      the configuration to check; default: the built-in one\n"
     "      --from ADDRESS     the client's address\n"
     "      --user NAME        the user that the client logs in as\n"
     "      --command COMMAND  connect (the default), bind or udp\n"

@@ -312,7 +312,7 @@ static void consistent_upstream(const struct consistency *check, const struct co
                      upstream_find(config, upstream->name));
     else if (!upstream_is_used(config, upstream->name))
         report_warning(check->report, name.place, name.key,
-                       "is not used: no rule, no user and not outbound.upstream names it");
+                       "is not used: no rule, no user and no outbound.upstream refers to it");
     if (upstream->password && !upstream->user)
         report_error(check->report, password.place, password.key,
                      "found a password without a user, expected both or neither");

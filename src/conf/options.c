@@ -248,7 +248,7 @@ static const struct schema_row udp_rows[] = {
     {"offload", OPTION(choice, udp.offload), .words = offload_words, .initial = "auto", .at_start = true,
      .help = "let the kernel join and split datagrams (GRO, GSO) where possible"},
     {"carry", OPTION(choice, udp.carry), .words = carry_words, .initial = "ecn",
-     .help = "which IP header bits are copied through with each datagram"},
+     .help = "which IP header bits of each datagram the relay keeps"},
     {"df", OPTION(choice, udp.df), .words = df_words, .initial = "allow-fragments",
      .help = "what to do with too large datagrams: fragment them, or drop them so that applications can probe the path "
              "MTU"},
@@ -279,7 +279,7 @@ static const struct schema_row outbound_rows[] = {
     {"dscp", OPTION(dscp, outbound.dscp), .none = "default", .initial = "default",
      .help = "DSCP of packets to destinations; default: the system's, which is 0"},
     {"prefer", OPTION(choice, outbound.prefer), .words = prefer_words, .initial = "ipv6",
-     .help = "which address family is tried first, or at all"},
+     .help = "which address family is tried first, or only"},
     {"upstream", OPTION(text, outbound.upstream), RANGE(1, 255), .none = "none", .initial = "none",
      .help = "the upstream SOCKS5 server for all requests; none: connect directly"},
     {0},

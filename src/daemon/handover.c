@@ -299,7 +299,7 @@ static bool handover_give_up_taker(struct handover *handover)
         recv(handover->taker, &answer, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 ||
         !handover_send(handover->taker, HANDOVER_TOO_LATE, NULL, 0, 0))
         return false;
-    log_warning("telling process %d to end: it has not served in time", (int)handover->taker_id);
+    log_warning("telling process %d to exit: it did not start to serve in time", (int)handover->taker_id);
     handover_close_taker(handover);
     return true;
 }

@@ -134,8 +134,8 @@ static void reload_finish(struct reload *reload)
 
 static void reload_warn_refused(void)
 {
-    log_warning("SIGHUP: not reloaded, because this server is about to end. After an upgrade, reload the process that "
-                "has taken over: this one follows");
+    log_warning("SIGHUP: not reloaded, because this server is about to exit. After an upgrade, reload the process that "
+                "has taken over: this process then reloads, too");
 }
 
 static void reload_on_joined(void *arg)
@@ -252,7 +252,7 @@ void reload_follow(struct reload *reload, const char *path, struct config_files 
     *files = CONFIG_FILES_NONE;
     reload->followed_path = path ? strdup(path) : NULL;
     if (path && !reload->followed_path) {
-        log_error("keeping the current configuration: no memory to read that of the process that has taken over");
+        log_error("keeping the current configuration: no memory to read the one of the process that has taken over");
         reload_close_followed(reload);
         reload->to_follow = false; /* its files are closed */
         return;

@@ -48,7 +48,7 @@ static void reload_source_warn_replaced(const char *path)
     if (fd >= 0)
         close(fd);
     else if (errno == EACCES)
-        log_warning("%s was replaced since the start, and the sandbox does not allow to read the new one: restart the "
+        log_warning("%s was replaced after the start, and the sandbox forbids reading the new file: restart the "
                     "server. To avoid this, keep the file in a folder of its own and run as another user than root",
                     path);
 }

@@ -87,10 +87,9 @@ static bool landlock_allow_in_folder(int ruleset, const char *path)
     const char *folder = dirname(copy);
     if (!holds_too_much(folder))
         return landlock_allow(ruleset, folder, READ);
-    log_warning(
-        "%s cannot be read again after an editor has replaced it, because the rest of %s is out of reach: for SIGHUP "
-        "to work then, move the file to a folder of its own",
-        path, folder);
+    log_warning("%s cannot be read again after an editor has replaced it, because the sandbox hides the rest of %s: "
+                "for SIGHUP to work then, move the file to a folder of its own",
+                path, folder);
     return landlock_allow(ruleset, path, READ);
 }
 
@@ -116,10 +115,10 @@ static bool landlock_allow_log(int ruleset, const char *path, uint64_t handled)
     if (geteuid() != 0 && !holds_too_much(folder))
         return landlock_allow(ruleset, folder,
                               handled & (WRITE | LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_TRUNCATE));
-    log_warning("log.file: the rest of %s is out of reach, so %s cannot be created again after it was renamed: let "
-                "logrotate copy the file (copytruncate), or run as another user than root and keep it in a folder of "
-                "its own",
-                folder, path);
+    log_warning(
+        "log.file: the sandbox hides the rest of %s, so %s cannot be created again after it was renamed: let logrotate "
+        "copy the file (copytruncate), or run as another user than root and keep it in a folder of its own",
+        folder, path);
     return true;
 }
 
@@ -153,8 +152,9 @@ bool sandbox_files(const char *const *paths, size_t count, const char *log)
                 (!log || landlock_allow_log(ruleset, log, attributes.handled_access_fs)) &&
                 syscall(SYS_landlock_restrict_self, ruleset, 0) == 0;
     if (!done)
-        log_error("cannot restrict the files in reach (Landlock): %s. To start without a sandbox, set run.sandbox: off",
-                  strerror(errno));
+        log_error(
+            "cannot restrict the access to files (Landlock): %s. To start without a sandbox, set run.sandbox: off",
+            strerror(errno));
     if (ruleset >= 0)
         close(ruleset);
     return done;

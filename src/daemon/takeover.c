@@ -54,7 +54,7 @@ static bool takeover_is_from_us(int fd, const char *path)
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
         return false;
     if (peer.uid != 0 && peer.uid != geteuid())
-        log_error("%s belongs to user id %u: taking nothing over from there", path, (unsigned)peer.uid);
+        log_error("not taking over from %s: it belongs to user id %u", path, (unsigned)peer.uid);
     return peer.uid == 0 || peer.uid == geteuid();
 }
 
@@ -236,7 +236,7 @@ bool takeover_finish(struct takeover *takeover)
             (void)takeover_add_udp(takeover, parcel.fds[i]); /* opened since then */
     } while (parcel.fd_count > 0);
     if (!error && parcel.message.kind == HANDOVER_TOO_LATE) {
-        log_error("the running server has waited for too long and has given this process up: not serving");
+        log_error("the running server did not wait for this process any longer: not serving");
         return false;
     }
     if (error == ECONNRESET)

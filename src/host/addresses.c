@@ -144,10 +144,9 @@ static bool news_are_about_us(const uint8_t *news, size_t len)
 
 static void addresses_stop_watching(struct addresses *addresses, int error)
 {
-    log_warning(
-        "reading this host's addresses every %d s: the kernel does not announce changes (netlink: %s). Until the "
-        "next read, clients may reach an address that is new",
-        UNWATCHED_PERIOD_MS / 1000, strerror(error));
+    log_warning("reading this host's addresses every %d s: the kernel does not announce changes (netlink: %s). Until "
+                "the next read, clients may reach a new address of this host",
+                UNWATCHED_PERIOD_MS / 1000, strerror(error));
     if (addresses->fd >= 0) {
         event_del(&addresses->news);
         close(addresses->fd);

@@ -261,8 +261,8 @@ static void ports_warn_of_early(const struct port_range *range, const union neta
     if (!due)
         return;
     log_warning("%s: using ports again before they have rested %" PRIu64 " s (%" PRIu64 " since the last such line): "
-                "every port from %u to %u at %s is in use or resting, and a datagram for a port's last user may reach "
-                "the next one. Use a larger range (%s), or a shorter udp.port_rest",
+                "every port from %u to %u at %s is in use or resting. A datagram for a port's previous association may "
+                "reach the next one. Use a larger range (%s), or a shorter udp.port_rest",
                 range->option, range->rest_ms / 1000, count, range->first, range->last,
                 netaddr_format_host(local, host), range->random ? "net.ipv4.ip_local_port_range" : range->option);
 }

@@ -239,7 +239,7 @@ static void resolv_conf_warn(const char *path, const char *action, const char *s
         log_warning("%s: %s the name server %s%s: cannot read it (%s)%s", path, action, servers,
                     error == ENOENT ? " until the file exists" : "", strerror(error), file_advice(error));
     else
-        log_warning("%s: %s the name server %s: it names none", path, action, servers);
+        log_warning("%s: %s the name server %s: the file names none", path, action, servers);
 }
 
 bool resolv_conf_follow(struct resolv_conf *conf, const char *path, struct file_stamp *stamp,

@@ -155,7 +155,7 @@ static int sock_set_mark(int fd, uint32_t mark)
     if (setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) == 0)
         return 0;
     int error = errno;
-    log_error("cannot set mark 0x%x: %s; it takes CAP_NET_ADMIN", mark, strerror(error));
+    log_error("cannot set mark 0x%x: %s; it needs CAP_NET_ADMIN", mark, strerror(error));
     return -error;
 }
 

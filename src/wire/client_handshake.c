@@ -86,9 +86,9 @@ static enum client_step client_take_choice(struct client_handshake *h)
     else if (method == SOCKS5_METHOD_PASSWORD && h->login.user_len)
         client_say_login(h);
     else
-        return client_fail(h, h->login.user_len
-                                  ? "it takes neither a user name and password nor no login at all"
-                                  : "it asks for a login: the upstream's user and password are not configured");
+        return client_fail(
+            h, h->login.user_len ? "it accepts none of the offered login methods: no login, or a user name and password"
+                                 : "it asks for a login: the upstream's user and password are not configured");
     return CLIENT_MORE;
 }
 

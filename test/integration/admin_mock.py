@@ -159,8 +159,8 @@ def crowd(admin, seed=6):
     now["limits"][1].update(limit=40, used=33, refused=3)
     now["drops"] = [
         {"reason": "refused", "count": 1_822, "means": "to a destination that the policy denies",
-         "advice": "if it should be allowed, conesocks explain tells which rule says no (rules, reach); a firewall on "
-                   "this host may forbid it, too"},
+         "advice": "if it should be allowed, conesocks explain shows what denies it (rules, reach); a firewall on this "
+                   "host may do so, too"},
         {"reason": "stranger", "count": 311, "means": "to a relay port, from an address that is not the client's",
          "advice": "nothing, unless there are many: somebody scans this host, or a client sends from another address "
                    "than it connects from"},

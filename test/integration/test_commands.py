@@ -34,7 +34,7 @@ def run(net):
 
 def test_status_in_words(net, run):
     drops = [{"reason": "refused", "count": 12, "means": "to a destination that the policy denies",
-              "advice": "conesocks explain tells which rule says no"}]
+              "advice": "conesocks explain shows what denies it"}]
     limits = [{"name": "sessions", "limit": 100, "used": 95, "refused": 3},
               {"name": "associations", "limit": 100, "used": 5, "refused": 0},
               {"name": "lookups_per_user", "limit": 10, "used": None, "refused": 7}]

@@ -376,7 +376,7 @@ def test_a_replaced_file_out_of_reach_is_named(serve, folder):
     (folder / "fresh").write_bytes(proxy.config_path.read_bytes())
     (folder / "fresh").rename(proxy.config_path)
     assert not proxy.reload()
-    proxy.wait_log(f"warning: reload: {proxy.config_path} was replaced since the start")
+    proxy.wait_log(f"warning: reload: {proxy.config_path} was replaced after the start")
 
 
 @pytest.mark.skipif(not OTHER_USERS, reason="root of this user namespace becomes nobody else")

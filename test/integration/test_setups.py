@@ -367,7 +367,7 @@ def test_check_finds_a_full_cone(net, start, check):
 def test_check_finds_that_strangers_are_the_gateway(net, start, check):
     start(net.setup.config())
     found = check()
-    assert found.blames("nat_v4", "address is replaced by another one", "network_mode: host")
+    assert found.blames("nat_v4", "its address is replaced: by a NAT or process", "network_mode: host")
     assert found.step("nat_v4")["data"]["strangers_seem"].startswith(net.setup.gateway)
 
 
@@ -376,7 +376,7 @@ def test_check_finds_that_the_external_ports_are_not_forwarded(net, start, check
     start(net.setup.config())
     net.open(net.setup.tcp, net.setup.relays)
     found = check()
-    assert found.blames("nat_v4", "a NAT that does not forward its external ports", r"udp\.external_ports")
+    assert found.blames("nat_v4", "a NAT does not forward the server.s external ports", r"udp\.external_ports")
     assert found.step("nat_v4")["data"]["filtering"] == "address-and-port-dependent"
 
 

@@ -113,10 +113,10 @@ def test_an_address_that_this_host_has_not_is_a_clean_refusal(net, start, lan, p
     sock, reply = socks5.connect(net.client, lan, peer.getsockname(), CLIENT_V4, *BOB)
     assert reply.code == 1  # not 3: the network is fine
     sock.close()
-    assert "this host does not have the address to leave from" in proxy.session(command="connect")["why"]
+    assert "this host does not have the source address" in proxy.session(command="connect")["why"]
     with pytest.raises(AssertionError, match="ASSOCIATE refused: .*code=1"):
         Association(net.client, lan, user=BOB[0], password=BOB[1])
-    assert "this host does not have the address to leave from" in proxy.session(command="none")["why"]
+    assert "this host does not have the source address" in proxy.session(command="none")["why"]
     assert Association(net.client, lan, user=ALICE[0], password=ALICE[1]).alive(peer)
 
 

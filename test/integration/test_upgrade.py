@@ -273,7 +273,7 @@ def test_nothing_is_taken_from_another_user(net, config, folder):
     result = net.proxy.run(PROGRAM, "-c", str(path), "--take-over", timeout=20)
     trap.kill()
     trap.wait()
-    assert result.returncode == 1 and "belongs to user id 12345" in result.stdout
+    assert result.returncode == 1 and "it belongs to user id 12345" in result.stdout
 
 
 def test_a_start_without_take_over_takes_nothing(net, serve, config, lan, peer, folder):

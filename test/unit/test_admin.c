@@ -156,7 +156,7 @@ static void every_path_answers(void **state)
     expect("/history", "127.0.0.1", 200, "\r\n\r\n{\"samples\":[]}");
     expect("/history", "127.0.0.1", 200, "\r\nContent-Type: application/json\r\n");
     expect("/", "127.0.0.1", 200, "");
-    expect("/nothing", "127.0.0.1", 404, "not found; there are: / ");
+    expect("/nothing", "127.0.0.1", 404, "not found; the paths are: / ");
 }
 
 static void health_and_readiness(void **state)

@@ -417,9 +417,8 @@ static void an_upstream_that_nothing_uses_is_a_warning(void **state)
     const char *text = "upstreams: [{name: far, address: 192.0.2.9}]";
     struct config *config = parse_bytes(text, strlen(text), &errors, &warnings);
     assert_non_null(config);
-    assert_string_equal(
-        warnings,
-        "c.yaml:1:20: warning: upstreams[0].name: is not used: no rule, no user and not outbound.upstream names it\n");
+    assert_string_equal(warnings, "c.yaml:1:20: warning: upstreams[0].name: is not used: no rule, no user and no "
+                                  "outbound.upstream refers to it\n");
     free(warnings);
     config_free(config);
 }

@@ -203,7 +203,7 @@ static void a_file_that_cannot_be_opened_again_goes_on(void **state)
     log_reopen();
     log_info("here");
     assert_non_null(strstr(read_file(other), "log.file: "));
-    assert_non_null(strstr(read_file(other), "cannot be opened again: Is a directory. Lines go on"));
+    assert_non_null(strstr(read_file(other), "cannot be opened again: Is a directory. The log continues"));
     assert_non_null(strstr(read_file(other), "test: here\n"));
     rmdir(path);
     log_reopen();

@@ -131,7 +131,8 @@ static void row_61_the_latest_ends_for_others_alone(void **state)
     assert_int_equal(env.metrics.limited_descriptors_total, 1);
     assert_int_equal(env.metrics.shed_latest_total, 0);
     int other = associate("127.0.0.3");
-    log_capture_expect(&log, "latest of the client or user that holds most, ended to make room: descriptors ran out");
+    log_capture_expect(&log,
+                       "newest session of the client or user that holds most, ended to make room: descriptors ran out");
     assert_true(env.metrics.shed_latest_total > 0);
     assert_true(lives(other) && lives(quiet) && lives(held[0]));
     assert_false(lives(held[count - 1]));

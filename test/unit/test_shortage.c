@@ -34,10 +34,10 @@ static void the_longest_text_fits(void **state)
     const struct shortage longest = {
         .kind = SHORTAGE_LIMIT, .option = "limits.associations_per_client", .most = UINT32_MAX};
     char text[SHORTAGE_TEXT_MAX];
-    shortage_format(&longest, "latest of the client or user that holds most, ended to make room", text);
+    shortage_format(&longest, "newest session of the client or user that holds most, ended to make room", text);
     assert_non_null(strstr(text, "limits.associations_per_client (4294967295) is reached"));
     const struct shortage files = {.kind = SHORTAGE_FILES};
-    shortage_format(&files, "latest of the client or user that holds most, ended to make room", text);
+    shortage_format(&files, "newest session of the client or user that holds most, ended to make room", text);
     assert_non_null(strstr(text, "fs.file-max"));
 }
 

@@ -145,14 +145,14 @@ static void explain_silence(const struct check_run *check, enum silence_cause ca
         break;
     case SILENCE_SERVER:
         result_cause(result, "%s does not answer without the proxy either: it may be off, or %s", server,
-                     is_peer ? "its key is another one, or its firewall drops UDP" : "no STUN server");
+                     is_peer ? "its key is different, or its firewall drops UDP" : "no STUN server");
         result_fix(result, is_peer ? "look at the output of conesocks check --listen on that machine"
                                    : "try another STUN server first");
         break;
     default:
         result_cause(result,
-                     "one of three, which cannot be told apart from here: a firewall drops UDP to port %u of the "
-                     "proxy, the proxy's host cannot send UDP, or the server does not relay UDP",
+                     "there are three possible causes: a firewall drops UDP to port %u of the proxy, the proxy's host "
+                     "cannot send UDP, or the server does not relay UDP",
                      port);
         result_fix(result,
                    "on the proxy's host, tcpdump udp port %u shows whether UDP arrives, and conesocks check "

@@ -112,7 +112,7 @@ static void say_crossing(const struct crossing *c, struct check_result *result)
                 "other_port_relayed", others);
     if (c->came[FIRST][OTHER] > 0) {
         result_say(result, CHECK_WARNING,
-                   "answers go to the port that sent last, even to another one of the same address");
+                   "answers go to the port that sent last, even if it is another port of the same address");
         result_advise(result, "anyone behind the same public address as a client can take over its datagrams",
                       update_server);
     } else if (c->came[FIRST][FIRST] == 0) {

@@ -72,7 +72,7 @@ static void say_lifetime(struct check_result *result, unsigned lives, unsigned d
         return;
     }
     result_say(result, enough ? CHECK_OK : CHECK_WARNING,
-               "reachable after %u s of silence, but no more after %u s (RFC 4787 asks for 120 s)", lives, dies);
+               "reachable after %u s of silence, but no longer after %u s (RFC 4787 asks for 120 s)", lives, dies);
     if (!enough && ended)
         result_advise(result, "the server ends silent associations", "raise its UDP timeout (conesocks: udp.idle)");
     else if (!enough)
@@ -102,7 +102,7 @@ void step_lifetime(struct check_run *check, struct check_result *result)
     unsigned waits[LIFETIME_WAITS];
     size_t count = lifetime_waits(check->options.lifetime, waits), asleep = 0;
     if (check->server.kind != TEST_SERVER_PEER) {
-        result_say(result, CHECK_SKIPPED, "a STUN server cannot test this: it does not answer late");
+        result_say(result, CHECK_SKIPPED, "a STUN server cannot test this: it cannot delay its answers");
         result_fix(result, "run conesocks check --listen on another machine, and use --peer HOST --key KEY here");
         return;
     }

@@ -84,11 +84,12 @@ static void say_verdict(const struct check_run *check, const struct nat_probe *p
 static void explain_nat(const struct nat_probe *probe, const struct nat_verdict *verdict, struct check_result *result)
 {
     if (probe->disguise.sa.sa_family != AF_UNSPEC)
-        result_advise(result,
-                      "a peer that sends first cannot be answered: its address is replaced by another one, by a NAT or "
-                      "process in front of the server (rootless Docker and Docker Desktop do that), or by the server",
-                      "keep the sender's address on the way to the server's external UDP ports: with Docker, use its "
-                      "firewall rules or network_mode: host");
+        result_advise(
+            result,
+            "clients cannot answer a peer that sends first, because its address is replaced: by a NAT or process in "
+            "front of the server (rootless Docker and Docker Desktop do that), or by the server itself",
+            "keep the sender's address on the way to the server's external UDP ports: with Docker, use its "
+            "firewall rules or network_mode: host");
     else if (verdict->type == NAT_STRICT)
         result_advise(result,
                       "each destination sees another port, so players cannot connect to each other: the server opens a "
@@ -97,8 +98,8 @@ static void explain_nat(const struct nat_probe *probe, const struct nat_verdict 
                       "the same port numbers (conesocks: udp.external_ports)");
     else if (verdict->type == NAT_MODERATE)
         result_advise(result,
-                      "only peers that the client has sent to can answer: the server filters, or a firewall, or a NAT "
-                      "that does not forward its external ports",
+                      "only peers that the client has sent to can send to it: the server or a firewall filters, or a "
+                      "NAT does not forward the server's external ports",
                       "conesocks: set udp.filtering: endpoint-independent, and let UDP in to udp.external_ports from "
                       "everywhere; run conesocks check --direct on the proxy's host to see whether the server or the "
                       "network filters; dante cannot do better");
@@ -134,10 +135,10 @@ static void compare_with_proxy(const struct nat_verdict *through, const struct n
     if (direct->type < through->type)
         result_cause(result, "without the proxy, this machine's network is better: the proxy server is at fault");
     else
-        result_cause(result,
-                     "without the proxy, this machine does no better: its firewall or a NAT in front of it is at "
-                     "fault; but if udp.external_ports are open there, it is the server (conesocks: "
-                     "udp.filtering)");
+        result_cause(
+            result,
+            "without the proxy, the result for this machine is no better: its firewall or a NAT in front of it is at "
+            "fault; but if udp.external_ports are open there, the server filters (conesocks: udp.filtering)");
 }
 
 void step_direct(struct check_run *check, struct check_result *result)

@@ -129,17 +129,17 @@ static void say_hairpin(struct check_result *result, bool arrived, const union n
                    "instead of %s",
                    netaddr_format(origin, seen), netaddr_format(external, expected));
         result_advise(result,
-                      "the proxy, or a NAT behind it, does not replace the sender's address by the external one (RFC "
-                      "4787 REQ-9), so peers take the sender for a stranger",
+                      "the proxy, or a NAT behind it, does not replace the sender's address with the external one (RFC "
+                      "4787 REQ-9), so peers do not recognise the sender",
                       NULL);
     } else {
         result_say(result, CHECK_WARNING,
                    "two clients of this proxy cannot reach each other: players behind it may not see each other");
         result_advise(result,
-                      "the proxy forbids its own addresses or filters, or a NAT in front of it does not turn such "
-                      "packets round (hairpinning, RFC 4787 REQ-9)",
-                      "switch on NAT loopback in the router; conesocks turns them round itself when udp.advertise_v4 "
-                      "and udp.external_ports are set");
+                      "the proxy denies its own addresses or filters, or a NAT in front of it does not send such "
+                      "packets back (hairpinning, RFC 4787 REQ-9)",
+                      "switch on NAT loopback in the router; conesocks delivers them itself when udp.advertise_v4 and "
+                      "udp.external_ports are set");
     }
     result_data(result, "{s:b, s:o}", "reached", arrived, "source_is_external",
                 arrived ? json_boolean(right) : json_null());

@@ -180,7 +180,7 @@ static const char *what_limits(const struct sizes *sizes, size_t works, size_t f
         return "the proxy cuts off the end of larger datagrams, which is worse than dropping them: its buffers are too "
                "small";
     if (is_limited_by_loss(sizes, fits))
-        return "packet loss (see above): a larger datagram comes in more packets, and is lost with any one of them";
+        return "packet loss (see above): a larger datagram is sent in more packets, and is lost if one of them is lost";
     if (sizes->check->server.own)
         return "the proxy's buffers are too small for larger datagrams";
     if (works > LARGE_LEN)
@@ -229,7 +229,7 @@ static enum check_status judge_sizes(const struct sizes *sizes, size_t fits)
 
 static void say_sizes(const struct sizes *sizes, struct check_result *result, size_t fits)
 {
-    char pieces[128] = "";
+    char pieces[192] = "";
     size_t up = sizes->up.works, down = sizes->down.works, least = largest_both_ways(sizes);
     size_t near = fits && fits < sizes->whole_here ? fits : sizes->whole_here; /* on our side of the proxy */
     const char *empty = sizes->empty         ? ""
@@ -237,10 +237,12 @@ static void say_sizes(const struct sizes *sizes, struct check_result *result, si
                                              : "; empty ones are lost";
     const char *died = sizes->died ? "; a larger one ends the association" : "";
     if (sizes->whole < up)
-        snprintf(pieces, sizeof(pieces), "; fragmented above %zu beyond the proxy, above %zu before it", sizes->whole,
-                 near);
+        snprintf(pieces, sizeof(pieces),
+                 "; fragmented above %zu bytes between the proxy and the test server, above %zu bytes between here and "
+                 "the proxy",
+                 sizes->whole, near);
     else if (near < least)
-        snprintf(pieces, sizeof(pieces), "; fragmented above %zu between here and the proxy", near);
+        snprintf(pieces, sizeof(pieces), "; fragmented above %zu bytes between here and the proxy", near);
     if (up == down)
         result_say(result, judge_sizes(sizes, fits), "datagrams of %d to %zu bytes pass both ways%s%s%s",
                    sizes->empty ? 0 : 1, up, pieces, empty, died);

@@ -56,8 +56,8 @@ void advertised_review(struct env *env, const union netaddr *client, const struc
     else if (flow->dropped[DROP_STRANGER])
         LOG_LIMITED(limit, env_now(env), LOG_LEVEL_INFO,
                     "client %s was told to send its datagrams to %s; they came from another address than its "
-                    "connection and were dropped: what forwards TCP and udp.ports to this host must keep the client's "
-                    "address for both or for neither",
+                    "connection and were dropped: the router or balancer in front of this host must keep the client's "
+                    "address for both TCP and udp.ports, or for neither",
                     client_text, told_text);
     else
         LOG_LIMITED(

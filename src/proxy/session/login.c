@@ -97,7 +97,7 @@ static void logins_log_throttled(struct logins *logins, const union netaddr *cli
 static void logins_log_busy(struct logins *logins, uint64_t now)
 {
     LOG_LIMITED(&logins->busy_log, now, LOG_LEVEL_WARNING,
-                "closed a login unchecked: %d passwords wait to be checked, as when many addresses guess",
+                "closed a login unchecked: %d passwords wait to be checked; many addresses may be guessing passwords",
                 AUTH_QUEUE_MAX);
 }
 

@@ -16,8 +16,7 @@ static const char *refusal_of_error(int error, bool is_bind)
 {
     switch (error) {
     case EADDRNOTAVAIL:
-        return "this host does not have the address to leave from (outbound.address_v4, address_v6, or those of a user "
-               "or "
+        return "this host does not have the source address (outbound.address_v4, address_v6, or those of a user or "
                "rule)";
     case EADDRINUSE:
         if (is_bind)
@@ -48,8 +47,8 @@ const char *refusal_of_stream(const struct stream *stream, enum socks5_reply cod
     static const char *const bind_texts[] = {
         [SOCKS5_REPLY_GENERAL_FAILURE] = "no port could be opened (bind.ports)",
         [SOCKS5_REPLY_NOT_ALLOWED] = "peer refused by policy",
-        [SOCKS5_REPLY_NETWORK_UNREACHABLE] = "no address of this host leads there",
-        [SOCKS5_REPLY_HOST_UNREACHABLE] = "no address of this host leads there",
+        [SOCKS5_REPLY_NETWORK_UNREACHABLE] = "this host has no route to the peer",
+        [SOCKS5_REPLY_HOST_UNREACHABLE] = "this host has no route to the peer",
         [SOCKS5_REPLY_COMMAND_NOT_SUPPORTED] = "BIND does not work through an upstream",
         [SOCKS5_REPLY_TTL_EXPIRED] = "nobody connected in time (bind.timeout)",
         [SOCKS5_REPLY_ADDRESS_TYPE_NOT_SUPPORTED] = "BIND takes the peer's address, not a name",
@@ -62,7 +61,7 @@ const char *refusal_of_stream(const struct stream *stream, enum socks5_reply cod
         [SOCKS5_REPLY_CONNECTION_REFUSED] = "the upstream reports: connection refused",
         [SOCKS5_REPLY_TTL_EXPIRED] = "destination did not answer the upstream in time",
         [SOCKS5_REPLY_COMMAND_NOT_SUPPORTED] = "the upstream does not serve this command",
-        [SOCKS5_REPLY_ADDRESS_TYPE_NOT_SUPPORTED] = "the upstream does not take this kind of address",
+        [SOCKS5_REPLY_ADDRESS_TYPE_NOT_SUPPORTED] = "the upstream does not accept this kind of address",
     };
     assert(code != SOCKS5_REPLY_SUCCEEDED && code < ARRAY_LEN(upstream_texts) && code < ARRAY_LEN(bind_texts));
     if (stream_upstream(stream))
@@ -88,7 +87,7 @@ const char *refusal_of_assoc(int error, const struct shortage *of_ports, char te
     case EADDRINUSE:
         return shortage_format(of_ports, "no association", text);
     case EADDRNOTAVAIL:
-        cause = "this host does not have the address to leave from (outbound)";
+        cause = "this host does not have the source address (outbound)";
         break;
     case EBUSY:
         cause = "another program has the port (udp.ports)";

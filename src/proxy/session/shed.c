@@ -164,7 +164,7 @@ static void shed_latest(struct env *env, struct payer *payer, const struct short
     }
     shed_end_session(
         TAILQ_LAST(&payer->sessions, session_queue),
-        shortage_format(shortage, "latest of the client or user that holds most, ended to make room", why));
+        shortage_format(shortage, "newest session of the client or user that holds most, ended to make room", why));
     metrics_add(&env->metrics.shed_latest_total, 1);
 }
 
@@ -275,7 +275,7 @@ static void shed_log_shortage(struct env *env, const struct quota_heaviest *heav
         return;
     env->short_said_ms = now;
     log_warning("descriptors are short: sessions hold nearly all of %u; %s holds most (%" PRIu32 " of %" PRIu32
-                ") and gives way first. Raise the limit (ulimit -n, or LimitNOFILE= in the systemd unit), "
+                ") and loses sessions first. Raise the limit (ulimit -n, or LimitNOFILE= in the systemd unit), "
                 "or set limits.sessions_per_client",
                 reserve_limit(env->host->reserve), heaviest->account ? heaviest->name : "nobody", heaviest->held,
                 heaviest->of_all);

@@ -70,7 +70,7 @@ static enum socks5_reply upstream_assoc_take_answer(struct upstream_assoc *assoc
     if (error) {
         metrics_add(&env->metrics.upstream_failed_total, 1);
         LOG_LIMITED(&env->upstreams_log, env_now(env), LOG_LEVEL_WARNING,
-                    "upstream=%s: its relay at %s cannot be sent to: %s", assoc->name,
+                    "upstream=%s: cannot send to its relay at %s: %s", assoc->name,
                     netaddr_format(&answer->bound, bound), strerror(-error));
         return SOCKS5_REPLY_GENERAL_FAILURE;
     }
