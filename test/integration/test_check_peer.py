@@ -173,10 +173,12 @@ def test_a_proxy_that_is_elsewhere_after_all(net, proxy, check):  # noqa: F811
 
 
 def pour(source, sink):
+    """Forwards until `source` ends, by a reset as well: what it was forwarded to ends then, too."""
+    source.settimeout(None)
     with contextlib.suppress(OSError):
-        source.settimeout(None)
         while data := source.recv(65536):
             sink.sendall(data)
+    with contextlib.suppress(OSError):
         sink.shutdown(socket.SHUT_WR)
 
 

@@ -164,7 +164,7 @@ def test_a_new_process_that_hangs_makes_room_for_another(net, serve, config, upg
         return time.sleep(0.5)
 
     next_one = wait_until(next_one, "the next one's turn", 30)
-    old.wait_log("telling process [0-9]+ to end: ")
+    old.wait_log("telling process [0-9]+ to exit: ")
     assert [hangs.recv(100), hangs.recv(100)] == [struct.pack("=III", 1, 9, 0), b""]
     with pytest.raises(BrokenPipeError):
         hangs.sendall(struct.pack("=III", 1, 7, 0))

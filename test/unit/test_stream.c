@@ -264,6 +264,7 @@ static void a_reset_goes_through_a_stream_that_rests(void **state)
     assert_int_equal(count_heard(remote), AT_ONCE);
     sock_abort(client);
     now_ms += 1000;
+    count_heard(remote); /* the reset follows all that was sent before it, which may not fit into the window */
     wait_until(sock_is_lost(remote));
     close(remote);
     connect_through();
