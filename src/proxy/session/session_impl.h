@@ -54,7 +54,7 @@ struct session {
     bool granted, is_refused;
     uint64_t started_ms; /* once it lingers: when that began */
     struct charges charges;
-    struct event readable;           /* of `fd`: session_enter() alone adds and deletes it */
+    struct event readable;           /* of `fd`: session.c alone adds and deletes it */
     struct negotiation *negotiation; /* until the request is answered */
     char *user;                      /* NULL: no login */
     struct stream *stream;
