@@ -48,7 +48,7 @@ const char *log_time(char *text)
     return text;
 }
 
-/* journald, syslog and whoever else reads a text by line adds the time and the process; a file has nobody who does. */
+/* journald, syslog and other readers of lines add the time and the process; a file has no such reader. */
 static size_t log_add_prefix(char *line, enum log_level level)
 {
     char now[LOG_TIME_MAX];

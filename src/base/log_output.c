@@ -96,7 +96,7 @@ static struct {
 /* Each line after its level and length. By itself, so that its zeros are not in the program's file. */
 static char queue_bytes[QUEUE_SIZE];
 
-/* Whoever shares the descriptor with us may have made it one that does not wait: then this does, where it may. */
+/* Another process that shares the descriptor may have made it non-blocking: then this waits, where it may. */
 static bool output_waits_for_room(bool patient)
 {
     struct pollfd pollfd = {.fd = output.fd, .events = POLLOUT};

@@ -49,7 +49,7 @@ char *document_read_all(int fd, size_t max, size_t *size)
     return text;
 }
 
-/* Whoever can write the file decides who may log in, and which file root truncates (run.pid_file). */
+/* A user who can write the file decides who may log in, and which file root truncates (run.pid_file). */
 static bool document_is_writable_by_all(const char *path, const struct stat *status, struct report *report)
 {
     if (!S_ISREG(status->st_mode) || !(status->st_mode & S_IWOTH))

@@ -101,7 +101,8 @@ static struct dgram_run gso_run_of(struct gso *gso, size_t i)
     };
 }
 
-/* The first, alone: mostly it is the only one. A pending ICMP error comes in its place: ask again, not for ever. */
+/* The first, alone: mostly it is the only one. A pending ICMP error comes in its place: ask again, but a bounded number
+ * of times. */
 static bool gso_receive_first(struct gso *gso, int fd)
 {
     for (int tries = 0; tries < 4; tries++) {

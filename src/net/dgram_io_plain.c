@@ -54,7 +54,7 @@ static size_t plain_receive(struct dgram_io *io, struct dgram_socket *socket, st
         plain->in[i].msg_hdr.msg_namelen = sizeof(plain->in_peers[i]);
         plain->in[i].msg_hdr.msg_controllen = sizeof(plain->in_controls[i]);
     }
-    /* A connected socket reports an ICMP error once, in place of a datagram: ask again, but not for ever. */
+    /* A connected socket reports an ICMP error once, in place of a datagram: ask again, a bounded number of times. */
     int received = -1;
     for (int tries = 0; received < 0 && tries < 4; tries++) {
         received = recvmmsg(socket->fd, plain->in, (unsigned)max, MSG_DONTWAIT, NULL);

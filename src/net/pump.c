@@ -7,7 +7,7 @@
 #include "net/pump_impl.h"
 
 #define ROUNDS 4 /* before others have their turn */
-/* What a request or a short answer fits in. Whoever fills it is likely to have more. */
+/* What a request or a short answer fits in. A sender that fills it is likely to have more. */
 #define SMALL (16 * 1024)
 
 struct pump_pool *pump_pool_new(bool splice, struct descriptor_reserve *reserve)

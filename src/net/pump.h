@@ -20,7 +20,7 @@ void pump_pool_free(struct pump_pool *pool);
 /* Closes the pipes that nobody has needed since the last call. */
 void pump_pool_trim(struct pump_pool *pool);
 
-/* While it is on, no pump takes a pipe and none is kept: pumps copy, and hold back less. */
+/* While it is on, no pump takes a pipe and none is kept: pumps copy, and keep less. */
 void pump_pool_save_memory(struct pump_pool *pool, bool on);
 
 enum pump_state {

@@ -21,9 +21,9 @@ struct pump_pool {
     uint8_t buffer[PUMP_BUFFER_SIZE];
 };
 
-/* One round: reads what is there, writes it. Only when nothing is held back; `limit` is not 0. */
+/* One round: reads what is there, writes it. Only when an earlier round has left nothing; `limit` is not 0. */
 enum pump_state pump_copy(struct pump *pump, struct pump_pool *pool, size_t limit);
-/* Writes what an earlier round held back. PUMP_GOES_ON: all of it. */
+/* Writes what an earlier round could not write. PUMP_GOES_ON: all of it. */
 enum pump_state pump_copy_rest(struct pump *pump);
 
 /* Takes a pipe for the pump; false: there is none. */

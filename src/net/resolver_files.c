@@ -156,7 +156,7 @@ static char *file_read_open(int fd, size_t size)
 
 char *file_read(const char *path)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO would block for ever */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO would block without end */
     if (fd < 0)
         return NULL;
     char *text = NULL;

@@ -78,7 +78,7 @@ int sock_udp_open(struct descriptor_reserve *reserve, int family, bool shared);
 /* 0 or a negative errno. */
 int sock_udp_bind(int fd, const union netaddr *local);
 
-/* Has the kernel join nothing that it receives, whatever whoever had it before has asked for. */
+/* Tells the kernel to join no datagrams, even if the previous owner of the socket asked for it. */
 void sock_udp_join_nothing(int fd);
 
 /* Has what it sends leave whole or not at all ("don't fragment"), for who finds out the path's MTU himself: no router's

@@ -23,7 +23,8 @@
 #include "policy/own_hosts.h"
 #include "policy/own_ports.h"
 
-/* All but the rules, which a subject brings along. Plain data: it asks no kernel, and whoever fills it in holds it. */
+/* All but the rules, which a subject brings along. Plain data: it asks no kernel, and the code that fills it in holds
+ * it. */
 struct policy {
     const struct config *config;
     struct own_hosts *own_hosts;            /* this host's addresses; NULL: none are known */

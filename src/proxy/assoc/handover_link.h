@@ -18,7 +18,7 @@ struct env;
 struct handover_link;
 struct host;
 
-/* Says by which connection (SOCK_SEQPACKET) there is one; -1: none. Whoever hears what comes by it closes it. */
+/* Says by which connection (SOCK_SEQPACKET) there is one; -1: none. The reader of the connection closes it. */
 void handover_link_set_previous(struct host *host, int fd);
 void handover_link_set_next(struct host *host, int fd);
 

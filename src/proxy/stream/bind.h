@@ -28,7 +28,7 @@ enum socks5_reply bind_new(struct bind **bind, struct env *env, struct subject *
                            const union netaddr *from, bind_done *done, void *arg, int *error);
 void bind_free(struct bind *bind);
 
-/* The subject has other rules: may it wait on? Whoever comes then is judged by these. */
+/* The subject has other rules: may it wait on? A peer that connects afterwards is judged by these. */
 bool bind_review(struct bind *bind);
 
 /* What the peer is to be told to connect to. */
