@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "origin.h"
@@ -17,6 +18,7 @@
 #define SWEEP_NS     (100 * NS_PER_MS)
 #define EVENTS       64
 #define TARGET_BIT   UINT32_C(0x80000000) /* marks a target's number in an epoll event */
+#define CLOCK_NUMBER UINT32_MAX           /* the clock's, in an epoll event */
 #define PORTS        65536
 
 struct slot {
@@ -24,14 +26,21 @@ struct slot {
     uint32_t generation;
 };
 
+/* An association numbers its datagrams: the last one that it sent, and the last ones that arrived. */
+struct sequence {
+    uint32_t sent, at_target, at_client;
+};
+
 struct echo {
     struct report *report;
     unsigned count, window, size, target_count, in_flight;
     bool refill;
-    int epoll;
+    int epoll, clock;
+    unsigned paced; /* the association that the clock lets send next */
     uint64_t next_sweep;
     struct association *associations;
     struct slot *slots;
+    struct sequence *sequences;
     int target_fds[TARGETS_MAX];
     struct origin targets[TARGETS_MAX];
     uint32_t port_owner[PORTS]; /* the association, counted from 1, that a port of the server's speaks for */
@@ -52,7 +61,8 @@ struct echo *echo_new(const struct settings *settings, struct report *report, un
 {
     struct echo *echo = calloc(1, sizeof(*echo));
     if (!echo || !(echo->associations = calloc(count, sizeof(*echo->associations))) ||
-        !(echo->slots = calloc((size_t)count * window, sizeof(*echo->slots))))
+        !(echo->slots = calloc((size_t)count * window, sizeof(*echo->slots))) ||
+        !(echo->sequences = calloc(count, sizeof(*echo->sequences))))
         bench_die(EXIT_SERVER, "out of memory");
     echo->report = report;
     echo->count = count;
@@ -62,6 +72,8 @@ struct echo *echo_new(const struct settings *settings, struct report *report, un
     echo->in = udp_in_new(false);
     echo->out = udp_out_new();
     echo->epoll = epoll_create1(EPOLL_CLOEXEC);
+    echo->clock = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    watch(echo, echo->clock, CLOCK_NUMBER);
     for (unsigned i = 0; i < targets; i++) {
         union netaddr address;
         echo->target_fds[i] = target_udp(&address);
@@ -81,9 +93,11 @@ void echo_free(struct echo *echo)
         client_close(&echo->associations[i]);
     for (unsigned i = 0; i < echo->target_count; i++)
         close(echo->target_fds[i]);
+    close(echo->clock);
     close(echo->epoll);
     udp_in_free(echo->in);
     free(echo->out);
+    free(echo->sequences);
     free(echo->slots);
     free(echo->associations);
     free(echo);
@@ -94,8 +108,9 @@ void echo_free(struct echo *echo)
 static void queue_slot(struct echo *echo, unsigned association, unsigned slot, unsigned place, uint64_t now)
 {
     struct slot *state = &echo->slots[(size_t)association * echo->window + slot];
-    struct stamp stamp = {association, slot, ++state->generation,
-                          (association + state->generation) % echo->target_count, now};
+    state->generation = ++echo->sequences[association].sent;
+    struct stamp stamp = {association, slot, state->generation, (association + state->generation) % echo->target_count,
+                          now};
     const struct origin *target = &echo->targets[stamp.target];
     uint8_t *datagram = echo->room[place];
     memcpy(datagram, target->header, target->header_len);
@@ -104,6 +119,7 @@ static void queue_slot(struct echo *echo, unsigned association, unsigned slot, u
     state->sent_ns = now;
     echo->in_flight++;
     echo->report->sent++;
+    echo->report->whole_sent++;
 }
 
 void echo_send(struct echo *echo, unsigned association)
@@ -121,6 +137,15 @@ void echo_send(struct echo *echo, unsigned association)
     }
     if (place > 0)
         udp_flush(echo->out, echo->associations[association].udp);
+}
+
+/* With several targets the ways differ, and nothing says which datagram overtakes which. */
+static void check_order(struct echo *echo, uint32_t *last, uint32_t number)
+{
+    if (echo->target_count == 1 && number < *last)
+        echo->report->reordered++;
+    else
+        *last = number;
 }
 
 /* What an association received: the slot that it frees, or NULL when it frees none. */
@@ -156,6 +181,7 @@ static struct slot *accept_answer(struct echo *echo, unsigned association, const
         report->wrong_origin++;
         report_wrong("association %u received an answer whose header names another origin", association);
     }
+    check_order(echo, &echo->sequences[association].at_client, stamp.generation);
     struct slot *slot = &echo->slots[(size_t)association * echo->window + stamp.slot];
     if (!slot->sent_ns || stamp.generation != slot->generation) {
         report->late++;
@@ -178,6 +204,7 @@ static void on_client(struct echo *echo, unsigned association)
         slot->sent_ns = 0;
         echo->in_flight--;
         echo->report->relayed += 2; /* there and back */
+        echo->report->whole_answered++;
         if (echo->refill)
             queue_slot(echo, association, (unsigned)(slot - &echo->slots[(size_t)association * echo->window]), freed++,
                        now);
@@ -189,11 +216,12 @@ static void on_client(struct echo *echo, unsigned association)
 /* ---- the targets' side ---- */
 
 /* Two associations that speak from one address of the server's cannot both get their answers. */
-static void check_owner(struct echo *echo, const struct udp_run *run)
+static void check_request(struct echo *echo, const struct udp_run *run)
 {
     struct stamp stamp;
-    if (payload_check(run->data, run->len, &stamp) != PAYLOAD_GOOD)
+    if (payload_check(run->data, run->len, &stamp) != PAYLOAD_GOOD || stamp.association >= echo->count)
         return; /* told by the client, whom it goes back to */
+    check_order(echo, &echo->sequences[stamp.association].at_target, stamp.generation);
     uint32_t *owner = &echo->port_owner[netaddr_port(run->from)];
     if (*owner == 0)
         *owner = stamp.association + 1;
@@ -209,10 +237,43 @@ static void on_target(struct echo *echo, unsigned target)
     struct udp_run runs[UDP_BATCH];
     size_t count = udp_receive(echo->in, echo->target_fds[target], runs);
     for (size_t i = 0; i < count; i++) {
-        check_owner(echo, &runs[i]);
+        check_request(echo, &runs[i]);
         udp_queue(echo->out, runs[i].data, runs[i].len, runs[i].from);
     }
     udp_flush(echo->out, echo->target_fds[target]);
+}
+
+/* ---- the clock ---- */
+
+static void send_next(struct echo *echo, unsigned association, uint64_t now)
+{
+    unsigned number = echo->sequences[association].sent % echo->window;
+    struct slot *slot = &echo->slots[(size_t)association * echo->window + number];
+    if (slot->sent_ns) { /* the answer is late by a whole turn of the window */
+        echo->in_flight--;
+        echo->report->lost++;
+    }
+    queue_slot(echo, association, number, 0, now);
+    udp_flush(echo->out, echo->associations[association].udp);
+}
+
+static void on_clock(struct echo *echo)
+{
+    uint64_t due, now = now_ns();
+    if (read(echo->clock, &due, sizeof(due)) != sizeof(due))
+        return;
+    while (due-- > 0) {
+        send_next(echo, echo->paced, now);
+        echo->paced = (echo->paced + 1) % echo->count;
+    }
+}
+
+void echo_pace(struct echo *echo, unsigned per_second)
+{
+    struct itimerspec each = {0};
+    if (per_second)
+        each.it_value.tv_nsec = each.it_interval.tv_nsec = (long)(NS_PER_S / per_second);
+    timerfd_settime(echo->clock, 0, &each, NULL);
 }
 
 /* ---- turning ---- */
@@ -241,7 +302,9 @@ void echo_turn(struct echo *echo)
     int count = epoll_wait(echo->epoll, events, EVENTS, TURN_MS);
     for (int i = 0; i < count; i++) {
         uint32_t number = events[i].data.u32;
-        if (number & TARGET_BIT)
+        if (number == CLOCK_NUMBER)
+            on_clock(echo);
+        else if (number & TARGET_BIT)
             on_target(echo, number & ~TARGET_BIT);
         else
             on_client(echo, number);

@@ -20,6 +20,9 @@ void echo_send(struct echo *echo, unsigned association);
 /* Waits for datagrams and handles them, and gives up the slots that have waited for too long. */
 void echo_turn(struct echo *echo);
 
+/* Sends so many datagrams a second, one from each association in turn, whether or not answers come; 0 ends that. */
+void echo_pace(struct echo *echo, unsigned per_second);
+
 /* Whether a slot that became free sends the next datagram at once. */
 void echo_refill(struct echo *echo, bool refill);
 

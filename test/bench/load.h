@@ -20,7 +20,8 @@ enum unit { PER_MILLION_DATAGRAMS, PER_GB, PER_CYCLE, NOT_DIVIDED };
 struct report {
     uint64_t elapsed_ns;
     uint64_t relayed; /* datagrams that went through the server, or bytes, or cycles */
-    uint64_t sent, lost, late, stray;
+    uint64_t sent, lost, late, stray, reordered;
+    uint64_t whole_sent, whole_answered; /* from the very first datagram to the last: what the server has counted */
     uint64_t wrong_content, wrong_association, wrong_origin;
     uint64_t server_cpu_ns, own_cpu_ns;
     double growth; /* by what cost is multiplied from the beginning to the end; 0: not looked at */
@@ -43,11 +44,14 @@ struct load {
     unsigned count;  /* associations or connections */
     unsigned window; /* datagrams of an association in flight */
     unsigned size;   /* payload bytes of a datagram */
+    unsigned rate;   /* datagrams a second of each association, whether or not the earlier ones have come back */
+    unsigned before; /* cycles that precede the ones that count: a server that has been running for a while */
     bool down;       /* bulk towards the client */
     bool segments;   /* both ends use UDP_SEGMENT and UDP_GRO */
 };
 
 void load_echo(const struct load *load, const struct settings *settings, struct report *report);
+void load_quiet(const struct load *load, const struct settings *settings, struct report *report);
 void load_scale(const struct load *load, const struct settings *settings, struct report *report);
 void load_flow(const struct load *load, const struct settings *settings, struct report *report);
 void load_churn(const struct load *load, const struct settings *settings, struct report *report);

@@ -30,8 +30,11 @@ struct churn {
 /* TOGETHER cycles; numbers them on from churn->cycle. */
 typedef void churn_step(struct churn *churn);
 
-static void churn(struct churn *churn, churn_step *step)
+static void churn(struct churn *churn, const struct load *load, churn_step *step)
 {
+    const unsigned uncounted = load->before && churn->settings->count ? churn->settings->count : load->before;
+    for (; churn->cycle < uncounted; churn->cycle += TOGETHER)
+        step(churn);
     for (uint64_t end = now_ns() + warm_up_ns(churn->settings); now_ns() < end; churn->cycle += TOGETHER)
         step(churn);
     usleep(SETTLE_US);
@@ -119,7 +122,7 @@ void load_churn(const struct load *load, const struct settings *settings, struct
     struct churn state = {.settings = settings, .report = report, .size = load->size};
     state.target_fd = target_udp(&state.address);
     state.target = origin_of(&state.address);
-    churn(&state, association_step);
+    churn(&state, load, association_step);
 }
 
 /* The report is that of the last of `cycles`. */
@@ -206,8 +209,7 @@ static void connection_step(struct churn *churn)
 
 void load_connect_churn(const struct load *load, const struct settings *settings, struct report *report)
 {
-    (void)load;
     struct churn state = {.settings = settings, .report = report};
     state.target_fd = target_listen(&state.address);
-    churn(&state, connection_step);
+    churn(&state, load, connection_step);
 }

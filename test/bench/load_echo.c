@@ -6,6 +6,21 @@
 #define SCALE_TARGETS   3
 #define SETTLE_US       200000
 
+static void turn_for(struct echo *echo, uint64_t duration_ns)
+{
+    for (uint64_t end = now_ns() + duration_ns; now_ns() < end;)
+        echo_turn(echo);
+}
+
+/* Reports about the turns of `settings`' time; the answers that come later cost nothing that was counted. */
+static void count_turns(struct echo *echo, const struct settings *settings, struct report *report)
+{
+    turn_for(echo, warm_up_ns(settings));
+    report_begin(report, settings);
+    turn_for(echo, settings->duration_ns);
+    report_end(report, settings);
+}
+
 /* Always full windows, for a time. */
 void load_echo(const struct load *load, const struct settings *settings, struct report *report)
 {
@@ -13,17 +28,23 @@ void load_echo(const struct load *load, const struct settings *settings, struct 
     echo_refill(echo, true);
     for (unsigned i = 0; i < load->count; i++)
         echo_send(echo, i);
-    for (uint64_t end = now_ns() + warm_up_ns(settings); now_ns() < end;)
-        echo_turn(echo);
-
-    report_begin(report, settings);
-    for (uint64_t end = now_ns() + settings->duration_ns; now_ns() < end;)
-        echo_turn(echo);
-    report_end(report, settings);
-
+    count_turns(echo, settings, report);
     uint64_t relayed = report->relayed;
     echo_drain(echo);
-    report->relayed = relayed; /* what came after the end cost nothing that was counted */
+    report->relayed = relayed;
+    echo_free(echo);
+}
+
+/* As games and calls do: each association at its own steady rate. */
+void load_quiet(const struct load *load, const struct settings *settings, struct report *report)
+{
+    struct echo *echo = echo_new(settings, report, load->count, load->window, load->size, 1);
+    echo_pace(echo, load->count * load->rate);
+    count_turns(echo, settings, report);
+    uint64_t relayed = report->relayed;
+    echo_pace(echo, 0);
+    echo_drain(echo);
+    report->relayed = relayed;
     echo_free(echo);
 }
 

@@ -12,34 +12,51 @@
 #include "load.h"
 #include "payload.h"
 
+/* clang-format off */
 static const struct load loads[] = {
-    {"echo-1x32", "64 B there and back, 1 association, 32 in flight", load_echo, PER_MILLION_DATAGRAMS, 1, 32, 64,
-     false, false},
-    {"echo-32x8", "200 B there and back, 32 associations, 8 in flight each", load_echo, PER_MILLION_DATAGRAMS, 32, 8,
-     200, false, false},
-    {"echo-64x1", "64 B there and back, 64 associations, 1 in flight each", load_echo, PER_MILLION_DATAGRAMS, 64, 1, 64,
-     false, false},
-    {"up", "1200 B to the target, 128 in flight", load_flow, PER_GB, 1, 128, 1200, false, false},
-    {"down", "1200 B to the client, 128 in flight", load_flow, PER_GB, 1, 128, 1200, true, false},
-    {"up-segments", "as up, both ends with UDP_SEGMENT and UDP_GRO", load_flow, PER_GB, 1, 128, 1200, false, true},
-    {"down-segments", "as down, both ends with UDP_SEGMENT and UDP_GRO", load_flow, PER_GB, 1, 128, 1200, true, true},
-    {"churn", "association, one datagram there and back, close, 16 at a time", load_churn, PER_CYCLE, 16, 1, 64, false,
-     false},
-    {"churn-growth",
-     "60,000 associations in a row as churn: the last 3000, and by how much they cost more than the first",
-     load_churn_growth, PER_CYCLE, 60000, 1, 64, false, false},
-    {"idle", "1000 associations that keep silent", load_idle, NOT_DIVIDED, 1000, 1, 64, false, false},
-    {"scale", "6000 associations in turn, 3 targets", load_scale, PER_MILLION_DATAGRAMS, 6000, 1, 64, false, false},
-    {"flood-up", "9 associations at 1000 datagrams a second, beside a client that floods", load_flood,
-     PER_MILLION_DATAGRAMS, 9, 1, 64, false, false},
-    {"flood-down", "the same, beside an external port that is flooded", load_flood, PER_MILLION_DATAGRAMS, 9, 1, 64,
-     true, false},
-    {"connect-up", "CONNECT, bytes to the target", load_connect_bulk, PER_GB, 1, 0, 0, false, false},
-    {"connect-down", "CONNECT, bytes to the client", load_connect_bulk, PER_GB, 1, 0, 0, true, false},
-    {"connect-churn", "CONNECT, 64 B there and back, close, 16 at a time", load_connect_churn, PER_CYCLE, 16, 0, 0,
-     false, false},
-    {"connect-idle", "1000 CONNECTs that keep silent", load_connect_idle, NOT_DIVIDED, 1000, 0, 0, false, false},
+    {.name = "echo-1x32", .help = "64 B there and back, 1 association, 32 in flight",
+     .run = load_echo, .unit = PER_MILLION_DATAGRAMS, .count = 1, .window = 32, .size = 64},
+    {.name = "echo-32x8", .help = "200 B there and back, 32 associations, 8 in flight each",
+     .run = load_echo, .unit = PER_MILLION_DATAGRAMS, .count = 32, .window = 8, .size = 200},
+    {.name = "echo-64x1", .help = "64 B there and back, 64 associations, 1 in flight each",
+     .run = load_echo, .unit = PER_MILLION_DATAGRAMS, .count = 64, .window = 1, .size = 64},
+    {.name = "quiet", .help = "64 B there and back, 64 associations, 100 times a second each",
+     .run = load_quiet, .unit = PER_MILLION_DATAGRAMS, .count = 64, .window = 128, .size = 64, .rate = 100},
+    {.name = "up", .help = "1200 B to the target, 128 in flight",
+     .run = load_flow, .unit = PER_GB, .count = 1, .window = 128, .size = 1200},
+    {.name = "down", .help = "1200 B to the client, 128 in flight",
+     .run = load_flow, .unit = PER_GB, .count = 1, .window = 128, .size = 1200, .down = true},
+    {.name = "up-segments", .help = "as up, both ends with UDP_SEGMENT and UDP_GRO",
+     .run = load_flow, .unit = PER_GB, .count = 1, .window = 128, .size = 1200, .segments = true},
+    {.name = "down-segments", .help = "as down, both ends with UDP_SEGMENT and UDP_GRO",
+     .run = load_flow, .unit = PER_GB, .count = 1, .window = 128, .size = 1200, .down = true, .segments = true},
+    {.name = "churn", .help = "association, one datagram there and back, close, 16 at a time",
+     .run = load_churn, .unit = PER_CYCLE, .count = 16, .window = 1, .size = 64},
+    {.name = "churn-steady", .help = "as churn, after 20,000 associations",
+     .run = load_churn, .unit = PER_CYCLE, .count = 16, .window = 1, .size = 64, .before = 20000},
+    {.name = "churn-growth",
+     .help = "60,000 associations in a row as churn: the last 3000, and by how much they cost more than the first",
+     .run = load_churn_growth, .unit = PER_CYCLE, .count = 60000, .window = 1, .size = 64},
+    {.name = "idle", .help = "1000 associations that keep silent",
+     .run = load_idle, .unit = NOT_DIVIDED, .count = 1000, .window = 1, .size = 64},
+    {.name = "scale", .help = "6000 associations in turn, 3 targets",
+     .run = load_scale, .unit = PER_MILLION_DATAGRAMS, .count = 6000, .window = 1, .size = 64},
+    {.name = "flood-up", .help = "9 associations at 1000 datagrams a second, beside a client that floods",
+     .run = load_flood, .unit = PER_MILLION_DATAGRAMS, .count = 9, .window = 1, .size = 64},
+    {.name = "flood-down", .help = "the same, beside an external port that is flooded",
+     .run = load_flood, .unit = PER_MILLION_DATAGRAMS, .count = 9, .window = 1, .size = 64, .down = true},
+    {.name = "connect-up", .help = "CONNECT, bytes to the target",
+     .run = load_connect_bulk, .unit = PER_GB, .count = 1},
+    {.name = "connect-down", .help = "CONNECT, bytes to the client",
+     .run = load_connect_bulk, .unit = PER_GB, .count = 1, .down = true},
+    {.name = "connect-churn", .help = "CONNECT, 64 B there and back, close, 16 at a time",
+     .run = load_connect_churn, .unit = PER_CYCLE, .count = 16},
+    {.name = "connect-churn-steady", .help = "as connect-churn, after 20,000 connections",
+     .run = load_connect_churn, .unit = PER_CYCLE, .count = 16, .before = 20000},
+    {.name = "connect-idle", .help = "1000 CONNECTs that keep silent",
+     .run = load_connect_idle, .unit = NOT_DIVIDED, .count = 1000},
 };
+/* clang-format on */
 
 static const struct {
     const char *cost, *relayed;
@@ -62,7 +79,8 @@ static void print_help(void)
         "      --proxy HOST:PORT  the server\n"
         "      --pid PID          its process: CPU time, memory and descriptors of it and its children are measured\n"
         "      --seconds S        how long each load runs (default 2)\n"
-        "      --count N          associations or connections of idle, scale, connect-idle and churn-growth\n"
+        "      --count N          associations or connections of idle, scale, connect-idle, churn-growth, and before "
+        "the -steady ones\n"
         "      --help             print this and exit\n"
         "\n"
         "Exit status: 1 when an answer was wrong or went to the wrong association, 2 for a wrong command line, 3 when\n"
@@ -70,7 +88,7 @@ static void print_help(void)
         "\n"
         "Loads (default: all):");
     for (size_t i = 0; i < ARRAY_LEN(loads); i++)
-        printf("  %-17s %s\n", loads[i].name, loads[i].help);
+        printf("  %-20s %s\n", loads[i].name, loads[i].help);
 }
 
 static void parse_proxy(const char *text, union netaddr *proxy)
@@ -140,10 +158,13 @@ static void print_report(const struct load *load, const struct settings *setting
 {
     double seconds = (double)report->elapsed_ns / 1e9;
     printf("{\"load\": \"%s\", \"seconds\": %.3f, \"%s\": %" PRIu64 ", \"sent\": %" PRIu64 ", \"lost\": %" PRIu64
-           ", \"late\": %" PRIu64 ", \"stray\": %" PRIu64 ", \"wrong\": {\"content\": %" PRIu64
-           ", \"association\": %" PRIu64 ", \"origin\": %" PRIu64 "}",
+           ", \"late\": %" PRIu64 ", \"stray\": %" PRIu64 ", \"reordered\": %" PRIu64
+           ", \"wrong\": {\"content\": %" PRIu64 ", \"association\": %" PRIu64 ", \"origin\": %" PRIu64 "}",
            load->name, seconds, units[load->unit].relayed, report->relayed, report->sent, report->lost, report->late,
-           report->stray, report->wrong_content, report->wrong_association, report->wrong_origin);
+           report->stray, report->reordered, report->wrong_content, report->wrong_association, report->wrong_origin);
+    if (report->whole_sent > 0)
+        printf(", \"whole\": {\"sent\": %" PRIu64 ", \"answered\": %" PRIu64 "}", report->whole_sent,
+               report->whole_answered);
     if (load->unit != NOT_DIVIDED)
         printf(", \"rate\": %.0f", (double)report->relayed / seconds);
     if (report->latency.total > 0)

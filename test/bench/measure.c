@@ -39,7 +39,10 @@ static struct usage server_usage(const struct settings *settings, struct usage (
 void report_begin(struct report *report, const struct settings *settings)
 {
     /* What was wrong stays wrong, whenever it came. */
-    *report = (struct report){.wrong_content = report->wrong_content,
+    *report = (struct report){.reordered = report->reordered,
+                              .whole_sent = report->whole_sent,
+                              .whole_answered = report->whole_answered,
+                              .wrong_content = report->wrong_content,
                               .wrong_association = report->wrong_association,
                               .wrong_origin = report->wrong_origin};
     report->server_cpu_ns = server_usage(settings, usage_cpu_of_tree).cpu_ns;

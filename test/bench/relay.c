@@ -157,7 +157,7 @@ static void serve(int listener)
 
 static bool parse_fault(const char *name)
 {
-    static const char *const names[] = {"none", "content", "origin", "association", "loss"};
+    static const char *const names[] = {"none", "content", "origin", "association", "loss", "order"};
     for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcmp(names[i], name) == 0) {
             relay_fault = (enum relay_fault)i;
@@ -187,7 +187,7 @@ int main(int argc, char **argv)
     int port = argc >= 3 ? atoi(argv[1]) : 0;
     if (!technique || port < 1 || port > UINT16_MAX || argc > 4 || (argc == 4 && !parse_fault(argv[3]))) {
         fputs(
-            "Usage: bench_relay PORT plain|segments [content|origin|association|loss]\n"
+            "Usage: bench_relay PORT plain|segments [content|origin|association|loss|order]\n"
             "\n"
             "Relays UDP ASSOCIATE on 127.0.0.1 and does nothing else: the yardstick for what a relay costs at least.\n"
             "The third word, with plain, spoils one answer in 50, to see whether a load generator notices.\n",

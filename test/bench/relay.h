@@ -36,7 +36,7 @@ struct relay_association {
 };
 
 /* What the answers towards clients are spoilt with, to see whether the load generator notices. */
-enum relay_fault { FAULT_NONE, FAULT_CONTENT, FAULT_ORIGIN, FAULT_ASSOCIATION, FAULT_LOSS };
+enum relay_fault { FAULT_NONE, FAULT_CONTENT, FAULT_ORIGIN, FAULT_ASSOCIATION, FAULT_LOSS, FAULT_ORDER };
 extern enum relay_fault relay_fault;
 
 /* A technique: relays what waits at the client's socket, or at the external one. */

@@ -1,5 +1,6 @@
 #include "relay.h"
 
+#include <string.h>
 #include <sys/socket.h>
 
 #define FAULT_EVERY 50
@@ -27,6 +28,30 @@ static void up(struct relay_association *association)
     }
 }
 
+/* One datagram, kept until the next one has left. */
+static struct {
+    struct relay_association *association;
+    size_t len;
+    uint8_t datagram[RELAY_HEADER + 2048];
+} overtaken;
+
+static void keep(struct relay_association *association, const uint8_t *datagram, size_t len)
+{
+    overtaken.association = len <= sizeof(overtaken.datagram) ? association : NULL;
+    overtaken.len = len;
+    if (overtaken.association)
+        memcpy(overtaken.datagram, datagram, len);
+}
+
+static void send_overtaken(const struct relay_association *association)
+{
+    if (overtaken.association != association)
+        return;
+    sendto(association->client.fd, overtaken.datagram, overtaken.len, MSG_DONTWAIT,
+           (const struct sockaddr *)&association->peer, sizeof(association->peer));
+    overtaken.association = NULL;
+}
+
 /* Spoils one datagram in so many. Returns whom it goes to: NULL for nobody. */
 static struct relay_association *spoil(struct relay_association *association, uint8_t *datagram, size_t len)
 {
@@ -42,6 +67,9 @@ static struct relay_association *spoil(struct relay_association *association, ui
         return association;
     case FAULT_ASSOCIATION:
         return association->next ? association->next : association;
+    case FAULT_ORDER:
+        keep(association, datagram, len);
+        return NULL;
     default:
         return NULL;
     }
@@ -59,8 +87,10 @@ static void down(struct relay_association *association)
         size_t len = RELAY_HEADER + (size_t)got;
         relay_write_header(area, &from);
         struct relay_association *to = relay_fault == FAULT_NONE ? association : spoil(association, area, len);
-        if (to)
-            sendto(to->client.fd, area, len, MSG_DONTWAIT, (struct sockaddr *)&to->peer, sizeof(to->peer));
+        if (!to)
+            continue;
+        sendto(to->client.fd, area, len, MSG_DONTWAIT, (struct sockaddr *)&to->peer, sizeof(to->peer));
+        send_overtaken(to);
     }
 }
 

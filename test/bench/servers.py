@@ -23,16 +23,24 @@ class ServerFailed(Exception):
     """A server did not start, or ended by itself."""
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+def probing(address):
+    return socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+
+
+def free_port(address="127.0.0.1"):
+    with probing(address) as probe:
+        probe.bind((address, 0))
         return probe.getsockname()[1]
 
 
-def listens(port):
-    with socket.socket() as probe:
+def listens(address, port):
+    with probing(address) as probe:
         probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((address, port)) == 0
+
+
+def host_in_url(address):
+    return f"[{address}]" if ":" in address else address
 
 
 def listeners(port):
@@ -61,16 +69,17 @@ def sockets_of_session(session):
 
 
 class Server:
-    """`command` and `config` may hold {port} and {config}. `port` is fixed for servers whose configuration names it.
+    """`command` and `config` may hold {address}, {host} (that address with brackets, if it needs them), {port} and
+    {admin_port}, `command` also {config}. `port` is fixed for servers whose configuration names it.
     `asked`: paths that are fetched meanwhile from {admin_port} of its configuration."""
 
     def __init__(self, name, command, config=None, port=None, kind="rival", serves=(UDP, CONNECT), asked=()):
         self.name, self.command, self.config, self.port = name, command, config, port
         self.kind, self.serves, self.asked = kind, serves, asked
 
-    def start(self, core):
+    def start(self, core, address="127.0.0.1"):
         """On this core alone; on any, when it is None."""
-        return Running(self, core)
+        return Running(self, core, address)
 
 
 class Asker:
@@ -94,21 +103,28 @@ class Asker:
             raise ServerFailed(f"nobody answered at {self.urls[0]}")
 
 
+def fill_in(text, known):
+    for name, value in known.items():
+        text = text.replace(name, str(value))
+    return text
+
+
 class Running:
     """A started server; ends with the `with` block, and all its processes with it."""
 
-    def __init__(self, server, core):
-        self.server = server
-        self.port = server.port or free_port()
+    def __init__(self, server, core, address):
+        self.server, self.address = server, address
+        self.port = server.port or free_port(address)
         if listeners(self.port):
             raise ServerFailed(f"{server.name} cannot start: another program listens on port {self.port}")
         self.folder = tempfile.TemporaryDirectory(prefix="conesocks-bench-")
         config = Path(self.folder.name) / "config"
-        admin_port = str(free_port())
+        self.admin_port = free_port()
+        known = {"{address}": address, "{host}": host_in_url(address), "{port}": self.port, "{config}": config,
+                 "{admin_port}": self.admin_port}
         if server.config:
-            text = server.config.replace("{port}", str(self.port)).replace("{admin_port}", admin_port)
-            config.write_text(text, encoding="utf-8")
-        command = [word.replace("{port}", str(self.port)).replace("{config}", str(config)) for word in server.command]
+            config.write_text(fill_in(server.config, known), encoding="utf-8")
+        command = [fill_in(word, known) for word in server.command]
         self.log = Path(self.folder.name) / "log"
         self.asker = None
         pin = None if core is None else lambda: os.sched_setaffinity(0, {core})
@@ -122,7 +138,7 @@ class Running:
             self.stop()
             raise
         if server.asked:
-            self.asker = Asker([f"http://127.0.0.1:{admin_port}{path}" for path in server.asked])
+            self.asker = Asker([f"http://127.0.0.1:{self.admin_port}{path}" for path in server.asked])
 
     def __enter__(self):
         return self
@@ -133,7 +149,7 @@ class Running:
     def await_listening(self):
         deadline = time.monotonic() + START_SECONDS
         while self.process.poll() is None and time.monotonic() < deadline:
-            if listens(self.port):
+            if listens(self.address, self.port):
                 return
             time.sleep(0.02)
         how = "does not listen" if self.process.poll() is None else f"ended with status {self.process.returncode}"
@@ -168,11 +184,11 @@ class Running:
         self.folder.cleanup()
 
 
-CONESOCKS = "listen: [{address: 127.0.0.1, port: {port}}]\nworkers: 1\nlog: {level: error}\n"
+CONESOCKS = "listen: [{address: '{address}', port: {port}}]\nworkers: 1\nlog: {level: error}\n"
 
 DANTE = """logoutput: stderr
-internal: 127.0.0.1 port = {port}
-external: 127.0.0.1
+internal: {address} port = {port}
+external: {address}
 clientmethod: none
 socksmethod: none
 user.privileged: {user}
@@ -180,6 +196,21 @@ user.unprivileged: {user}
 client pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }
 socks pass { from: 0.0.0.0/0 to: 0.0.0.0/0 }
 """
+
+
+HEV = """main: {workers: 1, port: {port}, listen-address: '{address}'}
+misc: {log-file: stderr, log-level: warn, limit-nofile: 65535}
+"""
+
+# maxconn is for threads, of which each session takes one.
+THREEPROXY = "maxconn 8000\nauth none\nsocks -p{port} -i{address}\n"
+
+# How to start servers that Debian does not have: one worker, no login.
+RIVALS = {
+    "hev-socks5-server": (["{config}"], HEV),
+    "gwproxy": (["-S", "1", "-w", "1", "-b", "{host}:{port}", "--acl-allow-all", "-m", "1"], None),
+    "3proxy": (["{config}"], THREEPROXY),
+}
 
 
 def conesocks(build):
@@ -230,10 +261,29 @@ def of_debian():
         yield Server("microsocks", [microsocks, "-i", "127.0.0.1", "-p", "{port}"], serves=(CONNECT,))
 
 
+def rival(name, program):
+    arguments, config = RIVALS[name]
+    return Server(name, [program, *arguments], config)
+
+
+def rivals(given):
+    """Those of RIVALS that are on PATH or given, and whatever else is given; the latter are texts as from_argument()
+    takes them."""
+    named = {server.name: server for server in map(from_argument, given)}
+    for name in RIVALS:
+        program = shutil.which(name)
+        if name in named or program:
+            yield named.pop(name, None) or rival(name, program)
+    yield from named.values()
+
+
 def from_argument(text):
-    """NAME=PORT:COMMAND"""
+    """NAME=PROGRAM for those of RIVALS, NAME=PORT:COMMAND for others."""
     name, equals, rest = text.partition("=")
+    if name in RIVALS and os.access(rest, os.X_OK):
+        return rival(name, rest)
     port, colon, command = rest.partition(":")
     if not (name and equals and colon and port.isdigit() and command.strip()):
-        raise ValueError(f'"{text}": expected NAME=PORT:COMMAND, as in other=1081:"/usr/bin/other -c other.conf"')
+        raise ValueError(f'"{text}": expected NAME=PROGRAM for {", ".join(RIVALS)}, and NAME=PORT:COMMAND for others, '
+                         'as in other=1081:"/usr/bin/other -c other.conf"')
     return Server(name, shlex.split(command), port=int(port))
