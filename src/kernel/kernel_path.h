@@ -1,0 +1,89 @@
+/*
+ * The kernel path: established UDP flows that a program in the kernel (flow.bpf.c) relays without waking this process.
+ *
+ * User space stays complete. It takes the first datagrams of each destination, decides, sends, and then installs the
+ * flow; what the program does not recognize, it leaves to user space. So whatever fails here is slower, never wrong.
+ *
+ * Three objects: the path (one for the process), a worker's part of it, and an association's slot.
+ * Errors are negative errno values. kernel_path_none.c stands here in builds without clang and libbpf.
+ */
+#ifndef CONESOCKS_KERNEL_KERNEL_PATH_H
+#define CONESOCKS_KERNEL_KERNEL_PATH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/netaddr.h"
+
+/* ---- the process's: the main thread opens it before the sandbox, and closes it after the workers ---- */
+
+struct kernel_path;
+#define KERNEL_PATH_TEXT_MAX 256
+
+/* Loads the program and attaches it to every Ethernet interface that is up and has an address. Needs CAP_BPF,
+ * CAP_NET_ADMIN and CAP_PERFMON; nothing later needs them. NULL: it cannot work here; `why` gets what is missing and
+ * what to do. */
+struct kernel_path *kernel_path_open(char why[KERNEL_PATH_TEXT_MAX]);
+void kernel_path_close(struct kernel_path *path);
+/* Addresses, routes or interfaces have changed: user space decides about each flow once more. Any thread. */
+void kernel_path_revoke(struct kernel_path *path);
+
+struct kernel_path_view {
+    char interfaces[KERNEL_PATH_TEXT_MAX]; /* where it is attached: "eth0 eth1" */
+    uint32_t slots_used, slots;
+    uint64_t passed[16]; /* left to user space, by reason; see kernel_path_reason() */
+    size_t reasons;
+};
+void kernel_path_view(const struct kernel_path *path, struct kernel_path_view *view);
+/* The word for a reason in metrics and status: "joined". */
+const char *kernel_path_reason(size_t reason);
+
+/* ---- a worker's ---- */
+
+struct kernel_worker;
+/* NULL: no memory, or no netlink socket. */
+struct kernel_worker *kernel_worker_new(struct kernel_path *path, unsigned index);
+void kernel_worker_free(struct kernel_worker *worker);
+/* The worker has new rules: user space decides about each of its flows once more. */
+void kernel_worker_revoke(struct kernel_worker *worker);
+
+/* ---- an association's ---- */
+
+/* What is needed to open a slot; all of one family. */
+struct kernel_slot_setup {
+    const union netaddr *client, *relay;
+    uint16_t external_port; /* host byte order */
+    struct {
+        uint8_t keep, set;
+    } tos_up, tos_down;
+};
+struct kernel_slot;
+/* The client must be the only one that its relay port receives from. From now on the program counts what it leaves to
+ * user space. NULL: all slots are in use, or the client is not reached by an interface of the path. */
+struct kernel_slot *kernel_slot_new(struct kernel_worker *worker, const struct kernel_slot_setup *setup);
+/* The last datagrams are counted in kernel_slot_take() before this. The slot rests a second before its next use. */
+void kernel_slot_free(struct kernel_worker *worker, struct kernel_slot *slot);
+/* Another port of the same client. */
+void kernel_slot_move_client(struct kernel_slot *slot, uint16_t port);
+
+/* A datagram to the peer has been allowed and sent by user space. Cheap enough for every run: only the second one, and
+ * after that every 32nd, costs system calls. true: the program knows the flow. */
+bool kernel_slot_sent(struct kernel_worker *worker, struct kernel_slot *slot, const union netaddr *peer);
+
+enum kernel_way { KERNEL_UP, KERNEL_DOWN, KERNEL_WAYS };
+
+/* User space has received `count` datagrams of this direction and sent or dropped them. `fd`: the socket, which is
+ * asked whether more waits, only while the counts disagree. */
+void kernel_slot_caught_up(struct kernel_slot *slot, enum kernel_way way, uint32_t count, int fd);
+
+/* What the program has relayed since the last call. */
+struct kernel_carried {
+    struct {
+        uint64_t datagrams, bytes;
+        uint64_t last_ms; /* of the monotonic clock; 0: none ever */
+    } way[KERNEL_WAYS];
+};
+void kernel_slot_take(struct kernel_slot *slot, struct kernel_carried *carried);
+
+#endif
