@@ -23,20 +23,21 @@ void dgram_io_carry(struct dgram_io *io, uint8_t bits)
     io->carried = bits;
 }
 
-/* An IPv4 socket refuses what an IPv6 one takes. */
-static void dgram_receive_tos(int fd)
+static void dgram_receive_tos(int fd, int family)
 {
     int on = 1;
-    if (setsockopt(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, &on, sizeof(on)) < 0)
+    if (family == AF_INET)
         (void)setsockopt(fd, IPPROTO_IP, IP_RECVTOS, &on, sizeof(on));
+    else
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, &on, sizeof(on));
 }
 
-struct dgram_socket dgram_io_adopt(struct dgram_io *io, int fd)
+struct dgram_socket dgram_io_adopt(struct dgram_io *io, int fd, int family)
 {
     assert(fd >= 0);
     io->ops->adopt(fd);
     if (io->carried)
-        dgram_receive_tos(fd);
+        dgram_receive_tos(fd, family);
     return (struct dgram_socket){.fd = fd};
 }
 

@@ -82,8 +82,8 @@ void dgram_io_free(struct dgram_io *io);
 #define DGRAM_TOS 0xff
 void dgram_io_carry(struct dgram_io *io, uint8_t bits);
 
-/* Prepares a UDP socket for this dgram_io; the descriptor stays the caller's. */
-struct dgram_socket dgram_io_adopt(struct dgram_io *io, int fd);
+/* Prepares a UDP socket of that family for this dgram_io; the descriptor stays the caller's. */
+struct dgram_socket dgram_io_adopt(struct dgram_io *io, int fd, int family);
 
 /*
  * Receives what waits, at most `max` runs, and returns how many. One call is one association's fair share. The data

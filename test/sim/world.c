@@ -324,9 +324,9 @@ void dgram_io_carry(struct dgram_io *io, uint8_t bits)
     (void)io, (void)bits;
 }
 
-struct dgram_socket dgram_io_adopt(struct dgram_io *io, int fd)
+struct dgram_socket dgram_io_adopt(struct dgram_io *io, int fd, int family)
 {
-    (void)io;
+    (void)io, (void)family;
     return (struct dgram_socket){.fd = fd};
 }
 

@@ -22,7 +22,7 @@ static struct dgram_socket open_at(const char *host, union netaddr *where)
     assert_true(netaddr_parse(where, host, 0));
     int fd = sock_udp(NULL, where, &range, 0, &lease);
     assert_true(fd >= 0);
-    return dgram_io_adopt(io, fd);
+    return dgram_io_adopt(io, fd, where->sa.sa_family);
 }
 
 /* A receiver that takes datagrams one by one. */

@@ -150,7 +150,7 @@ static struct shared_socket *shared_socket_add(struct env *env, const union neta
         event_assign(&shared->readable, env->base, fd, EV_READ | EV_PERSIST, shared_socket_on_readable, shared);
     }
     if (shared && fd >= 0) {
-        shared->socket = dgram_io_adopt(env->dgrams, fd);
+        shared->socket = dgram_io_adopt(env->dgrams, fd, relay->sa.sa_family);
         is_heard = event_add(&shared->readable, NULL) == 0;
     }
     if (!is_heard || !own_ports_add(env->host->own_ports, OWN_PORT_RELAY, relay)) {

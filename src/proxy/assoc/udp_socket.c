@@ -40,5 +40,5 @@ struct dgram_socket udp_socket_adopt(const struct env *env, int fd, int family)
         sock_udp_probe(fd, family);
     if (env->memory != MEMORY_AMPLE)
         sock_udp_set_room(fd, memory_level_room(env->memory));
-    return dgram_io_adopt(env->dgrams, fd);
+    return dgram_io_adopt(env->dgrams, fd, family);
 }
