@@ -35,7 +35,6 @@ static void dgram_receive_tos(int fd, int family)
 struct dgram_socket dgram_io_adopt(struct dgram_io *io, int fd, int family)
 {
     assert(fd >= 0);
-    io->ops->adopt(fd);
     if (io->carried)
         dgram_receive_tos(fd, family);
     return (struct dgram_socket){.fd = fd};

@@ -41,7 +41,8 @@ static inline uint16_t dgram_run_len(const struct dgram_run *run, size_t i)
 /* A UDP socket, and what was learned while using it. All but `fd` and `tos` is zero when it is new. */
 struct dgram_socket {
     int fd;
-    uint8_t lone_receives; /* how often in a row only one datagram waited */
+    uint8_t lone_receives : 7; /* how often in a row only one datagram waited; 0: none has come */
+    bool joins : 1;            /* UDP_GRO is on */
     uint8_t tos; /* the socket's TOS byte, set by its owner; carried bits of a run replace the same bits of it */
     uint16_t join_limit; /* the path has refused joined datagrams of this size: they are sent singly; 0: none */
 };
@@ -82,7 +83,7 @@ void dgram_io_free(struct dgram_io *io);
 #define DGRAM_TOS 0xff
 void dgram_io_carry(struct dgram_io *io, uint8_t bits);
 
-/* Prepares a UDP socket of that family for this dgram_io; the descriptor stays the caller's. */
+/* Prepares a UDP socket of that family, which joins nothing, for this dgram_io; the descriptor stays the caller's. */
 struct dgram_socket dgram_io_adopt(struct dgram_io *io, int fd, int family);
 
 /*

@@ -1,7 +1,7 @@
 /*
- * The fast implementation. In: UDP_GRO hands over what the kernel has joined. Out: datagrams of one size to one peer
- * leave as one UDP_SEGMENT message, header and payload gathered by iovec. Only what is already there is joined; nothing
- * waits.
+ * The fast implementation. In: UDP_GRO hands over what the kernel has joined, from a socket's first burst on. Out:
+ * datagrams of one size to one peer leave as one UDP_SEGMENT message, header and payload gathered by iovec. Only what
+ * is already there is joined; nothing waits.
  */
 #include <assert.h>
 #include <errno.h>
@@ -18,7 +18,8 @@
 #define GROUP_SEGMENTS 64 /* the kernel's limit (UDP_MAX_SEGMENTS), and ... */
 #define GROUP_BYTES    65507
 
-/* A socket on which datagrams come one by one is not asked for more after each; but now and then it is. */
+/* A socket on which datagrams come one by one is not asked for more after each; but now and then it is. A new one is
+ * not asked at first: many associations carry a question and an answer. */
 #define LONELY     2
 #define ASK_ANYWAY 16
 
@@ -59,7 +60,7 @@ static void gso_free(struct dgram_io *io)
     free(gso);
 }
 
-static void gso_adopt(int fd)
+static void gso_join(int fd)
 {
     int on = 1;
     (void)setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof(on));
@@ -118,14 +119,23 @@ static bool gso_receive_first(struct gso *gso, int fd)
     return false;
 }
 
+/* After one datagram: whether to look for more. */
 static bool gso_is_worth_asking(struct dgram_socket *socket)
 {
-    if (socket->lone_receives < LONELY)
-        return true;
-    if (++socket->lone_receives < ASK_ANYWAY)
-        return false;
-    socket->lone_receives = LONELY;
-    return true;
+    const uint8_t lone = socket->lone_receives;
+    if (lone < ASK_ANYWAY)
+        socket->lone_receives++;
+    else
+        socket->lone_receives = LONELY + 1;
+    return (lone > 0 && lone <= LONELY) || lone == ASK_ANYWAY;
+}
+
+static void gso_note_more(struct dgram_socket *socket)
+{
+    socket->lone_receives = 1;
+    if (!socket->joins)
+        gso_join(socket->fd);
+    socket->joins = true;
 }
 
 static size_t gso_receive(struct dgram_io *io, struct dgram_socket *socket, struct dgram_run *runs, size_t max)
@@ -141,12 +151,9 @@ static size_t gso_receive(struct dgram_io *io, struct dgram_socket *socket, stru
     for (size_t i = 1; i < max; i++)
         gso_arm(gso, i);
     int more = recvmmsg(socket->fd, gso->in + 1, (unsigned)max - 1, MSG_DONTWAIT, NULL);
-    if (more <= 0) {
-        if (socket->lone_receives < LONELY)
-            socket->lone_receives++;
+    if (more <= 0)
         return 1;
-    }
-    socket->lone_receives = 0;
+    gso_note_more(socket);
     for (size_t i = 1; i <= (size_t)more; i++)
         runs[i] = gso_run_of(gso, i);
     return (size_t)more + 1;
@@ -305,13 +312,13 @@ static void gso_keep_offload_on(struct gso *gso)
     for (size_t i = 0; i < 2; i++) {
         gso->keeper[i] = socket(families[i], SOCK_DGRAM | SOCK_CLOEXEC, 0);
         if (gso->keeper[i] >= 0)
-            gso_adopt(gso->keeper[i]);
+            gso_join(gso->keeper[i]);
     }
 }
 
 struct dgram_io *dgram_io_new_gso(void)
 {
-    static const struct dgram_ops ops = {gso_free, gso_adopt, gso_receive, gso_send};
+    static const struct dgram_ops ops = {gso_free, gso_receive, gso_send};
     struct gso *gso = calloc(1, sizeof(*gso));
     if (!gso)
         return NULL;

@@ -12,7 +12,6 @@
 
 struct dgram_ops {
     void (*free)(struct dgram_io *io);
-    void (*adopt)(int fd);
     size_t (*recv)(struct dgram_io *io, struct dgram_socket *socket, struct dgram_run *runs, size_t max);
     void (*send)(struct dgram_io *io, struct dgram_socket *socket, struct dgram_batch *batch,
                  struct dgram_tally *tally);

@@ -32,11 +32,6 @@ static void plain_free(struct dgram_io *io)
     free(io);
 }
 
-static void plain_adopt(int fd)
-{
-    (void)fd;
-}
-
 static uint8_t plain_tos_of(struct msghdr *message)
 {
     uint8_t tos = 0;
@@ -135,7 +130,7 @@ static void plain_send(struct dgram_io *io, struct dgram_socket *socket, struct 
 
 struct dgram_io *dgram_io_new_plain(void)
 {
-    static const struct dgram_ops ops = {plain_free, plain_adopt, plain_receive, plain_send};
+    static const struct dgram_ops ops = {plain_free, plain_receive, plain_send};
     struct plain *plain = calloc(1, sizeof(*plain));
     if (!plain)
         return NULL;

@@ -274,7 +274,7 @@ void shared_socket_adopt(struct env *env, int fd)
         close(fd);
         return;
     }
-    sock_udp_join_nothing(fd); /* until dgram_io_adopt() */
+    sock_udp_join_nothing(fd); /* as dgram_io_adopt() expects */
     struct shared_socket *shared = shared_socket_add(env, &relay, fd);
     if (shared)
         shared_socket_keep(shared);
