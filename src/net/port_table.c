@@ -129,6 +129,8 @@ static bool has_rested(uint32_t quiet_from_s, struct port_time time)
 static void table_let_rest(struct port_table *table, struct port_time time)
 {
     uint32_t first = 0, end = table->resting; /* the first that still has to rest is between them */
+    if (end == 0 || !has_rested(quiet_from(table, table->rested), time))
+        return; /* all but once a second */
     while (first < end) {
         const uint32_t middle = first + (end - first) / 2;
         if (has_rested(quiet_from(table, table->rested + middle), time))
