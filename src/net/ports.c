@@ -24,6 +24,8 @@
 /* Memory for tables without a port in use. When the oldest are freed beyond it, only what rests there is forgotten. */
 #define UNUSED_MEMORY_MAX (8u << 20)
 #define WARNING_PERIOD_MS 60000
+/* Random numbers that are fetched at once: the system call costs more than the choice of a port. */
+#define RANDOM_BATCH 64
 
 /* Which table a port is in. Plain bytes, to be compared by memcmp. */
 struct ports_key {
@@ -49,6 +51,8 @@ struct ports {
     TAILQ_HEAD(, local_ports) unused; /* no port is in use, the longest first */
     size_t unused_memory;
     uint64_t reused_early, warned_ms; /* since the last warning; when that was, 0: never */
+    size_t random_left;
+    uint32_t random[RANDOM_BATCH]; /* 0 once used */
 };
 
 struct ports *ports_new(void)
@@ -185,14 +189,23 @@ static struct port_time time_for(const struct port_range *range, uint64_t now_ms
 
 /* ---- one port ---- */
 
+static uint32_t ports_random(struct ports *ports)
+{
+    if (ports->random_left == 0) {
+        evutil_secure_rng_get_bytes(ports->random, sizeof(ports->random));
+        ports->random_left = RANDOM_BATCH;
+    }
+    uint32_t *next = &ports->random[--ports->random_left], random = *next;
+    *next = 0; /* nobody learns from our memory which ports were chosen */
+    return random;
+}
+
 static int local_ports_take(const struct port_range *range, const struct ports_key *key, uint64_t now_ms,
                             struct port_lease *lease)
 {
     struct ports *ports = range->ports;
     const struct port_time time = time_for(range, now_ms);
     assert(range->first > 0 && range->first <= range->last);
-    uint32_t random;
-    evutil_secure_rng_get_bytes(&random, sizeof(random));
     pthread_mutex_lock(&ports->lock);
     struct local_ports *local = local_ports_enter(ports, key);
     int error = -ENOMEM;
@@ -200,7 +213,7 @@ static int local_ports_take(const struct port_range *range, const struct ports_k
     if (local && range->wanted)
         error = port_table_take_one(local->table, time, range->wanted);
     else if (local)
-        error = port_table_take(local->table, time, random, &lease->port, &lease->early);
+        error = port_table_take(local->table, time, ports_random(ports), &lease->port, &lease->early);
     if (local && error) {
         local_ports_leave(ports, local);
         *lease = (struct port_lease){0};
