@@ -108,13 +108,18 @@ void dial_cancel(struct dial *dial)
     free(dial);
 }
 
-static void dial_finish(struct dial *dial, int fd, int error, const union netaddr *to)
+static void dial_finish(struct dial *dial, const struct dial_outcome *outcome)
 {
     dial_done *done = dial->done;
     void *arg = dial->arg;
-    union netaddr reached = to ? *to : (union netaddr){0};
     dial_cancel(dial);
-    done(arg, fd, error, &reached);
+    done(arg, outcome);
+}
+
+static void dial_fail(struct dial *dial)
+{
+    const struct dial_outcome outcome = {.fd = -1, .error = dial->error};
+    dial_finish(dial, &outcome);
 }
 
 void dial_add(struct dial *dial, int family, const union netaddr *addresses, size_t count, const struct sock_way *way)
@@ -181,27 +186,44 @@ static void attempt_fail(struct attempt *attempt, int error)
     dial_step_after(attempt->dial, 0);
 }
 
+static void attempt_on_overdue(struct attempt *attempt)
+{
+    attempt->overdue = true;
+    event_remove_timer(&attempt->answered);
+    if (dial_is_full(attempt->dial))
+        dial_step_after(attempt->dial, 0);
+}
+
+static void attempt_succeed(struct attempt *attempt, const union netaddr *local)
+{
+    struct dial *dial = attempt->dial;
+    const struct dial_outcome outcome = {.fd = attempt->fd, .to = attempt->to, .local = *local};
+    if (dial->options.watch)
+        dial->options.watch(dial->arg, attempt->fd);
+    attempt_end(attempt);
+    dial_finish(dial, &outcome);
+}
+
+/* A socket that has failed is readable as well; one that is only writable needs no question. */
 static void attempt_on_answered(evutil_socket_t fd, short what, void *arg)
 {
     struct attempt *attempt = arg;
-    struct dial *dial = attempt->dial;
     if (what & EV_TIMEOUT) {
-        attempt->overdue = true;
-        event_add(&attempt->answered, NULL);
-        if (dial_is_full(dial))
-            dial_step_after(dial, 0);
+        attempt_on_overdue(attempt);
         return;
     }
-    int error = sock_error(fd);
+    const int error = what & EV_READ ? sock_error(fd) : 0;
     if (error) {
         attempt_fail(attempt, error);
-    } else if (tcp_is_connected_to_itself(fd)) {
+        return;
+    }
+    const union netaddr local = sock_local(fd);
+    if (netaddr_port(&local) == netaddr_port(&attempt->to) && tcp_is_connected_to_itself(fd)) {
         sock_abort(attempt_end(attempt));
         attempt_fail(attempt, ECONNREFUSED);
-    } else {
-        attempt_end(attempt);
-        dial_finish(dial, fd, 0, &attempt->to);
+        return;
     }
+    attempt_succeed(attempt, &local);
 }
 
 /* A place for one more attempt; NULL: all are taken by attempts that may still succeed. */
@@ -233,7 +255,8 @@ static int attempt_start(struct attempt *attempt, const struct candidate *candid
         return -fd;
     *attempt = (struct attempt){.dial = dial, .to = candidate->to, .fd = fd};
     dial->running++;
-    event_assign(&attempt->answered, dial->base, fd, EV_WRITE, attempt_on_answered, attempt);
+    event_assign(&attempt->answered, dial->base, fd, EV_READ | EV_CLOSED | EV_WRITE | EV_PERSIST, attempt_on_answered,
+                 attempt);
     event_add(&attempt->answered, &patience);
     return 0;
 }
@@ -268,7 +291,7 @@ static void dial_on_step(evutil_socket_t fd, short what, void *arg)
         dial_note_error(dial, error);
     }
     if (dial->all_added && dial->running == 0)
-        dial_finish(dial, -1, dial->error, NULL);
+        dial_fail(dial);
 }
 
 static void dial_on_deadline(evutil_socket_t fd, short what, void *arg)
@@ -276,5 +299,5 @@ static void dial_on_deadline(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct dial *dial = arg;
     dial_note_error(dial, ETIMEDOUT);
-    dial_finish(dial, -1, dial->error, NULL);
+    dial_fail(dial);
 }

@@ -21,13 +21,20 @@ struct dial_options {
     uint64_t timeout_ms;                /* for everything together, from dial_new() on */
     struct descriptor_reserve *reserve; /* that its sockets leave free */
     bool ipv4_first;                    /* else IPv6 is tried first */
+    /* NULL, or called with the connected socket right before `done`: the caller adds its own event for it while that of
+     * the dial is still there, which saves a system call. It deletes that event before it closes the socket. */
+    void (*watch)(void *arg, int fd);
 };
 
-/*
- * `fd` is the connected socket, the caller's from now on, and `to` the address it reached; or fd is -1 and `error` the
- * most telling errno of the attempts (0: there was no address to try). The dial is gone afterwards.
- */
-typedef void dial_done(void *arg, int fd, int error, const union netaddr *to);
+struct dial_outcome {
+    int fd;              /* the connected socket, the caller's from now on; -1: no address was reached */
+    int error;           /* then the most telling errno of the attempts; 0: there was no address to try */
+    union netaddr to;    /* the address it has reached */
+    union netaddr local; /* the socket's own */
+};
+
+/* The dial is gone afterwards. */
+typedef void dial_done(void *arg, const struct dial_outcome *outcome);
 
 /* `done` comes from the event loop, never from inside one of these calls. NULL: no memory. */
 struct dial *dial_new(struct event_base *base, const struct dial_options *options, dial_done *done, void *arg);

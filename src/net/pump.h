@@ -51,8 +51,12 @@ struct pump {
     size_t rest_at, rest_len;
     int pipe[2]; /* read end, write end; -1 */
     size_t in_pipe;
-    bool flows;     /* the last read was a large one */
-    bool hides_end; /* the end of `from` is not handed on: more should have come */
+    bool flows; /* the last read was a large one */
+
+    /* For the owner to set. */
+    bool from_ended;        /* the end of `from` has come behind what there is to read */
+    bool hides_end;         /* it is not forwarded: more should have come */
+    bool to_is_closed_next; /* after PUMP_DONE the owner closes `to` at once, which forwards the end */
 };
 
 /* Ready to run; holds no resource until `to` does not take what came. */

@@ -44,7 +44,9 @@ enum pump_state pump_copy(struct pump *pump, struct pump_pool *pool, size_t limi
     if (n == 0)
         return pump_hand_on_end(pump);
     pump->taken += (uint64_t)n;
-    ssize_t sent = send(pump->to, pool->buffer, (size_t)n, MSG_NOSIGNAL);
+    /* With MSG_MORE the last bytes and the end leave in one packet. */
+    const bool ends = pump->from_ended && !pump->hides_end && (size_t)n < limit;
+    ssize_t sent = send(pump->to, pool->buffer, (size_t)n, MSG_NOSIGNAL | (ends ? MSG_MORE : 0));
     if (sent < 0) {
         if (errno != EAGAIN)
             return pump_broken(pump, PUMP_FAILED_TO, errno);
@@ -53,8 +55,8 @@ enum pump_state pump_copy(struct pump *pump, struct pump_pool *pool, size_t limi
     pump->bytes += (uint64_t)sent;
     if (sent < n)
         return pump_keep_rest(pump, pool->buffer + sent, (size_t)(n - sent));
-    /* A short read emptied the socket: asking again would only hear so. Its end, if it came, makes it readable. */
-    return (size_t)n < limit ? PUMP_WAITS_TO_READ : PUMP_GOES_ON;
+    /* A short read emptied the socket: asking again would only hear so, unless its end has come. */
+    return (size_t)n < limit && !pump->from_ended ? PUMP_WAITS_TO_READ : PUMP_GOES_ON;
 }
 
 bool pump_discard(struct pump *pump, struct pump_pool *pool)

@@ -46,7 +46,8 @@ static inline enum pump_state pump_broken(struct pump *pump, enum pump_failed fa
 
 static inline enum pump_state pump_hand_on_end(struct pump *pump)
 {
-    if (!pump->hides_end && shutdown(pump->to, SHUT_WR) < 0 && errno != ENOTCONN)
+    const bool shuts = !pump->hides_end && !pump->to_is_closed_next;
+    if (shuts && shutdown(pump->to, SHUT_WR) < 0 && errno != ENOTCONN)
         return pump_broken(pump, PUMP_FAILED_TO, errno);
     return PUMP_DONE;
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <event2/event_struct.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -10,18 +11,14 @@
 
 /* Loopback refuses at once and never stays silent; a full listen queue does stay silent: further SYNs are dropped. */
 static struct event_base *base;
-static struct {
-    int calls, fd, error;
-    union netaddr to;
-} outcome;
+static int calls;
+static struct dial_outcome outcome;
 
-static void on_done(void *arg, int fd, int error, const union netaddr *to)
+static void on_done(void *arg, const struct dial_outcome *told)
 {
     (void)arg;
-    outcome.calls++;
-    outcome.fd = fd;
-    outcome.error = error;
-    outcome.to = *to;
+    calls++;
+    outcome = *told;
     event_base_loopbreak(base);
 }
 
@@ -66,7 +63,7 @@ static void stop_being_silent(struct silent *silent)
 static struct dial *start(uint64_t timeout_ms, bool ipv4_first)
 {
     const struct dial_options options = {.timeout_ms = timeout_ms, .ipv4_first = ipv4_first};
-    memset(&outcome, 0, sizeof(outcome));
+    calls = 0;
     struct dial *dial = dial_new(base, &options, on_done, NULL);
     assert_non_null(dial);
     return dial;
@@ -74,9 +71,9 @@ static struct dial *start(uint64_t timeout_ms, bool ipv4_first)
 
 static void run(void)
 {
-    assert_int_equal(outcome.calls, 0); /* never from inside a call */
+    assert_int_equal(calls, 0); /* never from inside a call */
     event_base_dispatch(base);
-    assert_int_equal(outcome.calls, 1);
+    assert_int_equal(calls, 1);
     if (outcome.fd >= 0)
         close(outcome.fd);
 }
@@ -92,6 +89,51 @@ static void one_address_is_reached(void **state)
     run();
     assert_true(outcome.fd >= 0);
     assert_true(netaddr_equal(&outcome.to, &where));
+    union netaddr seen;
+    close(sock_accept(listener, &seen));
+    assert_true(netaddr_equal(&outcome.local, &seen));
+    close(listener);
+}
+
+static struct event answer;
+static bool answered;
+
+static void on_answer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)arg;
+    char text[8];
+    assert_int_equal(what, EV_READ);
+    assert_int_equal(recv(fd, text, sizeof(text), 0), 5);
+    answered = true;
+    event_base_loopbreak(base);
+}
+
+static void watch_answer(void *arg, int fd)
+{
+    (void)arg;
+    assert_int_equal(calls, 0); /* `done` comes after it */
+    event_assign(&answer, base, fd, EV_READ, on_answer, NULL);
+    assert_int_equal(event_add(&answer, NULL), 0);
+}
+
+static void the_owner_watches_before_it_is_done(void **state)
+{
+    (void)state;
+    union netaddr where, from;
+    int listener = listen_at("127.0.0.1", &where);
+    const struct dial_options options = {.timeout_ms = 5000, .watch = watch_answer};
+    calls = 0;
+    struct dial *dial = dial_new(base, &options, on_done, NULL);
+    dial_add(dial, AF_INET, &where, 1, NULL);
+    dial_all_added(dial);
+    event_base_dispatch(base);
+    assert_int_equal(calls, 1);
+    int accepted = sock_accept(listener, &from);
+    assert_int_equal(send(accepted, "hello", 5, 0), 5);
+    event_base_dispatch(base);
+    assert_true(answered);
+    close(accepted);
+    close(outcome.fd);
     close(listener);
 }
 
@@ -300,7 +342,7 @@ static void a_cancelled_dial_says_nothing(void **state)
     event_base_loop(base, EVLOOP_NONBLOCK);
     dial_cancel(dial);
     event_base_dispatch(base); /* nothing is left to wait for */
-    assert_int_equal(outcome.calls, 0);
+    assert_int_equal(calls, 0);
     stop_being_silent(&silent);
 }
 
@@ -374,6 +416,7 @@ int main(void)
     base = event_base_new();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_address_is_reached),
+        cmocka_unit_test(the_owner_watches_before_it_is_done),
         cmocka_unit_test(a_refusal_is_told),
         cmocka_unit_test(no_address_is_error_0),
         cmocka_unit_test(silence_times_out),

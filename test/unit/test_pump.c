@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,6 +96,55 @@ static void an_end_is_a_half_close(void **state)
     assert_int_equal(read(path->sink, text, sizeof(text)), 0);
     assert_int_equal(write(path->sink, "x", 1), 1); /* the other way is still open */
     wait_readable(path->to);
+}
+
+static uint32_t segments_received(int fd)
+{
+    struct tcp_info info;
+    socklen_t len = sizeof(info);
+    assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+    return info.tcpi_segs_in;
+}
+
+/* Had they been sent one by one, the bytes would be a packet of their own. */
+static void the_last_bytes_and_the_end_leave_together(void **state)
+{
+    struct path *path = *state;
+    struct pollfd ended = {.fd = path->from, .events = POLLRDHUP};
+    char text[8];
+    assert_int_equal(write(path->source, "bye", 3), 3);
+    shutdown(path->source, SHUT_WR);
+    assert_int_equal(poll(&ended, 1, 5000), 1);
+    const uint32_t before = segments_received(path->sink);
+    path->pump.from_ended = true;
+    assert_int_equal(pump_run(&path->pump, pool, PUMP_NO_LIMIT), PUMP_DONE);
+    ended.fd = path->sink;
+    assert_int_equal(poll(&ended, 1, 0), 1); /* loopback delivers inside the call */
+    assert_int_equal(segments_received(path->sink) - before, 1);
+    assert_int_equal(read(path->sink, text, sizeof(text)), 3);
+    assert_int_equal(read(path->sink, text, sizeof(text)), 0);
+}
+
+static void closing_forwards_the_end_as_well(void **state)
+{
+    struct path *path = *state;
+    struct pollfd ended = {.fd = path->sink, .events = POLLRDHUP};
+    char text[8];
+    assert_int_equal(write(path->source, "bye", 3), 3);
+    shutdown(path->source, SHUT_WR);
+    path->pump.to_is_closed_next = true;
+    enum pump_state reached = PUMP_WAITS_TO_READ;
+    for (int i = 0; i < 10 && reached != PUMP_DONE; i++) {
+        wait_readable(path->from);
+        reached = pump_run(&path->pump, pool, PUMP_NO_LIMIT);
+    }
+    assert_int_equal(reached, PUMP_DONE);
+    assert_int_equal(poll(&ended, 1, 0), 0);
+    close(path->to);
+    path->to = -1;
+    wait_readable(path->sink);
+    assert_int_equal(read(path->sink, text, sizeof(text)), 3);
+    assert_int_equal(read(path->sink, text, sizeof(text)), 0);
 }
 
 /* Row 44: a reader that does not read stops the pump; nothing is lost, and no more is taken meanwhile. */
@@ -362,6 +412,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(bytes_pass_and_it_waits_for_more),
         TEST(an_end_is_a_half_close),
+        TEST(the_last_bytes_and_the_end_leave_together),
+        TEST(closing_forwards_the_end_as_well),
         TEST(a_slow_reader_gets_everything),
         TEST(a_reset_breaks_it),
         TEST(no_pipe_no_harm),

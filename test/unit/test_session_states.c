@@ -95,7 +95,7 @@ static const struct {
     bool is_watched;
 } each[] = {
     {SESSION_AT_HEADER, at_header, true}, {SESSION_NEGOTIATING, negotiating, true},
-    {SESSION_REACHING, reaching, false},  {SESSION_AWAITING, awaiting, true},
+    {SESSION_REACHING, reaching, true},   {SESSION_AWAITING, awaiting, true},
     {SESSION_STREAMING, reaching, false}, {SESSION_ASSOCIATED, associated, true},
     {SESSION_FRAMED, framed, false},      {SESSION_LINGERING, lingering, true},
 };
@@ -123,6 +123,24 @@ static void watches_what_the_state_needs(void **state)
         sessions_end(&env, "the test says so");
         close(client);
     }
+}
+
+/* Early data is the stream's, and must not wake the session again and again until then. */
+static void stops_watching_once_early_data_has_come(void **state)
+{
+    (void)state;
+    int client = begin_in(2);
+    struct session *session = only_session();
+    assert_int_equal(session->state, SESSION_REACHING);
+    say(client, "early", 5);
+    session_on_readable(session->fd, EV_READ, session);
+    assert_int_equal(session->state, SESSION_REACHING);
+    assert_false(event_pending(&session->readable, EV_READ, NULL));
+    int remote = accept_from(destination, &(union netaddr){0});
+    expect(remote, "early", 5);
+    close(client);
+    close(remote);
+    wait_until(TAILQ_EMPTY(&env.sessions) && TAILQ_EMPTY(&env.ended));
 }
 
 /* What it owned is gone at once, before the session itself is freed; the rest of the test looks for descriptors,
@@ -184,6 +202,8 @@ int main(void)
 
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(watches_what_the_state_needs, begin_with_destination, end_with_destination),
+        cmocka_unit_test_setup_teardown(stops_watching_once_early_data_has_come, begin_with_destination,
+                                        end_with_destination),
         cmocka_unit_test_setup_teardown(ends_in_any_state_with_nothing_left, begin_with_destination,
                                         end_with_destination),
         cmocka_unit_test_setup_teardown(enters_no_other_state, begin_with_destination, end_with_destination),

@@ -80,7 +80,8 @@ static bool session_new(struct env *env, int fd, const union netaddr *peer, cons
     session->fd = fd;
     session->peer = *peer;
     session->started_ms = env_now(env);
-    event_assign(&session->readable, env->base, fd, EV_READ | EV_PERSIST, session_on_readable, session);
+    /* EV_CLOSED: as the stream will watch it, so that epoll need not be told again. */
+    event_assign(&session->readable, env->base, fd, EV_READ | EV_CLOSED | EV_PERSIST, session_on_readable, session);
     TAILQ_INSERT_TAIL(&env->sessions, session, link);
     payer_join(session);
     session_enter(session, session->negotiation->origin == ORIGIN_BALANCER ? SESSION_AT_HEADER : SESSION_NEGOTIATING);

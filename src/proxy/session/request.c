@@ -39,7 +39,7 @@ static void request_on_stream_listening(void *arg, const union netaddr *told)
         session_enter(session, SESSION_AWAITING);
 }
 
-static void request_on_stream_reached(void *arg, enum socks5_reply code)
+static void request_on_stream_reached(void *arg, enum socks5_reply code, const union netaddr *bound)
 {
     struct session *session = arg;
     struct metrics *metrics = &session->env->metrics;
@@ -48,13 +48,12 @@ static void request_on_stream_reached(void *arg, enum socks5_reply code)
         session_refuse(session, code, refusal_of_stream(session->stream, code));
         return;
     }
-    union netaddr local = stream_local(session->stream), remote = stream_remote(session->stream);
-    const union netaddr told = bind ? remote : request_readable_address(session, &local);
+    const union netaddr told = bind ? *bound : request_readable_address(session, bound);
     if (!session_grant(session, &told))
         return;
     metrics_add(bind ? &metrics->binds_total : &metrics->connects_total, 1);
+    stream_relay(session->stream, session->fd); /* first, so that epoll keeps watching `fd` */
     session_enter(session, SESSION_STREAMING);
-    stream_relay(session->stream, session->fd);
 }
 
 static void request_on_stream_ended(void *arg, const char *why, bool broken)

@@ -48,6 +48,13 @@ static void session_watch(struct session *session)
                     false);
 }
 
+/* Early data, or the client's end, stays in the socket for the stream. Most clients send neither: so the event is
+ * deleted when something has come, and not each time. */
+static void session_leave_input(struct session *session)
+{
+    event_del(&session->readable);
+}
+
 /* ---- about once a second ---- */
 
 static void session_sweep_pending(struct session *session, uint64_t now_ms, bool asks)
@@ -95,8 +102,7 @@ static const struct session_row rows[] = {
     [SESSION_NEGOTIATING] = {"negotiating", negotiation_on_input, DEADLINE_HANDSHAKE, NULL,
                              BIT(CHECKING) | BIT(REACHING) | BIT(AWAITING) | GRANTED | OVER},
     [SESSION_CHECKING] = {"checking the password", session_watch, DEADLINE_HANDSHAKE, NULL, BIT(NEGOTIATING) | OVER},
-    /* Early data stays in the socket for the stream. */
-    [SESSION_REACHING] = {"reaching the destination", NULL, DEADLINE_NONE, session_sweep_pending,
+    [SESSION_REACHING] = {"reaching the destination", session_leave_input, DEADLINE_NONE, session_sweep_pending,
                           BIT(AWAITING) | BIT(STREAMING) | OVER},
     [SESSION_AWAITING] = {"awaiting its peer or upstream", session_watch, DEADLINE_NONE, session_sweep_pending,
                           GRANTED | OVER},

@@ -57,11 +57,11 @@ void stream_stop_reaching(struct stream *stream)
 }
 
 /* The stream may be gone afterwards. */
-static void reach_finish(struct stream *stream, enum socks5_reply code)
+static void reach_finish(struct stream *stream, enum socks5_reply code, const union netaddr *bound)
 {
-    assert(stream->reaching && (code != SOCKS5_REPLY_SUCCEEDED || stream->remote_fd >= 0));
+    assert(stream->reaching && (code != SOCKS5_REPLY_SUCCEEDED || (stream->remote_fd >= 0 && bound)));
     stream_stop_reaching(stream);
-    stream->hooks.reached(stream->hooks.arg, code);
+    stream->hooks.reached(stream->hooks.arg, code, bound);
 }
 
 static void reach_on_outcome(evutil_socket_t fd, short what, void *arg)
@@ -70,7 +70,7 @@ static void reach_on_outcome(evutil_socket_t fd, short what, void *arg)
     struct stream *stream = arg;
     struct reaching *reaching = stream->reaching;
     if (!reaching->bind) {
-        reach_finish(stream, reaching->code);
+        reach_finish(stream, reaching->code, NULL);
         return;
     }
     const union netaddr told = bind_told(reaching->bind);
@@ -97,10 +97,9 @@ static void reach_on_upstream_answer(void *arg, const struct upstream_answer *an
     enum socks5_reply code = answer->code;
     reaching->upstream = NULL;
     stream->remote_fd = answer->fd;
-    stream->via->bound = answer->bound;
     if (answer->fd >= 0 && reach_is_reloaded(stream) && !stream_may_relay(stream, &reaching->subject))
         code = SOCKS5_REPLY_NOT_ALLOWED;
-    reach_finish(stream, code);
+    reach_finish(stream, code, &answer->bound);
 }
 
 /* Asks the upstream, and stops dialing. `to` is NULL if the upstream is to resolve the name. */
@@ -114,18 +113,16 @@ static void reach_ask_upstream(struct stream *stream, const struct terms *terms,
         .host = (const uint8_t *)stream->name,
     };
     const struct socks5_addr destination = to ? address_to_wire(to) : by_name;
-    const size_t len = strlen(terms->upstream->name) + 1;
-    assert(!stream->via && !reaching->upstream);
+    assert(!stream->upstream && !reaching->upstream);
     reach_stop_dialing(reaching);
-    stream->via = calloc(1, sizeof(*stream->via) + len);
-    if (stream->via && rates_new(&stream->rates, stream->env->host->user_rates, terms, reaching->user))
+    stream->upstream = strdup(terms->upstream->name);
+    if (stream->upstream && rates_new(&stream->rates, stream->env->host->user_rates, terms, reaching->user))
         reaching->upstream = upstream_ask(stream->env, &stream->client, reaching->user, terms, SOCKS5_COMMAND_CONNECT,
                                           &destination, reach_on_upstream_answer, stream);
     if (!reaching->upstream) {
         reach_finish_soon(stream, SOCKS5_REPLY_GENERAL_FAILURE);
         return;
     }
-    memcpy(stream->via->upstream, terms->upstream->name, len);
     if (to)
         stream->remote = *to;
 }
@@ -169,25 +166,27 @@ static enum socks5_reply reach_failure(struct stream *stream, int error)
     return code;
 }
 
-static void reach_on_dialed(void *arg, int fd, int error, const union netaddr *to)
+static void reach_watch(void *arg, int fd)
+{
+    stream_watch_destination(arg, fd);
+}
+
+static void reach_on_dialed(void *arg, const struct dial_outcome *outcome)
 {
     struct stream *stream = arg;
     struct reaching *reaching = stream->reaching;
     enum socks5_reply code = SOCKS5_REPLY_SUCCEEDED;
     reaching->dial = NULL;
-    stream->remote = *to;
-    if (fd < 0) {
-        code = reach_failure(stream, error);
-    } else if (reach_is_reloaded(stream) &&
-               !permit(stream->env, &reaching->subject, stream_name(stream), to, 1, NULL)) {
-        close(fd);
-        fd = -1;
+    stream->remote = outcome->to;
+    stream->remote_fd = outcome->fd;
+    if (outcome->fd < 0)
+        code = reach_failure(stream, outcome->error);
+    else if (reach_is_reloaded(stream) &&
+             !permit(stream->env, &reaching->subject, stream_name(stream), &outcome->to, 1, NULL))
         code = SOCKS5_REPLY_NOT_ALLOWED;
-    } else if (!reach_set_rates(stream, to)) {
+    else if (!reach_set_rates(stream, &outcome->to))
         code = SOCKS5_REPLY_GENERAL_FAILURE;
-    }
-    stream->remote_fd = fd;
-    reach_finish(stream, code);
+    reach_finish(stream, code, &outcome->local);
 }
 
 static void reach_dial_by_rule(struct stream *stream, const union netaddr *to, uint32_t rule)
@@ -270,7 +269,7 @@ static void reach_on_came(void *arg, int fd, const union netaddr *peer, enum soc
     } else {
         stream->unreached = -fd;
     }
-    reach_finish(stream, code);
+    reach_finish(stream, code, peer);
 }
 
 /* BIND needs an IP address, with which the peer's is compared. A name may have many, and the peer may connect from yet
@@ -308,6 +307,7 @@ bool stream_begin_reaching(struct stream *stream, const char *user)
         .timeout_ms = env->config->timeouts.connect_ms,
         .reserve = env->host->reserve,
         .ipv4_first = env_first_family(env) == AF_INET,
+        .watch = reach_watch,
     };
     if (!reaching || !subject_init(&reaching->subject, env->rules, &stream->client, user, stream->command)) {
         free(reaching);

@@ -20,6 +20,9 @@
 
 static void direction_on_ready(evutil_socket_t fd, short what, void *arg);
 
+/* EV_CLOSED, with EV_READ: the end has come behind what there is to read. */
+#define INPUT (EV_READ | EV_CLOSED)
+
 static void direction_wait_for(struct direction *direction, int fd, short what)
 {
     if (event_initialized(&direction->event)) {
@@ -121,7 +124,7 @@ static void direction_begin_last_words(struct direction *last, int error)
     if (other->pump.state == PUMP_DONE)
         event_del(&other->event);
     else
-        direction_wait_for(other, other->pump.from, EV_READ);
+        direction_wait_for(other, other->pump.from, INPUT);
     if (direction_is_over(last))
         direction_await_last_words(last);
 }
@@ -158,6 +161,8 @@ static void direction_run(struct direction *direction)
     struct stream *stream = direction->stream;
     struct metrics *metrics = &stream->env->metrics;
     uint64_t before = direction->pump.bytes;
+    /* The second direction to end is followed by closing both sockets. */
+    direction->pump.to_is_closed_next = !stream->failed.last && direction_opposite(direction)->pump.state == PUMP_DONE;
     uint32_t rest_ms = direction_take_turn(direction);
     metrics_add(direction == &stream->up ? &metrics->stream_up_bytes_total : &metrics->stream_down_bytes_total,
                 direction->pump.bytes - before);
@@ -167,7 +172,7 @@ static void direction_run(struct direction *direction)
         if (rest_ms)
             direction_rest(direction, rest_ms);
         else
-            direction_wait_for(direction, direction->pump.from, EV_READ);
+            direction_wait_for(direction, direction->pump.from, INPUT);
         break;
     case PUMP_WAITS_TO_WRITE:
         direction->stuck_since_ms = env_now(stream->env);
@@ -189,8 +194,9 @@ static void direction_run(struct direction *direction)
 
 static void direction_on_ready(evutil_socket_t fd, short what, void *arg)
 {
-    (void)fd, (void)what;
+    (void)fd;
     struct direction *direction = arg;
+    direction->pump.from_ended |= (what & EV_CLOSED) != 0;
     const struct direction *last = direction->stream->failed.last;
     if (last && direction != last)
         direction_discard(direction);
@@ -205,15 +211,24 @@ bool stream_is_complete(const struct stream *stream)
     return !stream->failed.last && stream->up.pump.state == PUMP_DONE && stream->down.pump.state == PUMP_DONE;
 }
 
+static void direction_begin(struct direction *direction, struct stream *stream, int from, int to)
+{
+    direction->stream = stream;
+    pump_init(&direction->pump, from, to);
+    direction_wait_for(direction, from, INPUT);
+}
+
+void stream_watch_destination(struct stream *stream, int fd)
+{
+    direction_begin(&stream->down, stream, fd, -1);
+}
+
 void stream_relay(struct stream *stream, int client_fd)
 {
     assert(!stream->reaching && stream->remote_fd >= 0 && !stream->up.stream); /* once */
     stream->relaying_since_ms = stream->carried_at_ms = env_now(stream->env);
-    stream->up.stream = stream->down.stream = stream;
-    pump_init(&stream->up.pump, client_fd, stream->remote_fd);
-    pump_init(&stream->down.pump, stream->remote_fd, client_fd);
-    direction_wait_for(&stream->up, client_fd, EV_READ);
-    direction_wait_for(&stream->down, stream->remote_fd, EV_READ);
+    direction_begin(&stream->up, stream, client_fd, stream->remote_fd);
+    direction_begin(&stream->down, stream, stream->remote_fd, client_fd);
 }
 
 static bool stream_is_idle(struct stream *stream, uint64_t now_ms)

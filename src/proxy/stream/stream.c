@@ -62,7 +62,7 @@ void stream_free(struct stream *stream)
             sock_abort(stream->remote_fd);
     }
     rates_free(stream->rates);
-    free(stream->via);
+    free(stream->upstream);
     free(stream);
 }
 
@@ -110,16 +110,9 @@ enum config_command stream_command(const struct stream *stream)
     return stream->command;
 }
 
-union netaddr stream_local(const struct stream *stream)
-{
-    if (stream->via)
-        return stream->via->bound;
-    return stream->remote_fd >= 0 ? sock_local(stream->remote_fd) : (union netaddr){0};
-}
-
 const char *stream_upstream(const struct stream *stream)
 {
-    return stream->via ? stream->via->upstream : NULL;
+    return stream->upstream;
 }
 
 int stream_reach_error(const struct stream *stream)

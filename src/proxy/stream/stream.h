@@ -22,9 +22,10 @@ struct stream;
 struct stream_hooks {
     /* BIND only, before `reached`: its peer may connect to `told` now. */
     void (*listening)(void *arg, const union netaddr *told);
-    /* CONNECT: the destination was reached, or not. BIND: its peer has connected, or not. On success answer the client,
-     * then call stream_relay(). */
-    void (*reached)(void *arg, enum socks5_reply code);
+    /* CONNECT: the destination was reached, or not. BIND: its peer has connected, or not. On success answer the client
+     * with `bound`, then call stream_relay(). `bound` is our end of the connection, or what the upstream has bound;
+     * BIND: the peer. */
+    void (*reached)(void *arg, enum socks5_reply code, const union netaddr *bound);
     /* Both directions are over, or one broke: then the client's connection is to be reset, too. */
     void (*ended)(void *arg, const char *why, bool broken);
     void *arg;
@@ -65,7 +66,6 @@ enum config_command stream_command(const struct stream *stream);
 const char *stream_upstream(const struct stream *stream); /* the name of the upstream it uses, or NULL */
 int stream_reach_error(const struct stream *stream);      /* errno: why it did not reach its destination, or 0 */
 bool stream_is_unresolved(const struct stream *stream);   /* no name server has answered about its name in time */
-union netaddr stream_local(const struct stream *stream);  /* our end of the other connection, or the upstream's */
 union netaddr stream_remote(const struct stream *stream); /* the peer of that connection; AF_UNSPEC: an upstream
                                                              has resolved the name */
 uint64_t stream_up_bytes(const struct stream *stream);

@@ -24,12 +24,6 @@ struct direction {
     uint64_t stuck_since_ms; /* while it waits to write */
 };
 
-/* The upstream that a stream uses. */
-struct via {
-    union netaddr bound; /* the address that the upstream has bound for it */
-    char upstream[];     /* its name */
-};
-
 struct stream {
     struct env *env;
     struct stream_hooks hooks;
@@ -38,7 +32,7 @@ struct stream {
     union netaddr client, remote; /* AF_UNSPEC: not known (yet), for an upstream has resolved the name */
     union netaddr asked;          /* the address that was asked for; AF_UNSPEC: a name was */
     struct reaching *reaching;    /* NULL: it has reached its destination, or failed to */
-    struct via *via;              /* NULL: no upstream */
+    char *upstream;               /* its name; NULL: the stream uses none */
     int remote_fd;
     uint16_t port;       /* the one asked for */
     struct rates *rates; /* NULL: no limit */
@@ -73,6 +67,8 @@ void stream_stop_reaching(struct stream *stream);
 bool stream_review_reaching(struct stream *stream);
 size_t stream_reaching_descriptors(const struct stream *stream);
 
+/* Watches the destination's socket before the relay begins, which follows in the same turn of the event loop. */
+void stream_watch_destination(struct stream *stream, int fd);
 /* Ends the relay, if it has begun; the connections stay. */
 void stream_stop_relay(struct stream *stream);
 /* Whether both directions have ended by themselves. A direction from an end that failed seems to, once all is written.

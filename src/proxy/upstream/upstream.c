@@ -159,26 +159,31 @@ static void upstream_on_readable(evutil_socket_t fd, short what, void *arg)
 
 /* ---- getting there ---- */
 
-static void upstream_on_dialed(void *arg, int fd, int error, const union netaddr *to)
+static void upstream_watch(void *arg, int fd)
+{
+    struct upstream *upstream = arg;
+    event_assign(&upstream->readable, upstream->env->base, fd, EV_READ | EV_PERSIST, upstream_on_readable, upstream);
+    event_add(&upstream->readable, NULL);
+}
+
+static void upstream_on_dialed(void *arg, const struct dial_outcome *outcome)
 {
     struct upstream *upstream = arg;
     assert(upstream->fd < 0);
     upstream->dial = NULL;
     lookup_cancel(upstream->lookup); /* the other family's answer has nothing to add to */
     upstream->lookup = NULL;
-    if (fd < 0) {
+    if (outcome->fd < 0) {
         char why[128];
         snprintf(why, sizeof(why), "cannot be reached: %s",
-                 upstream->is_own ? "it is this proxy itself, so requests would loop"
-                 : error == 0     ? "its name has no address"
-                                  : strerror(error));
+                 upstream->is_own      ? "it is this proxy itself, so requests would loop"
+                 : outcome->error == 0 ? "its name has no address"
+                                       : strerror(outcome->error));
         upstream_fail(upstream, why);
         return;
     }
-    upstream->fd = fd;
-    upstream->answer.server = *to;
-    event_assign(&upstream->readable, upstream->env->base, fd, EV_READ | EV_PERSIST, upstream_on_readable, upstream);
-    event_add(&upstream->readable, NULL);
+    upstream->fd = outcome->fd;
+    upstream->answer.server = outcome->to;
     upstream_take_step(upstream, CLIENT_MORE);
 }
 
@@ -250,6 +255,7 @@ struct upstream *upstream_ask(struct env *env, const union netaddr *client, cons
         .timeout_ms = 2 * ms, /* the deadline is for all together, and ours */
         .reserve = env->host->reserve,
         .ipv4_first = env_first_family(env) == AF_INET,
+        .watch = upstream_watch,
     };
     struct upstream *upstream = calloc(1, sizeof(*upstream));
     if (!upstream)
