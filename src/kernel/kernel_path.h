@@ -21,6 +21,9 @@
 struct kernel_path;
 #define KERNEL_PATH_TEXT_MAX 256
 
+/* Whether this build has it. */
+bool kernel_path_is_built(void);
+
 /* Loads the program and attaches it to every Ethernet interface that is up and has an address. Needs CAP_BPF,
  * CAP_NET_ADMIN and CAP_PERFMON; nothing later needs them. NULL: it cannot work here; `why` gets what is missing and
  * what to do. */
@@ -53,7 +56,7 @@ void kernel_worker_revoke(struct kernel_worker *worker);
 /* What is needed to open a slot; all of one family. */
 struct kernel_slot_setup {
     const union netaddr *client, *relay;
-    uint16_t external_port; /* host byte order */
+    const union netaddr *external; /* as its socket is bound: with port, perhaps at the wildcard address */
     struct {
         uint8_t keep, set;
     } tos_up, tos_down;

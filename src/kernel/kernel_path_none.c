@@ -4,6 +4,11 @@
 
 #include "kernel/kernel_path.h"
 
+bool kernel_path_is_built(void)
+{
+    return false;
+}
+
 struct kernel_path *kernel_path_open(char why[KERNEL_PATH_TEXT_MAX])
 {
     snprintf(why, KERNEL_PATH_TEXT_MAX, "this conesocks was built without it (libbpf, clang and bpftool are needed)");
