@@ -12,9 +12,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "daemon/inherited.h"
 #include "daemon/listeners.h"
 #include "host/addresses.h"
 #include "host/host.h"
+#include "kernel/kernel_path.h"
 #include "net/inbox.h"
 #include "net/pump.h"
 #include "net/resolver.h"
@@ -131,13 +133,21 @@ static bool worker_init_env(struct worker *worker, struct snapshot *snapshot, st
     return env->inbox && env->pumps && env->dgrams && env->resolver;
 }
 
+static bool worker_join_kernel_path(struct worker *worker, size_t index)
+{
+    struct env *env = &worker->env;
+    if (env->host->kernel_path)
+        env->kernel = kernel_worker_new(env->host->kernel_path, (unsigned)index);
+    return env->kernel || !env->host->kernel_path;
+}
+
 struct worker *worker_new(struct snapshot *snapshot, struct host *host, const struct inherited_share *share,
                           bool paused)
 {
     struct worker *worker = calloc(1, sizeof(*worker));
     if (worker)
         worker->listeners = (struct listeners){.env = &worker->env, .paused = paused};
-    if (!worker || !worker_init_env(worker, snapshot, host)) {
+    if (!worker || !worker_init_env(worker, snapshot, host) || !worker_join_kernel_path(worker, share->worker)) {
         log_error("cannot set up a worker: no memory, or no descriptors (ulimit -n)");
         worker_free(worker);
         return NULL;
@@ -169,6 +179,7 @@ void worker_free(struct worker *worker)
     logins_free(env->logins);
     own_hosts_release(env->policy.own_hosts);
     snapshot_release(env->snapshot);
+    kernel_worker_free(env->kernel);
     dgram_io_free(env->dgrams);
     pump_pool_free(env->pumps);
     free(worker);

@@ -11,6 +11,7 @@
 struct addresses;
 struct descriptor_reserve;
 struct event_base;
+struct kernel_path;
 struct own_hosts;
 struct own_ports;
 struct ports;
@@ -26,6 +27,8 @@ struct host_handover {
 struct host {
     /* The main thread's, which sends changes to the workers. NULL: nobody watches them. */
     struct addresses *addresses;
+    /* The server's, which opens it before the workers and closes it after them. NULL: it is off, or cannot work. */
+    struct kernel_path *kernel_path;
     /* With locks of their own, taken when a session, an association or an account begins or ends: */
     struct ports *ports;           /* local ports in use, by address: net/ports.h */
     struct quota *quota;           /* what each client and user holds: policy/quota.h */

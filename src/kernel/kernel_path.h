@@ -63,11 +63,10 @@ struct kernel_slot_setup {
 };
 struct kernel_slot;
 /* The client must be the only one that its relay port receives from. From now on the program counts what it leaves to
- * user space. NULL: all slots are in use, or the client is not reached by an interface of the path. */
+ * user space. NULL and an errno: ENOSPC: all slots are in use; ENETUNREACH: no interface of the path leads to the
+ * client; or another. */
 struct kernel_slot *kernel_slot_new(struct kernel_worker *worker, const struct kernel_slot_setup *setup);
-/* The last datagrams are counted in kernel_slot_take() before this. The slot rests a second before its next use. */
-void kernel_slot_free(struct kernel_worker *worker, struct kernel_slot *slot);
-/* Another port of the same client. */
+/* Another port of the same client. As with a new slot, user space has to catch up before anything is relayed. */
 void kernel_slot_move_client(struct kernel_slot *slot, uint16_t port);
 
 /* A datagram to the peer has been allowed and sent by user space. Cheap enough for every run: only the second one, and
@@ -88,5 +87,8 @@ struct kernel_carried {
     } way[KERNEL_WAYS];
 };
 void kernel_slot_take(struct kernel_slot *slot, struct kernel_carried *carried);
+/* Ends it: nothing is relayed any more. `carried` is what kernel_slot_take() has not told yet. The slot rests a second
+ * before its next use. */
+void kernel_slot_free(struct kernel_worker *worker, struct kernel_slot *slot, struct kernel_carried *carried);
 
 #endif

@@ -56,12 +56,8 @@ void kernel_worker_revoke(struct kernel_worker *worker)
 struct kernel_slot *kernel_slot_new(struct kernel_worker *worker, const struct kernel_slot_setup *setup)
 {
     (void)worker, (void)setup;
+    errno = ENOSPC;
     return NULL;
-}
-
-void kernel_slot_free(struct kernel_worker *worker, struct kernel_slot *slot)
-{
-    (void)worker, (void)slot;
 }
 
 void kernel_slot_move_client(struct kernel_slot *slot, uint16_t port)
@@ -84,4 +80,10 @@ void kernel_slot_take(struct kernel_slot *slot, struct kernel_carried *carried)
 {
     (void)slot;
     *carried = (struct kernel_carried){0};
+}
+
+void kernel_slot_free(struct kernel_worker *worker, struct kernel_slot *slot, struct kernel_carried *carried)
+{
+    (void)worker;
+    kernel_slot_take(slot, carried);
 }

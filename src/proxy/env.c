@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "kernel/kernel_path.h"
+
 static struct port_range env_range(const struct port_range *system, const struct config_ports *configured,
                                    const char *option, uint64_t rest_ms)
 {
@@ -48,6 +50,8 @@ struct snapshot *env_use(struct env *env, struct snapshot *snapshot)
     env->generation++;
     env->config = env->policy.config = snapshot ? snapshot->config : NULL;
     env->rules = snapshot ? snapshot->rules : NULL;
+    if (env->kernel)
+        kernel_worker_revoke(env->kernel);
     if (snapshot) {
         memcpy(env->policy.advertised, snapshot->advertised, sizeof(env->policy.advertised));
         env->full_ports.range.option = "udp.ports"; /* until an association finds a range full */

@@ -25,6 +25,7 @@
 
 struct event_base;
 struct inbox;
+struct kernel_worker;
 struct payer;
 struct logins;
 struct pump_pool;
@@ -67,7 +68,8 @@ struct env {
 
     /* The datagram path's buffers: see assoc_impl.h. */
     struct dgram_io *dgrams;
-    bool counts_icmp; /* udp.icmp, as it was at the start: sockets live on */
+    struct kernel_worker *kernel; /* its part of host->kernel_path; NULL: none */
+    bool counts_icmp;             /* udp.icmp, as it was at the start: sockets live on */
     struct dgram_run received[DGRAM_BATCH_MAX];
     struct dgram_batch to_client, to_external[2];
 
