@@ -58,6 +58,15 @@ void pump_init(struct pump *pump, int from, int to)
     *pump = (struct pump){.from = from, .to = to, .state = PUMP_GOES_ON, .pipe = {-1, -1}};
 }
 
+void pump_begin_with(struct pump *pump, uint8_t *bytes, size_t len)
+{
+    assert(!pump->rest && pump->taken == 0 && len > 0);
+    pump->rest = bytes;
+    pump->rest_len = len;
+    pump->taken = len;
+    pump->state = PUMP_WAITS_TO_WRITE;
+}
+
 void pump_deinit(struct pump *pump, struct pump_pool *pool)
 {
     free(pump->rest);

@@ -61,6 +61,8 @@ struct pump {
 
 /* Ready to run; holds no resource until `to` does not take what came. */
 void pump_init(struct pump *pump, int from, int to);
+/* Has it write `bytes` first, which were read from `from` before; they are freed by free(3). */
+void pump_begin_with(struct pump *pump, uint8_t *bytes, size_t len);
 /* Gives back what it holds; the sockets are the owner's. */
 void pump_deinit(struct pump *pump, struct pump_pool *pool);
 /* How many bytes it holds back. */

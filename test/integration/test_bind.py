@@ -224,6 +224,7 @@ def test_what_the_client_says_early_is_not_lost(net, proxy, lan):
 def test_request_in_one_segment_with_what_follows(net, proxy, lan):
     control = net.client.connect(CLIENT_V4, lan)
     control.sendall(b"\5\1\0" + socks5.request_message(socks5.BIND, (INET1_V4, 0)) + b"early")
+    control.shutdown(socket.SHUT_WR)
     assert socks5.recv_exact(control, 2) == b"\5\0"
     first = socks5.recv_reply(control)
     peer = net.inet1.connect(INET1_V4, first.address)

@@ -47,6 +47,21 @@ def test_row17_any_segmentation_with_early_data(net, start, lan, target, bytewis
     assert socks5.recv_exact(remote, len(early)) == early
 
 
+@pytest.mark.parametrize("login", [False, True], ids=["open", "password"])
+def test_row17_all_and_the_end_in_one_segment(net, start, lan, target, login, request):
+    request.getfixturevalue("with_users" if login else "proxy")
+    greeting, answers = (b"\5\2\0\2" + LOGIN, b"\5\2\1\0") if login else (GREETING, b"\5\0")
+    sock = say(net, lan, greeting + socks5.request_message(socks5.CONNECT, target.getsockname()) + b"a question")
+    sock.shutdown(socket.SHUT_WR)
+    assert socks5.recv_exact(sock, len(answers)) == answers
+    assert socks5.recv_reply(sock).code == 0
+    remote, _ = target.accept()
+    assert socks5.recv_all(remote) == b"a question"
+    remote.sendall(b"an answer")
+    remote.close()
+    assert socks5.recv_all(sock) == b"an answer"
+
+
 def test_row17_associate_in_one_segment(net, proxy, lan):
     sock = say(net, lan, GREETING + socks5.request_message(socks5.ASSOCIATE, socks5.ANY_V4))
     assert socks5.recv_exact(sock, 2) == b"\5\0"

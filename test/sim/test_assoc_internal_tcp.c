@@ -48,11 +48,17 @@ static int end_pair(void **state)
     return end(state);
 }
 
-static void open_unstarted(void)
+static void open_behind(const uint8_t *early, size_t len)
 {
     const struct assoc_hooks hooks = {.ended = on_ended};
-    assert_int_equal(assoc_new_over_tcp(&assoc, &world_env, &control_peer, NULL, &control_local, near_end, &hooks), 0);
+    assert_int_equal(
+        assoc_new_over_tcp(&assoc, &world_env, &control_peer, NULL, &control_local, near_end, early, len, &hooks), 0);
     assert_true(assoc_is_over_tcp(assoc));
+}
+
+static void open_unstarted(void)
+{
+    open_behind(NULL, 0);
 }
 
 static void open_over_tcp(void)
@@ -102,6 +108,26 @@ static void expect_three(void)
     expect_up(&server2, "");
     expect_up(&server, "a longer one than that");
     expect_nothing();
+}
+
+static void frames_sent_early(void **state)
+{
+    (void)state;
+    uint8_t bytes[256];
+    size_t len = bytes_from_text("0004" TO_SERVER "'ping'  0000" TO_SERVER2 "0016" TO_SERVER "'a longer one than that'",
+                                 bytes, sizeof(bytes));
+    for (size_t cut = 0; cut <= len; cut++) {
+        open_behind(bytes, cut);
+        world_run();
+        expect_nothing();
+        assoc_start(assoc);
+        if (cut < len)
+            from_client_bytes(bytes + cut, len - cut);
+        world_run();
+        expect_three();
+        assoc_free(assoc);
+    }
+    assoc = NULL;
 }
 
 static void frames_cut_anywhere(void **state)
@@ -410,6 +436,7 @@ static void row_60_a_reader_that_does_not_read_has_no_memory_left(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(frames_sent_early),
         TEST(frames_cut_anywhere),
         TEST(row_69_frames_before_the_start_wait),
         TEST(large_frames),

@@ -138,14 +138,15 @@ int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, co
 }
 
 int assoc_new_over_tcp(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
-                       const union netaddr *local, int fd, const struct assoc_hooks *hooks)
+                       const union netaddr *local, int fd, const uint8_t *early, size_t early_len,
+                       const struct assoc_hooks *hooks)
 {
     struct assoc *assoc;
     int error = assoc_begin(&assoc, env, peer, user, local, 0);
     if (error)
         return error;
     assoc->flow.client = *peer;
-    return assoc_finish(out, assoc, internal_tcp_open(assoc, fd, hooks));
+    return assoc_finish(out, assoc, internal_tcp_open(assoc, fd, early, early_len, hooks));
 }
 
 void assoc_start(struct assoc *assoc)

@@ -31,9 +31,11 @@ struct assoc;
 int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
               const union netaddr *local, const struct socks5_addr *hint);
 /* The same over TCP: the datagrams are frames (struct socks5_frame) on the control connection `fd`, which stays its
- * owner's, but is the association's to read and write from assoc_start() on. */
+ * owner's, but is the association's to read and write from assoc_start() on. `early`: what was read from it behind the
+ * request. */
 int assoc_new_over_tcp(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
-                       const union netaddr *local, int fd, const struct assoc_hooks *hooks);
+                       const union netaddr *local, int fd, const uint8_t *early, size_t early_len,
+                       const struct assoc_hooks *hooks);
 /* The client is told that it may send: from now on its datagrams are read. To be called once. */
 void assoc_start(struct assoc *assoc);
 void assoc_free(struct assoc *assoc);

@@ -1,8 +1,10 @@
 #include "proxy/assoc/internal_tcp.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "net/sock.h"
@@ -23,6 +25,8 @@ struct internal_tcp {
     struct frame_reader reader;
     uint64_t begun_ms; /* when the frame in the reader's memory began */
     struct frame_writer writer;
+    size_t early_len;
+    uint8_t early[]; /* what the client has sent behind its request; in memory until the association ends */
 };
 
 /* ---- from the client ---- */
@@ -82,6 +86,20 @@ static const char *internal_tcp_take_frames(struct assoc *assoc, struct frame_re
     return bad_frame_text(n);
 }
 
+static ssize_t internal_tcp_read(struct internal_tcp *tcp, int fd, const struct frame_reader_room rooms[2])
+{
+    const size_t early_len = tcp->early_len;
+    if (early_len) {
+        assert(rooms[0].size == 0 && rooms[1].size >= early_len);
+        memcpy(rooms[1].bytes, tcp->early, early_len);
+        tcp->early_len = 0;
+        return (ssize_t)early_len;
+    }
+    struct iovec parts[] = {{rooms[0].bytes, rooms[0].size}, {rooms[1].bytes, rooms[1].size}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+    return recvmsg(fd, &message, MSG_DONTWAIT);
+}
+
 static void internal_tcp_on_readable(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
@@ -93,10 +111,8 @@ static void internal_tcp_on_readable(evutil_socket_t fd, short what, void *arg)
     uint8_t chunk[FRAME_READER_START_MAX + READ_SIZE];
     struct frame_reader_room rooms[2];
     frame_reader_rooms(&tcp->reader, chunk, sizeof(chunk), rooms);
-    struct iovec parts[] = {{rooms[0].bytes, rooms[0].size}, {rooms[1].bytes, rooms[1].size}};
-    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
     const char *why = NULL;
-    ssize_t n = recvmsg(fd, &message, MSG_DONTWAIT);
+    ssize_t n = internal_tcp_read(tcp, fd, rooms);
     if (n > 0)
         why = internal_tcp_take_frames(assoc, frame_reader_add(&tcp->reader, chunk, (size_t)n));
     else if (n == 0)
@@ -110,6 +126,8 @@ static void internal_tcp_on_readable(evutil_socket_t fd, short what, void *arg)
 static void internal_tcp_start(struct assoc *assoc)
 {
     event_add(&assoc->internal.readable, NULL);
+    if (assoc->internal.tcp->early_len)
+        event_active(&assoc->internal.readable, EV_READ, 0);
 }
 
 /* ---- to the client ---- */
@@ -168,15 +186,19 @@ static const struct internal_ops internal_tcp_ops = {
     .over_tcp = true,
 };
 
-int internal_tcp_open(struct assoc *assoc, int fd, const struct assoc_hooks *hooks)
+int internal_tcp_open(struct assoc *assoc, int fd, const uint8_t *early, size_t early_len,
+                      const struct assoc_hooks *hooks)
 {
     struct internal *internal = &assoc->internal;
     struct event_base *base = assoc->env->base;
-    struct internal_tcp *tcp = calloc(1, sizeof(*tcp));
+    struct internal_tcp *tcp = calloc(1, sizeof(*tcp) + early_len);
     if (!tcp)
         return -ENOMEM;
     assert(fd >= 0 && hooks->ended);
     tcp->hooks = *hooks;
+    tcp->early_len = early_len;
+    if (early_len)
+        memcpy(tcp->early, early, early_len);
     frame_writer_init(&tcp->writer, base, fd, &assoc->loan);
     event_assign(&internal->readable, base, fd, EV_READ | EV_PERSIST, internal_tcp_on_readable, assoc);
     internal->socket.fd = fd;

@@ -5,10 +5,14 @@
 #ifndef CONESOCKS_PROXY_ASSOC_INTERNAL_TCP_H
 #define CONESOCKS_PROXY_ASSOC_INTERNAL_TCP_H
 
+#include <stddef.h>
+#include <stdint.h>
+
 struct assoc;
 struct assoc_hooks;
 
-/* `fd` is the connection, which stays its owner's. 0 or a negative errno. */
-int internal_tcp_open(struct assoc *assoc, int fd, const struct assoc_hooks *hooks);
+/* `fd` is the connection, which stays its owner's; `early`, what was read from it already. 0 or a negative errno. */
+int internal_tcp_open(struct assoc *assoc, int fd, const uint8_t *early, size_t early_len,
+                      const struct assoc_hooks *hooks);
 
 #endif

@@ -59,28 +59,28 @@ static bool negotiation_is_health_check(const struct negotiation *negotiation)
            negotiation->len == 0;
 }
 
-size_t negotiation_peek(struct session *session)
+bool negotiation_read(struct session *session)
 {
     struct negotiation *negotiation = session->negotiation;
-    const size_t had = negotiation->len;
-    assert(had < negotiation->size);
-    ssize_t n = recv(session->fd, negotiation->in + had, negotiation->size - had, MSG_PEEK);
-    if (n > 0)
-        return had + (size_t)n;
+    assert(negotiation->len < negotiation->size);
+    ssize_t n = recv(session->fd, negotiation->in + negotiation->len, negotiation->size - negotiation->len, 0);
+    if (n > 0) {
+        negotiation->len += (size_t)n;
+        return true;
+    }
     if (n == 0 || errno != EAGAIN) {
         const char *why = n == 0 ? "client closed during the handshake" : "client gone";
         session_end(session, negotiation_is_health_check(negotiation) ? NULL : why, false);
     }
-    return 0;
+    return false;
 }
 
-void negotiation_take(struct session *session, size_t count)
+void negotiation_drop(struct negotiation *negotiation, size_t count)
 {
-    struct negotiation *negotiation = session->negotiation;
-    assert(count <= negotiation->size);
-    if (count > negotiation->len)
-        (void)recv(session->fd, negotiation->in + negotiation->len, count - negotiation->len, 0);
-    negotiation->len = 0;
+    assert(count <= negotiation->len);
+    negotiation->len -= count;
+    memmove(negotiation->in, negotiation->in + count, negotiation->len);
+    explicit_bzero(negotiation->in + negotiation->len, count);
 }
 
 /* ---- login ---- */
@@ -99,8 +99,11 @@ static void negotiation_finish_login(struct session *session, enum login_outcome
         handshake_password_checked(handshake, outcome == LOGIN_RIGHT);
     if (outcome != LOGIN_RIGHT)
         session_refuse_handshake(session, refusals[outcome]);
-    else if (session_send(session))
+    else if (session_send(session)) {
         session_enter(session, SESSION_NEGOTIATING);
+        if (session->negotiation->len) /* the request may be here already */
+            negotiation_advance(session);
+    }
 }
 
 static void negotiation_on_login_checked(void *arg, enum login_outcome outcome)
@@ -111,7 +114,8 @@ static void negotiation_on_login_checked(void *arg, enum login_outcome outcome)
     negotiation_finish_login(session, outcome);
 }
 
-static void negotiation_check_password(struct session *session, const struct socks5_password *given)
+/* `used`: where it ends in `in`. */
+static void negotiation_check_password(struct session *session, const struct socks5_password *given, size_t used)
 {
     struct negotiation *negotiation = session->negotiation;
     assert(!session->user && !negotiation->login);
@@ -121,7 +125,7 @@ static void negotiation_check_password(struct session *session, const struct soc
     if (session->user)
         outcome = login_begin(&negotiation->login, session->env, &session->peer, given, negotiation_on_login_checked,
                               session);
-    explicit_bzero(negotiation->in, negotiation->size);
+    negotiation_drop(negotiation, used);
     if (outcome != LOGIN_PENDING)
         negotiation_finish_login(session, outcome);
     else
@@ -130,31 +134,34 @@ static void negotiation_check_password(struct session *session, const struct soc
 
 /* ---- the handshake ---- */
 
-void negotiation_on_input(struct session *session)
+void negotiation_advance(struct session *session)
 {
     struct negotiation *negotiation = session->negotiation;
     struct handshake *handshake = &negotiation->handshake;
-    size_t len = negotiation_peek(session), used;
-    if (len == 0)
-        return;
-    enum handshake_step step = handshake_advance(handshake, negotiation->in, len, &used);
-    assert(used <= len);
-    negotiation_take(session, step == HANDSHAKE_MORE ? len : used);
+    size_t used;
+    enum handshake_step step = handshake_advance(handshake, negotiation->in, negotiation->len, &used);
+    assert(used <= negotiation->len);
     switch (step) {
     case HANDSHAKE_MORE:
-        negotiation->len = len - used;
-        memmove(negotiation->in, negotiation->in + used, negotiation->len);
+        negotiation_drop(negotiation, used);
         session_send(session);
         break;
     case HANDSHAKE_PASSWORD:
-        negotiation_check_password(session, &handshake->login);
+        negotiation_check_password(session, &handshake->login, used);
         break;
     case HANDSHAKE_REQUEST:
         negotiation_stop_waiting(session);
+        negotiation->early_at = used; /* the request still points into `in` */
         session_take_request(session, &handshake->request);
         break;
     case HANDSHAKE_FAILED:
         session_refuse_handshake(session, handshake->failure);
         break;
     }
+}
+
+void negotiation_on_input(struct session *session)
+{
+    if (negotiation_read(session))
+        negotiation_advance(session);
 }

@@ -31,7 +31,8 @@ struct negotiation {
     struct handshake handshake;
     struct login *login; /* NULL: none is being checked */
     enum session_origin origin;
-    size_t len, size; /* of `in`: used, and in all */
+    size_t size, len; /* of `in`: in all, and filled */
+    size_t early_at;  /* of `in`, once the request has come: where it ends, and early data begins */
     uint8_t in[];
 };
 
@@ -43,13 +44,22 @@ void negotiation_free(struct session *session);
 /* Something has arrived at a session that is SESSION_NEGOTIATING. */
 void negotiation_on_input(struct session *session);
 
-/*
- * Looks at what has arrived without taking it. Returns how many bytes there are in total, with those that were kept; 0:
- * nothing new, or the end. Only what the negotiation has used is then taken from the socket: the early data of a
- * CONNECT stays there for the stream.
- */
-size_t negotiation_peek(struct session *session);
-/* The first `count` of the bytes that were looked at leave the socket. */
-void negotiation_take(struct session *session, size_t count);
+/* Adds what has arrived to `in`. false: nothing new, or the end. */
+bool negotiation_read(struct session *session);
+/* Removes the first `count` bytes of `in`, and wipes them: a password may be among them. */
+void negotiation_drop(struct negotiation *negotiation, size_t count);
+/* Continues with the bytes in `in`. */
+void negotiation_advance(struct session *session);
+
+/* What the client has sent behind the message that is being answered. */
+struct negotiation_early {
+    const uint8_t *bytes;
+    size_t len;
+};
+static inline struct negotiation_early negotiation_early(const struct negotiation *negotiation)
+{
+    return (struct negotiation_early){negotiation->in + negotiation->early_at,
+                                      negotiation->len - negotiation->early_at};
+}
 
 #endif

@@ -76,8 +76,8 @@ static void proxy_header_refuse(struct session *session, const char *why)
     session_end(session, why, false);
 }
 
-/* From here on limits and rules are applied to the client, no longer to the balancer. */
-static void proxy_header_use_client(struct session *session, const union netaddr *client)
+/* From here on limits and rules are applied to the client, no longer to the balancer. false: its session has ended. */
+static bool proxy_header_use_client(struct session *session, const union netaddr *client)
 {
     assert(session->negotiation->origin == ORIGIN_BALANCER && !session->charges.client);
     payer_leave(session);
@@ -87,29 +87,28 @@ static void proxy_header_use_client(struct session *session, const union netaddr
         session->negotiation->origin = ORIGIN_HEADER;
     }
     session_enter(session, SESSION_NEGOTIATING);
-    if (!admit_client(&session->charges, session->env, &session->peer))
+    if (!admit_client(&session->charges, session->env, &session->peer)) {
         session_end(session, session->env->refusal, false);
-    else
-        payer_join(session);
+        return false;
+    }
+    payer_join(session);
+    return true;
 }
 
 void proxy_header_on_input(struct session *session)
 {
     struct negotiation *negotiation = session->negotiation;
-    size_t len = negotiation_peek(session);
-    if (len == 0)
+    if (!negotiation_read(session))
         return;
     union netaddr client;
-    int used = proxy_header_read(negotiation->in, len, &client);
+    int used = proxy_header_read(negotiation->in, negotiation->len, &client);
     if (used < 0) {
         proxy_header_refuse(session, proxy_header_failure(used));
         return;
     }
-    negotiation_take(session, used ? (size_t)used : len);
-    if (used)
-        proxy_header_use_client(session, &client);
-    else
-        negotiation->len = len;
+    negotiation_drop(negotiation, (size_t)used);
+    if (used && proxy_header_use_client(session, &client) && negotiation->len)
+        negotiation_advance(session);
 }
 
 /* ---- datagrams ---- */

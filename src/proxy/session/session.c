@@ -38,7 +38,7 @@ static void session_ignore_input(struct session *session)
 static void session_watch(struct session *session)
 {
     char next;
-    ssize_t n = recv(session->fd, &next, 1, MSG_PEEK);
+    ssize_t n = negotiation_early(session->negotiation).len ? 1 : recv(session->fd, &next, 1, MSG_PEEK);
     if (n > 0)
         event_del(&session->readable);
     else if (n == 0 || errno != EAGAIN)

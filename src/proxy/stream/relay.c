@@ -223,12 +223,25 @@ void stream_watch_destination(struct stream *stream, int fd)
     direction_begin(&stream->down, stream, fd, -1);
 }
 
+static void stream_send_early(struct stream *stream)
+{
+    const uint64_t now = env_now(stream->env);
+    if (stream->rates)
+        rates_charge(stream->rates, RATES_UP, stream->early_len, now);
+    pump_begin_with(&stream->up.pump, stream->early, stream->early_len);
+    stream->early = NULL;
+    stream->up.stuck_since_ms = now;
+    direction_wait_for(&stream->up, stream->remote_fd, EV_WRITE);
+}
+
 void stream_relay(struct stream *stream, int client_fd)
 {
     assert(!stream->reaching && stream->remote_fd >= 0 && !stream->up.stream); /* once */
     stream->relaying_since_ms = stream->carried_at_ms = env_now(stream->env);
     direction_begin(&stream->up, stream, client_fd, stream->remote_fd);
     direction_begin(&stream->down, stream, stream->remote_fd, client_fd);
+    if (stream->early)
+        stream_send_early(stream);
 }
 
 static bool stream_is_idle(struct stream *stream, uint64_t now_ms)

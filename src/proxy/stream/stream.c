@@ -62,8 +62,20 @@ void stream_free(struct stream *stream)
             sock_abort(stream->remote_fd);
     }
     rates_free(stream->rates);
+    free(stream->early);
     free(stream->upstream);
     free(stream);
+}
+
+bool stream_keep_early(struct stream *stream, const uint8_t *bytes, size_t len)
+{
+    assert(!stream->early && !stream->up.stream && len > 0);
+    stream->early = malloc(len);
+    if (!stream->early)
+        return false;
+    memcpy(stream->early, bytes, len);
+    stream->early_len = len;
+    return true;
 }
 
 /* ---- other rules ---- */

@@ -37,6 +37,10 @@ struct stream *stream_new(struct env *env, enum config_command command, const un
                           const struct socks5_addr *destination, const struct stream_hooks *hooks);
 void stream_free(struct stream *stream);
 
+/* Keeps the `len` bytes that the client has sent behind its request. They go to the destination before what
+ * stream_relay() finds in the socket. false: no memory. */
+bool stream_keep_early(struct stream *stream, const uint8_t *bytes, size_t len);
+
 /* Starts to relay between `client_fd`, which stays the caller's, and the destination. */
 void stream_relay(struct stream *stream, int client_fd);
 

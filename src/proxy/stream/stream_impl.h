@@ -39,6 +39,8 @@ struct stream {
     bool keeps_alive;    /* TCP keepalive is on, on the outgoing side */
     bool unresolved;     /* no name server has answered in time about the name that was asked for */
     int unreached;       /* errno: why it did not reach its destination; 0: it did, or there is no errno */
+    uint8_t *early;      /* until it relays: see stream_keep_early(); NULL: none */
+    size_t early_len;
     uint64_t relaying_since_ms;
     uint64_t carried_before, carried_at_ms; /* bytes both ways, and when a sweep last found more of them */
     struct direction up, down;
