@@ -122,6 +122,15 @@ struct association client_associate(const union netaddr *proxy)
     return client_relay(control, proxy);
 }
 
+struct association client_direct(const union netaddr *target)
+{
+    union netaddr local = netaddr_any(target->sa.sa_family);
+    struct association association = {-1, udp_open(&local)};
+    if (connect(association.udp, &target->sa, netaddr_len(target)) < 0)
+        bench_die(EXIT_SERVER, "cannot send to the target: %s", strerror(errno));
+    return association;
+}
+
 int client_connect(const union netaddr *proxy, const union netaddr *destination)
 {
     int fd = client_greet(proxy);
@@ -133,5 +142,6 @@ int client_connect(const union netaddr *proxy, const union netaddr *destination)
 void client_close(struct association *association)
 {
     close(association->udp);
-    close(association->control);
+    if (association->control >= 0)
+        close(association->control);
 }

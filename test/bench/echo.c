@@ -59,6 +59,7 @@ static void watch(struct echo *echo, int fd, uint32_t number)
 struct echo *echo_new(const struct settings *settings, struct report *report, unsigned count, unsigned window,
                       unsigned size, unsigned targets)
 {
+    const bool direct = settings_direct(settings);
     struct echo *echo = calloc(1, sizeof(*echo));
     if (!echo || !(echo->associations = calloc(count, sizeof(*echo->associations))) ||
         !(echo->slots = calloc((size_t)count * window, sizeof(*echo->slots))) ||
@@ -76,12 +77,12 @@ struct echo *echo_new(const struct settings *settings, struct report *report, un
     watch(echo, echo->clock, CLOCK_NUMBER);
     for (unsigned i = 0; i < targets; i++) {
         union netaddr address;
-        echo->target_fds[i] = target_udp(&address);
-        echo->targets[i] = origin_of(&address);
+        echo->target_fds[i] = target_udp(settings, &address);
+        echo->targets[i] = direct ? origin_direct(&address) : origin_of(&address);
         watch(echo, echo->target_fds[i], TARGET_BIT | i);
     }
     for (unsigned i = 0; i < count; i++) {
-        echo->associations[i] = client_associate(&settings->proxy);
+        echo->associations[i] = direct ? client_direct(&echo->targets[0].address) : client_associate(&settings->proxy);
         watch(echo, echo->associations[i].udp, i);
     }
     return echo;

@@ -24,17 +24,22 @@ struct report {
     uint64_t whole_sent, whole_answered; /* from the very first datagram to the last: what the server has counted */
     uint64_t wrong_content, wrong_association, wrong_origin;
     uint64_t server_cpu_ns, own_cpu_ns;
-    double growth; /* by what cost is multiplied from the beginning to the end; 0: not looked at */
+    uint64_t idle_ns, ksoftirqd_ns; /* of the whole CPU, when that is looked at */
+    double growth;                  /* by what cost is multiplied from the beginning to the end; 0: not looked at */
     struct histogram latency;
     double kib_each, descriptors_each; /* memory and descriptors of the server per association or connection */
     double tasks_each;
 };
 
 struct settings {
-    union netaddr proxy;
-    pid_t pid; /* the server's, 0 when unknown: then nothing is known of its costs */
+    union netaddr proxy;     /* AF_UNSPEC: none, clients send to the targets themselves, without SOCKS headers */
+    union netaddr target_at; /* the targets' address, port 0 */
+    int target_netns;        /* the network namespace that the targets are in, < 0: this one */
+    bool whole_cpu;          /* report what the CPU did that this program is pinned to, whoever made it do so */
+    pid_t pid;               /* the server's, 0 when unknown: then nothing is known of its costs */
     uint64_t duration_ns;
     unsigned count; /* of associations or connections where a load makes many; 0 = as the load has it */
+    unsigned size;  /* payload bytes of a datagram; 0 = as the load has it */
 };
 
 struct load {
@@ -69,6 +74,9 @@ uint64_t now_ns(void);
 /* How long a load runs before it counts: queues, caches and windows are then what they stay. */
 uint64_t warm_up_ns(const struct settings *settings);
 
+/* Whether there is no server. */
+bool settings_direct(const struct settings *settings);
+
 /* Between these two the report counts; both ends of the server's CPU time are taken close to the clock. */
 void report_begin(struct report *report, const struct settings *settings);
 void report_end(struct report *report, const struct settings *settings);
@@ -80,9 +88,9 @@ void report_each(struct report *report, const struct settings *settings, const s
 /* The first few wrong datagrams are told in full, the others only counted. */
 void report_wrong(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* A free port of this host that the server is to reach. */
-int target_udp(union netaddr *address);
-int target_listen(union netaddr *address);
+/* A free port that the server is to reach. */
+int target_udp(const struct settings *settings, union netaddr *address);
+int target_listen(const struct settings *settings, union netaddr *address);
 
 /* Waits until something arrives at `fd`; false when `timeout_ms` pass. */
 bool wait_readable(int fd, int timeout_ms);

@@ -120,7 +120,7 @@ static void association_step(struct churn *churn)
 void load_churn(const struct load *load, const struct settings *settings, struct report *report)
 {
     struct churn state = {.settings = settings, .report = report, .size = load->size};
-    state.target_fd = target_udp(&state.address);
+    state.target_fd = target_udp(settings, &state.address);
     state.target = origin_of(&state.address);
     churn(&state, load, association_step);
 }
@@ -144,7 +144,7 @@ void load_churn_growth(const struct load *load, const struct settings *settings,
     enum { COUNTED = 3008, WARM_UP = 512 };
     const uint32_t cycles = settings->count > 2 * COUNTED ? settings->count : load->count;
     struct churn state = {.settings = settings, .report = report, .size = load->size};
-    state.target_fd = target_udp(&state.address);
+    state.target_fd = target_udp(settings, &state.address);
     state.target = origin_of(&state.address);
     count_cycles(&state, WARM_UP + COUNTED, COUNTED);
     const uint64_t first_ns = report->server_cpu_ns;
@@ -210,6 +210,6 @@ static void connection_step(struct churn *churn)
 void load_connect_churn(const struct load *load, const struct settings *settings, struct report *report)
 {
     struct churn state = {.settings = settings, .report = report};
-    state.target_fd = target_listen(&state.address);
+    state.target_fd = target_listen(settings, &state.address);
     churn(&state, load, connection_step);
 }

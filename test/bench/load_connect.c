@@ -85,7 +85,7 @@ static void finish(struct stream *stream)
 void load_connect_bulk(const struct load *load, const struct settings *settings, struct report *report)
 {
     union netaddr address;
-    int listener = target_listen(&address), target;
+    int listener = target_listen(settings, &address), target;
     int client = open_pair(settings, listener, &address, &target);
     struct stream stream = {.report = report, .buffer = malloc(PAYLOAD_PIECE)};
     if (!stream.buffer)
@@ -126,7 +126,7 @@ void load_connect_idle(const struct load *load, const struct settings *settings,
 {
     unsigned count = settings->count ? settings->count : load->count;
     union netaddr address;
-    int listener = target_listen(&address);
+    int listener = target_listen(settings, &address);
     int(*pairs)[2] = calloc(count, sizeof(*pairs));
     if (!pairs)
         bench_die(EXIT_SERVER, "out of memory");

@@ -83,7 +83,7 @@ void load_flood(const struct load *load, const struct settings *settings, struct
 {
     static struct flood flood;
     union netaddr sink_at;
-    int sink = target_udp(&sink_at);
+    int sink = target_udp(settings, &sink_at);
     struct association association = client_associate(&settings->proxy);
     struct echo *echo = echo_new(settings, report, load->count, load->window, load->size, 1);
     memset(&flood, 0, sizeof(flood));

@@ -116,7 +116,7 @@ void load_flow(const struct load *load, const struct settings *settings, struct 
 {
     static struct flow flow; /* large for a stack */
     union netaddr address;
-    int target_fd = target_udp(&address);
+    int target_fd = target_udp(settings, &address);
     struct association association = client_associate(&settings->proxy);
     flow = (struct flow){.load = load, .report = report, .target = origin_of(&address)};
     flow.in = udp_in_new(load->segments);

@@ -11,6 +11,9 @@
 #include "base/util.h"
 #include "load.h"
 #include "payload.h"
+#include "whole_cpu.h"
+
+#define SIZE_LARGEST 1400
 
 /* clang-format off */
 static const struct load loads[] = {
@@ -20,6 +23,8 @@ static const struct load loads[] = {
      .run = load_echo, .unit = PER_MILLION_DATAGRAMS, .count = 32, .window = 8, .size = 200},
     {.name = "echo-64x1", .help = "64 B there and back, 64 associations, 1 in flight each",
      .run = load_echo, .unit = PER_MILLION_DATAGRAMS, .count = 64, .window = 1, .size = 64},
+    {.name = "echo-64x4", .help = "64 B there and back, 64 associations, 4 in flight each",
+     .run = load_echo, .unit = PER_MILLION_DATAGRAMS, .count = 64, .window = 4, .size = 64},
     {.name = "quiet", .help = "64 B there and back, 64 associations, 100 times a second each",
      .run = load_quiet, .unit = PER_MILLION_DATAGRAMS, .count = 64, .window = 128, .size = 64, .rate = 100},
     {.name = "up", .help = "1200 B to the target, 128 in flight",
@@ -71,16 +76,20 @@ static const struct {
 static void print_help(void)
 {
     puts(
-        "Usage: bench_load --proxy HOST:PORT [--pid PID] [--seconds S] [--count N] [LOAD...]\n"
+        "Usage: bench_load --proxy HOST:PORT|--direct [OPTION...] [LOAD...]\n"
         "\n"
-        "Drives a SOCKS5 server (no login) and writes one line of JSON per load. All targets are its own, on "
-        "127.0.0.1.\n"
+        "Drives a SOCKS5 server (no login) and writes one line of JSON per load. All targets are its own.\n"
         "\n"
         "      --proxy HOST:PORT  the server\n"
+        "      --direct           no server: the clients of echo loads and of quiet send to the targets themselves\n"
         "      --pid PID          its process: CPU time, memory and descriptors of it and its children are measured\n"
         "      --seconds S        how long each load runs (default 2)\n"
         "      --count N          associations or connections of idle, scale, connect-idle, churn-growth, and before "
         "the -steady ones\n"
+        "      --size N           payload bytes of a datagram (default: the load's)\n"
+        "      --target ADDRESS   where the targets are (default: 127.0.0.1)\n"
+        "      --target-netns FD  the network namespace that they are in, as an open descriptor\n"
+        "      --whole-cpu        report the busy time of the CPU that this program is pinned to, whoever took it\n"
         "      --help             print this and exit\n"
         "\n"
         "Exit status: 1 when an answer was wrong or went to the wrong association, 2 for a wrong command line, 3 when\n"
@@ -115,11 +124,21 @@ static double parse_number(const char *option, const char *text, double min, dou
 static struct settings parse_options(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"proxy", required_argument, NULL, 'x'},   {"pid", required_argument, NULL, 'p'},
-        {"seconds", required_argument, NULL, 's'}, {"count", required_argument, NULL, 'n'},
-        {"help", no_argument, NULL, 'h'},          {0},
+        {"proxy", required_argument, NULL, 'x'},
+        {"pid", required_argument, NULL, 'p'},
+        {"seconds", required_argument, NULL, 's'},
+        {"count", required_argument, NULL, 'n'},
+        {"direct", no_argument, NULL, 'd'},
+        {"size", required_argument, NULL, 'z'},
+        {"target", required_argument, NULL, 't'},
+        {"target-netns", required_argument, NULL, 'e'},
+        {"whole-cpu", no_argument, NULL, 'w'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
     };
-    struct settings settings = {.duration_ns = 2 * NS_PER_S};
+    struct settings settings = {.duration_ns = 2 * NS_PER_S, .target_netns = -1};
+    bool direct = false;
+    netaddr_parse(&settings.target_at, "127.0.0.1", 0);
     for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         switch (option) {
         case 'x':
@@ -134,6 +153,22 @@ static struct settings parse_options(int argc, char **argv)
         case 'n':
             settings.count = (unsigned)parse_number("--count", optarg, 1, 60000);
             break;
+        case 'd':
+            direct = true;
+            break;
+        case 'z':
+            settings.size = (unsigned)parse_number("--size", optarg, PAYLOAD_MIN, SIZE_LARGEST);
+            break;
+        case 't':
+            if (!netaddr_parse(&settings.target_at, optarg, 0))
+                bench_die(EXIT_USAGE, "--target \"%s\": expected an address, as in 127.0.0.1", optarg);
+            break;
+        case 'e':
+            settings.target_netns = (int)parse_number("--target-netns", optarg, 3, 1 << 20);
+            break;
+        case 'w':
+            settings.whole_cpu = true;
+            break;
         case 'h':
             print_help();
             exit(EXIT_SUCCESS);
@@ -141,16 +176,25 @@ static struct settings parse_options(int argc, char **argv)
             exit(EXIT_USAGE);
         }
     }
-    if (settings.proxy.sa.sa_family == AF_UNSPEC)
-        bench_die(EXIT_USAGE, "--proxy HOST:PORT is missing; --help tells more");
+    if (settings_direct(&settings) != direct)
+        bench_die(EXIT_USAGE, "expected --proxy HOST:PORT, or --direct; --help tells more");
     return settings;
 }
 
-static const struct load *find_load(const char *name)
+static bool needs_server(const struct load *load)
 {
-    for (size_t i = 0; i < ARRAY_LEN(loads); i++)
-        if (strcmp(loads[i].name, name) == 0)
-            return &loads[i];
+    return load->run != load_echo && load->run != load_quiet;
+}
+
+static const struct load *find_load(const struct settings *settings, const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(loads); i++) {
+        if (strcmp(loads[i].name, name) != 0)
+            continue;
+        if (settings_direct(settings) && needs_server(&loads[i]))
+            bench_die(EXIT_USAGE, "the load \"%s\" needs a server", name);
+        return &loads[i];
+    }
     bench_die(EXIT_USAGE, "no load is called \"%s\"; --help lists them", name);
 }
 
@@ -185,6 +229,9 @@ static void print_report(const struct load *load, const struct settings *setting
             printf(", \"kib_each\": %.2f, \"descriptors_each\": %.2f, \"tasks_each\": %.2f", report->kib_each,
                    report->descriptors_each, report->tasks_each);
     }
+    if (settings->whole_cpu)
+        printf(", \"busy_s\": %.6f, \"accounted_s\": %.6f", (double)(report->elapsed_ns - report->idle_ns) / 1e9,
+               (double)(report->own_cpu_ns + report->server_cpu_ns + report->ksoftirqd_ns) / 1e9);
     puts("}");
     fflush(stdout);
 }
@@ -193,7 +240,10 @@ static bool run_load(const struct load *load, const struct settings *settings)
 {
     static struct report report; /* large for a stack */
     report = (struct report){0};
-    load->run(load, settings, &report);
+    struct load sized = *load;
+    if (settings->size && load->size)
+        sized.size = settings->size;
+    load->run(&sized, settings, &report);
     print_report(load, settings, &report);
     return report.wrong_content == 0 && report.wrong_association == 0 && report.wrong_origin == 0;
 }
@@ -202,16 +252,19 @@ int main(int argc, char **argv)
 {
     struct settings settings = parse_options(argc, argv);
     for (int i = optind; i < argc; i++)
-        find_load(argv[i]);
+        find_load(&settings, argv[i]);
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
     payload_init();
+    if (settings.whole_cpu)
+        whole_cpu_init();
     bool right = true;
     for (int i = optind; i < argc; i++)
-        right &= run_load(find_load(argv[i]), &settings);
+        right &= run_load(find_load(&settings, argv[i]), &settings);
     for (size_t i = 0; optind == argc && i < ARRAY_LEN(loads); i++)
-        right &= run_load(&loads[i], &settings);
+        if (!settings_direct(&settings) || !needs_server(&loads[i]))
+            right &= run_load(&loads[i], &settings);
     return right ? EXIT_SUCCESS : EXIT_WRONG;
 }

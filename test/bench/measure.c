@@ -1,5 +1,7 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +11,7 @@
 
 #include "load.h"
 #include "udp.h"
+#include "whole_cpu.h"
 
 #define WRONG_TOLD   5
 #define SETTLE_TRIES 50
@@ -24,6 +27,11 @@ uint64_t now_ns(void)
 uint64_t warm_up_ns(const struct settings *settings)
 {
     return settings->duration_ns / 5;
+}
+
+bool settings_direct(const struct settings *settings)
+{
+    return settings->proxy.sa.sa_family == AF_UNSPEC;
 }
 
 static struct usage server_usage(const struct settings *settings, struct usage (*measure)(pid_t))
@@ -47,12 +55,20 @@ void report_begin(struct report *report, const struct settings *settings)
                               .wrong_origin = report->wrong_origin};
     report->server_cpu_ns = server_usage(settings, usage_cpu_of_tree).cpu_ns;
     report->own_cpu_ns = usage_own_cpu_ns();
+    if (settings->whole_cpu) {
+        report->ksoftirqd_ns = whole_cpu_ksoftirqd_ns();
+        report->idle_ns = whole_cpu_idle_ns();
+    }
     report->elapsed_ns = now_ns();
 }
 
 void report_end(struct report *report, const struct settings *settings)
 {
     report->elapsed_ns = now_ns() - report->elapsed_ns;
+    if (settings->whole_cpu) {
+        report->idle_ns = whole_cpu_idle_ns() - report->idle_ns;
+        report->ksoftirqd_ns = whole_cpu_ksoftirqd_ns() - report->ksoftirqd_ns;
+    }
     report->own_cpu_ns = usage_own_cpu_ns() - report->own_cpu_ns;
     report->server_cpu_ns = server_usage(settings, usage_cpu_of_tree).cpu_ns - report->server_cpu_ns;
 }
@@ -99,18 +115,42 @@ static void own_address(int fd, union netaddr *address)
         bench_die(EXIT_SERVER, "getsockname: %s", strerror(errno));
 }
 
-int target_udp(union netaddr *address)
+/* A socket stays in the network namespace that it was made in. Returns the one to go back to. */
+static int enter_netns(int netns)
 {
-    netaddr_parse(address, "127.0.0.1", 0);
+    if (netns < 0)
+        return -1;
+    int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+    if (home < 0 || setns(netns, CLONE_NEWNET) < 0)
+        bench_die(EXIT_SERVER, "cannot enter the targets' network namespace: %s", strerror(errno));
+    return home;
+}
+
+static void return_to_netns(int home)
+{
+    if (home < 0)
+        return;
+    if (setns(home, CLONE_NEWNET) < 0)
+        bench_die(EXIT_SERVER, "cannot return from the targets' network namespace: %s", strerror(errno));
+    close(home);
+}
+
+int target_udp(const struct settings *settings, union netaddr *address)
+{
+    *address = settings->target_at;
+    int home = enter_netns(settings->target_netns);
     int fd = udp_open(address);
+    return_to_netns(home);
     own_address(fd, address);
     return fd;
 }
 
-int target_listen(union netaddr *address)
+int target_listen(const struct settings *settings, union netaddr *address)
 {
-    netaddr_parse(address, "127.0.0.1", 0);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    *address = settings->target_at;
+    int home = enter_netns(settings->target_netns);
+    int fd = socket(address->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    return_to_netns(home);
     if (fd < 0 || bind(fd, &address->sa, netaddr_len(address)) < 0 || listen(fd, SOMAXCONN) < 0)
         bench_die(EXIT_SERVER, "cannot listen for the server's connections: %s", strerror(errno));
     own_address(fd, address);

@@ -13,6 +13,11 @@ struct origin origin_of(const union netaddr *address)
     return origin;
 }
 
+struct origin origin_direct(const union netaddr *address)
+{
+    return (struct origin){.address = *address};
+}
+
 int origin_check(const struct origin *origin, const uint8_t *datagram, size_t len, bool *match)
 {
     *match = len >= origin->header_len && memcmp(datagram, origin->header, origin->header_len) == 0;

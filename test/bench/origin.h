@@ -16,6 +16,9 @@ struct origin {
 
 struct origin origin_of(const union netaddr *address);
 
+/* Of a target that is spoken to without a server: its header is empty. */
+struct origin origin_direct(const union netaddr *address);
+
 /* The length of the datagram's header, < 0 when it has none; `*match` says whether it names this target. */
 int origin_check(const struct origin *origin, const uint8_t *datagram, size_t len, bool *match);
 
