@@ -5,7 +5,7 @@ from tables import ratio
 
 WIDTH, LEFT, RIGHT = 860, 210, 90
 BAR, GAP, TOP = 13, 12, 84
-LONGEST = 4.0  # bars end here; their number goes on
+LONGEST = 4.0  # bars end here unless told otherwise; their number goes on
 COLOURS = ("#2f6f4f", "#8fbf9f", "#c2703d", "#5b7db1", "#a8823a", "#8a6a9e", "#777777")
 STYLE = "font-family: sans-serif; font-size: 12px; fill: #333"
 
@@ -14,10 +14,10 @@ def text(x, y, words, anchor="start", style=""):
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" style="{STYLE}{style}">{escape(words)}</text>'
 
 
-def bar(y, times, colour):
-    length = min(times, LONGEST) / LONGEST * (WIDTH - LEFT - RIGHT)
+def bar(y, times, colour, longest):
+    length = max(0, min(times, longest)) / longest * (WIDTH - LEFT - RIGHT)
     yield f'<rect x="{LEFT}" y="{y:.1f}" width="{length:.1f}" height="{BAR - 2}" fill="{colour}"/>'
-    if times > LONGEST:
+    if times > longest:
         cut = LEFT + length - 16
         yield f'<path d="M{cut:.1f} {y + BAR} l4 {-BAR - 1} h4 l-4 {BAR + 1} z" fill="#fff"/>'
     yield text(LEFT + length + 5, y + BAR - 3, f"{times:.2f}×")
@@ -34,7 +34,7 @@ def legend(names):
         x += width
 
 
-def draw(results):
+def draw(results, longest=LONGEST):
     """SVG text. The yardsticks are left out: nobody could use them."""
     servers = [server for server in results.servers if server.kind != "yardstick"]
     colours = {server.name: COLOURS[i % len(COLOURS)] for i, server in enumerate(servers)}
@@ -47,10 +47,10 @@ def draw(results):
             continue
         parts.append(text(LEFT - 10, y + len(shown) * BAR / 2 + 4, load, "end"))
         for name, value in shown.items():
-            parts += bar(y, value, colours[name])
+            parts += bar(y, value, colours[name], longest)
             y += BAR
         y += GAP
-    x = LEFT + (WIDTH - LEFT - RIGHT) / LONGEST
+    x = LEFT + (WIDTH - LEFT - RIGHT) / longest
     head = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" width="{WIDTH}" height="{y}">',
             f'<rect width="{WIDTH}" height="{y}" fill="#fff"/>',
             text(LEFT, 20, f"CPU time for the same work, {ours} = 1 (shorter is better)", style="; font-weight: bold"),
