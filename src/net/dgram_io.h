@@ -41,8 +41,9 @@ static inline uint16_t dgram_run_len(const struct dgram_run *run, size_t i)
 /* A UDP socket, and what was learned while using it. All but `fd` and `tos` is zero when it is new. */
 struct dgram_socket {
     int fd;
-    uint8_t lone_receives : 7; /* how often in a row only one datagram waited; 0: none has come */
+    uint8_t lone_receives : 6; /* how often in a row only one datagram waited; 0: none has come */
     bool joins : 1;            /* UDP_GRO is on */
+    bool has_room : 1;         /* its send buffer has been enlarged */
     uint8_t tos; /* the socket's TOS byte, set by its owner; carried bits of a run replace the same bits of it */
     uint16_t join_limit; /* the path has refused joined datagrams of this size: they are sent singly; 0: none */
 };

@@ -161,14 +161,15 @@ static size_t gso_receive(struct dgram_io *io, struct dgram_socket *socket, stru
 
 /* ---- out ---- */
 
-static int gso_send_message(int fd, const struct msghdr *message)
+static int gso_send_message(struct dgram_socket *socket, const struct msghdr *message)
 {
     /* A first error may be an earlier datagram's, reported late: then this one was not even tried. */
     for (int tries = 0;; tries++) {
-        if (sendmsg(fd, message, MSG_DONTWAIT) >= 0)
+        if (sendmsg(socket->fd, message, MSG_DONTWAIT) >= 0)
             return 0;
-        if (tries == 1 || errno == EAGAIN)
-            return errno;
+        const int error = errno;
+        if (error == EAGAIN ? !dgram_make_room(socket) : tries > 0)
+            return error;
     }
 }
 
@@ -184,14 +185,14 @@ static struct msghdr gso_address_to(const struct dgram_socket *socket, struct gr
     return message;
 }
 
-static void gso_send_singly(const struct dgram_socket *socket, struct group *group, struct dgram_tally *tally)
+static void gso_send_singly(struct dgram_socket *socket, struct group *group, struct dgram_tally *tally)
 {
     struct dgram_controls controls;
     struct msghdr message = gso_address_to(socket, group, &controls);
     for (size_t at = 0; at < group->part_count; at += group->parts_of_each) {
         message.msg_iov = &group->parts[at];
         message.msg_iovlen = group->parts_of_each;
-        int error = gso_send_message(socket->fd, &message);
+        int error = gso_send_message(socket, &message);
         if (error) {
             tally->lost[dgram_loss_of(error)]++;
         } else {
@@ -201,14 +202,14 @@ static void gso_send_singly(const struct dgram_socket *socket, struct group *gro
     }
 }
 
-static int gso_send_joined(const struct dgram_socket *socket, struct group *group)
+static int gso_send_joined(struct dgram_socket *socket, struct group *group)
 {
     struct dgram_controls controls;
     struct msghdr message = gso_address_to(socket, group, &controls);
     message.msg_iov = group->parts;
     message.msg_iovlen = group->part_count;
     dgram_add_control(&message, IPPROTO_UDP, UDP_SEGMENT, &group->wire_len, sizeof(group->wire_len));
-    return gso_send_message(socket->fd, &message);
+    return gso_send_message(socket, &message);
 }
 
 static void gso_flush_group(struct dgram_socket *socket, struct group *group, struct dgram_tally *tally)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "net/dgram_io.h"
+#include "net/sock.h"
 
 struct dgram_ops {
     void (*free)(struct dgram_io *io);
@@ -65,6 +66,17 @@ static inline uint8_t dgram_tos_received(const struct cmsghdr *control)
     if (control->cmsg_level == IPPROTO_IPV6 && control->cmsg_type == IPV6_TCLASS)
         memcpy(&traffic_class, CMSG_DATA(control), sizeof(traffic_class));
     return (uint8_t)traffic_class;
+}
+
+/* Most associations never fill the send buffer that they begin with. When it is full, it is enlarged, once. false: it
+ * is large already. */
+static inline bool dgram_make_room(struct dgram_socket *socket)
+{
+    const int size = SOCK_UDP_BUFFER;
+    if (socket->has_room)
+        return false;
+    socket->has_room = true;
+    return setsockopt(socket->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)) == 0;
 }
 
 /* Room for the longest datagram, so that none is cut short. */

@@ -69,23 +69,26 @@ static size_t plain_receive(struct dgram_io *io, struct dgram_socket *socket, st
     return count;
 }
 
-static void plain_flush(struct plain *plain, int fd, struct dgram_tally *tally)
+static void plain_flush(struct plain *plain, struct dgram_socket *socket, struct dgram_tally *tally)
 {
     size_t done = 0;
     bool retried = false;
     while (done < plain->out_count) {
-        int sent = sendmmsg(fd, plain->out + done, (unsigned)(plain->out_count - done), MSG_DONTWAIT);
+        int sent = sendmmsg(socket->fd, plain->out + done, (unsigned)(plain->out_count - done), MSG_DONTWAIT);
         if (sent > 0) {
             for (int i = 0; i < sent; i++)
                 tally->bytes += plain->out_bytes[done + (size_t)i];
             tally->datagrams += (uint64_t)sent;
             done += (size_t)sent;
             retried = false;
-        } else if (!retried) {
+            continue;
+        }
+        const int error = errno;
+        if (error == EAGAIN ? dgram_make_room(socket) : !retried) {
             /* The error may be an earlier datagram's, reported late: then this one was not even tried. */
             retried = true;
         } else {
-            tally->lost[dgram_loss_of(errno)]++;
+            tally->lost[dgram_loss_of(error)]++;
             done++;
             retried = false;
         }
@@ -121,11 +124,11 @@ static void plain_send(struct dgram_io *io, struct dgram_socket *socket, struct 
     for (size_t r = 0; r < batch->count; r++) {
         for (size_t i = 0; i < batch->runs[r].count; i++) {
             if (plain->out_count == SEND_MAX)
-                plain_flush(plain, socket->fd, tally);
+                plain_flush(plain, socket, tally);
             plain_queue(plain, socket, &batch->runs[r], i);
         }
     }
-    plain_flush(plain, socket->fd, tally);
+    plain_flush(plain, socket, tally);
 }
 
 struct dgram_io *dgram_io_new_plain(void)

@@ -233,7 +233,6 @@ int sock_udp_open(struct descriptor_reserve *reserve, int family, bool shared)
     sock_avoid_temporary(fd, family);
     sock_allow_fragments(fd, family);
     sock_set_option(fd, SOL_SOCKET, SO_RCVBUF, SOCK_UDP_BUFFER);
-    sock_set_option(fd, SOL_SOCKET, SO_SNDBUF, SOCK_UDP_BUFFER);
     if (shared)
         sock_set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     return fd;

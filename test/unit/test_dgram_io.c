@@ -406,6 +406,31 @@ static void what_was_joined_arrives_as_a_run_after_the_first_burst(void **state)
     close(to.fd);
 }
 
+/* A pair of local sockets counts what the receiver has not read; over loopback nothing is ever left to send. */
+static void a_full_send_buffer_grows_once(void **state)
+{
+    (void)state;
+    enum { SMALL = 4608, LEN = 4000, SENT = 4 };
+    int pair[2], small = SMALL;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+    struct dgram_socket from = {.fd = pair[0]};
+    for (int turn = 0; turn < 2; turn++) {
+        struct dgram_tally tally = {0};
+        for (int i = 0; i < SENT; i++) {
+            add(NULL, LEN, LEN, "");
+            dgram_io_send(io, &from, &batch, &tally);
+        }
+        assert_int_equal(tally.datagrams == SENT, turn == 0);
+        assert_int_equal(tally.lost[DGRAM_LOST_FULL], SENT - tally.datagrams);
+        while (recv(pair[1], received, sizeof(received), 0) > 0)
+            continue;
+        assert_int_equal(setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+    }
+    close(pair[0]);
+    close(pair[1]);
+}
+
 static int begin(void **state)
 {
     const bool *offload = *state;
@@ -440,6 +465,7 @@ int main(void)
         TEST(any_mixture_arrives_in_order),
         TEST(a_stride_skips_what_lies_between),
         TEST(long_runs_are_cut_into_messages),
+        TEST(a_full_send_buffer_grows_once),
         TEST(each_run_leaves_with_its_tos),
         TEST(a_run_brings_the_bits_that_are_carried),
         cmocka_unit_test_prestate_setup_teardown(what_was_joined_arrives_as_a_run_after_the_first_burst, begin, end,
