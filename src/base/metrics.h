@@ -109,6 +109,10 @@ const char *drop_reason_advice(enum drop_reason reason);
     X(udp_up_bytes_total, "payload bytes relayed from clients")                                                        \
     X(udp_down_datagrams_total, "datagrams relayed to clients")                                                        \
     X(udp_down_bytes_total, "payload bytes relayed to clients")                                                        \
+    X(udp_kernel_up_datagrams_total, "of udp_up_datagrams_total, those relayed by the kernel path")                    \
+    X(udp_kernel_up_bytes_total, "of udp_up_bytes_total, those relayed by the kernel path")                            \
+    X(udp_kernel_down_datagrams_total, "of udp_down_datagrams_total, those relayed by the kernel path")                \
+    X(udp_kernel_down_bytes_total, "of udp_down_bytes_total, those relayed by the kernel path")                        \
     X(udp_icmp_port_unreachable_total, "ICMP errors: nothing listens at that port of a destination")                   \
     X(udp_icmp_unreachable_total, "ICMP errors: no route to a destination, or a packet filter's refusal")              \
     X(udp_icmp_too_big_total, "ICMP errors: a datagram too large for the path to a destination")                       \

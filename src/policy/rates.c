@@ -158,11 +158,16 @@ static void user_rate_leave(struct user_rate *shared)
 
 /* ---- sessions ---- */
 
+bool rates_are_limited(const struct terms *terms, const char *user)
+{
+    return is_limited(&terms->session) || (user && is_limited(&terms->user));
+}
+
 bool rates_new(struct rates **out, struct user_rates *users, const struct terms *terms, const char *user)
 {
     bool shares = user && is_limited(&terms->user);
     *out = NULL;
-    if (!shares && !is_limited(&terms->session))
+    if (!rates_are_limited(terms, user))
         return true;
     struct rates *rates = calloc(1, sizeof(*rates));
     if (!rates)

@@ -24,7 +24,9 @@ void user_rates_free(struct user_rates *users);
 
 struct rates; /* of one session */
 
-/* NULL in `*out` when nothing limits the session; `user` is NULL without a login. false: no memory. */
+/* Whether a rate limits a session under these terms; `user` is NULL without a login. */
+bool rates_are_limited(const struct terms *terms, const char *user);
+/* NULL in `*out` when nothing limits the session; `user` as above. false: no memory. */
 bool rates_new(struct rates **out, struct user_rates *users, const struct terms *terms, const char *user);
 /* NULL is fine. */
 void rates_free(struct rates *rates);

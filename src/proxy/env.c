@@ -35,11 +35,10 @@ struct port_range env_bind_ports(const struct env *env)
     return range;
 }
 
-static void env_use_carry(struct env *env)
+uint8_t env_carried_tos(const struct env *env)
 {
     static const uint8_t bits[] = {[CONFIG_CARRY_ECN] = DGRAM_ECN, [CONFIG_CARRY_ECN_AND_DSCP] = DGRAM_TOS};
-    if (env->dgrams)
-        dgram_io_carry(env->dgrams, bits[env->config->udp.carry]);
+    return bits[env->config->udp.carry];
 }
 
 struct snapshot *env_use(struct env *env, struct snapshot *snapshot)
@@ -57,7 +56,8 @@ struct snapshot *env_use(struct env *env, struct snapshot *snapshot)
         env->full_ports.range.option = "udp.ports"; /* until an association finds a range full */
         env->shared_port = config_shared_port(env->config);
         env_port_ranges(env->config, &env->system_ports, &env->relay_ports, &env->external_ports);
-        env_use_carry(env);
+        if (env->dgrams)
+            dgram_io_carry(env->dgrams, env_carried_tos(env));
     }
     return before;
 }

@@ -118,6 +118,9 @@ struct port_range env_bind_ports(const struct env *env);
 /* `user` is the name of a login, or NULL; the others as for terms_find(). */
 struct terms env_terms(const struct env *env, const char *user, uint32_t rule, const union netaddr *client);
 
+/* The bits of the TOS byte that datagrams carry on (udp.carry). */
+uint8_t env_carried_tos(const struct env *env);
+
 /* The family that a connection to a host with both kinds of addresses is tried over first. */
 int env_first_family(const struct env *env);
 

@@ -47,13 +47,18 @@ static bool can_reach(void *arg, const char *name, const union netaddr *to)
     return sock_has_route(to, NULL);
 }
 
+static void on_use(void *arg, const union netaddr *address)
+{
+    (void)arg, (void)address;
+}
+
 /* Of the associations of one test: each is a client's of its own. */
 static struct loan loans[16];
 static size_t loan_count;
 
 static struct names *names_of(const char *client)
 {
-    const struct names_hooks hooks = {can_reach, on_deliver, on_delivered, on_dropped, NULL};
+    const struct names_hooks hooks = {can_reach, on_use, on_deliver, on_delivered, on_dropped, NULL};
     const union netaddr host = addr(client, 0);
     struct loan *loan = &loans[loan_count++];
     *loan = (struct loan){.all = &world_env.loans};

@@ -32,6 +32,7 @@ struct fake_socket {
     int fd; /* an eventfd: readable while something is queued */
     union netaddr local, peer;
     struct sock_egress egress;
+    bool keeps_icmp;
     size_t count;
     struct arrival queue[QUEUE_MAX];
 };
@@ -48,6 +49,7 @@ struct env world_env;
 struct config world_config;
 uint64_t world_now_ms;
 int world_send_loss, world_open_fails_family, world_open_error, world_egress_error;
+uint32_t world_icmp_too_big;
 int world_bind_error;
 void (*world_on_bind)(void);
 bool world_ipv6_has_route;
@@ -95,6 +97,7 @@ void world_begin(void)
     world_send_loss = -1;
     world_open_fails_family = AF_UNSPEC;
     world_egress_error = 0;
+    world_icmp_too_big = 0;
     world_bind_error = 0;
     world_on_bind = NULL;
     world_ipv6_has_route = true;
@@ -228,12 +231,16 @@ int sock_udp_disconnect(int fd)
 
 void icmp_keep(int fd, int family)
 {
-    (void)fd, (void)family;
+    (void)family;
+    by_fd(fd)->keeps_icmp = true;
 }
 
 void icmp_take(int fd, uint32_t counts[ICMP_KIND_COUNT])
 {
-    (void)fd, (void)counts;
+    if (!by_fd(fd)->keeps_icmp)
+        return;
+    counts[ICMP_TOO_BIG] += world_icmp_too_big;
+    world_icmp_too_big = 0;
 }
 
 void sock_udp_probe(int fd, int family)
@@ -388,6 +395,11 @@ void dgram_io_send(struct dgram_io *io, struct dgram_socket *socket, struct dgra
         tally->datagrams += run->count;
     }
     batch->count = 0;
+}
+
+size_t world_sent_count(void)
+{
+    return sent_count;
 }
 
 const struct sent *world_next_sent(void)

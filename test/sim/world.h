@@ -36,6 +36,8 @@ extern bool world_ipv6_has_route;
 extern uint8_t world_tos;
 /* From when on the external port rests that was given back last; 0: it does not have to. */
 extern uint64_t world_quiet_from_ms[FAMILY_COUNT];
+/* What the next socket that is asked for ICMP errors has kept, if it keeps any. */
+extern uint32_t world_icmp_too_big;
 /* While not 0, no socket can be bound to a shared port; while not NULL, called when one was. */
 extern int world_bind_error;
 extern void (*world_on_bind)(void);
@@ -55,6 +57,7 @@ void world_run(void);
 
 /* What left, oldest first; NULL when nothing (more) did. */
 const struct sent *world_next_sent(void);
+size_t world_sent_count(void);
 size_t world_open_sockets(void);
 /* Of the socket that is bound to `local`. */
 const struct sock_egress *world_egress_of(const union netaddr *local);

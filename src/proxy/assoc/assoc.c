@@ -4,16 +4,16 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "net/sock.h"
 #include "proxy/address.h"
 #include "proxy/assoc/assoc_impl.h"
+#include "proxy/assoc/client_port.h"
 #include "proxy/assoc/external_direct.h"
-#include "proxy/assoc/external_socket.h"
 #include "proxy/assoc/external_upstream.h"
 #include "proxy/assoc/filter.h"
 #include "proxy/assoc/internal_shared.h"
 #include "proxy/assoc/internal_tcp.h"
 #include "proxy/assoc/internal_udp.h"
+#include "proxy/assoc/kernel_relay.h"
 #include "proxy/assoc/names.h"
 #include "proxy/egress.h"
 #include "proxy/permit.h"
@@ -55,6 +55,7 @@ static void assoc_discard(struct assoc *assoc)
     assert(assoc->state != ASSOC_ENDING && env->open.associations > 0);
     assoc->state = ASSOC_ENDING;
     env->open.associations--;
+    kernel_relay_free(assoc); /* its ports are its own up to here */
     assoc_close_ends(assoc);
     names_free(assoc->names);
     filter_free(assoc->filter, assoc->loan);
@@ -180,6 +181,7 @@ bool assoc_review(struct assoc *assoc)
     assoc->generation = assoc->env->generation;
     if (assoc->names)
         names_review(assoc->names);
+    kernel_relay_review(assoc);
     return true;
 }
 
@@ -198,9 +200,25 @@ enum config_filtering assoc_filtering(const struct assoc *assoc)
     return assoc->filter ? filter_mode(assoc->filter) : CONFIG_FILTERING_ENDPOINT_INDEPENDENT;
 }
 
-const struct assoc_flow *assoc_flow(const struct assoc *assoc)
+const struct assoc_flow *assoc_flow(struct assoc *assoc)
 {
+    kernel_relay_take(assoc, env_now(assoc->env));
     return &assoc->flow;
+}
+
+enum kernel_reason assoc_kernel_reason(const struct assoc *assoc)
+{
+    return kernel_relay_reason(assoc);
+}
+
+uint64_t assoc_kernel_datagrams(const struct assoc *assoc)
+{
+    return assoc->kernel ? assoc->kernel->datagrams : 0;
+}
+
+void assoc_leave_kernel(struct assoc *assoc)
+{
+    kernel_relay_stop(assoc);
 }
 
 bool assoc_is_over_tcp(const struct assoc *assoc)
@@ -208,76 +226,30 @@ bool assoc_is_over_tcp(const struct assoc *assoc)
     return assoc->internal.ops->over_tcp;
 }
 
-bool assoc_holds_port(const struct assoc *assoc, const struct port_place *place)
-{
-    const struct internal *internal = &assoc->internal;
-    bool holds = internal->ops->has_own_port && ports_is_at(&internal->port, place);
-    for (int slot = 0; slot < FAMILY_COUNT; slot++)
-        holds = holds || (assoc->external[slot] && ports_is_at(&assoc->external[slot]->port, place));
-    return holds;
-}
-
 uint64_t assoc_idle_ms(const struct assoc *assoc, uint64_t now_ms)
 {
     return now_ms - assoc_flow_last_ms(&assoc->flow);
 }
 
-void assoc_set_room(struct assoc *assoc, int bytes)
+/* The client may send from another port after silence. If it has come back to its port meanwhile, and the kernel alone
+ * has heard that, other ports are refused again. */
+static void assoc_sweep_client(struct assoc *assoc, uint64_t now_ms)
 {
-    assoc->internal.ops->set_buffers(assoc, bytes);
-    for (int slot = 0; slot < FAMILY_COUNT; slot++) {
-        const struct external *external = assoc_external_once(assoc, slot);
-        if (external && external_socket_is_open(external))
-            sock_udp_set_room(external->socket.fd, bytes);
-    }
-}
-
-size_t assoc_descriptors(const struct assoc *assoc)
-{
-    size_t count = assoc->internal.ops->descriptors;
-    for (int slot = 0; slot < FAMILY_COUNT; slot++) {
-        const struct external *external = assoc_external_once(assoc, slot);
-        count += external ? external->ops->descriptors + (size_t)external_socket_is_open(external) : 0;
-    }
-    return count;
-}
-
-void assoc_borrow(struct assoc *assoc, struct loan *loan)
-{
-    assert(loan->all == assoc->own_loan.all);
-    assert(loan == assoc->loan || !assoc->names); /* they have taken note of the loan */
-    loan->bytes += assoc->own_loan.bytes;
-    assoc->own_loan.bytes = 0;
-    assoc->loan = loan;
-}
-
-void assoc_call_loans(struct assoc *assoc)
-{
-    if (assoc->internal.ops->call_loans)
-        assoc->internal.ops->call_loans(assoc);
-    if (assoc->filter)
-        filter_shrink(assoc->filter, assoc->loan);
-    if (assoc->names)
-        names_shrink(assoc->names);
-}
-
-size_t assoc_memory(const struct assoc *assoc)
-{
-    size_t held = sizeof(*assoc) + assoc->internal.ops->memory(assoc);
-    for (int slot = 0; slot < FAMILY_COUNT; slot++) {
-        const struct external *external = assoc_external_once(assoc, slot);
-        held += external && external->ops->memory ? external->ops->memory(external) : 0;
-        held += external && external_socket_is_open(external) ? sock_memory(external->socket.fd) : 0;
-    }
-    return held;
+    const struct internal_ops *ops = assoc->internal.ops;
+    if (!ops->allow_rebind)
+        return;
+    if (now_ms - assoc->flow.last_up_ms >= assoc->env->config->udp.rebind_after_ms)
+        ops->allow_rebind(assoc);
+    else if (assoc->kernel && !assoc->holds_client)
+        (void)client_port_accepts(assoc, &assoc->flow.client, now_ms);
 }
 
 bool assoc_sweep(struct assoc *assoc, uint64_t now_ms)
 {
     const struct config *config = assoc->env->config;
     const struct internal_ops *ops = assoc->internal.ops;
-    if (ops->allow_rebind && now_ms - assoc->flow.last_up_ms >= config->udp.rebind_after_ms)
-        ops->allow_rebind(assoc);
+    kernel_relay_take(assoc, now_ms);
+    assoc_sweep_client(assoc, now_ms);
     if (ops->sweep)
         ops->sweep(assoc, now_ms);
     return config->udp.idle_ms && assoc_idle_ms(assoc, now_ms) >= config->udp.idle_ms;

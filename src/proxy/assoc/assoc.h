@@ -18,6 +18,7 @@
 #include "conesocks/socks5.h"
 #include "proxy/assoc/flow.h"
 #include "proxy/assoc/hooks.h"
+#include "proxy/assoc/kernel_reason.h"
 #include "proxy/env.h"
 
 struct assoc;
@@ -51,7 +52,14 @@ const char *assoc_upstream(const struct assoc *assoc);
 /* Which peers may send to its external ports, unless an upstream decides that. */
 enum config_filtering assoc_filtering(const struct assoc *assoc);
 
-const struct assoc_flow *assoc_flow(const struct assoc *assoc);
+/* Up to date: with what the kernel path has relayed until now. */
+const struct assoc_flow *assoc_flow(struct assoc *assoc);
+/* KERNEL_REASON_NONE: the kernel relays its established flows. */
+enum kernel_reason assoc_kernel_reason(const struct assoc *assoc);
+/* How many datagrams of assoc_flow() the kernel has relayed. */
+uint64_t assoc_kernel_datagrams(const struct assoc *assoc);
+/* From now on only user space relays, so that what assoc_flow() says is all there was: before the association ends. */
+void assoc_leave_kernel(struct assoc *assoc);
 
 /* `may_go_on` is called before the first datagrams after a reload. There the owner calls assoc_review(). If it returns
  * false, the owner ends the association, but not there: later, from the event loop. */

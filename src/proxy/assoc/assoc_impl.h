@@ -28,6 +28,7 @@
 #define ASSOC_RECEIVE_MAX 32
 
 struct filter;
+struct kernel_relay;
 struct names;
 struct sock_egress;
 struct socks5_addr;
@@ -45,19 +46,20 @@ struct assoc {
     uint64_t generation;            /* of the snapshot that it was last reviewed under */
     bool (*may_go_on)(void *owner); /* see assoc_set_review(); NULL: nobody is asked */
     void *owner;
-    enum assoc_state state;
-    bool holds_client;  /* the internal end takes datagrams from flow.client only */
-    uint16_t hint_port; /* the client's port as its request names it; 0: not named */
+    enum assoc_state state : 8;
+    bool holds_client;                    /* the internal end takes datagrams from flow.client only */
+    uint16_t hint_port;                   /* the client's port as its request names it; 0: not named */
+    uint16_t open_failed_s[FAMILY_COUNT]; /* the second of the last failure to open an end, modulo 2^16; 0: none */
     struct internal internal;
     const struct external_ops *external_ops; /* of the ends that it opens */
     /* By the destination's family; NULL: not opened yet. One end may serve both. */
     struct external *external[FAMILY_COUNT];
-    uint32_t open_failed_ms[FAMILY_COUNT]; /* when opening failed last, cut to 32 bits; 0: it has not */
-    struct names *names;                   /* NULL until the first name */
-    struct loan *loan, own_loan;           /* charged for what it holds besides its sockets; see assoc_borrow() */
-    struct filter *filter;                 /* NULL: endpoint-independent */
-    struct rates *rates;                   /* NULL: no limit */
-    struct sock_egress *egress;            /* of the external sockets; NULL: the system decides */
+    struct names *names;         /* NULL until the first name */
+    struct loan *loan, own_loan; /* charged for what it holds besides its sockets; see assoc_borrow() */
+    struct filter *filter;       /* NULL: endpoint-independent */
+    struct rates *rates;         /* NULL: no limit */
+    struct sock_egress *egress;  /* of the external sockets; NULL: the system decides */
+    struct kernel_relay *kernel; /* NULL: it has had no slot of the kernel path */
 };
 
 /* ---- what both ways need ---- */

@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "proxy/assoc/assoc_impl.h"
+#include "proxy/assoc/kernel_relay.h"
 
 static bool client_port_learn(struct assoc *assoc, const union netaddr *peer, uint64_t now)
 {
@@ -12,6 +13,7 @@ static bool client_port_learn(struct assoc *assoc, const union netaddr *peer, ui
         return false;
     assoc->flow.client = *peer;
     assoc->flow.learned_ms = now;
+    kernel_relay_move_client(assoc);
     return true;
 }
 
@@ -36,6 +38,7 @@ bool client_port_accepts(struct assoc *assoc, const union netaddr *peer, uint64_
             (void)assoc->internal.ops->set_client(assoc, &flow->client, true);
         return true;
     }
+    kernel_relay_take(assoc, now);
     const bool is_silent = now - flow->last_up_ms >= assoc->env->config->udp.rebind_after_ms;
     if (is_known && port != assoc->hint_port && !is_silent)
         return false;

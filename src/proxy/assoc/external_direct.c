@@ -9,6 +9,7 @@
 #include "policy/hairpin.h"
 #include "proxy/assoc/assoc_impl.h"
 #include "proxy/assoc/external_socket.h"
+#include "proxy/assoc/kernel_relay.h"
 
 /* ---- datagrams ---- */
 
@@ -21,14 +22,21 @@ static void external_direct_send(struct external *external, struct dgram_batch *
     dgram_io_send(env->dgrams, &external->socket, batch, tally);
 }
 
-static void external_direct_count_icmp(struct metrics *metrics, int fd)
+static void external_direct_count_icmp(struct metrics *metrics, const uint32_t counts[ICMP_KIND_COUNT])
 {
-    uint32_t counts[ICMP_KIND_COUNT] = {0};
-    icmp_take(fd, counts);
     metrics_add(&metrics->udp_icmp_port_unreachable_total, counts[ICMP_PORT_UNREACHABLE]);
     metrics_add(&metrics->udp_icmp_unreachable_total, counts[ICMP_UNREACHABLE]);
     metrics_add(&metrics->udp_icmp_too_big_total, counts[ICMP_TOO_BIG]);
     metrics_add(&metrics->udp_icmp_ttl_total, counts[ICMP_TTL]);
+}
+
+static void external_direct_take_icmp(struct assoc *assoc, int fd)
+{
+    uint32_t counts[ICMP_KIND_COUNT] = {0};
+    icmp_take(fd, counts);
+    if (assoc->env->counts_icmp)
+        external_direct_count_icmp(&assoc->env->metrics, counts);
+    kernel_relay_heed(assoc, counts);
 }
 
 static void external_direct_on_readable(evutil_socket_t fd, short what, void *arg)
@@ -37,14 +45,16 @@ static void external_direct_on_readable(evutil_socket_t fd, short what, void *ar
     struct external *external = arg;
     struct assoc *assoc = external->assoc;
     struct env *env = assoc->env;
-    if (env->counts_icmp) /* before datagrams are asked for: a pending error would come in their place */
-        external_direct_count_icmp(&env->metrics, fd);
+    /* Before datagrams are asked for: a pending error would come in their place. */
+    if (env->counts_icmp || kernel_relay_keeps_icmp(assoc))
+        external_direct_take_icmp(assoc, fd);
     const size_t count = assoc_receive_external(external);
     for (size_t i = 0; i < count; i++) {
         hairpin_outward(&env->policy, &env->received[i].peer);
         assoc_take_down(assoc, &env->received[i]);
     }
     assoc_flush_down(assoc);
+    kernel_relay_received(assoc, KERNEL_DOWN, count, fd);
 }
 
 /* ---- life ---- */

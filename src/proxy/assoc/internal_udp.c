@@ -4,19 +4,29 @@
 
 #include "net/sock.h"
 #include "proxy/assoc/assoc_impl.h"
+#include "proxy/assoc/kernel_relay.h"
 #include "proxy/assoc/udp_header.h"
 #include "proxy/assoc/udp_socket.h"
 
 /* ---- from the client ---- */
 
+static void internal_udp_take_icmp(struct assoc *assoc, int fd)
+{
+    uint32_t icmp[ICMP_KIND_COUNT] = {0};
+    icmp_take(fd, icmp);
+    kernel_relay_heed(assoc, icmp);
+}
+
 static void internal_udp_on_readable(evutil_socket_t fd, short what, void *arg)
 {
-    (void)fd, (void)what;
+    (void)what;
     struct assoc *assoc = arg;
     struct env *env = assoc->env;
     const uint64_t now = env_now(env);
     const bool is_refused = !assoc_may_go_on(assoc);
     assoc_assert_batches_are_empty(env);
+    if (kernel_relay_keeps_icmp(assoc))
+        internal_udp_take_icmp(assoc, fd);
     size_t count = dgram_io_recv(env->dgrams, &assoc->internal.socket, env->received, ASSOC_RECEIVE_MAX);
     for (size_t i = 0; i < count; i++) {
         const struct dgram_run *run = &env->received[i];
@@ -30,6 +40,7 @@ static void internal_udp_on_readable(evutil_socket_t fd, short what, void *arg)
         }
     }
     assoc_flush_up(assoc);
+    kernel_relay_received(assoc, KERNEL_UP, count, fd);
 }
 
 void internal_udp_start(struct assoc *assoc)

@@ -130,6 +130,15 @@ void names_mark_answered(struct names *names, const union netaddr *peer)
     }
 }
 
+bool names_has_address(const struct names *names, const union netaddr *address)
+{
+    struct name *name, *next;
+    HASH_ITER(hh, names->table, name, next)
+    if (name->state == KNOWN && netaddr_equal_host(&name->address, address))
+        return true;
+    return false;
+}
+
 /* ---- life ---- */
 
 static void name_clear_queue(struct name *name)
@@ -213,6 +222,7 @@ static void name_use_address(struct name *name, const union netaddr *address, en
     name->review = name->names->review;
     name->state = KNOWN;
     name_add_to_silent(name);
+    name->names->hooks.uses(name->names->hooks.arg, address);
     if (!awaited)
         return;
     assert(name->names->resolving > 0);

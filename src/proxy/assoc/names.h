@@ -24,6 +24,8 @@ struct names;
 struct names_hooks {
     /* Whether datagrams for `name` may be sent to this address of it, and have a way to leave. */
     bool (*can_reach)(void *arg, const char *name, const union netaddr *to);
+    /* A name uses this address from now on: names_mark_answered() has to be called for what comes from there. */
+    void (*uses)(void *arg, const union netaddr *address);
     void (*deliver)(void *arg, const char *name, const union netaddr *to, const uint8_t *payload, size_t len);
     void (*delivered)(void *arg); /* after the last of a queue */
     void (*dropped)(void *arg, enum drop_reason reason, uint32_t count);
@@ -61,6 +63,9 @@ void names_shrink(struct names *names);
 
 /* A datagram came from `peer`: names that use this address keep it. Constant time. */
 void names_mark_answered(struct names *names, const union netaddr *peer);
+
+/* Whether a name uses this address. */
+bool names_has_address(const struct names *names, const union netaddr *address);
 
 /* The rules have changed: a name whose address is denied now looks for another one at its next datagram. */
 void names_review(struct names *names);

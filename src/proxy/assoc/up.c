@@ -10,25 +10,24 @@
 #include "proxy/assoc/client_port.h"
 #include "proxy/assoc/external_socket.h"
 #include "proxy/assoc/filter.h"
+#include "proxy/assoc/kernel_relay.h"
 #include "proxy/assoc/names.h"
 #include "proxy/assoc/sketch.h"
 #include "proxy/assoc/udp_header.h"
 #include "proxy/permit.h"
 
-/* How soon an external end that could not be opened is tried again. */
-#define REOPEN_AFTER_MS 1000
-
 /* ---- to a destination ---- */
 
+/* An end that cannot be opened is tried once a second. */
 static int up_open_external(struct assoc *assoc, int family)
 {
-    uint32_t *failed_ms = &assoc->open_failed_ms[family_index(family)], now = (uint32_t)env_now(assoc->env);
-    if (*failed_ms && now - *failed_ms < REOPEN_AFTER_MS)
+    uint16_t *failed_s = &assoc->open_failed_s[family_index(family)], now_s = (uint16_t)(env_now(assoc->env) / 1000);
+    if (*failed_s && *failed_s == now_s)
         return -1;
     assert(assoc->external_ops->open);
     int error = assoc->external_ops->open(assoc, family);
     if (error)
-        *failed_ms = now;
+        *failed_s = now_s;
     return error;
 }
 
@@ -51,7 +50,10 @@ void assoc_flush_up(struct assoc *assoc)
             continue;
         assert(external && external_socket_is_open(external));
         external->carried_ms = env_now(env);
+        const size_t count = env->to_external[slot].count;
+        const uint64_t sent_before = tally.datagrams;
         external->ops->send(external, &env->to_external[slot], &tally);
+        kernel_relay_sent(assoc, env->to_external[slot].runs, count, tally.datagrams - sent_before);
     }
     assoc_flow_count_up(&assoc->flow, &env->metrics, &tally);
     assoc_assert_batches_are_empty(env);
@@ -118,6 +120,11 @@ static void up_flush_resolved(void *arg)
     assoc_flush_up(arg);
 }
 
+static void up_on_name_address(void *arg, const union netaddr *address)
+{
+    kernel_relay_release_host(arg, address);
+}
+
 static void up_drop_unresolved(void *arg, enum drop_reason reason, uint32_t count)
 {
     assoc_drop(arg, reason, count);
@@ -150,7 +157,8 @@ static void up_resolve_name(struct assoc *assoc, const char *name, uint16_t port
         return;
     }
     if (!assoc->names) {
-        const struct names_hooks hooks = {up_can_reach, up_send_resolved, up_flush_resolved, up_drop_unresolved, assoc};
+        const struct names_hooks hooks = {up_can_reach,      up_on_name_address, up_send_resolved,
+                                          up_flush_resolved, up_drop_unresolved, assoc};
         assoc->names = names_new(assoc->env, assoc->loan, &assoc->subject.client, assoc->subject.user, &hooks);
     }
     for (size_t i = 0; i < payloads->count; i++) {

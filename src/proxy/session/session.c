@@ -229,6 +229,8 @@ void session_end(struct session *session, const char *why, bool abort)
 {
     if (session->state == SESSION_ENDED)
         return;
+    if (session->assoc)
+        assoc_leave_kernel(session->assoc);
     if (why && session->state != SESSION_LINGERING) /* which was logged when it was refused */
         session_log_end(session, why);
     metrics_add(&session->env->metrics.sessions_ended_total, 1);

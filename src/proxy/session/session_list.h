@@ -14,6 +14,7 @@
 #include "base/netaddr.h"
 #include "conf/config.h"
 #include "proxy/assoc/flow.h"
+#include "proxy/assoc/kernel_reason.h"
 #include "proxy/session/session_view.h"
 #include "proxy/stream/stream.h"
 
@@ -35,6 +36,8 @@ struct session_list_row {
             uint32_t dropped[DROP_REASON_COUNT];
             uint64_t idle_ms;
             enum config_filtering filtering;
+            enum kernel_reason kernel_reason; /* KERNEL_REASON_NONE: the kernel relays its established flows */
+            uint64_t kernel_datagrams;
         } assoc;
         struct {
             char destination[STREAM_DESTINATION_MAX]; /* "": log.destinations is off */

@@ -13,7 +13,7 @@
 
 /* Each is filled in once, whatever it is written as. */
 struct fields {
-    struct log_field list[16 + DROP_REASON_COUNT];
+    struct log_field list[17 + DROP_REASON_COUNT];
     size_t count;
 };
 
@@ -54,6 +54,8 @@ static void fields_add_assoc(struct fields *fields, const struct session_view *v
     fields_add_number(fields, "up_bytes", flow->up_bytes);
     fields_add_number(fields, "down_datagrams", flow->down_datagrams);
     fields_add_number(fields, "down_bytes", flow->down_bytes);
+    if (view->kernel_datagrams)
+        fields_add_number(fields, "kernel", view->kernel_datagrams);
     for (int i = 0; i < DROP_REASON_COUNT; i++)
         if (flow->dropped[i])
             fields_add(fields, (struct log_field){.group = "dropped",
