@@ -144,6 +144,13 @@ def serve(folder, start):
     return lambda config=(), **options: start(config, folder=folder, **options)
 
 
+@pytest.fixture(params=["off", "auto"])
+def relay(request, net, serve):
+    """A Relay, whose start() runs a conesocks with and without the kernel path (udp.kernel_path)."""
+    import kernel_path  # pylint: disable=import-outside-toplevel
+    return kernel_path.Relay(request.param, net, serve)
+
+
 @pytest.fixture
 def proxy(start):
     """A conesocks with the default configuration on the LAN."""

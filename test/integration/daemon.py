@@ -30,11 +30,11 @@ def wait_until(condition, what, timeout=PATIENCE):
 
 class Conesocks:
     def __init__(self, host, folder, config, arguments=(), nofile=None, leaves_lookups=False, killed=False, files=(),
-                 group=None, environment=None, sockets=(), log_file=None, mounts=()):
+                 group=None, environment=None, sockets=(), log_file=None, mounts=(), wrapper=()):
         """`config`: a dict, YAML text, or None for the built-in default. `leaves_lookups`: name servers that do not answer
         are part of the test; a question to them keeps its socket until dns.timeout, even if nobody wants the answer. `group`: the folder of the
         control group to run in. `sockets` are passed as systemd does it. `log_file`: where `config` has it log to, with
-        {pid} for its process id. `mounts`: what the shell mounts for it alone."""
+        {pid} for its process id. `mounts`: what the shell mounts for it alone. `wrapper`: a command that becomes it."""
         self.leaves_lookups = leaves_lookups
         self.killed = killed  # by the test itself
         # Files of the system that this process sees in place of the real ones: (content, path).
@@ -44,7 +44,7 @@ class Conesocks:
             prefix = ["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", *prefix]
             environment = {"LISTEN_FDS": str(len(sockets)), **(environment or {})}
         self.log_path = folder / f"conesocks-{len(list(folder.glob('conesocks-*.log')))}.log"
-        command = [*prefix, PROGRAM, *arguments]
+        command = [*prefix, *wrapper, PROGRAM, *arguments]
         self.config_path = self.log_path.with_suffix(".yaml")
         if config is not None:
             self.configure(config)

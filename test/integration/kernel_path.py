@@ -1,0 +1,180 @@
+"""What the tests of the kernel path share. Each of them runs twice: with user space alone, where it says what must hold,
+and with the kernel path, where nothing may differ but who relays."""
+import contextlib
+import json
+import os
+import random
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import pytest
+import socks5
+from conftest import lan_config
+from daemon import PROGRAM, wait_until
+from netns import (CLIENT_V4, CLIENT_V6, INET1_V4, INET1_V6, INET2_V4, INET2_V6, PROXY_V4, PROXY_V6, PROXY_WAN_V4, PROXY_WAN_V6)
+from test_admin import ADMIN, ask
+
+CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_PERFMON": 38, "CAP_BPF": 39}
+OLDEST_KERNEL = (6, 6)
+# The first datagrams of a flow go through user space; after this many the kernel must have it.
+SOON = 60
+
+
+class Family(NamedTuple):
+    """Addresses of one IP version."""
+    client: str
+    listener: tuple
+    peer: str
+    other: str
+    wan: str  # the proxy's
+
+
+V4 = Family(CLIENT_V4, (PROXY_V4, 1080), INET1_V4, INET2_V4, PROXY_WAN_V4)
+V6 = Family(CLIENT_V6, (PROXY_V6, 1080), INET1_V6, INET2_V6, PROXY_WAN_V6)
+FAMILIES = pytest.mark.parametrize("family", [V4, V6], ids=["v4", "v6"])
+
+
+def why_impossible():
+    """Why this machine or build has no kernel path, found without asking the program whether it works; "" if it has."""
+    if b"flow_bpf" not in Path(PROGRAM).read_bytes() or b"\0kernel_path\0" not in Path(PROGRAM).read_bytes():
+        return "built without the kernel path"
+    release = os.uname().release
+    if tuple(map(int, re.findall(r"\d+", release)[:2])) < OLDEST_KERNEL:
+        return f"Linux {release} is too old"
+    effective = int(re.search(r"CapEff:\s*(\w+)", Path("/proc/self/status").read_text(encoding="ascii"))[1], 16)
+    missing = [name for name, bit in CAPABILITIES.items() if not effective >> bit & 1]
+    if missing:
+        return f"no {', '.join(missing)}"
+    if Path("/proc/self/uid_map").read_text(encoding="ascii").split() != ["0", "0", "4294967295"]:
+        return "a user namespace may not load programs into the kernel"
+    return ""
+
+
+class Tally(socks5.Association):
+    """An association that counts what it has sent and received."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.sums = {"up_datagrams": 0, "up_bytes": 0, "down_datagrams": 0, "down_bytes": 0}
+
+    def count(self, way, size):
+        self.sums[f"{way}_datagrams"] += 1
+        self.sums[f"{way}_bytes"] += size
+
+    def send(self, destination, payload, **options):
+        super().send(destination, payload, **options)
+        self.count("up", len(payload))
+
+    def recv(self, timeout=5.0):
+        origin, payload = super().recv(timeout)
+        self.count("down", len(payload))
+        return origin, payload
+
+
+class Relay:
+    """The proxy of a test, and whether the kernel has to relay what is established."""
+
+    def __init__(self, mode, net, serve):
+        self.by_kernel = mode == "auto"
+        self.mode, self.net, self.serve = mode, net, serve
+        self.proxy, self.host = None, net.proxy
+
+    def config(self, config=()):
+        config = {"admin": {"port": ADMIN[1]}, **dict(config)}
+        if b"\0kernel_path\0" not in Path(PROGRAM).read_bytes():
+            return config  # a build of before
+        return config | {"udp": {"kernel_path": self.mode, **config.get("udp", {})}}
+
+    def reload(self, config=()):
+        """True when the new configuration is active."""
+        return self.proxy.reload(lan_config(self.config(config)))
+
+    def start(self, config=(), **options):
+        """Skips the test where the machine or the build has no kernel path."""
+        self.host = options.get("host", self.host)
+        self.proxy = self.serve(self.config(config), **options)
+        if self.by_kernel:
+            if reason := why_impossible():
+                pytest.skip(f"no kernel path here: {reason}")
+            assert self.status()["kernel_path"]["active"], self.proxy.log
+        return self.proxy
+
+    def status(self):
+        return json.loads(ask(SimpleNamespace(proxy=self.host), "/status?limit=1000")[2])
+
+    def row(self, association):
+        """The association as /status shows it."""
+        address = association.control.getsockname()
+        name = f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
+        return wait_until(lambda: [row for row in self.status()["sessions"] if row["client"] == name], "the session")[0]
+
+    def carried(self, association):
+        """Datagrams that the kernel has relayed for it: [up, down]."""
+        row = self.row(association)
+        return [row["kernel_path"]["up_datagrams"], row["kernel_path"]["down_datagrams"]]
+
+    def establish(self, association, *peers):
+        """Exchanges datagrams with each peer until the kernel relays both ways. With user space alone: a few."""
+        for peer in peers:
+            for _ in range(SOON // 4):
+                before = self.by_kernel and self.carried(association)
+                assert association.alive(peer, 4)
+                if not self.by_kernel or self.carried(association) == [count + 4 for count in before]:
+                    break
+            else:
+                raise AssertionError(f"the kernel relays nothing to {peer.getsockname()}: {self.row(association)}")
+
+    @contextlib.contextmanager
+    def alone(self):
+        """Without the process: who relays meanwhile is the kernel. With user space alone the process continues."""
+        if self.by_kernel:
+            with self.proxy.stopped():
+                yield
+        else:
+            yield
+
+
+class Sequence:
+    """Numbered datagrams both ways between an association and peers, of which a few are under way at any time. Each end
+    must get exactly what was sent, in order."""
+    WINDOW = 60
+
+    def __init__(self, association, seed=1):
+        self.association = association
+        self.random = random.Random(seed)
+        self.up, self.down, self.number = {}, [], 0  # what is under way
+        self.externals = {}
+
+    def add(self, peer):
+        self.externals[peer] = self.association.external(peer)
+        self.up[peer] = []
+
+    def next(self):
+        self.number += 1
+        return b"%d " % self.number + bytes(self.random.randrange(200))
+
+    def send_up(self, peer):
+        payload = self.next()
+        self.association.send(peer.getsockname()[:2], payload)
+        self.up[peer].append(payload)
+
+    def send_down(self, peer):
+        payload = self.next()
+        peer.sendto(payload, self.externals[peer])
+        self.down.append((peer.getsockname()[:2], payload))
+
+    def burst(self, count):
+        """To and from peers at random, then receives until only a window is under way."""
+        for _ in range(count):
+            self.send_up(self.random.choice(list(self.up)))
+            self.send_down(self.random.choice(list(self.up)))
+        self.receive(self.random.randrange(self.WINDOW))
+
+    def receive(self, leave=0):
+        for peer, expected in self.up.items():
+            while len(expected) > leave // len(self.up):
+                assert peer.recv(2000) == expected.pop(0)
+        while len(self.down) > leave:
+            assert self.association.recv() == self.down.pop(0)
