@@ -216,8 +216,7 @@ static void sock_allow_fragments(int fd, int family)
         sock_set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT);
 }
 
-/* Temporary addresses (RFC 8981) give way to new ones every day: a flow would change its address in the middle. */
-static void sock_avoid_temporary(int fd, int family)
+void sock_avoid_temporary(int fd, int family)
 {
     if (family == AF_INET6)
         sock_set_option(fd, IPPROTO_IPV6, IPV6_ADDR_PREFERENCES, IPV6_PREFER_SRC_PUBLIC);

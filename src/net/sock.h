@@ -72,6 +72,10 @@ int sock_connect(struct descriptor_reserve *reserve, const union netaddr *to, co
 int sock_udp(struct descriptor_reserve *reserve, union netaddr *local, const struct port_range *range, uint64_t now_ms,
              struct port_lease *lease);
 
+/* Has a socket send from no temporary address (RFC 8981), unless it is bound to one: they give way to new ones every
+ * day, and a flow would change its address in the middle. */
+void sock_avoid_temporary(int fd, int family);
+
 /* A UDP socket as above, but not bound yet. `shared`: to an address that others like it may have, too, if they are of
  * the same user (SO_REUSEPORT). */
 int sock_udp_open(struct descriptor_reserve *reserve, int family, bool shared);

@@ -1,0 +1,266 @@
+/* Loads the program into this kernel, and asks what user space sees of it. What the program does with packets, other
+ * tests ask. */
+#include "kernel/kernel_path.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kernel_namespace.h"
+
+static struct kernel_path *path;
+static struct kernel_worker *worker;
+static char why[KERNEL_PATH_TEXT_MAX];
+
+static int begin(void **state)
+{
+    (void)state;
+    if (namespace_enter())
+        path = kernel_path_open(why);
+    else
+        strcpy(why, "needs a network namespace");
+    worker = path ? kernel_worker_new(path, 0) : NULL;
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    kernel_worker_free(worker);
+    kernel_path_close(path);
+    return 0;
+}
+
+/* On a system that has all that is needed, whatever goes wrong is our fault. */
+#define NEED_PATH()                                                                                                    \
+    do {                                                                                                               \
+        if (!path)                                                                                                     \
+            SKIP_TEST(why);                                                                                            \
+        assert_non_null(worker);                                                                                       \
+    } while (0)
+
+static void it_tells_where_it_is_attached(void **state)
+{
+    (void)state;
+    NEED_PATH();
+    struct kernel_path_view view;
+    kernel_path_view(path, &view);
+    assert_string_equal(view.interfaces, "kp0");
+    assert_int_equal(view.slots_used, 0);
+    assert_true(view.slots > 1000 && view.reasons > 0);
+    for (size_t i = 0; i < view.reasons; i++)
+        assert_true(strlen(kernel_path_reason(i)) > 0);
+}
+
+static struct kernel_slot *slot_between(const char *client, const char *relay, const char *external)
+{
+    const union netaddr from = at(client, 5000), to = at(relay, 1080), out = at(external, 4000);
+    const struct kernel_slot_setup setup = {.client = &from, .relay = &to, .external = &out};
+    return kernel_slot_new(worker, &setup);
+}
+
+static bool send_to(struct kernel_slot *slot, const char *peer)
+{
+    const union netaddr to = at(peer, 53);
+    return kernel_slot_sent(worker, slot, &to);
+}
+
+static uint32_t slots_used(void)
+{
+    struct kernel_path_view view;
+    kernel_path_view(path, &view);
+    return view.slots_used;
+}
+
+static void end_slot(struct kernel_slot *slot)
+{
+    struct kernel_carried carried;
+    kernel_slot_free(worker, slot, &carried);
+    for (int way = 0; way < KERNEL_WAYS; way++)
+        assert_int_equal(carried.way[way].datagrams + carried.way[way].last_ms, 0);
+}
+
+static void the_second_datagram_to_a_peer_installs_its_flow(void **state)
+{
+    (void)state;
+    NEED_PATH();
+    struct kernel_slot *slot = slot_between("192.0.2.7", "192.0.2.1", "0.0.0.0");
+    assert_non_null(slot);
+    assert_int_equal(slots_used(), 1);
+    assert_false(send_to(slot, "192.0.2.9"));
+    assert_true(send_to(slot, "192.0.2.9"));
+    assert_true(send_to(slot, "192.0.2.9"));
+    assert_false(send_to(slot, "192.0.2.10"));
+    assert_true(send_to(slot, "192.0.2.10"));
+    end_slot(slot);
+    assert_int_equal(slots_used(), 0);
+}
+
+static void the_same_for_ipv6(void **state)
+{
+    (void)state;
+    NEED_PATH();
+    struct kernel_slot *slot = slot_between("2001:db8::7", "2001:db8::1", "::");
+    assert_non_null(slot);
+    assert_false(send_to(slot, "2001:db8::9"));
+    assert_true(send_to(slot, "2001:db8::9"));
+    end_slot(slot);
+}
+
+static void what_is_revoked_needs_two_datagrams_again(void **state)
+{
+    (void)state;
+    NEED_PATH();
+    struct kernel_slot *slot = slot_between("192.0.2.7", "192.0.2.1", "0.0.0.0");
+    for (int i = 0; i < 2; i++) {
+        assert_false(send_to(slot, "192.0.2.9"));
+        assert_true(send_to(slot, "192.0.2.9"));
+        i ? kernel_path_revoke(path) : kernel_worker_revoke(worker);
+    }
+    assert_false(send_to(slot, "192.0.2.9"));
+    end_slot(slot);
+}
+
+static void peers_elsewhere_are_not_installed(void **state)
+{
+    (void)state;
+    NEED_PATH();
+    struct kernel_slot *slot = slot_between("192.0.2.7", "192.0.2.1", "0.0.0.0");
+    static const char *const peers[] = {"127.0.0.1", "192.0.2.1", "203.0.113.1", "2001:db8::9"};
+    for (size_t i = 0; i < sizeof(peers) / sizeof(peers[0]); i++)
+        for (int again = 0; again < 3; again++)
+            assert_false(send_to(slot, peers[i]));
+    run("ip address add 192.0.4.1/24 dev kp1"); /* an interface that came after the start */
+    for (int again = 0; again < 3; again++)
+        assert_false(send_to(slot, "192.0.4.9"));
+    run("ip address delete 192.0.4.1/24 dev kp1");
+    end_slot(slot);
+}
+
+/* Outbound pools: a socket that is bound to one address of several. */
+static void an_association_has_a_few_addresses(void **state)
+{
+    (void)state;
+    NEED_PATH();
+    char command[128], peer[32];
+    struct kernel_slot *slot = slot_between("192.0.2.7", "192.0.2.1", "0.0.0.0");
+    for (int i = 1; i <= 6; i++) {
+        snprintf(command, sizeof(command), "ip address add 198.18.%d.1/24 dev kp0", i);
+        snprintf(peer, sizeof(peer), "198.18.%d.9", i);
+        run(command);
+        assert_false(send_to(slot, peer));
+        assert_int_equal(send_to(slot, peer), i <= 4);
+    }
+    end_slot(slot);
+    slot = slot_between("192.0.2.7", "192.0.2.1", "198.18.6.1");
+    assert_false(send_to(slot, "198.18.6.9"));
+    assert_true(send_to(slot, "198.18.6.9"));
+    end_slot(slot);
+}
+
+static void a_client_must_be_at_an_interface_of_the_path(void **state)
+{
+    (void)state;
+    NEED_PATH();
+    assert_null(slot_between("127.0.0.1", "127.0.0.1", "0.0.0.0"));
+    assert_int_equal(errno, ENETUNREACH);
+    assert_null(slot_between("203.0.113.1", "192.0.2.1", "0.0.0.0"));
+    assert_int_equal(slots_used(), 0);
+}
+
+static void all_slots_can_be_in_use(void **state)
+{
+    (void)state;
+    NEED_PATH();
+    struct kernel_path_view view;
+    kernel_path_view(path, &view);
+    struct kernel_slot **slots = calloc(view.slots, sizeof(struct kernel_slot *));
+    assert_non_null(slots);
+    sleep(2); /* those of other tests have rested */
+    for (size_t i = 0; i < view.slots; i++) {
+        slots[i] = slot_between("192.0.2.7", "192.0.2.1", "0.0.0.0");
+        assert_non_null(slots[i]);
+    }
+    assert_null(slot_between("192.0.2.7", "192.0.2.1", "0.0.0.0"));
+    assert_int_equal(errno, ENOSPC);
+    for (size_t i = 0; i < view.slots; i++)
+        end_slot(slots[i]);
+    free(slots);
+}
+
+/* ---- where it cannot work ---- */
+
+static void give_up_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
+    if (syscall(SYS_capset, &header, none) < 0)
+        _exit(99);
+}
+
+static void without_capabilities_it_says_which(void **state)
+{
+    (void)state;
+    const pid_t child = fork();
+    if (child == 0) {
+        give_up_capabilities();
+        const bool opened = kernel_path_open(why);
+        const bool named = strstr(why, "CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON") && strstr(why, "systemd");
+        _exit(opened ? 1 : named || strstr(why, "needs Linux") ? 0 : 2);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+/* What the sandbox counts on: an unprivileged process goes on with what it has open. */
+static void capabilities_are_needed_for_opening_only(void **state)
+{
+    (void)state;
+    NEED_PATH();
+    const pid_t child = fork();
+    if (child == 0) {
+        give_up_capabilities();
+        struct kernel_slot *slot = slot_between("192.0.2.7", "192.0.2.1", "0.0.0.0");
+        const bool works = slot && !send_to(slot, "192.0.2.9") && send_to(slot, "192.0.2.9");
+        if (works)
+            end_slot(slot);
+        _exit(works ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+static void without_an_interface_it_says_so(void **state)
+{
+    (void)state;
+    NEED_PATH();
+    run("ip link set kp0 down");
+    assert_null(kernel_path_open(why));
+    assert_non_null(strstr(why, "no Ethernet interface"));
+    run("ip link set kp0 up");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(without_capabilities_it_says_which),
+        cmocka_unit_test(it_tells_where_it_is_attached),
+        cmocka_unit_test(the_second_datagram_to_a_peer_installs_its_flow),
+        cmocka_unit_test(the_same_for_ipv6),
+        cmocka_unit_test(what_is_revoked_needs_two_datagrams_again),
+        cmocka_unit_test(peers_elsewhere_are_not_installed),
+        cmocka_unit_test(an_association_has_a_few_addresses),
+        cmocka_unit_test(a_client_must_be_at_an_interface_of_the_path),
+        cmocka_unit_test(capabilities_are_needed_for_opening_only),
+        cmocka_unit_test(all_slots_can_be_in_use),
+        cmocka_unit_test(without_an_interface_it_says_so),
+    };
+    return cmocka_run_group_tests(tests, begin, end);
+}
