@@ -6,10 +6,12 @@
 
 #include "base/metrics.h"
 #include "base/util.h"
+#include "daemon/balance.h"
 #include "daemon/worker.h"
 
 struct crew {
     struct event_base *base;
+    struct balance *balance;
     pthread_t main; /* the thread that asks and joins */
     bool stopped;
     size_t size, room;
@@ -107,6 +109,11 @@ struct crew *crew_new(struct event_base *base, size_t room)
     struct crew *crew = calloc(1, sizeof(*crew) + room * sizeof(struct worker *));
     if (!crew)
         return NULL;
+    crew->balance = balance_new(room);
+    if (!crew->balance) {
+        free(crew);
+        return NULL;
+    }
     crew->base = base;
     crew->main = pthread_self();
     crew->room = room;
@@ -117,6 +124,11 @@ void crew_add(struct crew *crew, struct worker *worker)
 {
     assert(worker && crew->size < crew->room);
     crew->workers[crew->size++] = worker;
+}
+
+struct balance *crew_balance(const struct crew *crew)
+{
+    return crew->balance;
 }
 
 size_t crew_size(const struct crew *crew)
@@ -155,6 +167,7 @@ void crew_free(struct crew *crew)
         return;
     for (size_t i = 0; i < crew->size; i++)
         worker_free(crew->workers[i]);
+    balance_free(crew->balance);
     free(crew);
 }
 

@@ -11,6 +11,7 @@
 #include "net/inbox.h"
 
 struct auth;
+struct balance;
 struct crew;
 struct crew_round;
 struct event_base;
@@ -21,6 +22,8 @@ struct worker;
 struct crew *crew_new(struct event_base *base, size_t room);
 /* Takes over the worker. */
 void crew_add(struct crew *crew, struct worker *worker);
+/* Where its workers hand connections over to each other. */
+struct balance *crew_balance(const struct crew *crew);
 size_t crew_size(const struct crew *crew);
 struct worker *crew_worker(const struct crew *crew, size_t number);
 /* Starts their threads; `auth` outlives them. 0 or a negative errno; after an error some of them may run. */

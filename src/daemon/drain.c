@@ -23,12 +23,12 @@ static const struct timeval drain_poll_period = {.tv_usec = 250 * 1000};
 
 struct drain {
     struct event timer;
-    struct crew_round *close_listeners;
+    struct crew_round *round;
     struct host *host;
     void (*over)(void *arg);
     void *arg;
     bool under_way;
-    bool closed; /* no worker accepts any more: from now on the number of sessions only falls */
+    bool closed; /* no worker accepts any more, nor takes from others: from now on the number of sessions only falls */
     enum drain_waiting waiting;
     uint64_t until_ms; /* 0: no limit */
     uint64_t logged_ms;
@@ -51,10 +51,22 @@ static void drain_close_listeners(struct crew_turn *turn)
     crew_turn_end(turn);
 }
 
-static void drain_on_closed(void *arg)
+/* On the worker's thread: what other workers had handed over to it before has begun. */
+static void drain_have_begun(struct crew_turn *turn)
+{
+    crew_turn_end(turn);
+}
+
+static void drain_on_begun(void *arg)
 {
     struct drain *drain = arg;
     drain->closed = true;
+}
+
+static void drain_on_closed(void *arg)
+{
+    struct drain *drain = arg;
+    crew_round_begin(drain->round, drain_have_begun, drain_on_begun);
 }
 
 static void drain_finish(struct drain *drain)
@@ -93,7 +105,7 @@ struct drain *drain_new(struct event_base *base, struct crew *crew, struct host 
         free(drain);
         return NULL;
     }
-    *drain = (struct drain){.close_listeners = round, .host = host, .over = over, .arg = arg};
+    *drain = (struct drain){.round = round, .host = host, .over = over, .arg = arg};
     event_assign(&drain->timer, base, -1, EV_PERSIST, drain_on_timer, drain);
     return drain;
 }
@@ -114,7 +126,7 @@ void drain_begin(struct drain *drain, enum drain_waiting waiting, uint64_t limit
     drain->waiting = waiting;
     drain->logged_left = left;
     drain->logged_ms = clock_coarse_ms();
-    crew_round_begin(drain->close_listeners, drain_close_listeners, drain_on_closed);
+    crew_round_begin(drain->round, drain_close_listeners, drain_on_closed);
     event_add(&drain->timer, &drain_poll_period);
 }
 
@@ -128,6 +140,6 @@ void drain_free(struct drain *drain)
     if (!drain)
         return;
     event_del(&drain->timer);
-    crew_round_free(drain->close_listeners);
+    crew_round_free(drain->round);
     free(drain);
 }

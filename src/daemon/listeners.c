@@ -10,6 +10,7 @@
 #define LOG_MODULE "worker"
 #include "base/log.h"
 #include "conf/config.h"
+#include "daemon/balance.h"
 #include "daemon/inherited.h"
 #include "net/acceptor.h"
 #include "net/sock.h"
@@ -47,7 +48,8 @@ static void listener_rest(struct worker_listener *listener, int error)
         strerror(error));
 }
 
-static void listener_accept(struct worker_listener *listener, int max)
+/* `spreads`: other workers may take some. */
+static void listener_accept(struct worker_listener *listener, int max, bool spreads)
 {
     assert(listener->fd >= 0 && listener->config);
     for (int i = 0, ended = 0; i < max; i++) {
@@ -63,7 +65,7 @@ static void listener_accept(struct worker_listener *listener, int max)
             return;
         }
         ended = 0;
-        if (accepted >= 0)
+        if (accepted >= 0 && !(spreads && balance_hand_over(listener->all->place, accepted, &peer, listener->config)))
             accept_session(listener->all->env, accepted, &peer, listener->config);
         /* Any other error is that connection's own (accept(2)): the next one may be fine. */
     }
@@ -71,7 +73,7 @@ static void listener_accept(struct worker_listener *listener, int max)
 
 static void listener_on_ready(void *arg)
 {
-    listener_accept(arg, ACCEPT_MAX);
+    listener_accept(arg, ACCEPT_MAX, true);
 }
 
 /* Takes over the socket. false: no memory. */
@@ -124,6 +126,7 @@ bool listeners_open(struct listeners *listeners, const struct config *config, co
         if (!listeners_add(listeners, wanted, fd))
             return false;
     }
+    balance_take_from_others(listeners->place, !listeners->paused);
     return true;
 }
 
@@ -137,6 +140,7 @@ static void listeners_remove(struct listeners *all, struct worker_listener *list
 
 void listeners_close(struct listeners *listeners)
 {
+    balance_take_from_others(listeners->place, false);
     while (!SLIST_EMPTY(&listeners->list))
         listeners_remove(listeners, SLIST_FIRST(&listeners->list));
 }
@@ -150,7 +154,7 @@ static void listeners_retire(struct listeners *listeners, struct worker_listener
     const struct config_listener *overlapping = config_listener_overlapping(config, &listener->config->address);
     if (overlapping) {
         listener->config = overlapping;
-        listener_accept(listener, LAST_ACCEPT_MAX);
+        listener_accept(listener, LAST_ACCEPT_MAX, false);
     }
     listeners_remove(listeners, listener);
 }
@@ -176,6 +180,7 @@ void listeners_resume(struct listeners *listeners)
     struct worker_listener *listener;
     assert(listeners->paused);
     listeners->paused = false;
+    balance_take_from_others(listeners->place, true);
     SLIST_FOREACH(listener, &listeners->list, link)
     {
         (void)acceptor_start(&listener->acceptor);
@@ -209,6 +214,6 @@ void listeners_accept_waiting(struct listeners *listeners)
     struct worker_listener *listener;
     SLIST_FOREACH(listener, &listeners->list, link)
     {
-        listener_accept(listener, LAST_ACCEPT_MAX);
+        listener_accept(listener, LAST_ACCEPT_MAX, false);
     }
 }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+struct balance_place;
 struct config;
 struct env;
 struct inherited_share;
@@ -16,8 +17,9 @@ struct worker_listener;
 
 struct listeners {
     struct env *env;
-    uint64_t rest_logged_ms; /* 0: never */
-    bool paused;             /* connections wait: see listeners_resume() */
+    struct balance_place *place; /* NULL: the worker is the only one */
+    uint64_t rest_logged_ms;     /* 0: never */
+    bool paused;                 /* connections wait: see listeners_resume() */
     SLIST_HEAD(, worker_listener) list;
 };
 

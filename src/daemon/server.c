@@ -94,7 +94,8 @@ static bool begin_workers(struct server *server)
     }
     for (size_t i = 0; i < count; i++) {
         const struct inherited_share share = {server->given.listeners, i, count};
-        struct worker *worker = worker_new(server->snapshot, server->host, &share, server->taken);
+        struct worker *worker =
+            worker_new(server->snapshot, server->host, crew_balance(server->crew), &share, server->taken);
         if (!worker)
             return false;
         crew_add(server->crew, worker);

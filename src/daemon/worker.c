@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "daemon/balance.h"
 #include "daemon/inherited.h"
 #include "daemon/listeners.h"
 #include "host/addresses.h"
@@ -63,6 +64,7 @@ static void worker_on_stop(struct inbox_item *item)
 {
     struct worker *worker = container_of(item, struct worker, stop);
     listeners_close(&worker->listeners);
+    balance_leave(worker->listeners.place);
     sessions_end(&worker->env, "server stops");
     shared_sockets_close(&worker->env);
     event_base_loopbreak(worker->env.base);
@@ -141,12 +143,13 @@ static bool worker_join_kernel_path(struct worker *worker, size_t index)
     return env->kernel || !env->host->kernel_path;
 }
 
-struct worker *worker_new(struct snapshot *snapshot, struct host *host, const struct inherited_share *share,
-                          bool paused)
+struct worker *worker_new(struct snapshot *snapshot, struct host *host, struct balance *balance,
+                          const struct inherited_share *share, bool paused)
 {
     struct worker *worker = calloc(1, sizeof(*worker));
     if (worker)
-        worker->listeners = (struct listeners){.env = &worker->env, .paused = paused};
+        worker->listeners =
+            (struct listeners){.env = &worker->env, .place = balance_join(balance, &worker->env), .paused = paused};
     if (!worker || !worker_init_env(worker, snapshot, host) || !worker_join_kernel_path(worker, share->worker)) {
         log_error("cannot set up a worker: no memory, or no descriptors (ulimit -n)");
         worker_free(worker);
@@ -165,6 +168,7 @@ void worker_free(struct worker *worker)
         return;
     struct env *env = &worker->env;
     assert(!worker->started);
+    balance_leave(worker->listeners.place);
     if (env->base) {
         listeners_close(&worker->listeners);
         sessions_end(env, "server stops");

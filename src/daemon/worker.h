@@ -11,6 +11,7 @@
 #include "net/inbox.h"
 
 struct auth;
+struct balance;
 struct env;
 struct host;
 struct inherited_share;
@@ -21,10 +22,10 @@ struct snapshot;
 struct worker;
 
 /* Listens on its share of the inherited sockets. For each other address it opens a socket; other workers may open one
- * at the same address. `paused`: connections wait until listeners_resume(). `host` outlives it. NULL after a line in
- * the log. */
-struct worker *worker_new(struct snapshot *snapshot, struct host *host, const struct inherited_share *share,
-                          bool paused);
+ * at the same address. `paused`: connections wait until listeners_resume(). `host` and `balance` outlive it. NULL after
+ * a line in the log. */
+struct worker *worker_new(struct snapshot *snapshot, struct host *host, struct balance *balance,
+                          const struct inherited_share *share, bool paused);
 /* Starts its thread; `auth` outlives it. 0 or a negative errno. */
 int worker_start(struct worker *worker, struct auth *auth);
 /* Stops accepting, ends its sessions, and waits for its thread. Nothing happens when it does not run. */
