@@ -91,6 +91,7 @@ static __always_inline bool read_socks(struct __sk_buff *skb, struct flow_endpoi
     void *data = (void *)(long)skb->data;
     if (data + SOCKS_AT(v6) + SOCKS_LEN(v6) > (void *)(long)skb->data_end)
         return false;
+    peer->zero = 0;
     if (v6) {
         const struct socks_v6 *socks = data + SOCKS_AT(v6);
         copy_ipv6(peer->address, socks->address);
