@@ -104,6 +104,26 @@ static json_t *port_ranges_json(const struct status *status)
     return ranges;
 }
 
+static json_t *kernel_passed_json(const struct kernel_path_view *view)
+{
+    json_t *passed = json_object();
+    for (size_t i = 0; i < view->reasons; i++)
+        if (view->passed[i])
+            passed = json_with_key(passed, kernel_path_reason(i), json_number(view->passed[i]));
+    return passed;
+}
+
+static json_t *kernel_path_json(const struct admin_kernel_path *path)
+{
+    json_t *json = json_object();
+    json = json_with_key(json, "active", json_boolean(!path->why_not));
+    json = json_with_key(json, "why_not", json_chosen(path->why_not));
+    json = json_with_key(json, "interfaces", json_chosen(path->view.interfaces));
+    json = json_with_key(json, "slots_used", json_number(path->view.slots_used));
+    json = json_with_key(json, "slots", json_number(path->view.slots));
+    return json_with_key(json, "passed", kernel_passed_json(&path->view));
+}
+
 /* ---- what there is ---- */
 
 static json_t *counts_json(const struct session_list_counts *counts)
@@ -254,6 +274,7 @@ char *status_json(const struct status *status)
     json = json_with_key(json, "listeners", listeners_json(status->snapshot->config));
     json = json_with_key(json, "udp", udp_json(status->snapshot));
     json = json_with_key(json, "port_ranges", port_ranges_json(status));
+    json = json_with_key(json, "kernel_path", kernel_path_json(&status->kernel_path));
     json = json_with_key(json, "workers", workers_json(status));
     json = json_with_key(json, "open", open_json(status));
     json = json_with_key(json, "totals", totals_json(status->totals));

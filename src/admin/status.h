@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "admin/facts.h"
 #include "base/metrics.h"
 #include "net/ports.h"
 #include "proxy/memory_pressure.h"
@@ -33,6 +34,7 @@ struct status {
         uint64_t used, limit;
         enum memory_level level;
     } memory;
+    struct admin_kernel_path kernel_path;
     struct port_usage ports[PORT_RANGES_MAX];
     size_t port_count;                   /* of them */
     struct session_list *const *workers; /* one list for each worker */

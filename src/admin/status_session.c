@@ -25,6 +25,15 @@ static json_t *dropped_json(const uint32_t dropped_counts[DROP_REASON_COUNT])
     return dropped;
 }
 
+static json_t *session_json_add_path(json_t *json, const struct session_list_row *row)
+{
+    const enum kernel_reason reason = row->assoc.kernel_reason;
+    const bool is_kernel = reason == KERNEL_REASON_NONE;
+    json = json_with_key(json, "path", json_string(is_kernel ? "kernel" : "user space"));
+    json = json_with_key(json, "path_reason", is_kernel ? json_null() : json_string(kernel_reason_word(reason)));
+    return json_with_key(json, "kernel_datagrams", json_number(row->assoc.kernel_datagrams));
+}
+
 static json_t *session_json_add_assoc(json_t *json, const struct session_list_row *row)
 {
     const struct assoc_flow *flow = &row->assoc.flow;
@@ -42,6 +51,7 @@ static json_t *session_json_add_assoc(json_t *json, const struct session_list_ro
     json = json_with_key(json, "up_bytes", json_number(flow->up_bytes));
     json = json_with_key(json, "down_datagrams", json_number(flow->down_datagrams));
     json = json_with_key(json, "down_bytes", json_number(flow->down_bytes));
+    json = session_json_add_path(json, row);
     return json_with_key(json, "dropped", dropped_json(row->assoc.dropped));
 }
 

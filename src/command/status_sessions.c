@@ -25,6 +25,7 @@ struct status_row {
 
 struct status_sessions {
     bool rates;
+    bool paths; /* the kernel path is active */
     struct session_group {
         struct status_row *rows; /* the busiest first */
         size_t count;
@@ -107,6 +108,7 @@ struct status_sessions *status_sessions_new(const json_t *now, const json_t *bef
     }
     if (made) {
         sessions->rates = before != NULL;
+        sessions->paths = json_is_true(ask_member(now, "kernel_path.active"));
         return sessions;
     }
     status_sessions_free(sessions);
@@ -122,7 +124,7 @@ void status_sessions_free(struct status_sessions *sessions)
 
 /* ---- tables ---- */
 
-enum { CLIENT, USER, OUTSIDE, PEERS, UP, DOWN, UP_RATE, DOWN_RATE, DROPPED, IDLE, AGE, VIA, COLUMNS };
+enum { CLIENT, USER, OUTSIDE, PEERS, UP, DOWN, UP_RATE, DOWN_RATE, DROPPED, PATH, IDLE, AGE, VIA, COLUMNS };
 static_assert(COLUMNS <= TABLE_COLUMNS_MAX, "a table holds them");
 
 /* An IPv4 address with its port takes 21 columns. */
@@ -136,6 +138,7 @@ static const struct table_column columns[KINDS][COLUMNS] = {
                      [UP_RATE] = {"UP b/s", .right = true},
                      [DOWN_RATE] = {"DOWN b/s", .right = true},
                      [DROPPED] = {"DROPPED", .right = true, .spare = 3},
+                     [PATH] = {"PATH", .spare = 8},
                      [IDLE] = {"IDLE", .right = true, .spare = 5},
                      [AGE] = {"AGE", .right = true, .spare = 6},
                      [VIA] = {"UPSTREAM", .least = 6, .spare = 7}},
@@ -148,6 +151,7 @@ static const struct table_column columns[KINDS][COLUMNS] = {
                 [UP_RATE] = {"UP b/s", .right = true},
                 [DOWN_RATE] = {"DOWN b/s", .right = true},
                 [DROPPED] = {"DROPPED", .spare = 9},
+                [PATH] = {"PATH", .spare = 9},
                 [IDLE] = {"IDLE", .spare = 9},
                 [AGE] = {"AGE", .right = true, .spare = 6},
                 [VIA] = {"UPSTREAM", .least = 6, .spare = 7}},
@@ -182,9 +186,21 @@ static uint64_t rate_in_bits(double bytes)
     return (uint64_t)(8 * bytes);
 }
 
-static bool group_add_row(struct terminal_table *table, const struct status_row *row, enum kind kind, bool rates)
+/* Who relays an association: "kernel", or "user" with the reason. */
+static const char *session_path(const json_t *session, char *text, size_t size)
 {
-    char text[COLUMNS][TERMINAL_NUMBER_MAX], addresses[256];
+    const char *reason = ask_text(session, "path_reason");
+    if (!reason)
+        return ask_text(session, "path");
+    snprintf(text, size, "user: %s", reason);
+    return text;
+}
+
+static bool group_add_row(struct terminal_table *table, const struct status_row *row, enum kind kind,
+                          const struct status_sessions *sessions)
+{
+    char text[COLUMNS][TERMINAL_NUMBER_MAX], addresses[256], path[64];
+    const bool rates = sessions->rates;
     uint64_t dropped = dropped_sum(ask_member(row->session, "dropped"));
     bool association = kind == ASSOCIATION;
     const char *cells[COLUMNS] = {
@@ -197,6 +213,7 @@ static bool group_add_row(struct terminal_table *table, const struct status_row 
         [UP_RATE] = rates ? terminal_count(text[UP_RATE], rate_in_bits(row->up_rate)) : NULL,
         [DOWN_RATE] = rates ? terminal_count(text[DOWN_RATE], rate_in_bits(row->down_rate)) : NULL,
         [DROPPED] = dropped ? terminal_count(text[DROPPED], dropped) : NULL,
+        [PATH] = association && sessions->paths ? session_path(row->session, path, sizeof(path)) : NULL,
         [IDLE] = association ? terminal_duration(text[IDLE], ask_number(row->session, "idle_seconds")) : NULL,
         [AGE] = terminal_duration(text[AGE], ask_number(row->session, "age_seconds")),
         [VIA] = ask_text(row->session, "upstream"),
@@ -212,7 +229,7 @@ static bool group_print(const struct status_sessions *sessions, enum kind kind, 
     size_t shown = group->count < rows ? group->count : rows;
     bool made = table != NULL;
     for (size_t i = 0; made && i < shown; i++)
-        made = group_add_row(table, &group->rows[i], kind, sessions->rates);
+        made = group_add_row(table, &group->rows[i], kind, sessions);
     if (made) {
         fprintf(out, "\n%s: %zu\n", titles[kind], group->count);
         table_print(table, out, width);

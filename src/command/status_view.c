@@ -160,6 +160,41 @@ static void view_traffic(const struct view *view)
               view_rate(view, "totals.stream_down_bytes_total", down_rate));
 }
 
+/* Why the kernel path has left datagrams to user space, such as "joined 12, new 3". */
+static void view_passed(const struct view *view, const json_t *passed)
+{
+    char text[512] = "", number[TERMINAL_NUMBER_MAX];
+    size_t len = 0;
+    const char *reason;
+    json_t *count;
+    json_object_foreach((json_t *)(uintptr_t)passed, reason, count) if (len < sizeof(text)) len +=
+        (size_t)snprintf(text + len, sizeof(text) - len, "%s%s %s", len ? ", " : "", reason,
+                         terminal_count(number, ask_number(passed, reason)));
+    if (len)
+        view_line(view, "", "left to user space: %s", text);
+}
+
+static void view_kernel_path(const struct view *view)
+{
+    const json_t *now = view->reading->now, *path = ask_member(now, "kernel_path");
+    const json_t *totals = ask_member(now, "totals");
+    char relayed[TERMINAL_NUMBER_MAX], all[TERMINAL_NUMBER_MAX];
+    if (!json_is_true(ask_member(path, "active"))) {
+        if (path)
+            view_line(view, "kernel", "relays nothing: %s", view_text(path, "why_not", "?"));
+        return;
+    }
+    view_line(view, "kernel",
+              "relays established UDP flows at %s: %s of %s datagrams; %" PRIu64 " of %" PRIu64 " slots in use",
+              view_text(path, "interfaces", "?"),
+              terminal_count(relayed, ask_number(totals, "udp_kernel_up_datagrams_total") +
+                                          ask_number(totals, "udp_kernel_down_datagrams_total")),
+              terminal_count(all, ask_number(totals, "udp_up_datagrams_total") +
+                                      ask_number(totals, "udp_down_datagrams_total")),
+              ask_number(path, "slots_used"), ask_number(path, "slots"));
+    view_passed(view, ask_member(path, "passed"));
+}
+
 static void view_resolver(const struct view *view)
 {
     const json_t *resolver = ask_member(view->reading->now, "resolver"), *servers = ask_member(resolver, "servers");
@@ -250,6 +285,7 @@ bool status_view_print(const struct status_reading *reading, const struct status
         view_configuration(&view);
         view_nat(&view);
         view_traffic(&view);
+        view_kernel_path(&view);
         view_resolver(&view);
         view_memory(&view);
         view_limits(&view);

@@ -5,6 +5,7 @@
 #include <event2/event.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -69,6 +70,7 @@ static void end_base(struct server *server)
 
 static bool begin_host(struct server *server)
 {
+    snprintf(server->kernel_path_why, sizeof(server->kernel_path_why), "udp.kernel_path is off");
     server->host = host_new();
     if (!server->host || !host_watch_addresses(server->host, server->base, server_on_addresses, server))
         return false;
@@ -214,7 +216,8 @@ static bool begin_status_query(struct server *server)
         .file = server->path,
         .started = server->started,
         .crew = server->crew,
-        .quota = server->host->quota,
+        .host = server->host,
+        .kernel_path_why = server->kernel_path_why,
         .system_ports = &server->system_ports,
         .reload = server->reload,
         .pressure_watch = server->pressure_watch,

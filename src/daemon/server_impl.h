@@ -15,6 +15,7 @@
 #include "daemon/follow.h"
 #include "daemon/server.h"
 #include "daemon/systemd.h"
+#include "kernel/kernel_path.h"
 #include "net/ports.h"
 
 struct own_hosts;
@@ -30,7 +31,8 @@ struct server {
 
     struct event_base *base;
     struct host *host;
-    struct port_range system_ports; /* read before the sandbox is entered */
+    char kernel_path_why[KERNEL_PATH_TEXT_MAX]; /* why there is no host->kernel_path */
+    struct port_range system_ports;             /* read before the sandbox is entered */
     struct crew *crew;
     struct address_update *address_update;
     struct health *health;                 /* NULL: not wanted */

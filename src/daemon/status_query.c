@@ -16,6 +16,7 @@
 #include "daemon/pressure_watch.h"
 #include "daemon/reload.h"
 #include "daemon/worker.h"
+#include "host/host.h"
 #include "policy/quota.h"
 #include "proxy/env.h"
 
@@ -59,7 +60,7 @@ static char *status_query_write(const struct status_query *status_query, bool dr
 {
     const struct status_query_scene *scene = &status_query->scene;
     const struct reload_record *record = reload_record(scene->reload);
-    const struct quota_account *all = quota_of_all(scene->quota);
+    const struct quota_account *all = quota_of_all(scene->host->quota);
     const struct metrics totals = status_query_totals(scene);
     struct status status = {
         .started = scene->started,
@@ -72,6 +73,7 @@ static char *status_query_write(const struct status_query *status_query, bool dr
                           .last_error = record->error,
                           .waiting_for_start = record->waiting},
         .snapshot = reload_snapshot(scene->reload),
+        .kernel_path = admin_kernel_path_of(scene->host->kernel_path, scene->kernel_path_why),
         .totals = &totals,
         .sessions_held = quota_held(all, QUOTA_SESSIONS),
         .associations_held = quota_held(all, QUOTA_ASSOCIATIONS),

@@ -12,9 +12,9 @@
 
 struct crew;
 struct event_base;
+struct host;
 struct port_range;
 struct pressure_watch;
-struct quota;
 struct reload;
 struct status_query;
 
@@ -23,7 +23,8 @@ struct status_query_scene {
     const char *file; /* of the configuration; NULL: none */
     time_t started;
     struct crew *crew;
-    struct quota *quota;
+    const struct host *host;
+    const char *kernel_path_why; /* why there is no host->kernel_path */
     const struct port_range *system_ports;
     const struct reload *reload;
     const struct pressure_watch *pressure_watch; /* NULL: nothing limits the memory */

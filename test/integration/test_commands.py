@@ -55,6 +55,26 @@ def test_status_in_words(net, run):
     assert re.search(r"^10\.77\.0\.2:40000 +www\.example\.org:443 +10 B +3\.0 MiB +9s$", result.stdout, re.MULTILINE)
 
 
+def test_status_of_the_kernel_path(net, run):
+    """Why there is none; else what it has relayed, and which associations it serves."""
+    associations = [association(1, path="kernel", path_reason=None),
+                    association(2, path="user space", path_reason="rate limit")]
+    none = {"active": False, "why_not": "missing capabilities: CAP_BPF"}
+    some = {"active": True, "why_not": None, "interfaces": "eth0 eth1", "slots_used": 1, "slots": 16384,
+            "passed": {"joined": 12, "new": 3000}}
+    totals = {"udp_up_datagrams_total": 60, "udp_down_datagrams_total": 40, "udp_kernel_up_datagrams_total": 50,
+              "udp_kernel_down_datagrams_total": 25}
+    with Answers(net.proxy, lambda path: paged(status(associations, kernel_path=none), path)):
+        words = run("status").stdout
+    assert "kernel     relays nothing: missing capabilities: CAP_BPF\n" in words and "PATH" not in words
+    with Answers(net.proxy, lambda path: paged(status(associations, kernel_path=some, totals=totals), path)):
+        words = run("status").stdout
+    assert "at eth0 eth1: 75 of 100 datagrams; 1 of 16384 slots in use" in words
+    assert "left to user space: joined 12, new 3.0k\n" in words, words
+    assert re.search(r"^10\.77\.0\.2:10001 .* kernel +1s ", words, re.MULTILINE), words
+    assert re.search(r"^10\.77\.0\.2:10002 .* user: rate limit +1s ", words, re.MULTILINE), words
+
+
 @pytest.mark.parametrize("filtering, words", [("address-dependent", "Moderate, type B or type 2"),
                                               ("address-and-port-dependent", "Moderate, type B or type 2")])
 def test_status_of_a_stricter_nat(net, run, filtering, words):

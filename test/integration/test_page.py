@@ -284,6 +284,24 @@ def test_refused_logins_and_limits_are_shown(admin, opened):
     assert "associations per user" not in browser.text("[data-is=limits-none]")
 
 
+def test_the_kernel_path_is_shown(admin, opened):
+    admin.status["kernel_path"] = {"active": False, "why_not": "udp.kernel_path is off", "interfaces": None,
+                                   "slots_used": 0, "slots": 0, "passed": {}}
+    admin.sessions = [session(1, path="user space", path_reason="inactive", kernel_datagrams=0)]
+    browser = opened()
+    browser.wait("none: udp.kernel_path is off", "[data-is=kernel-path]")
+    assert browser.rows()[0]["NAT"] == ["full cone", ""]
+    admin.status["kernel_path"] = {"active": True, "why_not": None, "interfaces": "eth0", "slots_used": 1,
+                                   "slots": 16384, "passed": {"joined": 12, "new": 3}}
+    admin.status["totals"] |= {"udp_up_datagrams_total": 60, "udp_down_datagrams_total": 40,
+                               "udp_kernel_up_datagrams_total": 50, "udp_kernel_down_datagrams_total": 25}
+    admin.sessions[0] |= {"path": "kernel", "path_reason": None, "kernel_datagrams": 75}
+    browser.wait("75 % of all datagrams", "[data-is=kernel-path]")
+    assert "1 of 16,384 slots" in browser.text("[data-is=kernel-path]")
+    assert "joined 12, new 3" in browser.text("[data-is=kernel-path]")
+    wait_until(lambda: "in the kernel" in browser.rows()[0]["NAT"][1], "the path of the association")
+
+
 def test_a_hidden_page_asks_nothing(admin, opened):
     """Then nothing is asked; and at once when somebody does again."""
     browser = opened()

@@ -7,12 +7,13 @@
 #include "admin/exposition.h"
 #include "base/metrics.h"
 
-static const struct admin_facts facts = {
+static struct admin_facts facts = {
     .started = 1700000000,
     .reloads = 3,
     .reloads_failed = 2,
     .ports = {{"udp.ports", 1, 2, {1, 2, 3, 1, 0, false}}, {"udp.external_ports", 3, 4, {4, 5, 6, 2, 1, true}}},
     .port_count = 2,
+    .kernel_path = {.why_not = "off"},
 };
 static const struct process_use use = {1.25, 4096, 8192, 10, 20};
 
@@ -66,6 +67,23 @@ static void open_sessions_are_gauges(void **state)
     char *text = text_of(&metrics, &use);
     expect(text, "\nconesocks_sessions 3\n");
     expect(text, "\nconesocks_associations 0\n"); /* one has ended while the counters were read */
+    free(text);
+}
+
+static void the_kernel_path_is_shown(void **state)
+{
+    (void)state;
+    const struct metrics metrics = {0};
+    char *text = text_of(&metrics, &use);
+    expect(text, "\nconesocks_kernel_path_active 0\n");
+    assert_null(strstr(text, "conesocks_kernel_path_slots"));
+    free(text);
+    facts.kernel_path = (struct admin_kernel_path){.view = {.slots_used = 7, .slots = 100}};
+    text = text_of(&metrics, &use);
+    expect(text, "\nconesocks_kernel_path_active 1\n");
+    expect(text, "\nconesocks_kernel_path_slots 100\n");
+    expect(text, "\nconesocks_kernel_path_slots_used 7\n");
+    expect(text, "# TYPE conesocks_kernel_path_passed_total counter\n");
     free(text);
 }
 
@@ -137,9 +155,10 @@ static void unknown_values_are_left_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_counter_has_its_lines),  cmocka_unit_test(open_sessions_are_gauges),
-        cmocka_unit_test(lookup_times_are_a_histogram), cmocka_unit_test(the_process_and_the_build),
-        cmocka_unit_test(port_ranges_have_gauges),      cmocka_unit_test(unknown_values_are_left_out),
+        cmocka_unit_test(every_counter_has_its_lines), cmocka_unit_test(open_sessions_are_gauges),
+        cmocka_unit_test(the_kernel_path_is_shown),    cmocka_unit_test(lookup_times_are_a_histogram),
+        cmocka_unit_test(the_process_and_the_build),   cmocka_unit_test(port_ranges_have_gauges),
+        cmocka_unit_test(unknown_values_are_left_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

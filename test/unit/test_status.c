@@ -31,6 +31,7 @@ static int begin(void **state)
                              .totals = &totals,
                              .workers = reports,
                              .worker_count = 2,
+                             .kernel_path = {.why_not = "udp.kernel_path is off"},
                              .limit = 4};
     json = NULL;
     return 0;
@@ -221,6 +222,24 @@ static void the_counters_are_shown(void **state)
     expect_number("limits.8.refused", 6);
 }
 
+static void the_kernel_path_is_shown(void **state)
+{
+    (void)state;
+    tell();
+    assert_true(json_is_false(at("kernel_path.active")));
+    expect_text("kernel_path.why_not", "udp.kernel_path is off");
+    expect_null("kernel_path.interfaces");
+    status.kernel_path =
+        (struct admin_kernel_path){.view = {.interfaces = "eth0 eth1", .slots_used = 3, .slots = 16384}};
+    tell();
+    assert_true(json_is_true(at("kernel_path.active")));
+    expect_null("kernel_path.why_not");
+    expect_text("kernel_path.interfaces", "eth0 eth1");
+    expect_number("kernel_path.slots_used", 3);
+    expect_number("kernel_path.slots", 16384);
+    assert_int_equal(json_object_size(at("kernel_path.passed")), 0);
+}
+
 /* ---- sessions ---- */
 
 static void an_association(void **state)
@@ -260,6 +279,11 @@ static void an_association(void **state)
     expect_number("sessions.0.down_bytes", UINT64_C(1) << 40);
     assert_int_equal(json_object_size(at("sessions.0.dropped")), 1);
     expect_number("sessions.0.dropped.filtered", 4);
+    expect_text("sessions.0.path", "kernel");
+    expect_null("sessions.0.path_reason");
+    expect_number("sessions.0.kernel_datagrams", 0);
+    row->assoc.kernel_reason = KERNEL_REASON_RATE;
+    row->assoc.kernel_datagrams = 12;
     flow->client = addr("10.0.0.2", 6000);
     strcpy(row->upstream, "office");
     row->kind = KIND_ASSOCIATION_OVER_TCP;
@@ -268,6 +292,9 @@ static void an_association(void **state)
     expect_text("sessions.0.kind", "udp-over-tcp");
     expect_text("sessions.0.client_udp", "10.0.0.2:6000");
     expect_text("sessions.0.upstream", "office");
+    expect_text("sessions.0.path", "user space");
+    expect_text("sessions.0.path_reason", "rate limit");
+    expect_number("sessions.0.kernel_datagrams", 12);
     expect_text("sessions.0.mapping", "upstream");
     expect_text("sessions.0.filtering", "upstream");
 }
@@ -333,6 +360,7 @@ int main(void)
         TEST(what_the_default_configuration_looks_like),
         TEST(the_configuration_is_shown),
         TEST(the_counters_are_shown),
+        TEST(the_kernel_path_is_shown),
         TEST(an_association),
         TEST(streams_and_handshakes),
         TEST(rows_50_and_51_any_bytes_are_text),

@@ -10,6 +10,7 @@
 #include "daemon/pressure_watch.h"
 #include "daemon/reload.h"
 #include "daemon/status_query.h"
+#include "host/host.h"
 #include "policy/quota.h"
 #include "policy/snapshot.h"
 #include "proxy/session/session_list.h"
@@ -17,7 +18,7 @@
 
 static struct crew *crew;
 static struct snapshot *snapshot;
-static struct quota *quota;
+static struct host host;
 static struct port_range system_ports;
 static struct event_base *base;
 static struct status_query *status_query;
@@ -60,13 +61,14 @@ static int make_query(void **state)
     (void)state;
     char *errors, *warnings;
     snapshot = snapshot_new(config_load(NULL, &errors, &warnings));
-    quota = quota_new();
+    host.quota = quota_new();
     base = event_base_new();
     crew = worker_stub_crew(base);
     system_ports = port_range_of_system(ports_new());
-    const struct status_query_scene scene = {.crew = crew, .quota = quota, .system_ports = &system_ports};
+    const struct status_query_scene scene = {
+        .crew = crew, .host = &host, .system_ports = &system_ports, .kernel_path_why = "off"};
     status_query = status_query_new(base, &scene);
-    assert_true(snapshot && quota && status_query);
+    assert_true(snapshot && host.quota && status_query);
     return 0;
 }
 
@@ -76,7 +78,7 @@ static int free_query(void **state)
     status_query_free(status_query);
     crew_free(crew);
     event_base_free(base);
-    quota_free(quota);
+    quota_free(host.quota);
     ports_free(system_ports.ports);
     snapshot_release(snapshot);
     return 0;

@@ -146,7 +146,19 @@ function portUse(ranges, option) {
   return range && `${count(range.used)} of ${count(range.total)} in use` + (range.full ? ': full' : '');
 }
 
-function showSetup({listeners, udp, workers, configuration, port_ranges: ranges}) {
+/* What relays established UDP flows without user space, or why nothing does. */
+function kernelPath(path, totals) {
+  if (!path?.active)
+    return path ? `none: ${path.why_not}` : '–';
+  const relayed = totals.udp_kernel_up_datagrams_total + totals.udp_kernel_down_datagrams_total;
+  const all = totals.udp_up_datagrams_total + totals.udp_down_datagrams_total;
+  const passed = Object.entries(path.passed).sort((a, b) => b[1] - a[1]).map(([reason, number]) => `${reason} ${amount(number, '')}`);
+  return [joined(`at ${path.interfaces}`, all && `${percent(relayed, all)} of all datagrams`,
+    `${count(path.slots_used)} of ${count(path.slots)} slots in use`),
+    passed.length && `left to user space: ${passed.join(', ')}`].filter(Boolean).join('\n');
+}
+
+function showSetup({listeners, udp, workers, configuration, port_ranges: ranges, kernel_path: path, totals}) {
   const advertised = [udp.advertise_v4, udp.advertise_v6].filter(Boolean).join(', ');
   const listener = ({address, login, proxy_protocol: balanced}) =>
     joined(address, login ? 'login' : 'no login', balanced && 'PROXY protocol');
@@ -154,6 +166,7 @@ function showSetup({listeners, udp, workers, configuration, port_ranges: ranges}
     listeners: listeners.map(listener).join('\n'),
     'udp-client-side': udp.enabled ? joined(`ports: ${udp.ports}`, portUse(ranges, 'udp.ports'), advertised && `advertised as ${advertised}`) : 'disabled',
     'udp-external': udp.enabled ? joined(`ports: ${udp.external_ports}`, portUse(ranges, 'udp.external_ports')) : 'disabled',
+    'kernel-path': kernelPath(path, totals),
     'udp-idle': udp.idle_seconds ? `ended after ${duration(udp.idle_seconds)}` : 'kept until the client disconnects',
     workers: `${workers.length}, with ${workers.map(each => count(each.sessions)).join(' + ')} sessions`,
     file: configuration.file ?? 'none: the built-in default',

@@ -27,6 +27,10 @@ function sender({client, client_udp: udp}) {
 /* An external address. Without a configured one, the system chooses it for each datagram: only the port is known. */
 const mapped = address => address.replace(/^0\.0\.0\.0:/, 'port ').replace(/^\[::\]:(.*)/, 'port $1 (IPv6)');
 
+/* Who relays an association: only worth a note where the kernel does. */
+const relayer = ({path, kernel_datagrams: number}) =>
+  joined(path === 'kernel' && 'in the kernel', number > 0 && `${amount(number, '')} dgrams there`);
+
 const who = session => joined(session.user, session.upstream && `via ${session.upstream}`);
 
 function reasons(dropped) {
@@ -52,7 +56,8 @@ const COLUMNS = {
     {label: 'External', key: session => session.external[0] ?? '',
       cell: session => [session.external.length ? mapped(session.external[0]) : 'none yet',
         session.external.slice(1).map(mapped).join(', ')]},
-    {label: 'NAT', key: session => session.filtering, cell: session => [NAT[session.filtering] ?? session.filtering]},
+    {label: 'NAT', key: session => session.filtering, cell: session => [NAT[session.filtering] ?? session.filtering,
+      relayer(session)]},
     {label: 'Peers', number: true, key: session => session.destinations,
       cell: session => [count(session.destinations)]},
     traffic('To client', 'downRate', 'down_bytes', 'down_datagrams'),
