@@ -19,6 +19,7 @@
 #include "conf/config.h"
 #include "conf/options.h"
 #include "daemon/advertise.h"
+#include "daemon/kernel_start.h"
 #include "daemon/sandbox.h"
 #include "daemon/serve.h"
 #include "policy/snapshot.h"
@@ -156,6 +157,7 @@ static int main_test(const struct config *config, const char *path)
     gid_t group;
     if (!sandbox_identity(config, &user, &group))
         return EXIT_FAILURE;
+    kernel_start_test(config, path ? path : "built-in default");
     printf("%s: the configuration is valid\n", path ? path : "built-in default");
     return EXIT_SUCCESS;
 }

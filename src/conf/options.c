@@ -74,6 +74,12 @@ static const char *const offload_words[] = {
     NULL,
 };
 ALL_HAVE_WORDS(offload_words, CONFIG_OFFLOAD_OFF);
+static const char *const kernel_path_words[] = {
+    [CONFIG_KERNEL_PATH_OFF] = "off",
+    [CONFIG_KERNEL_PATH_AUTO] = "auto",
+    NULL,
+};
+ALL_HAVE_WORDS(kernel_path_words, CONFIG_KERNEL_PATH_AUTO);
 static const char *const df_words[] = {
     [CONFIG_DF_ALLOW_FRAGMENTS] = "allow-fragments",
     [CONFIG_DF_PROBE] = "probe",
@@ -247,6 +253,8 @@ static const struct schema_row udp_rows[] = {
      .help = "what to do with ICMP errors about sent datagrams"},
     {"offload", OPTION(choice, udp.offload), .words = offload_words, .initial = "auto", .at_start = true,
      .help = "let the kernel join and split datagrams (GRO, GSO) where possible"},
+    {"kernel_path", OPTION(choice, udp.kernel_path), .words = kernel_path_words, .initial = "off", .at_start = true,
+     .help = "let a program in the kernel relay established flows; they bypass the packet filter (nftables)"},
     {"carry", OPTION(choice, udp.carry), .words = carry_words, .initial = "ecn",
      .help = "which IP header bits of each datagram the relay keeps"},
     {"df", OPTION(choice, udp.df), .words = df_words, .initial = "allow-fragments",

@@ -37,6 +37,9 @@ enum config_icmp { CONFIG_ICMP_IGNORE, CONFIG_ICMP_COUNT };
 /* Whether the kernel joins and splits datagrams (UDP_GRO, UDP_SEGMENT). */
 enum config_offload { CONFIG_OFFLOAD_AUTO, CONFIG_OFFLOAD_OFF };
 
+/* Whether a program in the kernel relays established UDP flows. */
+enum config_kernel_path { CONFIG_KERNEL_PATH_OFF, CONFIG_KERNEL_PATH_AUTO };
+
 /* Which IP header bits are copied through the relay with each datagram. */
 enum config_carry { CONFIG_CARRY_NONE, CONFIG_CARRY_ECN, CONFIG_CARRY_ECN_AND_DSCP };
 
@@ -182,6 +185,7 @@ struct config {
         uint64_t port_rest_ms; /* 0 = none */
         enum config_icmp icmp;
         enum config_offload offload;
+        enum config_kernel_path kernel_path;
         enum config_carry carry;
         enum config_df df;
         bool keep_port; /* use the client's port number for the external port, if the client names it */

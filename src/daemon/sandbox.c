@@ -18,7 +18,7 @@ static bool sandbox_set(int option, unsigned long value, const char *name)
     return false;
 }
 
-bool sandbox_enter(const struct config *config, const char *config_path)
+bool sandbox_enter(const struct config *config, const char *config_path, bool kernel_path)
 {
     const char *const reread[] = {config_path, config->users_file};
     const char *const log = config->log.target == LOG_TARGET_FILE ? config->log.file : NULL;
@@ -33,5 +33,6 @@ bool sandbox_enter(const struct config *config, const char *config_path)
         log_warning("run.sandbox is off: files and system calls are not restricted");
         return true;
     }
-    return sandbox_set(PR_SET_DUMPABLE, 0, "PR_SET_DUMPABLE") && sandbox_files(reread, 2, log) && sandbox_calls();
+    return sandbox_set(PR_SET_DUMPABLE, 0, "PR_SET_DUMPABLE") && sandbox_files(reread, 2, log) &&
+           sandbox_calls(kernel_path);
 }

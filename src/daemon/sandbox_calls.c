@@ -3,6 +3,7 @@
  * depends on the machine; libseccomp knows their numbers.
  */
 #include <errno.h>
+#include <linux/bpf.h>
 #include <linux/netlink.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -110,13 +111,27 @@ static int filter_permit_some(scmp_filter_ctx filter)
     return error;
 }
 
-static int filter_load(scmp_filter_ctx filter)
+/* What was loaded and opened at the start can be used, and nothing else loaded. */
+static int filter_permit_maps(scmp_filter_ctx filter)
+{
+    static const int commands[] = {BPF_MAP_UPDATE_ELEM, BPF_MAP_DELETE_ELEM};
+    int error = 0;
+    for (size_t i = 0; i < ARRAY_LEN(commands) && !error; i++) {
+        const struct scmp_arg_cmp condition = IS(0, commands[i]);
+        error = filter_permit(filter, "bpf", 1, &condition);
+    }
+    return error;
+}
+
+static int filter_load(scmp_filter_ctx filter, bool kernel_path)
 {
     int error = 0;
     for (size_t i = 0; i < ARRAY_LEN(allowed_calls) && !error; i++)
         error = filter_permit(filter, allowed_calls[i], 0, NULL);
     if (!error)
         error = filter_permit_some(filter);
+    if (!error && kernel_path)
+        error = filter_permit_maps(filter);
     if (!error)
         error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a tree, not a long list */
     if (!error)
@@ -136,19 +151,19 @@ static int filter_clone3(void)
     return error;
 }
 
-static int filter_others(void)
+static int filter_others(bool kernel_path)
 {
     scmp_filter_ctx filter = seccomp_init(OTHERWISE);
-    int error = filter ? filter_load(filter) : -ENOMEM;
+    int error = filter ? filter_load(filter, kernel_path) : -ENOMEM;
     seccomp_release(filter);
     return error;
 }
 
-bool sandbox_calls(void)
+bool sandbox_calls(bool kernel_path)
 {
     int error = filter_clone3();
     if (!error)
-        error = filter_others();
+        error = filter_others(kernel_path);
     if (error)
         log_error("cannot restrict the system calls (seccomp): %s. To start without a sandbox, set run.sandbox: off",
                   strerror(-error));

@@ -28,7 +28,7 @@ bool sandbox_user(const struct config *config);
 /* Puts all files out of reach but those that are read while it runs, `paths` (some may be NULL), and the one to write
  * to, `log` or NULL. Needs no_new_privs, like the next step. */
 bool sandbox_files(const char *const *paths, size_t count, const char *log);
-/* Forbids all system calls but those that the server needs. */
-bool sandbox_calls(void);
+/* Forbids all system calls but those that the server needs, with or without the kernel path. */
+bool sandbox_calls(bool kernel_path);
 
 #endif

@@ -142,7 +142,8 @@ static void serve_block_signals(bool block)
 
 static bool process_run(struct process *process, struct server *server)
 {
-    if (!serve_open_log(process->config) || !sandbox_enter(process->config, process->options->path))
+    if (!serve_open_log(process->config) ||
+        !sandbox_enter(process->config, process->options->path, server_has_kernel_path(server)))
         return false;
     if (!serve_start_log(process->config, process->options->daemon) || !server_start(server))
         return false;

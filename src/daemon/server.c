@@ -5,7 +5,6 @@
 #include <event2/event.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,6 +20,7 @@
 #include "daemon/handover.h"
 #include "daemon/health.h"
 #include "daemon/inherited.h"
+#include "daemon/kernel_start.h"
 #include "daemon/notify.h"
 #include "daemon/pressure_watch.h"
 #include "daemon/relay_port.h"
@@ -70,7 +70,6 @@ static void end_base(struct server *server)
 
 static bool begin_host(struct server *server)
 {
-    snprintf(server->kernel_path_why, sizeof(server->kernel_path_why), "udp.kernel_path is off");
     server->host = host_new();
     if (!server->host || !host_watch_addresses(server->host, server->base, server_on_addresses, server))
         return false;
@@ -83,6 +82,18 @@ static void end_host(struct server *server)
     if (server->host && quota_size(server->host->quota) > 0)
         log_error("an error in this program: %zu accounts still open at the end", quota_size(server->host->quota));
     host_free(server->host);
+}
+
+static bool begin_kernel_path(struct server *server)
+{
+    kernel_start_open(&server->kernel, server->snapshot->config, server->base);
+    server->host->kernel_path = server->kernel.path;
+    return true;
+}
+
+static void end_kernel_path(struct server *server)
+{
+    kernel_start_close(&server->kernel);
 }
 
 static bool begin_workers(struct server *server)
@@ -217,7 +228,7 @@ static bool begin_status_query(struct server *server)
         .started = server->started,
         .crew = server->crew,
         .host = server->host,
-        .kernel_path_why = server->kernel_path_why,
+        .kernel_path_why = server->kernel.why,
         .system_ports = &server->system_ports,
         .reload = server->reload,
         .pressure_watch = server->pressure_watch,
@@ -299,6 +310,7 @@ static void end_systemd(struct server *server)
 static const struct server_part server_parts[] = {
     {"the event loop", STAGE_OPEN, false, begin_base, end_base},
     {"this host's addresses", STAGE_OPEN, false, begin_host, end_host},
+    {"udp.kernel_path", STAGE_OPEN, false, begin_kernel_path, end_kernel_path},
     {"workers", STAGE_OPEN, true, begin_workers, end_workers},
     {"address updates", STAGE_OPEN, false, begin_address_update, end_address_update},
     {"the admin listener", STAGE_OPEN, true, begin_admin, end_admin},
@@ -371,6 +383,11 @@ static void server_log_listeners(const struct config *config)
         log_info("listening on %s%s", netaddr_format(&config->listen[i].address, text),
                  config->listen[i].need_password ? " (login needed)" : "");
     }
+}
+
+bool server_has_kernel_path(const struct server *server)
+{
+    return server->kernel.path;
 }
 
 bool server_start(struct server *server)

@@ -25,6 +25,8 @@ struct server_given {
 /* Opens everything that takes privileges, and starts no thread. `path` is the configuration's, absolute, and outlives
  * the server; NULL: there is no file. NULL after lines in the log. */
 struct server *server_new(struct snapshot *snapshot, const char *path, const struct server_given *given);
+/* Whether it works with the kernel path: the sandbox has to permit that. */
+bool server_has_kernel_path(const struct server *server);
 /* Starts to serve. false after a line in the log. */
 bool server_start(struct server *server);
 /* If what was given is `taken`: accepts from now on, and takes over the rest. */

@@ -13,9 +13,9 @@
 
 #include "admin/admin.h"
 #include "daemon/follow.h"
+#include "daemon/kernel_start.h"
 #include "daemon/server.h"
 #include "daemon/systemd.h"
-#include "kernel/kernel_path.h"
 #include "net/ports.h"
 
 struct own_hosts;
@@ -31,8 +31,8 @@ struct server {
 
     struct event_base *base;
     struct host *host;
-    char kernel_path_why[KERNEL_PATH_TEXT_MAX]; /* why there is no host->kernel_path */
-    struct port_range system_ports;             /* read before the sandbox is entered */
+    struct port_range system_ports; /* read before the sandbox is entered */
+    struct kernel_start kernel;
     struct crew *crew;
     struct address_update *address_update;
     struct health *health;                 /* NULL: not wanted */

@@ -32,7 +32,7 @@ static void server_show_facts(void *arg, struct admin_facts *facts)
     const struct reload_record *reloads = reload_record(server->reload);
     *facts =
         (struct admin_facts){.started = server->started, .reloads = reloads->done, .reloads_failed = reloads->failed};
-    facts->kernel_path = admin_kernel_path_of(server->host->kernel_path, server->kernel_path_why);
+    facts->kernel_path = admin_kernel_path_of(server->host->kernel_path, server->kernel.why);
     facts->port_count = port_usage(reload_config(server->reload), &server->system_ports, facts->ports);
 }
 

@@ -24,6 +24,7 @@
 static char folder[] = "/tmp/test_sandbox.XXXXXX", path[64];
 
 static const char *config_path; /* NULL: there is none */
+static bool with_kernel_path;
 
 static inline int make_file(void **state)
 {
@@ -50,7 +51,7 @@ static inline int enter(struct config config, void (*before)(void), int (*act)(v
     if (child == 0) {
         if (before)
             before();
-        _exit(sandbox_enter(&config, config_path) ? act() : REFUSED);
+        _exit(sandbox_enter(&config, config_path, with_kernel_path) ? act() : REFUSED);
     }
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);

@@ -37,6 +37,7 @@ static void changed_start_options_are_listed(void **state)
            "log.target, run.user, run.sandbox");
     expect("limits: {memory: 64MiB}\n", "limits: {failed_logins: 3}\n", "limits.memory");
     expect("run: {pid_file: /run/a, group: g}\n", "udp: {offload: off}\n", "udp.offload, run.group, run.pid_file");
+    expect("udp: {kernel_path: off}\n", "udp: {kernel_path: auto}\n", "udp.kernel_path");
 }
 
 static void other_changes_are_not_listed(void **state)

@@ -177,6 +177,7 @@ static const char *const changes[] = {
     "udp: {port_rest: 30s}",
     "udp: {icmp: count}",
     "udp: {offload: off}",
+    "udp: {kernel_path: auto}",
     "bind: {enabled: false}",
     "bind: {ports: 30000-30999}",
     "bind: {timeout: 30s}",

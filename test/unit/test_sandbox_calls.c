@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
+#include <linux/bpf.h>
 #include <linux/netlink.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -99,6 +100,52 @@ static int mount_something(void)
     return error_of(syscall(SYS_mount, NULL, "/tmp", "tmpfs", 0UL, NULL));
 }
 
+static int call_bpf(enum bpf_cmd command)
+{
+    union bpf_attr none = {.map_fd = UINT32_MAX};
+    return error_of(syscall(SYS_bpf, command, &none, sizeof(none)));
+}
+
+static int load_program(void)
+{
+    return call_bpf(BPF_PROG_LOAD);
+}
+
+static int create_map(void)
+{
+    return call_bpf(BPF_MAP_CREATE);
+}
+
+static int attach_program(void)
+{
+    return call_bpf(BPF_LINK_CREATE);
+}
+
+static int take_map_of_others(void)
+{
+    return call_bpf(BPF_MAP_GET_FD_BY_ID);
+}
+
+static int update_map(void)
+{
+    return call_bpf(BPF_MAP_UPDATE_ELEM);
+}
+
+static int delete_from_map(void)
+{
+    return call_bpf(BPF_MAP_DELETE_ELEM);
+}
+
+/* A debug build is killed, others get an error. */
+static void expect_refused(const char *name, int (*act)(void))
+{
+    const int status = enter(as(NULL, CONFIG_SANDBOX_ON), NULL, act);
+    const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS;
+    const bool failed = WIFEXITED(status) && WEXITSTATUS(status) == ENOSYS;
+    if (!killed && !failed)
+        fail_msg("%s: wait status %x", name, (unsigned)status);
+}
+
 static void row_52_other_system_calls_are_refused(void **state)
 {
     (void)state;
@@ -122,15 +169,27 @@ static void row_52_other_system_calls_are_refused(void **state)
         {"setrlimit", raise_limit},
         {"io_uring_setup", use_io_uring},
         {"mount", mount_something},
+        {"bpf(BPF_PROG_LOAD)", load_program},
+        {"bpf(BPF_MAP_UPDATE_ELEM)", update_map},
     };
-    for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++) {
-        int status = enter(as(NULL, CONFIG_SANDBOX_ON), NULL, acts[i].act);
-        /* A debug build is killed, others get an error. */
-        bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS;
-        bool failed = WIFEXITED(status) && WEXITSTATUS(status) == ENOSYS;
-        if (!killed && !failed)
-            fail_msg("%s: wait status %x", acts[i].name, (unsigned)status);
-    }
+    for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++)
+        expect_refused(acts[i].name, acts[i].act);
+}
+
+/* It changes entries of the maps that it has open; EBADF: these calls have none. */
+static void row_52_the_kernel_path_can_change_maps_and_nothing_more(void **state)
+{
+    (void)state;
+    if (SANDBOX_SANITIZED)
+        SKIP_TEST("sanitizers make system calls of their own");
+    with_kernel_path = true;
+    expect_refused("bpf(BPF_PROG_LOAD)", load_program);
+    expect_refused("bpf(BPF_MAP_CREATE)", create_map);
+    expect_refused("bpf(BPF_LINK_CREATE)", attach_program);
+    expect_refused("bpf(BPF_MAP_GET_FD_BY_ID)", take_map_of_others);
+    expect_exit(enter(as(NULL, CONFIG_SANDBOX_ON), NULL, update_map), EBADF);
+    expect_exit(enter(as(NULL, CONFIG_SANDBOX_ON), NULL, delete_from_map), EBADF);
+    with_kernel_path = false;
 }
 
 static void *touch(void *arg)
@@ -181,6 +240,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(row_52_other_system_calls_are_refused),
+        cmocka_unit_test(row_52_the_kernel_path_can_change_maps_and_nothing_more),
         cmocka_unit_test(what_libc_needs_is_allowed),
     };
     return cmocka_run_group_tests(tests, make_file, remove_file);

@@ -67,7 +67,7 @@ static struct credentials credentials_after(struct config config, void (*before)
     if (child == 0) {
         if (before)
             before();
-        if (sandbox_enter(&config, NULL)) {
+        if (sandbox_enter(&config, NULL, false)) {
             (void)!write(ready[1], "", 1);
             (void)!read(go[0], &byte, 1);
         }

@@ -1,0 +1,65 @@
+#include "daemon/kernel_start.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LOG_MODULE "kernel"
+#include "base/log.h"
+#include "conf/config.h"
+#include "kernel/route_watch.h"
+
+static void kernel_start_on_change(void *path)
+{
+    kernel_path_revoke(path);
+}
+
+static bool kernel_start_try(struct kernel_start *start, struct event_base *base)
+{
+    start->path = kernel_path_open(start->why);
+    if (!start->path)
+        return false;
+    start->watch = route_watch_new(base, kernel_start_on_change, start->path);
+    if (!start->watch)
+        snprintf(start->why, sizeof(start->why), "cannot follow changes of routes: %s", strerror(errno));
+    return start->watch;
+}
+
+void kernel_start_open(struct kernel_start *start, const struct config *config, struct event_base *base)
+{
+    struct kernel_path_view view;
+    *start = (struct kernel_start){.why = "udp.kernel_path is off"};
+    if (config->udp.kernel_path == CONFIG_KERNEL_PATH_OFF)
+        return;
+    if (!kernel_start_try(start, base)) {
+        log_warning("udp.kernel_path: user space relays all datagrams: %s", start->why);
+        kernel_start_close(start);
+        return;
+    }
+    kernel_path_view(start->path, &view);
+    log_info("udp.kernel_path: the kernel relays established UDP flows on %s, past the packet filter", view.interfaces);
+}
+
+void kernel_start_close(struct kernel_start *start)
+{
+    route_watch_free(start->watch);
+    kernel_path_close(start->path);
+    start->watch = NULL;
+    start->path = NULL;
+}
+
+void kernel_start_test(const struct config *config, const char *file)
+{
+    char why[KERNEL_PATH_TEXT_MAX];
+    if (config->udp.kernel_path == CONFIG_KERNEL_PATH_OFF)
+        return;
+    struct kernel_path *path = kernel_path_open(why);
+    if (!path) {
+        fprintf(stderr, "%s: warning: udp.kernel_path: user space would relay all datagrams: %s\n", file, why);
+        return;
+    }
+    struct kernel_path_view view;
+    kernel_path_view(path, &view);
+    kernel_path_close(path);
+    fprintf(stderr, "%s: udp.kernel_path: the kernel would relay established UDP flows on %s\n", file, view.interfaces);
+}
