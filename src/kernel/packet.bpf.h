@@ -199,11 +199,17 @@ static __always_inline bool find_udp_in_fragment(struct __sk_buff *skb, struct u
     return fragment.next_header == IPPROTO_UDP && !(fragment.offset & FRAGMENT_OFFSET_V6);
 }
 
+static __always_inline bool is_mapped(const struct in6_addr *address)
+{
+    const __be32 *words = address->in6_u.u6_addr32;
+    return words[0] == 0 && words[1] == 0 && words[2] == bpf_htonl(0xffff);
+}
+
 /* As read_ipv4(). Datagrams with other extension headers are not recognized. */
 static __always_inline bool read_ipv6(struct __sk_buff *skb, const struct ipv6hdr *ip, struct udp_place *udp,
                                       struct arrival *arrival)
 {
-    if (ip->version != 6)
+    if (ip->version != 6 || is_mapped(&ip->daddr)) /* which would be taken for an IPv4 address */
         return false;
     udp->at = UDP_AT(true);
     udp->room = bpf_ntohs(ip->payload_len);
