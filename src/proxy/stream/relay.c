@@ -202,6 +202,8 @@ static void direction_on_ready(evutil_socket_t fd, short what, void *arg)
         direction_discard(direction);
     else if (last && direction_is_over(direction))
         direction_await_last_words(direction);
+    else if (direction->pump.state == PUMP_BROKEN)
+        direction_on_broken(direction);
     else
         direction_run(direction);
 }
@@ -223,15 +225,23 @@ void stream_watch_destination(struct stream *stream, int fd)
     direction_begin(&stream->down, stream, fd, -1);
 }
 
+/* A new connection usually takes it at once. If it has failed instead, that is told from the loop. */
 static void stream_send_early(struct stream *stream)
 {
+    struct direction *up = &stream->up;
     const uint64_t now = env_now(stream->env);
     if (stream->rates)
         rates_charge(stream->rates, RATES_UP, stream->early_len, now);
-    pump_begin_with(&stream->up.pump, stream->early, stream->early_len);
+    pump_begin_with(&up->pump, stream->early, stream->early_len);
     stream->early = NULL;
-    stream->up.stuck_since_ms = now;
-    direction_wait_for(&stream->up, stream->remote_fd, EV_WRITE);
+    const enum pump_state state = pump_run(&up->pump, stream->env->pumps, 0);
+    metrics_add(&stream->env->metrics.stream_up_bytes_total, up->pump.bytes);
+    if (state == PUMP_WAITS_TO_WRITE) {
+        up->stuck_since_ms = now;
+        direction_wait_for(up, stream->remote_fd, EV_WRITE);
+    } else if (state == PUMP_BROKEN) {
+        event_active(&up->event, EV_WRITE, 0);
+    }
 }
 
 void stream_relay(struct stream *stream, int client_fd)
