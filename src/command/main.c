@@ -22,6 +22,7 @@
 #include "daemon/kernel_start.h"
 #include "daemon/sandbox.h"
 #include "daemon/serve.h"
+#include "kernel/kernel_path.h"
 #include "policy/snapshot.h"
 
 enum action { RUN, TEST, DUMP, OPTIONS };
@@ -198,6 +199,12 @@ static void main_open_standard_descriptors(void)
         close(fd);
 }
 
+static int main_print_version(void)
+{
+    printf("conesocks " CONESOCKS_VERSION "\nkernel path: %s\n", kernel_path_is_built() ? "built in" : "not built in");
+    return EXIT_SUCCESS;
+}
+
 int main(int argc, char **argv)
 {
     enum { LONG_DUMP = 256, LONG_OPTIONS, LONG_TAKE_OVER };
@@ -243,8 +250,7 @@ int main(int argc, char **argv)
             arguments.action = OPTIONS;
             break;
         case 'V':
-            puts("conesocks " CONESOCKS_VERSION);
-            return EXIT_SUCCESS;
+            return main_print_version();
         case 'h':
             return main_usage(stdout, EXIT_SUCCESS);
         default:

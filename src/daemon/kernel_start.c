@@ -32,12 +32,12 @@ void kernel_start_open(struct kernel_start *start, const struct config *config, 
     if (config->udp.kernel_path == CONFIG_KERNEL_PATH_OFF)
         return;
     if (!kernel_start_try(start, base)) {
-        log_warning("udp.kernel_path: user space relays all datagrams: %s", start->why);
+        log_warning("no kernel path (udp.kernel_path): %s. User space relays all datagrams", start->why);
         kernel_start_close(start);
         return;
     }
     kernel_path_view(start->path, &view);
-    log_info("udp.kernel_path: the kernel relays established UDP flows on %s, past the packet filter", view.interfaces);
+    log_info("the kernel path is active on %s: established UDP flows bypass the packet filter", view.interfaces);
 }
 
 void kernel_start_close(struct kernel_start *start)
@@ -55,11 +55,12 @@ void kernel_start_test(const struct config *config, const char *file)
         return;
     struct kernel_path *path = kernel_path_open(why);
     if (!path) {
-        fprintf(stderr, "%s: warning: udp.kernel_path: user space would relay all datagrams: %s\n", file, why);
+        fprintf(stderr, "%s: warning: udp.kernel_path: no kernel path: %s; user space would relay all datagrams\n",
+                file, why);
         return;
     }
     struct kernel_path_view view;
     kernel_path_view(path, &view);
     kernel_path_close(path);
-    fprintf(stderr, "%s: udp.kernel_path: the kernel would relay established UDP flows on %s\n", file, view.interfaces);
+    fprintf(stderr, "%s: udp.kernel_path: the kernel path would be active on %s\n", file, view.interfaces);
 }

@@ -76,7 +76,7 @@ static bool capabilities_suffice(char why[KERNEL_PATH_TEXT_MAX])
         snprintf(names + used, sizeof(names) - used, "%s%s", missing++ ? ", " : "", needed[i].name);
     }
     if (missing)
-        snprintf(why, KERNEL_PATH_TEXT_MAX, "missing capabilities: %s. Start as root, or add them to the systemd unit",
+        snprintf(why, KERNEL_PATH_TEXT_MAX, "missing capabilities: %s (start as root, or add them to the systemd unit)",
                  names);
     return !missing;
 }

@@ -6,6 +6,7 @@ import os
 import random
 import re
 import signal
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -21,9 +22,6 @@ CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_PERFMON": 38, "CAP_BPF": 39}
 OLDEST_KERNEL = (6, 6)
 # The first datagrams of a flow go through user space; after this many the kernel must have it.
 SOON = 60
-
-
-TRY = os.environ.get("KP")
 
 
 class Family(NamedTuple):
@@ -42,7 +40,7 @@ FAMILIES = pytest.mark.parametrize("family", [V4, V6], ids=["v4", "v6"])
 
 def why_impossible():
     """Why this machine or build has no kernel path, found without asking the program whether it works; "" if it has."""
-    if b"flow_bpf" not in Path(PROGRAM).read_bytes() or not TRY and b"\0kernel_path\0" not in Path(PROGRAM).read_bytes():
+    if "kernel path: built in" not in subprocess.run([PROGRAM, "-V"], check=True, capture_output=True, text=True).stdout:
         return "built without the kernel path"
     release = os.uname().release
     if tuple(map(int, re.findall(r"\d+", release)[:2])) < OLDEST_KERNEL:
@@ -87,8 +85,6 @@ class Relay:
 
     def config(self, config=()):
         config = {"admin": {"port": ADMIN[1]}, **dict(config)}
-        if b"\0kernel_path\0" not in Path(PROGRAM).read_bytes():
-            return config | ({"run":{**config.get("run", {}), "sandbox":"off"}} if TRY else {})
         return config | {"udp": {"kernel_path": self.mode, **config.get("udp", {})}}
 
     def reload(self, config=()):
@@ -102,7 +98,7 @@ class Relay:
         if self.by_kernel:
             if reason := why_impossible():
                 pytest.skip(f"no kernel path here: {reason}")
-            if not TRY: assert self.status()["kernel_path"]["active"], self.proxy.log
+            assert self.status()["kernel_path"]["active"], self.proxy.log
         return self.proxy
 
     def status(self):

@@ -308,7 +308,7 @@ def test_auto_without_the_right_capability(net, serve, peer, capability):
     """It serves, one line of the log tells why flows stay in user space, and status as well."""
     if os.getuid() != 0 or not OTHER_USERS:
         pytest.skip("needs root")
-    proxy = serve({"udp": {"kernel_path": "auto"}, "admin": {"port": 1081}}, wrapper=("setpriv", "--bounding-set", f"-{capability}"))
+    proxy = serve({"udp": {"kernel_path": "auto"}, "admin": {"port": 1081}}, wrapper=("setpriv", "--bounding-set", f"-sys_admin,-{capability}"))
     assert Association(net.client, V4.listener).alive(peer, 20)
     lines = [line for line in proxy.log.splitlines() if "kernel path" in line]
     assert len(lines) == 1, lines
