@@ -481,6 +481,10 @@ static void a_slot_ends_where_new_rules_ask_for_another(void **state)
 static void a_path_that_became_narrower_ends_the_slot(void **state)
 {
     (void)state;
+    control_peer = addr("2001:db8::2", 5555);
+    control_local = addr("2001:db8::1", 1080);
+    client = addr("2001:db8::2", 7000);
+    server = server6;
     open_plain();
     establish();
     world_icmp_too_big = 1;
@@ -494,6 +498,16 @@ static void a_path_that_became_narrower_ends_the_slot(void **state)
     from_client(&server, "towards the client");
     assert_string_equal(kernel_world_calls(), "free@2");
     assert_int_equal(world_env.metrics.udp_icmp_too_big_total, 0);
+}
+
+static void ipv4_sockets_keep_no_errors(void **state)
+{
+    (void)state;
+    open_plain();
+    establish();
+    world_icmp_too_big = 1;
+    from_internet(&server, "no error");
+    assert_string_equal(kernel_world_calls(), "down:1@4");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin_with_path, end)
@@ -531,6 +545,7 @@ int main(void)
         TEST(new_rules_revoke_the_flows),
         TEST(a_slot_ends_where_new_rules_ask_for_another),
         TEST(a_path_that_became_narrower_ends_the_slot),
+        TEST(ipv4_sockets_keep_no_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

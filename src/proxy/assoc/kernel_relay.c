@@ -57,11 +57,11 @@ static struct external *kernel_relay_external(const struct assoc *assoc)
     return assoc->external[family_index(assoc->flow.relay.sa.sa_family)];
 }
 
-/* Otherwise a path's limit of size, which ICMP tells, would go unnoticed. */
+/* Otherwise a path's limit of size, which ICMP tells, would go unnoticed. Routers fragment IPv4 datagrams. */
 static void kernel_relay_keep_icmp(struct assoc *assoc)
 {
     const int family = assoc->flow.relay.sa.sa_family;
-    if (assoc->kernel->keeps_icmp)
+    if (family != AF_INET6 || assoc->kernel->keeps_icmp)
         return;
     icmp_keep(assoc->internal.socket.fd, family);
     if (!assoc->env->counts_icmp) /* else it does already */
