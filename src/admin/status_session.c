@@ -25,13 +25,14 @@ static json_t *dropped_json(const uint32_t dropped_counts[DROP_REASON_COUNT])
     return dropped;
 }
 
-static json_t *session_json_add_path(json_t *json, const struct session_list_row *row)
+static json_t *kernel_use_json(const struct kernel_use *use)
 {
-    const enum kernel_reason reason = row->assoc.kernel_reason;
-    const bool is_kernel = reason == KERNEL_REASON_NONE;
-    json = json_with_key(json, "path", json_string(is_kernel ? "kernel" : "user space"));
-    json = json_with_key(json, "path_reason", is_kernel ? json_null() : json_string(kernel_reason_word(reason)));
-    return json_with_key(json, "kernel_datagrams", json_number(row->assoc.kernel_datagrams));
+    const bool is_active = use->reason == KERNEL_REASON_NONE;
+    json_t *json = json_object();
+    json = json_with_key(json, "active", json_boolean(is_active));
+    json = json_with_key(json, "why_not", is_active ? json_null() : json_string(kernel_reason_word(use->reason)));
+    json = json_with_key(json, "up_datagrams", json_number(use->up_datagrams));
+    return json_with_key(json, "down_datagrams", json_number(use->down_datagrams));
 }
 
 static json_t *session_json_add_assoc(json_t *json, const struct session_list_row *row)
@@ -51,7 +52,7 @@ static json_t *session_json_add_assoc(json_t *json, const struct session_list_ro
     json = json_with_key(json, "up_bytes", json_number(flow->up_bytes));
     json = json_with_key(json, "down_datagrams", json_number(flow->down_datagrams));
     json = json_with_key(json, "down_bytes", json_number(flow->down_bytes));
-    json = session_json_add_path(json, row);
+    json = json_with_key(json, "kernel_path", kernel_use_json(&row->assoc.kernel));
     return json_with_key(json, "dropped", dropped_json(row->assoc.dropped));
 }
 

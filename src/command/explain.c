@@ -16,6 +16,7 @@
 #include "policy/terms.h"
 #include "policy/verdict.h"
 #include "proxy/address.h"
+#include "proxy/assoc/kernel_reason.h"
 
 static const char usage_text[] =
     "Usage: conesocks explain [-c FILE] --from ADDRESS [--user NAME] [--command connect|bind|udp] --to HOST:PORT\n"
@@ -29,7 +30,9 @@ static const char usage_text[] =
     "      --to HOST:PORT     the destination: an address (IPv6 in brackets) or a name; names are not resolved\n"
     "      --at ADDRESS       the address that the name in --to has\n"
     "\n"
-    "A second line lists the options that a rule or the user's entry sets for this request.\n";
+    "A second line lists the options that a rule or the user's entry sets for this request. With udp.kernel_path: "
+    "auto,\n"
+    "a further line shows whether the kernel may relay an association of this client.\n";
 
 struct explain_options {
     const char *config_file, *from, *user, *command, *to, *at;
@@ -112,6 +115,20 @@ static int explain_name(const struct config *config, const struct subject *subje
     return EXIT_SUCCESS;
 }
 
+/* Whether the kernel would relay an association of this client, as far as the configuration tells. */
+static void explain_kernel_path(const struct config *config, const struct subject *subject,
+                                const struct config_user *user)
+{
+    if (config->udp.kernel_path == CONFIG_KERNEL_PATH_OFF)
+        return;
+    const struct terms terms = terms_find(config, user, rules_find_everywhere(subject), &subject->client);
+    const enum kernel_reason reason = kernel_reason_of(config, &terms, subject->user);
+    if (reason == KERNEL_REASON_NONE)
+        puts("udp.kernel_path: the kernel may relay its established flows");
+    else
+        printf("udp.kernel_path: user space relays all datagrams: %s\n", kernel_reason_meaning(reason));
+}
+
 static int explain_verdict(const struct policy *policy, const struct subject *subject, const struct config_user *user,
                            const struct explain_request *request)
 {
@@ -122,6 +139,8 @@ static int explain_verdict(const struct policy *policy, const struct subject *su
         return EXIT_FAILURE;
     bool udp = request->command == CONFIG_COMMAND_UDP;
     terms_explain(policy->config, user, udp ? rules_find_everywhere(subject) : verdict.rule, stdout);
+    if (udp)
+        explain_kernel_path(policy->config, subject, user);
     return EXIT_SUCCESS;
 }
 

@@ -189,10 +189,10 @@ static uint64_t rate_in_bits(double bytes)
 /* Who relays an association: "kernel", or "user" with the reason. */
 static const char *session_path(const json_t *session, char *text, size_t size)
 {
-    const char *reason = ask_text(session, "path_reason");
-    if (!reason)
-        return ask_text(session, "path");
-    snprintf(text, size, "user: %s", reason);
+    const char *why_not = ask_text(session, "kernel_path.why_not");
+    if (!why_not)
+        return "kernel";
+    snprintf(text, size, "user: %s", why_not);
     return text;
 }
 

@@ -57,8 +57,8 @@ def test_status_in_words(net, run):
 
 def test_status_of_the_kernel_path(net, run):
     """Why there is none; else what it has relayed, and which associations it serves."""
-    associations = [association(1, path="kernel", path_reason=None),
-                    association(2, path="user space", path_reason="rate limit")]
+    associations = [association(1, kernel_path={"active": True, "why_not": None}),
+                    association(2, kernel_path={"active": False, "why_not": "rate limit"})]
     none = {"active": False, "why_not": "missing capabilities: CAP_BPF"}
     some = {"active": True, "why_not": None, "interfaces": "eth0 eth1", "slots_used": 1, "slots": 16384,
             "passed": {"joined": 12, "new": 3000}}

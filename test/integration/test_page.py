@@ -287,7 +287,8 @@ def test_refused_logins_and_limits_are_shown(admin, opened):
 def test_the_kernel_path_is_shown(admin, opened):
     admin.status["kernel_path"] = {"active": False, "why_not": "udp.kernel_path is off", "interfaces": None,
                                    "slots_used": 0, "slots": 0, "passed": {}}
-    admin.sessions = [session(1, path="user space", path_reason="inactive", kernel_datagrams=0)]
+    inactive = {"active": False, "why_not": "inactive", "up_datagrams": 0, "down_datagrams": 0}
+    admin.sessions = [session(1, kernel_path=inactive)]
     browser = opened()
     browser.wait("none: udp.kernel_path is off", "[data-is=kernel-path]")
     assert browser.rows()[0]["NAT"] == ["full cone", ""]
@@ -295,7 +296,7 @@ def test_the_kernel_path_is_shown(admin, opened):
                                    "slots": 16384, "passed": {"joined": 12, "new": 3}}
     admin.status["totals"] |= {"udp_up_datagrams_total": 60, "udp_down_datagrams_total": 40,
                                "udp_kernel_up_datagrams_total": 50, "udp_kernel_down_datagrams_total": 25}
-    admin.sessions[0] |= {"path": "kernel", "path_reason": None, "kernel_datagrams": 75}
+    admin.sessions[0]["kernel_path"] = {"active": True, "why_not": None, "up_datagrams": 50, "down_datagrams": 25}
     browser.wait("75 % of all datagrams", "[data-is=kernel-path]")
     assert "1 of 16,384 slots" in browser.text("[data-is=kernel-path]")
     assert "joined 12, new 3" in browser.text("[data-is=kernel-path]")

@@ -83,8 +83,8 @@ def test_an_association(net, watched, lan, peer):
         "upstream": None, "relay": text_of(association.relay), "client_udp": text_of(association.udp.getsockname()),
         "external": [f"0.0.0.0:{external[1]}"], "mapping": "endpoint-independent", "filtering": "endpoint-independent",
         "up_datagrams": 2, "up_bytes": len("who am I?another"), "down_datagrams": 2,
-        "down_bytes": 44, "path": "user space", "path_reason": "inactive", "kernel_datagrams": 0,
-        "dropped": {"bad_header": 1}}
+        "down_bytes": 44, "dropped": {"bad_header": 1},
+        "kernel_path": {"active": False, "why_not": "inactive", "up_datagrams": 0, "down_datagrams": 0}}
     (drop,) = status(net)["drops"]
     assert (drop["reason"], drop["count"]) == ("bad_header", 1)
     assert "SOCKS5 UDP header" in drop["means"] and "SOCKS5" in drop["advice"]

@@ -28,7 +28,7 @@ static void establish(void)
         expect_up(&server, "hello");
     }
     assert_int_equal(kernel_world_slots(), 1);
-    assert_int_equal(assoc_kernel_reason(assoc), KERNEL_REASON_NONE);
+    assert_int_equal(assoc_kernel_use(assoc).reason, KERNEL_REASON_NONE);
     (void)kernel_world_calls();
 }
 
@@ -50,7 +50,7 @@ static void without_a_path_nothing_is_asked_for(void **state)
     send_twice(&server);
     send_twice(&server);
     assert_string_equal(kernel_world_calls(), "");
-    assert_int_equal(assoc_kernel_reason(assoc), KERNEL_REASON_INACTIVE);
+    assert_int_equal(assoc_kernel_use(assoc).reason, KERNEL_REASON_INACTIVE);
 }
 
 static void a_single_exchange_gets_no_slot(void **state)
@@ -62,7 +62,7 @@ static void a_single_exchange_gets_no_slot(void **state)
     from_client(&server2, "query");
     from_internet(&server2, "answer");
     assert_string_equal(kernel_world_calls(), "");
-    assert_int_equal(assoc_kernel_reason(assoc), KERNEL_REASON_FLOW);
+    assert_int_equal(assoc_kernel_use(assoc).reason, KERNEL_REASON_FLOW);
 }
 
 /* A flow is installed after its datagram has left, and before user space says that it has caught up. */
@@ -77,7 +77,7 @@ static void the_second_datagram_to_a_destination_opens_a_slot(void **state)
     assert_string_equal(kernel_world_calls(), "down:1@3");
     from_client(&server, "three");
     assert_string_equal(kernel_world_calls(), "sent:192.0.2.10:53@4 up:1@4");
-    assert_int_equal(assoc_kernel_reason(assoc), KERNEL_REASON_NONE);
+    assert_int_equal(assoc_kernel_use(assoc).reason, KERNEL_REASON_NONE);
     assert_true(netaddr_equal(&kernel_world_client, &client));
     assert_true(netaddr_equal(&kernel_world_relay, &flow()->relay));
     assert_true(netaddr_equal(&kernel_world_external, &flow()->external[FAMILY_V4]));
@@ -176,7 +176,7 @@ static void no_slot_now_is_asked_for_again_later(void **state)
         kernel_world_error = rows[i].error;
         send_twice(&server);
         assert_string_equal(kernel_world_calls(), "new");
-        assert_int_equal(assoc_kernel_reason(assoc), rows[i].reason);
+        assert_int_equal(assoc_kernel_use(assoc).reason, rows[i].reason);
         pass(1000);
     }
     kernel_world_error = 0;
@@ -190,7 +190,7 @@ static void expect_user_space(enum kernel_reason reason)
     send_twice(&server);
     send_twice(&server);
     assert_string_equal(kernel_world_calls(), "");
-    assert_int_equal(assoc_kernel_reason(assoc), reason);
+    assert_int_equal(assoc_kernel_use(assoc).reason, reason);
 }
 
 static void a_rate_limit_keeps_it_in_user_space(void **state)
@@ -242,7 +242,7 @@ static void an_upstream_keeps_it_in_user_space(void **state)
     world_config.upstream_count = 1;
     world_config.outbound.upstream = far.name;
     open_plain();
-    assert_int_equal(assoc_kernel_reason(assoc), KERNEL_REASON_UPSTREAM);
+    assert_int_equal(assoc_kernel_use(assoc).reason, KERNEL_REASON_UPSTREAM);
 }
 
 static void a_client_port_that_may_change_keeps_it_in_user_space(void **state)
@@ -332,7 +332,8 @@ static void what_the_kernel_relays_counts(void **state)
     assert_int_equal(flow()->down_bytes, 4000);
     assert_int_equal(flow()->last_up_ms, world_now_ms - 2000);
     assert_int_equal(flow()->last_down_ms, world_now_ms - 1000);
-    assert_int_equal(assoc_kernel_datagrams(assoc), 30);
+    assert_int_equal(assoc_kernel_use(assoc).up_datagrams, 10);
+    assert_int_equal(assoc_kernel_use(assoc).down_datagrams, 20);
     assert_int_equal(metrics->udp_up_datagrams_total, 13);
     assert_int_equal(metrics->udp_up_bytes_total, 1015);
     assert_int_equal(metrics->udp_down_datagrams_total, 20);
@@ -352,7 +353,7 @@ static void the_last_datagrams_of_an_association_count(void **state)
     pass(3000);
     assoc_leave_kernel(assoc);
     assert_int_equal(flow()->down_datagrams, 2);
-    assert_int_equal(assoc_kernel_datagrams(assoc), 2);
+    assert_int_equal(assoc_kernel_use(assoc).down_datagrams, 2);
     pass(1000);
     establish();
     pass(300);
@@ -442,7 +443,7 @@ static void a_port_that_is_not_settled_ends_the_slot(void **state)
     assert_false(assoc_sweep(assoc, world_now_ms));
     assert_true(from_client_at(&neighbour, &server, "for now"));
     assert_string_equal(kernel_world_calls(), "free@2");
-    assert_int_equal(assoc_kernel_reason(assoc), KERNEL_REASON_CLIENT);
+    assert_int_equal(assoc_kernel_use(assoc).reason, KERNEL_REASON_CLIENT);
 }
 
 /* ---- rules, sizes ---- */

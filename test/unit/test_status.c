@@ -279,11 +279,10 @@ static void an_association(void **state)
     expect_number("sessions.0.down_bytes", UINT64_C(1) << 40);
     assert_int_equal(json_object_size(at("sessions.0.dropped")), 1);
     expect_number("sessions.0.dropped.filtered", 4);
-    expect_text("sessions.0.path", "kernel");
-    expect_null("sessions.0.path_reason");
-    expect_number("sessions.0.kernel_datagrams", 0);
-    row->assoc.kernel_reason = KERNEL_REASON_RATE;
-    row->assoc.kernel_datagrams = 12;
+    assert_true(json_is_true(at("sessions.0.kernel_path.active")));
+    expect_null("sessions.0.kernel_path.why_not");
+    expect_number("sessions.0.kernel_path.up_datagrams", 0);
+    row->assoc.kernel = (struct kernel_use){KERNEL_REASON_RATE, .up_datagrams = 12, .down_datagrams = 34};
     flow->client = addr("10.0.0.2", 6000);
     strcpy(row->upstream, "office");
     row->kind = KIND_ASSOCIATION_OVER_TCP;
@@ -292,9 +291,10 @@ static void an_association(void **state)
     expect_text("sessions.0.kind", "udp-over-tcp");
     expect_text("sessions.0.client_udp", "10.0.0.2:6000");
     expect_text("sessions.0.upstream", "office");
-    expect_text("sessions.0.path", "user space");
-    expect_text("sessions.0.path_reason", "rate limit");
-    expect_number("sessions.0.kernel_datagrams", 12);
+    assert_true(json_is_false(at("sessions.0.kernel_path.active")));
+    expect_text("sessions.0.kernel_path.why_not", "rate limit");
+    expect_number("sessions.0.kernel_path.up_datagrams", 12);
+    expect_number("sessions.0.kernel_path.down_datagrams", 34);
     expect_text("sessions.0.mapping", "upstream");
     expect_text("sessions.0.filtering", "upstream");
 }

@@ -28,8 +28,10 @@ function sender({client, client_udp: udp}) {
 const mapped = address => address.replace(/^0\.0\.0\.0:/, 'port ').replace(/^\[::\]:(.*)/, 'port $1 (IPv6)');
 
 /* Who relays an association: only worth a note where the kernel does. */
-const relayer = ({path, kernel_datagrams: number}) =>
-  joined(path === 'kernel' && 'in the kernel', number > 0 && `${amount(number, '')} dgrams there`);
+function relayer({kernel_path: path}) {
+  const relayed = path ? path.up_datagrams + path.down_datagrams : 0;
+  return joined(path?.active && 'in the kernel', relayed > 0 && `${amount(relayed, '')} dgrams there`);
+}
 
 const who = session => joined(session.user, session.upstream && `via ${session.upstream}`);
 

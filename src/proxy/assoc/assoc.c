@@ -206,14 +206,9 @@ const struct assoc_flow *assoc_flow(struct assoc *assoc)
     return &assoc->flow;
 }
 
-enum kernel_reason assoc_kernel_reason(const struct assoc *assoc)
+struct kernel_use assoc_kernel_use(const struct assoc *assoc)
 {
-    return kernel_relay_reason(assoc);
-}
-
-uint64_t assoc_kernel_datagrams(const struct assoc *assoc)
-{
-    return assoc->kernel ? assoc->kernel->datagrams : 0;
+    return kernel_relay_use(assoc);
 }
 
 void assoc_leave_kernel(struct assoc *assoc)

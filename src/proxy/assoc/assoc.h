@@ -54,10 +54,8 @@ enum config_filtering assoc_filtering(const struct assoc *assoc);
 
 /* Up to date: with what the kernel path has relayed until now. */
 const struct assoc_flow *assoc_flow(struct assoc *assoc);
-/* KERNEL_REASON_NONE: the kernel relays its established flows. */
-enum kernel_reason assoc_kernel_reason(const struct assoc *assoc);
-/* How many datagrams of assoc_flow() the kernel has relayed. */
-uint64_t assoc_kernel_datagrams(const struct assoc *assoc);
+/* Its datagrams are among those of assoc_flow(), as that was called last. */
+struct kernel_use assoc_kernel_use(const struct assoc *assoc);
 /* From now on only user space relays, so that what assoc_flow() says is all there was: before the association ends. */
 void assoc_leave_kernel(struct assoc *assoc);
 

@@ -3,6 +3,8 @@
 #ifndef CONESOCKS_PROXY_ASSOC_KERNEL_REASON_H
 #define CONESOCKS_PROXY_ASSOC_KERNEL_REASON_H
 
+#include <stdint.h>
+
 #include "conf/config.h"
 #include "policy/terms.h"
 
@@ -30,6 +32,12 @@ enum kernel_reason {
 };
 const char *kernel_reason_word(enum kernel_reason reason);
 const char *kernel_reason_meaning(enum kernel_reason reason);
+
+/* What an association has of the kernel path. */
+struct kernel_use {
+    enum kernel_reason reason;             /* KERNEL_REASON_NONE: the kernel relays its established flows */
+    uint64_t up_datagrams, down_datagrams; /* that the kernel has relayed */
+};
 
 /* What keeps every association under these terms in user space; `user` is NULL without a login. */
 enum kernel_reason kernel_reason_of(const struct config *config, const struct terms *terms, const char *user);

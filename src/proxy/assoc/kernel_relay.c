@@ -38,7 +38,7 @@ static enum kernel_reason kernel_relay_obstacle(const struct assoc *assoc)
     return assoc->holds_client ? KERNEL_REASON_NONE : KERNEL_REASON_CLIENT;
 }
 
-enum kernel_reason kernel_relay_reason(const struct assoc *assoc)
+static enum kernel_reason kernel_relay_reason(const struct assoc *assoc)
 {
     const struct kernel_relay *relay = assoc->kernel;
     if (relay && relay->slot)
@@ -47,6 +47,16 @@ enum kernel_reason kernel_relay_reason(const struct assoc *assoc)
     if (obstacle)
         return obstacle;
     return relay && relay->failed ? relay->failed : KERNEL_REASON_FLOW;
+}
+
+struct kernel_use kernel_relay_use(const struct assoc *assoc)
+{
+    struct kernel_use use = {.reason = kernel_relay_reason(assoc)};
+    if (assoc->kernel) {
+        use.up_datagrams = assoc->kernel->datagrams[KERNEL_UP];
+        use.down_datagrams = assoc->kernel->datagrams[KERNEL_DOWN];
+    }
+    return use;
 }
 
 /* ---- the slot ---- */
@@ -213,7 +223,8 @@ static void kernel_relay_count(struct assoc *assoc, const struct kernel_carried 
     metrics_add(&metrics->udp_kernel_up_bytes_total, up_bytes);
     metrics_add(&metrics->udp_kernel_down_datagrams_total, down);
     metrics_add(&metrics->udp_kernel_down_bytes_total, down_bytes);
-    assoc->kernel->datagrams += up + down;
+    assoc->kernel->datagrams[KERNEL_UP] += up;
+    assoc->kernel->datagrams[KERNEL_DOWN] += down;
     kernel_relay_note_time(&flow->last_up_ms, carried->way[KERNEL_UP].last_ms, now_ms);
     kernel_relay_note_time(&flow->last_down_ms, carried->way[KERNEL_DOWN].last_ms, now_ms);
     kernel_relay_note_time(&kernel_relay_external(assoc)->carried_ms, assoc_flow_last_ms(flow), now_ms);

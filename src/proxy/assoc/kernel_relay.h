@@ -18,18 +18,17 @@
 
 /* What an association has of the kernel path, from its first slot on. */
 struct kernel_relay {
-    struct kernel_slot *slot;  /* NULL: none at the moment */
-    enum kernel_reason failed; /* why the last attempt to open one has failed; KERNEL_REASON_NONE: it has not */
-    uint8_t carried_tos;       /* the bits of the TOS byte that the slot carries */
-    bool has_flow;             /* the program knows one */
-    bool keeps_icmp;           /* its sockets keep ICMP errors */
-    uint64_t hosts;            /* a bit for each host with a flow: see sketch.h */
-    uint64_t retry_ms;         /* before that no slot is opened */
-    uint64_t datagrams;        /* that the kernel has relayed, both ways */
+    struct kernel_slot *slot;        /* NULL: none at the moment */
+    enum kernel_reason failed;       /* why the last attempt to open one has failed; KERNEL_REASON_NONE: it has not */
+    uint8_t carried_tos;             /* the bits of the TOS byte that the slot carries */
+    bool has_flow;                   /* the program knows one */
+    bool keeps_icmp;                 /* its sockets keep ICMP errors */
+    uint64_t hosts;                  /* a bit for each host with a flow: see sketch.h */
+    uint64_t retry_ms;               /* before that no slot is opened */
+    uint64_t datagrams[KERNEL_WAYS]; /* that the kernel has relayed */
 };
 
-/* KERNEL_REASON_NONE: the kernel relays its established flows. */
-enum kernel_reason kernel_relay_reason(const struct assoc *assoc);
+struct kernel_use kernel_relay_use(const struct assoc *assoc);
 
 /* ---- with each event ---- */
 

@@ -34,8 +34,7 @@ static void row_copy_assoc(struct session_list_row *row, const struct session_vi
     row->assoc.flow.dropped = NULL; /* the association's own */
     row->assoc.idle_ms = assoc_idle_ms(view->assoc, now);
     row->assoc.filtering = assoc_filtering(view->assoc);
-    row->assoc.kernel_reason = assoc_kernel_reason(view->assoc);
-    row->assoc.kernel_datagrams = view->kernel_datagrams;
+    row->assoc.kernel = view->kernel;
 }
 
 static void row_copy_stream(struct session_list_row *row, const struct session_view *view)

@@ -36,8 +36,7 @@ struct session_list_row {
             uint32_t dropped[DROP_REASON_COUNT];
             uint64_t idle_ms;
             enum config_filtering filtering;
-            enum kernel_reason kernel_reason; /* KERNEL_REASON_NONE: the kernel relays its established flows */
-            uint64_t kernel_datagrams;
+            struct kernel_use kernel;
         } assoc;
         struct {
             char destination[STREAM_DESTINATION_MAX]; /* "": log.destinations is off */

@@ -54,8 +54,9 @@ static void fields_add_assoc(struct fields *fields, const struct session_view *v
     fields_add_number(fields, "up_bytes", flow->up_bytes);
     fields_add_number(fields, "down_datagrams", flow->down_datagrams);
     fields_add_number(fields, "down_bytes", flow->down_bytes);
-    if (view->kernel_datagrams)
-        fields_add_number(fields, "kernel", view->kernel_datagrams);
+    const uint64_t by_kernel = view->kernel.up_datagrams + view->kernel.down_datagrams;
+    if (by_kernel)
+        fields_add_number(fields, "kernel", by_kernel);
     for (int i = 0; i < DROP_REASON_COUNT; i++)
         if (flow->dropped[i])
             fields_add(fields, (struct log_field){.group = "dropped",

@@ -28,7 +28,7 @@ static void view_assoc(struct session_view *view, struct assoc *assoc)
     view->kind = assoc_is_over_tcp(assoc) ? KIND_ASSOCIATION_OVER_TCP : KIND_ASSOCIATION;
     view->assoc = assoc;
     view->flow = assoc_flow(assoc);
-    view->kernel_datagrams = assoc_kernel_datagrams(assoc);
+    view->kernel = assoc_kernel_use(assoc);
     view->upstream = assoc_upstream(assoc);
     view->up_bytes = view->flow->up_bytes;
     view->down_bytes = view->flow->down_bytes;

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/netaddr.h"
+#include "proxy/assoc/kernel_reason.h"
 #include "proxy/stream/stream.h"
 
 struct assoc;
@@ -36,7 +37,7 @@ struct session_view {
     union netaddr remote;          /* of a stream; AF_UNSPEC: not reached yet, or an upstream has resolved the name */
     const struct assoc *assoc;     /* NULL: it is none */
     const struct assoc_flow *flow; /* likewise */
-    uint64_t kernel_datagrams;     /* of them, those that the kernel path has relayed */
+    struct kernel_use kernel;      /* likewise */
     uint64_t up_bytes, down_bytes;
     char destination[STREAM_DESTINATION_MAX]; /* of a stream, as asked for; else "" */
 };
