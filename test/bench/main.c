@@ -151,7 +151,7 @@ static struct settings parse_options(int argc, char **argv)
             settings.duration_ns = (uint64_t)(parse_number("--seconds", optarg, 0.01, 3600) * 1e9);
             break;
         case 'n':
-            settings.count = (unsigned)parse_number("--count", optarg, 1, 60000);
+            settings.count = (unsigned)parse_number("--count", optarg, 1, 1000000);
             break;
         case 'd':
             direct = true;
