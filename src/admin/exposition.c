@@ -96,21 +96,24 @@ static void write_port_ranges(const struct admin_facts *facts, FILE *out)
 #undef PORTS
 }
 
-static void write_kernel_path(const struct admin_kernel_path *path, FILE *out)
+/* "configured" without "active" is what an alert waits for. */
+static void write_kernel_path(const struct admin_facts *facts, FILE *out)
 {
+    const struct admin_kernel_path *path = &facts->kernel_path;
     const char *passed = "conesocks_kernel_path_passed_total";
-    write_integer("conesocks_kernel_path_active", "gauge", "1 if the kernel path is active (udp.kernel_path)",
-                  !path->why_not, out);
+    write_integer("conesocks_kernel_path_configured", "gauge", "1 if udp.kernel_path is not off",
+                  facts->kernel_path_configured, out);
+    write_integer("conesocks_kernel_path_active", "gauge", "1 if the kernel path is active", !path->why_not, out);
+    write_family(passed, "counter", "datagrams that the kernel path left to user space, by reason: see conesocks(8)",
+                 out);
+    for (size_t i = 0; i < path->view.reasons; i++)
+        fprintf(out, "%s{reason=\"%s\"} %" PRIu64 "\n", passed, kernel_path_reason(i), path->view.passed[i]);
     if (path->why_not)
         return;
     write_integer("conesocks_kernel_path_slots", "gauge", "associations that the kernel path has room for",
                   path->view.slots, out);
     write_integer("conesocks_kernel_path_slots_used", "gauge", "associations that use the kernel path now",
                   path->view.slots_used, out);
-    write_family(passed, "counter", "datagrams that the kernel path left to user space, by reason: see conesocks(8)",
-                 out);
-    for (size_t i = 0; i < path->view.reasons; i++)
-        fprintf(out, "%s{reason=\"%s\"} %" PRIu64 "\n", passed, kernel_path_reason(i), path->view.passed[i]);
 }
 
 static void write_process(const struct process_use *use, FILE *out)
@@ -141,7 +144,7 @@ char *exposition_format(const struct metrics *metrics, const struct admin_facts 
     write_integer("conesocks_reloads_failed_total", "counter", "reloads that failed and kept the current configuration",
                   facts->reloads_failed, out);
     write_port_ranges(facts, out);
-    write_kernel_path(&facts->kernel_path, out);
+    write_kernel_path(facts, out);
     write_process(process, out);
     write_integer("process_start_time_seconds", "gauge", "start time in seconds since 1970", (uint64_t)facts->started,
                   out);

@@ -3,6 +3,7 @@
 #ifndef CONESOCKS_ADMIN_FACTS_H
 #define CONESOCKS_ADMIN_FACTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <time.h>
@@ -29,6 +30,7 @@ struct admin_facts {
     struct port_usage ports[PORT_RANGES_MAX];
     size_t port_count; /* of them */
     struct admin_kernel_path kernel_path;
+    bool kernel_path_configured; /* udp.kernel_path is not off; whether it works is kernel_path's */
 };
 
 #endif

@@ -30,10 +30,12 @@ static void server_show_facts(void *arg, struct admin_facts *facts)
 {
     const struct server *server = arg;
     const struct reload_record *reloads = reload_record(server->reload);
+    const struct config *config = reload_config(server->reload);
     *facts =
         (struct admin_facts){.started = server->started, .reloads = reloads->done, .reloads_failed = reloads->failed};
     facts->kernel_path = admin_kernel_path_of(server->host->kernel_path, server->kernel.why);
-    facts->port_count = port_usage(reload_config(server->reload), &server->system_ports, facts->ports);
+    facts->kernel_path_configured = config->udp.kernel_path != CONFIG_KERNEL_PATH_OFF;
+    facts->port_count = port_usage(config, &server->system_ports, facts->ports);
 }
 
 static const char *server_show_sick(void *arg)

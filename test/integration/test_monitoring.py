@@ -15,7 +15,8 @@ TRAFFIC = {"conesocks_udp_up_datagrams_total": "0+60000x60", "conesocks_udp_down
            "conesocks_udp_dropped_total{reason='send_full'}": "0+60x60", "conesocks_lookups_total": "0+600x60",
            "conesocks_lookups_failed_total": "0+12x60", "process_open_fds": "700x60", "process_max_fds": "1000x60",
            "conesocks_accept_failed_total": "0x60", "conesocks_limited_descriptors_total": "0x60", "conesocks_auth_throttled_total": "0+1x60",
-           "process_start_time_seconds": "1700000000x60", "conesocks_reloads_failed_total": "0x60"}
+           "process_start_time_seconds": "1700000000x60", "conesocks_reloads_failed_total": "0x60",
+           "conesocks_kernel_path_configured": "1x60", "conesocks_kernel_path_active": "1x60"}
 # What makes each alert fire within the hour, beside traffic as usual.
 TROUBLE = {
     "ConesocksDown": DOWN,
@@ -31,6 +32,7 @@ TROUBLE = {
     "ConesocksMemoryShort": {"conesocks_limited_memory_total": "0x55 3x5", "conesocks_shed_streams_total": "0x60"},
     "ConesocksResolverFails": {"conesocks_lookups_failed_total": "0+400x60"},
     "ConesocksDescriptorsShort": {"process_open_fds": "900x60"},
+    "ConesocksKernelPathInactive": {"conesocks_kernel_path_active": "1x50 0x10"},
     "ConesocksLoginsThrottled": {"conesocks_auth_throttled_total": "0+10x60"},
     "ConesocksUpstreamFails": {"conesocks_upstream_requests_total": "0+60x60",
                                "conesocks_upstream_failed_total": "0+50x60"},

@@ -75,11 +75,14 @@ static void the_kernel_path_is_shown(void **state)
     (void)state;
     const struct metrics metrics = {0};
     char *text = text_of(&metrics, &use);
+    expect(text, "\nconesocks_kernel_path_configured 0\n");
     expect(text, "\nconesocks_kernel_path_active 0\n");
     assert_null(strstr(text, "conesocks_kernel_path_slots"));
     free(text);
     facts.kernel_path = (struct admin_kernel_path){.view = {.slots_used = 7, .slots = 100}};
+    facts.kernel_path_configured = true;
     text = text_of(&metrics, &use);
+    expect(text, "\nconesocks_kernel_path_configured 1\n");
     expect(text, "\nconesocks_kernel_path_active 1\n");
     expect(text, "\nconesocks_kernel_path_slots 100\n");
     expect(text, "\nconesocks_kernel_path_slots_used 7\n");
