@@ -18,6 +18,14 @@ static inline uint64_t clock_ms(void)
     return clock_us() / 1000;
 }
 
+/* How long the calling thread has been running on a CPU. */
+static inline uint64_t clock_thread_us(void)
+{
+    struct timespec spent;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent);
+    return (uint64_t)spent.tv_sec * 1000000 + (uint64_t)spent.tv_nsec / 1000;
+}
+
 /* A few milliseconds behind clock_ms(), and nearly free. */
 static inline uint64_t clock_coarse_ms(void)
 {

@@ -12,16 +12,20 @@
 
 /* What one worker spends on it has a limit: beyond so many connections a second chance spreads them well enough. */
 #define LOOKS_PER_SECOND 256
+/* Per cent of a CPU. */
+#define MUCH_BUSIER 25
 
 struct balance_place {
     struct balance *balance;
     struct env *env; /* of others only what any thread may touch: counters, inbox */
     atomic_bool takes;
     atomic_uint on_the_way; /* connections handed over to it whose sessions have not begun */
+    atomic_uint busy;       /* see struct balance_load */
 
     /* For its own thread. */
     bool has_left;
-    uint64_t second; /* in which it has looked at others so often */
+    uint64_t cpu_us, noted_ms; /* see balance_note_work() */
+    uint64_t second;           /* in which it has looked at others so often */
     uint32_t looks;
 };
 
@@ -80,33 +84,57 @@ void balance_leave(struct balance_place *place)
 
 /* ---- the choice ---- */
 
-/* With few sessions each counts; with many, a difference of an eighth is chance and not worth the transfer. */
-bool balance_is_worthwhile(uint64_t own, uint64_t least)
+void balance_note_work(struct balance_place *place, uint64_t cpu_us)
 {
-    return own > least + least / 8;
+    if (!place)
+        return;
+    const uint64_t now = env_now(place->env);
+    if (now > place->noted_ms) {
+        const uint64_t percent = (cpu_us - place->cpu_us) / 10 / (now - place->noted_ms);
+        atomic_store_explicit(&place->busy, percent < 100 ? (unsigned)percent : 100, memory_order_relaxed);
+    }
+    place->cpu_us = cpu_us;
+    place->noted_ms = now;
+}
+
+/* With few sessions each counts; with many, a difference of an eighth is chance and not worth the transfer. */
+bool balance_is_worthwhile(struct balance_load own, struct balance_load other)
+{
+    const uint64_t chance = other.sessions / 8;
+    if (own.sessions > other.sessions + chance)
+        return true;
+    return own.sessions + chance >= other.sessions && own.busy >= other.busy + MUCH_BUSIER;
 }
 
 /* Of another worker it is nearly exact: its counters are read while it changes them. */
-static uint64_t balance_load(struct balance_place *place)
+static struct balance_load balance_load(struct balance_place *place)
 {
     struct metrics *metrics = &place->env->metrics;
     const uint64_t ended = atomic_load_explicit(&metrics->sessions_ended_total, memory_order_relaxed);
     const uint64_t begun = atomic_load_explicit(&metrics->sessions_total, memory_order_relaxed);
     const uint64_t coming = atomic_load_explicit(&place->on_the_way, memory_order_relaxed);
-    return coming + (begun > ended ? begun - ended : 0);
+    return (struct balance_load){
+        .sessions = coming + (begun > ended ? begun - ended : 0),
+        .busy = atomic_load_explicit(&place->busy, memory_order_relaxed),
+    };
+}
+
+static bool balance_is_less(struct balance_load one, struct balance_load other)
+{
+    return one.sessions == other.sessions ? one.busy < other.busy : one.sessions < other.sessions;
 }
 
 /* NULL: nobody else takes connections. */
 static struct balance_place *balance_find_least(struct balance *balance, const struct balance_place *own,
-                                                uint64_t *load)
+                                                struct balance_load *load)
 {
     struct balance_place *least = NULL;
     for (size_t i = 0; i < balance->size; i++) {
         struct balance_place *place = &balance->places[i];
         if (place == own || !atomic_load_explicit(&place->takes, memory_order_relaxed))
             continue;
-        const uint64_t found = balance_load(place);
-        if (!least || found < *load) {
+        const struct balance_load found = balance_load(place);
+        if (!least || balance_is_less(found, *load)) {
             least = place;
             *load = found;
         }
@@ -158,9 +186,9 @@ bool balance_hand_over(struct balance_place *place, int fd, const union netaddr 
 {
     if (!place || place->balance->size < 2)
         return false;
-    uint64_t least = 0;
-    const uint64_t own = balance_load(place);
-    if (own == 0 || !balance_may_look(place))
+    struct balance_load least = {0};
+    const struct balance_load own = balance_load(place);
+    if (own.sessions == 0 || !balance_may_look(place))
         return false;
     struct balance_place *to = balance_find_least(place->balance, place, &least);
     if (!to || !balance_is_worthwhile(own, least))

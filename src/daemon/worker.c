@@ -50,6 +50,7 @@ static void worker_on_sweep(evutil_socket_t fd, short what, void *arg)
     assert(worker_is_current(worker));
     sessions_sweep(&worker->env);
     pump_pool_trim(worker->env.pumps);
+    balance_note_work(worker->listeners.place, clock_thread_us());
 }
 
 static void worker_on_reap(evutil_socket_t fd, short what, void *arg)

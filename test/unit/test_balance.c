@@ -68,15 +68,51 @@ static void few_sessions_count_each_and_many_by_the_eighth(void **state)
 {
     (void)state;
     static const struct {
-        uint64_t own, least;
+        uint64_t own, other;
         bool hands_over;
     } cases[] = {
         {0, 0, false},       {1, 0, true},       {1, 1, false},      {2, 1, true},          {7, 7, false},
         {8, 7, true},        {9, 8, false},      {10, 8, true},      {0, 5, false},         {1000, 1000, false},
         {1125, 1000, false}, {1126, 1000, true}, {999, 1000, false}, {UINT64_MAX, 1, true},
     };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct balance_load own = {cases[i].own, 50}, other = {cases[i].other, 50};
+        assert_int_equal(balance_is_worthwhile(own, other), cases[i].hands_over);
+    }
+}
+
+static void of_equal_ones_a_busy_worker_hands_over(void **state)
+{
+    (void)state;
+    static const struct {
+        struct balance_load own, other;
+        bool hands_over;
+    } cases[] = {
+        {{2, 100}, {2, 0}, true},    {{2, 25}, {2, 0}, true},   {{2, 24}, {2, 0}, false},
+        {{2, 0}, {2, 100}, false},   {{1, 100}, {2, 0}, false}, {{14, 100}, {16, 0}, true},
+        {{13, 100}, {16, 0}, false}, {{3, 0}, {2, 100}, true},  {{2, 100}, {2, 90}, false},
+    };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-        assert_int_equal(balance_is_worthwhile(cases[i].own, cases[i].least), cases[i].hands_over);
+        assert_int_equal(balance_is_worthwhile(cases[i].own, cases[i].other), cases[i].hands_over);
+}
+
+/* The first call only notes where it begins. */
+static void work_is_what_a_thread_has_run(void **state)
+{
+    (void)state;
+    int client;
+    have_sessions(1);
+    atomic_store(&env.metrics.sessions_total, 1);
+    balance_note_work(busy_place, 5000000);
+    now_ms += 1000;
+    balance_note_work(busy_place, 5240000);
+    assert_false(is_handed_over(&client));
+    now_ms += 1000;
+    balance_note_work(busy_place, 5500000);
+    assert_true(is_handed_over(&client));
+    wait_until(env.open.sessions == 1);
+    close(client);
+    balance_note_work(NULL, 1);
 }
 
 /* Those on the way count, too: else a burst would go to one worker. */
@@ -185,6 +221,8 @@ int main(void)
 #define T(test) cmocka_unit_test_setup_teardown(test, join, leave)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(few_sessions_count_each_and_many_by_the_eighth),
+        cmocka_unit_test(of_equal_ones_a_busy_worker_hands_over),
+        T(work_is_what_a_thread_has_run),
         T(a_burst_is_spread),
         T(a_worker_that_takes_none_gets_none),
         T(one_that_comes_too_late_is_closed),
