@@ -243,7 +243,7 @@ bool assoc_sweep(struct assoc *assoc, uint64_t now_ms)
 {
     const struct config *config = assoc->env->config;
     const struct internal_ops *ops = assoc->internal.ops;
-    kernel_relay_take(assoc, now_ms);
+    kernel_relay_sweep(assoc, now_ms);
     assoc_sweep_client(assoc, now_ms);
     if (ops->sweep)
         ops->sweep(assoc, now_ms);

@@ -239,6 +239,15 @@ void kernel_relay_take(struct assoc *assoc, uint64_t now_ms)
     kernel_relay_count(assoc, &carried, now_ms);
 }
 
+void kernel_relay_sweep(struct assoc *assoc, uint64_t now_ms)
+{
+    kernel_relay_take(assoc, now_ms);
+    if (!assoc->kernel || !assoc->kernel->slot)
+        return;
+    kernel_slot_caught_up(assoc->kernel->slot, KERNEL_UP, 0, assoc->internal.socket.fd);
+    kernel_slot_caught_up(assoc->kernel->slot, KERNEL_DOWN, 0, kernel_relay_external(assoc)->socket.fd);
+}
+
 /* ---- the end of a slot ---- */
 
 void kernel_relay_stop(struct assoc *assoc)
