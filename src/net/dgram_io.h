@@ -23,7 +23,8 @@ struct dgram_run {
     union netaddr peer; /* the sender, or the receiver; AF_UNSPEC: the peer that the socket is connected to */
     const uint8_t *data;
     uint16_t count, seg, last, stride;
-    uint8_t tos; /* the bits of its TOS byte (IPv6: traffic class) that dgram_io_carry() names */
+    uint8_t tos;      /* the bits of its TOS byte (IPv6: traffic class) that dgram_io_carry() names */
+    uint8_t headroom; /* so many bytes in front of `data` may be written to when the run is sent; 0: none */
     uint8_t header_len;
     uint8_t header[DGRAM_HEADER_MAX]; /* sent in front of each datagram */
 };

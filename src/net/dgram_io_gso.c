@@ -17,6 +17,7 @@
 #define GROUPS_MAX     8  /* peers whose datagrams are being joined at once */
 #define GROUP_SEGMENTS 64 /* the kernel's limit (UDP_MAX_SEGMENTS), and ... */
 #define GROUP_BYTES    65507
+#define HEADROOM       32 /* in front of what is received, for the header that it is sent on with */
 
 /* A socket on which datagrams come one by one is not asked for more after each; but now and then it is. A new one is
  * not asked at first: many associations carry a question and an answer. */
@@ -45,7 +46,7 @@ struct gso {
     struct dgram_controls in_controls[RECV_MAX];
     size_t group_count;
     struct group groups[GROUPS_MAX];
-    uint8_t areas[RECV_MAX][DGRAM_AREA_SIZE];
+    uint8_t areas[RECV_MAX][HEADROOM + DGRAM_AREA_SIZE];
 };
 
 static_assert(offsetof(struct gso, io) == 0, "a struct dgram_io is cast to its gso");
@@ -93,12 +94,13 @@ static struct dgram_run gso_run_of(struct gso *gso, size_t i)
     assert(len <= DGRAM_AREA_SIZE && (count - 1) * seg <= len);
     return (struct dgram_run){
         .peer = gso->in_peers[i],
-        .data = gso->areas[i],
+        .data = gso->areas[i] + HEADROOM,
         .count = (uint16_t)count,
         .seg = (uint16_t)seg,
         .last = (uint16_t)(len - (count - 1) * seg),
         .stride = (uint16_t)seg,
         .tos = tos & gso->io.carried,
+        .headroom = HEADROOM,
     };
 }
 
@@ -161,11 +163,20 @@ static size_t gso_receive(struct dgram_io *io, struct dgram_socket *socket, stru
 
 /* ---- out ---- */
 
+/* For bytes in one piece sendto() costs less. */
+static ssize_t gso_try_message(int fd, const struct msghdr *message)
+{
+    const struct iovec *part = message->msg_iov;
+    if (message->msg_iovlen == 1 && message->msg_controllen == 0)
+        return sendto(fd, part->iov_base, part->iov_len, MSG_DONTWAIT, message->msg_name, message->msg_namelen);
+    return sendmsg(fd, message, MSG_DONTWAIT);
+}
+
 static int gso_send_message(struct dgram_socket *socket, const struct msghdr *message)
 {
     /* A first error may be an earlier datagram's, reported late: then this one was not even tried. */
     for (int tries = 0;; tries++) {
-        if (sendmsg(socket->fd, message, MSG_DONTWAIT) >= 0)
+        if (gso_try_message(socket->fd, message) >= 0)
             return 0;
         const int error = errno;
         if (error == EAGAIN ? !dgram_make_room(socket) : tries > 0)
@@ -289,10 +300,36 @@ static void gso_add(struct group *group, struct dgram_run *run, size_t i)
     group->closed = (uint16_t)(run->header_len + len) < group->wire_len;
 }
 
+/* A datagram that is alone needs no group, and its header can be written in front of it. false: it cannot. */
+static bool gso_send_alone(struct gso *gso, struct dgram_socket *socket, struct dgram_run *run,
+                           struct dgram_tally *tally)
+{
+    if (run->count > 1 || run->header_len > run->headroom || dgram_tos_to_send(&gso->io, socket, run) != socket->tos)
+        return false;
+    uint8_t *start = (uint8_t *)(uintptr_t)run->data - run->header_len;
+    const bool connected = run->peer.sa.sa_family == AF_UNSPEC;
+    memcpy(start, run->header, run->header_len);
+    struct iovec part = {start, (size_t)run->header_len + run->last};
+    const struct msghdr message = {.msg_name = connected ? NULL : &run->peer,
+                                   .msg_namelen = connected ? 0 : netaddr_len(&run->peer),
+                                   .msg_iov = &part,
+                                   .msg_iovlen = 1};
+    int error = gso_send_message(socket, &message);
+    if (error) {
+        tally->lost[dgram_loss_of(error)]++;
+    } else {
+        tally->datagrams++;
+        tally->bytes += run->last;
+    }
+    return true;
+}
+
 static void gso_send(struct dgram_io *io, struct dgram_socket *socket, struct dgram_batch *batch,
                      struct dgram_tally *tally)
 {
     struct gso *gso = (struct gso *)io;
+    if (batch->count == 1 && gso_send_alone(gso, socket, &batch->runs[0], tally))
+        return;
     for (size_t r = 0; r < batch->count; r++) {
         struct dgram_run *run = &batch->runs[r];
         for (size_t i = 0; i < run->count; i++) {
@@ -326,7 +363,7 @@ struct dgram_io *dgram_io_new_gso(void)
     gso->io.ops = &ops;
     gso_keep_offload_on(gso);
     for (size_t i = 0; i < RECV_MAX; i++) {
-        gso->in_parts[i] = (struct iovec){gso->areas[i], DGRAM_AREA_SIZE};
+        gso->in_parts[i] = (struct iovec){gso->areas[i] + HEADROOM, DGRAM_AREA_SIZE};
         gso->in[i].msg_hdr = (struct msghdr){.msg_iov = &gso->in_parts[i],
                                              .msg_iovlen = 1,
                                              .msg_name = &gso->in_peers[i],

@@ -406,6 +406,34 @@ static void what_was_joined_arrives_as_a_run_after_the_first_burst(void **state)
     close(to.fd);
 }
 
+static void what_was_received_is_sent_on_with_a_header(void **state)
+{
+    (void)state;
+    static const char header[] = "a header of 22 bytes..";
+    union netaddr a, b, c;
+    struct dgram_socket from = open_at("127.0.0.1", &a), relay = open_at("127.0.0.1", &b),
+                        to = open_receiver("127.0.0.1", &c);
+    struct dgram_tally tally = {0};
+    static const size_t lens[] = {0, 1, 1000, 9000};
+    for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
+        add(&b, lens[i], lens[i], "");
+        dgram_io_send(io, &from, &batch, &tally);
+        assert_int_equal(dgram_io_recv(io, &relay, runs, 1), 1);
+        struct dgram_run *run = &batch.runs[batch.count++];
+        *run = runs[0];
+        run->peer = c;
+        run->header_len = sizeof(header) - 1;
+        memcpy(run->header, header, run->header_len);
+        dgram_io_send(io, &relay, &batch, &tally);
+        expect(&to, header, 0, lens[i]);
+    }
+    assert_int_equal(tally.datagrams, 8);
+    assert_int_equal(tally.bytes, 2 * (0 + 1 + 1000 + 9000));
+    close(from.fd);
+    close(relay.fd);
+    close(to.fd);
+}
+
 /* A pair of local sockets counts what the receiver has not read; over loopback nothing is ever left to send. */
 static void a_full_send_buffer_grows_once(void **state)
 {
@@ -465,6 +493,7 @@ int main(void)
         TEST(any_mixture_arrives_in_order),
         TEST(a_stride_skips_what_lies_between),
         TEST(long_runs_are_cut_into_messages),
+        TEST(what_was_received_is_sent_on_with_a_header),
         TEST(a_full_send_buffer_grows_once),
         TEST(each_run_leaves_with_its_tos),
         TEST(a_run_brings_the_bits_that_are_carried),

@@ -77,6 +77,7 @@ static void shared_parcel_send(struct env *env, struct shared_port_entry *entry,
     *parcel = (struct shared_parcel){.item = {.run = shared_parcel_run}, .entry = entry, .run = *run};
     memcpy(parcel->bytes, run->data, len);
     parcel->run.data = parcel->bytes;
+    parcel->run.headroom = 0;
     const struct env *to = shared_port_entry_worker(entry);
     inbox_post(to->inbox, &parcel->item);
 }
