@@ -73,6 +73,25 @@ struct route {
     __u32 interface, mtu;
 };
 
+/* ---- lengths ---- */
+
+/* The length of the leaving datagram's UDP part. */
+static __always_inline __u32 leaving_udp_len(const struct arrival *arrival, const bool v6, const int way)
+{
+    return way == FLOW_UP ? arrival->udp_len - SOCKS_LEN(v6) : arrival->udp_len + SOCKS_LEN(v6);
+}
+
+/* The length of the headers that the program writes, from IP on. */
+static __always_inline __u32 leaving_headers_len(const bool v6, const int way)
+{
+    return IP_LEN(v6) + UDP_LEN + (way == FLOW_DOWN ? SOCKS_LEN(v6) : 0);
+}
+
+static __always_inline __u32 payload_len(const struct arrival *arrival, const bool v6, const int way)
+{
+    return arrival->udp_len - UDP_LEN - (way == FLOW_UP ? SOCKS_LEN(v6) : 0);
+}
+
 /* ---- deciding ---- */
 
 static __always_inline bool same_address(const __u32 a[4], const __u32 b[4], const bool v6)
@@ -162,29 +181,22 @@ static __always_inline int route_down(struct __sk_buff *skb, struct arrival *arr
     return ALLOWED;
 }
 
+static __always_inline int check_state(const struct arrival *arrival, const struct route *route, const bool v6,
+                                       const int way)
+{
+    if (IP_LEN(v6) + leaving_udp_len(arrival, v6, way) > route->mtu)
+        return FLOW_PASS_TOO_LARGE;
+    if (arrival->slot->count[way].passed != arrival->slot->received[way])
+        return FLOW_PASS_BEHIND;
+    return ALLOWED;
+}
+
 /* ---- sending ---- */
 
 static __always_inline __u64 sum_of_route(const struct route *route, const bool v6)
 {
     return sum_of_address(route->source_address, v6) + route->source_port +
            sum_of_address(route->destination_address, v6) + route->destination_port;
-}
-
-/* The length of the leaving datagram's UDP part. */
-static __always_inline __u32 leaving_udp_len(const struct arrival *arrival, const bool v6, const int way)
-{
-    return way == FLOW_UP ? arrival->udp_len - SOCKS_LEN(v6) : arrival->udp_len + SOCKS_LEN(v6);
-}
-
-/* The length of the headers that the program writes, from IP on. */
-static __always_inline __u32 leaving_headers_len(const bool v6, const int way)
-{
-    return IP_LEN(v6) + UDP_LEN + (way == FLOW_DOWN ? SOCKS_LEN(v6) : 0);
-}
-
-static __always_inline __u32 payload_len(const struct arrival *arrival, const bool v6, const int way)
-{
-    return arrival->udp_len - UDP_LEN - (way == FLOW_UP ? SOCKS_LEN(v6) : 0);
 }
 
 /* Where the headers stay, the payload moves: into the scratch, behind the headers. The frame gets its new length. With
@@ -212,6 +224,14 @@ static __always_inline bool move_headers(struct __sk_buff *skb, const struct arr
     if (skb->len != frame_len && bpf_skb_change_tail(skb, frame_len, 0)) /* without Ethernet's padding */
         return false;
     return bpf_skb_adjust_room(skb, growth, BPF_ADJ_ROOM_NET, BPF_F_ADJ_ROOM_NO_CSUM_RESET) == 0;
+}
+
+static __always_inline int make_room(struct __sk_buff *skb, const struct arrival *arrival, struct scratch *scratch,
+                                     bool payload_moves, const bool v6, const int way)
+{
+    const bool done =
+        payload_moves ? move_payload(skb, arrival, scratch, v6, way) : move_headers(skb, arrival, v6, way);
+    return done ? ALLOWED : FLOW_PASS_NO_ROOM;
 }
 
 static __always_inline void write_ipv4(struct iphdr *ip, const struct route *route, __u32 udp_len, __u8 tos)
@@ -284,14 +304,16 @@ static __always_inline void write_headers(struct scratch *scratch, const struct 
     }
 }
 
-static __always_inline int leave(const struct arrival *arrival, int reason, const int way)
+/* Not inlined: few packets come here. */
+static __noinline int leave(struct flow_slot *slot, __u32 count, int reason, int way)
 {
     const __u32 first = 0;
     struct flow_shared *state = bpf_map_lookup_elem(&shared, &first);
-    if (state && reason < FLOW_PASS_REASONS)
-        __sync_fetch_and_add(&state->passed[reason], arrival->count);
-    if (reason != FLOW_PASS_SENDER)
-        __sync_fetch_and_add(&arrival->slot->count[way].passed, arrival->count);
+    if (!state || !slot || reason < 0 || reason >= FLOW_PASS_REASONS)
+        return LEAVE;
+    __sync_fetch_and_add(&state->passed[reason], count);
+    if (reason != FLOW_PASS_SENDER) /* else user space drops it without counting it */
+        __sync_fetch_and_add(&slot->count[way == FLOW_DOWN].passed, count);
     return LEAVE;
 }
 
@@ -299,27 +321,25 @@ static __always_inline int relay(struct __sk_buff *skb, struct arrival *arrival,
 {
     struct flow_count *count = &arrival->slot->count[way];
     struct route route;
-    const __u32 first = 0;
-    struct scratch *scratch = bpf_map_lookup_elem(&scratches, &first);
-    const int reason = way == FLOW_UP ? route_up(skb, arrival, &route, v6) : route_down(skb, arrival, &route, v6);
-    if (reason != ALLOWED)
-        return leave(arrival, reason, way);
-    if (IP_LEN(v6) + leaving_udp_len(arrival, v6, way) > route.mtu)
-        return leave(arrival, FLOW_PASS_TOO_LARGE, way);
-    if (count->passed != arrival->slot->received[way])
-        return leave(arrival, FLOW_PASS_BEHIND, way);
-
     const int mode = checksum_mode(skb);
     const bool payload_moves = mode == CHECKSUM_PARTIAL || mode == CHECKSUM_COMPLETE;
+    const __u32 first = 0;
+    struct scratch *scratch = bpf_map_lookup_elem(&scratches, &first);
     if (!scratch)
-        return leave(arrival, FLOW_PASS_NO_ROOM, way);
-    if (payload_moves ? !move_payload(skb, arrival, scratch, v6, way) : !move_headers(skb, arrival, v6, way))
-        return leave(arrival, FLOW_PASS_NO_ROOM, way);
+        return LEAVE;
+    int reason = way == FLOW_UP ? route_up(skb, arrival, &route, v6) : route_down(skb, arrival, &route, v6);
+    if (reason == ALLOWED)
+        reason = check_state(arrival, &route, v6, way);
+    if (reason == ALLOWED)
+        reason = make_room(skb, arrival, scratch, payload_moves, v6, way);
+    if (reason != ALLOWED)
+        return leave(arrival->slot, arrival->count, reason, way);
+
     write_headers(scratch, arrival, &route, mode == CHECKSUM_PARTIAL, v6, way);
-    __u32 written = payload_moves ? payload_len(arrival, v6, way) : 0;
-    barrier_var(written);
-    written = (written & PAYLOAD_MAX) + leaving_headers_len(v6, way);
-    if (bpf_skb_store_bytes(skb, ETH_HLEN, scratch->bytes, written, 0))
+    __u32 len = payload_moves ? payload_len(arrival, v6, way) : 0;
+    barrier_var(len);
+    len = (len & PAYLOAD_MAX) + leaving_headers_len(v6, way);
+    if (bpf_skb_store_bytes(skb, ETH_HLEN, scratch->bytes, len, 0))
         return DROP;
     __sync_fetch_and_add(&count->datagrams, 1);
     __sync_fetch_and_add(&count->bytes, payload_len(arrival, v6, way));

@@ -107,6 +107,36 @@ static void frames_of_others_are_left_alone(void **state)
     for_each_path(require_ignored_frames);
 }
 
+/* Its "ports" would lie in the destination's address, which is chosen here so that they are the relay's. */
+static void an_ipv4_header_that_is_too_short_is_ignored(void **state)
+{
+    (void)state;
+    NEEDS_THE_PROGRAM;
+    model.slots[V4].relay = addr("198.51.195.80", 0xc350);
+    install(&model);
+    const struct packet_setup setup = setup_for(V4, FLOW_UP, 100);
+    struct packet packet = built(&setup);
+    packet.bytes[PACKET_ETH_LEN] = 0x44;
+    packet_seal_ip(&packet);
+    require_ignored(&packet);
+}
+
+/* The maps write IPv4 addresses like this. On IPv6 they are nobody's. */
+static void an_ipv4_mapped_address_on_ipv6_is_ignored(void **state)
+{
+    (void)state;
+    NEEDS_THE_PROGRAM;
+    for (int way = FLOW_UP; way < FLOW_WAYS; way++) {
+        struct packet_setup setup = setup_for(V6, (enum flow_way)way, 100);
+        const struct packet_setup mapped = setup_for(V4, (enum flow_way)way, 100);
+        const uint32_t words[4] = {0, 0, htonl(0xffff), mapped.destination.v4.sin_addr.s_addr};
+        memcpy(&setup.destination.v6.sin6_addr, words, sizeof(words));
+        netaddr_set_port(&setup.destination, netaddr_port(&mapped.destination));
+        const struct packet packet = built(&setup);
+        require_ignored(&packet);
+    }
+}
+
 static void require_header(int family, const char *header)
 {
     uint8_t bytes[512];
@@ -335,6 +365,8 @@ int main(void)
         TEST(unusual_packets_are_left),
         TEST(what_the_kernel_will_drop_is_not_counted),
         TEST(frames_of_others_are_left_alone),
+        TEST(an_ipv4_header_that_is_too_short_is_ignored),
+        TEST(an_ipv4_mapped_address_on_ipv6_is_ignored),
         TEST(other_socks5_headers_are_left),
         TEST(only_the_client_may_send_up),
         TEST(peers_that_user_space_has_not_allowed_are_left),
