@@ -19,6 +19,8 @@ LISTEN = [{"address": PROXY_V4, "port": 1080, "auth": "none", "open": True},
           {"address": PROXY_V6, "port": 1080, "auth": "none", "open": True}]
 # Both ways of moving datagrams must pass: test/run --offload off.
 OFFLOAD = os.environ.get("CONESOCKS_OFFLOAD", "auto")
+# The whole suite can run with the kernel path, too: test/run --kernel-path auto.
+KERNEL_PATH = os.environ.get("CONESOCKS_KERNEL_PATH", "off")
 ALICE = ("alice", "wonderland")
 # SHA-512 with few rounds: a real hash costs 16 ms on purpose.
 USERS = [{"name": "alice", "password": "$6$rounds=1000$conesocks$vl8hNS3U5BdcaYgEGyG6eINmGt7WF9MSD7MfPEomWXvR6R/"
@@ -28,7 +30,7 @@ USERS = [{"name": "alice", "password": "$6$rounds=1000$conesocks$vl8hNS3U5BdcaYg
 def lan_config(config=()):
     """A dict without "listen" gets the LAN's listener."""
     config = {"listen": LISTEN, "workers": 2, **dict(config)}
-    return config | {"udp": {"offload": OFFLOAD, **config.get("udp", {})}}
+    return config | {"udp": {"offload": OFFLOAD, "kernel_path": KERNEL_PATH, **config.get("udp", {})}}
 
 
 def pytest_configure():

@@ -142,6 +142,14 @@ class Relay:
             print("left to user space until now:", self.status()["kernel_path"]["passed"])
 
 
+def check(received, expected, way):
+    """Is it the first of what is under way?"""
+    assert received in expected, f"{way}: {received} was not sent, or arrived before"
+    late = expected.index(received)
+    assert late == 0, f"{way}: overtook {late} others, {expected[:3]} ..."
+    expected.pop(0)
+
+
 class Sequence:
     """Numbered datagrams both ways between an association and peers, of which a few are under way at any time. Each end
     must get exactly what was sent, in order."""
@@ -181,6 +189,6 @@ class Sequence:
     def receive(self, leave=0):
         for peer, expected in self.up.items():
             while len(expected) > leave // len(self.up):
-                assert peer.recv(2000) == expected.pop(0)
+                check(peer.recv(2000), expected, "up")
         while len(self.down) > leave:
-            assert self.association.recv() == self.down.pop(0)
+            check(self.association.recv(), self.down, "down")
