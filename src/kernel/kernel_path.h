@@ -79,6 +79,10 @@ enum kernel_way { KERNEL_UP, KERNEL_DOWN, KERNEL_WAYS };
  * asked whether more waits, only while the counts disagree. */
 void kernel_slot_caught_up(struct kernel_slot *slot, enum kernel_way way, uint32_t count, int fd);
 
+/* Whether a packet filter drops what the program leaves to user space: nothing has arrived at the socket since the last
+ * call. To be asked once a second. */
+bool kernel_slot_is_stuck(struct kernel_slot *slot, enum kernel_way way, int fd);
+
 /* What the program has relayed since the last call. */
 struct kernel_carried {
     struct {

@@ -215,6 +215,11 @@ void kernel_slot_caught_up(struct kernel_slot *slot, enum kernel_way way, uint32
     catch_up_add(&slot->catch_up[way], slot->memory, (enum flow_way)way, count, fd);
 }
 
+bool kernel_slot_is_stuck(struct kernel_slot *slot, enum kernel_way way, int fd)
+{
+    return catch_up_is_stuck(&slot->catch_up[way], slot->memory, (enum flow_way)way, fd);
+}
+
 void kernel_slot_take(struct kernel_slot *slot, struct kernel_carried *carried)
 {
     for (int way = 0; way < FLOW_WAYS; way++) {

@@ -20,8 +20,6 @@ from test_admin import ADMIN, ask
 
 CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_PERFMON": 38, "CAP_BPF": 39}
 OLDEST_KERNEL = (6, 6)
-# The first datagrams of a flow go through user space; after this many the kernel must have it.
-SOON = 60
 
 
 class Family(NamedTuple):
@@ -118,14 +116,13 @@ class Relay:
     def establish(self, association, *peers):
         """Exchanges datagrams with each peer until the kernel relays both ways. With user space alone: a few. Nothing
         else may be under way."""
+        def is_established(peer):
+            before = self.by_kernel and self.carried()
+            assert association.alive(peer, 4)
+            return not self.by_kernel or self.carried() == [count + 4 for count in before]
+
         for peer in peers:
-            for _ in range(SOON // 4):
-                before = self.by_kernel and self.carried()
-                assert association.alive(peer, 4)
-                if not self.by_kernel or self.carried() == [count + 4 for count in before]:
-                    break
-            else:
-                raise AssertionError(f"the kernel does not relay to {peer.getsockname()}: {self.row(association)}")
+            wait_until(lambda peer=peer: is_established(peer), f"the kernel to relay to {peer.getsockname()}")
 
     @contextlib.contextmanager
     def alone(self):

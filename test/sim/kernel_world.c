@@ -29,6 +29,7 @@ int kernel_world_error;
 union netaddr kernel_world_client, kernel_world_relay, kernel_world_external;
 struct kernel_slot_setup kernel_world_setup;
 unsigned kernel_world_revoked;
+int kernel_world_stuck = -1;
 
 static struct kernel_worker fake;
 static char calls[4096];
@@ -134,6 +135,14 @@ void kernel_slot_caught_up(struct kernel_slot *slot, enum kernel_way way, uint32
 {
     (void)slot, (void)fd;
     note("%s:%u@%zu ", way == KERNEL_UP ? "up" : "down", count, world_sent_count());
+}
+
+bool kernel_slot_is_stuck(struct kernel_slot *slot, enum kernel_way way, int fd)
+{
+    (void)slot;
+    if (fd < 0)
+        abort();
+    return kernel_world_stuck == (int)way;
 }
 
 void kernel_slot_take(struct kernel_slot *slot, struct kernel_carried *carried)

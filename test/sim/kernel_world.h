@@ -19,6 +19,8 @@ extern int kernel_world_error;
 extern union netaddr kernel_world_client, kernel_world_relay, kernel_world_external;
 extern struct kernel_slot_setup kernel_world_setup;
 extern unsigned kernel_world_revoked;
+/* The direction (enum kernel_way) of which nothing arrives in user space; -1: none. */
+extern int kernel_world_stuck;
 
 size_t kernel_world_slots(void);
 /* What was called since the last time, oldest first, such as "new sent:192.0.2.10:53 up:1". */

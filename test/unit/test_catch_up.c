@@ -33,11 +33,14 @@ static int end(void **state)
  * u: one arrives that the program has not counted
  * r: user space receives one, sends it, and says so
  * R: user space receives all that waits, sends them, and says so
+ * L: it says so once less often than a slot needs that begins
  */
 static void play(char step)
 {
     char bytes[4];
     uint32_t count = 0;
+    for (int i = 1; step == 'L' && i < CATCH_UP_LOOKS; i++)
+        play('R');
     if (step == 'p' || step == 'l')
         slot.count[FLOW_UP].passed++;
     if (step == 'p' || step == 'u')
@@ -55,7 +58,7 @@ static bool may_relay(void)
     return slot.received[FLOW_UP] == slot.count[FLOW_UP].passed;
 }
 
-/* The first 'pRpR' makes the counts of a new slot equal. */
+/* The first 'LR' makes the counts of a new slot equal. */
 static void the_program_may_relay_when_nothing_waits(void **state)
 {
     (void)state;
@@ -63,20 +66,17 @@ static void the_program_may_relay_when_nothing_waits(void **state)
         const char *steps;
         const char *may; /* after each step: + or - */
     } table[] = {
-        {"pRpRpR", "---+-+"},             /* a new slot needs two empty sockets */
-        {"RR", "-+"},                     /* which need no datagram */
-        {"pRpRpprr", "---+---+"},         /* a backlog: not before the last one was sent */
-        {"pRpRpprpprrr", "---+-------+"}, /* which grows meanwhile */
-        {"uRpRpR", "---+-+"},             /* came before the slot */
-        {"pRpRlpRpR", "---+----+"},       /* a lost one: the second empty socket */
-        {"pRpRlRR", "---+--+"},
-        {"pRpRuRR", "---++-+"},         /* one that was not counted */
-        {"pRpRuRpR", "---++--+"},       /* the next one does not make the counts equal by chance */
-        {"pRpRlRlRlRR", "---+------+"}, /* losses go on: the difference has to stay the same */
-        {"pRpRlpprRpR", "---+------+"}, /* the socket is not empty after the first */
-        {"pRpRlRpR", "---+---+"},
-        {"pRpRluR", "---+--+"}, /* one lost, one uncounted: nothing waits either */
-        {"pRpRpRpRpR", "---+-+-+-+"},
+        {"LRpRpR", "-+-+-+"},         /* a new slot needs many looks at an empty socket */
+        {"pRL", "--+"},               /* whatever has come meanwhile */
+        {"LRpprr", "-+---+"},         /* a backlog: not before the last one was sent */
+        {"LRpprpprrr", "-+-------+"}, /* which grows meanwhile */
+        {"uRL", "--+"},               /* came before the slot */
+        {"LRlpRL", "-+---+"},         /* a lost one */
+        {"LRuRL", "-++-+"},           /* one that was not counted */
+        {"LRuRpL", "-++--+"},         /* the next one does not make the counts equal by chance */
+        {"LRlRlRLLLR", "-+-------+"}, /* losses go on: the greatest difference cannot be reached again */
+        {"LRlpprL", "-+-----"},       /* the socket is not empty after the first */
+        {"LRluRL", "-+--++"},         /* one lost, one uncounted: nothing waits either */
     };
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         end(NULL);
@@ -90,10 +90,55 @@ static void the_program_may_relay_when_nothing_waits(void **state)
     }
 }
 
+/* Each time user space looks, the next one has been counted and has not arrived yet. */
+static void one_on_its_way_is_waited_for(void **state)
+{
+    (void)state;
+    play('L');
+    play('R');
+    play('l');
+    slot.count[FLOW_UP].passed++;
+    for (int i = 1; i < CATCH_UP_LOOKS; i++) {
+        play('R');
+        assert_false(may_relay());
+        play('p');
+    }
+    slot.count[FLOW_UP].passed--; /* the last one has arrived */
+    play('R');
+    assert_false(may_relay());
+    play('L');
+    assert_true(may_relay());
+}
+
+static bool is_stuck(void)
+{
+    return catch_up_is_stuck(&state_up, &slot, FLOW_UP, ends[1]);
+}
+
+static void it_is_stuck_when_all_get_lost(void **state)
+{
+    (void)state;
+    play('L');
+    play('R');
+    assert_false(is_stuck());
+    assert_false(is_stuck()); /* nothing has come at all */
+    play('l');
+    assert_true(is_stuck());
+    assert_false(is_stuck());
+    play('l');
+    play('p');
+    assert_false(is_stuck()); /* one waits */
+    play('l');
+    play('R');
+    assert_false(is_stuck()); /* one has arrived */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_program_may_relay_when_nothing_waits, begin, end),
+        cmocka_unit_test_setup_teardown(one_on_its_way_is_waited_for, begin, end),
+        cmocka_unit_test_setup_teardown(it_is_stuck_when_all_get_lost, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

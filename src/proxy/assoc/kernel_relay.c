@@ -239,15 +239,6 @@ void kernel_relay_take(struct assoc *assoc, uint64_t now_ms)
     kernel_relay_count(assoc, &carried, now_ms);
 }
 
-void kernel_relay_sweep(struct assoc *assoc, uint64_t now_ms)
-{
-    kernel_relay_take(assoc, now_ms);
-    if (!assoc->kernel || !assoc->kernel->slot)
-        return;
-    kernel_slot_caught_up(assoc->kernel->slot, KERNEL_UP, 0, assoc->internal.socket.fd);
-    kernel_slot_caught_up(assoc->kernel->slot, KERNEL_DOWN, 0, kernel_relay_external(assoc)->socket.fd);
-}
-
 /* ---- the end of a slot ---- */
 
 void kernel_relay_stop(struct assoc *assoc)
@@ -262,6 +253,22 @@ void kernel_relay_stop(struct assoc *assoc)
     relay->has_flow = false;
     relay->hosts = 0;
     relay->retry_ms = env_now(assoc->env) + RETRY_AFTER_MS;
+}
+
+static bool kernel_relay_is_stuck(const struct assoc *assoc)
+{
+    struct kernel_slot *slot = assoc->kernel->slot;
+    const bool up = kernel_slot_is_stuck(slot, KERNEL_UP, assoc->internal.socket.fd);
+    return kernel_slot_is_stuck(slot, KERNEL_DOWN, kernel_relay_external(assoc)->socket.fd) || up;
+}
+
+/* While the kernel relays, a stateful packet filter forgets the flows. If one datagram then goes to user space and is
+ * dropped, so are all after it. What user space sends makes the filter learn the flows again. */
+void kernel_relay_sweep(struct assoc *assoc, uint64_t now_ms)
+{
+    kernel_relay_take(assoc, now_ms);
+    if (assoc->kernel && assoc->kernel->slot && kernel_relay_is_stuck(assoc))
+        kernel_relay_stop(assoc);
 }
 
 void kernel_relay_move_client(struct assoc *assoc)
