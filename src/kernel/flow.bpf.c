@@ -17,6 +17,7 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL"; /* the kernel asks for the GPL *
 /* The loader sets them to what the sockets of this host use. */
 const volatile __u8 ttl_v4 = 64, hop_limit_v6 = 64;
 
+enum { FAMILY_V4 = 2 /* AF_INET */, FAMILY_V6 = 10 /* AF_INET6 */ };
 enum { LEAVE = -1 /* TCX_NEXT */, DROP = 2 /* TC_ACT_SHOT */ };
 enum { ALLOWED = FLOW_PASS_REASONS }; /* no reason to leave the datagram to user space */
 
@@ -68,7 +69,7 @@ struct {
 
 /* Where it is to go. */
 struct route {
-    const __u32 *source_address, *destination_address;
+    const __u32 *source_address, *destination_address, *next_hop;
     __be16 source_port, destination_port;
     __u32 interface, mtu;
 };
@@ -152,6 +153,7 @@ static __always_inline int route_up(struct __sk_buff *skb, struct arrival *arriv
     route->source_port = slot->external_port;
     route->destination_address = arrival->key.peer.address;
     route->destination_port = arrival->key.peer.port;
+    route->next_hop = flow->next_hop;
     route->interface = flow->interface;
     route->mtu = flow->mtu;
     return ALLOWED;
@@ -176,6 +178,7 @@ static __always_inline int route_down(struct __sk_buff *skb, struct arrival *arr
     route->source_port = slot->relay.port;
     route->destination_address = slot->client.address;
     route->destination_port = slot->client.port;
+    route->next_hop = slot->client_next_hop;
     route->interface = slot->client_interface;
     route->mtu = slot->client_mtu;
     return ALLOWED;
@@ -317,6 +320,17 @@ static __noinline int leave(struct flow_slot *slot, __u32 count, int reason, int
     return LEAVE;
 }
 
+/* The kernel adds the next hop's hardware address, and asks for it if need be. */
+static __always_inline int send(const struct route *route, const bool v6)
+{
+    struct bpf_redir_neigh next_hop = {.nh_family = v6 ? FAMILY_V6 : FAMILY_V4};
+    if (v6)
+        copy_ipv6(next_hop.ipv6_nh, route->next_hop);
+    else
+        next_hop.ipv4_nh = route->next_hop[3];
+    return (int)bpf_redirect_neigh(route->interface, &next_hop, sizeof(next_hop), 0);
+}
+
 static __always_inline int relay(struct __sk_buff *skb, struct arrival *arrival, const bool v6, const int way)
 {
     struct flow_count *count = &arrival->slot->count[way];
@@ -344,7 +358,7 @@ static __always_inline int relay(struct __sk_buff *skb, struct arrival *arrival,
     __sync_fetch_and_add(&count->datagrams, 1);
     __sync_fetch_and_add(&count->bytes, payload_len(arrival, v6, way));
     count->last_ns = bpf_ktime_get_coarse_ns();
-    return (int)bpf_redirect_neigh(route.interface, NULL, 0, 0);
+    return send(&route, v6);
 }
 
 static __always_inline int take(struct __sk_buff *skb, const bool v6)

@@ -49,10 +49,11 @@ struct flow_key {
     struct flow_endpoint peer;
 };
 struct flow {
-    __u32 generation; /* valid while it equals flow_shared.generation[slot's worker] */
-    __u32 interface;  /* the way to the peer, and the only one that its answers come by */
-    __u32 mtu;        /* of the path to the peer */
-    __u32 local[4];   /* the address that the peer sees */
+    __u32 generation;  /* valid while it equals flow_shared.generation[slot's worker] */
+    __u32 interface;   /* the way to the peer, and the only one that its answers come by */
+    __u32 mtu;         /* of the path to the peer */
+    __u32 next_hop[4]; /* the gateway, or the peer */
+    __u32 local[4];    /* the address that the peer sees */
 };
 
 /* What one direction of an association has carried. Written by the program (atomically: several CPUs may work for one
@@ -71,7 +72,7 @@ struct flow_slot {
     struct flow_endpoint client, relay;
     __u16 external_port; /* network byte order */
     __u16 zero;
-    __u32 client_interface, client_mtu;
+    __u32 client_interface, client_mtu, client_next_hop[4]; /* the way to the client, as in struct flow */
     struct {
         __u8 keep, set; /* new TOS byte or traffic class = (received & keep) | set */
     } tos[FLOW_WAYS];

@@ -104,6 +104,8 @@ static bool slot_find_client(struct kernel_worker *worker, struct kernel_slot *s
         return false;
     slot->memory->client_interface = route.interface;
     slot->memory->client_mtu = route.mtu;
+    const struct flow_endpoint next_hop = endpoint_of(&route.next_hop);
+    memcpy(slot->memory->client_next_hop, next_hop.address, sizeof(next_hop.address));
     slot->generation = generation;
     return true;
 }
@@ -191,8 +193,9 @@ static bool slot_install(struct kernel_worker *worker, struct kernel_slot *slot,
     if (!routes_find(&worker->routes, &slot->external, peer, &route) || !links_have(&path->links, route.interface) ||
         !slot_has_external(path, slot, &route.local))
         return false;
-    const struct flow_endpoint local = endpoint_of(&route.local);
+    const struct flow_endpoint local = endpoint_of(&route.local), next_hop = endpoint_of(&route.next_hop);
     struct flow flow = {.generation = generation, .interface = route.interface, .mtu = route.mtu};
+    memcpy(flow.next_hop, next_hop.address, sizeof(flow.next_hop));
     memcpy(flow.local, local.address, sizeof(flow.local));
     return bpf_map_update_elem(path->flows, key, &flow, BPF_ANY) == 0;
 }

@@ -55,7 +55,7 @@ static bool route_probe(const union netaddr *local, const union netaddr *peer, s
     return route->local.sa.sa_family == family;
 }
 
-/* ---- the interface: netlink tells ---- */
+/* ---- interface and next hop: netlink tells ---- */
 
 struct question {
     struct nlmsghdr header;
@@ -95,53 +95,62 @@ static bool route_ask(struct routes *routes, const union netaddr *local, const u
     return send(routes->netlink, &question, question.header.nlmsg_len, 0) == (ssize_t)question.header.nlmsg_len;
 }
 
-/* 0: by several interfaces, or encapsulated, which the program would not do. */
-static uint32_t route_interface(const uint8_t *body, size_t len)
+/* What the program would not do: several interfaces, encapsulation, a gateway of the other family. */
+static bool route_is_special(unsigned short type)
 {
-    struct rtmsg route;
-    struct rtattr attribute;
-    uint32_t interface = 0;
-    if (len < sizeof(route))
-        return 0;
-    memcpy(&route, body, sizeof(route));
-    if (route.rtm_type != RTN_UNICAST)
-        return 0;
-    for (size_t at = NLMSG_ALIGN(sizeof(route)); at + sizeof(attribute) <= len;) {
-        memcpy(&attribute, body + at, sizeof(attribute));
-        if (attribute.rta_len < sizeof(attribute) || attribute.rta_len > len - at ||
-            attribute.rta_type == RTA_MULTIPATH || attribute.rta_type == RTA_ENCAP_TYPE)
-            return 0;
-        if (attribute.rta_type == RTA_OIF && attribute.rta_len == RTA_LENGTH(sizeof(interface)))
-            memcpy(&interface, body + at + RTA_LENGTH(0), sizeof(interface));
-        at += RTA_ALIGN(attribute.rta_len);
-    }
-    return interface;
+    return type == RTA_MULTIPATH || type == RTA_ENCAP_TYPE || type == RTA_VIA;
 }
 
-bool route_parse(const uint8_t *answer, size_t len, uint32_t sequence, uint32_t *interface)
+/* false: none that the kernel path can take. */
+static bool route_read(const uint8_t *body, size_t len, struct kernel_route *route)
+{
+    struct rtmsg message;
+    struct rtattr attribute;
+    if (len < sizeof(message))
+        return false;
+    memcpy(&message, body, sizeof(message));
+    if (message.rtm_type != RTN_UNICAST)
+        return false;
+    const size_t host_len = message.rtm_family == AF_INET ? sizeof(struct in_addr) : sizeof(struct in6_addr);
+    for (size_t at = NLMSG_ALIGN(sizeof(message)); at + sizeof(attribute) <= len;) {
+        memcpy(&attribute, body + at, sizeof(attribute));
+        if (attribute.rta_len < sizeof(attribute) || attribute.rta_len > len - at ||
+            route_is_special(attribute.rta_type))
+            return false;
+        const uint8_t *const value = body + at + RTA_LENGTH(0);
+        if (attribute.rta_type == RTA_OIF && attribute.rta_len == RTA_LENGTH(sizeof(route->interface)))
+            memcpy(&route->interface, value, sizeof(route->interface));
+        else if (attribute.rta_type == RTA_GATEWAY && attribute.rta_len == RTA_LENGTH(host_len))
+            route->next_hop = netaddr_from_bytes(value, host_len, 0);
+        at += RTA_ALIGN(attribute.rta_len);
+    }
+    return true;
+}
+
+bool route_parse(const uint8_t *answer, size_t len, uint32_t sequence, struct kernel_route *route)
 {
     struct nlmsghdr header;
-    *interface = 0;
+    route->interface = 0;
     if (len < sizeof(header))
         return false;
     memcpy(&header, answer, sizeof(header));
     if (header.nlmsg_seq != sequence)
         return false;
     if (header.nlmsg_type == RTM_NEWROUTE && header.nlmsg_len >= NLMSG_HDRLEN && header.nlmsg_len <= len)
-        *interface = route_interface(answer + NLMSG_HDRLEN, header.nlmsg_len - NLMSG_HDRLEN);
+        if (!route_read(answer + NLMSG_HDRLEN, header.nlmsg_len - NLMSG_HDRLEN, route))
+            route->interface = 0;
     return true;
 }
 
 /* The kernel has answered before send() returns. What another question has left behind is passed over. */
-static uint32_t route_hear(const struct routes *routes)
+static bool route_hear(const struct routes *routes, struct kernel_route *route)
 {
     uint8_t answer[ANSWER_MAX];
-    uint32_t interface;
     ssize_t len;
     do
         len = recv(routes->netlink, answer, sizeof(answer), 0);
-    while (len >= 0 && !route_parse(answer, (size_t)len, routes->sequence, &interface));
-    return len < 0 ? 0 : interface;
+    while (len >= 0 && !route_parse(answer, (size_t)len, routes->sequence, route));
+    return len >= 0 && route->interface != 0;
 }
 
 /* ---- both ---- */
@@ -152,8 +161,6 @@ bool routes_find(struct routes *routes, const union netaddr *local, const union 
     const int family = peer->sa.sa_family;
     if (local->sa.sa_family != family || (family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&peer->v6.sin6_addr)))
         return false;
-    if (!route_probe(local, peer, route) || !route_ask(routes, &route->local, peer))
-        return false;
-    route->interface = route_hear(routes);
-    return route->interface != 0;
+    route->next_hop = *peer;
+    return route_probe(local, peer, route) && route_ask(routes, &route->local, peer) && route_hear(routes, route);
 }

@@ -1,6 +1,6 @@
 /*
- * The way that a datagram of a UDP socket takes to a peer, as the kernel would choose it now: interface, source
- * address, path MTU. A worker asks when it installs a flow.
+ * The way that a datagram of a UDP socket takes to a peer, as the kernel would choose it now: interface, next
+ * hop, source address, path MTU. A worker asks when it installs a flow.
  */
 #ifndef CONESOCKS_KERNEL_ROUTE_H
 #define CONESOCKS_KERNEL_ROUTE_H
@@ -17,7 +17,8 @@ struct routes {
 };
 struct kernel_route {
     uint32_t interface, mtu;
-    union netaddr local; /* with the socket's port */
+    union netaddr next_hop; /* the gateway, or the peer itself */
+    union netaddr local;    /* with the socket's port */
 };
 
 /* 0 or a negative errno. */
@@ -29,8 +30,8 @@ void routes_close(struct routes *routes);
 bool routes_find(struct routes *routes, const union netaddr *local, const union netaddr *peer,
                  struct kernel_route *route);
 
-/* The interface in the kernel's answer to the question `sequence`; 0: none that the kernel path can take. Whether this
- * was that answer. */
-bool route_parse(const uint8_t *answer, size_t len, uint32_t sequence, uint32_t *interface);
+/* Whether this is the kernel's answer to the question `sequence`. The route gets its interface, 0 if there is none that
+ * the kernel path can take, and its gateway, if it has one. */
+bool route_parse(const uint8_t *answer, size_t len, uint32_t sequence, struct kernel_route *route);
 
 #endif

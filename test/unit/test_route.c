@@ -53,9 +53,9 @@ static void answer_add(struct answer *answer, unsigned short type, uint32_t valu
 
 static uint32_t parse(const struct answer *answer)
 {
-    uint32_t interface = 99;
-    assert_true(route_parse((const uint8_t *)answer, answer->header.nlmsg_len, 7, &interface));
-    return interface;
+    struct kernel_route route = {.interface = 99};
+    assert_true(route_parse((const uint8_t *)answer, answer->header.nlmsg_len, 7, &route));
+    return route.interface;
 }
 
 static void an_answer_names_the_interface(void **state)
@@ -72,7 +72,7 @@ static void other_ways_are_not_for_the_kernel_path(void **state)
 {
     (void)state;
     static const unsigned char types[] = {RTN_LOCAL, RTN_BROADCAST, RTN_MULTICAST, RTN_BLACKHOLE, RTN_UNREACHABLE};
-    static const unsigned short attributes[] = {RTA_MULTIPATH, RTA_ENCAP_TYPE};
+    static const unsigned short attributes[] = {RTA_MULTIPATH, RTA_ENCAP_TYPE, RTA_VIA};
     for (size_t i = 0; i < sizeof(types); i++) {
         struct answer answer = answer_begin(types[i]);
         answer_add(&answer, RTA_OIF, 3, 8);
@@ -89,12 +89,12 @@ static void other_ways_are_not_for_the_kernel_path(void **state)
 static void a_broken_answer_has_no_interface(void **state)
 {
     (void)state;
-    uint32_t interface;
+    struct kernel_route route;
     struct answer answer = answer_begin(RTN_UNICAST);
     answer_add(&answer, RTA_OIF, 3, 8);
     const uint32_t whole = answer.header.nlmsg_len;
     for (uint32_t len = 0; len < whole; len++) /* cut short */
-        assert_true(!route_parse((const uint8_t *)&answer, len, 7, &interface) || interface == 0);
+        assert_true(!route_parse((const uint8_t *)&answer, len, 7, &route) || route.interface == 0);
     answer.header.nlmsg_len = whole;
     for (unsigned short len = 0; len < 64; len++) { /* an attribute of another length */
         struct answer other = answer_begin(RTN_UNICAST);
@@ -104,19 +104,20 @@ static void a_broken_answer_has_no_interface(void **state)
     answer.header.nlmsg_type = NLMSG_ERROR;
     assert_int_equal(parse(&answer), 0);
     answer.header.nlmsg_seq = 6; /* to another question */
-    assert_false(route_parse((const uint8_t *)&answer, whole, 7, &interface));
+    assert_false(route_parse((const uint8_t *)&answer, whole, 7, &route));
 }
 
 /* ---- the kernel itself ---- */
 
-static void expect_route(const char *local, const char *peer, const char *source, uint32_t mtu)
+static void expect_route(const char *local, const char *peer, const char *source, const char *next_hop, uint32_t mtu)
 {
     struct kernel_route route;
-    const union netaddr from = at(local, 4000), to = at(peer, 53), expected = at(source, 4000);
+    const union netaddr from = at(local, 4000), to = at(peer, 53), expected = at(source, 4000), next = at(next_hop, 0);
     assert_true(routes_find(&routes, &from, &to, &route));
     assert_int_equal(route.interface, if_nametoindex("kp0"));
     assert_int_equal(route.mtu, mtu);
     assert_true(netaddr_equal(&route.local, &expected));
+    assert_true(netaddr_equal_host(&route.next_hop, &next));
 }
 
 static bool has_route(const char *local, const char *peer)
@@ -131,12 +132,12 @@ static void a_route_has_interface_source_and_mtu(void **state)
     (void)state;
     if (!has_namespace)
         SKIP_TEST("needs a network namespace");
-    expect_route("0.0.0.0", "192.0.2.9", "192.0.2.1", 1500);
-    expect_route("::", "2001:db8::9", "2001:db8::1", 1500);
+    expect_route("0.0.0.0", "192.0.2.9", "192.0.2.1", "192.0.2.9", 1500);
+    expect_route("::", "2001:db8::9", "2001:db8::1", "2001:db8::9", 1500);
     run("ip route add 198.51.100.0/24 via 192.0.2.2 mtu 1400");
     run("ip -6 route add 2001:db8:5::/48 via 2001:db8::2 mtu 1300");
-    expect_route("0.0.0.0", "198.51.100.9", "192.0.2.1", 1400);
-    expect_route("::", "2001:db8:5::9", "2001:db8::1", 1300);
+    expect_route("0.0.0.0", "198.51.100.9", "192.0.2.1", "192.0.2.2", 1400);
+    expect_route("::", "2001:db8:5::9", "2001:db8::1", "2001:db8::2", 1300);
 }
 
 static void a_bound_socket_keeps_its_address(void **state)
@@ -145,8 +146,8 @@ static void a_bound_socket_keeps_its_address(void **state)
     if (!has_namespace)
         SKIP_TEST("needs a network namespace");
     run("ip address add 192.0.2.77/24 dev kp0");
-    expect_route("192.0.2.77", "192.0.2.9", "192.0.2.77", 1500);
-    expect_route("0.0.0.0", "192.0.2.9", "192.0.2.1", 1500);
+    expect_route("192.0.2.77", "192.0.2.9", "192.0.2.77", "192.0.2.9", 1500);
+    expect_route("0.0.0.0", "192.0.2.9", "192.0.2.1", "192.0.2.9", 1500);
 }
 
 /* Else the address that peers see would change in the middle. */
@@ -158,7 +159,7 @@ static void temporary_addresses_are_not_used(void **state)
     run("sysctl -qw net.ipv6.conf.kp0.use_tempaddr=2");
     run("ip address add 2001:db8:7::1/64 dev kp0 nodad mngtmpaddr");
     run("sleep 0.2; ip -6 address show dev kp0 | grep -q temporary");
-    expect_route("::", "2001:db8:7::9", "2001:db8:7::1", 1500);
+    expect_route("::", "2001:db8:7::9", "2001:db8:7::1", "2001:db8:7::9", 1500);
 }
 
 static void some_peers_have_no_route_for_the_kernel_path(void **state)
