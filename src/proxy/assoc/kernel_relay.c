@@ -14,6 +14,8 @@
 
 /* A slot rests after use. So an association that loses its slot again and again leaves the others their slots. */
 #define RETRY_AFTER_MS 1000
+/* Routes to a client seldom change. */
+#define RETRY_UNREACHED_AFTER_MS (60 * 1000)
 
 /* ---- whether ---- */
 
@@ -101,7 +103,8 @@ static void kernel_relay_open_slot(struct assoc *assoc)
     relay->slot = kernel_slot_new(assoc->env->kernel, &setup);
     relay->failed = relay->slot ? KERNEL_REASON_NONE : kernel_relay_reason_of(errno);
     relay->carried_tos = carried;
-    relay->retry_ms = env_now(assoc->env) + RETRY_AFTER_MS;
+    relay->retry_ms =
+        env_now(assoc->env) + (relay->failed == KERNEL_REASON_INTERFACE ? RETRY_UNREACHED_AFTER_MS : RETRY_AFTER_MS);
     if (relay->slot)
         kernel_relay_keep_icmp(assoc);
 }
