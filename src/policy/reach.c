@@ -57,14 +57,19 @@ static const struct {
     {{0, 0}, 0, REACH_RESERVED},
 };
 
-/* Most datagrams go to an address whose first byte alone shows that it is public. */
-static bool is_plainly_public(uint32_t host)
+/* The place of most datagrams' addresses follows from the first byte alone. false: it does not. */
+static bool place_of_first_byte(uint32_t host, enum reach_place *place, unsigned *bits)
 {
+    *bits = 8;
     switch (host >> 24) {
-    case 0:
     case 10:
-    case 100:
+        *place = REACH_PRIVATE;
+        return true;
     case 127:
+        *place = REACH_LOOPBACK;
+        return true;
+    case 0:
+    case 100:
     case 168:
     case 169:
     case 172:
@@ -73,15 +78,18 @@ static bool is_plainly_public(uint32_t host)
     case 203:
         return false;
     default:
+        *bits = 0;
+        *place = REACH_PUBLIC;
         return host >> 24 < 224;
     }
 }
 
 static enum reach_place place_of_v4(uint32_t host, unsigned *bits)
 {
+    enum reach_place place;
+    if (place_of_first_byte(host, &place, bits))
+        return place;
     *bits = 0;
-    if (is_plainly_public(host))
-        return REACH_PUBLIC;
     for (size_t i = 0; i < ARRAY_LEN(places_v4); i++)
         if ((host ^ places_v4[i].prefix) >> (32 - places_v4[i].bits) == 0) {
             *bits = places_v4[i].bits;
