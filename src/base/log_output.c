@@ -22,6 +22,10 @@
 /* Some thousand lines: what a worker says when all its sessions end at once. Its pages are taken when they are needed.
  */
 #define QUEUE_SIZE (1024 * 1024)
+/* Waking the thread costs the one who logs more than the line itself. So after it has written, the thread waits for so
+ * long before it looks for more; a warning or a queue that fills wakes it. */
+#define PAUSE_MS   10
+#define QUEUE_MUCH (QUEUE_SIZE / 8)
 /* At the end, for what waits to be written. */
 #define STOP_SECONDS 2
 
@@ -86,7 +90,8 @@ static struct {
 
 static struct {
     pthread_mutex_t lock;
-    pthread_cond_t changed;
+    pthread_cond_t changed; /* what the thread sleeps on */
+    pthread_cond_t hurry;   /* what ends its pause */
     pthread_t thread;
     bool running, ending;
     int file;          /* that lines go to from now on; -1: no other */
@@ -195,6 +200,8 @@ static void queue_put(const struct head *head, const char *line)
     memcpy(queue_bytes + queue.end + sizeof(*head), line, head->len);
     queue.end += size;
     pthread_cond_signal(&queue.changed);
+    if (head->level <= LOG_LEVEL_WARNING || queue.end - queue.first > QUEUE_MUCH)
+        pthread_cond_signal(&queue.hurry);
 }
 
 /* false: there is none. */
@@ -230,11 +237,24 @@ static void output_take_over_missed(void)
     queue.missed = 0;
 }
 
+static void queue_pause(void)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += PAUSE_MS * 1000000L;
+    if (until.tv_nsec >= 1000000000L) {
+        until.tv_nsec -= 1000000000L;
+        until.tv_sec++;
+    }
+    pthread_cond_timedwait(&queue.hurry, &queue.lock, &until);
+}
+
 static void *queue_write_lines(void *unused)
 {
     (void)unused;
     struct head head;
     char line[LOG_LINE_MAX];
+    bool has_written = false;
     pthread_setname_np(pthread_self(), "log"); /* the sandbox forbids to name another */
     pthread_mutex_lock(&queue.lock);
     for (;;) {
@@ -245,8 +265,12 @@ static void *queue_write_lines(void *unused)
             pthread_mutex_unlock(&queue.lock);
             output_write_line(head.level, line, head.len, true, last);
             pthread_mutex_lock(&queue.lock);
+            has_written = true;
         } else if (queue.ending) {
             break;
+        } else if (has_written) {
+            queue_pause();
+            has_written = false;
         } else {
             pthread_cond_wait(&queue.changed, &queue.lock);
         }
@@ -279,6 +303,21 @@ void log_output(enum log_level level, char *line, size_t len)
 }
 
 /* ---- for the main thread ---- */
+
+static void queue_wake(void)
+{
+    pthread_cond_signal(&queue.changed);
+    pthread_cond_signal(&queue.hurry);
+}
+
+static void queue_init_hurry(void)
+{
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&queue.hurry, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+}
 
 /* JOURNAL_STREAM names the descriptor that systemd has opened; a script may have sent ours elsewhere. */
 static bool is_journal(int fd)
@@ -333,7 +372,7 @@ void log_reopen(void)
         close(queue.file);
     queue.file = fd;
     if (queue.running)
-        pthread_cond_signal(&queue.changed);
+        queue_wake();
     else
         output_take_over_file();
     pthread_mutex_unlock(&queue.lock);
@@ -347,6 +386,7 @@ int log_start(void)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     assert(!queue.running);
+    queue_init_hurry();
     int error = pthread_create(&queue.thread, NULL, queue_write_lines, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     queue.running = error == 0;
@@ -360,7 +400,7 @@ void log_stop(void)
         return;
     pthread_mutex_lock(&queue.lock);
     queue.ending = true;
-    pthread_cond_signal(&queue.changed);
+    queue_wake();
     pthread_mutex_unlock(&queue.lock);
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += STOP_SECONDS;

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -193,6 +194,55 @@ static void no_line_is_lost_or_torn_while_the_file_is_renamed(void **state)
         assert_int_equal(next[i], LINES);
 }
 
+/* How often the log's thread has gone to sleep. */
+static unsigned count_sleeps(void)
+{
+    char name[300], line[200];
+    unsigned sleeps = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    assert_non_null(tasks);
+    for (struct dirent *task; (task = readdir(tasks));) {
+        bool is_log = false;
+        snprintf(name, sizeof(name), "/proc/self/task/%s/status", task->d_name);
+        FILE *status = task->d_name[0] == '.' ? NULL : fopen(name, "re");
+        while (status && fgets(line, sizeof(line), status)) {
+            is_log = is_log || strcmp(line, "Name:\tlog\n") == 0;
+            if (is_log)
+                (void)sscanf(line, "voluntary_ctxt_switches: %u", &sleeps);
+        }
+        if (status)
+            fclose(status);
+    }
+    closedir(tasks);
+    return sleeps;
+}
+
+static size_t count_lines(const char *text)
+{
+    size_t count = 0;
+    for (; (text = strchr(text, '\n')); text++)
+        count++;
+    return count;
+}
+
+static void lines_in_quick_succession_are_written_together_and_soon(void **state)
+{
+    (void)state;
+    enum { SAID = 100 };
+    assert_true(log_open(path, geteuid(), getegid()));
+    log_to(LOG_TARGET_FILE);
+    assert_int_equal(log_start(), 0);
+    for (int i = 0; i < SAID; i++) {
+        log_info("line %d", i);
+        usleep(500);
+    }
+    for (int ms = 0; ms < 2000 && count_lines(read_file(path)) < SAID; ms++)
+        usleep(1000);
+    assert_int_equal(count_lines(read_file(path)), SAID);
+    assert_in_range(count_sleeps(), 1, SAID / 2);
+    log_stop();
+}
+
 static void a_file_that_cannot_be_opened_again_goes_on(void **state)
 {
     (void)state;
@@ -373,6 +423,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_not_ours_is_refused, in_a_folder, without_it),
         cmocka_unit_test_setup_teardown(no_line_is_lost_or_torn_while_the_file_is_renamed, in_a_folder, without_it),
         cmocka_unit_test_setup_teardown(a_file_that_cannot_be_opened_again_goes_on, in_a_folder, without_it),
+        cmocka_unit_test_setup_teardown(lines_in_quick_succession_are_written_together_and_soon, in_a_folder,
+                                        without_it),
         cmocka_unit_test_setup_teardown(a_pipe_that_nobody_reads_keeps_nobody_waiting, in_a_folder, without_it),
         cmocka_unit_test_setup_teardown(a_full_file_costs_no_more_than_its_lines, in_a_folder, without_it),
         cmocka_unit_test_setup_teardown(the_same_where_a_shell_has_opened_it, in_a_folder, without_it),
