@@ -8,6 +8,12 @@
 #include "base/log.h"
 #include "conf/config.h"
 #include "kernel/route_watch.h"
+#include "policy/rules.h"
+#include "policy/terms.h"
+#include "proxy/assoc/kernel_reason.h"
+
+#define KEPT_IN_USER_SPACE                                                                                             \
+    "udp.kernel_path: an association stays in user space, unless its user or a rule sets that otherwise: %s"
 
 static void kernel_start_on_change(void *path)
 {
@@ -25,6 +31,15 @@ static bool kernel_start_try(struct kernel_start *start, struct event_base *base
     return start->watch;
 }
 
+/* What keeps in user space each association whose user and rule do not set it otherwise; NULL: nothing. */
+static const char *kernel_start_obstacle(const struct config *config)
+{
+    const union netaddr any = {.v4.sin_family = AF_INET};
+    const struct terms terms = terms_find(config, NULL, RULES_NO_MATCH, &any);
+    const enum kernel_reason reason = kernel_reason_of(config, &terms, config->user_count ? "" : NULL);
+    return reason == KERNEL_REASON_NONE ? NULL : kernel_reason_meaning(reason);
+}
+
 void kernel_start_open(struct kernel_start *start, const struct config *config, struct event_base *base)
 {
     struct kernel_path_view view;
@@ -37,7 +52,10 @@ void kernel_start_open(struct kernel_start *start, const struct config *config, 
         return;
     }
     kernel_path_view(start->path, &view);
-    log_info("the kernel path is active on %s: established UDP flows bypass the packet filter", view.interfaces);
+    log_info("the kernel path is active on %s (udp.kernel_path): established UDP flows bypass the packet filter",
+             view.interfaces);
+    if (kernel_start_obstacle(config))
+        log_warning(KEPT_IN_USER_SPACE, kernel_start_obstacle(config));
 }
 
 void kernel_start_close(struct kernel_start *start)
@@ -63,4 +81,6 @@ void kernel_start_test(const struct config *config, const char *file)
     kernel_path_view(path, &view);
     kernel_path_close(path);
     fprintf(stderr, "%s: udp.kernel_path: the kernel path would be active on %s\n", file, view.interfaces);
+    if (kernel_start_obstacle(config))
+        fprintf(stderr, "%s: warning: " KEPT_IN_USER_SPACE "\n", file, kernel_start_obstacle(config));
 }

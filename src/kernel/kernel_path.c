@@ -129,6 +129,11 @@ static bool path_load(struct kernel_path *path, char why[KERNEL_PATH_TEXT_MAX])
     const int error = flow_bpf__load(path->program);
     if (error && access("/sys/kernel/btf/vmlinux", R_OK) < 0)
         snprintf(why, KERNEL_PATH_TEXT_MAX, "this kernel was built without CONFIG_DEBUG_INFO_BTF");
+    else if (error == -EPERM) /* the capabilities have been looked at */
+        snprintf(
+            why, KERNEL_PATH_TEXT_MAX,
+            "bpf(2) is not permitted: allow it in SystemCallFilter= of the systemd unit, or in the container's seccomp "
+            "profile");
     else if (error)
         explain(why, "the kernel does not accept the program (log.level: debug shows why)", -error);
     return !error;
