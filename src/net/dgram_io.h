@@ -21,6 +21,7 @@
 /* `count` datagrams of `seg` bytes each; the last has `last` bytes, which may be fewer. They start `stride` apart. */
 struct dgram_run {
     union netaddr peer; /* the sender, or the receiver; AF_UNSPEC: the peer that the socket is connected to */
+    bool by_name;       /* for its owner: the client knows the receiver by a host name */
     const uint8_t *data;
     uint16_t count, seg, last, stride;
     uint8_t tos;      /* the bits of its TOS byte (IPv6: traffic class) that dgram_io_carry() names */

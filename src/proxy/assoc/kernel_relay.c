@@ -1,6 +1,7 @@
 /*
  * What the kernel must not take over, because user space has to see it:
- * - datagrams to and from hosts that the client reaches by name: names.c waits for their answers;
+ * - datagrams to and from hosts that the client reaches by name: rules may allow the name but not the address, and
+ *   names.c waits for answers;
  * - those to this host's advertised address, which hairpin.h may turn inward at any time.
  */
 #include "proxy/assoc/kernel_relay.h"
@@ -142,11 +143,21 @@ static uint64_t kernel_relay_host_bit(const union netaddr *host)
 }
 
 /* Whether the kernel may relay what the client sends to that peer, and what comes back. */
-static bool kernel_relay_may_take(const struct assoc *assoc, const union netaddr *peer)
+static bool kernel_relay_may_take(const struct assoc *assoc, const struct dgram_run *run)
 {
-    return peer->sa.sa_family == assoc->flow.relay.sa.sa_family &&
+    const union netaddr *peer = &run->peer;
+    return !run->by_name && peer->sa.sa_family == assoc->flow.relay.sa.sa_family &&
            !netaddr_equal_host(peer, policy_advertised(&assoc->env->policy, peer)) &&
            !(assoc->names && names_has_address(assoc->names, peer));
+}
+
+static void kernel_relay_install_flow(struct assoc *assoc, const union netaddr *peer)
+{
+    struct kernel_relay *relay = assoc->kernel;
+    if (!kernel_slot_sent(assoc->env->kernel, relay->slot, peer))
+        return;
+    relay->has_flow = true;
+    relay->hosts |= kernel_relay_host_bit(peer);
 }
 
 void kernel_relay_install(struct assoc *assoc, const struct dgram_run *runs, size_t count, uint64_t sent)
@@ -154,17 +165,11 @@ void kernel_relay_install(struct assoc *assoc, const struct dgram_run *runs, siz
     uint64_t given = 0;
     for (size_t i = 0; i < count; i++)
         given += runs[i].count;
-    /* What the system has refused to send for user space, the program must not send either. */
-    if (given != sent || !kernel_relay_has_slot(assoc, sent))
+    if (given != sent) /* what the system refuses to send for user space, the program must not send either */
         return;
-    struct kernel_relay *relay = assoc->kernel;
-    for (size_t i = 0; i < count; i++) {
-        const union netaddr *peer = &runs[i].peer;
-        if (!kernel_relay_may_take(assoc, peer) || !kernel_slot_sent(assoc->env->kernel, relay->slot, peer))
-            continue;
-        relay->has_flow = true;
-        relay->hosts |= kernel_relay_host_bit(peer);
-    }
+    for (size_t i = 0; i < count; i++)
+        if (kernel_relay_may_take(assoc, &runs[i]) && kernel_relay_has_slot(assoc, sent))
+            kernel_relay_install_flow(assoc, &runs[i].peer);
 }
 
 void kernel_relay_release_host(struct assoc *assoc, const union netaddr *host)

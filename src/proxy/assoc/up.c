@@ -85,6 +85,7 @@ static void up_send(struct assoc *assoc, const char *name, const union netaddr *
     struct dgram_run *run = &batch->runs[batch->count++];
     *run = *payloads;
     run->peer = *to;
+    run->by_name = name != NULL;
 }
 
 /* ---- to a name ---- */
