@@ -156,9 +156,9 @@ static void temporary_addresses_are_not_used(void **state)
     (void)state;
     if (!has_namespace)
         SKIP_TEST("needs a network namespace");
-    run("sysctl -qw net.ipv6.conf.kp0.use_tempaddr=2");
+    run("sysctl -qw net.ipv6.conf.kp0.use_tempaddr=2 net.ipv6.conf.kp0.accept_dad=0");
     run("ip address add 2001:db8:7::1/64 dev kp0 nodad mngtmpaddr");
-    run("sleep 0.2; ip -6 address show dev kp0 | grep -q temporary");
+    run("sleep 0.2; ip -6 address show dev kp0 -tentative | grep -q temporary");
     expect_route("::", "2001:db8:7::9", "2001:db8:7::1", "2001:db8:7::9", 1500);
 }
 
