@@ -136,12 +136,15 @@ static bool worker_init_env(struct worker *worker, struct snapshot *snapshot, st
     return env->inbox && env->pumps && env->dgrams && env->resolver;
 }
 
-static bool worker_join_kernel_path(struct worker *worker, size_t index)
+/* A worker without a part of the kernel path relays all datagrams itself. */
+static void worker_join_kernel_path(struct worker *worker, size_t index)
 {
-    struct env *env = &worker->env;
-    if (env->host->kernel_path)
-        env->kernel = kernel_worker_new(env->host->kernel_path, (unsigned)index);
-    return env->kernel || !env->host->kernel_path;
+    struct kernel_path *path = worker->env.host->kernel_path;
+    worker->env.kernel = path ? kernel_worker_new(path, (unsigned)index) : NULL;
+    if (path && !worker->env.kernel)
+        log_warning("udp.kernel_path: worker %zu relays all datagrams in user space: no memory, no descriptors "
+                    "(ulimit -n), or more than 256 workers",
+                    index);
 }
 
 struct worker *worker_new(struct snapshot *snapshot, struct host *host, struct balance *balance,
@@ -151,11 +154,12 @@ struct worker *worker_new(struct snapshot *snapshot, struct host *host, struct b
     if (worker)
         worker->listeners =
             (struct listeners){.env = &worker->env, .place = balance_join(balance, &worker->env), .paused = paused};
-    if (!worker || !worker_init_env(worker, snapshot, host) || !worker_join_kernel_path(worker, share->worker)) {
+    if (!worker || !worker_init_env(worker, snapshot, host)) {
         log_error("cannot set up a worker: no memory, or no descriptors (ulimit -n)");
         worker_free(worker);
         return NULL;
     }
+    worker_join_kernel_path(worker, share->worker);
     event_assign(&worker->sweep, worker->env.base, -1, EV_PERSIST, worker_on_sweep, worker);
     if (event_add(&worker->sweep, &sweep_period) == 0 && listeners_open(&worker->listeners, snapshot->config, share))
         return worker;

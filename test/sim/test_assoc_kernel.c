@@ -407,7 +407,10 @@ static void kernel_traffic_keeps_an_association_alive(void **state)
     establish();
     for (int i = 0; i < 5; i++) {
         pass(100000);
+        assert_int_equal(assoc_idle_ms(assoc, world_now_ms), 100000);
         kernel_world_relays(KERNEL_DOWN, 1, 10, world_now_ms);
+        if (i % 2) /* with shedding, nobody waits for a sweep */
+            assert_int_equal(assoc_idle_ms(assoc, world_now_ms), 0);
         assert_false(assoc_sweep(assoc, world_now_ms));
         assert_int_equal(assoc_idle_ms(assoc, world_now_ms), 0);
     }
@@ -428,6 +431,10 @@ static void a_datagram_after_the_event_began_is_not_idleness(void **state)
     kernel_world_relays(KERNEL_UP, 1, 10, swept_ms + 7);
     kernel_world_relays(KERNEL_DOWN, 1, 10, swept_ms + 7);
     assert_false(assoc_sweep(assoc, swept_ms));
+    assert_int_equal(assoc_idle_ms(assoc, swept_ms), 0);
+    pass(7);
+    kernel_world_relays(KERNEL_UP, 1, 10, world_now_ms);
+    assert_int_equal(flow()->last_up_ms, swept_ms + 7); /* for a list that has begun earlier */
     assert_int_equal(assoc_idle_ms(assoc, swept_ms), 0);
 }
 

@@ -221,9 +221,11 @@ bool assoc_is_over_tcp(const struct assoc *assoc)
     return assoc->internal.ops->over_tcp;
 }
 
-uint64_t assoc_idle_ms(const struct assoc *assoc, uint64_t now_ms)
+uint64_t assoc_idle_ms(struct assoc *assoc, uint64_t now_ms)
 {
-    return now_ms - assoc_flow_last_ms(&assoc->flow);
+    kernel_relay_take(assoc, now_ms);
+    const uint64_t last_ms = assoc_flow_last_ms(&assoc->flow);
+    return last_ms < now_ms ? now_ms - last_ms : 0; /* assoc_flow() may have noted something later */
 }
 
 /* The client may send from another port after silence. If it has come back to its port meanwhile, and the kernel alone

@@ -82,7 +82,7 @@ void assoc_call_loans(struct assoc *assoc);
 /* The memory that it holds, ours and the kernel's. */
 size_t assoc_memory(const struct assoc *assoc);
 
-/* How long ago the last datagram passed, either way. */
-uint64_t assoc_idle_ms(const struct assoc *assoc, uint64_t now_ms);
+/* How long ago the last datagram passed, either way and on either path. */
+uint64_t assoc_idle_ms(struct assoc *assoc, uint64_t now_ms);
 
 #endif

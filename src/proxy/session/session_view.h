@@ -35,7 +35,7 @@ struct session_view {
     const char *user;              /* NULL: no login; what a client claims to be until it is checked */
     const char *upstream;          /* that it leaves by, or NULL */
     union netaddr remote;          /* of a stream; AF_UNSPEC: not reached yet, or an upstream has resolved the name */
-    const struct assoc *assoc;     /* NULL: it is none */
+    struct assoc *assoc;           /* NULL: it is none */
     const struct assoc_flow *flow; /* likewise */
     struct kernel_use kernel;      /* likewise */
     uint64_t up_bytes, down_bytes;
