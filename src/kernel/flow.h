@@ -17,7 +17,7 @@ enum flow_way { FLOW_UP, FLOW_DOWN, FLOW_WAYS };
 
 /* Why the program leaves a datagram of an association to user space. */
 enum flow_pass {
-    FLOW_PASS_FORM,      /* IP options, a fragment, VLAN tag, padding, or lengths that disagree */
+    FLOW_PASS_FORM,      /* IP options, a first fragment, or lengths that disagree */
     FLOW_PASS_JOINED,    /* several datagrams that the kernel has joined (GRO, GSO) */
     FLOW_PASS_SENDER,    /* up: not the client's address and port, or not from its interface */
     FLOW_PASS_HEADER,    /* up: a fragment, a name, the other address family, or no valid SOCKS5 UDP header */
