@@ -97,6 +97,8 @@ class Relay:
             if reason := why_impossible():
                 pytest.skip(f"no kernel path here: {reason}")
             assert self.status()["kernel_path"]["active"], self.proxy.log
+            # Each change of an address has user space decide about all flows once more.
+            wait_until(lambda: not self.host.run("ip", "-6", "address", "show", "tentative").stdout, "the host's addresses")
         return self.proxy
 
     def status(self):
