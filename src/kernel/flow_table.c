@@ -6,6 +6,7 @@
 
 struct flow_table {
     struct flow_place places[FLOW_TABLE_PLACES];
+    struct flow_place passed_over; /* for a flow that gets none of them now */
 };
 
 struct flow_table *flow_table_new(void)
@@ -40,7 +41,13 @@ struct flow_place *flow_table_count(struct flow_table *table, const struct flow_
 {
     const uint64_t hash = flow_hash(key, generation);
     struct flow_place *place = &table->places[hash % FLOW_TABLE_PLACES];
-    if (place->hash != hash || place->sends == 0)
+    const bool is_others = place->hash != hash && place->sends > 0;
+    if (is_others && place->sends < FLOW_TABLE_FIRST && place->passed < FLOW_TABLE_PATIENCE) {
+        place->passed++;
+        place = &table->passed_over;
+        place->sends = 0;
+    }
+    if (is_others || place->sends == 0)
         *place = (struct flow_place){.hash = hash};
     place->sends++;
     return place;

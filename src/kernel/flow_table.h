@@ -1,6 +1,7 @@
 /*
  * The destinations that a worker has sent to recently, and how often: decides which sends install a flow. Its size is
- * fixed; a destination that has the place of another one replaces it, and begins again.
+ * fixed: destinations share places. One that is not installed yet keeps its place for a while, so that destinations
+ * that are sent to in turns do not replace each other forever.
  */
 #ifndef CONESOCKS_KERNEL_FLOW_TABLE_H
 #define CONESOCKS_KERNEL_FLOW_TABLE_H
@@ -16,12 +17,15 @@
 /* User space sees so many more although the flow was installed, or could not be. It may have had to give way to others,
  * or what prevented it may be over. */
 #define FLOW_TABLE_AGAIN 32
+/* So many sends to others leave a destination its place until it is installed. */
+#define FLOW_TABLE_PATIENCE 16
 
 struct flow_table;
 struct flow_place {
     uint64_t hash; /* of the flow and its generation */
     uint32_t sends;
     bool installed; /* the last attempt has succeeded */
+    uint8_t passed; /* sends to others that have been passed over for it */
 };
 
 /* NULL: no memory. */

@@ -1,6 +1,7 @@
 #include "kernel/flow_table.h"
 
 #include <arpa/inet.h>
+#include <string.h>
 
 #include "test.h"
 
@@ -73,6 +74,24 @@ static void a_flow_is_remembered_as_installed_until_another_takes_its_place(void
     assert_int_equal(place->sends, 1);
 }
 
+/* As many as there are places, and each is sent to once in each round. */
+static void flows_that_take_turns_are_installed_one_after_the_other(void **state)
+{
+    (void)state;
+    static bool installed[FLOW_TABLE_PLACES];
+    unsigned count_installed = 0;
+    memset(installed, 0, sizeof(installed));
+    for (int round = 0; round < 20; round++)
+        for (uint32_t host = 0; host < FLOW_TABLE_PLACES; host++) {
+            const struct flow_key key = key_of(7, 1, 0x0a000000 + host, 6881);
+            if (!installed[host] && count(&key, 0)) {
+                installed[host] = true;
+                count_installed++;
+            }
+        }
+    assert_int_equal(count_installed, FLOW_TABLE_PLACES);
+}
+
 /* A torrent's peers: few of those that are in use at a time may share a place. */
 static void neighbours_rarely_share_a_place(void **state)
 {
@@ -92,6 +111,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_second_send_installs_and_then_each_32nd, begin, end),
         cmocka_unit_test_setup_teardown(what_differs_in_anything_is_another_flow, begin, end),
         cmocka_unit_test_setup_teardown(a_flow_is_remembered_as_installed_until_another_takes_its_place, begin, end),
+        cmocka_unit_test_setup_teardown(flows_that_take_turns_are_installed_one_after_the_other, begin, end),
         cmocka_unit_test_setup_teardown(neighbours_rarely_share_a_place, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
