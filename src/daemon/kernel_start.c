@@ -15,9 +15,23 @@
 #define KEPT_IN_USER_SPACE                                                                                             \
     "udp.kernel_path: an association stays in user space, unless its user or a rule sets that otherwise: %s"
 
-static void kernel_start_on_change(void *path)
+/* The capabilities to attach to another interface are gone. */
+static void kernel_start_note_missing(struct kernel_start *start)
 {
-    kernel_path_revoke(path);
+    char missing[KERNEL_PATH_TEXT_MAX];
+    kernel_path_missing(start->path, missing);
+    if (missing[0] && strcmp(missing, start->missing) != 0)
+        log_info("the kernel path is not active on interfaces that came after the start: %s. User space relays their "
+                 "datagrams; restart conesocks to change that",
+                 missing);
+    memcpy(start->missing, missing, sizeof(missing));
+}
+
+static void kernel_start_on_change(void *arg)
+{
+    struct kernel_start *start = arg;
+    kernel_path_revoke(start->path);
+    kernel_start_note_missing(start);
 }
 
 static bool kernel_start_try(struct kernel_start *start, struct event_base *base)
@@ -25,7 +39,7 @@ static bool kernel_start_try(struct kernel_start *start, struct event_base *base
     start->path = kernel_path_open(start->why);
     if (!start->path)
         return false;
-    start->watch = route_watch_new(base, kernel_start_on_change, start->path);
+    start->watch = route_watch_new(base, kernel_start_on_change, start);
     if (!start->watch)
         snprintf(start->why, sizeof(start->why), "cannot follow changes of routes: %s", strerror(errno));
     return start->watch;

@@ -14,7 +14,8 @@ struct route_watch;
 struct kernel_start {
     struct kernel_path *path; /* NULL: off, or it cannot work here */
     struct route_watch *watch;
-    char why[KERNEL_PATH_TEXT_MAX]; /* there is no path */
+    char why[KERNEL_PATH_TEXT_MAX];     /* there is no path */
+    char missing[KERNEL_PATH_TEXT_MAX]; /* interfaces that came later, as logged last */
 };
 
 /* Logs whether it is active, or why not. Needs privileges: before sandbox_enter(). */

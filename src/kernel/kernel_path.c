@@ -228,6 +228,16 @@ void kernel_path_revoke(struct kernel_path *path)
 
 /* ---- for the operator ---- */
 
+void kernel_path_missing(const struct kernel_path *path, char interfaces[KERNEL_PATH_TEXT_MAX])
+{
+    struct links now, missing = {0};
+    (void)links_read(&now);
+    for (size_t i = 0; i < now.count; i++)
+        if (!links_have(&path->links, now.list[i].index))
+            missing.list[missing.count++] = now.list[i];
+    links_format(&missing, interfaces, KERNEL_PATH_TEXT_MAX);
+}
+
 const char *kernel_path_reason(size_t reason)
 {
     static const char *const words[] = {

@@ -32,6 +32,9 @@ void kernel_path_close(struct kernel_path *path);
 /* Addresses, routes or interfaces have changed: user space decides about each flow once more. Any thread. */
 void kernel_path_revoke(struct kernel_path *path);
 
+/* Interfaces that it would be attached to if it were opened now, and is not: "eth1"; empty: none. */
+void kernel_path_missing(const struct kernel_path *path, char interfaces[KERNEL_PATH_TEXT_MAX]);
+
 struct kernel_path_view {
     char interfaces[KERNEL_PATH_TEXT_MAX]; /* where it is attached: "eth0 eth1" */
     uint32_t slots_used, slots;

@@ -25,6 +25,12 @@ void kernel_path_revoke(struct kernel_path *path)
     (void)path;
 }
 
+void kernel_path_missing(const struct kernel_path *path, char interfaces[KERNEL_PATH_TEXT_MAX])
+{
+    (void)path;
+    interfaces[0] = '\0';
+}
+
 void kernel_path_view(const struct kernel_path *path, struct kernel_path_view *view)
 {
     (void)path;

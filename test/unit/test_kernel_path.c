@@ -237,6 +237,19 @@ static void capabilities_are_needed_for_opening_only(void **state)
     assert_int_equal(status, 0);
 }
 
+static void it_tells_which_interfaces_came_later(void **state)
+{
+    (void)state;
+    NEED_PATH();
+    char missing[KERNEL_PATH_TEXT_MAX];
+    kernel_path_missing(path, missing);
+    assert_string_equal(missing, "");
+    run("ip address add 192.0.4.1/24 dev kp1");
+    kernel_path_missing(path, missing);
+    assert_string_equal(missing, "kp1");
+    run("ip address delete 192.0.4.1/24 dev kp1");
+}
+
 static void without_an_interface_it_says_so(void **state)
 {
     (void)state;
@@ -260,6 +273,7 @@ int main(void)
         cmocka_unit_test(a_client_must_be_at_an_interface_of_the_path),
         cmocka_unit_test(capabilities_are_needed_for_opening_only),
         cmocka_unit_test(all_slots_can_be_in_use),
+        cmocka_unit_test(it_tells_which_interfaces_came_later),
         cmocka_unit_test(without_an_interface_it_says_so),
     };
     return cmocka_run_group_tests(tests, begin, end);
