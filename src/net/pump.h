@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* What a worker's pumps share: a buffer, and pipes that wait for their next use. */
 struct descriptor_reserve;
@@ -19,6 +20,9 @@ struct pump_pool *pump_pool_new(bool splice, struct descriptor_reserve *reserve)
 void pump_pool_free(struct pump_pool *pool);
 /* Closes the pipes that nobody has needed since the last call. */
 void pump_pool_trim(struct pump_pool *pool);
+
+/* Takes what has come from a TCP connection and forgets it, without copying. Returns what recv(2) does. */
+ssize_t pump_pool_discard(struct pump_pool *pool, int fd);
 
 /* While it is on, no pump takes a pipe and none is kept: pumps copy, and keep less. */
 void pump_pool_save_memory(struct pump_pool *pool, bool on);

@@ -7,6 +7,7 @@
 #define LOG_MODULE "session"
 #include "base/log.h"
 #include "base/util.h"
+#include "net/pump.h"
 #include "net/sock.h"
 #include "proxy/address.h"
 #include "proxy/assoc/assoc.h"
@@ -20,7 +21,6 @@
 
 /* After a refusal the client has this long to read it: closing with its bytes unread would reset the reply away. */
 #define LINGER_MS       1000
-#define IGNORED_MAX     (64 * 1024) /* bytes at once */
 #define CLIENT_VANISHED "the client vanished: it has acknowledged nothing for two minutes"
 
 /* ---- input, where it is not the negotiation's ---- */
@@ -28,7 +28,7 @@
 /* Nothing that the client still sends is needed; only the end of the connection matters. */
 static void session_ignore_input(struct session *session)
 {
-    ssize_t n = recv(session->fd, NULL, IGNORED_MAX, MSG_TRUNC); /* of TCP: nothing is copied */
+    ssize_t n = pump_pool_discard(session->env->pumps, session->fd);
     if (n == 0 || (n < 0 && errno != EAGAIN))
         session_end(session, n == 0 ? "client closed" : "client gone", false);
 }
