@@ -22,6 +22,7 @@ struct kernel_slot {
     struct flow_endpoint ports[1 + KERNEL_SLOT_LOCALS]; /* its keys in the map: the relay's, and the external ones */
     size_t port_count;
     struct catch_up catch_up[FLOW_WAYS];
+    uint8_t arrivals[FLOW_WAYS]; /* events with datagrams of this association, up to 2 */
     struct {
         uint64_t datagrams, bytes;
     } taken[FLOW_WAYS];

@@ -110,6 +110,12 @@ static bool slot_find_client(struct kernel_worker *worker, struct kernel_slot *s
     return true;
 }
 
+static void slot_catch_up_anew(struct kernel_slot *slot)
+{
+    for (enum flow_way way = 0; way < FLOW_WAYS; way++)
+        catch_up_begin(&slot->catch_up[way], slot->memory, way);
+}
+
 /* The slot is free: the program does not read it yet. */
 static void slot_fill(struct kernel_slot *slot, const struct kernel_slot_setup *setup, uint32_t worker)
 {
@@ -126,10 +132,9 @@ static void slot_fill(struct kernel_slot *slot, const struct kernel_slot_setup *
         .tos = {[FLOW_UP] = {setup->tos_up.keep, setup->tos_up.set},
                 [FLOW_DOWN] = {setup->tos_down.keep, setup->tos_down.set}},
     };
-    for (enum flow_way way = 0; way < FLOW_WAYS; way++) {
-        catch_up_begin(&slot->catch_up[way], slot->memory, way);
-        slot->taken[way].datagrams = slot->taken[way].bytes = 0;
-    }
+    slot_catch_up_anew(slot);
+    memset(slot->arrivals, 0, sizeof(slot->arrivals));
+    memset(slot->taken, 0, sizeof(slot->taken));
 }
 
 static bool slot_open(struct kernel_worker *worker, struct kernel_slot *slot)
@@ -213,8 +218,27 @@ bool kernel_slot_sent(struct kernel_worker *worker, struct kernel_slot *slot, co
 
 /* ---- what the program has carried ---- */
 
+/* Datagrams arrive, and the program has recognized none of them: the packet filter translates their addresses (NAT), or
+ * they take another way. What the program sends would have the wrong addresses. The first arrival says nothing: it may
+ * have come before the slot. */
+static bool slot_is_bypassed(const struct kernel_slot *slot)
+{
+    bool bypassed = false;
+    for (enum flow_way way = 0; way < FLOW_WAYS; way++) {
+        const struct flow_count *count = &slot->memory->count[way];
+        const uint64_t seen =
+            __atomic_load_n(&count->passed, __ATOMIC_ACQUIRE) + __atomic_load_n(&count->datagrams, __ATOMIC_ACQUIRE);
+        bypassed = bypassed || (slot->arrivals[way] > 1 && seen == 0);
+    }
+    return bypassed;
+}
+
 void kernel_slot_caught_up(struct kernel_slot *slot, enum kernel_way way, uint32_t count, int fd)
 {
+    if (count && slot->arrivals[way] < 2)
+        slot->arrivals[way]++;
+    if (slot_is_bypassed(slot))
+        slot_catch_up_anew(slot);
     catch_up_add(&slot->catch_up[way], slot->memory, (enum flow_way)way, count, fd);
 }
 

@@ -443,3 +443,27 @@ def test_a_filter_that_comes_later(net, relay, peer):
             other.recv(100)
     drain(peer)
     relay.establish(association, peer)
+
+
+def translate(net, request, hook, rule):
+    net.proxy.nft(f"table ip nat {{ chain c {{ type nat hook {hook} priority 0; {rule}; }}; }}")
+    request.addfinalizer(lambda: net.proxy.nft("delete table ip nat"))
+
+
+def test_an_address_translation_of_what_leaves(net, relay, peer, second_address, request):
+    """Peers see the address that nftables puts in, from the first datagram to the last."""
+    relay.start()
+    translate(net, request, "postrouting", 'oif "eth1" meta l4proto udp snat to 10.88.0.2')
+    association = Association(net.client, V4.listener)
+    for _ in range(40):
+        assert association.external(peer)[0] == "10.88.0.2"
+        assert association.alive(peer, 1)
+
+
+def test_an_address_translation_of_what_comes(net, relay, peer, request):
+    """The client hears from the port that it sends to. Another way than an address of the proxy leads to the relay."""
+    relay.start()
+    association = Association(net.client, V4.listener)
+    translate(net, request, "prerouting", f"udp dport 40000 dnat to {PROXY_V4}:{association.relay[1]}")
+    association.relay = (PROXY_V4, 40000)
+    assert association.alive(peer, 60)
