@@ -297,7 +297,7 @@ def test_reload(reloadable, run, admin):
     assert result.returncode == 0, result.stdout
     if admin:
         assert "reloaded" in result.stdout and "at the next start: workers\n" in result.stdout
-        assert "configuration reloaded" in proxy.log
+        proxy.wait_log("configuration reloaded")
         assert "at the next start: workers" in run("status").stdout
     else:
         assert f"process {proxy.pid} was told" in result.stdout
