@@ -21,6 +21,7 @@
 #include "net/inbox.h"
 #include "net/pump.h"
 #include "net/resolver.h"
+#include "net/ticker.h"
 #include "proxy/assoc/shared_socket.h"
 #include "proxy/env.h"
 #include "proxy/lookup.h"
@@ -28,12 +29,10 @@
 #include "proxy/session/session_list.h"
 #include "proxy/session/sessions.h"
 
-static const struct timeval sweep_period = {.tv_sec = 1};
-
 struct worker {
     struct env env;
     struct listeners listeners;
-    struct event sweep;
+    struct ticker sweep;
     struct inbox_item stop;
     pthread_t thread; /* the main thread's */
     bool started;     /* likewise */
@@ -43,9 +42,8 @@ struct worker {
 
 /* ---- the loop ---- */
 
-static void worker_on_sweep(evutil_socket_t fd, short what, void *arg)
+static void worker_on_sweep(void *arg)
 {
-    (void)fd, (void)what;
     struct worker *worker = arg;
     assert(worker_is_current(worker));
     sessions_sweep(&worker->env);
@@ -160,8 +158,8 @@ struct worker *worker_new(struct snapshot *snapshot, struct host *host, struct b
         return NULL;
     }
     worker_join_kernel_path(worker, share->worker);
-    event_assign(&worker->sweep, worker->env.base, -1, EV_PERSIST, worker_on_sweep, worker);
-    if (event_add(&worker->sweep, &sweep_period) == 0 && listeners_open(&worker->listeners, snapshot->config, share))
+    if (ticker_start(&worker->sweep, worker->env.base, 1, worker_on_sweep, worker) &&
+        listeners_open(&worker->listeners, snapshot->config, share))
         return worker;
     worker_free(worker);
     return NULL;
@@ -182,6 +180,7 @@ void worker_free(struct worker *worker)
             inbox_free(env->inbox);
         if (env->resolver)
             resolver_free(env->resolver);
+        ticker_stop(&worker->sweep);
         event_base_free(env->base);
     }
     assert(TAILQ_EMPTY(&env->sessions) && TAILQ_EMPTY(&env->ended));
