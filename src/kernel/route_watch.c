@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <linux/neighbour.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <stdbool.h>
@@ -62,14 +63,30 @@ static void watch_stop(struct route_watch *watch, int error)
     watch->fd = -1;
 }
 
-/* What has changed does not matter, so nothing is read of it. ENOBUFS: there was more than the socket has room for. */
+struct news {
+    struct nlmsghdr header;
+    struct ndmsg neighbor; /* if it is about one */
+};
+
+/* Of neighbors: only that an IPv6 router does not answer any more. The kernel then takes another one, if there is one,
+ * without a change of routes. Of the rest it does not matter what has changed. */
+static bool news_matter(const struct news *news, ssize_t len)
+{
+    if (len < (ssize_t)sizeof(*news) || news->header.nlmsg_type == RTM_DELNEIGH)
+        return false;
+    return news->header.nlmsg_type != RTM_NEWNEIGH ||
+           (news->neighbor.ndm_state & NUD_FAILED && news->neighbor.ndm_flags & NTF_ROUTER);
+}
+
+/* ENOBUFS: there was more than the socket has room for. */
 static bool watch_receive(struct route_watch *watch)
 {
-    char byte;
     bool any = false;
     for (int i = 0; i < MESSAGES_MAX; i++) {
-        if (recv(watch->fd, &byte, sizeof(byte), MSG_DONTWAIT | MSG_TRUNC) >= 0 || errno == ENOBUFS) {
-            any = true;
+        struct news news;
+        const ssize_t len = recv(watch->fd, &news, sizeof(news), MSG_DONTWAIT | MSG_TRUNC);
+        if (len >= 0 || errno == ENOBUFS) {
+            any = any || len < 0 || news_matter(&news, len);
         } else if (errno == EAGAIN) {
             break;
         } else if (errno != EINTR) {
@@ -107,7 +124,7 @@ static int watch_open(void)
         .nl_family = AF_NETLINK,
         .nl_groups = group_bit(RTNLGRP_LINK) | group_bit(RTNLGRP_IPV4_IFADDR) | group_bit(RTNLGRP_IPV6_IFADDR) |
                      group_bit(RTNLGRP_IPV4_ROUTE) | group_bit(RTNLGRP_IPV6_ROUTE) | group_bit(RTNLGRP_IPV4_RULE) |
-                     group_bit(RTNLGRP_IPV6_RULE) | group_bit(RTNLGRP_NEXTHOP),
+                     group_bit(RTNLGRP_IPV6_RULE) | group_bit(RTNLGRP_NEXTHOP) | group_bit(RTNLGRP_NEIGH),
     };
     const int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
     if (fd < 0)

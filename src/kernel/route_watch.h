@@ -1,6 +1,6 @@
 /*
- * Reports that addresses, interfaces, routes or routing rules of this host have changed, so that the kernel path asks
- * again which way each flow takes.
+ * Reports that addresses, interfaces, routes or routing rules of this host have changed, or that a router has failed,
+ * so that the kernel path asks again which way each flow takes.
  */
 #ifndef CONESOCKS_KERNEL_ROUTE_WATCH_H
 #define CONESOCKS_KERNEL_ROUTE_WATCH_H

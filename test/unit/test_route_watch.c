@@ -62,6 +62,7 @@ static void each_kind_of_change_is_reported(void **state)
         "ip rule add from 192.0.5.1 lookup 100",
         "ip -6 rule add from 2001:db8:9::1 lookup 100",
         "ip nexthop add id 7 via 192.0.2.3 dev kp0",
+        "ip neigh replace fe80::9 dev kp0 router lladdr 2:0:0:0:0:9 nud reachable; ip neigh delete fe80::9 dev kp0",
         "ip link delete kp0",
     };
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
@@ -74,6 +75,18 @@ static void each_kind_of_change_is_reported(void **state)
     run("ip link add kp0 type veth peer name kp1");
     run("ip address add 192.0.2.1/24 dev kp0");
     run("ip link set kp0 up");
+}
+
+static void other_news_of_neighbors_are_not(void **state)
+{
+    (void)state;
+    if (!has_namespace)
+        SKIP_TEST("needs a network namespace");
+    settle();
+    run("ip neigh replace fe80::8 dev kp0 router lladdr 2:0:0:0:0:8 nud reachable");
+    run("ip neigh replace 192.0.2.9 dev kp0 lladdr 2:0:0:0:0:9 nud reachable; ip neigh delete 192.0.2.9 dev kp0");
+    wait_for_ms(2 * ROUTE_WATCH_PAUSE_MS);
+    assert_int_equal(reports, 0);
 }
 
 static void the_last_of_several_changes_is_reported(void **state)
@@ -124,6 +137,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_kind_of_change_is_reported),
+        cmocka_unit_test(other_news_of_neighbors_are_not),
         cmocka_unit_test(the_last_of_several_changes_is_reported),
         cmocka_unit_test(many_changes_are_few_reports),
         cmocka_unit_test(more_than_the_socket_has_room_for_is_reported),
