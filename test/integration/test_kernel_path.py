@@ -122,6 +122,26 @@ def test_what_waits_in_a_stopped_process_is_not_overtaken(net, relay):
         assert other.recv(10) == b"new"
 
 
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_what_a_full_socket_loses_is_not_waited_for(net, relay, peer, way):
+    """More than the process's sockets hold while it stands still; after that the kernel relays again."""
+    proxy = relay.start()
+    association, other = Association(net.client, V4.listener), net.inet2.udp(INET2_V4)
+    relay.establish(association, peer)
+    external = association.external(peer)
+    with proxy.stopped():
+        for _ in range(5000):
+            if way == "up":
+                association.send(other.getsockname(), bytes(1000))
+            else:
+                other.sendto(bytes(1000), external)
+    while not association.silent(0.2):
+        pass
+    relay.establish(association, peer)
+    with relay.alone():
+        assert association.alive(peer)
+
+
 FILTERING = {"endpoint-independent": [True] * 4, "address-dependent": [True, True, False, False],
              "address-and-port-dependent": [True, False, False, False]}
 

@@ -97,7 +97,7 @@ def test_row27_not_one_datagram_of_an_association_that_a_reload_ends(net, relay,
 
 
 def test_reloads_lose_nothing(net, relay):
-    """One after the other, each with other rules, while flows begin and continue."""
+    """One after the other, each with other rules, while flows begin and continue; addresses come and go, too."""
     relay.start()
     association = Association(net.client, V4.listener)
     flow = Sequence(association)
@@ -105,6 +105,7 @@ def test_reloads_lose_nothing(net, relay):
 
     def change():
         configs.reverse()
+        net.proxy.ip("address add 10.88.0.99/32 dev lo", "address del 10.88.0.99/32 dev lo")
         return relay.reload(configs[0])
 
     with Load(change) as reloads:
