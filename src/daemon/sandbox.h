@@ -16,8 +16,8 @@ bool sandbox_identity(const struct config *config, uid_t *user, gid_t *group);
 /*
  * To be called before there is a second thread: it affects the calling thread and those that it starts. There is no way
  * back. The files that a reload reads (`config_path`, absolute, or NULL; users_file) and opens (log.file) stay in
- * reach. `kernel_path`: it is active, and needs some of
- * the kernel's map calls. false after a line in the log: something that the configuration asks for is not possible.
+ * reach. `kernel_path`: it is active, and changes maps of the kernel. false after a line in the log: something that the
+ * configuration asks for is not possible.
  */
 bool sandbox_enter(const struct config *config, const char *config_path, bool kernel_path);
 
