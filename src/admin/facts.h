@@ -18,7 +18,7 @@ struct admin_kernel_path {
 
 static inline struct admin_kernel_path admin_kernel_path_of(const struct kernel_path *path, const char *why_not)
 {
-    struct admin_kernel_path shown = {.why_not = path ? NULL : why_not};
+    struct admin_kernel_path shown = {.why_not = path ? kernel_path_why_paused(path) : why_not};
     if (path)
         kernel_path_view(path, &shown.view);
     return shown;

@@ -1,6 +1,7 @@
 #include "daemon/kernel_start.h"
 
 #include <errno.h>
+#include <event2/event.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +15,8 @@
 
 #define KEPT_IN_USER_SPACE                                                                                             \
     "udp.kernel_path: an association stays in user space, unless its user or a rule sets that otherwise: %s"
+
+static const struct timeval timer_period = {.tv_sec = 1};
 
 /* The capabilities to attach to another interface are gone. */
 static void kernel_start_note_missing(struct kernel_start *start)
@@ -34,6 +37,19 @@ static void kernel_start_on_change(void *arg)
     kernel_start_note_missing(start);
 }
 
+/* The program has seen it, and acts by itself: this is for the operator. */
+static void kernel_start_on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct kernel_start *start = arg;
+    const char *why = kernel_path_why_paused(start->path);
+    if (why && !start->why_paused)
+        log_warning("the kernel path pauses: %s. User space relays all datagrams", why);
+    else if (!why && start->why_paused)
+        log_info("the kernel path is active again");
+    start->why_paused = why;
+}
+
 static bool kernel_start_try(struct kernel_start *start, struct event_base *base)
 {
     start->path = kernel_path_open(start->why);
@@ -42,6 +58,8 @@ static bool kernel_start_try(struct kernel_start *start, struct event_base *base
     start->watch = route_watch_new(base, kernel_start_on_change, start);
     if (!start->watch)
         snprintf(start->why, sizeof(start->why), "cannot follow changes of routes: %s", strerror(errno));
+    event_assign(&start->timer, base, -1, EV_PERSIST, kernel_start_on_timer, start);
+    event_add(&start->timer, &timer_period);
     return start->watch;
 }
 
@@ -74,6 +92,8 @@ void kernel_start_open(struct kernel_start *start, const struct config *config, 
 
 void kernel_start_close(struct kernel_start *start)
 {
+    if (start->path)
+        event_del(&start->timer);
     route_watch_free(start->watch);
     kernel_path_close(start->path);
     start->watch = NULL;

@@ -5,6 +5,8 @@
 #ifndef CONESOCKS_DAEMON_KERNEL_START_H
 #define CONESOCKS_DAEMON_KERNEL_START_H
 
+#include <event2/event_struct.h>
+
 #include "kernel/kernel_path.h"
 
 struct config;
@@ -12,9 +14,11 @@ struct event_base;
 struct route_watch;
 
 struct kernel_start {
+    struct event timer;
     struct kernel_path *path; /* NULL: off, or it cannot work here */
     struct route_watch *watch;
     char why[KERNEL_PATH_TEXT_MAX];     /* there is no path */
+    const char *why_paused;             /* as logged last; NULL: it is not */
     char missing[KERNEL_PATH_TEXT_MAX]; /* interfaces that came later, as logged last */
 };
 

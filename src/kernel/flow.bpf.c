@@ -124,12 +124,24 @@ static __always_inline bool read_socks(struct __sk_buff *skb, struct flow_endpoi
     return socks->fixed == SOCKS_FIXED(v6);
 }
 
+/* Asked for each datagram: so a policy applies to the first one after it, whatever this process is doing. */
+static __always_inline bool ipsec_may_apply(struct __sk_buff *skb, struct flow_shared *state)
+{
+    const struct sk_buff *kernel_skb = bpf_cast_to_kern_ctx(skb);
+    const bool applies = has_ipsec_policies(kernel_skb->dev->nd_net.net);
+    if (state->ipsec != applies) /* CPUs share the cache line */
+        state->ipsec = applies;
+    return applies;
+}
+
 /* Whether user space has allowed the flow, and nothing has changed since. */
-static __always_inline int check_flow(const struct flow_slot *slot, const struct flow *flow)
+static __always_inline int check_flow(struct __sk_buff *skb, const struct flow_slot *slot, const struct flow *flow)
 {
     const __u32 first = 0;
-    const struct flow_shared *state = bpf_map_lookup_elem(&shared, &first);
-    if (!flow || !state)
+    struct flow_shared *state = bpf_map_lookup_elem(&shared, &first);
+    if (!state || ipsec_may_apply(skb, state))
+        return FLOW_PASS_IPSEC;
+    if (!flow)
         return FLOW_PASS_NEW;
     return flow->generation == state->generation[slot->worker % FLOW_WORKERS] ? ALLOWED : FLOW_PASS_REVOKED;
 }
@@ -146,7 +158,7 @@ static __always_inline int route_up(struct __sk_buff *skb, struct arrival *arriv
     if (arrival->udp_len < UDP_LEN + SOCKS_LEN(v6) || !read_socks(skb, &arrival->key.peer, v6))
         return FLOW_PASS_HEADER;
     const struct flow *flow = bpf_map_lookup_elem(&flows, &arrival->key);
-    const int reason = check_flow(slot, flow);
+    const int reason = check_flow(skb, slot, flow);
     if (reason != ALLOWED)
         return reason;
     route->source_address = flow->local;
@@ -169,7 +181,7 @@ static __always_inline int route_down(struct __sk_buff *skb, struct arrival *arr
         return FLOW_PASS_FORM;
     arrival->key.peer = arrival->source;
     const struct flow *flow = bpf_map_lookup_elem(&flows, &arrival->key);
-    const int reason = check_flow(slot, flow);
+    const int reason = check_flow(skb, slot, flow);
     if (reason != ALLOWED)
         return reason;
     if (skb->ifindex != flow->interface || !same_address(arrival->destination.address, flow->local, v6))
@@ -375,6 +387,15 @@ static __always_inline int take(struct __sk_buff *skb, const bool v6)
     arrival.key.slot = port->slot;
     arrival.key.life = arrival.slot->life;
     return port->way == FLOW_UP ? relay(skb, &arrival, v6, FLOW_UP) : relay(skb, &arrival, v6, FLOW_DOWN);
+}
+
+/* For the loader, which runs it once: whether its network has IPsec policies. */
+SEC("syscall")
+int find_ipsec_policies(void *context)
+{
+    (void)context;
+    struct task_struct *loader = bpf_get_current_task_btf();
+    return has_ipsec_policies(loader->nsproxy->net_ns);
 }
 
 SEC("tc")

@@ -27,6 +27,7 @@ enum flow_pass {
     FLOW_PASS_BEHIND,    /* user space still has earlier datagrams of this direction: nothing overtakes them */
     FLOW_PASS_TOO_LARGE, /* for the path: user space fragments it */
     FLOW_PASS_NO_ROOM,   /* the kernel could not resize the packet */
+    FLOW_PASS_IPSEC,     /* this host has IPsec policies, which only its own stack applies */
     FLOW_PASS_REASONS
 };
 
@@ -85,6 +86,8 @@ struct flow_slot {
 struct flow_shared {
     __u32 generation[FLOW_WORKERS]; /* of each worker's rules and of the routes; see kernel_path_revoke() */
     __u64 passed[FLOW_PASS_REASONS];
+    __u32 ipsec; /* 1: with its last datagram the program has seen IPsec policies, so it relays nothing */
+    __u32 zero;
 };
 
 #endif

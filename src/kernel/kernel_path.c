@@ -111,7 +111,7 @@ static __u8 system_hop_limit(const char *file)
 
 static struct bpf_program *path_program(const struct kernel_path *path)
 {
-    return bpf_object__next_program(path->program->obj, NULL);
+    return path->program->progs.relay_flows;
 }
 
 static bool path_load(struct kernel_path *path, char why[KERNEL_PATH_TEXT_MAX])
@@ -159,6 +159,26 @@ static bool path_map(struct kernel_path *path, char why[KERNEL_PATH_TEXT_MAX])
     return false;
 }
 
+/* ---- IPsec ---- */
+
+#define WHY_IPSEC "IPsec policies exist (ip xfrm policy), which the kernel path would not apply"
+
+static bool path_is_without_ipsec(struct kernel_path *path, char why[KERNEL_PATH_TEXT_MAX])
+{
+    struct bpf_test_run_opts options = {.sz = sizeof(options)};
+    const int error = bpf_prog_test_run_opts(bpf_program__fd(path->program->progs.find_ipsec_policies), &options);
+    if (error)
+        explain(why, "cannot find out whether IPsec policies exist", -error);
+    else if (options.retval)
+        snprintf(why, KERNEL_PATH_TEXT_MAX, WHY_IPSEC);
+    return !error && !options.retval;
+}
+
+const char *kernel_path_why_paused(const struct kernel_path *path)
+{
+    return __atomic_load_n(&path->shared->ipsec, __ATOMIC_RELAXED) ? WHY_IPSEC : NULL;
+}
+
 /* ---- attaching ---- */
 
 /* A link of the kernel, which ends with this process however that ends. An interface that has vanished meanwhile is not
@@ -198,7 +218,7 @@ struct kernel_path *kernel_path_open(char why[KERNEL_PATH_TEXT_MAX])
         return NULL;
     }
     libbpf_set_print(log_libbpf);
-    if (path_load(path, why) && path_map(path, why) && path_attach(path, why))
+    if (path_load(path, why) && path_is_without_ipsec(path, why) && path_map(path, why) && path_attach(path, why))
         return path;
     kernel_path_close(path);
     return NULL;
@@ -244,7 +264,7 @@ const char *kernel_path_reason(size_t reason)
         [FLOW_PASS_FORM] = "form",           [FLOW_PASS_JOINED] = "joined", [FLOW_PASS_SENDER] = "sender",
         [FLOW_PASS_HEADER] = "header",       [FLOW_PASS_NEW] = "new",       [FLOW_PASS_REVOKED] = "revoked",
         [FLOW_PASS_INTERFACE] = "interface", [FLOW_PASS_BEHIND] = "behind", [FLOW_PASS_TOO_LARGE] = "too_large",
-        [FLOW_PASS_NO_ROOM] = "no_room",
+        [FLOW_PASS_NO_ROOM] = "no_room",     [FLOW_PASS_IPSEC] = "ipsec",
     };
     static_assert(ARRAY_LEN(words) == FLOW_PASS_REASONS, "a word for each");
     assert(reason < ARRAY_LEN(words));

@@ -32,6 +32,10 @@ void kernel_path_close(struct kernel_path *path);
 /* Addresses, routes or interfaces have changed: user space decides about each flow once more. Any thread. */
 void kernel_path_revoke(struct kernel_path *path);
 
+/* Why it leaves all datagrams to user space for now; NULL: it does not. The program has seen the reason, or its end,
+ * with its last datagram. */
+const char *kernel_path_why_paused(const struct kernel_path *path);
+
 /* Interfaces that it would be attached to if it were opened now, and is not: "eth1"; empty: none. */
 void kernel_path_missing(const struct kernel_path *path, char interfaces[KERNEL_PATH_TEXT_MAX]);
 
@@ -53,6 +57,8 @@ struct kernel_worker *kernel_worker_new(struct kernel_path *path, unsigned index
 void kernel_worker_free(struct kernel_worker *worker);
 /* The worker has new rules: user space decides about each of its flows once more. */
 void kernel_worker_revoke(struct kernel_worker *worker);
+/* See kernel_path_why_paused(). */
+bool kernel_worker_is_paused(const struct kernel_worker *worker);
 
 /* ---- an association's ---- */
 

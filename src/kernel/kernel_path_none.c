@@ -25,6 +25,12 @@ void kernel_path_revoke(struct kernel_path *path)
     (void)path;
 }
 
+const char *kernel_path_why_paused(const struct kernel_path *path)
+{
+    (void)path;
+    return NULL;
+}
+
 void kernel_path_missing(const struct kernel_path *path, char interfaces[KERNEL_PATH_TEXT_MAX])
 {
     (void)path;
@@ -57,6 +63,12 @@ void kernel_worker_free(struct kernel_worker *worker)
 void kernel_worker_revoke(struct kernel_worker *worker)
 {
     (void)worker;
+}
+
+bool kernel_worker_is_paused(const struct kernel_worker *worker)
+{
+    (void)worker;
+    return false;
 }
 
 struct kernel_slot *kernel_slot_new(struct kernel_worker *worker, const struct kernel_slot_setup *setup)

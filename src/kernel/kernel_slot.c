@@ -51,6 +51,11 @@ void kernel_worker_revoke(struct kernel_worker *worker)
     __atomic_fetch_add(&worker->path->shared->generation[worker->index], 1, __ATOMIC_RELEASE);
 }
 
+bool kernel_worker_is_paused(const struct kernel_worker *worker)
+{
+    return kernel_path_why_paused(worker->path);
+}
+
 /* ---- ports ---- */
 
 static struct flow_endpoint endpoint_of(const union netaddr *address)

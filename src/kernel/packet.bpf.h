@@ -115,11 +115,50 @@ static __always_inline __u16 update_checksum(__u16 check, __u64 from, __u64 to)
     return updated ? updated : 0xffff;
 }
 
-/* How much the kernel knows of the checksum: a field whose place depends on the kernel. */
+/* ---- fields of the kernel, whose places depend on its version and configuration ---- */
+
+enum { IPSEC_WAYS = 3 /* in, out, forwarded */, IPSEC_BLOCKED = 1 /* XFRM_USERPOLICY_BLOCK */ };
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct netns_xfrm {
+    unsigned int policy_count[IPSEC_WAYS];
+    __u8 policy_default[IPSEC_WAYS];
+};
+struct net {
+    struct netns_xfrm xfrm;
+};
+struct net_device {
+    struct {
+        struct net *net;
+    } nd_net;
+};
 struct sk_buff {
+    struct net_device *dev;
     __u8 ip_summed : 2;
-} __attribute__((preserve_access_index));
+};
+struct nsproxy {
+    struct net *net_ns;
+};
+struct task_struct {
+    struct nsproxy *nsproxy;
+};
+#pragma clang attribute pop
+
 extern void *bpf_cast_to_kern_ctx(void *) __ksym;
+
+/* `way` must be a literal: the loader looks up the place of each. */
+#define IPSEC_MAY_APPLY(net, way) ((net)->xfrm.policy_count[way] || (net)->xfrm.policy_default[way] == IPSEC_BLOCKED)
+
+/* Whether the kernel's own stack would look for an IPsec policy (xfrm) that applies to a datagram. Those of single
+ * sockets do not matter: the proxy's have none. */
+static __always_inline bool has_ipsec_policies(const struct net *net)
+{
+    if (!bpf_core_field_exists(net->xfrm)) /* built without IPsec */
+        return false;
+    return IPSEC_MAY_APPLY(net, 0) || IPSEC_MAY_APPLY(net, 1) || IPSEC_MAY_APPLY(net, 2);
+}
+
+/* How much the kernel knows of the checksum. */
 enum { CHECKSUM_NONE, CHECKSUM_UNNECESSARY, CHECKSUM_COMPLETE, CHECKSUM_PARTIAL };
 
 /* For tests: packets of BPF_PROG_TEST_RUN are CHECKSUM_NONE only. */

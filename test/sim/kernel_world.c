@@ -26,6 +26,7 @@ struct kernel_worker {
 };
 
 int kernel_world_error;
+bool kernel_world_paused;
 union netaddr kernel_world_client, kernel_world_relay, kernel_world_external;
 struct kernel_slot_setup kernel_world_setup;
 unsigned kernel_world_revoked;
@@ -39,6 +40,7 @@ void kernel_world_begin(void)
     memset(&fake, 0, sizeof(fake));
     calls[0] = '\0';
     kernel_world_error = 0;
+    kernel_world_paused = false;
     kernel_world_revoked = 0;
     world_env.kernel = &fake;
 }
@@ -89,6 +91,12 @@ void kernel_worker_revoke(struct kernel_worker *worker)
 {
     (void)worker;
     kernel_world_revoked++;
+}
+
+bool kernel_worker_is_paused(const struct kernel_worker *worker)
+{
+    (void)worker;
+    return kernel_world_paused;
 }
 
 struct kernel_slot *kernel_slot_new(struct kernel_worker *worker, const struct kernel_slot_setup *setup)

@@ -15,6 +15,7 @@ void kernel_world_begin(void);
 
 /* While not 0, no slot can be opened. */
 extern int kernel_world_error;
+extern bool kernel_world_paused;
 /* How a slot was opened last. */
 extern union netaddr kernel_world_client, kernel_world_relay, kernel_world_external;
 extern struct kernel_slot_setup kernel_world_setup;

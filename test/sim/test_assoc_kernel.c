@@ -55,6 +55,17 @@ static void without_a_path_nothing_is_asked_for(void **state)
     assert_int_equal(assoc_kernel_use(assoc).reason, KERNEL_REASON_INACTIVE);
 }
 
+static void while_the_path_pauses_it_is_inactive(void **state)
+{
+    (void)state;
+    open_plain();
+    establish();
+    kernel_world_paused = true;
+    assert_int_equal(assoc_kernel_use(assoc).reason, KERNEL_REASON_INACTIVE);
+    kernel_world_paused = false;
+    assert_int_equal(assoc_kernel_use(assoc).reason, KERNEL_REASON_NONE);
+}
+
 static void a_single_exchange_gets_no_slot(void **state)
 {
     (void)state;
@@ -571,6 +582,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(without_a_path_nothing_is_asked_for),
+        TEST(while_the_path_pauses_it_is_inactive),
         TEST(a_single_exchange_gets_no_slot),
         TEST(the_second_datagram_to_a_destination_opens_a_slot),
         TEST(a_slot_carries_the_tos_bits_that_user_space_carries),

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/util.h"
 #include "kernel_namespace.h"
 
 static struct kernel_path *path;
@@ -260,6 +261,36 @@ static void without_an_interface_it_says_so(void **state)
     run("ip link set kp0 up");
 }
 
+static void run_xfrm_policy(const char *change)
+{
+    char command[128];
+    snprintf(command, sizeof(command), "ip xfrm policy %s", change);
+    run(command);
+}
+
+static void with_ipsec_policies_it_does_not_open(void **state)
+{
+    (void)state;
+    NEED_PATH();
+    static const char *const policies[][2] = {
+        {"add src 198.18.0.0/24 dst 198.18.1.0/24 dir in", "flush"},
+        {"add src 198.18.0.0/24 dst 198.18.1.0/24 dir out", "flush"},
+        {"add src 198.18.0.0/24 dst 198.18.1.0/24 dir fwd", "flush"},
+        {"setdefault out block", "setdefault out accept"},
+    };
+    if (system("ip xfrm policy list") != 0)
+        SKIP_TEST("this kernel has no IPsec policies");
+    for (size_t i = 0; i < ARRAY_LEN(policies); i++) {
+        run_xfrm_policy(policies[i][0]);
+        assert_null(kernel_path_open(why));
+        assert_non_null(strstr(why, "IPsec policies exist"));
+        run_xfrm_policy(policies[i][1]);
+    }
+    struct kernel_path *without = kernel_path_open(why);
+    assert_non_null(without);
+    kernel_path_close(without);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,6 +305,7 @@ int main(void)
         cmocka_unit_test(capabilities_are_needed_for_opening_only),
         cmocka_unit_test(all_slots_can_be_in_use),
         cmocka_unit_test(it_tells_which_interfaces_came_later),
+        cmocka_unit_test(with_ipsec_policies_it_does_not_open),
         cmocka_unit_test(without_an_interface_it_says_so),
     };
     return cmocka_run_group_tests(tests, begin, end);

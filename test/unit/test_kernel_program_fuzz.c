@@ -193,7 +193,7 @@ static void random_packets_are_left_or_relayed_as_the_model_does(void **state)
     /* Else it would test little. */
     assert_in_range(relayed, CASES / 8, CASES);
     for (int reason = 0; reason < FLOW_PASS_REASONS; reason++)
-        assert_true(reason == FLOW_PASS_NO_ROOM || passed[reason] > 0);
+        assert_true(reason == FLOW_PASS_NO_ROOM || reason == FLOW_PASS_IPSEC || passed[reason] > 0);
 }
 
 static int tell_case(void **state)

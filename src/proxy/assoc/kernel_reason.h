@@ -11,7 +11,7 @@
 /* Enumerator, word in the status, plain words. */
 #define KERNEL_REASONS(X)                                                                                              \
     X(NONE, "none", "the kernel relays its established flows")                                                         \
-    X(INACTIVE, "inactive", "the kernel path is off (udp.kernel_path), or cannot work on this host")                   \
+    X(INACTIVE, "inactive", "the kernel path is off (udp.kernel_path), pauses, or cannot work on this host")           \
     X(OVER_TCP, "over TCP", "its datagrams are frames on the control connection")                                      \
     X(UPSTREAM, "upstream", "its datagrams leave by an upstream")                                                      \
     X(SHARED_PORT, "shared port", "all associations share one port (udp.ports)")                                       \

@@ -44,6 +44,8 @@ static enum kernel_reason kernel_relay_obstacle(const struct assoc *assoc)
 static enum kernel_reason kernel_relay_reason(const struct assoc *assoc)
 {
     const struct kernel_relay *relay = assoc->kernel;
+    if (assoc->env->kernel && kernel_worker_is_paused(assoc->env->kernel))
+        return KERNEL_REASON_INACTIVE;
     if (relay && relay->slot)
         return relay->has_flow ? KERNEL_REASON_NONE : KERNEL_REASON_FLOW;
     const enum kernel_reason obstacle = kernel_relay_obstacle(assoc);
