@@ -69,7 +69,7 @@ const char *drop_reason_advice(enum drop_reason reason);
 #define METRICS(X)                                                                                                     \
     X(sessions_total, "control connections accepted")                                                                  \
     X(sessions_ended_total, "control connections ended")                                                               \
-    X(connections_handed_over_total, "connections handed over to a worker thread with fewer sessions")                 \
+    X(connections_handed_over_total, "connections handed over to a less busy worker thread")                           \
     X(handshakes_failed_total, "control connections that ended before a request was granted")                          \
     X(public_clients_refused_total, "connections from public addresses to a private listener, closed")                 \
     X(proxy_protocol_refused_total, "connections closed: no trusted source, or no valid PROXY protocol header")        \

@@ -15,6 +15,7 @@
 #define LOG_MODULE "host"
 #include "base/log.h"
 #include "host/local_routes.h"
+#include "net/sock.h"
 
 /* Changes that come together are read together. A read of ten thousand takes about 5 ms: with a pause of 20 times as
  * much, addresses that come and go all the time cost 5 % of a core. */
@@ -189,24 +190,9 @@ static void addresses_on_news(evutil_socket_t fd, short what, void *arg)
         addresses_read_after(addresses, addresses->pause_until_ms - now);
 }
 
-/* A descriptor or minus an errno. */
-static int news_open(void)
-{
-    const struct sockaddr_nl groups = {
-        .nl_family = AF_NETLINK,
-        .nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE,
-    };
-    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
-    if (fd < 0)
-        return -errno;
-    if (bind(fd, (const struct sockaddr *)&groups, sizeof(groups)) == 0)
-        return fd;
-    const int error = errno;
-    close(fd);
-    return -error;
-}
-
 /* ---- life ---- */
+
+#define NEWS (RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE)
 
 struct addresses *addresses_new(struct event_base *base, void (*changed)(void *arg, struct own_hosts *hosts), void *arg)
 {
@@ -217,7 +203,7 @@ struct addresses *addresses_new(struct event_base *base, void (*changed)(void *a
     addresses->changed = changed;
     addresses->arg = arg;
     evtimer_assign(&addresses->again, base, addresses_on_timer, addresses);
-    const int fd = addresses->fd = news_open(); /* before they are read, so no change is missed */
+    const int fd = addresses->fd = sock_netlink(NEWS); /* before they are read, so no change is missed */
     if (fd >= 0)
         event_assign(&addresses->news, base, fd, EV_READ | EV_PERSIST, addresses_on_news, addresses);
     if (fd < 0 || event_add(&addresses->news, NULL) < 0)

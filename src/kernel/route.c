@@ -14,8 +14,8 @@
 int routes_open(struct routes *routes)
 {
     routes->sequence = 0;
-    routes->netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
-    return routes->netlink < 0 ? -errno : 0;
+    routes->netlink = sock_netlink(0);
+    return routes->netlink < 0 ? routes->netlink : 0;
 }
 
 void routes_close(struct routes *routes)

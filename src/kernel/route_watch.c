@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #define LOG_MODULE "kernel"
 #include "base/log.h"
+#include "net/sock.h"
 
 /* One turn of the event loop receives so many. */
 #define MESSAGES_MAX 1000
@@ -112,29 +113,10 @@ static void watch_on_news(evutil_socket_t fd, short what, void *arg)
 
 /* ---- life ---- */
 
-static uint32_t group_bit(enum rtnetlink_groups group)
-{
-    return 1U << (group - 1);
-}
-
-/* A descriptor or a negative errno. */
-static int watch_open(void)
-{
-    const struct sockaddr_nl groups = {
-        .nl_family = AF_NETLINK,
-        .nl_groups = group_bit(RTNLGRP_LINK) | group_bit(RTNLGRP_IPV4_IFADDR) | group_bit(RTNLGRP_IPV6_IFADDR) |
-                     group_bit(RTNLGRP_IPV4_ROUTE) | group_bit(RTNLGRP_IPV6_ROUTE) | group_bit(RTNLGRP_IPV4_RULE) |
-                     group_bit(RTNLGRP_IPV6_RULE) | group_bit(RTNLGRP_NEXTHOP) | group_bit(RTNLGRP_NEIGH),
-    };
-    const int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
-    if (fd < 0)
-        return -errno;
-    if (bind(fd, (const struct sockaddr *)&groups, sizeof(groups)) == 0)
-        return fd;
-    const int error = errno;
-    close(fd);
-    return -error;
-}
+#define BIT(group) (1U << (RTNLGRP_##group - 1))
+#define NEWS                                                                                                           \
+    (BIT(LINK) | BIT(IPV4_IFADDR) | BIT(IPV6_IFADDR) | BIT(IPV4_ROUTE) | BIT(IPV6_ROUTE) | BIT(IPV4_RULE) |            \
+     BIT(IPV6_RULE) | BIT(NEXTHOP) | BIT(NEIGH))
 
 struct route_watch *route_watch_new(struct event_base *base, void (*changed)(void *arg), void *arg)
 {
@@ -143,7 +125,7 @@ struct route_watch *route_watch_new(struct event_base *base, void (*changed)(voi
         return NULL;
     watch->changed = changed;
     watch->arg = arg;
-    watch->fd = watch_open();
+    watch->fd = sock_netlink(NEWS);
     if (watch->fd < 0) {
         errno = -watch->fd;
         free(watch);

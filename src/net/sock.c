@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/in6.h>
+#include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <linux/tcp.h>
 #include <netinet/udp.h>
@@ -282,6 +283,19 @@ int sock_udp_disconnect(int fd)
 {
     struct sockaddr none = {.sa_family = AF_UNSPEC};
     return connect(fd, &none, sizeof(none)) < 0 ? -errno : 0;
+}
+
+int sock_netlink(uint32_t groups)
+{
+    const struct sockaddr_nl wanted = {.nl_family = AF_NETLINK, .nl_groups = groups};
+    const int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+    if (fd < 0)
+        return -errno;
+    if (groups == 0 || bind(fd, (const struct sockaddr *)&wanted, sizeof(wanted)) == 0)
+        return fd;
+    const int error = errno;
+    close(fd);
+    return -error;
 }
 
 int sock_error(int fd)

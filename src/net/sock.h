@@ -100,6 +100,10 @@ void sock_tcp_set_room(int fd, int bytes);
 int sock_udp_connect(int fd, const union netaddr *peer);
 int sock_udp_disconnect(int fd);
 
+/* A socket for questions about routes and addresses, which reports the changes that `groups` (RTMGRP_*) names. A
+ * negative errno if there is none. */
+int sock_netlink(uint32_t groups);
+
 /* The pending error of a socket (positive errno), 0 when there is none. */
 int sock_error(int fd);
 /* The socket's own address and the other side's, unmapped; AF_UNSPEC when there is none. */
