@@ -146,6 +146,14 @@ static __always_inline int check_flow(struct __sk_buff *skb, const struct flow_s
     return flow->generation == state->generation[slot->worker % FLOW_WORKERS] ? ALLOWED : FLOW_PASS_REVOKED;
 }
 
+/* An answer that needs no translation (NAT) proves that what is sent to the peer needs none: a flow that user space has
+ * begun is translated both ways or not at all. */
+static __always_inline void note_answer(const struct arrival *arrival, struct flow *flow, const bool v6)
+{
+    if (flow && !flow->answered && same_address(arrival->destination.address, flow->local, v6))
+        flow->answered = 1;
+}
+
 static __always_inline int route_up(struct __sk_buff *skb, struct arrival *arrival, struct route *route, const bool v6)
 {
     const struct flow_slot *slot = arrival->slot;
@@ -161,6 +169,8 @@ static __always_inline int route_up(struct __sk_buff *skb, struct arrival *arriv
     const int reason = check_flow(skb, slot, flow);
     if (reason != ALLOWED)
         return reason;
+    if (!flow->answered)
+        return FLOW_PASS_NEW;
     route->source_address = flow->local;
     route->source_port = slot->external_port;
     route->destination_address = arrival->key.peer.address;
@@ -175,12 +185,13 @@ static __always_inline int route_down(struct __sk_buff *skb, struct arrival *arr
                                       const bool v6)
 {
     const struct flow_slot *slot = arrival->slot;
+    arrival->key.peer = arrival->source;
+    struct flow *flow = bpf_map_lookup_elem(&flows, &arrival->key);
+    note_answer(arrival, flow, v6);
     if (arrival->joined)
         return FLOW_PASS_JOINED;
     if (!arrival->plain)
         return FLOW_PASS_FORM;
-    arrival->key.peer = arrival->source;
-    const struct flow *flow = bpf_map_lookup_elem(&flows, &arrival->key);
     const int reason = check_flow(skb, slot, flow);
     if (reason != ALLOWED)
         return reason;

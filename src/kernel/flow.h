@@ -21,7 +21,7 @@ enum flow_pass {
     FLOW_PASS_JOINED,    /* several datagrams that the kernel has joined (GRO, GSO) */
     FLOW_PASS_SENDER,    /* up: not the client's address and port, or not from its interface */
     FLOW_PASS_HEADER,    /* up: a fragment, a name, the other address family, or no valid SOCKS5 UDP header */
-    FLOW_PASS_NEW,       /* user space has not decided about this peer yet */
+    FLOW_PASS_NEW,       /* user space has not decided about this peer yet, or up: it has not answered yet */
     FLOW_PASS_REVOKED,   /* it has, but before a reload or a change of routes */
     FLOW_PASS_INTERFACE, /* down: from another interface, or to another address, than answers of this peer take */
     FLOW_PASS_BEHIND,    /* user space still has earlier datagrams of this direction: nothing overtakes them */
@@ -55,6 +55,8 @@ struct flow {
     __u32 mtu;         /* of the path to the peer */
     __u32 next_hop[4]; /* the gateway, or the peer */
     __u32 local[4];    /* the address that the peer sees */
+    __u32 answered;    /* 1: the program has seen a datagram of the peer, so the packet filter does not translate (NAT)
+                        * what is sent to it */
 };
 
 /* What one direction of an association has carried. Written by the program (atomically: several CPUs may work for one

@@ -460,6 +460,17 @@ def test_an_address_translation_of_what_leaves(net, relay, peer, second_address,
         assert association.alive(peer, 1)
 
 
+def test_an_address_translation_for_one_peer(net, relay, peer, second_address, request):
+    """The program recognizes what other peers of the association send. This one never answers."""
+    relay.start()
+    translate(net, request, "postrouting", f'oif "eth1" ip daddr {INET1_V4} meta l4proto udp snat to 10.88.0.2')
+    association, other = Association(net.client, V4.listener), net.inet2.udp(INET2_V4)
+    relay.establish(association, other)
+    for _ in range(40):
+        assert association.external(peer)[0] == "10.88.0.2"
+    relay.establish(association, other)
+
+
 def test_an_address_translation_of_what_comes(net, relay, peer, request):
     """The client hears from the port that it sends to. Another way than an address of the proxy leads to the relay."""
     relay.start()

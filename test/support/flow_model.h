@@ -16,7 +16,7 @@
 struct flow_model_flow {
     union netaddr peer, local;
     uint32_t generation, interface, mtu;
-    bool is_of_earlier_life;
+    bool is_of_earlier_life, has_answered;
 };
 
 /* An association with a slot, and what user space has decided for it. */
@@ -129,8 +129,7 @@ static inline bool flow_model_read(const struct packet *packet, bool joined, str
 
 enum { FLOW_MODEL_RELAY = FLOW_PASS_REASONS };
 
-static inline const struct flow_model_flow *flow_model_find(const struct flow_model_slot *slot,
-                                                            const union netaddr *peer)
+static inline struct flow_model_flow *flow_model_find(struct flow_model_slot *slot, const union netaddr *peer)
 {
     for (size_t i = 0; i < slot->flow_count; i++) {
         if (!slot->flows[i].is_of_earlier_life && netaddr_equal(&slot->flows[i].peer, peer))
@@ -173,7 +172,7 @@ static inline size_t flow_model_read_socks(const struct packet *packet, const st
 }
 
 static inline int flow_model_decide(const struct flow_model_arrival *arrival,
-                                    const struct flow_model_datagram *datagram, const struct flow_model_slot *slot,
+                                    const struct flow_model_datagram *datagram, struct flow_model_slot *slot,
                                     enum flow_way way, const struct flow_model_flow **flow, size_t *socks_len)
 {
     union netaddr peer = datagram->source;
@@ -192,6 +191,8 @@ static inline int flow_model_decide(const struct flow_model_arrival *arrival,
         return FLOW_PASS_NEW;
     if ((*flow)->generation != slot->generation)
         return FLOW_PASS_REVOKED;
+    if (way == FLOW_UP && !(*flow)->has_answered)
+        return FLOW_PASS_NEW;
     if (way == FLOW_DOWN &&
         (arrival->interface != (*flow)->interface || !netaddr_equal_host(&datagram->destination, &(*flow)->local)))
         return FLOW_PASS_INTERFACE;
@@ -242,6 +243,13 @@ static inline void flow_model_write(const struct flow_model_arrival *arrival,
         packet_seal_udp(&result->packet, packet_udp_sum(arrival->packet));
 }
 
+static inline void flow_model_note_answer(struct flow_model_slot *slot, const struct flow_model_datagram *datagram)
+{
+    struct flow_model_flow *flow = flow_model_find(slot, &datagram->source);
+    if (flow && netaddr_equal_host(&flow->local, &datagram->destination))
+        flow->has_answered = true;
+}
+
 static inline void flow_model_count(struct flow_model *model, struct flow_model_slot *slot, enum flow_way way,
                                     int decision, uint64_t datagrams)
 {
@@ -263,6 +271,8 @@ static inline void flow_model_run(struct flow_model *model, const struct flow_mo
     struct flow_model_slot *slot = flow_model_owner(model, &datagram.destination, &way);
     if (!slot)
         return;
+    if (way == FLOW_DOWN)
+        flow_model_note_answer(slot, &datagram);
     const int decision = flow_model_decide(arrival, &datagram, slot, way, &flow, &socks_len);
     if (decision != FLOW_MODEL_RELAY) {
         const size_t before_data = PACKET_ETH_LEN + (packet_is_v6(arrival->packet) ? 40 : 20) + PACKET_UDP_LEN;

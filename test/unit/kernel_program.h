@@ -141,6 +141,7 @@ static inline void install_flow(const struct flow_model_slot *slot, const struct
     const struct flow_endpoint local = endpoint_of(&flow->local, 0);
     key.peer = endpoint_of(&flow->peer, netaddr_port(&flow->peer));
     memcpy(value.local, local.address, sizeof(value.local));
+    value.answered = flow->has_answered;
     map_put(program.skeletons[0]->maps.flows, &key, &value);
     assert_in_range(program.flow_count, 0, 63);
     program.flows[program.flow_count++] = key;
@@ -295,7 +296,8 @@ static inline struct flow_model_slot slot_of(int family)
                                              .local = addr(v6 ? "2001:db8:e::1" : "203.0.113.1", 0),
                                              .generation = 5,
                                              .interface = LOOPBACK,
-                                             .mtu = ETHERNET_MTU};
+                                             .mtu = ETHERNET_MTU,
+                                             .has_answered = true};
     return slot;
 }
 

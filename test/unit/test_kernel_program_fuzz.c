@@ -121,7 +121,7 @@ static void change_state(int family)
 {
     struct flow_model_slot *slot = &model.slots[family];
     struct flow_model_flow *flow = &slot->flows[below(5)];
-    switch (below(6)) {
+    switch (below(7)) {
     case 0:
         flow->generation--;
         break;
@@ -137,6 +137,9 @@ static void change_state(int family)
     case 4:
         slot->tos[below(2)].keep = (uint8_t)below(256);
         slot->tos[below(2)].set = (uint8_t)below(256);
+        break;
+    case 5:
+        flow->has_answered = false;
         break;
     default:
         slot->client_interface = LOOPBACK + 1;

@@ -242,6 +242,28 @@ static void peers_that_user_space_has_not_allowed_are_left(void **state)
     for_each_path(require_new);
 }
 
+/* The packet filter may have to translate (NAT) what is sent to it. */
+static void peers_that_have_not_answered_are_left(void **state)
+{
+    (void)state;
+    NEEDS_THE_PROGRAM;
+    for (int family = V4; family < FAMILIES; family++) {
+        const struct packet_setup up = setup_for(family, FLOW_UP, 10), down = setup_for(family, FLOW_DOWN, 1000);
+        const struct packet question = built(&up), answer = built(&down);
+        for (uint32_t gso_size = 0; gso_size <= 500; gso_size += 500) {
+            model.slots[family].flows[0].has_answered = false;
+            install(&model);
+            require_passed(&question, 0, FLOW_PASS_NEW, 1);
+            catch_up(family, FLOW_UP);
+            if (gso_size)
+                require_passed(&answer, gso_size, FLOW_PASS_JOINED, 2);
+            else
+                require_relayed(&answer);
+            require_relayed(&question);
+        }
+    }
+}
+
 static void require_revoked(int family, enum flow_way way)
 {
     struct flow_model_slot *slot = &model.slots[family];
@@ -370,6 +392,7 @@ int main(void)
         TEST(other_socks5_headers_are_left),
         TEST(only_the_client_may_send_up),
         TEST(peers_that_user_space_has_not_allowed_are_left),
+        TEST(peers_that_have_not_answered_are_left),
         TEST(a_revoked_flow_is_left_until_it_is_allowed_again),
         TEST(answers_take_the_way_of_their_questions),
         TEST(nothing_overtakes_what_user_space_still_has),
