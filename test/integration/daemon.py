@@ -17,6 +17,9 @@ SANITIZER = re.compile(r"(ERROR|WARNING): \w+Sanitizer|runtime error:")
 PATIENCE = 10.0
 
 
+LOG_PAUSE = 0.015  # a line may wait for 10 ms, so that the thread that writes need not be woken for each
+
+
 def wait_until(condition, what, timeout=PATIENCE):
     """Polls until condition() is true and returns its value."""
     end = time.monotonic() + timeout
@@ -76,6 +79,7 @@ class Conesocks:
 
     @property
     def log(self):
+        time.sleep(LOG_PAUSE)
         return self.log_path.read_text(encoding="utf-8", errors="backslashreplace") if self.log_path.exists() else ""
 
     @property

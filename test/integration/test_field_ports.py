@@ -132,5 +132,5 @@ def test_no_port_left_is_not_the_networks_fault(net, start, lan):
     finally:
         net.proxy.run("sysctl", "-w", "net.ipv4.ip_local_port_range=" + " ".join(before))
     assert codes == [0, 0, 0, 0, 1, 1]
-    assert "no port of this host is left to connect from" in proxy.sessions(command="connect")[0]["why"]
+    assert "no port of this host is left to connect from" in proxy.session(command="connect", reply="1")["why"]
     assert unroutable == 3
