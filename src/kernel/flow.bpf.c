@@ -376,7 +376,9 @@ static __always_inline int relay(struct __sk_buff *skb, struct arrival *arrival,
     __u32 len = payload_moves ? payload_len(arrival, v6, way) : 0;
     barrier_var(len);
     len = (len & PAYLOAD_MAX) + leaving_headers_len(v6, way);
-    if (bpf_skb_store_bytes(skb, ETH_HLEN, scratch->bytes, len, 0))
+    /* The device has summed up the whole packet: a receiver behind a virtual device checks that sum. */
+    const __u64 flags = mode == CHECKSUM_COMPLETE ? BPF_F_RECOMPUTE_CSUM : 0;
+    if (bpf_skb_store_bytes(skb, ETH_HLEN, scratch->bytes, len, flags))
         return DROP;
     __sync_fetch_and_add(&count->datagrams, 1);
     __sync_fetch_and_add(&count->bytes, payload_len(arrival, v6, way));

@@ -12,6 +12,8 @@
 
 /* Addresses of this host that the peers of one association may see. */
 #define KERNEL_SLOT_LOCALS 4
+/* Flows of one association that are installed in a second. */
+#define KERNEL_SLOT_INSTALLS 256
 
 struct kernel_slot {
     struct flow_slot *memory; /* shared with the program */
@@ -22,7 +24,8 @@ struct kernel_slot {
     struct flow_endpoint ports[1 + KERNEL_SLOT_LOCALS]; /* its keys in the map: the relay's, and the external ones */
     size_t port_count;
     struct catch_up catch_up[FLOW_WAYS];
-    uint8_t arrivals[FLOW_WAYS]; /* events with datagrams of this association, up to 2 */
+    uint32_t install_second, installs; /* flows that were installed in that second */
+    uint8_t arrivals[FLOW_WAYS];       /* events with datagrams of this association, up to 2 */
     struct {
         uint64_t datagrams, bytes;
     } taken[FLOW_WAYS];

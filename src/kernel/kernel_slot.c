@@ -193,6 +193,18 @@ void kernel_slot_move_client(struct kernel_slot *slot, uint16_t port)
 
 /* ---- flows ---- */
 
+/* A client that sends to thousands of peers would pay little for system calls of ours, and would evict others' flows.
+ * What is over the budget stays in user space, and is asked about again. */
+static bool slot_is_within_budget(struct kernel_slot *slot)
+{
+    const uint32_t second = (uint32_t)(clock_coarse_ms() / 1000);
+    if (slot->install_second != second) {
+        slot->install_second = second;
+        slot->installs = 0;
+    }
+    return slot->installs++ < KERNEL_SLOT_INSTALLS;
+}
+
 static bool slot_install(struct kernel_worker *worker, struct kernel_slot *slot, const struct flow_key *key,
                          const union netaddr *peer, uint32_t generation)
 {
@@ -217,7 +229,7 @@ bool kernel_slot_sent(struct kernel_worker *worker, struct kernel_slot *slot, co
     const uint32_t generation = worker_generation(worker);
     struct flow_place *place = flow_table_count(worker->table, &key, generation);
     if (flow_place_is_due(place))
-        place->installed = slot_install(worker, slot, &key, peer, generation);
+        place->installed = slot_is_within_budget(slot) && slot_install(worker, slot, &key, peer, generation);
     return place->installed;
 }
 

@@ -1,6 +1,7 @@
 /* Loads the program into this kernel, and asks what user space sees of it. What the program does with packets, other
  * tests ask. */
 #include "kernel/kernel_path.h"
+#include "kernel/kernel_path_impl.h"
 
 #include <errno.h>
 #include <linux/capability.h>
@@ -124,6 +125,23 @@ static void what_is_revoked_needs_two_datagrams_again(void **state)
         i ? kernel_path_revoke(path) : kernel_worker_revoke(worker);
     }
     assert_false(send_to(slot, "192.0.2.9"));
+    end_slot(slot);
+}
+
+static void an_association_installs_so_many_flows_in_a_second(void **state)
+{
+    (void)state;
+    NEED_PATH();
+    enum { PEERS = 2000 };
+    struct kernel_slot *slot = slot_between("192.0.2.7", "192.0.2.1", "0.0.0.0");
+    int installed = 0;
+    assert_non_null(slot);
+    for (uint16_t port = 1; port <= PEERS; port++) {
+        const union netaddr to = at("192.0.2.9", port);
+        (void)kernel_slot_sent(worker, slot, &to);
+        installed += kernel_slot_sent(worker, slot, &to);
+    }
+    assert_in_range(installed, KERNEL_SLOT_INSTALLS, PEERS - 1); /* it may take more than a second */
     end_slot(slot);
 }
 
@@ -299,6 +317,7 @@ int main(void)
         cmocka_unit_test(the_second_datagram_to_a_peer_installs_its_flow),
         cmocka_unit_test(the_same_for_ipv6),
         cmocka_unit_test(what_is_revoked_needs_two_datagrams_again),
+        cmocka_unit_test(an_association_installs_so_many_flows_in_a_second),
         cmocka_unit_test(peers_elsewhere_are_not_installed),
         cmocka_unit_test(an_association_has_a_few_addresses),
         cmocka_unit_test(a_client_must_be_at_an_interface_of_the_path),
