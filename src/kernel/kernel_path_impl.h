@@ -13,7 +13,7 @@
 /* Addresses of this host that the peers of one association may see. */
 #define KERNEL_SLOT_LOCALS 4
 /* Flows of one association that are installed in a second. */
-#define KERNEL_SLOT_INSTALLS 256
+#define KERNEL_SLOT_INSTALLS 1024
 
 struct kernel_slot {
     struct flow_slot *memory; /* shared with the program */

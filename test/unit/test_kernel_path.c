@@ -132,7 +132,7 @@ static void an_association_installs_so_many_flows_in_a_second(void **state)
 {
     (void)state;
     NEED_PATH();
-    enum { PEERS = 2000 };
+    enum { PEERS = 4000 };
     struct kernel_slot *slot = slot_between("192.0.2.7", "192.0.2.1", "0.0.0.0");
     int installed = 0;
     assert_non_null(slot);
