@@ -122,7 +122,7 @@ static void explain_kernel_path(const struct config *config, const struct subjec
     if (config->udp.kernel_path == CONFIG_KERNEL_PATH_OFF)
         return;
     const struct terms terms = terms_find(config, user, rules_find_everywhere(subject), &subject->client);
-    const enum kernel_reason reason = kernel_reason_of(config, &terms, subject->user);
+    const enum kernel_reason reason = kernel_reason_of(config, &terms);
     if (reason == KERNEL_REASON_NONE)
         puts("udp.kernel_path: the kernel may relay its established flows");
     else

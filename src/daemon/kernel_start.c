@@ -68,7 +68,7 @@ static const char *kernel_start_obstacle(const struct config *config)
 {
     const union netaddr any = {.v4.sin_family = AF_INET};
     const struct terms terms = terms_find(config, NULL, RULES_NO_MATCH, &any);
-    const enum kernel_reason reason = kernel_reason_of(config, &terms, config->user_count ? "" : NULL);
+    const enum kernel_reason reason = kernel_reason_of(config, &terms);
     return reason == KERNEL_REASON_NONE ? NULL : kernel_reason_meaning(reason);
 }
 

@@ -207,6 +207,13 @@ static __always_inline int route_down(struct __sk_buff *skb, struct arrival *arr
     return ALLOWED;
 }
 
+/* Several CPUs may pass this at the same moment. User space charges what is then too much to the next credit. */
+static __always_inline bool is_within_credit(const struct flow_slot *slot, __u32 payload, const int way)
+{
+    return slot->count[way].datagrams < slot->limit[way].datagrams &&
+           slot->count[way].bytes + payload <= slot->limit[way].bytes;
+}
+
 static __always_inline int check_state(const struct arrival *arrival, const struct route *route, const bool v6,
                                        const int way)
 {
@@ -214,6 +221,8 @@ static __always_inline int check_state(const struct arrival *arrival, const stru
         return FLOW_PASS_TOO_LARGE;
     if (arrival->slot->count[way].passed != arrival->slot->received[way])
         return FLOW_PASS_BEHIND;
+    if (!is_within_credit(arrival->slot, payload_len(arrival, v6, way), way))
+        return FLOW_PASS_RATE;
     return ALLOWED;
 }
 

@@ -25,6 +25,7 @@ enum flow_pass {
     FLOW_PASS_REVOKED,   /* it has, but before a reload or a change of routes */
     FLOW_PASS_INTERFACE, /* down: from another interface, or to another address, than answers of this peer take */
     FLOW_PASS_BEHIND,    /* user space still has earlier datagrams of this direction: nothing overtakes them */
+    FLOW_PASS_RATE,      /* its rate limit's credit is used up: user space drops it, or grants more */
     FLOW_PASS_TOO_LARGE, /* for the path: user space fragments it */
     FLOW_PASS_NO_ROOM,   /* the kernel could not resize the packet */
     FLOW_PASS_IPSEC,     /* this host has IPsec policies, which only its own stack applies */
@@ -81,6 +82,10 @@ struct flow_slot {
     } tos[FLOW_WAYS];
     /* How many of `passed` user space has received *and* sent. The program relays only while both are equal. */
     __u64 received[FLOW_WAYS] __attribute__((aligned(64)));
+    /* The program relays only up to these values of `count`: what the rate limits allow, paid in advance. */
+    struct {
+        __u64 datagrams, bytes; /* UINT64_MAX: no limit */
+    } limit[FLOW_WAYS];
     struct flow_count count[FLOW_WAYS] __attribute__((aligned(64)));
 } __attribute__((aligned(64)));
 

@@ -261,10 +261,10 @@ void kernel_path_missing(const struct kernel_path *path, char interfaces[KERNEL_
 const char *kernel_path_reason(size_t reason)
 {
     static const char *const words[] = {
-        [FLOW_PASS_FORM] = "form",           [FLOW_PASS_JOINED] = "joined", [FLOW_PASS_SENDER] = "sender",
-        [FLOW_PASS_HEADER] = "header",       [FLOW_PASS_NEW] = "new",       [FLOW_PASS_REVOKED] = "revoked",
-        [FLOW_PASS_INTERFACE] = "interface", [FLOW_PASS_BEHIND] = "behind", [FLOW_PASS_TOO_LARGE] = "too_large",
-        [FLOW_PASS_NO_ROOM] = "no_room",     [FLOW_PASS_IPSEC] = "ipsec",
+        [FLOW_PASS_FORM] = "form",           [FLOW_PASS_JOINED] = "joined",   [FLOW_PASS_SENDER] = "sender",
+        [FLOW_PASS_HEADER] = "header",       [FLOW_PASS_NEW] = "new",         [FLOW_PASS_REVOKED] = "revoked",
+        [FLOW_PASS_INTERFACE] = "interface", [FLOW_PASS_BEHIND] = "behind",   [FLOW_PASS_RATE] = "rate",
+        [FLOW_PASS_TOO_LARGE] = "too_large", [FLOW_PASS_NO_ROOM] = "no_room", [FLOW_PASS_IPSEC] = "ipsec",
     };
     static_assert(ARRAY_LEN(words) == FLOW_PASS_REASONS, "a word for each");
     assert(reason < ARRAY_LEN(words));

@@ -69,6 +69,7 @@ struct kernel_slot_setup {
     struct {
         uint8_t keep, set;
     } tos_up, tos_down;
+    bool is_limited; /* relays only what kernel_slot_allow() allows */
 };
 struct kernel_slot;
 /* The client must be the only one that its relay port receives from. From now on the program counts what it leaves to
@@ -100,6 +101,19 @@ struct kernel_carried {
     } way[KERNEL_WAYS];
 };
 void kernel_slot_take(struct kernel_slot *slot, struct kernel_carried *carried);
+
+/* What the program may relay of one direction of a limited slot. UINT64_MAX: any amount. */
+struct kernel_credit {
+    uint64_t datagrams, bytes;
+};
+/* In addition to what is left of earlier credit. */
+void kernel_slot_allow(struct kernel_slot *slot, enum kernel_way way, const struct kernel_credit *credit);
+/* Takes the credit back: the program relays nothing of this direction until the next kernel_slot_allow(). `unused`:
+ * what was left of it. */
+void kernel_slot_withdraw(struct kernel_slot *slot, enum kernel_way way, struct kernel_credit *unused);
+/* Whether a datagram may come that the credit is too small for. */
+bool kernel_slot_needs_credit(const struct kernel_slot *slot, enum kernel_way way);
+
 /* Ends it: nothing is relayed any more. `carried` is what kernel_slot_take() has not told yet. The slot rests a second
  * before its next use. */
 void kernel_slot_free(struct kernel_worker *worker, struct kernel_slot *slot, struct kernel_carried *carried);

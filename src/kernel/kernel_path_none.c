@@ -106,6 +106,23 @@ void kernel_slot_take(struct kernel_slot *slot, struct kernel_carried *carried)
     *carried = (struct kernel_carried){0};
 }
 
+void kernel_slot_allow(struct kernel_slot *slot, enum kernel_way way, const struct kernel_credit *credit)
+{
+    (void)slot, (void)way, (void)credit;
+}
+
+void kernel_slot_withdraw(struct kernel_slot *slot, enum kernel_way way, struct kernel_credit *unused)
+{
+    (void)slot, (void)way;
+    *unused = (struct kernel_credit){0};
+}
+
+bool kernel_slot_needs_credit(const struct kernel_slot *slot, enum kernel_way way)
+{
+    (void)slot, (void)way;
+    return false;
+}
+
 void kernel_slot_free(struct kernel_worker *worker, struct kernel_slot *slot, struct kernel_carried *carried)
 {
     (void)worker;

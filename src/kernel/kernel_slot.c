@@ -9,6 +9,8 @@
 #include "kernel/kernel_path_impl.h"
 #include "kernel/route.h"
 
+#define DATAGRAM_MAX 65535 /* payload bytes, on a path of any size */
+
 struct kernel_worker {
     struct kernel_path *path;
     uint32_t index;
@@ -137,6 +139,9 @@ static void slot_fill(struct kernel_slot *slot, const struct kernel_slot_setup *
         .tos = {[FLOW_UP] = {setup->tos_up.keep, setup->tos_up.set},
                 [FLOW_DOWN] = {setup->tos_down.keep, setup->tos_down.set}},
     };
+    if (!setup->is_limited)
+        for (enum kernel_way way = 0; way < KERNEL_WAYS; way++)
+            kernel_slot_allow(slot, way, &(struct kernel_credit){UINT64_MAX, UINT64_MAX});
     slot_catch_up_anew(slot);
     memset(slot->arrivals, 0, sizeof(slot->arrivals));
     memset(slot->taken, 0, sizeof(slot->taken));
@@ -276,4 +281,47 @@ void kernel_slot_take(struct kernel_slot *slot, struct kernel_carried *carried)
         slot->taken[way].datagrams = datagrams;
         slot->taken[way].bytes = bytes;
     }
+}
+
+/* ---- credit ---- */
+
+/* With UINT64_MAX it stays without a limit. */
+static void raise_limit(__u64 *limit, uint64_t credit)
+{
+    const uint64_t room = UINT64_MAX - *limit;
+    __atomic_store_n(limit, *limit + (credit < room ? credit : room), __ATOMIC_RELEASE);
+}
+
+void kernel_slot_allow(struct kernel_slot *slot, enum kernel_way way, const struct kernel_credit *credit)
+{
+    struct flow_slot *memory = slot->memory;
+    raise_limit(&memory->limit[way].bytes, credit->bytes);
+    raise_limit(&memory->limit[way].datagrams, credit->datagrams);
+}
+
+/* What the program has counted beyond a limit stays a debt: the limit is not raised to it. */
+static uint64_t lower_limit(__u64 *limit, uint64_t before, const __u64 *count)
+{
+    const uint64_t used = __atomic_load_n(count, __ATOMIC_SEQ_CST);
+    const bool is_left = before > used;
+    __atomic_store_n(limit, is_left ? used : before, __ATOMIC_RELEASE);
+    return is_left ? before - used : 0;
+}
+
+/* Stops the program before it reads how far it is. A datagram that the program has begun with even so is charged to the
+ * next credit, as that begins at what is read here. */
+void kernel_slot_withdraw(struct kernel_slot *slot, enum kernel_way way, struct kernel_credit *unused)
+{
+    struct flow_slot *memory = slot->memory;
+    const uint64_t datagrams = memory->limit[way].datagrams, bytes = memory->limit[way].bytes;
+    __atomic_store_n(&memory->limit[way].datagrams, 0, __ATOMIC_SEQ_CST);
+    unused->bytes = lower_limit(&memory->limit[way].bytes, bytes, &memory->count[way].bytes);
+    unused->datagrams = lower_limit(&memory->limit[way].datagrams, datagrams, &memory->count[way].datagrams);
+}
+
+bool kernel_slot_needs_credit(const struct kernel_slot *slot, enum kernel_way way)
+{
+    const struct flow_slot *memory = slot->memory;
+    return __atomic_load_n(&memory->count[way].datagrams, __ATOMIC_RELAXED) >= memory->limit[way].datagrams ||
+           __atomic_load_n(&memory->count[way].bytes, __ATOMIC_RELAXED) + DATAGRAM_MAX > memory->limit[way].bytes;
 }

@@ -53,4 +53,11 @@ static inline void bucket_spend(struct bucket *bucket, uint64_t amount, uint64_t
                                                   memory_order_relaxed));
 }
 
+/* Takes back what bucket_spend() was given, of which nothing came. */
+static inline void bucket_return(struct bucket *bucket, uint64_t amount)
+{
+    if (bucket->rate)
+        atomic_fetch_sub_explicit(&bucket->spent, amount, memory_order_relaxed);
+}
+
 #endif

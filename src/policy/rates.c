@@ -25,6 +25,12 @@
 #define LOOK_MS          1000
 /* Streams get at least this part of the rate, whatever datagrams take. */
 #define SURE_PART 4
+/* Of the burst, what credit leaves to datagrams that are admitted one by one. Less than streams leave: a download at
+ * the limit does not use up what credit is taken from. */
+#define CREDIT_LEAVES_PART 4
+/* What a credit gets of the rest: many may be out at a time. At least an ordinary datagram. */
+#define CREDIT_PART      8
+#define CREDIT_BYTES_MIN 2048
 
 /* One direction of a rate. */
 struct rate_way {
@@ -158,16 +164,11 @@ static void user_rate_leave(struct user_rate *shared)
 
 /* ---- sessions ---- */
 
-bool rates_are_limited(const struct terms *terms, const char *user)
-{
-    return is_limited(&terms->session) || (user && is_limited(&terms->user));
-}
-
 bool rates_new(struct rates **out, struct user_rates *users, const struct terms *terms, const char *user)
 {
     bool shares = user && is_limited(&terms->user);
     *out = NULL;
-    if (!rates_are_limited(terms, user))
+    if (!shares && !is_limited(&terms->session))
         return true;
     struct rates *rates = calloc(1, sizeof(*rates));
     if (!rates)
@@ -217,6 +218,43 @@ uint16_t rates_admit(struct rates *rates, enum rates_way way, uint16_t count, ui
         bucket_spend(&of_both[i]->datagrams, passes, now_ms);
     }
     return (uint16_t)passes;
+}
+
+/* ---- credit ---- */
+
+static uint64_t credit_part(const struct bucket *bucket, uint64_t least, uint64_t now_ms)
+{
+    const uint64_t left = bucket_left(bucket, now_ms), stays = bucket->burst / CREDIT_LEAVES_PART;
+    if (bucket->rate == 0)
+        return UINT64_MAX;
+    const uint64_t rest = left > stays ? left - stays : 0;
+    return rest < least ? 0 : larger_of(rest / CREDIT_PART, least);
+}
+
+struct rates_credit rates_reserve(struct rates *rates, enum rates_way way, uint64_t now_ms)
+{
+    struct rate_way *of_both[2] = {&rates->ways[way], rates->shared ? &rates->shared->ways[way] : NULL};
+    struct rates_credit credit = {UINT64_MAX, UINT64_MAX};
+    for (size_t i = 0; i < 2 && of_both[i]; i++) {
+        credit.bytes = smaller_of(credit.bytes, credit_part(&of_both[i]->bytes, CREDIT_BYTES_MIN, now_ms));
+        credit.datagrams = smaller_of(credit.datagrams, credit_part(&of_both[i]->datagrams, 1, now_ms));
+    }
+    if (credit.bytes == 0 || credit.datagrams == 0)
+        return (struct rates_credit){0};
+    for (size_t i = 0; i < 2 && of_both[i]; i++) {
+        bucket_spend(&of_both[i]->bytes, credit.bytes, now_ms);
+        bucket_spend(&of_both[i]->datagrams, credit.datagrams, now_ms);
+    }
+    return credit;
+}
+
+void rates_return(struct rates *rates, enum rates_way way, const struct rates_credit *unused)
+{
+    struct rate_way *of_both[2] = {&rates->ways[way], rates->shared ? &rates->shared->ways[way] : NULL};
+    for (size_t i = 0; i < 2 && of_both[i]; i++) {
+        bucket_return(&of_both[i]->bytes, unused->bytes);
+        bucket_return(&of_both[i]->datagrams, unused->datagrams);
+    }
 }
 
 /* ---- streams ---- */

@@ -24,9 +24,7 @@ void user_rates_free(struct user_rates *users);
 
 struct rates; /* of one session */
 
-/* Whether a rate limits a session under these terms; `user` is NULL without a login. */
-bool rates_are_limited(const struct terms *terms, const char *user);
-/* NULL in `*out` when nothing limits the session; `user` as above. false: no memory. */
+/* NULL in `*out` when nothing limits the session; `user` is NULL without a login. false: no memory. */
 bool rates_new(struct rates **out, struct user_rates *users, const struct terms *terms, const char *user);
 /* NULL is fine. */
 void rates_free(struct rates *rates);
@@ -35,6 +33,15 @@ void rates_free(struct rates *rates);
  * last, which has `last`. */
 uint16_t rates_admit(struct rates *rates, enum rates_way way, uint16_t count, uint16_t size, uint16_t last,
                      uint64_t now_ms);
+
+/* Datagrams that somebody else will admit, paid in advance: a part of what is left now, so that other sessions of the
+ * user, and rates_admit(), find enough. UINT64_MAX: no limit. Both are 0: too little is left. */
+struct rates_credit {
+    uint64_t datagrams, bytes;
+};
+struct rates_credit rates_reserve(struct rates *rates, enum rates_way way, uint64_t now_ms);
+/* Gives back what was not used of it. */
+void rates_return(struct rates *rates, enum rates_way way, const struct rates_credit *unused);
 
 /* How many bytes of a stream may pass now. Call rates_charge() with those that have passed. */
 uint64_t rates_allow(struct rates *rates, enum rates_way way, uint64_t now_ms);

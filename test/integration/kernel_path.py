@@ -7,6 +7,7 @@ import random
 import re
 import signal
 import subprocess
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -115,10 +116,11 @@ class Relay:
         totals = self.status()["totals"]
         return [totals[f"udp_kernel_{way}_datagrams_total"] for way in ("up", "down")]
 
-    def establish(self, association, *peers):
+    def establish(self, association, *peers, pause=0.0):
         """Exchanges datagrams with each peer until the kernel relays both ways. With user space alone: a few. Nothing
-        else may be under way."""
+        else may be under way. `pause`: before each four, for associations with a rate limit."""
         def is_established(peer):
+            time.sleep(pause)
             before = self.by_kernel and self.carried()
             assert association.alive(peer, 4)
             return not self.by_kernel or self.carried() == [count + 4 for count in before]

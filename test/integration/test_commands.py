@@ -58,7 +58,7 @@ def test_status_in_words(net, run):
 def test_status_of_the_kernel_path(net, run):
     """Why there is none; else what it has relayed, and which associations it serves."""
     associations = [association(1, kernel_path={"active": True, "why_not": None}),
-                    association(2, kernel_path={"active": False, "why_not": "rate limit"})]
+                    association(2, kernel_path={"active": False, "why_not": "df probe"})]
     none = {"active": False, "why_not": "missing capabilities: CAP_BPF"}
     some = {"active": True, "why_not": None, "interfaces": "eth0 eth1", "slots_used": 1, "slots": 16384,
             "passed": {"joined": 12, "new": 3000}}
@@ -72,7 +72,7 @@ def test_status_of_the_kernel_path(net, run):
     assert "at eth0 eth1: 75 of 100 datagrams; 1 of 16384 slots in use" in words
     assert "left to user space: joined 12, new 3.0k\n" in words, words
     assert re.search(r"^10\.77\.0\.2:10001 .* kernel +1s ", words, re.MULTILINE), words
-    assert re.search(r"^10\.77\.0\.2:10002 .* user: rate limit +1s ", words, re.MULTILINE), words
+    assert re.search(r"^10\.77\.0\.2:10002 .* user: df probe +1s ", words, re.MULTILINE), words
 
 
 @pytest.mark.parametrize("filtering, words", [("address-dependent", "Moderate, type B or type 2"),

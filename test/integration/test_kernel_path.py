@@ -14,7 +14,6 @@ from kernel_path import FAMILIES, V4, V6, Sequence, Tally
 from netns import CLIENT_V4, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_V4, NEIGHBOUR_V4, PROXY_V4
 from socks5 import Association
 from test_admin import samples
-from test_rates import Flow, flood, within
 from test_runs import payloads, send_run
 
 
@@ -228,25 +227,7 @@ def test_the_other_family(net, relay, family, target):
     assert association.external(same)[0] == family.wan
 
 
-# ---- limits ----
-
-LIMITS = [{"datagrams_per_association": "200/s"}, {"bandwidth_per_session": "20KiB/s"}]
-
-
-@pytest.mark.parametrize("up", [True, False], ids=["up", "down"])
-@pytest.mark.parametrize("limits", LIMITS, ids=["datagrams", "bandwidth"])
-def test_rate_limits_hold(net, relay, peer, up, limits):
-    """User space, which alone knows them, relays for such an association; for one that begins after a reload without
-    limits the kernel does."""
-    proxy = relay.start({"limits": limits})
-    association = Association(net.client, V4.listener)
-    flow = Flow(association, peer, up, 100)
-    seconds = flood(flow, per_second=2000, seconds=1)
-    assert within(flow.received, 200, seconds, 700)
-    assert proxy.dropped("rate") > 100
-    assert relay.reload()
-    relay.establish(Association(net.client, V4.listener), peer)
-
+# ---- silence ----
 
 def test_another_port_of_a_silent_client(net, relay, peer):
     """While the client sends (the kernel may be the only one that sees that), no other port is its own; after

@@ -317,12 +317,12 @@ def test_auto_without_the_right_capability(net, serve, peer, capability):
         assert f"CAP_{capability.upper()}" in lines[0]
 
 
-def test_a_limit_for_all_is_warned_of(serve):
+def test_a_setting_for_all_is_warned_of(serve):
     """Otherwise somebody who switches it on would wonder why nothing changes."""
     if reason := why_impossible():
         pytest.skip(f"no kernel path here: {reason}")
-    proxy = serve({"udp": {"kernel_path": "auto"}, "limits": {"bandwidth_per_session": "1Mbit/s"}})
-    assert "stays in user space" in proxy.log and "a rate limit applies to it" in proxy.log
+    proxy = serve({"udp": {"kernel_path": "auto"}, "outbound": {"mark": 7}})
+    assert "stays in user space" in proxy.log and "a mark is set for its datagrams" in proxy.log
 
 
 def test_auto_on_this_machine(net, serve, peer):

@@ -23,8 +23,7 @@ def test_an_association_of_the_kernel(net, relay):
         assert sum(totals) >= 40
 
 
-@pytest.mark.parametrize("options, reason", [({"udp": {"ports": 1080}}, "shared port"), ({"udp": {"df": "probe"}}, "df probe"),
-                                             ({"limits": {"datagrams_per_association": "5000/s"}}, "rate limit")])
+@pytest.mark.parametrize("options, reason", [({"udp": {"ports": 1080}}, "shared port"), ({"udp": {"df": "probe"}}, "df probe")])
 def test_why_user_space_relays(net, relay, options, reason):
     relay.start(options)
     association, peer = Association(net.client, V4.listener), net.inet1.udp(V4.peer)

@@ -19,6 +19,7 @@ struct kernel_slot {
         unsigned sent;
     } peers[PEERS_MAX];
     struct kernel_carried carried;
+    struct kernel_credit credit[KERNEL_WAYS];
 };
 
 struct kernel_worker {
@@ -72,17 +73,30 @@ size_t kernel_world_slots(void)
     return count;
 }
 
-void kernel_world_relays(enum kernel_way way, uint64_t datagrams, uint64_t bytes, uint64_t at_ms)
+static struct kernel_slot *open_slot(void)
 {
     for (size_t i = 0; i < SLOTS_MAX; i++) {
-        if (!fake.slots[i].is_open)
-            continue;
-        fake.slots[i].carried.way[way].datagrams += datagrams;
-        fake.slots[i].carried.way[way].bytes += bytes;
-        fake.slots[i].carried.way[way].last_ms = at_ms;
-        return;
+        if (fake.slots[i].is_open)
+            return &fake.slots[i];
     }
-    abort(); /* no slot is open */
+    abort();
+}
+
+struct kernel_credit kernel_world_credit(enum kernel_way way)
+{
+    return open_slot()->credit[way];
+}
+
+void kernel_world_relays(enum kernel_way way, uint64_t datagrams, uint64_t bytes, uint64_t at_ms)
+{
+    struct kernel_slot *slot = open_slot();
+    slot->carried.way[way].datagrams += datagrams;
+    slot->carried.way[way].bytes += bytes;
+    slot->carried.way[way].last_ms = at_ms;
+    if (datagrams > slot->credit[way].datagrams || bytes > slot->credit[way].bytes)
+        abort(); /* the program would not */
+    slot->credit[way].datagrams -= datagrams;
+    slot->credit[way].bytes -= bytes;
 }
 
 /* ---- kernel/kernel_path.h ---- */
@@ -113,7 +127,8 @@ struct kernel_slot *kernel_slot_new(struct kernel_worker *worker, const struct k
     for (size_t i = 0; i < SLOTS_MAX; i++) {
         if (worker->slots[i].is_open)
             continue;
-        worker->slots[i] = (struct kernel_slot){.is_open = true};
+        const uint64_t credit = setup->is_limited ? 0 : UINT64_MAX;
+        worker->slots[i] = (struct kernel_slot){.is_open = true, .credit = {{credit, credit}, {credit, credit}}};
         return &worker->slots[i];
     }
     abort();
@@ -158,6 +173,28 @@ void kernel_slot_take(struct kernel_slot *slot, struct kernel_carried *carried)
     *carried = slot->carried;
     for (int way = 0; way < KERNEL_WAYS; way++)
         slot->carried.way[way].datagrams = slot->carried.way[way].bytes = 0;
+}
+
+static uint64_t added(uint64_t a, uint64_t b)
+{
+    return b < UINT64_MAX - a ? a + b : UINT64_MAX;
+}
+
+void kernel_slot_allow(struct kernel_slot *slot, enum kernel_way way, const struct kernel_credit *credit)
+{
+    slot->credit[way].datagrams = added(slot->credit[way].datagrams, credit->datagrams);
+    slot->credit[way].bytes = added(slot->credit[way].bytes, credit->bytes);
+}
+
+void kernel_slot_withdraw(struct kernel_slot *slot, enum kernel_way way, struct kernel_credit *unused)
+{
+    *unused = slot->credit[way];
+    slot->credit[way] = (struct kernel_credit){0};
+}
+
+bool kernel_slot_needs_credit(const struct kernel_slot *slot, enum kernel_way way)
+{
+    return slot->credit[way].datagrams == 0 || slot->credit[way].bytes < 65535;
 }
 
 /* Notes how many sockets are open, too. */

@@ -26,6 +26,8 @@ extern int kernel_world_stuck;
 size_t kernel_world_slots(void);
 /* What was called since the last time, oldest first, such as "new sent:192.0.2.10:53 up:1". */
 const char *kernel_world_calls(void);
+/* What the program may still relay by the open slot. */
+struct kernel_credit kernel_world_credit(enum kernel_way way);
 /* The program has relayed that much by the open slot. */
 void kernel_world_relays(enum kernel_way way, uint64_t datagrams, uint64_t bytes, uint64_t at_ms);
 

@@ -213,14 +213,6 @@ static void expect_user_space(enum kernel_reason reason)
     assert_int_equal(assoc_kernel_use(assoc).reason, reason);
 }
 
-static void a_rate_limit_keeps_it_in_user_space(void **state)
-{
-    (void)state;
-    world_config.limits.datagrams_per_association = 1000;
-    open_plain();
-    expect_user_space(KERNEL_REASON_RATE);
-}
-
 static void an_interface_keeps_it_in_user_space(void **state)
 {
     (void)state;
@@ -281,23 +273,20 @@ static void terms_tell_it_beforehand(void **state)
     struct config_upstream far = {0};
     char interface[] = "eth7";
     struct terms terms = {.dscp = 46};
-    assert_int_equal(kernel_reason_of(&world_config, &terms, NULL), KERNEL_REASON_NONE);
-    terms = (struct terms){.user = {.bytes = 1000}};
-    assert_int_equal(kernel_reason_of(&world_config, &terms, NULL), KERNEL_REASON_NONE);
-    assert_int_equal(kernel_reason_of(&world_config, &terms, "alice"), KERNEL_REASON_RATE);
-    terms = (struct terms){.session = {.datagrams = 10}};
-    assert_int_equal(kernel_reason_of(&world_config, &terms, NULL), KERNEL_REASON_RATE);
+    assert_int_equal(kernel_reason_of(&world_config, &terms), KERNEL_REASON_NONE);
+    terms = (struct terms){.user = {.bytes = 1000}, .session = {.datagrams = 10}};
+    assert_int_equal(kernel_reason_of(&world_config, &terms), KERNEL_REASON_NONE);
     terms = (struct terms){.mark = 1};
-    assert_int_equal(kernel_reason_of(&world_config, &terms, NULL), KERNEL_REASON_EGRESS);
+    assert_int_equal(kernel_reason_of(&world_config, &terms), KERNEL_REASON_EGRESS);
     terms = (struct terms){.interface = interface};
-    assert_int_equal(kernel_reason_of(&world_config, &terms, NULL), KERNEL_REASON_EGRESS);
+    assert_int_equal(kernel_reason_of(&world_config, &terms), KERNEL_REASON_EGRESS);
     terms = (struct terms){.upstream = &far};
-    assert_int_equal(kernel_reason_of(&world_config, &terms, NULL), KERNEL_REASON_UPSTREAM);
+    assert_int_equal(kernel_reason_of(&world_config, &terms), KERNEL_REASON_UPSTREAM);
     terms = (struct terms){0};
     world_config.udp.df = CONFIG_DF_PROBE;
-    assert_int_equal(kernel_reason_of(&world_config, &terms, NULL), KERNEL_REASON_PROBE);
+    assert_int_equal(kernel_reason_of(&world_config, &terms), KERNEL_REASON_PROBE);
     world_config.udp.ports = (struct config_ports){1080, 1080};
-    assert_int_equal(kernel_reason_of(&world_config, &terms, NULL), KERNEL_REASON_SHARED_PORT);
+    assert_int_equal(kernel_reason_of(&world_config, &terms), KERNEL_REASON_SHARED_PORT);
 }
 
 /* ---- names ---- */
@@ -592,7 +581,6 @@ int main(void)
         TEST(the_advertised_address_stays_in_user_space),
         TEST(a_slot_ends_before_its_ports),
         TEST(no_slot_now_is_asked_for_again_later),
-        TEST(a_rate_limit_keeps_it_in_user_space),
         TEST(an_interface_keeps_it_in_user_space),
         TEST(a_mark_keeps_it_in_user_space),
         TEST(probing_keeps_it_in_user_space),

@@ -31,6 +31,9 @@ struct flow_model_slot {
     size_t flow_count;
     struct flow_model_flow flows[FLOW_MODEL_FLOWS];
     uint64_t received[FLOW_WAYS];
+    struct {
+        uint64_t datagrams, bytes;
+    } limit[FLOW_WAYS];
     struct flow_count count[FLOW_WAYS]; /* as the program must have counted */
 };
 
@@ -199,7 +202,12 @@ static inline int flow_model_decide(const struct flow_model_arrival *arrival,
     const size_t ip_len = datagram->udp_at - PACKET_ETH_LEN + datagram->udp_len;
     if (way == FLOW_UP ? ip_len - *socks_len > (*flow)->mtu : ip_len + *socks_len > slot->client_mtu)
         return FLOW_PASS_TOO_LARGE;
-    return slot->count[way].passed == slot->received[way] ? FLOW_MODEL_RELAY : FLOW_PASS_BEHIND;
+    if (slot->count[way].passed != slot->received[way])
+        return FLOW_PASS_BEHIND;
+    const size_t payload_len = datagram->udp_len - PACKET_UDP_LEN - (way == FLOW_UP ? *socks_len : 0);
+    const bool is_paid = slot->count[way].datagrams + 1 <= slot->limit[way].datagrams &&
+                         slot->count[way].bytes + payload_len <= slot->limit[way].bytes;
+    return is_paid ? FLOW_MODEL_RELAY : FLOW_PASS_RATE;
 }
 
 /* ---- the result ---- */

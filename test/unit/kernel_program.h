@@ -162,6 +162,8 @@ static inline void install_slot(const struct flow_model_slot *model)
         slot->tos[way].set = model->tos[way].set;
         slot->received[way] = model->received[way];
         slot->count[way] = model->count[way];
+        slot->limit[way].datagrams = model->limit[way].datagrams;
+        slot->limit[way].bytes = model->limit[way].bytes;
     }
     program.shared->generation[model->worker] = model->generation;
     install_port(model->index, FLOW_UP, &model->relay, netaddr_port(&model->relay));
@@ -291,6 +293,7 @@ static inline struct flow_model_slot slot_of(int family)
                                    .external_port = 50001,
                                    .client_interface = LOOPBACK,
                                    .client_mtu = ETHERNET_MTU,
+                                   .limit = {{UINT64_MAX, UINT64_MAX}, {UINT64_MAX, UINT64_MAX}},
                                    .flow_count = 1};
     slot.flows[0] = (struct flow_model_flow){.peer = addr(v6 ? "2001:db8:e::9" : "203.0.113.9", 3478),
                                              .local = addr(v6 ? "2001:db8:e::1" : "203.0.113.1", 0),

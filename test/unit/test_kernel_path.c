@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "kernel/kernel_path_impl.h"
 #include "kernel_namespace.h"
 
 static struct kernel_path *path;
@@ -212,6 +213,112 @@ static void all_slots_can_be_in_use(void **state)
     free(slots);
 }
 
+/* ---- credit: the test counts as the program does ---- */
+
+static struct kernel_slot *limited_slot(void)
+{
+    const union netaddr from = at("192.0.2.7", 5000), to = at("192.0.2.1", 1080), out = at("0.0.0.0", 4000);
+    const struct kernel_slot_setup setup = {.client = &from, .relay = &to, .external = &out, .is_limited = true};
+    struct kernel_slot *slot = kernel_slot_new(worker, &setup);
+    assert_non_null(slot);
+    return slot;
+}
+
+static void allow(struct kernel_slot *slot, uint64_t datagrams, uint64_t bytes)
+{
+    kernel_slot_allow(slot, KERNEL_DOWN, &(struct kernel_credit){datagrams, bytes});
+}
+
+static void relay(struct kernel_slot *slot, uint64_t datagrams, uint64_t bytes)
+{
+    slot->memory->count[FLOW_DOWN].datagrams += datagrams;
+    slot->memory->count[FLOW_DOWN].bytes += bytes;
+}
+
+static void expect_limit(const struct kernel_slot *slot, uint64_t datagrams, uint64_t bytes)
+{
+    assert_true(slot->memory->limit[FLOW_DOWN].datagrams == datagrams);
+    assert_true(slot->memory->limit[FLOW_DOWN].bytes == bytes);
+}
+
+static void withdraw(struct kernel_slot *slot, uint64_t datagrams, uint64_t bytes)
+{
+    struct kernel_credit unused;
+    kernel_slot_withdraw(slot, KERNEL_DOWN, &unused);
+    assert_true(unused.datagrams == datagrams);
+    assert_true(unused.bytes == bytes);
+}
+
+static void free_slot(struct kernel_slot *slot)
+{
+    struct kernel_carried carried;
+    kernel_slot_free(worker, slot, &carried);
+}
+
+static void only_limited_slots_need_credit(void **state)
+{
+    (void)state;
+    NEED_PATH();
+    struct kernel_slot *slot = slot_between("192.0.2.7", "192.0.2.1", "0.0.0.0");
+    expect_limit(slot, UINT64_MAX, UINT64_MAX);
+    relay(slot, 1000000, 1000000000);
+    assert_false(kernel_slot_needs_credit(slot, KERNEL_DOWN));
+    free_slot(slot);
+    slot = limited_slot();
+    expect_limit(slot, 0, 0);
+    assert_true(kernel_slot_needs_credit(slot, KERNEL_UP));
+    assert_true(kernel_slot_needs_credit(slot, KERNEL_DOWN));
+    allow(slot, 1, 70000);
+    assert_true(kernel_slot_needs_credit(slot, KERNEL_UP));
+    assert_false(kernel_slot_needs_credit(slot, KERNEL_DOWN));
+    relay(slot, 0, 10000);
+    assert_true(kernel_slot_needs_credit(slot, KERNEL_DOWN)); /* for the longest datagram */
+    allow(slot, 0, UINT64_MAX);
+    assert_false(kernel_slot_needs_credit(slot, KERNEL_DOWN));
+    relay(slot, 1, 1);
+    assert_true(kernel_slot_needs_credit(slot, KERNEL_DOWN));
+    free_slot(slot);
+}
+
+static void unused_credit_is_withdrawn(void **state)
+{
+    (void)state;
+    NEED_PATH();
+    struct kernel_slot *slot = limited_slot();
+    allow(slot, 10, 1000);
+    allow(slot, 5, 500);
+    expect_limit(slot, 15, 1500);
+    relay(slot, 4, 300);
+    withdraw(slot, 11, 1200);
+    expect_limit(slot, 4, 300);
+    withdraw(slot, 0, 0);
+    allow(slot, 2, 100);
+    expect_limit(slot, 6, 400);
+    allow(slot, UINT64_MAX, 0);
+    expect_limit(slot, UINT64_MAX, 400);
+    withdraw(slot, UINT64_MAX - 4, 100);
+    expect_limit(slot, 4, 300);
+    free_slot(slot);
+}
+
+/* Several CPUs have relayed the last one, or the program has finished one after the withdrawal. */
+static void what_was_too_much_is_charged_to_the_next_credit(void **state)
+{
+    (void)state;
+    NEED_PATH();
+    struct kernel_slot *slot = limited_slot();
+    allow(slot, 10, 1000);
+    relay(slot, 12, 1300);
+    withdraw(slot, 0, 0);
+    allow(slot, 10, 1000);
+    expect_limit(slot, 20, 2000);
+    withdraw(slot, 8, 700);
+    relay(slot, 1, 50);
+    allow(slot, 5, 500);
+    withdraw(slot, 4, 450);
+    free_slot(slot);
+}
+
 /* ---- where it cannot work ---- */
 
 static void give_up_capabilities(void)
@@ -321,6 +428,9 @@ int main(void)
         cmocka_unit_test(peers_elsewhere_are_not_installed),
         cmocka_unit_test(an_association_has_a_few_addresses),
         cmocka_unit_test(a_client_must_be_at_an_interface_of_the_path),
+        cmocka_unit_test(only_limited_slots_need_credit),
+        cmocka_unit_test(unused_credit_is_withdrawn),
+        cmocka_unit_test(what_was_too_much_is_charged_to_the_next_credit),
         cmocka_unit_test(capabilities_are_needed_for_opening_only),
         cmocka_unit_test(all_slots_can_be_in_use),
         cmocka_unit_test(it_tells_which_interfaces_came_later),

@@ -121,7 +121,8 @@ static void change_state(int family)
 {
     struct flow_model_slot *slot = &model.slots[family];
     struct flow_model_flow *flow = &slot->flows[below(5)];
-    switch (below(7)) {
+    const enum flow_way way = (enum flow_way)below(2);
+    switch (below(9)) {
     case 0:
         flow->generation--;
         break;
@@ -140,6 +141,12 @@ static void change_state(int family)
         break;
     case 5:
         flow->has_answered = false;
+        break;
+    case 6:
+        slot->limit[way].datagrams = below(10);
+        break;
+    case 7:
+        slot->limit[way].bytes = below(5000);
         break;
     default:
         slot->client_interface = LOOPBACK + 1;

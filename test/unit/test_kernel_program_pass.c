@@ -339,6 +339,48 @@ static void nothing_overtakes_what_user_space_still_has(void **state)
     for_each_path(require_no_overtaking);
 }
 
+static void set_limit(int family, enum flow_way way, uint64_t datagrams, uint64_t bytes)
+{
+    struct flow_model_slot *slot = &model.slots[family];
+    slot->limit[way].datagrams = slot->count[way].datagrams + datagrams;
+    slot->limit[way].bytes = slot->count[way].bytes + bytes;
+    program.slots[slot->index].limit[way].datagrams = slot->limit[way].datagrams;
+    program.slots[slot->index].limit[way].bytes = slot->limit[way].bytes;
+}
+
+static void require_credit(int family, enum flow_way way)
+{
+    const struct packet_setup of_100 = setup_for(family, way, 100);
+    const struct packet packet = built(&of_100);
+    for (uint64_t more = 0; more < 2; more++) {
+        set_limit(family, way, 2, 200 + more);
+        require_relayed(&packet);
+        require_relayed(&packet);
+        require_passed(&packet, 0, FLOW_PASS_RATE, 1);
+        catch_up(family, way);
+    }
+    set_limit(family, way, 5, 199);
+    require_relayed(&packet);
+    require_passed(&packet, 0, FLOW_PASS_RATE, 1);
+    require_passed(&packet, 0, FLOW_PASS_BEHIND, 1);
+    catch_up(family, way);
+    const struct packet_setup empty = setup_for(family, way, 0);
+    const struct packet empty_packet = built(&empty);
+    require_relayed(&empty_packet);
+    set_limit(family, way, 0, 1000);
+    require_passed(&empty_packet, 0, FLOW_PASS_RATE, 1);
+    catch_up(family, way);
+    set_limit(family, way, 1000, 100);
+    require_relayed(&packet);
+}
+
+static void what_no_credit_is_left_for_is_left(void **state)
+{
+    (void)state;
+    NEEDS_THE_PROGRAM;
+    for_each_path(require_credit);
+}
+
 static void require_limit(int family, enum flow_way way)
 {
     struct flow_model_slot *slot = &model.slots[family];
@@ -396,6 +438,7 @@ int main(void)
         TEST(a_revoked_flow_is_left_until_it_is_allowed_again),
         TEST(answers_take_the_way_of_their_questions),
         TEST(nothing_overtakes_what_user_space_still_has),
+        TEST(what_no_credit_is_left_for_is_left),
         TEST(what_is_too_large_for_the_way_is_left),
         TEST(joined_datagrams_are_left_and_counted_each),
     };

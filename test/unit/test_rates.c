@@ -169,6 +169,121 @@ static void another_rate_is_another_bucket(void **state)
     rates_free(new);
 }
 
+/* ---- credit ---- */
+
+#define NO_LIMIT UINT64_MAX
+
+static void credit_is_a_part_of_what_is_left(void **state)
+{
+    (void)state;
+    struct rates *rates = open_with((struct rate){.datagrams = 4000}, (struct rate){0}, NULL); /* 800 */
+    struct rates_credit credit = rates_reserve(rates, RATES_UP, now_ms);
+    assert_int_equal(credit.datagrams, (800 - 200) / 8);
+    assert_true(credit.bytes == NO_LIMIT);
+    assert_int_equal(rates_admit(rates, RATES_DOWN, 64, 1, 1, now_ms), 64); /* the other way is another's */
+    for (int i = 0; i < 100; i++) {
+        const uint64_t before = credit.datagrams;
+        credit = rates_reserve(rates, RATES_UP, now_ms);
+        assert_in_range(credit.datagrams, 0, before);
+    }
+    assert_int_equal(credit.datagrams + credit.bytes, 0);
+    assert_int_equal(flood(rates, 1, 1), 200); /* the least that others find */
+    rates_free(rates);
+}
+
+/* Even the lowest rates give credit for an ordinary datagram. */
+static void credit_is_enough_for_a_datagram_or_nothing(void **state)
+{
+    (void)state;
+    struct rates *rates = open_with((struct rate){.bytes = 1, .datagrams = 1}, (struct rate){0}, NULL);
+    uint64_t bytes = 0;
+    for (int i = 0; i < 100; i++) {
+        const struct rates_credit credit = rates_reserve(rates, RATES_UP, now_ms);
+        assert_int_equal(credit.bytes > 0, credit.datagrams > 0);
+        assert_true(credit.bytes == 0 || credit.bytes >= 1500);
+        bytes += credit.bytes;
+    }
+    assert_in_range(bytes, 65536 / 2, 65536 * 3 / 4);
+    rates_free(rates);
+}
+
+static void credit_is_taken_from_both_rates(void **state)
+{
+    (void)state;
+    const struct rate wide = {.datagrams = 100000}, tight = {.datagrams = 4000, .bytes = MIB};
+    struct rates *one = open_with(wide, tight, "alice"), *two = open_with(wide, tight, "alice");
+    const struct rates_credit credit = rates_reserve(one, RATES_UP, now_ms);
+    assert_int_equal(credit.datagrams, 75);
+    assert_in_range(credit.bytes, 20000, MIB / 20);
+    assert_int_equal(flood(two, 1, 1), 800 - 75);
+    rates_return(one, RATES_UP, &credit);
+    assert_int_equal(flood(two, 1, 1), 75);
+    rates_free(one);
+    rates_free(two);
+}
+
+static void what_returns_can_be_spent_once(void **state)
+{
+    (void)state;
+    struct rates *rates = open_with((struct rate){.datagrams = 4000}, (struct rate){0}, NULL);
+    struct rates_credit credit = rates_reserve(rates, RATES_UP, now_ms);
+    credit.datagrams -= 10; /* used */
+    rates_return(rates, RATES_UP, &credit);
+    assert_int_equal(flood(rates, 1, 1), 790);
+    credit = rates_reserve(rates, RATES_UP, now_ms);
+    assert_int_equal(credit.datagrams, 0);
+    rates_return(rates, RATES_UP, &credit);
+    assert_int_equal(flood(rates, 1, 1), 0);
+    rates_free(rates);
+}
+
+/* A user's associations for a minute. Each relays what it has credit for, then user space admits what it can; each
+ * second unused credit returns. */
+static uint64_t relay_with_credit(size_t count, uint64_t per_ms)
+{
+    enum { MOST = 50, SECONDS = 60 };
+    struct rates *rates[MOST];
+    struct rates_credit credit[MOST] = {{0, 0}};
+    uint64_t passed = 0;
+    for (size_t i = 0; i < count; i++)
+        rates[i] = open_with((struct rate){0}, (struct rate){.datagrams = 4000}, "alice");
+    for (uint64_t ms = 1; ms <= SECONDS * 1000; ms++, now_ms++) {
+        for (size_t i = 0; i < count; i++) {
+            const uint64_t by_credit = per_ms < credit[i].datagrams ? per_ms : credit[i].datagrams;
+            const uint16_t others = (uint16_t)(per_ms - by_credit);
+            credit[i].datagrams -= by_credit;
+            passed += by_credit;
+            if (others)
+                passed += rates_admit(rates[i], RATES_UP, others, 100, 100, now_ms);
+            if (ms % 1000 == 0) {
+                rates_return(rates[i], RATES_UP, &credit[i]);
+                credit[i] = rates_reserve(rates[i], RATES_UP, now_ms);
+            } else if (credit[i].datagrams == 0) {
+                credit[i] = rates_reserve(rates[i], RATES_UP, now_ms);
+            }
+        }
+    }
+    for (size_t i = 0; i < count; i++)
+        rates_free(rates[i]);
+    return passed;
+}
+
+static void over_time_exactly_the_rate_passes(void **state)
+{
+    (void)state;
+    const uint64_t rate = 60 * 4000;
+    assert_in_range(relay_with_credit(1, 10), rate, rate + 800);
+    assert_in_range(relay_with_credit(10, 3), rate, rate + 800);
+    assert_in_range(relay_with_credit(50, 1), rate, rate + 800);
+}
+
+static void below_the_rate_nothing_is_lost(void **state)
+{
+    (void)state;
+    assert_int_equal(relay_with_credit(1, 3), 60000 * 3);
+    assert_int_equal(relay_with_credit(3, 1), 60000 * 3);
+}
+
 /* ---- streams ---- */
 
 static void a_stream_moves_at_its_rate(void **state)
@@ -332,6 +447,12 @@ int main(void)
         TEST(sessions_of_a_user_share),
         TEST(the_tighter_rate_counts),
         TEST(another_rate_is_another_bucket),
+        TEST(credit_is_a_part_of_what_is_left),
+        TEST(credit_is_enough_for_a_datagram_or_nothing),
+        TEST(credit_is_taken_from_both_rates),
+        TEST(what_returns_can_be_spent_once),
+        TEST(over_time_exactly_the_rate_passes),
+        TEST(below_the_rate_nothing_is_lost),
         TEST(a_stream_moves_at_its_rate),
         TEST(streams_of_a_user_take_turns),
         TEST(streams_leave_room_for_datagrams),

@@ -282,7 +282,7 @@ static void an_association(void **state)
     assert_true(json_is_true(at("sessions.0.kernel_path.active")));
     expect_null("sessions.0.kernel_path.why_not");
     expect_number("sessions.0.kernel_path.up_datagrams", 0);
-    row->assoc.kernel = (struct kernel_use){KERNEL_REASON_RATE, .up_datagrams = 12, .down_datagrams = 34};
+    row->assoc.kernel = (struct kernel_use){KERNEL_REASON_UPSTREAM, .up_datagrams = 12, .down_datagrams = 34};
     flow->client = addr("10.0.0.2", 6000);
     strcpy(row->upstream, "office");
     row->kind = KIND_ASSOCIATION_OVER_TCP;
@@ -292,7 +292,7 @@ static void an_association(void **state)
     expect_text("sessions.0.client_udp", "10.0.0.2:6000");
     expect_text("sessions.0.upstream", "office");
     assert_true(json_is_false(at("sessions.0.kernel_path.active")));
-    expect_text("sessions.0.kernel_path.why_not", "rate limit");
+    expect_text("sessions.0.kernel_path.why_not", "upstream");
     expect_number("sessions.0.kernel_path.up_datagrams", 12);
     expect_number("sessions.0.kernel_path.down_datagrams", 34);
     expect_text("sessions.0.mapping", "upstream");

@@ -2,8 +2,6 @@
 
 #include <assert.h>
 
-#include "policy/rates.h"
-
 const char *kernel_reason_word(enum kernel_reason reason)
 {
     static const char *const words[] = {
@@ -26,14 +24,12 @@ const char *kernel_reason_meaning(enum kernel_reason reason)
     return meanings[reason];
 }
 
-enum kernel_reason kernel_reason_of(const struct config *config, const struct terms *terms, const char *user)
+enum kernel_reason kernel_reason_of(const struct config *config, const struct terms *terms)
 {
     if (terms->upstream)
         return KERNEL_REASON_UPSTREAM;
     if (config_shared_port(config))
         return KERNEL_REASON_SHARED_PORT;
-    if (rates_are_limited(terms, user))
-        return KERNEL_REASON_RATE;
     if (terms->interface || terms->mark)
         return KERNEL_REASON_EGRESS;
     return config->udp.df == CONFIG_DF_PROBE ? KERNEL_REASON_PROBE : KERNEL_REASON_NONE;

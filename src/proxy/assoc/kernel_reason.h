@@ -15,7 +15,6 @@
     X(OVER_TCP, "over TCP", "its datagrams are frames on the control connection")                                      \
     X(UPSTREAM, "upstream", "its datagrams leave by an upstream")                                                      \
     X(SHARED_PORT, "shared port", "all associations share one port (udp.ports)")                                       \
-    X(RATE, "rate limit", "a rate limit applies to it")                                                                \
     X(EGRESS, "interface or mark", "an interface or a mark is set for its datagrams")                                  \
     X(PROBE, "df probe", "udp.df is set to probe")                                                                     \
     X(CLIENT, "client port", "its client's port is not known yet, or may still change")                                \
@@ -39,7 +38,7 @@ struct kernel_use {
     uint64_t up_datagrams, down_datagrams; /* that the kernel has relayed */
 };
 
-/* What keeps every association under these terms in user space; `user` is NULL without a login. */
-enum kernel_reason kernel_reason_of(const struct config *config, const struct terms *terms, const char *user);
+/* What keeps every association under these terms in user space. */
+enum kernel_reason kernel_reason_of(const struct config *config, const struct terms *terms);
 
 #endif

@@ -3,9 +3,14 @@
  * - datagrams to and from hosts that the client reaches by name: rules may allow the name but not the address, and
  *   names.c waits for answers;
  * - those to this host's advertised address, which hairpin.h may turn inward at any time.
+ *
+ * An association with rate limits gives the program credit: a part of what its buckets have, paid in advance. Beyond it
+ * the program leaves datagrams to user space, which drops them, or sends them and gives new credit. Unused credit
+ * returns to the buckets after a second, so that other associations of the user can have it.
  */
 #include "proxy/assoc/kernel_relay.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -32,8 +37,6 @@ static enum kernel_reason kernel_relay_obstacle(const struct assoc *assoc)
         return KERNEL_REASON_UPSTREAM;
     if (!internal->has_own_port)
         return KERNEL_REASON_SHARED_PORT;
-    if (assoc->rates)
-        return KERNEL_REASON_RATE;
     if (external_socket_is_bound(assoc) || (assoc->egress && assoc->egress->mark))
         return KERNEL_REASON_EGRESS;
     if (assoc->env->config->udp.df == CONFIG_DF_PROBE)
@@ -102,6 +105,7 @@ static void kernel_relay_open_slot(struct assoc *assoc)
         .external = &assoc->flow.external[family_index(assoc->flow.relay.sa.sa_family)],
         .tos_up = {.keep = carried, .set = external->socket.tos & (uint8_t)~carried},
         .tos_down = {.keep = carried, .set = assoc->internal.socket.tos & (uint8_t)~carried},
+        .is_limited = assoc->rates != NULL,
     };
     relay->slot = kernel_slot_new(assoc->env->kernel, &setup);
     relay->failed = relay->slot ? KERNEL_REASON_NONE : kernel_relay_reason_of(errno);
@@ -180,6 +184,53 @@ void kernel_relay_release_host(struct assoc *assoc, const union netaddr *host)
         kernel_relay_stop(assoc);
 }
 
+/* ---- credit ---- */
+
+static_assert((int)KERNEL_UP == (int)RATES_UP && (int)KERNEL_DOWN == (int)RATES_DOWN, "one order of directions");
+
+static void kernel_relay_withdraw(struct assoc *assoc, enum kernel_way way)
+{
+    struct kernel_credit unused;
+    kernel_slot_withdraw(assoc->kernel->slot, way, &unused);
+    const struct rates_credit tokens = {unused.datagrams, unused.bytes};
+    rates_return(assoc->rates, (enum rates_way)way, &tokens);
+}
+
+static void kernel_relay_grant(struct assoc *assoc, enum kernel_way way, uint64_t now_ms)
+{
+    const struct rates_credit tokens = rates_reserve(assoc->rates, (enum rates_way)way, now_ms);
+    const struct kernel_credit credit = {tokens.datagrams, tokens.bytes};
+    kernel_slot_allow(assoc->kernel->slot, way, &credit);
+}
+
+static void kernel_relay_renew_credit(struct assoc *assoc, enum kernel_way way)
+{
+    if (!assoc->rates || !kernel_slot_needs_credit(assoc->kernel->slot, way))
+        return;
+    kernel_relay_withdraw(assoc, way);
+    kernel_relay_grant(assoc, way, env_now(assoc->env));
+}
+
+/* A direction that the kernel has not relayed lately gets credit again when a datagram comes. */
+static void kernel_relay_sweep_credit(struct assoc *assoc, const struct kernel_carried *carried, uint64_t now_ms)
+{
+    if (!assoc->rates)
+        return;
+    for (enum kernel_way way = 0; way < KERNEL_WAYS; way++) {
+        kernel_relay_withdraw(assoc, way);
+        if (carried->way[way].datagrams)
+            kernel_relay_grant(assoc, way, now_ms);
+    }
+}
+
+static void kernel_relay_end_credit(struct assoc *assoc)
+{
+    if (!assoc->rates)
+        return;
+    for (enum kernel_way way = 0; way < KERNEL_WAYS; way++)
+        kernel_relay_withdraw(assoc, way);
+}
+
 /* ---- what user space has received ---- */
 
 void kernel_relay_publish(struct assoc *assoc, enum kernel_way way, size_t count, int fd)
@@ -193,6 +244,8 @@ void kernel_relay_publish(struct assoc *assoc, enum kernel_way way, size_t count
         if (way == KERNEL_DOWN || netaddr_equal(&run->peer, &assoc->flow.client))
             datagrams += run->count;
     }
+    if (datagrams)
+        kernel_relay_renew_credit(assoc, way);
     kernel_slot_caught_up(relay->slot, way, datagrams, fd);
 }
 
@@ -257,6 +310,7 @@ void kernel_relay_stop(struct assoc *assoc)
     struct kernel_carried carried;
     if (!relay || !relay->slot)
         return;
+    kernel_relay_end_credit(assoc);
     kernel_slot_free(assoc->env->kernel, relay->slot, &carried);
     kernel_relay_count(assoc, &carried, env_now(assoc->env));
     relay->slot = NULL;
@@ -276,9 +330,15 @@ static bool kernel_relay_is_stuck(const struct assoc *assoc)
  * dropped, so are all after it. What user space sends makes the filter learn the flows again. */
 void kernel_relay_sweep(struct assoc *assoc, uint64_t now_ms)
 {
-    kernel_relay_take(assoc, now_ms);
-    if (assoc->kernel && assoc->kernel->slot && kernel_relay_is_stuck(assoc))
+    struct kernel_carried carried;
+    if (!assoc->kernel || !assoc->kernel->slot)
+        return;
+    kernel_slot_take(assoc->kernel->slot, &carried);
+    kernel_relay_count(assoc, &carried, now_ms);
+    if (kernel_relay_is_stuck(assoc))
         kernel_relay_stop(assoc);
+    else
+        kernel_relay_sweep_credit(assoc, &carried, now_ms);
 }
 
 void kernel_relay_move_client(struct assoc *assoc)

@@ -60,8 +60,8 @@ void kernel_relay_heed(struct assoc *assoc, const uint32_t icmp[ICMP_KIND_COUNT]
 
 /* Brings assoc->flow and the counters up to date. */
 void kernel_relay_take(struct assoc *assoc, uint64_t now_ms);
-/* Once a second: the same; and user space takes over what it cannot catch up with, because it got lost before the
- * sockets. No event tells of that. */
+/* Once a second: the same, and credit is given anew; and user space takes over what it cannot catch up with, because it
+ * got lost before the sockets. No event tells of that. */
 void kernel_relay_sweep(struct assoc *assoc, uint64_t now_ms);
 /* Its client has another port, or the client's socket receives from others, too. */
 void kernel_relay_move_client(struct assoc *assoc);
