@@ -210,8 +210,10 @@ static bool slot_is_within_budget(struct kernel_slot *slot)
     return slot->installs++ < KERNEL_SLOT_INSTALLS;
 }
 
+/* `again`: it was installed in this generation. Then it is only put back if others took its place: one that is still
+ * there knows that its peer has answered. */
 static bool slot_install(struct kernel_worker *worker, struct kernel_slot *slot, const struct flow_key *key,
-                         const union netaddr *peer, uint32_t generation)
+                         const union netaddr *peer, uint32_t generation, bool again)
 {
     struct kernel_path *path = worker->path;
     struct kernel_route route;
@@ -224,7 +226,8 @@ static bool slot_install(struct kernel_worker *worker, struct kernel_slot *slot,
     struct flow flow = {.generation = generation, .interface = route.interface, .mtu = route.mtu};
     memcpy(flow.next_hop, next_hop.address, sizeof(flow.next_hop));
     memcpy(flow.local, local.address, sizeof(flow.local));
-    return bpf_map_update_elem(path->flows, key, &flow, BPF_ANY) == 0;
+    return bpf_map_update_elem(path->flows, key, &flow, again ? BPF_NOEXIST : BPF_ANY) == 0 ||
+           (again && errno == EEXIST);
 }
 
 bool kernel_slot_sent(struct kernel_worker *worker, struct kernel_slot *slot, const union netaddr *peer)
@@ -234,7 +237,8 @@ bool kernel_slot_sent(struct kernel_worker *worker, struct kernel_slot *slot, co
     const uint32_t generation = worker_generation(worker);
     struct flow_place *place = flow_table_count(worker->table, &key, generation);
     if (flow_place_is_due(place))
-        place->installed = slot_is_within_budget(slot) && slot_install(worker, slot, &key, peer, generation);
+        place->installed =
+            slot_is_within_budget(slot) && slot_install(worker, slot, &key, peer, generation, place->installed);
     return place->installed;
 }
 

@@ -3,6 +3,7 @@
 #include "kernel/kernel_path.h"
 #include "kernel/kernel_path_impl.h"
 
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <linux/capability.h>
 #include <stdio.h>
@@ -102,6 +103,40 @@ static void the_second_datagram_to_a_peer_installs_its_flow(void **state)
     assert_true(send_to(slot, "192.0.2.10"));
     end_slot(slot);
     assert_int_equal(slots_used(), 0);
+}
+
+/* The peer's entry in the map. */
+static bool update_flow(const struct kernel_slot *slot, const char *peer, struct flow *flow, bool answers)
+{
+    struct flow_key key = {.slot = slot->index, .life = slot->life, .peer = {.port = htons(53)}};
+    const union netaddr address = at(peer, 53);
+    key.peer.address[2] = htonl(0xffff);
+    key.peer.address[3] = address.v4.sin_addr.s_addr;
+    if (bpf_map_lookup_elem(path->flows, &key, flow) < 0)
+        return false;
+    flow->answered |= answers;
+    return bpf_map_update_elem(path->flows, &key, flow, BPF_ANY) == 0;
+}
+
+static void a_flow_that_is_installed_again_knows_that_its_peer_has_answered(void **state)
+{
+    (void)state;
+    NEED_PATH();
+    struct flow flow;
+    struct kernel_slot *slot = slot_between("192.0.2.7", "192.0.2.1", "0.0.0.0");
+    assert_false(send_to(slot, "192.0.2.9"));
+    assert_true(send_to(slot, "192.0.2.9"));
+    assert_true(update_flow(slot, "192.0.2.9", &flow, true));
+    for (int i = 0; i < 100; i++)
+        assert_true(send_to(slot, "192.0.2.9"));
+    assert_true(update_flow(slot, "192.0.2.9", &flow, false));
+    assert_int_equal(flow.answered, 1);
+    kernel_worker_revoke(worker); /* with other rules, the packet filter may have others, too */
+    assert_false(send_to(slot, "192.0.2.9"));
+    assert_true(send_to(slot, "192.0.2.9"));
+    assert_true(update_flow(slot, "192.0.2.9", &flow, false));
+    assert_int_equal(flow.answered, 0);
+    end_slot(slot);
 }
 
 static void the_same_for_ipv6(void **state)
@@ -422,6 +457,7 @@ int main(void)
         cmocka_unit_test(without_capabilities_it_says_which),
         cmocka_unit_test(it_tells_where_it_is_attached),
         cmocka_unit_test(the_second_datagram_to_a_peer_installs_its_flow),
+        cmocka_unit_test(a_flow_that_is_installed_again_knows_that_its_peer_has_answered),
         cmocka_unit_test(the_same_for_ipv6),
         cmocka_unit_test(what_is_revoked_needs_two_datagrams_again),
         cmocka_unit_test(an_association_installs_so_many_flows_in_a_second),
