@@ -7,7 +7,7 @@ import packets
 import pytest
 import servers
 from daemon import wait_until
-from kernel_path import V4, V6
+from kernel_path import FAMILIES, V4, V6
 from netns import INET1_V4, INET2_V4, INET2_V6, NEIGHBOUR_V4, PROXY_V4, PROXY_WAN_V4
 from socks5 import Association
 from test_nat import COUNTED
@@ -134,15 +134,23 @@ def test_icmp_errors_from_the_client(net, relay, peer):
 
 # ---- neighbours and routes ----
 
-def test_neighbours_that_must_be_found_again(net, relay, peer):
-    """The proxy forgets link layer addresses, or a host gets another one: nothing is sent to where it was."""
+@FAMILIES
+def test_neighbours_that_are_forgotten(net, relay, family):
+    """The kernel asks for their link layer addresses again, while the process is stopped."""
     relay.start()
-    association = Association(net.client, V4.listener)
+    association, peer = Association(net.client, family.listener), net.inet1.udp(family.peer)
     relay.establish(association, peer)
     with relay.alone():
         for interface in ("eth0", "eth1"):
             net.proxy.ip(f"neigh flush dev {interface}")
             assert association.alive(peer, 5)
+
+
+def test_a_neighbour_with_another_address(net, relay, peer):
+    """A host gets another link layer address: nothing is sent to where it was."""
+    relay.start()
+    association = Association(net.client, V4.listener)
+    relay.establish(association, peer)
     before = packets.mac(net.inet1)
     net.inet1.sysctl("ipv4/conf/eth0/arp_notify", 1)
     try:
