@@ -162,8 +162,7 @@ def test_row11_ports_of_an_association_that_has_ended(net, relay, peer, who):
         external = first.external(peer)
 
 
-USER_SPACE = {"df": {"udp": {"df": "probe"}}, "one port": {"udp": {"ports": 1080}},
-              "limit": {"limits": {"bandwidth_per_session": "100MiB/s"}}}
+USER_SPACE = {"df": {"udp": {"df": "probe"}}, "one port": {"udp": {"ports": 1080}}}
 
 
 @pytest.mark.parametrize("extra", USER_SPACE)
