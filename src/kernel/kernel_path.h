@@ -79,8 +79,8 @@ struct kernel_slot *kernel_slot_new(struct kernel_worker *worker, const struct k
 /* Another port of the same client. As with a new slot, user space has to catch up before anything is relayed. */
 void kernel_slot_move_client(struct kernel_slot *slot, uint16_t port);
 
-/* A datagram to the peer has been allowed and sent by user space. Cheap enough for every run: only the second one, and
- * after that every 32nd, costs system calls. true: the program knows the flow. */
+/* User space has allowed a datagram to the peer, and has sent it. To be called for each run: system calls are made for
+ * the second one and for every 32nd. true: the program knows the flow. */
 bool kernel_slot_sent(struct kernel_worker *worker, struct kernel_slot *slot, const union netaddr *peer);
 
 enum kernel_way { KERNEL_UP, KERNEL_DOWN, KERNEL_WAYS };

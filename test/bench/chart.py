@@ -5,7 +5,7 @@ from tables import ratio
 
 WIDTH, LEFT, RIGHT = 860, 210, 90
 BAR, GAP, TOP = 13, 12, 84
-LONGEST = 4.0  # bars end here unless told otherwise; their number goes on
+LONGEST = 4.0  # bars end here unless told otherwise; their number shows the whole value
 COLOURS = ("#2f6f4f", "#8fbf9f", "#c2703d", "#5b7db1", "#a8823a", "#8a6a9e", "#777777")
 STYLE = "font-family: sans-serif; font-size: 12px; fill: #333"
 

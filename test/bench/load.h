@@ -35,7 +35,7 @@ struct settings {
     union netaddr proxy;     /* AF_UNSPEC: none, clients send to the targets themselves, without SOCKS headers */
     union netaddr target_at; /* the targets' address, port 0 */
     int target_netns;        /* the network namespace that the targets are in, < 0: this one */
-    bool whole_cpu;          /* report what the CPU did that this program is pinned to, whoever made it do so */
+    bool whole_cpu;          /* report the busy time of this program's CPU, other programs included */
     pid_t pid;               /* the server's, 0 when unknown: then nothing is known of its costs */
     uint64_t duration_ns;
     unsigned count; /* of associations or connections where a load makes many; 0 = as the load has it */

@@ -89,7 +89,7 @@ static void print_help(void)
         "      --size N           payload bytes of a datagram (default: the load's)\n"
         "      --target ADDRESS   where the targets are (default: 127.0.0.1)\n"
         "      --target-netns FD  the network namespace that they are in, as an open descriptor\n"
-        "      --whole-cpu        report the busy time of the CPU that this program is pinned to, whoever took it\n"
+        "      --whole-cpu        report the busy time of this program's CPU, other programs included\n"
         "      --help             print this and exit\n"
         "\n"
         "Exit status: 1 when an answer was wrong or went to the wrong association, 2 for a wrong command line, 3 when\n"

@@ -37,6 +37,19 @@ V6 = Family(CLIENT_V6, (PROXY_V6, 1080), INET1_V6, INET2_V6, PROXY_WAN_V6)
 FAMILIES = pytest.mark.parametrize("family", [V4, V6], ids=["v4", "v6"])
 
 
+def hears_nothing(peer, seconds=0.1):
+    """True when nothing arrives at a peer's socket."""
+    patience = peer.gettimeout()
+    peer.settimeout(seconds)
+    try:
+        peer.recv(100)
+    except TimeoutError:
+        return True
+    finally:
+        peer.settimeout(patience)
+    return False
+
+
 def why_impossible():
     """Why this machine or build has no kernel path, found without asking the program whether it works; "" if it has."""
     if "kernel path: built in" not in subprocess.run([PROGRAM, "-V"], check=True, capture_output=True, text=True).stdout:

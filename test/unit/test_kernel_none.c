@@ -1,4 +1,4 @@
-/* A build without libbpf, clang or bpftool says so, and goes on. */
+/* A build without libbpf, clang or bpftool reports that, and user space relays everything. */
 #include "kernel/kernel_path.h"
 
 #include <string.h>

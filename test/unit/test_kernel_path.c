@@ -380,7 +380,7 @@ static void without_capabilities_it_says_which(void **state)
     assert_int_equal(status, 0);
 }
 
-/* What the sandbox counts on: an unprivileged process goes on with what it has open. */
+/* The sandbox relies on it: without privileges, a process can still use what it has open. */
 static void capabilities_are_needed_for_opening_only(void **state)
 {
     (void)state;
