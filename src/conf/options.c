@@ -1,59 +1,8 @@
 #include "conf/options.h"
 
-#include <assert.h>
-
-#include "conf/types.h"
-#include "conf/value.h"
+#include "conf/options_impl.h"
 #include "conf/words.h"
 
-#define MS   ((uint64_t)1)
-#define SEC  (1000 * MS)
-#define MIN  (60 * SEC)
-#define HOUR (60 * MIN)
-#define MIB  ((uint64_t)1 << 20)
-#define GIB  ((uint64_t)1 << 30)
-
-#define LIMIT_MAX 1000000
-
-#define FIELD(structure, member) .offset = offsetof(structure, member), .size = sizeof(((structure *)NULL)->member)
-#define OPTION(type_, member)    .type = &value_##type_, FIELD(struct config, member)
-#define LIST(kind_, member, count_member)                                                                              \
-    .kind = (kind_), FIELD(struct config, member), .count_offset = offsetof(struct config, count_member),              \
-    .element_size = sizeof(*((struct config *)NULL)->member)
-#define VALUES(structure, member, count_member)                                                                        \
-    .kind = SCHEMA_VALUES, FIELD(structure, member), .count_offset = offsetof(structure, count_member),                \
-    .element_size = sizeof(*((structure *)NULL)->member), .initial = "[]"
-#define RULE_LIST(member, count_member) VALUES(struct config_rule, member, count_member)
-#define TERM(structure, type_, member)  .type = &value_##type_, FIELD(structure, terms.member), .initial = "default"
-#define GROUP(rows_)                    .kind = SCHEMA_GROUP, .rows = (rows_)
-#define RANGE(from, to)                 .min = (from), .max = (to)
-#define BANDWIDTHS                      RANGE(1024, UINT64_C(12500000000))
-#define DATAGRAM_RATES                  RANGE(1, 100000000)
-
-/* The words of each enum, in its order, then a NULL. value_choice stores the index as an unsigned. */
-#define ALL_HAVE_WORDS(words, last)                                                                                    \
-    static_assert(sizeof(words) / sizeof((words)[0]) == (last) + 2 && sizeof(last) == sizeof(unsigned),                \
-                  "a word for each value, and the NULL")
-
-static const char *const auth_words[] = {
-    [CONFIG_AUTH_AUTO] = "auto",
-    [CONFIG_AUTH_NONE] = "none",
-    [CONFIG_AUTH_PASSWORD] = "password",
-    NULL,
-};
-ALL_HAVE_WORDS(auth_words, CONFIG_AUTH_PASSWORD);
-static const char *const proxy_protocol_words[] = {
-    [CONFIG_PROXY_PROTOCOL_OFF] = "off",
-    [CONFIG_PROXY_PROTOCOL_REQUIRED] = "required",
-    NULL,
-};
-ALL_HAVE_WORDS(proxy_protocol_words, CONFIG_PROXY_PROTOCOL_REQUIRED);
-static const char *const action_words[] = {
-    [CONFIG_ACTION_ALLOW] = "allow",
-    [CONFIG_ACTION_DENY] = "deny",
-    NULL,
-};
-ALL_HAVE_WORDS(action_words, CONFIG_ACTION_DENY);
 static const char *const reach_words[] = {
     [CONFIG_REACH_AUTO] = "auto",
     [CONFIG_REACH_PUBLIC] = "public",
@@ -129,102 +78,6 @@ static const char *const sandbox_words[] = {
     NULL,
 };
 ALL_HAVE_WORDS(sandbox_words, CONFIG_SANDBOX_ON);
-
-static const struct schema_row listen_rows[] = {
-    /* The address comes first: reading it resets the port in the same field. */
-    {"address", .type = &value_address, FIELD(struct config_listener, address), .initial = "127.0.0.1",
-     .help = "address to accept clients on; 0.0.0.0 or \"::\" means every address of this host"},
-    {"port", .type = &value_port, FIELD(struct config_listener, address), RANGE(1, UINT16_MAX), .initial = "1080",
-     .help = "TCP port to accept clients on"},
-    {"auth", .type = &value_choice, FIELD(struct config_listener, auth), .words = auth_words, .initial = "auto",
-     .help = "how clients log in; auto: password when there are users, else none"},
-    {"open", .type = &value_bool, FIELD(struct config_listener, open), .initial = "false",
-     .help = "let anybody who can reach this address use the proxy without a login"},
-    {"proxy_protocol", .type = &value_choice, FIELD(struct config_listener, proxy_protocol),
-     .words = proxy_protocol_words, .initial = "off",
-     .help = "whether a balancer puts a PROXY protocol header (version 1 or 2) before each connection"},
-    {"proxy_from", VALUES(struct config_listener, proxy_from, proxy_from_count), .type = &value_network, RANGE(0, 1024),
-     .help = "balancers whose header is trusted; this listener accepts connections from them only"},
-    {0},
-};
-
-static const struct schema_row user_rows[] = {
-    {"name", .type = &value_text, FIELD(struct config_user, name), RANGE(1, 255), .help = "the name to log in with"},
-    {"password", .type = &value_hash, FIELD(struct config_user, password),
-     .help = "hash of the password; conesocks hash-password makes one"},
-    {"sessions", .type = &value_number, FIELD(struct config_user, sessions), RANGE(1, LIMIT_MAX), .none = "default",
-     .initial = "default",
-     .help = "how many connections this user may have at once; default: limits.sessions_per_user"},
-    {"associations", .type = &value_number, FIELD(struct config_user, associations), RANGE(1, LIMIT_MAX),
-     .none = "default", .initial = "default",
-     .help = "how many UDP associations this user may have at once; default: limits.associations_per_user"},
-    {"address_v4", TERM(struct config_user, pool_v4, address_v4), .none = "default",
-     .help = "IPv4 addresses that this user's traffic leaves from; each client gets one of them"},
-    {"address_v6", TERM(struct config_user, pool_v6, address_v6), .none = "default",
-     .help = "IPv6 addresses that this user's traffic leaves from; each client gets one of them"},
-    {"mark", TERM(struct config_user, mark, mark), .none = "default",
-     .help = "firewall mark (SO_MARK) for routing and firewall rules of the system"},
-    {"interface", TERM(struct config_user, interface, interface), .none = "default",
-     .help = "interface that traffic leaves by"},
-    {"dscp", TERM(struct config_user, dscp, dscp), .none = "default", .help = "DSCP of packets to destinations"},
-    {"filtering", TERM(struct config_user, choice, filtering), .words = config_filtering_words,
-     RANGE(CONFIG_FILTERING_INHERITED, CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT),
-     .help = "who on the internet may send to an external port"},
-    {"bandwidth", TERM(struct config_user, bandwidth, bandwidth), BANDWIDTHS, .none = "default",
-     .help = "payload per second and direction, for all sessions of this user together"},
-    {"datagrams", TERM(struct config_user, datagrams, datagrams), DATAGRAM_RATES, .none = "default",
-     .help = "datagrams per second and direction, for all associations of this user together"},
-    {"upstream", TERM(struct config_user, text, upstream), RANGE(1, 255), .none = "default",
-     .help = "the upstream SOCKS5 server for this user's requests; none: connect directly"},
-    {0},
-};
-
-static const struct schema_row rule_rows[] = {
-    {"action", .type = &value_choice, FIELD(struct config_rule, action), .words = action_words,
-     .help = "whether to allow or deny a request that the rule matches"},
-    {"from", RULE_LIST(from, from_count), .type = &value_network, RANGE(0, 65536),
-     .help = "client networks that the rule matches; empty: all"},
-    {"user", RULE_LIST(users, user_count), .type = &value_text, RANGE(0, 255),
-     .help = "users that the rule matches; empty: all, also clients without a login"},
-    {"command", RULE_LIST(commands, command_count), .type = &value_choice, .words = config_command_words,
-     RANGE(0, CONFIG_COMMAND_COUNT), .help = "commands that the rule matches; empty: all"},
-    {"to", RULE_LIST(to, to_count), .type = &value_target, RANGE(0, 65536),
-     .help = "destinations that the rule matches; empty: all"},
-    {"ports", RULE_LIST(ports, port_count), .type = &value_ports, RANGE(0, 1024),
-     .help = "destination ports that the rule matches; empty: all"},
-    {"address_v4", TERM(struct config_rule, pool_v4, address_v4), .none = "default",
-     .help = "IPv4 addresses that allowed traffic leaves from; each client gets one of them"},
-    {"address_v6", TERM(struct config_rule, pool_v6, address_v6), .none = "default",
-     .help = "IPv6 addresses that allowed traffic leaves from; each client gets one of them"},
-    {"mark", TERM(struct config_rule, mark, mark), .none = "default",
-     .help = "firewall mark (SO_MARK) for routing and firewall rules of the system"},
-    {"interface", TERM(struct config_rule, interface, interface), .none = "default",
-     .help = "interface that traffic leaves by"},
-    {"dscp", TERM(struct config_rule, dscp, dscp), .none = "default", .help = "DSCP of packets to destinations"},
-    {"filtering", TERM(struct config_rule, choice, filtering), .words = config_filtering_words,
-     RANGE(CONFIG_FILTERING_INHERITED, CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT),
-     .help = "who on the internet may send to an external port"},
-    {"bandwidth", TERM(struct config_rule, bandwidth, bandwidth), BANDWIDTHS, .none = "default",
-     .help = "payload per second and direction, for each session"},
-    {"datagrams", TERM(struct config_rule, datagrams, datagrams), DATAGRAM_RATES, .none = "default",
-     .help = "datagrams per second and direction, for each association"},
-    {"upstream", TERM(struct config_rule, text, upstream), RANGE(1, 255), .none = "default",
-     .help = "the upstream SOCKS5 server for allowed requests; none: connect directly"},
-    {0},
-};
-
-static const struct schema_row upstream_rows[] = {
-    {"name", .type = &value_text, FIELD(struct config_upstream, name), RANGE(1, 255),
-     .help = "the name that rules, users and outbound.upstream refer to"},
-    {"address", .type = &value_host, FIELD(struct config_upstream, host), .help = "its address or host name"},
-    {"port", .type = &value_number, FIELD(struct config_upstream, port), RANGE(1, UINT16_MAX), .initial = "1080",
-     .help = "its TCP port"},
-    {"user", .type = &value_text, FIELD(struct config_upstream, user), RANGE(1, 255), .none = "none", .initial = "none",
-     .help = "user name to log in with"},
-    {"password", .type = &value_secret, FIELD(struct config_upstream, password), RANGE(1, 255), .none = "none",
-     .initial = "none", .help = "password to log in with, in plain text"},
-    {0},
-};
 
 static const struct schema_row udp_rows[] = {
     {"enabled", OPTION(bool, udp.enabled), .initial = "true", .help = "relay datagrams (UDP ASSOCIATE)"},
@@ -391,16 +244,16 @@ static const struct schema_row run_rows[] = {
 };
 
 const struct schema_row config_options[] = {
-    {"listen", LIST(SCHEMA_LIST, listen, listen_count), .rows = listen_rows, RANGE(1, 64), .initial = "127.0.0.1:1080",
-     .help = "where to accept clients"},
-    {"users", LIST(SCHEMA_LIST, users, inline_user_count), .rows = user_rows, RANGE(0, 65536), .initial = "[]",
+    {"listen", LIST(SCHEMA_LIST, listen, listen_count), .rows = config_listen_rows, RANGE(1, 64),
+     .initial = "127.0.0.1:1080", .help = "where to accept clients"},
+    {"users", LIST(SCHEMA_LIST, users, inline_user_count), .rows = config_user_rows, RANGE(0, 65536), .initial = "[]",
      .help = "who may log in"},
     {"users_file", OPTION(path, users_file), .none = "none", .initial = "none",
      .help = "file with more users, one name:hash per line; other users of the system must not be able to read it"},
-    {"rules", LIST(SCHEMA_LIST, rules, rule_count), .rows = rule_rows, RANGE(0, 65536), .initial = "[]",
+    {"rules", LIST(SCHEMA_LIST, rules, rule_count), .rows = config_rule_rows, RANGE(0, 65536), .initial = "[]",
      .help = "who may go where; the first rule that matches decides; if none matches, reach decides"},
-    {"upstreams", LIST(SCHEMA_LIST, upstreams, upstream_count), .rows = upstream_rows, RANGE(0, 64), .initial = "[]",
-     .help = "other SOCKS5 servers that requests may go through"},
+    {"upstreams", LIST(SCHEMA_LIST, upstreams, upstream_count), .rows = config_upstream_rows, RANGE(0, 64),
+     .initial = "[]", .help = "other SOCKS5 servers that requests may go through"},
     {"reach", OPTION(choice, reach), .words = reach_words, .initial = "auto",
      .help = "where clients may go when no rule matches; auto: where they could go without this proxy"},
     {"udp", GROUP(udp_rows), .help = "the datagram relay"},

@@ -1,6 +1,6 @@
 /*
- * The table of all options of the configuration. To add one: a member in struct config, a row in options.c, a line in
- * config/conesocks.yaml and an item in man/conesocks.yaml.5; a test compares the three.
+ * The table of all options of the configuration. To add one: a member in struct config, a row in options.c or
+ * options_lists.c, a line in config/conesocks.yaml and an item in man/conesocks.yaml.5; a test compares the three.
  */
 #ifndef CONESOCKS_CONF_OPTIONS_H
 #define CONESOCKS_CONF_OPTIONS_H
