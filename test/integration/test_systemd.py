@@ -169,7 +169,7 @@ def test_a_notify_socket_that_nobody_reads(net, serve, lan, peer, socket_name):
 def test_an_error_in_the_file_fails_the_reload(tmp_path, text, commands):
     """systemd runs the commands in order until one fails, and reports that."""
     (tmp_path / "conesocks.yaml").write_text(text, encoding="ascii")
-    unit = (CONFIG / "conesocks.service").read_text(encoding="utf-8").replace("@sbindir@/conesocks", PROGRAM)
+    unit = (CONFIG / "conesocks.service").read_text(encoding="utf-8").replace("@bindir@/conesocks", PROGRAM)
     ran = []
     for line in re.findall("^ExecReload=(.*)", unit.replace("@sysconfdir@", str(tmp_path)), re.MULTILINE):
         command = line.replace("$MAINPID", "$$").replace("-HUP", "-0")
@@ -184,7 +184,7 @@ def test_units_are_valid(tmp_path):
     """As far as systemd can tell without running them."""
     units = []
     for name, options in (("conesocks.service", ""), ("conesocks@a.service", " --take-over"), ("conesocks.socket", "")):
-        text = (CONFIG / name.replace("@a", "")).read_text(encoding="utf-8").replace("@sbindir@/conesocks", PROGRAM)
+        text = (CONFIG / name.replace("@a", "")).read_text(encoding="utf-8").replace("@bindir@/conesocks", PROGRAM)
         units.append(tmp_path / name)
         units[-1].write_text(text.replace("@sysconfdir@", "/etc").replace("@options@", options), encoding="utf-8")
     result = subprocess.run(["systemd-analyze", "verify", "--man=no", *map(str, units)], capture_output=True, text=True,
