@@ -1,12 +1,12 @@
 #include "check/check.h"
 
 #include <assert.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/command_line.h"
 #include "base/log.h"
 #include "base/password.h"
 #include "base/util.h"
@@ -18,6 +18,8 @@
 #define RESULTS_MAX      64
 #define PROXY_DEFAULT    "socks5://127.0.0.1:1080"
 #define LIFETIME_DEFAULT 300
+
+#define NAME "conesocks check"
 
 static const char usage_text[] =
     "Usage: conesocks check [--proxy socks5://USER@HOST:PORT] [--stun HOST[:PORT]] [OPTION ...]\n"
@@ -47,14 +49,6 @@ static const char usage_text[] =
     "If the URL has a user but no password, set CONESOCKS_CHECK_PASSWORD; otherwise you are asked for it.\n"
     "CONESOCKS_CHECK_KEY can replace --key.\n"
     "Exit status: 0 everything works, 1 something is wrong, 2 wrong usage, 3 some tests could not run.\n";
-
-static int print_usage(const char *wrong, const char *value)
-{
-    if (wrong)
-        fprintf(stderr, "conesocks check: %s%s%s\n\n", wrong, value ? ": " : "", value ? value : "");
-    fputs(usage_text, stderr);
-    return CHECK_USAGE;
-}
 
 /* ---- the run ---- */
 
@@ -205,7 +199,7 @@ static int check_proxy(const struct check_options *options)
     const char *const places[] = {options->stun, options->peer, options->connect}, *wrong;
     for (size_t i = 0; i < ARRAY_LEN(places); i++)
         if ((wrong = judge_place(places[i], places[i] == options->connect)))
-            return print_usage(wrong, places[i]);
+            return command_line_fail(NAME, "%s: %s", wrong, places[i]);
     struct check_run *check = calloc(1, sizeof(*check));
     if (!check)
         return CHECK_UNKNOWN;
@@ -216,7 +210,7 @@ static int check_proxy(const struct check_options *options)
         hide_password(options->proxy);
     if (!wrong)
         wrong = find_password(&check->proxy.url);
-    int status = wrong ? print_usage(wrong, NULL) : check_run_all(check);
+    int status = wrong ? command_line_fail(NAME, "%s", wrong) : check_run_all(check);
     explicit_bzero(check, sizeof(*check));
     free(check);
     return status;
@@ -259,7 +253,7 @@ int check(int argc, char **argv)
     const char *where = NULL, *lifetime;
     char key[256];
     bool listens = false;
-    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
+    for (int option; (option = command_line_next(NAME, argc, argv, ":h", options)) != -1;) {
         switch (option) {
         case STUN:
         case PEER:
@@ -281,7 +275,7 @@ int check(int argc, char **argv)
         case LIFETIME:
             lifetime = optional_argument_of(argc, argv);
             if (!read_seconds(lifetime, &chosen.lifetime))
-                return print_usage("--lifetime needs a number of seconds from 10 to 900", lifetime);
+                return command_line_fail(NAME, "--lifetime needs a number of seconds from 10 to 900: %s", lifetime);
             break;
         case DIRECT:
             chosen.direct = true;
@@ -293,16 +287,16 @@ int check(int argc, char **argv)
             fputs(usage_text, stdout);
             return CHECK_ALL_WELL;
         default:
-            return print_usage(NULL, NULL);
+            return EXIT_USAGE;
         }
     }
     if (optind != argc)
-        return print_usage("unknown argument", argv[optind]);
+        return command_line_fail(NAME, "unexpected argument: %s", argv[optind]);
     if (listens)
         return check_listen(where, chosen.key);
     if (chosen.peer && chosen.stun)
-        return print_usage("use either --stun or --peer, not both", NULL);
+        return command_line_fail(NAME, "use either --stun or --peer, not both");
     if (chosen.peer && !chosen.key)
-        return print_usage("--peer also needs the key that conesocks check --listen printed: --key KEY", NULL);
+        return command_line_fail(NAME, "--peer also needs the key that conesocks check --listen printed: --key KEY");
     return check_proxy(&chosen);
 }

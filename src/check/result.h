@@ -7,7 +7,7 @@
 #include <jansson.h>
 
 /* What the exit status of `conesocks check` means. */
-enum check_exit { CHECK_ALL_WELL = 0, CHECK_WRONG = 1, CHECK_USAGE = 2, CHECK_UNKNOWN = 3 };
+enum check_exit { CHECK_ALL_WELL = 0, CHECK_WRONG = 1, CHECK_USAGE = 2 /* EXIT_USAGE */, CHECK_UNKNOWN = 3 };
 
 enum check_status {
     CHECK_OK,

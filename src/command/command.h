@@ -1,8 +1,6 @@
-/* Shared by the subcommands: the exit status for wrong usage, and loading a configuration. */
+/* Loads a configuration, for the subcommands. */
 #ifndef CONESOCKS_COMMAND_COMMAND_H
 #define CONESOCKS_COMMAND_COMMAND_H
-
-#define EXIT_USAGE 2
 
 struct config;
 

@@ -2,11 +2,11 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/command_line.h"
 #include "command/command.h"
 #include "conf/config.h"
 #include "conf/words.h"
@@ -17,6 +17,8 @@
 #include "policy/verdict.h"
 #include "proxy/address.h"
 #include "proxy/assoc/kernel_reason.h"
+
+#define NAME "conesocks explain"
 
 static const char usage_text[] =
     "Usage: conesocks explain [-c FILE] --from ADDRESS [--user NAME] [--command connect|bind|udp] --to HOST:PORT\n"
@@ -45,14 +47,6 @@ struct explain_request {
     uint16_t port;
     char name[NAME_TEXT_MAX]; /* "": the destination is an address */
 };
-
-static int explain_usage(const char *wrong, const char *value)
-{
-    if (wrong)
-        fprintf(stderr, "conesocks explain: %s%s%s\n\n", wrong, value ? ": " : "", value ? value : "");
-    fputs(usage_text, stderr);
-    return EXIT_USAGE;
-}
 
 /* Reads a name exactly as the server does when a client sends it. */
 static bool explain_read_name(struct explain_request *request, const char *text, size_t len)
@@ -201,15 +195,15 @@ static int explain_run(const struct explain_options *options)
 {
     struct explain_request request = {.command = CONFIG_COMMAND_CONNECT};
     if (!options->from || !options->to)
-        return explain_usage("--from and --to are required", NULL);
+        return command_line_fail(NAME, "--from ADDRESS and --to HOST:PORT are required");
     if (!netaddr_parse(&request.from, options->from, 0))
-        return explain_usage("--from is not an address", options->from);
+        return command_line_fail(NAME, "--from is not an address: %s", options->from);
     if (!explain_read_destination(options->to, &request))
-        return explain_usage("--to is not HOST:PORT", options->to);
+        return command_line_fail(NAME, "--to is not HOST:PORT: %s", options->to);
     if (options->command && !config_command_read(options->command, &request.command))
-        return explain_usage("--command is not connect, bind or udp", options->command);
+        return command_line_fail(NAME, "--command is not connect, bind or udp: %s", options->command);
     if (options->at && (!request.name[0] || !netaddr_parse(&request.to, options->at, request.port)))
-        return explain_usage("--at needs a name in --to, and an address", options->at);
+        return command_line_fail(NAME, "--at needs a name in --to, and an address: %s", options->at);
     char *errors, *warnings;
     struct config *config = config_load(options->config_file, &errors, &warnings);
     struct snapshot *snapshot = config ? snapshot_new(config) : NULL;
@@ -236,7 +230,7 @@ int explain(int argc, char **argv)
         {"help", no_argument, NULL, 'h'},         {0},
     };
     struct explain_options given = {0};
-    for (int option; (option = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
+    for (int option; (option = command_line_next(NAME, argc, argv, ":c:h", options)) != -1;) {
         switch (option) {
         case 'c':
             given.config_file = optarg;
@@ -260,8 +254,8 @@ int explain(int argc, char **argv)
             fputs(usage_text, stdout);
             return EXIT_SUCCESS;
         default:
-            return explain_usage(NULL, NULL);
+            return EXIT_USAGE;
         }
     }
-    return optind == argc ? explain_run(&given) : explain_usage("unexpected argument", argv[optind]);
+    return optind == argc ? explain_run(&given) : command_line_fail(NAME, "unexpected argument: %s", argv[optind]);
 }

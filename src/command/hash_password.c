@@ -7,9 +7,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/command_line.h"
 #include "base/password.h"
-#include "command/command.h"
 #include "policy/auth.h"
+
+#define NAME "conesocks hash-password"
 
 static const char usage_text[] = "Usage: conesocks hash-password\n"
                                  "\n"
@@ -18,11 +20,18 @@ static const char usage_text[] = "Usage: conesocks hash-password\n"
 
 int hash_password(int argc, char **argv)
 {
-    if (argc > 1) {
-        bool help = strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0;
-        fputs(usage_text, help ? stdout : stderr);
-        return help ? EXIT_SUCCESS : EXIT_USAGE;
+    static const struct option options[] = {{"help", no_argument, NULL, 'h'}, {0}};
+    switch (command_line_next(NAME, argc, argv, ":h", options)) {
+    case -1:
+        break;
+    case 'h':
+        fputs(usage_text, stdout);
+        return EXIT_SUCCESS;
+    default:
+        return EXIT_USAGE;
     }
+    if (optind < argc)
+        return command_line_fail(NAME, "unexpected argument; the password is read from standard input");
     char *password = password_ask("Password: ");
     if (!password)
         return EXIT_FAILURE;

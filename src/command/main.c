@@ -1,14 +1,15 @@
 /* The program: reads the options, then serves or runs a subcommand. */
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define LOG_MODULE "main"
+#include "base/command_line.h"
 #include "base/log.h"
 #include "base/log_output.h"
+#include "base/nearest.h"
 #include "base/util.h"
 #include "check/check.h"
 #include "command/command.h"
@@ -24,6 +25,8 @@
 #include "daemon/serve.h"
 #include "kernel/kernel_path.h"
 #include "policy/snapshot.h"
+
+#define NAME "conesocks"
 
 enum action { RUN, TEST, DUMP, OPTIONS };
 
@@ -47,7 +50,7 @@ static const struct command {
     {"check", check, "test any SOCKS5 server and report its NAT type"},
 };
 
-static int main_usage(FILE *out, int status)
+static int main_help(void)
 {
     fputs("Usage: conesocks [-c FILE] [-d] [--take-over]\n"
           "       conesocks -t|--dump [-c FILE]\n"
@@ -65,10 +68,10 @@ static int main_usage(FILE *out, int status)
           "\n"
           "Commands, each with its own --help:\n"
           "\n",
-          out);
+          stdout);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-        fprintf(out, "  %-17s  %s\n", commands[i].name, commands[i].help);
-    return status;
+        printf("  %-17s  %s\n", commands[i].name, commands[i].help);
+    return EXIT_SUCCESS;
 }
 
 static const struct command *main_find_command(const char *name)
@@ -83,10 +86,16 @@ static const struct command *main_find_command(const char *name)
 static int main_refuse_word(const char *word)
 {
     if (main_find_command(word))
-        fprintf(stderr, "conesocks: the command has to be the first argument: conesocks %s [OPTIONS]\n\n", word);
-    else
-        fprintf(stderr, "conesocks: unknown command: %s\n\n", word);
-    return main_usage(stderr, EXIT_USAGE);
+        return command_line_fail(NAME, "the command has to be the first argument: conesocks %s [OPTIONS]", word);
+    if (access(word, F_OK) == 0)
+        return command_line_fail(NAME, "%s is not a command. To use it as the configuration: conesocks -c %s", word,
+                                 word);
+    struct nearest nearest = nearest_to(word);
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        nearest_offer(&nearest, commands[i].name);
+    if (nearest.word)
+        return command_line_fail(NAME, "unknown command %s, did you mean %s?", word, nearest.word);
+    return command_line_fail(NAME, "unknown command %s", word);
 }
 
 /* ---- the server ---- */
@@ -222,14 +231,10 @@ int main(int argc, char **argv)
     main_open_standard_descriptors();
     log_to(LOG_TARGET_STDERR);
     const struct command *command = argc > 1 ? main_find_command(argv[1]) : NULL;
-    if (command) {
-        static char name[32]; /* getopt's messages start with it */
-        snprintf(name, sizeof(name), "conesocks %s", command->name);
-        argv[1] = name;
+    if (command)
         return command->run(argc - 1, argv + 1);
-    }
     struct arguments arguments = {.action = RUN};
-    for (int option; (option = getopt_long(argc, argv, "c:dtVh", options, NULL)) != -1;) {
+    for (int option; (option = command_line_next(NAME, argc, argv, ":c:dtVh", options)) != -1;) {
         switch (option) {
         case 'c':
             arguments.config_file = optarg;
@@ -252,9 +257,9 @@ int main(int argc, char **argv)
         case 'V':
             return main_print_version();
         case 'h':
-            return main_usage(stdout, EXIT_SUCCESS);
+            return main_help();
         default:
-            return main_usage(stderr, EXIT_USAGE);
+            return EXIT_USAGE;
         }
     }
     return optind == argc ? main_act(&arguments) : main_refuse_word(argv[optind]);

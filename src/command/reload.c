@@ -1,7 +1,6 @@
 #include "command/reload.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,6 +9,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/command_line.h"
 #include "command/ask.h"
 #include "command/command.h"
 #include "command/terminal.h"
@@ -18,6 +18,8 @@
 
 #define PATIENCE_MS 10000 /* for the result, besides the time to resolve an advertised name */
 #define PAUSE_MS    100
+
+#define NAME "conesocks reload"
 
 static const char usage_text[] =
     "Usage: conesocks reload -c FILE [--pid-file PATH]\n"
@@ -36,14 +38,6 @@ struct reload_request {
     bool asks; /* `place` is set */
     struct ask_place place;
 };
-
-static int reload_usage(const char *wrong, const char *value)
-{
-    if (wrong)
-        fprintf(stderr, "conesocks reload: %s%s%s\n\n", wrong, value ? ": " : "", value ? value : "");
-    fputs(usage_text, stderr);
-    return EXIT_USAGE;
-}
 
 /* Escapes the text, because it comes from the server. */
 static void reload_print_escaped(FILE *out, const char *before, const char *text)
@@ -221,7 +215,7 @@ int reload_command(int argc, char **argv)
         {0},
     };
     struct reload_request request = {0};
-    for (int option; (option = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
+    for (int option; (option = command_line_next(NAME, argc, argv, ":c:h", options)) != -1;) {
         switch (option) {
         case 'c':
             request.file = optarg;
@@ -233,10 +227,10 @@ int reload_command(int argc, char **argv)
             fputs(usage_text, stdout);
             return EXIT_SUCCESS;
         default:
-            return reload_usage(NULL, NULL);
+            return EXIT_USAGE;
         }
     }
     if (optind < argc)
-        return reload_usage("unexpected argument", argv[optind]);
-    return request.file ? reload_run(&request) : reload_usage("-c FILE is required", NULL);
+        return command_line_fail(NAME, "unexpected argument: %s", argv[optind]);
+    return request.file ? reload_run(&request) : command_line_fail(NAME, "-c FILE is required");
 }

@@ -2,7 +2,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <getopt.h>
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/command_line.h"
 #include "command/ask.h"
 #include "command/command.h"
 #include "command/screen.h"
@@ -21,6 +21,8 @@
 #define WATCH_SECONDS 2
 #define TOP_SECONDS   1  /* between the two readings of --top */
 #define ROWS          20 /* of each table without --all */
+
+#define NAME "conesocks status"
 
 static const char usage_text[] =
     "Usage: conesocks status [-c FILE | --socket PATH | --url http://HOST:PORT] [--watch [SECONDS] | --top] [--all]\n"
@@ -41,14 +43,6 @@ struct status_options {
     unsigned watch_seconds; /* 0: once */
     bool top, all, json;
 };
-
-static int status_usage(const char *wrong, const char *value)
-{
-    if (wrong)
-        fprintf(stderr, "conesocks status: %s%s%s\n\n", wrong, value ? ": " : "", value ? value : "");
-    fputs(usage_text, stderr);
-    return EXIT_USAGE;
-}
 
 /* ---- readings ---- */
 
@@ -202,7 +196,7 @@ static int status_find_place(const struct status_options *request, struct ask_pl
     if (!request->config_file)
         return ask_at_url(place, request->url ? request->url : ASK_DEFAULT_URL)
                    ? EXIT_SUCCESS
-                   : status_usage("--url is not http://HOST:PORT", request->url);
+                   : command_line_fail(NAME, "--url is not http://HOST:PORT: %s", request->url);
     struct config *config = command_load(request->config_file);
     if (!config) {
         fputs("conesocks status: --socket PATH and --url http://HOST:PORT work without the file\n", stderr);
@@ -256,7 +250,7 @@ int status_command(int argc, char **argv)
         {0},
     };
     struct status_options request = {0};
-    for (int option; (option = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
+    for (int option; (option = command_line_next(NAME, argc, argv, ":c:h", options)) != -1;) {
         switch (option) {
         case 'c':
             request.config_file = optarg;
@@ -272,7 +266,7 @@ int status_command(int argc, char **argv)
                 optarg = argv[optind++];
             request.watch_seconds = optarg ? status_read_seconds(optarg) : WATCH_SECONDS;
             if (request.watch_seconds == 0)
-                return status_usage("--watch takes 1 to 9999 seconds", optarg);
+                return command_line_fail(NAME, "--watch takes 1 to 9999 seconds: %s", optarg);
             break;
         case TOP:
             request.top = true;
@@ -287,14 +281,14 @@ int status_command(int argc, char **argv)
             fputs(usage_text, stdout);
             return EXIT_SUCCESS;
         default:
-            return status_usage(NULL, NULL);
+            return EXIT_USAGE;
         }
     }
     if (optind < argc)
-        return status_usage("unexpected argument", argv[optind]);
+        return command_line_fail(NAME, "unexpected argument: %s", argv[optind]);
     if ((request.config_file != NULL) + (request.socket != NULL) + (request.url != NULL) > 1)
-        return status_usage("use only one of -c, --socket and --url", NULL);
+        return command_line_fail(NAME, "use only one of -c, --socket and --url");
     if (request.watch_seconds + request.top > 0 && request.json)
-        return status_usage("--json cannot be combined with --watch or --top", NULL);
+        return command_line_fail(NAME, "--json cannot be combined with --watch or --top");
     return status_show(&request);
 }

@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/nearest.h"
+
 static bool schema_is_zero(const void *field, size_t size)
 {
     const unsigned char *bytes = field;
@@ -63,40 +65,10 @@ const struct schema_row *schema_find(const struct schema_row *rows, const char *
     return NULL;
 }
 
-/* The Levenshtein distance: how many letters to add, remove or change. */
-static size_t schema_key_distance(const char *a, const char *b)
-{
-    size_t row[64];
-    size_t b_len = strlen(b);
-    if (b_len >= sizeof(row) / sizeof(row[0]))
-        return SIZE_MAX;
-    for (size_t j = 0; j <= b_len; j++)
-        row[j] = j;
-    for (size_t i = 0; a[i]; i++) {
-        size_t diagonal = row[0];
-        row[0] = i + 1;
-        for (size_t j = 0; j < b_len; j++) {
-            size_t change = diagonal + (a[i] != b[j]);
-            size_t drop = row[j + 1] + 1, add = row[j] + 1;
-            diagonal = row[j + 1];
-            row[j + 1] = change < drop ? change : drop;
-            if (add < row[j + 1])
-                row[j + 1] = add;
-        }
-    }
-    return row[b_len];
-}
-
 const char *schema_nearest(const struct schema_row *rows, const char *key)
 {
-    const char *nearest = NULL;
-    size_t least = 3; /* with more than two typos it is another word */
-    for (; rows->key; rows++) {
-        size_t d = schema_key_distance(rows->key, key);
-        if (d < least && d < strlen(rows->key)) {
-            least = d;
-            nearest = rows->key;
-        }
-    }
-    return nearest;
+    struct nearest nearest = nearest_to(key);
+    for (; rows->key; rows++)
+        nearest_offer(&nearest, rows->key);
+    return nearest.word;
 }

@@ -235,7 +235,7 @@ def test_a_web_server(net, check):  # noqa: F811
                                        ["--proxy", "http://10.77.0.1:1080"]])
 def test_usage(net, check, arguments):  # noqa: F811
     found = check(*arguments, proxy=None)
-    assert found.status == USAGE and "Usage: conesocks check" in found.text
+    assert found.status == USAGE and "Try 'conesocks check --help'." in found.text
 
 
 # CONNECT.

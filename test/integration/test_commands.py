@@ -208,8 +208,9 @@ def test_status_without_permission_for_the_socket(net, folder):
     ["reload"], ["reload", "-c"], ["reload", "-c", "x", "y"]])
 def test_wrong_usage(run, arguments):
     result = run(*arguments)
-    assert result.returncode == 2 and "Usage:" in result.stdout
-    assert all(line.startswith(f"conesocks {arguments[0]}: ") for line in result.stdout.partition("Usage:")[0].split("\n") if line)
+    error, advice = result.stdout.splitlines()
+    assert result.returncode == 2 and error.startswith(f"conesocks {arguments[0]}: ")
+    assert advice == f"Try 'conesocks {arguments[0]} --help'."
 
 
 @pytest.mark.parametrize("command", ["status", "reload"])

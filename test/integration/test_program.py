@@ -42,7 +42,27 @@ def test_version_and_help(run):
 @pytest.mark.parametrize("arguments", [["-x"], ["--nonsense"], ["-c"], ["frobnicate"], ["hash-password", "secret"]])
 def test_wrong_usage(run, arguments):
     result = run(*arguments)
-    assert result.returncode == 2 and "Usage:" in result.stdout
+    assert result.returncode == 2 and result.stdout.startswith("conesocks")
+    assert re.fullmatch(r"[^\n]+\nTry 'conesocks[^\n]* --help'\.\n", result.stdout), "not the error and one line"
+
+
+@pytest.mark.parametrize("arguments, answer", [
+    (["stauts"], "conesocks: unknown command stauts, did you mean status?"),
+    (["frobnicate"], "conesocks: unknown command frobnicate"),
+    (["-d", "status"], "conesocks: the command has to be the first argument: conesocks status [OPTIONS]"),
+    (["/dev/null"], "conesocks: /dev/null is not a command. To use it as the configuration: conesocks -c /dev/null"),
+    (["--dmup"], "conesocks: unknown option --dmup, did you mean --dump?"), (["-tx"], "conesocks: unknown option -x"),
+    (["--config"], "conesocks: --config needs an argument"), (["-tc"], "conesocks: -c needs an argument"),
+    (["--daemon=1"], "conesocks: --daemon takes no argument"),
+    (["status", "--wach=3"], "conesocks status: unknown option --wach, did you mean --watch?"),
+    (["status", "--url", "a"], "conesocks status: --url is not http://HOST:PORT: a"),
+    (["check", "--stnu", "a"], "conesocks check: unknown option --stnu, did you mean --stun?"),
+    (["check", "--stun"], "conesocks check: --stun needs an argument"),
+    (["check", "--direct=1"], "conesocks check: --direct takes no argument"),
+    (["explain"], "conesocks explain: --from ADDRESS and --to HOST:PORT are required"),
+    (["reload", "-c", "a", "b"], "conesocks reload: unexpected argument: b")])
+def test_a_wrong_command_line_is_explained(run, arguments, answer):
+    assert run(*arguments).stdout.splitlines()[0] == answer
 
 
 @pytest.mark.parametrize("password, why", [(b"a\0b\n", "cannot contain a NUL byte"), (b"\n", "has 1 to 255 bytes"),
