@@ -130,12 +130,20 @@ void config_dump(const struct config *config, FILE *out, bool secrets)
     free(text);
 }
 
+/* All that a line of users_file can contain. */
+static bool config_user_equal(const struct config_user *a, const struct config_user *b)
+{
+    return strcmp(a->name, b->name) == 0 && strcmp(a->password, b->password) == 0 && a->expires == b->expires &&
+           a->volume == b->volume && a->addresses == b->addresses && a->sessions == b->sessions &&
+           a->associations == b->associations && a->terms.bandwidth == b->terms.bandwidth &&
+           a->terms.datagrams == b->terms.datagrams;
+}
+
 static bool config_equal_users(const struct config *a, const struct config *b)
 {
     bool equal = a->user_count == b->user_count;
     for (size_t i = 0; equal && i < a->user_count; i++)
-        equal =
-            strcmp(a->users[i].name, b->users[i].name) == 0 && strcmp(a->users[i].password, b->users[i].password) == 0;
+        equal = config_user_equal(&a->users[i], &b->users[i]);
     return equal;
 }
 

@@ -111,6 +111,37 @@ static bool listener_is_private_only(const struct config *config, const struct c
            !rule_order_names_clients(config->rules, config->rule_count);
 }
 
+/* A network that spans more than one site's addresses, and is not private, loopback or link-local. */
+static bool network_is_wide(const struct config_network *network)
+{
+    enum { SITE_BITS_V4 = 16, SITE_BITS_V6 = 32 };
+    const bool v4 = network->address.sa.sa_family == AF_INET;
+    if (network->bits >= (v4 ? SITE_BITS_V4 : SITE_BITS_V6))
+        return false;
+    for (size_t i = 0; i < CONFIG_PRIVATE_NETWORKS; i++)
+        if (network->bits >= config_private_networks[i].bits &&
+            config_network_contains(&config_private_networks[i], &network->address))
+            return false;
+    const enum exposure exposure = exposure_of(&network->address);
+    return v4 ? exposure != EXPOSURE_HOST || network->bits < 8 : exposure != EXPOSURE_NETWORK || network->bits < 10;
+}
+
+static void consistent_trusted(const struct consistency *check, const struct config_listener *listener, size_t i)
+{
+    struct spot spot = spot_in_list(check->document, "listen", i, "trusted");
+    if (listener->trusted_count > 0 && !listener->need_password)
+        report_warning(check->report, spot.place, spot.key, "has no effect: this listener requires no login");
+    for (size_t j = 0; j < listener->trusted_count; j++) {
+        char host[NETADDR_TEXT_MAX];
+        const struct config_network *network = &listener->trusted[j];
+        if (listener->need_password && !listener->open && network_is_wide(network))
+            report_error(check->report, spot.place, spot.key,
+                         "found %s/%u, whose addresses belong to strangers, who could use this proxy without a login; "
+                         "expected your own networks, or open: true to serve anybody",
+                         netaddr_format_host(&network->address, host), network->bits);
+    }
+}
+
 static void consistent_listener(const struct consistency *check, const struct config *config, size_t i)
 {
     const struct config_listener *listener = &config->listen[i];
@@ -118,12 +149,13 @@ static void consistent_listener(const struct consistency *check, const struct co
     struct spot auth = spot_in_list(check->document, "listen", i, "auth");
     struct spot open = spot_in_list(check->document, "listen", i, "open");
     consistent_balancers(check, listener, i);
+    consistent_trusted(check, listener, i);
     if (!listener->need_password && !rule_order_names_clients(config->rules, config->rule_count))
         consistent_exposure(check, config, i);
     else if (listener->need_password && !config_has_users(config))
         report_error(check->report, auth.place, auth.key,
                      "found password, but there are no users; expected users, or auth: none");
-    else if (listener->need_password && listener->open)
+    else if (listener->need_password && listener->open && listener->trusted_count == 0)
         report_warning(check->report, open.place, open.key, "true has no effect where a password is required");
     for (size_t j = 0; j < i; j++)
         if (netaddr_equal(&listener->address, &config->listen[j].address))

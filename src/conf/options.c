@@ -166,6 +166,7 @@ static const struct schema_row limits_rows[] = {
     LIMIT(associations, "unlimited", "UDP associations at once"),
     LIMIT(associations_per_client, "unlimited", "UDP associations of one client address (IPv6: one /64) at once"),
     LIMIT(associations_per_user, "unlimited", "UDP associations of one user at once"),
+    LIMIT(addresses_per_user, "unlimited", "client addresses (IPv6: /64) of one user at once"),
     LIMIT(handshakes_per_client, "256", "unfinished handshakes of one client address (IPv6: one /64) at once"),
     {"lookups_per_client", OPTION(number, limits.lookups_per_client), RANGE(1, 65535), .initial = "256",
      .help = "names being resolved at once for one client address"},
@@ -185,6 +186,8 @@ static const struct schema_row limits_rows[] = {
      .initial = "unlimited", .help = "datagrams per second and direction, for one association"},
     {"datagrams_per_user", OPTION(datagrams, limits.datagrams_per_user), DATAGRAM_RATES, .initial = "unlimited",
      .help = "datagrams per second and direction, for all associations of one user together"},
+    {"volume_per_user", OPTION(volume, limits.volume_per_user), VOLUMES, .initial = "unlimited",
+     .help = "payload of one user per month (UTC), both directions together"},
     {0},
 };
 
@@ -249,7 +252,8 @@ const struct schema_row config_options[] = {
     {"users", LIST(SCHEMA_LIST, users, inline_user_count), .rows = config_user_rows, RANGE(0, 65536), .initial = "[]",
      .help = "who may log in"},
     {"users_file", OPTION(path, users_file), .none = "none", .initial = "none",
-     .help = "file with more users, one name:hash per line; other users of the system must not be able to read it"},
+     .help =
+         "file with more users, one name:hash or name:hash:key=value,... per line; others must not be able to read it"},
     {"rules", LIST(SCHEMA_LIST, rules, rule_count), .rows = config_rule_rows, RANGE(0, 65536), .initial = "[]",
      .help = "who may go where; the first rule that matches decides; if none matches, reach decides"},
     {"upstreams", LIST(SCHEMA_LIST, upstreams, upstream_count), .rows = config_upstream_rows, RANGE(0, 64),

@@ -33,6 +33,7 @@
 #define RANGE(from, to)                 .min = (from), .max = (to)
 #define BANDWIDTHS                      RANGE(1024, UINT64_C(12500000000))
 #define DATAGRAM_RATES                  RANGE(1, 100000000)
+#define VOLUMES                         RANGE(MIB, (uint64_t)1 << 60)
 
 /* The words of each enum, in its order, then a NULL. value_choice stores the index as an unsigned. */
 #define ALL_HAVE_WORDS(words, last)                                                                                    \

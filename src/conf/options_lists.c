@@ -36,6 +36,8 @@ const struct schema_row config_listen_rows[] = {
      .help = "whether a balancer puts a PROXY protocol header (version 1 or 2) before each connection"},
     {"proxy_from", VALUES(struct config_listener, proxy_from, proxy_from_count), .type = &value_network, RANGE(0, 1024),
      .help = "balancers whose header is trusted; this listener accepts connections from them only"},
+    {"trusted", VALUES(struct config_listener, trusted, trusted_count), .type = &value_network, RANGE(0, 1024),
+     .help = "client networks that need no login here, although others do"},
     {0},
 };
 
@@ -43,6 +45,14 @@ const struct schema_row config_user_rows[] = {
     {"name", .type = &value_text, FIELD(struct config_user, name), RANGE(1, 255), .help = "the name to log in with"},
     {"password", .type = &value_hash, FIELD(struct config_user, password),
      .help = "hash of the password; conesocks hash-password makes one"},
+    {"expires", .type = &value_day, FIELD(struct config_user, expires), .none = "never", .initial = "never",
+     .help = "the last day that this user may log in, in UTC"},
+    {"volume", .type = &value_volume, FIELD(struct config_user, volume), VOLUMES, .none = "default",
+     .initial = "default", .help = "payload per month, both directions together; default: limits.volume_per_user"},
+    {"addresses", .type = &value_number, FIELD(struct config_user, addresses), RANGE(1, LIMIT_MAX), .none = "default",
+     .initial = "default",
+     .help = "from how many client addresses this user may have connections at once; default: "
+             "limits.addresses_per_user"},
     {"sessions", .type = &value_number, FIELD(struct config_user, sessions), RANGE(1, LIMIT_MAX), .none = "default",
      .initial = "default",
      .help = "how many connections this user may have at once; default: limits.sessions_per_user"},

@@ -153,12 +153,17 @@ struct config_listener {
     enum config_proxy_protocol proxy_protocol;
     struct config_network *proxy_from; /* the trusted balancers */
     size_t proxy_from_count;
+    struct config_network *trusted; /* clients that need no login here */
+    size_t trusted_count;
 };
 
 struct config_user {
     char *name;
     char *password;                  /* a crypt(3) hash */
-    uint32_t sessions, associations; /* at once; 0: the limits for every user */
+    uint32_t expires;                /* the last day of access (calendar.h); 0: never */
+    uint64_t volume;                 /* bytes in a month, or CONFIG_UNLIMITED; 0: that of every user */
+    uint32_t addresses;              /* of clients, at once; 0: the limit for every user, here and below */
+    uint32_t sessions, associations; /* at once */
     struct config_terms terms;
 };
 
@@ -216,11 +221,13 @@ struct config {
         /* At once; 0: any number. */
         uint32_t sessions, sessions_per_client, sessions_per_user;
         uint32_t associations, associations_per_client, associations_per_user;
+        uint32_t addresses_per_user;
         uint32_t handshakes_per_client; /* connections without a complete request */
         uint32_t lookups_per_user;
         /* Per second and direction, or CONFIG_UNLIMITED. */
         uint64_t bandwidth_per_session, bandwidth_per_user;
         uint64_t datagrams_per_association, datagrams_per_user;
+        uint64_t volume_per_user; /* bytes in a month, or CONFIG_UNLIMITED */
     } limits;
     struct {
         uint64_t handshake_ms, connect_ms;

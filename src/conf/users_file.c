@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "conf/options.h"
 #include "conf/user_names.h"
 
@@ -18,13 +19,53 @@ struct users_reader {
     size_t *lines; /* of the users from this file */
 };
 
+/* The settings that a line may have, in the order in which they are written. */
+static const char *const setting_keys[] = {"expires",      "addresses", "volume",    "sessions",
+                                           "associations", "bandwidth", "datagrams", NULL};
+
+const char *const *users_file_settings(void)
+{
+    return setting_keys;
+}
+
+static const struct schema_row *users_find_row(const char *key, size_t len)
+{
+    return schema_find(schema_find(config_options, "users", strlen("users"))->rows, key, len);
+}
+
+const struct schema_row *users_file_setting(const char *key, size_t len)
+{
+    for (size_t i = 0; setting_keys[i]; i++)
+        if (strlen(setting_keys[i]) == len && memcmp(setting_keys[i], key, len) == 0)
+            return users_find_row(key, len);
+    return NULL;
+}
+
 static_assert((uint64_t)USERS_FILE_USERS * (110 + 50 + sizeof(":\n") - 1) <= USERS_FILE_SIZE_MAX, "as many users fit");
 
 /* ---- lines ---- */
 
-/* Reads one part of a line. Messages do not quote it, because it may be a password. */
-static bool users_read_part(struct users_reader *reader, const struct schema_row *row, char *text, struct place place,
-                            char **field)
+#define USERS_QUOTE_MAX 64
+
+static void users_report_value(struct users_reader *reader, const struct schema_row *row, const char *text,
+                               struct place place, const char *hint)
+{
+    char *expected = NULL, quoted[USERS_QUOTE_MAX];
+    size_t size;
+    FILE *out = open_memstream(&expected, &size);
+    if (out) {
+        schema_expect(row, out);
+        fclose(out);
+    }
+    (void)log_escape(quoted, sizeof(quoted), text, strlen(text));
+    report_error(reader->report, place, row->key, "found \"%s\", expected %s%s%s", quoted,
+                 expected ? expected : "another", *hint ? "; " : "", hint);
+    free(expected);
+}
+
+/* Reads the name or the hash. Messages do not quote it, because it may be a password. */
+static bool users_read_part(struct users_reader *reader, const struct schema_row *row, const char *text,
+                            struct place place, char **field)
 {
     const char *hint = schema_parse(row, text, field);
     if (!hint)
@@ -40,6 +81,52 @@ static bool users_read_part(struct users_reader *reader, const struct schema_row
                  expected ? expected : "another");
     free(expected);
     return false;
+}
+
+/* One key=value. */
+static bool users_read_setting(struct users_reader *reader, char *text, struct place place, struct config_user *user,
+                               unsigned *seen)
+{
+    char *equals = strchr(text, '=');
+    const size_t key_len = equals ? (size_t)(equals - text) : 0;
+    const struct schema_row *row = equals ? users_file_setting(text, key_len) : NULL;
+    if (!row) {
+        report_error(reader->report, place, NULL,
+                     "found %s, expected key=value with one of the keys expires, addresses, volume, sessions, "
+                     "associations, bandwidth and datagrams",
+                     equals ? "an unknown key" : "no equals sign");
+        return false;
+    }
+    size_t number = 0;
+    while (strcmp(setting_keys[number], row->key) != 0)
+        number++;
+    if (*seen & 1U << number) {
+        report_error(reader->report, place, row->key, "found a second value, expected one");
+        return false;
+    }
+    *seen |= 1U << number;
+    place.column += key_len + 1;
+    const char *hint = schema_parse(row, equals + 1, (char *)user + row->offset);
+    if (hint)
+        users_report_value(reader, row, equals + 1, place, hint);
+    return hint == NULL;
+}
+
+/* What comes after the second colon. `line` is the start of the whole line. */
+static bool users_read_settings(struct users_reader *reader, const char *line, char *text, struct place place,
+                                struct config_user *user)
+{
+    unsigned seen = 0;
+    for (char *comma; text; text = comma) {
+        text += strspn(text, " \t");
+        comma = strchr(text, ',');
+        if (comma)
+            *comma++ = '\0';
+        place.column = (size_t)(text - line) + 1;
+        if (!users_read_setting(reader, text, place, user, &seen))
+            return false;
+    }
+    return true;
 }
 
 /* `text` has `len` bytes and a NUL. */
@@ -58,14 +145,18 @@ static void users_read_line(struct users_reader *reader, char *text, size_t len,
     }
     *colon = '\0';
     struct config_user user = {0};
-    char *hash = colon + 1 + strspn(colon + 1, " \t");
+    char *hash = colon + 1 + strspn(colon + 1, " \t"), *settings = strchr(hash, ':');
     struct place at_name = {line, 1}, at_hash = {line, (size_t)(hash - text) + 1};
+    if (settings)
+        *settings++ = '\0';
     if (users_read_part(reader, reader->name, text, at_name, &user.name) &&
-        users_read_part(reader, reader->password, hash, at_hash, &user.password)) {
+        users_read_part(reader, reader->password, hash, at_hash, &user.password) &&
+        users_read_settings(reader, text, settings, at_hash, &user)) {
         reader->lines[config->user_count - config->inline_user_count] = line;
         config->users[config->user_count++] = user;
     } else {
         free(user.name);
+        free(user.password);
     }
 }
 
@@ -141,12 +232,11 @@ static size_t users_count_lines(const char *text, size_t size)
 
 static void users_add(struct config *config, char *text, size_t size, struct report *report)
 {
-    const struct schema_row *rows = schema_find(config_options, "users", strlen("users"))->rows;
     struct users_reader reader = {
         .config = config,
         .report = report,
-        .name = schema_find(rows, "name", strlen("name")),
-        .password = schema_find(rows, "password", strlen("password")),
+        .name = users_find_row("name", strlen("name")),
+        .password = users_find_row("password", strlen("password")),
     };
     size_t most = users_count_lines(text, size);
     struct config_user *users = reallocarray(config->users, config->inline_user_count + most, sizeof(*users));

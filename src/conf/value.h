@@ -42,4 +42,8 @@ extern const struct value_type value_ports;   /* struct config_ports: 53 or 6881
 extern const struct value_type value_bandwidth; /* bytes per second: 80Mbit/s, 10MiB/s */
 extern const struct value_type value_datagrams; /* datagrams per second: 500/s */
 
+/* For users: value_user.c. */
+extern const struct value_type value_day;    /* uint32_t, days since 1970-01-01: 2026-12-31 */
+extern const struct value_type value_volume; /* uint64_t, bytes, or CONFIG_UNLIMITED: 100GiB, 1TB */
+
 #endif

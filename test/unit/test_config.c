@@ -44,6 +44,8 @@ static void without_a_file_it_listens_on_loopback(void **state)
     assert_int_equal(config->limits.failed_logins, 10);
     assert_true(config->limits.bandwidth_per_session == CONFIG_UNLIMITED);
     assert_true(config->limits.bandwidth_per_user == CONFIG_UNLIMITED);
+    assert_true(config->limits.volume_per_user == CONFIG_UNLIMITED);
+    assert_int_equal(config->limits.addresses_per_user, 0);
     assert_true(config->limits.datagrams_per_association == CONFIG_UNLIMITED);
     assert_true(config->limits.datagrams_per_user == CONFIG_UNLIMITED);
     assert_int_equal(config->timeouts.connect_ms, 15000);
@@ -117,6 +119,11 @@ static const char *const changes[] = {
     "users: [{name: alice, password: " HASH "}]",
     "users: [{name: bob, password: " HASH "}]",
     "users: [{name: alice, password: " HASH ", bandwidth: 10MiB/s, datagrams: 500/s}]",
+    "users: [{name: alice, password: " HASH ", expires: 2026-12-31}]",
+    "users: [{name: alice, password: " HASH ", volume: 100GiB}]",
+    "users: [{name: alice, password: " HASH ", volume: unlimited}]",
+    "users: [{name: alice, password: " HASH ", addresses: 3}]",
+    "listen: [{trusted: [192.168.0.0/16, \"fd00::/8\"]}]\n" USERS,
     "users: [{name: alice, password: " HASH ", bandwidth: unlimited, datagrams: unlimited}]",
     "users: [{name: bob, password: $6$abc$K4v3HcZ8yAmpRfxML6S46NCcqy9r4/"
     "KdbQpFvqSWsBf4dgySOEOo1DHJTrmn2BsJK2aNmPN8Tfb826D2o9.z51}]",
@@ -205,6 +212,8 @@ static const char *const changes[] = {
     "limits: {associations: 7}",
     "limits: {associations_per_client: 8}",
     "limits: {associations_per_user: 9}",
+    "limits: {addresses_per_user: 2}",
+    "limits: {volume_per_user: 1TB}",
     "limits: {handshakes_per_client: unlimited}",
     "limits: {failed_logins: off}",
     "limits: {memory: off}",

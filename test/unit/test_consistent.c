@@ -115,6 +115,35 @@ static void rules_that_name_clients_close_a_proxy(void **state)
     }
 }
 
+/* Without a login, these could be used by anybody in them. */
+static void trusted_networks_of_strangers_are_refused(void **state)
+{
+    (void)state;
+    static const char *const strangers[] = {"0.0.0.0/0", "::/0",        "128.0.0.0/1", "2000::/3", "10.0.0.0/7",
+                                            "8.0.0.0/8", "126.0.0.0/7", "fc00::/6",    "fe80::/9", "100.0.0.0/9"};
+    static const char *const own[] = {"192.168.1.0/24", "10.0.0.0/8", "172.16.0.0/12", "100.64.0.0/10",
+                                      "127.0.0.0/8",    "fd00::/8",   "fe80::/10",     "203.0.113.0/24",
+                                      "198.51.0.0/16",  "192.0.2.1",  "2001:db8::/32", "169.254.0.0/16"};
+    char text[256], expected[512];
+    for (size_t i = 0; i < COUNT(strangers); i++) {
+        snprintf(text, sizeof(text), USERS "listen: [{address: 0.0.0.0, trusted: [192.168.0.0/16, \"%s\"]}]",
+                 strangers[i]);
+        snprintf(expected, sizeof(expected),
+                 "c.yaml:2:38: listen[0].trusted: found %s, whose addresses belong to strangers, who could use this "
+                 "proxy without a login; expected your own networks, or open: true to serve anybody\n",
+                 strangers[i]);
+        bad(text, expected);
+        snprintf(text, sizeof(text), USERS "listen: [{address: 0.0.0.0, open: true, trusted: [\"%s\"]}]", strangers[i]);
+        config_free(good(text));
+    }
+    for (size_t i = 0; i < COUNT(own); i++) {
+        snprintf(text, sizeof(text), USERS "listen: [{address: 0.0.0.0, trusted: [\"%s\"]}]", own[i]);
+        config_free(good(text));
+    }
+    config_free(good_with("listen: [{trusted: [10.0.0.0/8]}]", "c.yaml:1:20: warning: listen[0].trusted: has no "
+                                                               "effect: this listener requires no login\n"));
+}
+
 #define BALANCER "{proxy_protocol: required, proxy_from: [10.0.0.5]"
 
 /* Row 53: nobody is believed by default, and a balancer's clients are not those of its address. */
@@ -463,6 +492,7 @@ int main(void)
         cmocka_unit_test(bad_upstreams_are_refused),
         cmocka_unit_test(an_upstream_that_nothing_uses_is_a_warning),
         cmocka_unit_test(an_open_proxy_is_refused),
+        cmocka_unit_test(trusted_networks_of_strangers_are_refused),
         cmocka_unit_test(a_balancer_must_be_configured),
         cmocka_unit_test(behind_a_balancer_reach_is_public),
         cmocka_unit_test(a_private_listener_with_a_public_advertised_address_is_an_open_proxy),

@@ -10,7 +10,9 @@
 
 #define HASH  "$y$j9T$abcdefgh$9WNEpu8Mx2S4KNGvbVWKM6clOSoY6.YEl7AYF4DGV04"
 #define OTHER "$y$j9T$abcdefgh$8WNEpu8Mx2S4KNGvbVWKM6clOSoY6.YEl7AYF4DGV04"
-#define WANT  "a strong crypt(3) hash; run: conesocks hash-password\n"
+#define SETTINGS                                                                                                       \
+    "key=value with one of the keys expires, addresses, volume, sessions, associations, bandwidth and datagrams\n"
+#define WANT "a strong crypt(3) hash; run: conesocks hash-password\n"
 
 static char folder[] = "/tmp/conesocks-XXXXXX", users_path[64], config_path[64];
 
@@ -97,6 +99,74 @@ static void adds_to_the_inline_users(void **state)
     config_free(config);
 }
 
+static void a_line_may_have_settings(void **state)
+{
+    (void)state;
+    struct config *config = good("", "bob:" HASH ":expires=2026-12-31,addresses=3,volume=100GiB,sessions=50,"
+                                     "associations=20,bandwidth=80Mbit/s,datagrams=500/s\r\n"
+                                     "carol: " HASH ": volume=unlimited, expires=never \n"
+                                     "dave:" HASH "\n");
+    const struct config_user *bob = &config->users[0], *carol = &config->users[1], *dave = &config->users[2];
+    assert_int_equal(config->user_count, 3);
+    assert_string_equal(bob->password, HASH);
+    assert_int_equal(bob->expires, 20818); /* date -d 2026-12-31 +%s, by 86,400 */
+    assert_int_equal(bob->addresses, 3);
+    assert_int_equal(bob->volume, 100LL << 30);
+    assert_int_equal(bob->sessions, 50);
+    assert_int_equal(bob->associations, 20);
+    assert_int_equal(bob->terms.bandwidth, 10000000);
+    assert_int_equal(bob->terms.datagrams, 500);
+    assert_string_equal(carol->password, HASH);
+    assert_true(carol->volume == CONFIG_UNLIMITED);
+    assert_int_equal(carol->expires, 0);
+    assert_int_equal(dave->volume, 0);
+    config_free(config);
+}
+
+static void settings_are_checked(void **state)
+{
+    (void)state;
+    bad("bob:" HASH ":\n", "%s:1:65: found no equals sign, expected " SETTINGS);
+    bad("bob:" HASH ":colour=red\n", "%s:1:65: found an unknown key, expected " SETTINGS);
+    bad("bob:" HASH ":name=red\n", "%s:1:65: found an unknown key, expected " SETTINGS);
+    bad("bob:" HASH ":volume=1GiB,\n", "%s:1:77: found no equals sign, expected " SETTINGS);
+    bad("bob:" HASH ":volume=1GiB,volume=2GiB\n", "%s:1:77: volume: found a second value, expected one\n");
+    bad("bob:" HASH ":volume=1\n",
+        "%s:1:72: volume: found \"1\", expected default, or unlimited, or a volume from 1MiB to "
+        "1048576TiB; the unit is missing: MiB, GiB or TiB\n");
+    bad("bob:" HASH ":sessions=1,expires=31.12.2026\n",
+        "%s:1:84: expires: found \"31.12.2026\", expected never, or a day, such as 2026-12-31; write it as "
+        "year-month-day\n");
+}
+
+/* What a reload compares. */
+static void other_settings_are_another_configuration(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {
+        "",
+        ":expires=2026-12-31",
+        ":addresses=3",
+        ":volume=1GiB",
+        ":sessions=5",
+        ":associations=5",
+        ":bandwidth=9kbit/s",
+        ":datagrams=5/s",
+    };
+    enum { COUNT_SETTINGS = sizeof(settings) / sizeof(settings[0]) };
+    struct config *configs[COUNT_SETTINGS];
+    for (size_t i = 0; i < COUNT_SETTINGS; i++) {
+        char text[256];
+        snprintf(text, sizeof(text), "bob:" HASH "%s\n", settings[i]);
+        configs[i] = good("", text);
+    }
+    for (size_t i = 0; i < COUNT_SETTINGS; i++)
+        for (size_t j = 0; j < COUNT_SETTINGS; j++)
+            assert_int_equal(config_equal(configs[i], configs[j]), i == j);
+    for (size_t i = 0; i < COUNT_SETTINGS; i++)
+        config_free(configs[i]);
+}
+
 static void works_without_inline_users(void **state)
 {
     (void)state;
@@ -154,7 +224,7 @@ static void errors_have_a_line_number(void **state)
     bad("bob:" HASH "\ncarol\n", "%s:2:1: found no colon, expected name:hash\n");
     bad("bob:hunter2\n", "%s:1:5: password: found plain text, or a DES hash, expected " WANT);
     bad("bob: $1$abc$def\n", "%s:1:6: password: found a hash of a weak or unknown method, expected " WANT);
-    bad("bob:" HASH ":19000:0\n", "%s:1:5: password: found a hash of the wrong length (cut short?), expected " WANT);
+    bad("bob:" HASH ":19000:0\n", "%s:1:65: found no equals sign, expected " SETTINGS);
     bad(":" HASH "\n", "%s:1:1: name: found no such thing, expected text with a length in bytes from 1 to 255\n");
     bad_bytes("", "\nbob:" HASH "\0x\n", sizeof("\nbob:" HASH "\0x\n") - 1, 0600,
               "%s:2:1: found a NUL byte, expected name:hash\n");
@@ -233,11 +303,19 @@ static void a_hundred_thousand_load(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(adds_to_the_inline_users),     cmocka_unit_test(works_without_inline_users),
-        cmocka_unit_test(is_not_read_for_a_text_alone), cmocka_unit_test(a_dump_names_the_file_alone),
-        cmocka_unit_test(errors_have_a_line_number),    cmocka_unit_test(duplicate_names_are_refused),
-        cmocka_unit_test(others_must_not_read_it),      cmocka_unit_test(a_too_large_file_is_refused),
-        cmocka_unit_test(a_hundred_thousand_load),      cmocka_unit_test(a_byte_order_mark_is_no_part_of_a_name),
+        cmocka_unit_test(adds_to_the_inline_users),
+        cmocka_unit_test(works_without_inline_users),
+        cmocka_unit_test(a_line_may_have_settings),
+        cmocka_unit_test(settings_are_checked),
+        cmocka_unit_test(other_settings_are_another_configuration),
+        cmocka_unit_test(is_not_read_for_a_text_alone),
+        cmocka_unit_test(a_dump_names_the_file_alone),
+        cmocka_unit_test(errors_have_a_line_number),
+        cmocka_unit_test(duplicate_names_are_refused),
+        cmocka_unit_test(others_must_not_read_it),
+        cmocka_unit_test(a_too_large_file_is_refused),
+        cmocka_unit_test(a_hundred_thousand_load),
+        cmocka_unit_test(a_byte_order_mark_is_no_part_of_a_name),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
