@@ -265,6 +265,19 @@ static void consistent_shared_port(const struct consistency *check, const struct
                      "found the same port as udp.ports, expected other ports");
 }
 
+/* ---- how long associations may be idle ---- */
+
+/* RFC 4787 REQ-5: a NAT must not forget a UDP mapping earlier. */
+#define IDLE_LEAST_MS (2 * 60 * 1000)
+
+static void consistent_idle(const struct consistency *check, const struct config *config)
+{
+    if (config->udp.idle_ms && config->udp.idle_ms < IDLE_LEAST_MS)
+        report_warning(check->report, place_in_group(check->document, "udp", "idle"), "udp.idle",
+                       "is below 2m: a call or a game that is silent for that long loses its external port; "
+                       "applications count on two minutes (RFC 4787)");
+}
+
 /* ---- upstreams ---- */
 
 static size_t upstream_find(const struct config *config, const char *name)
@@ -426,6 +439,7 @@ bool consistent_check(struct config *config, yaml_document_t *document, struct r
         consistent_listener(&check, config, i);
     }
     consistent_shared_port(&check, config);
+    consistent_idle(&check, config);
     consistent_users(&check, config);
     consistent_rules(&check, config);
     for (size_t i = 0; i < config->rule_count; i++)

@@ -88,7 +88,7 @@ static const struct schema_row udp_rows[] = {
     {"filtering", OPTION(choice, udp.filtering), .words = config_filtering_words,
      RANGE(CONFIG_FILTERING_ENDPOINT_INDEPENDENT, CONFIG_FILTERING_ADDRESS_AND_PORT_DEPENDENT),
      .initial = "endpoint-independent", .help = "who on the internet may send to a client's external port"},
-    {"idle", OPTION(duration, udp.idle_ms), RANGE(2 * MIN, 720 * HOUR), .none = "off", .initial = "off",
+    {"idle", OPTION(duration, udp.idle_ms), RANGE(10 * SEC, 720 * HOUR), .none = "off", .initial = "off",
      .help = "end an association after this long without a datagram either way"},
     {"rebind_after", OPTION(duration, udp.rebind_after_ms), RANGE(SEC, HOUR), .initial = "15s",
      .help = "how long a client must be silent before it may send from another port"},

@@ -58,7 +58,7 @@ struct schema_row {
 /* Reads `text` into the field of a value. Returns NULL, or a hint (may be empty) if it is not valid. */
 const char *schema_parse(const struct schema_row *row, const char *text, void *field);
 void schema_format(const struct schema_row *row, const void *field, FILE *out);
-/* Writes what is expected, such as "off, or a duration from 2m to 720h". */
+/* Writes what is expected, such as "off, or a duration from 10s to 720h". */
 void schema_expect(const struct schema_row *row, FILE *out);
 
 /* How many rows there are before the NULL. */

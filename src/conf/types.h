@@ -183,7 +183,7 @@ struct config {
         bool enabled, over_tcp;
         uint32_t over_tcp_max; /* payload bytes of a datagram towards a client */
         enum config_filtering filtering;
-        uint64_t idle_ms; /* 0 = no limit, else at least 120,000 (RFC 4787 REQ-5) */
+        uint64_t idle_ms; /* 0 = no limit; below 120,000 against RFC 4787 REQ-5 */
         uint64_t rebind_after_ms;
         struct config_ports ports, external_ports; /* 0: any, at random */
         struct config_advertise advertise_v4, advertise_v6;

@@ -486,6 +486,18 @@ static void the_admin_listener_is_for_this_host_unless_open(void **state)
     bad(text, expected);
 }
 
+static void a_short_idle_limit_is_a_warning(void **state)
+{
+    (void)state;
+    static const char warning[] =
+        "c.yaml:1:13: warning: udp.idle: is below 2m: a call or a game that is silent for that long loses its external "
+        "port; applications count on two minutes (RFC 4787)\n";
+    config_free(good_with("udp: {idle: 10s}", warning));
+    config_free(good_with("udp: {idle: 119999ms}", warning));
+    config_free(good("udp: {idle: 2m}"));
+    config_free(good("udp: {idle: off}"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -503,6 +515,7 @@ int main(void)
         cmocka_unit_test(a_bad_rule_is_refused),
         cmocka_unit_test(terms_of_a_rule_must_apply_to_everything_it_allows),
         cmocka_unit_test(a_shared_port_must_not_need_root),
+        cmocka_unit_test(a_short_idle_limit_is_a_warning),
         cmocka_unit_test(marks_and_interfaces_are_found_anywhere),
         cmocka_unit_test(users_make_a_login_required),
         cmocka_unit_test(names_and_listeners_are_unique),

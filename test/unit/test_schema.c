@@ -105,6 +105,7 @@ static void values_have_one_meaning_and_one_spelling(void **state)
         {"listen.port", "1", "1"},
         {"listen.port", "65535", "65535"},
         {"udp.idle", "off", "off"},
+        {"udp.idle", "10s", "10s"},
         {"udp.idle", "120s", "2m"},
         {"udp.idle", "120000ms", "2m"},
         {"udp.idle", "121s", "121s"},
@@ -218,9 +219,9 @@ static void incomplete_values_are_refused(void **state)
           "1.5h",
           "1h30m",
           "05m",
-          "119s",
+          "9s",
           "721h",
-          "119999ms",
+          "9999ms",
           "OFF",
           "never",
           "99999999999999999999h",
@@ -395,7 +396,7 @@ static void expected_values_are_described(void **state)
     (void)state;
     expectation_is("workers", "a number from 0 to 256");
     expectation_is("udp.enabled", "true or false");
-    expectation_is("udp.idle", "off, or a duration from 2m to 720h");
+    expectation_is("udp.idle", "off, or a duration from 10s to 720h");
     expectation_is("dns.timeout", "a duration from 100ms to 1m");
     expectation_is("reach", "auto, public, private or all");
     expectation_is("log.target", "stderr, syslog or file");
