@@ -114,7 +114,7 @@ static const struct schema_row udp_rows[] = {
      .help = "what to do with too large datagrams: fragment them, or drop them so that applications can probe the path "
              "MTU"},
     {"keep_port", OPTION(bool, udp.keep_port), .initial = "false",
-     .help = "use the client's own port number as external port, if the client names it and it is free"},
+     .help = "use the client's own port number as external port, if it is free"},
     {0},
 };
 

@@ -193,7 +193,7 @@ struct config {
         enum config_kernel_path kernel_path;
         enum config_carry carry;
         enum config_df df;
-        bool keep_port; /* use the client's port number for the external port, if the client names it */
+        bool keep_port; /* use the client's port number for the external port */
     } udp;
     struct {
         bool enabled;

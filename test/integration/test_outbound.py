@@ -318,5 +318,6 @@ def test_the_clients_port_is_kept(net, start, lan, keep):
     second = Association(net.neighbour, lan, NEIGHBOUR_V4, port=3074, hint="own")  # it is taken
     assert second.external(peer)[1] != 3074
     unsaid = Association(net.stranger, lan, STRANGER_V4, port=3075)
-    assert unsaid.external(peer)[1] != 3075
-    assert first.alive(peer) and second.alive(peer)
+    assert (unsaid.external(peer)[1] == 3075) is keep
+    assert (unsaid.external(peer_v6)[1] == 3075) is keep
+    assert first.alive(peer) and second.alive(peer) and unsaid.alive(peer)

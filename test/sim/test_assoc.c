@@ -182,40 +182,6 @@ static void it_sends_from_the_configured_address(void **state)
     assert_true(netaddr_equal_host(&flow()->external[FAMILY_V6], &v6));
 }
 
-/* RFC 4787 section 4.2.1, "port preservation", as far as the client tells its port in time. */
-static void it_keeps_the_clients_port_where_that_is_wanted_and_free(void **state)
-{
-    (void)state;
-    static const struct {
-        bool keep;
-        const char *host;
-        uint16_t port;
-        struct config_ports range;
-        bool kept;
-    } rows[] = {
-        {true, "10.0.0.2", 3074, {0, 0}, true},
-        {true, "10.0.0.2", 1023, {0, 0}, false},
-        {true, "10.0.0.2", 0, {0, 0}, false},
-        {true, "192.0.2.10", 3075, {0, 0}, false},
-        {false, "10.0.0.2", 3076, {0, 0}, false},
-        {true, "10.0.0.2", 3074, {0, 0}, false}, /* taken above */
-        {true, "10.0.0.2", 30005, {30000, 30009}, true},
-        {true, "10.0.0.2", 3077, {30000, 30009}, false},
-    };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        world_config.udp.keep_port = rows[i].keep;
-        world_config.udp.external_ports = rows[i].range;
-        world_env.external_ports = (struct port_range){
-            .random = rows[i].range.first == 0, .first = rows[i].range.first, .last = rows[i].range.last};
-        open_with_hint(rows[i].host, rows[i].port);
-        const uint16_t opened = netaddr_port(&flow()->external[FAMILY_V4]);
-        assert_int_equal(opened == rows[i].port, rows[i].kept);
-        assert_true(opened != 0);
-        assoc_free(assoc);
-        assoc = NULL;
-    }
-}
-
 /* Row 63: only a port that something came to, or went from, has to rest. */
 static void a_port_that_carried_nothing_does_not_rest(void **state)
 {
@@ -461,7 +427,6 @@ int main(void)
         TEST(rows_4_and_5_a_hint_at_somebody_else),
         TEST(a_hint_that_is_not_the_clients_counts_for_nothing),
         TEST(it_sends_from_the_configured_address),
-        TEST(it_keeps_the_clients_port_where_that_is_wanted_and_free),
         TEST(a_port_that_carried_nothing_does_not_rest),
         TEST(a_rule_says_how_it_leaves_and_who_may_answer),
         TEST(a_mark_that_cannot_be_set_is_no_association),

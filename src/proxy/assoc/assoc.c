@@ -123,7 +123,8 @@ static int assoc_begin(struct assoc **out, struct env *env, const union netaddr 
     int error = subject_init(&assoc->subject, env->rules, &client, user, CONFIG_COMMAND_UDP) ? 0 : -ENOMEM;
     if (!error)
         error = assoc_take_terms(assoc, user);
-    if (!error && !assoc->external[family_index(local->sa.sa_family)])
+    const bool awaits_port = env->config->udp.keep_port && !hint_port; /* the first datagram shows it */
+    if (!error && !awaits_port && !assoc->external[family_index(local->sa.sa_family)])
         error = assoc->external_ops->open(assoc, local->sa.sa_family);
     return assoc_finish(out, assoc, error);
 }

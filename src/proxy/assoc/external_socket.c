@@ -16,11 +16,21 @@ static enum own_port external_socket_port_kind(const struct assoc *assoc)
     return external_socket_is_bound(assoc) ? OWN_PORT_BOUND : OWN_PORT_EXTERNAL;
 }
 
+/* The client's port, as its request has named it, or as its first datagram has shown; 0: neither. Over TCP it has none:
+ * that of its connection means nothing to its peers. */
+static uint16_t external_socket_client_port(const struct assoc *assoc)
+{
+    const struct internal_ops *internal = assoc->internal.ops;
+    if (assoc->hint_port)
+        return assoc->hint_port;
+    return internal && !internal->over_tcp ? netaddr_port(&assoc->flow.client) : 0;
+}
+
 /* The client's own number first, where it is known and may be had. */
 static struct port_range external_socket_port_range(const struct assoc *assoc)
 {
     enum { UNPRIVILEGED_PORT = 1024 };
-    const uint16_t wanted = assoc->hint_port;
+    const uint16_t wanted = external_socket_client_port(assoc);
     struct port_range range = assoc->env->external_ports;
     if (assoc->env->config->udp.keep_port && wanted >= (range.random ? UNPRIVILEGED_PORT : range.first) &&
         wanted <= (range.random ? UINT16_MAX : range.last))
