@@ -9,7 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include "conf/config.h"
 
@@ -44,6 +47,23 @@ bool ask_at_url(struct ask_place *place, const char *url)
     return ask_at_host(place, host, len, colon + 1, digits);
 }
 
+/* A socket that denies access counts: the error then tells who may use it. */
+static bool ask_unit_listens(void)
+{
+    const struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = ASK_DEFAULT_SOCKET};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    bool listens = fd >= 0 && (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0 ||
+                               errno == EACCES || errno == EAGAIN);
+    if (fd >= 0)
+        close(fd);
+    return listens;
+}
+
+bool ask_at_default(struct ask_place *place)
+{
+    return ask_unit_listens() ? ask_at_socket(place, ASK_DEFAULT_SOCKET) : ask_at_url(place, ASK_DEFAULT_URL);
+}
+
 bool ask_as_configured(struct ask_place *place, const struct config *config)
 {
     *place = (struct ask_place){0};
@@ -51,7 +71,7 @@ bool ask_as_configured(struct ask_place *place, const struct config *config)
         return ask_at_socket(place, config->admin.socket);
     const union netaddr *address = &config->admin.address;
     if (netaddr_port(address) == 0)
-        return false;
+        return ask_unit_listens() && ask_at_socket(place, ASK_DEFAULT_SOCKET);
     char host[NETADDR_TEXT_MAX], port[8];
     netaddr_format_host(address, host);
     if (netaddr_is_any(address))

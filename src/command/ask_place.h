@@ -7,6 +7,9 @@
 /* The admin listener of a server without a configuration file. */
 #define ASK_DEFAULT_URL "http://127.0.0.1:1081"
 
+/* That of the systemd unit (admin.socket: auto). */
+#define ASK_DEFAULT_SOCKET "/run/conesocks/admin.socket"
+
 struct config;
 
 struct ask_place {
@@ -14,8 +17,11 @@ struct ask_place {
     char *host, *port; /* an address or a name; digits */
 };
 
+/* Without a path or URL: the socket of the systemd unit if a server listens there, else ASK_DEFAULT_URL. */
+bool ask_at_default(struct ask_place *place);
 /* Each fills in `place` (ask_place_free): from a path, from "http://HOST:PORT" with or without a final slash, or from a
- * configuration. false: the text is not one, or the configuration has no admin listener. */
+ * configuration. false: the text is not one, or the configuration has no admin listener and no server listens at the
+ * socket of the systemd unit, which admin.socket: auto means there. */
 bool ask_at_socket(struct ask_place *place, const char *path);
 bool ask_at_url(struct ask_place *place, const char *url);
 bool ask_as_configured(struct ask_place *place, const struct config *config);

@@ -32,7 +32,8 @@ static const char usage_text[] =
     "\n"
     "  -c, --config FILE      ask the admin listener that FILE sets (admin.socket or admin.port)\n"
     "      --socket PATH      ask at this Unix socket\n"
-    "      --url URL          ask at http://HOST:PORT; default: " ASK_DEFAULT_URL "\n"
+    "      --url URL          ask at http://HOST:PORT; by default at " ASK_DEFAULT_SOCKET "\n"
+    "                         (the systemd service), else at " ASK_DEFAULT_URL "\n"
     "      --watch [SECONDS]  ask again every 2 seconds, or every SECONDS; the busiest sessions come first\n"
     "      --top              ask twice within a second, to show the current traffic\n"
     "      --all              show all sessions, not only the first 20 of each kind\n"
@@ -193,8 +194,10 @@ static int status_find_place(const struct status_options *request, struct ask_pl
 {
     if (request->socket)
         return ask_at_socket(place, request->socket) ? EXIT_SUCCESS : status_fail(NULL);
+    if (!request->config_file && !request->url)
+        return ask_at_default(place) ? EXIT_SUCCESS : status_fail(NULL);
     if (!request->config_file)
-        return ask_at_url(place, request->url ? request->url : ASK_DEFAULT_URL)
+        return ask_at_url(place, request->url)
                    ? EXIT_SUCCESS
                    : command_line_fail(NAME, "--url is not http://HOST:PORT: %s", request->url);
     struct config *config = command_load(request->config_file);

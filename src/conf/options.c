@@ -225,8 +225,8 @@ static const struct schema_row admin_rows[] = {
      .help = "address of the admin listener (HTTP: status page, metrics)"},
     {"port", OPTION(port, admin.address), RANGE(0, UINT16_MAX), .initial = "0", .at_start = true,
      .help = "TCP port of the admin listener; 0: none"},
-    {"socket", OPTION(path, admin.socket), .none = "none", .initial = "none", .at_start = true,
-     .help = "Unix socket of the admin listener"},
+    {"socket", OPTION(socket, admin.socket), .file = "admin.socket", .none = "none", .initial = "auto",
+     .at_start = true, .help = "Unix socket of the admin listener; auto: /run/conesocks/admin.socket under systemd"},
     {"open", OPTION(bool, admin.open), .initial = "false", .at_start = true,
      .help = "allow an address that other hosts can reach"},
     {0},
@@ -241,8 +241,9 @@ static const struct schema_row run_rows[] = {
      .help = "give up every file and system call that the proxy does not need"},
     {"pid_file", OPTION(path, run.pid_file), .none = "none", .initial = "none", .at_start = true,
      .help = "file for the process id, kept locked; none: /run/conesocks.pid as a daemon, no file otherwise"},
-    {"handover", OPTION(path, run.handover), .none = "none", .initial = "none", .at_start = true,
-     .help = "socket for a new process to take over from this one (--take-over)"},
+    {"handover", OPTION(socket, run.handover), .file = "handover", .none = "none", .initial = "auto", .at_start = true,
+     .help = "socket for a new process to take over from this one (--take-over); auto: /run/conesocks/handover under "
+             "systemd"},
     {0},
 };
 

@@ -44,6 +44,7 @@ struct schema_row {
                                       `min` elements of defaults */
     const char *const *words;      /* of a choice, ended by NULL, in the order of its enum; those before `min` are not
                                       allowed here */
+    const char *file;              /* of a socket: its name in the folder that systemd makes */
     const char *none;              /* the word for a field of zeros */
     const char *initial;           /* the default; NULL: required. Lists: for display only */
     const char *help;

@@ -13,6 +13,7 @@ extern const struct value_type value_choice;     /* an enum: one of the row's wo
 extern const struct value_type value_text;       /* char *, of min to max bytes */
 extern const struct value_type value_secret;     /* the same, never shown */
 extern const struct value_type value_path;       /* char *, absolute */
+extern const struct value_type value_socket;     /* the same, or auto: in the folder that systemd made for us */
 extern const struct value_type value_hash;       /* char *, a crypt(3) hash of a strong method */
 extern const struct value_type value_address;    /* union netaddr; the port becomes 0 */
 extern const struct value_type value_address_v4; /* the same, IPv4 only */

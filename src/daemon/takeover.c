@@ -190,8 +190,8 @@ bool takeover_begin(struct takeover *takeover, const struct config *config, stru
     const char *path = config->run.handover;
     *takeover = TAKEOVER_NONE;
     if (!path) {
-        log_error("--take-over: run.handover is not set, so there is no socket to ask at");
-        return false;
+        log_warning("--take-over: run.handover is not set, so there is no socket to ask at: starting as without it");
+        return true;
     }
     int server = takeover_dial(path);
     if (server == -ENOENT || server == -ECONNREFUSED) {

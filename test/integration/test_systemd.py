@@ -183,10 +183,10 @@ def test_an_error_in_the_file_fails_the_reload(tmp_path, text, commands):
 def test_units_are_valid(tmp_path):
     """As far as systemd can tell without running them."""
     units = []
-    for name, options in (("conesocks.service", ""), ("conesocks@a.service", " --take-over"), ("conesocks.socket", "")):
-        text = (CONFIG / name.replace("@a", "")).read_text(encoding="utf-8").replace("@bindir@/conesocks", PROGRAM)
+    for name, restart in (("conesocks.service", "always"), ("conesocks@next.service", "on-failure"), ("conesocks.socket", "")):
+        text = (CONFIG / name.replace("@next", "")).read_text(encoding="utf-8").replace("@bindir@/conesocks", PROGRAM)
         units.append(tmp_path / name)
-        units[-1].write_text(text.replace("@sysconfdir@", "/etc").replace("@options@", options), encoding="utf-8")
+        units[-1].write_text(text.replace("@sysconfdir@", "/etc").replace("@restart@", f"Restart={restart}"), encoding="utf-8")
     result = subprocess.run(["systemd-analyze", "verify", "--man=no", *map(str, units)], capture_output=True, text=True,
                             check=False)
     lines = [line for line in result.stderr.splitlines() if "conesocks" in line]
