@@ -75,8 +75,17 @@ def status():
         "limits": [{"name": "sessions", "limit": 10000, "used": 0, "refused": 0},
                    {"name": "associations", "limit": 4000, "used": 0, "refused": 0},
                    {"name": "sessions_per_client", "limit": None, "used": 0, "refused": 0}],
-        "memory": {"used_bytes": 9_400_000, "limit_bytes": 64_000_000, "level": "ample"},
+        "memory": {"used_bytes": 9 << 20, "limit_bytes": 64 << 20, "level": "ample"},
+        "users": {"total": 0, "list": []},
     }
+
+
+def user(name, **changes):
+    """A user, as /status lists those who are connected or have used volume this month."""
+    limits = {"sessions": None, "associations": None, "addresses": None, "bandwidth": None} | changes.pop("limits", {})
+    return {"name": name, "sessions": 1, "associations": 1, "addresses": 1, "up_bytes": 1000, "down_bytes": 2000,
+            "up_bytes_per_second": 0, "down_bytes_per_second": 0, "volume_bytes": 3000, "volume_limit": None,
+            "month": "2026-03", "expires": None, "limits": limits, "near": None} | changes
 
 
 class Admin:
@@ -168,13 +177,41 @@ def crowd(admin, seed=6):
          "advice": "if there are many, the network card or the line is slower than what comes in; a burst now and "
                    "then does no harm"}]
     admin.sessions = [member(dice, number) for number in range(1, 63)]
+    add_users(admin)
     admin.history["samples"] = [sample(dice, tick) for tick in range(120)]
+
+
+GIB = 1 << 30
+# Name, GiB of this month, GiB allowed, sessions and addresses allowed, expiry.
+FRIENDS = [("jonas", 93, 100, 20, 3, None), ("maria", 41, 100, 20, 3, None), ("li", 12, 100, 20, 4, None),
+           ("guest", 10.4, 10, 8, 3, "2026-12-31"), ("omar", 7, 100, 20, 3, None), ("anna", 3.2, 100, 20, 3, None),
+           ("peter", 0.15, None, None, None, "2026-12-03")]
+
+
+def add_users(admin, before=()):
+    """The users of the sessions in `admin`, with the rates since the sessions of a second ago."""
+    then = {each["id"]: each for each in before}
+    found = []
+    for name, used, volume, sessions, addresses, expires in FRIENDS:
+        own = [each for each in admin.sessions if each["user"] == name]
+        def rate(way):
+            return sum(each[way] - then[each["id"]][way] for each in own if each["id"] in then)
+        hosts = len({each["client"].rpartition(":")[0] for each in own})
+        near = ("volume" if volume and used > 0.9 * volume else "expires" if expires else
+                "addresses" if addresses and hosts >= addresses else None)
+        found.append(user(
+            name, sessions=len(own), associations=sum(each["kind"].startswith("udp") for each in own), addresses=hosts,
+            up_bytes_per_second=rate("up_bytes"), down_bytes_per_second=rate("down_bytes"), near=near, expires=expires,
+            volume_bytes=int(used * GIB), volume_limit=volume and volume * GIB,
+            limits={"sessions": sessions, "addresses": addresses}))
+    admin.status["users"] = {"total": len(FRIENDS) + 3, "list": found}
 
 
 def member(dice, number):
     """One of the crowd."""
-    host = f"192.168.1.{dice.randrange(2, 60)}"
-    common = {"client": f"{host}:{dice.randrange(20000, 60000)}", "user": dice.choice(["alice", "bob", "carol", None]),
+    friend = dice.choice([0, 0, 0, 1, 1, 1, 2, 2, 3, 4, 6])
+    host = f"192.168.1.{20 + 4 * friend + dice.randrange(min(friend + 1, 3))}"
+    common = {"client": f"{host}:{dice.randrange(20000, 60000)}", "user": FRIENDS[friend][0],
               "age_seconds": dice.randrange(4, 20000)}
     if number == 62:
         return negotiation(number)
@@ -199,6 +236,7 @@ def sample(dice, tick):
 
 def move(admin, seconds, dice=random.Random(7)):
     """Another second passes."""
+    before = admin.sessions
     admin.sessions = copy.deepcopy(admin.sessions)
     for each in admin.sessions:
         each["age_seconds"] += 1
@@ -209,6 +247,7 @@ def move(admin, seconds, dice=random.Random(7)):
             each["down_datagrams"] += 40 * (each["id"] % 7 + 1)
         elif each["kind"] == "connect" and each["id"] % 4 == 0:
             each["down_bytes"] += dice.randrange(5_000, 2_000_000)
+    add_users(admin, before)
     admin.status["uptime_seconds"] += 1
     admin.status["drops"][0]["count"] += 3
     if seconds % 5 == 0:

@@ -44,7 +44,7 @@ return {seen, pale};
 
 ROWS = """
 const cells = row => [...row.cells].map(cell => [cell.dataset.label, [...cell.children].map(part => part.innerText)]);
-return [...document.querySelectorAll('.list tbody tr')].map(row => Object.fromEntries(cells(row)));
+return [...document.querySelectorAll(`#${arguments[0]} .list tbody tr`)].map(row => Object.fromEntries(cells(row)));
 """
 
 
@@ -90,9 +90,9 @@ class Browser:
         """Until they stand there."""
         wait_until(lambda: words in self.text(selector), f"{words!r} in {selector}")
 
-    def rows(self):
-        """The table of sessions: each row as {heading: [line, quieter line]}."""
-        return self.run(ROWS)
+    def rows(self, table="sessions"):
+        """The table of sessions, or of users: each row as {heading: [text, quieter text]}."""
+        return self.run(ROWS, table)
 
     def widest(self, selector="html"):
         """How wide what is in it is: wider than the screen, and it scrolls sideways."""

@@ -25,10 +25,11 @@ const wayOf = band => band.line ? band.name : `${band.name} ${band.side > 0 ? 't
 
 class Chart {
   /* `bands`: {name, className, side (1: to clients, -1: from clients), value(sample)}, stacked on each side in this
-   * order; those with `line` are drawn over them. */
-  constructor(figure, format, bands) {
+   * order; those with `line` are drawn over them. `least`: what the scale covers at least. */
+  constructor(figure, format, least, bands) {
     this.figure = figure;
     this.format = format;
+    this.least = least;
     this.bands = bands;
     this.samples = [];
     this.period = 5;
@@ -36,15 +37,15 @@ class Chart {
     this.svg = svg('svg', {tabindex: 0, role: 'slider', 'aria-valuemin': 0, 'aria-valuemax': SAMPLES - 1});
     this.grid = svg('g', {class: 'grid'});
     this.cursor = svg('line', {class: 'cursor', y1: TOP, y2: HEIGHT - BOTTOM});
-        this.svg.append(this.grid);
+    this.svg.append(this.grid);
     for (const band of bands) {
       band.area = svg('path', {class: `area ${band.className}`});
       band.edge = svg('path', {class: `edge ${band.className}`});
       this.svg.append(band.area, band.edge);
     }
     this.directions = svg('g', {class: 'grid'});
-    this.directions.append(svg('text', {y: TOP - 5, class: 'end'}, '▲ to clients'),
-      svg('text', {y: HEIGHT - BOTTOM - 5, class: 'end'}, '▼ from clients'));
+    this.directions.append(svg('text', {y: TOP - 5, class: 'end'}, 'down, to clients'),
+      svg('text', {y: HEIGHT - BOTTOM - 5, class: 'end'}, 'up, from clients'));
     this.svg.append(this.directions, this.cursor);
     this.hint = make('p', 'chart-hint soft');
     const plot = make('div', 'plot');
@@ -59,8 +60,8 @@ class Chart {
     const table = make('table', 'legend');
     const [head, down, up] = [make('tr'), make('tr'), make('tr')];
     head.append(make('td'));
-    down.append(make('th', '', '▲ to clients'));
-    up.append(make('th', '', '▼ from clients'));
+    down.append(make('th', '', 'down'));
+    up.append(make('th', '', 'up'));
     for (const band of this.bands) {
       band.figure = make('td', '', '–');
       (band.side > 0 ? down : up).append(band.figure);
@@ -151,7 +152,7 @@ class Chart {
     this.svg.setAttribute('viewBox', `0 0 ${this.width} ${HEIGHT}`);
     this.svg.setAttribute('height', HEIGHT);
     const down = this.highest(1), up = this.highest(-1);
-    const step = niceStep(down + up || 1, 5);
+    const step = niceStep(Math.max(down + up, this.least), 5);
     const above = Math.max(1, Math.ceil(down / step)), below = Math.max(1, Math.ceil(up / step));
     const unit = (HEIGHT - TOP - BOTTOM) / ((above + below) * step);
     this.y = value => TOP + above * step * unit - value * unit;

@@ -3,23 +3,24 @@
 
 const grouped = new Intl.NumberFormat('en');
 
-/* Three significant digits and a prefix: 999, 1.23 k, 45.6 M. */
-function amount(value, unit) {
-  const prefixes = ['', 'k', 'M', 'G', 'T', 'P'];
+/* At most three digits and a prefix, as the terminal shows them (src/command/terminal.c): 950 B, 1.2 KiB, 45 MiB. Bytes
+ * count in steps of 1024, as in the configuration; bits and datagrams in steps of 1000. */
+function scaled(value, step, prefixes, unit) {
   let power = 0;
   while (value >= 999.5 && power < prefixes.length - 1) {
-    value /= 1000;
+    value /= step;
     power++;
   }
-  const digits = power === 0 && Number.isInteger(value) ? 0 : value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2;
-  const number = value > 0 && value < 0.005 ? '<0.01' : value.toFixed(digits).replace(/\.0+$/, '');
-  return `${number} ${prefixes[power]}${unit}`.trim();
+  const digits = value < 99.95 && !(power === 0 && value >= 1) ? 1 : 0;
+  const number = value > 0 && value < 0.05 ? '<0.1' : value.toFixed(digits).replace(/\.0$/, '');
+  return `${number}${prefixes[power]}${unit}`;
 }
 
 const count = value => grouped.format(value);
-const bytes = value => amount(value, 'B');
-const bits = value => amount(value, 'bit/s');
-const perSecond = value => `${amount(value, '')}/s`;
+const roughly = value => scaled(value, 1000, ['', 'k', 'M', 'G', 'T', 'P'], '');
+const bytes = value => scaled(value, 1024, [' ', ' Ki', ' Mi', ' Gi', ' Ti', ' Pi'], 'B');
+const bits = value => scaled(value, 1000, [' ', ' k', ' M', ' G', ' T'], 'bit/s');
+const perSecond = value => `${roughly(value)}/s`;
 
 function plural(value, one, many = `${one}s`) {
   return `${count(value)} ${value === 1 ? one : many}`;

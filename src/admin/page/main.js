@@ -9,15 +9,16 @@ class Page {
     const band = (side, name, className, field, factor = 1) =>
       ({side, name, className, value: sample => factor * sample(field)});
     this.charts = [
-      new Chart(byId('throughput'), bits, [
+      new Chart(byId('throughput'), bits, 10_000, [
         band(1, 'UDP', 'udp', 'udp_down_bytes', 8), band(1, 'streams', 'tcp', 'stream_down_bytes', 8),
         band(-1, 'UDP', 'udp', 'udp_up_bytes', 8), band(-1, 'streams', 'tcp', 'stream_up_bytes', 8)]),
-      new Chart(byId('datagrams'), perSecond, [
+      new Chart(byId('datagrams'), perSecond, 10, [
         band(1, 'relayed', 'udp', 'udp_down_datagrams'), {...band(1, 'dropped', 'dropped', 'dropped'), line: true},
         band(-1, 'relayed', 'udp', 'udp_up_datagrams')]),
     ];
     this.sessions = new Sessions();
     this.table = new Table(this.sessions);
+    this.users = new Users();
     this.status = null; // the last answer, and when it came (ms)
     this.answered = 0;
     this.history = {fields: [], samples: []};
@@ -68,10 +69,12 @@ class Page {
     const seconds = same ? (now - this.answered) / 1000 : 0;
     if (!same)
       this.sessions.forget(); // another process starts counting from zero
+    this.sessions.usualFiltering = status.udp.filtering;
     const more = this.sessions.take(status.sessions, status.next, now);
     this.status = status;
     this.answered = now;
     showHead(status);
+    this.users.show(status.users);
     showNat(status.udp);
     showTotals(status);
     showDrops(status.drops, before, seconds);
@@ -79,6 +82,7 @@ class Page {
     showSetup(status);
     this.showLately();
     this.table.help = help(status);
+    this.table.suggest(status.open);
     this.table.draw();
     return more;
   }
@@ -88,6 +92,7 @@ class Page {
     this.historyAsked = Date.now();
     for (const chart of this.charts)
       chart.update(history);
+    showNow(history);
     this.showLately();
   }
 

@@ -3,66 +3,78 @@
 
 const NAT_TYPES = {
   'endpoint-independent': {
-    name: 'Full cone', reach: 3, consoles: ['Open', 'Type 1', 'A'],
-    means: 'Endpoint-independent mapping and filtering: an association has one external address and port for all ' +
-      'peers, and anybody may send to it. Players and callers reach each other directly.',
+    name: 'Full cone', consoles: ['Open', 'Type 1', 'A'],
+    means: "Any host can send to a client's external port: players and callers reach each other directly.",
   },
   'address-dependent': {
-    name: 'Address-restricted cone', reach: 2, consoles: ['Moderate', 'Type 2', 'B'],
-    means: 'Endpoint-independent mapping, address-dependent filtering: only hosts that the client has sent to may ' +
-      'send to it. For a full cone, set udp.filtering to endpoint-independent.',
+    name: 'Address-restricted cone', consoles: ['Moderate', 'Type 2', 'B'],
+    means: 'Only hosts that the client has sent to can send to it. For a full cone, set udp.filtering to ' +
+      'endpoint-independent.',
   },
   'address-and-port-dependent': {
-    name: 'Port-restricted cone', reach: 1, consoles: ['Moderate', 'Type 2', 'B'],
-    means: 'Endpoint-independent mapping, address-and-port-dependent filtering: only the exact ports that the client ' +
-      'has sent to may send to it. Two such clients often cannot connect to each other. For a full cone, set ' +
-      'udp.filtering to endpoint-independent.',
+    name: 'Port-restricted cone', consoles: ['Moderate', 'Type 2', 'B'],
+    means: 'Only the exact ports that the client has sent to can send to it; two such clients often cannot connect to ' +
+      'each other. For a full cone, set udp.filtering to endpoint-independent.',
   },
 };
-const NO_UDP = {
-  name: 'No UDP', reach: 0, consoles: [],
-  means: 'UDP ASSOCIATE is disabled (udp.enabled), and clients get an error reply. TCP works.',
-};
+const NO_UDP = {name: 'No UDP', consoles: [], means: 'UDP is disabled (udp.enabled). TCP works.'};
 
-function showHead(status) {
+function showHead({state, open}) {
   put(document.body, {
-    version: status.version, uptime: duration(status.uptime_seconds), pid: status.pid, state: status.state,
+    state, associations: count(open.associations), streams: count(open.streams),
+    'associations-word': open.associations === 1 ? 'association' : 'associations',
+    'streams-word': open.streams === 1 ? 'stream' : 'streams',
+    'streams-count': count(open.streams + open.negotiating),
   });
-  document.title = `conesocks · ${plural(status.open.associations, 'association')}`;
+  document.title = `conesocks · ${plural(open.associations, 'association')}`;
+}
+
+/* The traffic of the newest sample, as the chart shows it. */
+function showNow({fields, samples, period_seconds: period}) {
+  const newest = samples.at(-1);
+  const rate = name => newest[fields.indexOf(name)] / period;
+  put(document.body, {
+    'now-down': newest ? bits(8 * (rate('udp_down_bytes') + rate('stream_down_bytes'))) : '–',
+    'now-up': newest ? bits(8 * (rate('udp_up_bytes') + rate('stream_up_bytes'))) : '–',
+  });
 }
 
 function showNat(udp) {
   const nat = udp.enabled ? NAT_TYPES[udp.filtering] : NO_UDP;
-  const reach = byId('nat-reach');
   put(byId('main'), {'nat-name': nat.name, 'nat-means': nat.means});
-  reach.hidden = byId('nat-consoles').hidden = !udp.enabled;
-  nat.consoles.forEach((name, place) => write(byId('nat-consoles').querySelectorAll('b')[place], name));
-  byId('beam').setAttribute('points', `10,48 96,0 96,${32 * nat.reach}`);
-  const mark = (selector, name, on) =>
-    reach.querySelectorAll(selector).forEach((element, place) => element.classList.toggle(name, on(place)));
-  mark('li', 'let-in', place => place < nat.reach);
-  mark('.ray', 'stopped', place => place >= nat.reach);
+  byId('consoles').hidden = byId('nat-check').hidden = !udp.enabled;
+  nat.consoles.forEach((name, place) => write(byId('consoles').querySelectorAll('b')[place], name));
 }
 
 function showTotals({open, totals}) {
   const udp = totals.udp_up_bytes_total + totals.udp_down_bytes_total;
   const streams = totals.stream_up_bytes_total + totals.stream_down_bytes_total;
   const datagrams = totals.udp_up_datagrams_total + totals.udp_down_datagrams_total;
+  const sessions = totals.associations_total + totals.connects_total + totals.binds_total;
   put(byId('main'), {
-    associations: count(open.associations),
-    'associations-note': `${count(totals.associations_total)} since the start`,
-    streams: count(open.streams),
-    'streams-count': count(open.streams + open.negotiating),
-    'streams-note': joined(`${count(totals.connects_total + totals.binds_total)} since the start`,
-      open.negotiating && `${count(open.negotiating)} logging in`),
     relayed: bytes(udp + streams),
-    'relayed-note': `${bytes(udp)} of it in ${amount(datagrams, '')} datagrams`,
+    'relayed-note': `since the start, ${bytes(udp)} of it in ${roughly(datagrams)} datagrams`,
+    'sessions-total': roughly(sessions),
+    'sessions-note': joined('since the start', open.negotiating && `${count(open.negotiating)} logging in now`),
   });
 }
 
+/* A few drops among many datagrams are no fault, and a server without work is scanned, too. */
+const FEW_DROPS = 100;
+
+/* Whether so many drops are a fault: '', 'wary' or 'bad', for the class of an element. */
+function dropMood(dropped, relayed) {
+  const share = dropped / (dropped + relayed);
+  return dropped < FEW_DROPS || share < 0.001 ? '' : share < 0.01 ? 'wary' : 'bad';
+}
+
+/* The colour is that of the last ten minutes. */
 function showDropped({drops, totals}, lately) {
   const dropped = drops.reduce((sum, drop) => sum + drop.count, 0);
   const all = dropped + totals.udp_up_datagrams_total + totals.udp_down_datagrams_total;
+  const mood = dropMood(lately('dropped'), lately('udp_up_datagrams') + lately('udp_down_datagrams'));
+  byId('dropped').className = `figure ${mood}`;
+  byId('main').dataset.drops = mood;
   put(byId('main'), {
     dropped: all ? percent(dropped, all) : '0 %',
     'dropped-note': `${plural(dropped, 'datagram')}, ${count(lately('dropped'))} in 10 minutes`,
@@ -128,9 +140,7 @@ function showLimits({limits, memory, totals}) {
       name, used: limitText(limit, used, text),
       refused: refused ? `${plural(refused, 'time')} refused since the start` : '',
     });
-    gauge.hidden = used === null; // counted for each client or user: there is no single number
-    gauge.classList.toggle('near', used >= 0.8 * limit);
-    gauge.firstElementChild.style.width = `${Math.min(100, 100 * used / limit)}%`;
+    fillGauge(gauge, used === null ? null : used / limit); // counted for each client or user: there is no single number
   });
   const names = unset.map(limit => limit.name).join(', ');
   const wrong = totals.auth_failed_total;
@@ -152,17 +162,18 @@ function kernelPath(path, totals) {
     return path ? `none: ${path.why_not}` : '–';
   const relayed = totals.udp_kernel_up_datagrams_total + totals.udp_kernel_down_datagrams_total;
   const all = totals.udp_up_datagrams_total + totals.udp_down_datagrams_total;
-  const passed = Object.entries(path.passed).sort((a, b) => b[1] - a[1]).map(([reason, number]) => `${reason} ${amount(number, '')}`);
+  const passed = Object.entries(path.passed).sort((a, b) => b[1] - a[1]).map(([reason, number]) => `${reason} ${roughly(number)}`);
   return [joined(`at ${path.interfaces}`, all && `${percent(relayed, all)} of all datagrams`,
     `${count(path.slots_used)} of ${count(path.slots)} slots in use`),
     passed.length && `left to user space: ${passed.join(', ')}`].filter(Boolean).join('\n');
 }
 
-function showSetup({listeners, udp, workers, configuration, port_ranges: ranges, kernel_path: path, totals}) {
+function showSetup({version, pid, uptime_seconds: uptime, listeners, udp, workers, configuration, port_ranges: ranges, kernel_path: path, totals}) {
   const advertised = [udp.advertise_v4, udp.advertise_v6].filter(Boolean).join(', ');
   const listener = ({address, login, proxy_protocol: balanced}) =>
     joined(address, login ? 'login' : 'no login', balanced && 'PROXY protocol');
   put(byId('main'), {
+    process: joined(`${pid}`, `version ${version}`, `running for ${duration(uptime)}`),
     listeners: listeners.map(listener).join('\n'),
     'udp-client-side': udp.enabled ? joined(`ports: ${udp.ports}`, portUse(ranges, 'udp.ports'), advertised && `advertised as ${advertised}`) : 'disabled',
     'udp-external': udp.enabled ? joined(`ports: ${udp.external_ports}`, portUse(ranges, 'udp.external_ports')) : 'disabled',
@@ -198,8 +209,16 @@ function help({udp, listeners}) {
   };
 }
 
+/* Limits of the whole server that new clients will soon meet, or meet already. */
+function limitWarnings(limits) {
+  const near = limits.filter(({limit, used}) => limit !== null && used !== null && used >= 0.8 * limit);
+  return near.map(({name, limit, used, refused}) => [used >= limit ? 'bad' : 'wary',
+    `${count(used)} of ${count(limit)} ${name} are open (limits.${name})` +
+    (refused ? `; refused since the start: ${count(refused)}.` : '.')]);
+}
+
 /* The warnings at the top of the page: [mood, text]. */
-function warnings({state, configuration, memory}) {
+function warnings({state, configuration, memory, limits, port_ranges: ranges}) {
   const lines = [];
   if (state === 'draining')
     lines.push(['wary', 'Draining: new clients are refused. The server exits after its last session, or when timeouts.drain is over.']);
@@ -208,5 +227,9 @@ function warnings({state, configuration, memory}) {
   if (memory.level !== 'ample')
     lines.push(['bad', `Memory is ${memory.level}: the sessions that are idle longest are ended. Raise limits.memory, or ` +
       'lower other limits.']);
-  return lines;
+  for (const {option, range} of (ranges ?? []).filter(each => each.full))
+    lines.push(['bad', `The ports of ${option} (${range}) are all in use: new associations are refused. Make the range larger.`]);
+  if (configuration.waiting_for_start)
+    lines.push(['wary', `These changes take effect at the next start: ${configuration.waiting_for_start}.`]);
+  return [...lines, ...limitWarnings(limits)];
 }

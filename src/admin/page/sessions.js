@@ -12,6 +12,7 @@ class Sessions {
     this.byId = new Map();
     this.after = 0; // the id that the next page starts after
     this.first = true; // the first round is read without pauses
+    this.usualFiltering = ''; // the configured one
   }
 
   forget() {
@@ -51,6 +52,7 @@ class Sessions {
     session.downRate = rate('down_bytes');
     session.drops = Object.values(session.dropped ?? {}).reduce((sum, number) => sum + number, 0);
     session.isAssociation = session.kind.startsWith('udp');
+    session.isUsual = [this.usualFiltering, 'upstream'].includes(session.filtering); // an upstream is named anyway
     session.text = [session.client, session.user, session.upstream, session.relay, session.client_udp,
       ...session.external ?? [], session.destination, session.remote, session.kind,
       ...Object.keys(session.dropped ?? {}),
