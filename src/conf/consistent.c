@@ -265,6 +265,20 @@ static void consistent_shared_port(const struct consistency *check, const struct
                      "found the same port as udp.ports, expected other ports");
 }
 
+/* One range for both is a way to open fewer ports. Ranges that share some ports are a slip. */
+static void consistent_port_ranges(const struct consistency *check, const struct config *config)
+{
+    const struct config_ports *ports = &config->udp.ports, *external = &config->udp.external_ports;
+    uint16_t first = ports->first > external->first ? ports->first : external->first;
+    uint16_t last = ports->last < external->last ? ports->last : external->last;
+    bool same = ports->first == external->first && ports->last == external->last;
+    if (first > 0 && first <= last && ports->first != ports->last && !same)
+        report_warning(check->report, place_in_group(check->document, "udp", "external_ports"), "udp.external_ports",
+                       "shares ports %u to %u with udp.ports, so fewer associations fit; separate ranges such as %s "
+                       "are clearer",
+                       first, last, "30000-30999 and 31000-31999");
+}
+
 /* ---- how long associations may be idle ---- */
 
 /* RFC 4787 REQ-5: a NAT must not forget a UDP mapping earlier. */
@@ -440,6 +454,7 @@ bool consistent_check(struct config *config, yaml_document_t *document, struct r
     }
     consistent_shared_port(&check, config);
     consistent_idle(&check, config);
+    consistent_port_ranges(&check, config);
     consistent_users(&check, config);
     consistent_rules(&check, config);
     for (size_t i = 0; i < config->rule_count; i++)

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "conf/yaml_hint.h"
+
 static const struct place whole_file = {0};
 
 /* ---- reading ---- */
@@ -111,38 +113,28 @@ static struct place document_byte_place(const char *text, size_t size, size_t of
     return place;
 }
 
-/* For YAML, "address: ::" is a mapping within a mapping: the usual mistake with IPv6 addresses. */
-static bool document_line_has(const char *text, size_t size, size_t line, const char *what)
-{
-    const char *end = text + size;
-    while (line-- > 0 && text < end) {
-        const char *newline = memchr(text, '\n', (size_t)(end - text));
-        text = newline ? newline + 1 : end;
-    }
-    const char *newline = memchr(text, '\n', (size_t)(end - text));
-    return memmem(text, (size_t)((newline ? newline : end) - text), what, strlen(what)) != NULL;
-}
-
-/* A hint that libyaml cannot give. */
-static const char *document_hint(const char *text, size_t size, size_t line)
-{
-    if (document_line_has(text, size, line, "\t"))
-        return "; indent with spaces, not with tabs";
-    return document_line_has(text, size, line, "::") ? "; put IPv6 addresses in quotes: \"::1\"" : "";
-}
-
 static void document_report_syntax(struct report *report, const yaml_parser_t *parser, const char *text, size_t size)
 {
     const char *problem = parser->problem ? parser->problem : "out of memory";
-    const char *hint = document_hint(text, size, parser->problem_mark.line);
-    if (parser->error == YAML_READER_ERROR)
+    char *hint = NULL;
+    size_t hint_size;
+    if (parser->error == YAML_READER_ERROR) {
         report_error(report, document_byte_place(text, size, parser->problem_offset), NULL,
                      "found bytes that are not UTF-8 text (%s), expected YAML", problem);
-    else if (parser->context)
+        return;
+    }
+    FILE *out = open_memstream(&hint, &hint_size);
+    if (out) {
+        yaml_hint(parser, text, size, out);
+        fclose(out);
+    }
+    if (parser->context)
         report_error(report, document_mark_place(parser->problem_mark), NULL, "not valid YAML: %s (%s, line %zu)%s",
-                     problem, parser->context, parser->context_mark.line + 1, hint);
+                     problem, parser->context, parser->context_mark.line + 1, hint ? hint : "");
     else
-        report_error(report, document_mark_place(parser->problem_mark), NULL, "not valid YAML: %s%s", problem, hint);
+        report_error(report, document_mark_place(parser->problem_mark), NULL, "not valid YAML: %s%s", problem,
+                     hint ? hint : "");
+    free(hint);
 }
 
 static bool document_start_parser(yaml_parser_t *parser, const char *text, size_t size, struct report *report)

@@ -68,7 +68,12 @@ const struct schema_row *schema_find(const struct schema_row *rows, const char *
 const char *schema_nearest(const struct schema_row *rows, const char *key)
 {
     struct nearest nearest = nearest_to(key);
-    for (; rows->key; rows++)
+    const char *begins = NULL; /* "advertise" begins advertise_v4 */
+    size_t len = strlen(key);
+    for (; rows->key; rows++) {
         nearest_offer(&nearest, rows->key);
-    return nearest.word;
+        if (!begins && len > 0 && strncmp(rows->key, key, len) == 0 && rows->key[len] == '_')
+            begins = rows->key;
+    }
+    return nearest.word ? nearest.word : begins;
 }

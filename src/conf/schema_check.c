@@ -8,6 +8,8 @@
 
 #include "base/log.h"
 #include "conf/options.h"
+#include "conf/shape.h"
+#include "conf/suggest.h"
 
 /* Room for "users[65535].password" and longer. */
 #define PATH_MAX_LEN 128
@@ -21,7 +23,8 @@ struct schema_check {
     size_t path_len;
 };
 
-static void schema_check_mapping(struct schema_check *check, const yaml_node_t *node, const struct schema_row *rows);
+/* The value of a group, an element of a list of mappings, or the whole file. */
+static void schema_check_mapping(struct schema_check *check, const yaml_node_t *node, const struct schema_row *parent);
 
 /* Appends one step to the path. Returns the length before, for schema_check_leave(). */
 static size_t schema_check_enter(struct schema_check *check, const char *format, ...)
@@ -44,14 +47,19 @@ static void schema_check_leave(struct schema_check *check, size_t before)
     check->path[before] = '\0';
 }
 
+static bool schema_check_is_empty(const yaml_node_t *node)
+{
+    return node->type == YAML_SCALAR_NODE && node->data.scalar.length == 0 &&
+           node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+}
+
 static const char *schema_check_kind(const yaml_node_t *node)
 {
     if (node->type == YAML_MAPPING_NODE)
         return "a mapping (key: value)";
     if (node->type == YAML_SEQUENCE_NODE)
         return "a list";
-    bool empty = node->data.scalar.length == 0 && node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
-    return empty ? "nothing" : "a single value";
+    return schema_check_is_empty(node) ? "nothing" : "a single value";
 }
 
 /* Quotes the beginning of a value. The login of a URL is left out, because errors also appear in the log and the
@@ -68,35 +76,83 @@ static const char *schema_check_quote(const yaml_node_t *node, char *out, size_t
     return out;
 }
 
-/* Reports a value of the wrong kind. It is not quoted, because it may be a password. */
-static void report_wrong_kind(struct schema_check *check, const yaml_node_t *node, const char *expected)
+/* Writes what a message needs in pieces. Both texts are the caller's (free). */
+struct wording {
+    char *expected, *suggestion;
+    size_t expected_size, suggestion_size;
+    FILE *expect, *suggest;
+};
+
+static bool wording_begin(struct wording *wording)
 {
-    report_error(check->report, document_place(node), check->path, "found %s, expected %s", schema_check_kind(node),
-                 expected);
+    *wording = (struct wording){0};
+    wording->expect = open_memstream(&wording->expected, &wording->expected_size);
+    wording->suggest = open_memstream(&wording->suggestion, &wording->suggestion_size);
+    return wording->expect && wording->suggest;
+}
+
+/* The texts are complete. */
+static void wording_close(struct wording *wording)
+{
+    if (wording->expect)
+        fclose(wording->expect);
+    if (wording->suggest)
+        fclose(wording->suggest);
+    wording->expect = wording->suggest = NULL;
+}
+
+static void wording_free(struct wording *wording)
+{
+    wording_close(wording);
+    free(wording->expected);
+    free(wording->suggestion);
+}
+
+static void schema_check_expect(const struct schema_row *row, bool element, FILE *out)
+{
+    if (row->kind == SCHEMA_VALUE || (row->kind == SCHEMA_VALUES && element))
+        schema_expect(row, out);
+    else if (row->kind == SCHEMA_GROUP || element)
+        fputs("a mapping (key: value)", out);
+    else
+        fputs("a list; [] is an empty one", out);
+}
+
+/* Reports a list, a mapping or a single value where the row, or an element of its list, expects something else. It is
+ * not quoted, because it may be a password. */
+static void report_wrong_kind(struct schema_check *check, const yaml_node_t *node, const struct schema_row *row,
+                              bool element)
+{
+    struct wording wording;
+    if (wording_begin(&wording)) {
+        schema_check_expect(row, element, wording.expect);
+        shape_suggest(check->document, node, row, element, wording.suggest);
+        wording_close(&wording);
+        report_error(check->report, document_place(node), check->path, "found %s, expected %s%s",
+                     schema_check_kind(node), wording.expected, wording.suggestion);
+    }
+    wording_free(&wording);
 }
 
 static void report_wrong_value(struct schema_check *check, const yaml_node_t *node, const struct schema_row *row,
                                const char *hint)
 {
     char found[QUOTE_MAX + 8];
-    char *expected = NULL;
-    size_t size;
-    FILE *out = open_memstream(&expected, &size);
-    if (!out) {
-        report_error(check->report, document_place(node), check->path, "out of memory");
-        return;
+    struct wording wording;
+    if (wording_begin(&wording)) {
+        schema_expect(row, wording.expect);
+        const char *text = (const char *)node->data.scalar.value;
+        bool known = strlen(text) == node->data.scalar.length && suggest_value(row, text, wording.suggest);
+        wording_close(&wording);
+        if (row->type->secret)
+            report_error(check->report, document_place(node), check->path, "found %s, expected %s", hint,
+                         wording.expected);
+        else
+            report_error(check->report, document_place(node), check->path, "found %s, expected %s%s%s%s%s",
+                         schema_check_quote(node, found, sizeof(found)), wording.expected, *hint ? "; " : "", hint,
+                         known ? "; write " : "", wording.suggestion);
     }
-    schema_expect(row, out);
-    fclose(out);
-    bool absent = node->type != YAML_SCALAR_NODE || strcmp(schema_check_kind(node), "nothing") == 0;
-    if (absent)
-        report_wrong_kind(check, node, expected);
-    else if (row->type->secret)
-        report_error(check->report, document_place(node), check->path, "found %s, expected %s", hint, expected);
-    else
-        report_error(check->report, document_place(node), check->path, "found %s, expected %s%s%s",
-                     schema_check_quote(node, found, sizeof(found)), expected, *hint ? "; " : "", hint);
-    free(expected);
+    wording_free(&wording);
 }
 
 static void schema_check_value(struct schema_check *check, const yaml_node_t *node, const struct schema_row *row)
@@ -108,7 +164,7 @@ static void schema_check_value(struct schema_check *check, const yaml_node_t *no
     } field = {0};
     assert(row->type->size <= sizeof(field));
     if (node->type != YAML_SCALAR_NODE) {
-        report_wrong_value(check, node, row, "");
+        report_wrong_kind(check, node, row, row->kind == SCHEMA_VALUES);
         return;
     }
     const char *text = (const char *)node->data.scalar.value;
@@ -117,14 +173,16 @@ static void schema_check_value(struct schema_check *check, const yaml_node_t *no
         strlen(text) == node->data.scalar.length ? schema_parse(row, text, &field) : "remove the NUL byte";
     if (row->type->owned)
         free(field.text);
-    if (hint)
+    if (hint && schema_check_is_empty(node))
+        report_wrong_kind(check, node, row, row->kind == SCHEMA_VALUES);
+    else if (hint)
         report_wrong_value(check, node, row, hint);
 }
 
 static void schema_check_list(struct schema_check *check, const yaml_node_t *node, const struct schema_row *row)
 {
     if (node->type != YAML_SEQUENCE_NODE) {
-        report_wrong_kind(check, node, "a list; [] is an empty one");
+        report_wrong_kind(check, node, row, false);
         return;
     }
     const yaml_node_item_t *items = node->data.sequence.items.start;
@@ -136,27 +194,42 @@ static void schema_check_list(struct schema_check *check, const yaml_node_t *nod
         size_t before = schema_check_enter(check, "[%zu]", i);
         const yaml_node_t *value = yaml_document_get_node(check->document, items[i]);
         if (row->kind == SCHEMA_LIST)
-            schema_check_mapping(check, value, row->rows);
+            schema_check_mapping(check, value, row);
         else
             schema_check_value(check, value, row);
         schema_check_leave(check, before);
     }
 }
 
-static void report_unknown_key(struct schema_check *check, const yaml_node_t *key, const struct schema_row *rows)
+/* What is expected instead of an unknown key. `above`: the option before it. */
+static void schema_check_expect_key(const struct schema_check *check, const char *key, const struct schema_row *rows,
+                                    const struct schema_row *above, FILE *out)
 {
+    if (shape_place_of_key(key, above, check->path_len == 0, out) || shape_key_of_word(key, rows, out))
+        return;
+    const char *nearest = schema_nearest(rows, key), *comma = " ";
+    fprintf(out, nearest ? "\"%s\"" : "one of", nearest);
+    for (; !nearest && rows->key; rows++, comma = ", ")
+        fprintf(out, "%s%s", comma, rows->key);
+}
+
+static void report_unknown_key(struct schema_check *check, const yaml_node_t *key, const struct schema_row *rows,
+                               const struct schema_row *above)
+{
+    char name[QUOTE_MAX + 8];
+    struct wording wording;
     if (key->type != YAML_SCALAR_NODE) {
-        report_wrong_kind(check, key, "a key");
+        report_error(check->report, document_place(key), check->path, "found %s, expected a key",
+                     schema_check_kind(key));
         return;
     }
-    char name[QUOTE_MAX + 8], known[512] = "one of";
-    const char *nearest = schema_nearest(rows, (const char *)key->data.scalar.value);
-    for (size_t used = strlen(known); rows->key && used < sizeof(known); rows++)
-        used += (size_t)snprintf(known + used, sizeof(known) - used, "%s %s", used > strlen("one of") ? "," : "",
-                                 rows->key);
-    report_error(check->report, document_place(key), check->path, "found the unknown key %s, expected %s%s%s",
-                 schema_check_quote(key, name, sizeof(name)), nearest ? "\"" : "", nearest ? nearest : known,
-                 nearest ? "\"" : "");
+    if (wording_begin(&wording)) {
+        schema_check_expect_key(check, (const char *)key->data.scalar.value, rows, above, wording.expect);
+        wording_close(&wording);
+        report_error(check->report, document_place(key), check->path, "found the unknown key %s, expected %s",
+                     schema_check_quote(key, name, sizeof(name)), wording.expected);
+    }
+    wording_free(&wording);
 }
 
 static void schema_check_pair(struct schema_check *check, const yaml_node_t *value, const struct schema_row *row)
@@ -164,16 +237,17 @@ static void schema_check_pair(struct schema_check *check, const yaml_node_t *val
     if (row->kind == SCHEMA_VALUE)
         schema_check_value(check, value, row);
     else if (row->kind == SCHEMA_GROUP)
-        schema_check_mapping(check, value, row->rows);
+        schema_check_mapping(check, value, row);
     else
         schema_check_list(check, value, row);
 }
 
-static void schema_check_mapping(struct schema_check *check, const yaml_node_t *node, const struct schema_row *rows)
+static void schema_check_mapping(struct schema_check *check, const yaml_node_t *node, const struct schema_row *parent)
 {
     const yaml_node_t *given[SCHEMA_ROWS_MAX] = {0};
+    const struct schema_row *rows = parent->rows, *above = NULL;
     if (node->type != YAML_MAPPING_NODE) {
-        report_wrong_kind(check, node, "a mapping (key: value)");
+        report_wrong_kind(check, node, parent, parent->kind == SCHEMA_LIST);
         return;
     }
     for (const yaml_node_pair_t *pair = node->data.mapping.pairs.start; pair < node->data.mapping.pairs.top; pair++) {
@@ -185,9 +259,10 @@ static void schema_check_mapping(struct schema_check *check, const yaml_node_t *
         if (report_full(check->report))
             return;
         if (!row) {
-            report_unknown_key(check, key, rows);
+            report_unknown_key(check, key, rows, above);
             continue;
         }
+        above = row;
         size_t before = schema_check_enter(check, "%s%s", check->path_len ? "." : "", row->key);
         assert(row - rows < SCHEMA_ROWS_MAX);
         const yaml_node_t **first = &given[row - rows];
@@ -209,6 +284,7 @@ bool schema_check_document(yaml_document_t *document, struct report *report)
 {
     struct schema_check check = {.document = document, .report = report};
     unsigned before = report->error_count;
-    schema_check_mapping(&check, yaml_document_get_root_node(document), config_options);
+    static const struct schema_row whole_file = {.kind = SCHEMA_GROUP, .rows = config_options};
+    schema_check_mapping(&check, yaml_document_get_root_node(document), &whole_file);
     return report->error_count == before;
 }

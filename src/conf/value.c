@@ -1,8 +1,10 @@
 #include "conf/value.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/netaddr.h"
 #include "conf/password_hash.h"
@@ -24,14 +26,28 @@ static const char *parse_digits(const char *text, uint64_t *number)
 
 /* ---- bool ---- */
 
+static bool bool_is_word(const char *text, const char *word)
+{
+    size_t len = strlen(word), upper = 0;
+    if (strcasecmp(text, word) != 0)
+        return false;
+    for (size_t i = 0; i < len; i++)
+        upper += isupper((unsigned char)text[i]) != 0;
+    return upper == 0 || upper == len || (upper == 1 && isupper((unsigned char)text[0]));
+}
+
 static const char *bool_parse(const struct schema_row *row, const char *text, void *field)
 {
     (void)row;
-    bool yes = strcmp(text, "true") == 0;
-    if (!yes && strcmp(text, "false") != 0)
-        return "";
-    *(bool *)field = yes;
-    return NULL;
+    /* All of YAML 1.1's words, in its three spellings: lower case, capitalized, upper case. */
+    static const char *const words[][3] = {{"true", "yes", "on"}, {"false", "no", "off"}};
+    for (size_t i = 0; i < 2; i++)
+        for (size_t j = 0; j < 3; j++)
+            if (bool_is_word(text, words[i][j])) {
+                *(bool *)field = i == 0;
+                return NULL;
+            }
+    return "";
 }
 
 static void bool_format(const struct schema_row *row, const void *field, FILE *out)
@@ -129,7 +145,7 @@ static const char *duration_parse(const struct schema_row *row, const char *text
         *(uint64_t *)field = number;
         return NULL;
     }
-    return "the units are ms, s, m and h";
+    return "use one number with one unit: ms, s, m or h";
 }
 
 static void duration_write(uint64_t ms, FILE *out)
@@ -321,7 +337,9 @@ static const char *address_of_family(const char *text, int family, void *field)
 static const char *address_parse(const struct schema_row *row, const char *text, void *field)
 {
     (void)row;
-    return address_of_family(text, AF_UNSPEC, field);
+    const char *hint = address_of_family(text, AF_UNSPEC, field);
+    bool with_port = strchr(text, ':') && (strchr(text, '.') || text[0] == '[');
+    return hint && with_port ? "the port has a key of its own" : hint;
 }
 
 static const char *address_v4_parse(const struct schema_row *row, const char *text, void *field)

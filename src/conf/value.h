@@ -1,10 +1,11 @@
-/* The types of values that options have. All are strict: they accept the whole text in its one spelling, or nothing. */
+/* The types of values that options have. All are strict: they accept the whole text or nothing. A second spelling is
+ * accepted only where it cannot mean anything else: "yes", "100 Mbit/s", "30000 - 31000". The dump shows the first. */
 #ifndef CONESOCKS_CONF_VALUE_H
 #define CONESOCKS_CONF_VALUE_H
 
 #include "conf/schema.h"
 
-extern const struct value_type value_bool;       /* bool: true, false */
+extern const struct value_type value_bool;       /* bool: true, false; yes, no, on, off */
 extern const struct value_type value_number;     /* uint32_t */
 extern const struct value_type value_mark;       /* uint32_t, 1 or more: 16, 0x10 */
 extern const struct value_type value_duration;   /* uint64_t, milliseconds: 500ms, 15s, 5m, 1h */

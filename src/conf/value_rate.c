@@ -4,7 +4,7 @@
 #include "conf/types.h"
 #include "conf/value.h"
 
-/* Reads the number at the beginning. Returns the unit after it; NULL: there is no number. */
+/* Reads the number at the beginning. Returns the unit after it, and after one space; NULL: there is no number. */
 static const char *rate_split(const char *text, uint32_t *number)
 {
     static const struct schema_row range = {.max = UINT32_MAX};
@@ -14,6 +14,7 @@ static const char *rate_split(const char *text, uint32_t *number)
         return NULL;
     memcpy(digits, text, len);
     digits[len] = '\0';
+    len += text[len] == ' ';
     return value_number.parse(&range, digits, number) ? NULL : text + len;
 }
 
@@ -58,6 +59,26 @@ static const struct {
              {"kbit/s", 125}};
 #define UNIT_COUNT (sizeof(units) / sizeof(units[0]))
 
+/* Spellings that can mean nothing else. Not "mbps": for tc(8), that is megabytes. */
+static const struct {
+    const char *name;
+    uint64_t bytes;
+} spellings[] = {{"kbit", 125},       {"Kbit", 125},         {"Kbit/s", 125},    {"kbps", 125},    {"Kbps", 125},
+                 {"Mbit", 125000},    {"mbit", 125000},      {"mbit/s", 125000}, {"Mbps", 125000}, {"Gbit", 125000000},
+                 {"gbit", 125000000}, {"gbit/s", 125000000}, {"Gbps", 125000000}};
+
+/* The bytes per second of a unit; 0: it is none. */
+static uint64_t bandwidth_unit(const char *unit)
+{
+    for (size_t i = 0; i < UNIT_COUNT; i++)
+        if (strcmp(unit, units[i].name) == 0)
+            return units[i].bytes;
+    for (size_t i = 0; i < sizeof(spellings) / sizeof(spellings[0]); i++)
+        if (strcmp(unit, spellings[i].name) == 0)
+            return spellings[i].bytes;
+    return 0;
+}
+
 static const char *bandwidth_parse(const struct schema_row *row, const char *text, void *field)
 {
     uint32_t number;
@@ -66,9 +87,11 @@ static const char *bandwidth_parse(const struct schema_row *row, const char *tex
     const char *unit = rate_split(text, &number);
     if (!unit)
         return "";
-    for (size_t i = 0; i < UNIT_COUNT; i++)
-        if (strcmp(unit, units[i].name) == 0)
-            return rate_store(row, number * units[i].bytes, field);
+    uint64_t bytes = bandwidth_unit(unit);
+    if (bytes > 0)
+        return rate_store(row, number * bytes, field);
+    if (*unit == '.' || *unit == ',')
+        return "use a whole number, such as 1500kbit/s";
     return "the units are kbit/s, Mbit/s and Gbit/s (bits), KiB/s, MiB/s and GiB/s (bytes)";
 }
 

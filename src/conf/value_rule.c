@@ -34,7 +34,7 @@ static const char *network_parse(const struct schema_row *row, const char *text,
     memcpy(host, text, len);
     host[len] = '\0';
     if (!netaddr_parse(&network.address, host, 0))
-        return "";
+        return isdigit((unsigned char)text[0]) && strchr(text, '-') ? "write a range of addresses as networks" : "";
     bool v4 = network.address.sa.sa_family == AF_INET;
     const struct schema_row range = {.max = v4 ? 32 : 128};
     uint32_t bits = (uint32_t)range.max;
@@ -73,7 +73,7 @@ static const char *target_hint_about_name(const char *text)
 {
     size_t len = strlen(text);
     if (strchr(text, '*'))
-        return "write .example.com for a domain and everything below it";
+        return "a domain and everything below it begins with a dot";
     for (const char *c = text; *c; c++)
         if ((unsigned char)*c > 127)
             return "write the name in its ASCII form, such as xn--bcher-kva.example";
@@ -88,6 +88,8 @@ static const char *target_parse(const struct schema_row *row, const char *text, 
         target.kind = CONFIG_TARGET_ANY;
     } else if (strcmp(text, "private") == 0) {
         target.kind = CONFIG_TARGET_PRIVATE;
+    } else if (strcmp(text, "all") == 0 || strcmp(text, "public") == 0) {
+        return "this would be the name of a host"; /* reach has these words */
     } else if (value_is_name(text + suffix)) {
         target.kind = suffix ? CONFIG_TARGET_SUFFIX : CONFIG_TARGET_NAME;
         target.name = strdup(text);
@@ -142,16 +144,19 @@ static const char *ports_parse(const struct schema_row *row, const char *text, v
     (void)row;
     static const struct schema_row range = {.min = 1, .max = UINT16_MAX};
     char first_text[8];
-    size_t len = strcspn(text, "-");
+    const char *dash = strchr(text, '-');
+    size_t len = strcspn(text, "- ");
     uint32_t first, last;
-    if (len >= sizeof(first_text))
+    if (strchr(text, ','))
+        return "only one port or one range fits here";
+    if (len >= sizeof(first_text) || (dash && strspn(text + len, " ") != (size_t)(dash - text) - len))
         return "";
     memcpy(first_text, text, len);
     first_text[len] = '\0';
-    if (value_number.parse(&range, first_text, &first) != NULL)
+    if (value_number.parse(&range, first_text, &first) != NULL || (!dash && text[len]))
         return "";
     last = first;
-    if (text[len] == '-' && value_number.parse(&range, text + len + 1, &last) != NULL)
+    if (dash && value_number.parse(&range, dash + 1 + strspn(dash + 1, " "), &last) != NULL)
         return "";
     if (last < first)
         return "the first port is higher than the last";

@@ -34,8 +34,9 @@ static void all_errors_are_reported_at_once(void **state)
         "address]:port\"; the port is a number from 1 to 65535\n"
         "c.yaml:11:28: dns.servers[1]: found a list, expected an address, address:port or \"[IPv6 address]:port\"\n"
         "c.yaml:11:43: dns.timeout: found a mapping (key: value), expected a duration from 100ms to 1m\n"
-        "c.yaml:12:5: log: found nothing, expected a mapping (key: value)\n"
-        "c.yaml:13:8: reach: found a list, expected auto, public, private or all\n");
+        "c.yaml:12:5: log: found nothing, expected a mapping (key: value); indent its keys below it, or remove this "
+        "line\n"
+        "c.yaml:13:8: reach: found a list, expected auto, public, private or all; write reach: all\n");
 }
 
 static void an_empty_password_is_refused(void **state)

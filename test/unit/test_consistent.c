@@ -242,7 +242,7 @@ static void a_bad_rule_is_refused(void **state)
         {"from", "::ffff:10.0.0.0/104", "write the IPv4 network instead"},
         {"to", "64:ff9b::/96", "write the IPv4 network instead"},
         {"to", "2002::/16", "write the IPv4 network instead"},
-        {"to", "*.example", "write .example.com for"},
+        {"to", "*.example", "begins with a dot; write .example\n"},
         {"to",
          "b\xc3\xbc"
          "cher.example",

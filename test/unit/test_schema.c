@@ -182,6 +182,19 @@ static void values_have_one_meaning_and_one_spelling(void **state)
         {"limits.bandwidth_per_user", "100Gbit/s", "100Gbit/s"},
         {"limits.bandwidth_per_user", "1KiB/s", "1KiB/s"},
         {"limits.bandwidth_per_user", "9kbit/s", "9kbit/s"},
+        {"limits.bandwidth_per_user", "100 Mbit/s", "100Mbit/s"},
+        {"limits.bandwidth_per_user", "100mbit", "100Mbit/s"},
+        {"limits.bandwidth_per_user", "100Mbps", "100Mbit/s"},
+        {"limits.bandwidth_per_user", "10 MiB/s", "10MiB/s"},
+        {"limits.datagrams_per_user", "500 /s", "500/s"},
+        {"udp.ports", "30000 - 31000", "30000-31000"},
+        {"udp.ports", "30000- 31000", "30000-31000"},
+        {"udp.enabled", "yes", "true"},
+        {"udp.enabled", "On", "true"},
+        {"udp.enabled", "TRUE", "true"},
+        {"udp.enabled", "no", "false"},
+        {"udp.enabled", "off", "false"},
+        {"udp.enabled", "False", "false"},
         {"limits.datagrams_per_user", "1/s", "1/s"},
         {"limits.datagrams_per_user", "100000000/s", "100000000/s"},
     };
@@ -200,13 +213,13 @@ static void incomplete_values_are_refused(void **state)
     (void)state;
     static const struct {
         const char *path;
-        const char *texts[24];
+        const char *texts[28];
     } rows[] = {
         {"workers", {"",     " ",   "5 ", " 5",  "+5",  "-1",  "-0", "010", "00",         "0x10",
                      "1e2",  "1.0", "5m", "5 m", "257", "1_0", "x",  "1\n", "4294967296", "18446744073709551616",
                      "auto", "null"}},
         {"listen.port", {"0", "65536", "1080x", "01080", "-1", "http", "1080,1081", "66616", "4294968376"}},
-        {"udp.enabled", {"yes", "no", "on", "off", "True", "TRUE", "1", "0", "maybe", "t", "", "true "}},
+        {"udp.enabled", {"tRue", "oN", "y", "n", "1", "0", "maybe", "t", "", "true "}},
         {"udp.idle",
          {"0",
           "0s",
@@ -285,10 +298,12 @@ static void incomplete_values_are_refused(void **state)
           "0",
           "10",
           "10MiB",
-          "10 MiB/s",
           "10MB/s",
+          "10mbps",
+          "10  Mbit/s",
+          "10 Mbit /s",
           "10Mb/s",
-          "10mbit/s",
+          "10M",
           "8kbit/s",
           "1.5MiB/s",
           "010MiB/s",
@@ -304,7 +319,7 @@ static void incomplete_values_are_refused(void **state)
           "4294967296kbit/s",
           "99999999999999kbit/s"}},
         {"limits.datagrams_per_user",
-         {"", "0/s", "1", "100", "/s", "1 /s", "1/m", "100000001/s", "4294967297/s", "inherit"}},
+         {"", "0/s", "1", "100", "/s", "1  /s", "1/m", "100000001/s", "4294967297/s", "inherit"}},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         for (size_t j = 0; rows[i].texts[j]; j++) {
