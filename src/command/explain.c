@@ -21,28 +21,34 @@
 #define NAME "conesocks explain"
 
 static const char usage_text[] =
-    "Usage: conesocks explain [-c FILE] --from ADDRESS [--user NAME] [--command connect|bind|udp] --to HOST:PORT\n"
+    "Usage: conesocks explain [-c FILE] --from ADDRESS [--user NAME] [--listener NAME] [--command connect|bind|udp]\n"
+    "                         --to HOST:PORT\n"
     "\n"
     "Shows whether a request is allowed, and which rule or option decides.\n"
     "\n"
     "  -c, --config FILE      the configuration to check; default: the built-in one\n"
     "      --from ADDRESS     the client's address\n"
     "      --user NAME        the user that the client logs in as\n"
+    "      --listener NAME    the listener that the client connects to: its name, or its address and port; default:\n"
+    "                         the only one\n"
     "      --command COMMAND  connect (the default), bind or udp\n"
     "      --to HOST:PORT     the destination: an address (IPv6 in brackets) or a name; names are not resolved\n"
     "      --at ADDRESS       the address that the name in --to has\n"
     "\n"
-    "A second line lists the options that a rule or the user's entry sets for this request. With udp.kernel_path: "
+    "A second line lists the options that a rule, the user's entry or the listener sets for this request. With "
+    "udp.kernel_path: "
     "auto,\n"
     "a further line shows whether the kernel may relay an association of this client.\n";
 
 struct explain_options {
-    const char *config_file, *from, *user, *command, *to, *at;
+    const char *config_file, *from, *user, *listener, *command, *to, *at;
 };
 
 /* The same, parsed. */
 struct explain_request {
-    union netaddr from, to;
+    union netaddr from, to, local; /* AF_UNSPEC: not known */
+    const struct config_user *user;
+    const struct config_listener *listener;
     enum config_command command;
     uint16_t port;
     char name[NAME_TEXT_MAX]; /* "": the destination is an address */
@@ -80,8 +86,13 @@ static bool explain_read_destination(const char *text, struct explain_request *r
     return explain_read_name(request, text, len);
 }
 
+static struct terms_holder explain_holder(const struct explain_request *request, uint32_t rule)
+{
+    return (struct terms_holder){rule, request->user, request->listener, &request->from, &request->local};
+}
+
 /* true: an upstream gets the name as it is, and the answer has been printed. */
-static bool explain_upstream(const struct config *config, const struct subject *subject, const struct config_user *user,
+static bool explain_upstream(const struct config *config, const struct subject *subject,
                              const struct explain_request *request)
 {
     bool udp = request->command == CONFIG_COMMAND_UDP;
@@ -89,16 +100,17 @@ static bool explain_upstream(const struct config *config, const struct subject *
     if (request->command == CONFIG_COMMAND_BIND ||
         (rule != RULES_NO_MATCH && config->rules[rule].action == CONFIG_ACTION_DENY))
         return false;
-    const struct terms terms = terms_find(config, user, udp ? rules_find_everywhere(subject) : rule, &request->from);
+    const struct terms_holder holder = explain_holder(request, udp ? rules_find_everywhere(subject) : rule);
+    const struct terms terms = terms_find(config, &holder);
     if (terms.upstream)
         printf("allowed: goes to the upstream %s, which resolves the name\n", terms.upstream->name);
     return terms.upstream != NULL;
 }
 
-static int explain_name(const struct config *config, const struct subject *subject, const struct config_user *user,
+static int explain_name(const struct config *config, const struct subject *subject,
                         const struct explain_request *request)
 {
-    if (explain_upstream(config, subject, user, request))
+    if (explain_upstream(config, subject, request))
         return EXIT_SUCCESS;
     uint32_t rule = rules_deny_name(subject, request->name, request->port);
     if (rule != RULES_NO_MATCH) {
@@ -111,11 +123,12 @@ static int explain_name(const struct config *config, const struct subject *subje
 
 /* Whether the kernel would relay an association of this client, as far as the configuration tells. */
 static void explain_kernel_path(const struct config *config, const struct subject *subject,
-                                const struct config_user *user)
+                                const struct explain_request *request)
 {
     if (config->udp.kernel_path == CONFIG_KERNEL_PATH_OFF)
         return;
-    const struct terms terms = terms_find(config, user, rules_find_everywhere(subject), &subject->client);
+    const struct terms_holder holder = explain_holder(request, rules_find_everywhere(subject));
+    const struct terms terms = terms_find(config, &holder);
     const enum kernel_reason reason = kernel_reason_of(config, &terms);
     if (reason == KERNEL_REASON_NONE)
         puts("udp.kernel_path: the kernel may relay its established flows");
@@ -123,7 +136,7 @@ static void explain_kernel_path(const struct config *config, const struct subjec
         printf("udp.kernel_path: user space relays all datagrams: %s\n", kernel_reason_meaning(reason));
 }
 
-static int explain_verdict(const struct policy *policy, const struct subject *subject, const struct config_user *user,
+static int explain_verdict(const struct policy *policy, const struct subject *subject,
                            const struct explain_request *request)
 {
     char text[VERDICT_TEXT_MAX];
@@ -132,14 +145,15 @@ static int explain_verdict(const struct policy *policy, const struct subject *su
     if (verdict.code != VERDICT_ALLOWED)
         return EXIT_FAILURE;
     bool udp = request->command == CONFIG_COMMAND_UDP;
-    terms_explain(policy->config, user, udp ? rules_find_everywhere(subject) : verdict.rule, stdout);
+    const struct terms_holder holder = explain_holder(request, udp ? rules_find_everywhere(subject) : verdict.rule);
+    terms_explain(policy->config, &holder, stdout);
     if (udp)
-        explain_kernel_path(policy->config, subject, user);
+        explain_kernel_path(policy->config, subject, request);
     return EXIT_SUCCESS;
 }
 
 /* true: the server refuses the command for every destination, and the answer has been printed. */
-static bool explain_refused(const struct policy *policy, const struct subject *subject, const struct config_user *user,
+static bool explain_refused(const struct policy *policy, const struct subject *subject,
                             const struct explain_request *request)
 {
     const struct config *config = policy->config;
@@ -151,7 +165,8 @@ static bool explain_refused(const struct policy *policy, const struct subject *s
     }
     if (request->command != CONFIG_COMMAND_UDP)
         return false;
-    const struct terms terms = terms_find(config, user, rules_find_everywhere(subject), &request->from);
+    const struct terms_holder holder = explain_holder(request, rules_find_everywhere(subject));
+    const struct terms terms = terms_find(config, &holder);
     if (destinations_exist(policy, subject, terms.upstream != NULL))
         return false;
     char text[VERDICT_TEXT_MAX];
@@ -162,28 +177,51 @@ static bool explain_refused(const struct policy *policy, const struct subject *s
     return true;
 }
 
-static int explain_print(const struct policy *policy, const struct subject *subject, const struct config_user *user,
+static int explain_print(const struct policy *policy, const struct subject *subject,
                          const struct explain_request *request)
 {
-    if (explain_refused(policy, subject, user, request))
+    if (explain_refused(policy, subject, request))
         return EXIT_FAILURE;
-    return request->to.sa.sa_family == AF_UNSPEC ? explain_name(policy->config, subject, user, request)
-                                                 : explain_verdict(policy, subject, user, request);
+    return request->to.sa.sa_family == AF_UNSPEC ? explain_name(policy->config, subject, request)
+                                                 : explain_verdict(policy, subject, request);
+}
+
+/* NULL: there are several, and none is named. */
+static const struct config_listener *explain_find_listener(const struct config *config, const char *text,
+                                                           struct explain_request *request)
+{
+    struct explain_request at = {0};
+    if (!text)
+        return config->listen_count == 1 ? &config->listen[0] : NULL;
+    for (size_t i = 0; i < config->listen_count; i++)
+        if (config->listen[i].name && strcmp(config->listen[i].name, text) == 0)
+            return &config->listen[i];
+    if (!explain_read_destination(text, &at) || at.name[0])
+        return NULL;
+    request->local = at.to;
+    return config_listener_for(config, &at.to);
 }
 
 static int explain_with_snapshot(const struct snapshot *snapshot, const struct explain_options *options,
-                                 const struct explain_request *request)
+                                 struct explain_request *request)
 {
     struct policy policy = {.config = snapshot->config};
     struct subject subject = {0};
-    const struct config_user *user = options->user ? users_find(&snapshot->users, options->user) : NULL;
     int status = EXIT_FAILURE;
-    if (options->user && !user)
+    request->user = options->user ? users_find(&snapshot->users, options->user) : NULL;
+    request->listener = explain_find_listener(snapshot->config, options->listener, request);
+    if (options->listener && !request->listener)
+        return command_line_fail(NAME, "--listener is not a name, or an address and port, of a listener: %s",
+                                 options->listener);
+    if (request->listener && request->local.sa.sa_family == AF_UNSPEC && !netaddr_is_any(&request->listener->address))
+        request->local = request->listener->address;
+    const char *listener = request->listener ? request->listener->name : NULL;
+    if (options->user && !request->user)
         fprintf(stderr, "conesocks explain: warning: there is no user %s, so nobody can log in with that name\n",
                 options->user);
-    if (subject_init(&subject, snapshot->rules, &request->from, options->user, request->command) &&
+    if (subject_init(&subject, snapshot->rules, &request->from, options->user, listener, request->command) &&
         (policy.own_hosts = addresses_read()))
-        status = explain_print(&policy, &subject, user, request);
+        status = explain_print(&policy, &subject, request);
     else
         fprintf(stderr, "conesocks explain: %s\n", strerror(errno));
     own_hosts_release(policy.own_hosts);
@@ -222,12 +260,17 @@ static int explain_run(const struct explain_options *options)
 
 int explain(int argc, char **argv)
 {
-    enum { FROM = 256, USER, COMMAND, TO, AT };
+    enum { FROM = 256, USER, LISTENER, COMMAND, TO, AT };
     static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'}, {"from", required_argument, NULL, FROM},
-        {"user", required_argument, NULL, USER},  {"command", required_argument, NULL, COMMAND},
-        {"to", required_argument, NULL, TO},      {"at", required_argument, NULL, AT},
-        {"help", no_argument, NULL, 'h'},         {0},
+        {"config", required_argument, NULL, 'c'},
+        {"from", required_argument, NULL, FROM},
+        {"user", required_argument, NULL, USER},
+        {"listener", required_argument, NULL, LISTENER},
+        {"command", required_argument, NULL, COMMAND},
+        {"to", required_argument, NULL, TO},
+        {"at", required_argument, NULL, AT},
+        {"help", no_argument, NULL, 'h'},
+        {0},
     };
     struct explain_options given = {0};
     for (int option; (option = command_line_next(NAME, argc, argv, ":c:h", options)) != -1;) {
@@ -240,6 +283,9 @@ int explain(int argc, char **argv)
             break;
         case USER:
             given.user = optarg;
+            break;
+        case LISTENER:
+            given.listener = optarg;
             break;
         case COMMAND:
             given.command = optarg;

@@ -130,9 +130,11 @@ static const struct schema_row bind_rows[] = {
 
 static const struct schema_row outbound_rows[] = {
     {"address_v4", OPTION(pool_v4, outbound.address_v4), .none = "auto", .initial = "auto",
-     .help = "IPv4 addresses that traffic leaves from; each client gets one of them; auto: the system chooses"},
+     .help = "IPv4 addresses that traffic leaves from; each client gets one of them; listener: the one it connected "
+             "to; auto: the system chooses"},
     {"address_v6", OPTION(pool_v6, outbound.address_v6), .none = "auto", .initial = "auto",
-     .help = "IPv6 addresses that traffic leaves from; each client gets one of them; auto: the system chooses"},
+     .help = "IPv6 addresses that traffic leaves from; each client gets one of them; listener: the one it connected "
+             "to; auto: the system chooses"},
     {"mark", OPTION(mark, outbound.mark), .none = "none", .initial = "none",
      .help = "firewall mark (SO_MARK) for routing and firewall rules of the system"},
     {"interface", OPTION(interface, outbound.interface), .none = "auto", .initial = "auto",

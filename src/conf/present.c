@@ -121,7 +121,7 @@ static struct spot present_spot_in_group(const struct present *check, const char
 
 static void present_terms(const struct present *check, const struct config_terms *terms, const char *list, size_t i)
 {
-    if (terms->address_v4.count == 0 && terms->address_v6.count == 0 && !terms->interface)
+    if (!terms->address_v4.kind && !terms->address_v6.kind && !terms->interface)
         return;
     const struct spot v4 = spot_in_list(check->document, list, i, "address_v4");
     const struct spot v6 = spot_in_list(check->document, list, i, "address_v6");
@@ -140,6 +140,8 @@ static void present_outbound(const struct present *check)
     present_pool(check, &config->outbound.address_v4, &v4);
     present_pool(check, &config->outbound.address_v6, &v6);
     present_interface(check, config->outbound.interface, &interface);
+    for (size_t i = 0; i < config->listen_count; i++)
+        present_terms(check, &config->listen[i].terms, "listen", i);
     for (size_t i = 0; i < config->inline_user_count; i++)
         present_terms(check, &config->users[i].terms, "users", i);
     for (size_t i = 0; i < config->rule_count; i++)

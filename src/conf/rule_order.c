@@ -41,7 +41,7 @@ static bool from_covers(const void *wide, const void *narrow)
     return network_covers(wide, narrow);
 }
 
-static bool user_covers(const void *wide, const void *narrow)
+static bool text_covers(const void *wide, const void *narrow)
 {
     return strcmp(*(char *const *)wide, *(char *const *)narrow) == 0;
 }
@@ -96,7 +96,9 @@ static bool rule_covers(const struct config_rule *wide, const struct config_rule
                        ports_cover) &&
            list_covers(LIST_OF(wide->from, wide->from_count), LIST_OF(narrow->from, narrow->from_count), from_covers) &&
            list_covers(LIST_OF(wide->users, wide->user_count), LIST_OF(narrow->users, narrow->user_count),
-                       user_covers) &&
+                       text_covers) &&
+           list_covers(LIST_OF(wide->listeners, wide->listener_count),
+                       LIST_OF(narrow->listeners, narrow->listener_count), text_covers) &&
            list_covers(LIST_OF(wide->commands, wide->command_count), LIST_OF(narrow->commands, narrow->command_count),
                        command_covers);
 }

@@ -51,6 +51,8 @@ uint16_t config_shared_port(const struct config *config)
 bool config_has_mark(const struct config *config)
 {
     bool has = config->outbound.mark != 0;
+    for (size_t i = 0; i < config->listen_count && !has; i++)
+        has = config->listen[i].terms.mark != 0;
     for (size_t i = 0; i < config->user_count && !has; i++)
         has = config->users[i].terms.mark != 0;
     for (size_t i = 0; i < config->rule_count && !has; i++)
@@ -61,6 +63,8 @@ bool config_has_mark(const struct config *config)
 bool config_has_interface(const struct config *config)
 {
     bool has = config->outbound.interface != NULL;
+    for (size_t i = 0; i < config->listen_count && !has; i++)
+        has = config->listen[i].terms.interface != NULL;
     for (size_t i = 0; i < config->user_count && !has; i++)
         has = config->users[i].terms.interface != NULL;
     for (size_t i = 0; i < config->rule_count && !has; i++)

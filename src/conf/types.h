@@ -77,22 +77,29 @@ struct config_ports {
 /* Marks a configured DSCP, because code point 0 is a value too. */
 #define CONFIG_DSCP_SAID 0x40U
 
-/* Addresses that traffic leaves from; each client gets one of them. Empty: inherited, or chosen by the system. */
-struct config_pool {
-    union netaddr *addresses;
-    size_t count;
+enum config_pool_kind {
+    CONFIG_POOL_NONE,     /* inherited, or chosen by the system */
+    CONFIG_POOL_LIST,     /* each client gets one of the addresses */
+    CONFIG_POOL_LISTENER, /* the address that the client has connected to */
 };
 
-/* Terms: how the traffic of a rule or a user is relayed. A zero member is inherited: a rule inherits from the user's
- * entry, and that from the configuration. */
+/* Addresses of one family that traffic leaves from. */
+struct config_pool {
+    union netaddr *addresses; /* of a list; NULL: none */
+    size_t count;
+    enum config_pool_kind kind;
+};
+
+/* Terms: how the traffic of a rule, a user or a listener is relayed. A zero member is inherited: a rule inherits from
+ * the user's entry, that from the listener, and that from the rest of the configuration. */
 struct config_terms {
     enum config_filtering filtering;
     struct config_pool address_v4, address_v6;
     uint32_t mark;
     char *interface; /* NULL: inherited */
     uint32_t dscp;   /* CONFIG_DSCP_SAID and the code point */
-    /* Per second and direction, or CONFIG_UNLIMITED. A rule limits each session, a user's entry all of its sessions
-     * together. */
+    /* Per second and direction, or CONFIG_UNLIMITED. A rule and a listener limit each session, a user's entry all of
+     * its sessions together. */
     uint64_t bandwidth, datagrams;
     char *upstream; /* a name in config.upstreams, or CONFIG_NO_UPSTREAM */
 };
@@ -107,6 +114,8 @@ struct config_rule {
     size_t from_count;
     char **users;
     size_t user_count;
+    char **listeners; /* their names */
+    size_t listener_count;
     enum config_command *commands;
     size_t command_count;
     struct config_target *to;
@@ -145,6 +154,7 @@ struct config_upstream {
 };
 
 struct config_listener {
+    char *name;            /* for rules; several may have the same; NULL: none */
     union netaddr address; /* with port */
     enum config_auth auth; /* as configured */
     bool need_password;    /* what follows from auth and the users */
@@ -155,6 +165,7 @@ struct config_listener {
     size_t proxy_from_count;
     struct config_network *trusted; /* clients that need no login here */
     size_t trusted_count;
+    struct config_terms terms;
 };
 
 struct config_user {

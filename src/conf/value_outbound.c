@@ -31,10 +31,16 @@ static const char *pool_add_address(const struct value_type *address, const char
     return hint;
 }
 
+#define POOL_LISTENER_WORD "listener"
+
 static const char *pool_parse(const struct value_type *address, const char *text, void *field)
 {
-    struct config_pool pool = {0};
+    struct config_pool pool = {.kind = CONFIG_POOL_LIST};
     size_t count = 1;
+    if (strcmp(text, POOL_LISTENER_WORD) == 0) {
+        *(struct config_pool *)field = (struct config_pool){.kind = CONFIG_POOL_LISTENER};
+        return NULL;
+    }
     for (const char *c = text; *c; c++)
         count += *c == ' ';
     if (count > POOL_MAX)
@@ -68,6 +74,8 @@ static const char *pool_v6_parse(const struct schema_row *row, const char *text,
 static void pool_format(const struct schema_row *row, const void *field, FILE *out)
 {
     const struct config_pool *pool = field;
+    if (pool->kind == CONFIG_POOL_LISTENER)
+        fputs(POOL_LISTENER_WORD, out);
     for (size_t i = 0; i < pool->count; i++) {
         fputs(i ? " " : "", out);
         value_address.format(row, &pool->addresses[i], out);
@@ -80,10 +88,10 @@ static_assert(offsetof(struct config_pool, addresses) == 0, "raw.c frees what an
         .name = "addresses", .size = sizeof(struct config_pool), .owned = true, .parse = (parse_),                     \
         .format = pool_format, .what = (what_)                                                                         \
     }
-const struct value_type value_pool_v4 =
-    POOL_TYPE(pool_v4_parse, "one or more IPv4 addresses with spaces between them, such as 192.0.2.1 192.0.2.2");
-const struct value_type value_pool_v6 =
-    POOL_TYPE(pool_v6_parse, "one or more IPv6 addresses with spaces between them, such as 2001:db8::1 2001:db8::2");
+const struct value_type value_pool_v4 = POOL_TYPE(
+    pool_v4_parse, "listener, or one or more IPv4 addresses with spaces between them, such as 192.0.2.1 192.0.2.2");
+const struct value_type value_pool_v6 = POOL_TYPE(
+    pool_v6_parse, "listener, or one or more IPv6 addresses with spaces between them, such as 2001:db8::1 2001:db8::2");
 
 /* ---- interface ---- */
 

@@ -66,8 +66,9 @@ static bool kernel_start_try(struct kernel_start *start, struct event_base *base
 /* What keeps in user space each association whose user and rule do not set it otherwise; NULL: nothing. */
 static const char *kernel_start_obstacle(const struct config *config)
 {
-    const union netaddr any = {.v4.sin_family = AF_INET};
-    const struct terms terms = terms_find(config, NULL, RULES_NO_MATCH, &any);
+    const union netaddr any = {.v4.sin_family = AF_INET}, unknown = {0};
+    const struct terms_holder anybody = {.rule = RULES_NO_MATCH, .client = &any, .local = &unknown};
+    const struct terms terms = terms_find(config, &anybody);
     const enum kernel_reason reason = kernel_reason_of(config, &terms);
     return reason == KERNEL_REASON_NONE ? NULL : kernel_reason_meaning(reason);
 }

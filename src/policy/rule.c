@@ -1,10 +1,12 @@
 #include "policy/rule.h"
 
+#include <string.h>
+
 #include "policy/key.h"
 
 bool rule_is_personal(const struct config_rule *rule)
 {
-    return rule->from_count > 0 || rule->user_count > 0;
+    return rule->from_count > 0 || rule->user_count > 0 || rule->listener_count > 0;
 }
 
 bool rule_is_from(const struct config_rule *rule, const union netaddr *client)
@@ -18,6 +20,14 @@ bool rule_is_from(const struct config_rule *rule, const union netaddr *client)
             return true;
     }
     return rule->from_count == 0;
+}
+
+bool rule_is_at(const struct config_rule *rule, const char *listener)
+{
+    for (size_t i = 0; listener && i < rule->listener_count; i++)
+        if (strcmp(rule->listeners[i], listener) == 0)
+            return true;
+    return rule->listener_count == 0;
 }
 
 bool rule_is_for(const struct config_rule *rule, enum config_command command)

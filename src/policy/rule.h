@@ -11,9 +11,11 @@
 #include "base/netaddr.h"
 #include "conf/config.h"
 
-/* It is about some clients or users only: it has `from` or `user`. */
+/* It is about some clients, users or listeners only: it has `from`, `user` or `listener`. */
 bool rule_is_personal(const struct config_rule *rule);
 bool rule_is_from(const struct config_rule *rule, const union netaddr *client);
+/* `listener` is a name; NULL: it has none. */
+bool rule_is_at(const struct config_rule *rule, const char *listener);
 bool rule_is_for(const struct config_rule *rule, enum config_command command);
 /* It matches every destination. */
 bool rule_takes_anywhere(const struct config_rule *rule);

@@ -13,7 +13,7 @@ struct rule_targets {
     struct rule_texts *names; /* "example.com", or ".example.com" for that and all below */
 };
 
-/* The rules without `from` and `user`, for one command: the same for all its subjects. */
+/* The rules without `from`, `user` and `listener`, for one command: the same for all its subjects. */
 struct common_rules {
     uint64_t *applies; /* a bit for each rule */
     uint32_t *anywhere;
@@ -22,16 +22,17 @@ struct common_rules {
 };
 
 /*
- * Thousands of rules about single clients or users must not slow down the others. So the rules for everybody are kept
- * once, and those for a client or a user are found by its address or name.
+ * Thousands of rules about single clients, users or listeners must not slow down the others. So the rules for everybody
+ * are kept once, and those for a client, a user or a listener are found by its address or name.
  */
 struct rules {
     const struct config_rule *list;
     size_t count;
     struct common_rules common[CONFIG_COMMAND_COUNT];
     struct rule_targets common_to;
-    struct rule_targets personal_to; /* of the rules with from or user */
-    struct rule_networks *from;      /* rules without user */
+    struct rule_targets personal_to; /* of the others */
+    struct rule_networks *from;      /* rules without user and listener */
+    struct rule_texts *listeners;    /* rules without user */
     struct rule_texts *users;
     struct rules_ports port_pieces;
 };
@@ -72,14 +73,18 @@ static bool targets_add(struct rule_targets *targets, uint32_t rule, const struc
     return done;
 }
 
-/* A rule with both is found by its users. */
+/* A rule with several of them is found by its users, or else by its listeners. */
 static bool rules_add_subjects(struct rules *rules, uint32_t i)
 {
     const struct config_rule *rule = &rules->list[i];
     bool done = true;
     for (size_t j = 0; j < rule->user_count && done; j++)
         done = rule_texts_add(rules->users, rule->users[j], i);
-    for (size_t j = 0; rule->user_count == 0 && j < rule->from_count && done; j++)
+    if (rule->user_count > 0)
+        return done;
+    for (size_t j = 0; j < rule->listener_count && done; j++)
+        done = rule_texts_add(rules->listeners, rule->listeners[j], i);
+    for (size_t j = 0; rule->listener_count == 0 && j < rule->from_count && done; j++)
         done = rule_networks_add(rules->from, &rule->from[j], i);
     return done;
 }
@@ -138,6 +143,7 @@ static bool rules_allocate(struct rules *rules)
 {
     bool able = targets_init(&rules->common_to) && targets_init(&rules->personal_to);
     rules->from = rule_networks_new();
+    rules->listeners = rule_texts_new();
     rules->users = rule_texts_new();
     for (size_t i = 0; i < CONFIG_COMMAND_COUNT; i++) {
         struct common_rules *common = &rules->common[i];
@@ -148,7 +154,7 @@ static bool rules_allocate(struct rules *rules)
         };
         able = able && common->applies && common->anywhere;
     }
-    return able && rules->from && rules->users;
+    return able && rules->from && rules->listeners && rules->users;
 }
 
 struct rules *rules_compile(const struct config_rule *list, size_t count)
@@ -164,7 +170,7 @@ struct rules *rules_compile(const struct config_rule *list, size_t count)
     for (uint32_t i = 0; i < count && done; i++)
         done = rules_add(rules, i);
     if (done && targets_sort(&rules->common_to) && targets_sort(&rules->personal_to) &&
-        rule_networks_sort(rules->from) && rule_texts_sort(rules->users))
+        rule_networks_sort(rules->from) && rule_texts_sort(rules->listeners) && rule_texts_sort(rules->users))
         return rules;
     rules_free(rules);
     return NULL;
@@ -181,6 +187,7 @@ void rules_free(struct rules *rules)
     targets_deinit(&rules->common_to);
     targets_deinit(&rules->personal_to);
     rule_networks_free(rules->from);
+    rule_texts_free(rules->listeners);
     rule_texts_free(rules->users);
     free(rules);
 }
@@ -218,7 +225,7 @@ static int by_number(const void *a, const void *b)
 }
 
 /* Keeps those that apply, in order, each once. */
-static void candidates_sift(struct rule_candidates *candidates, const struct subject *subject)
+static void candidates_sift(struct rule_candidates *candidates, const struct subject *subject, const char *listener)
 {
     size_t kept = 0;
     qsort(candidates->rules, candidates->count, sizeof(uint32_t), by_number);
@@ -227,7 +234,7 @@ static void candidates_sift(struct rule_candidates *candidates, const struct sub
         const struct config_rule *rule = &subject->rules->list[number];
         if (kept && candidates->rules[kept - 1] == number)
             continue;
-        if (rule_is_from(rule, &subject->client) && rule_is_for(rule, subject->command))
+        if (rule_is_from(rule, &subject->client) && rule_is_at(rule, listener) && rule_is_for(rule, subject->command))
             candidates->rules[kept++] = number;
     }
     assert(kept <= candidates->count);
@@ -260,7 +267,7 @@ static bool subject_take_candidates(struct subject *subject, const struct rule_c
 }
 
 bool subject_init(struct subject *subject, const struct rules *rules, const union netaddr *client, const char *user,
-                  enum config_command command)
+                  const char *listener, enum config_command command)
 {
     struct rule_candidates candidates = {0};
     assert(command < CONFIG_COMMAND_COUNT);
@@ -272,11 +279,13 @@ bool subject_init(struct subject *subject, const struct rules *rules, const unio
     subject->first_opening = rules->common[command].first_opening;
     if (user)
         candidates_add(&candidates, rule_texts_find(rules->users, user));
+    if (listener)
+        candidates_add(&candidates, rule_texts_find(rules->listeners, listener));
     for (const struct rule_network *network = rule_networks_find(rules->from, &subject->client); network;
          network = rule_network_wider(network))
         candidates_add(&candidates, rule_network_list(network));
     if (candidates.count > 0)
-        candidates_sift(&candidates, subject);
+        candidates_sift(&candidates, subject, listener);
     bool done = !candidates.failed && subject_take_candidates(subject, &candidates);
     free(candidates.rules);
     if (!done)
@@ -284,12 +293,12 @@ bool subject_init(struct subject *subject, const struct rules *rules, const unio
     return done;
 }
 
-bool subject_renew(struct subject *subject, const struct rules *rules)
+bool subject_renew(struct subject *subject, const struct rules *rules, const char *listener)
 {
     struct subject renewed;
     if (subject->rules == rules)
         return true;
-    if (!subject_init(&renewed, rules, &subject->client, subject->user, subject->command))
+    if (!subject_init(&renewed, rules, &subject->client, subject->user, listener, subject->command))
         return false;
     subject_deinit(subject);
     *subject = renewed;

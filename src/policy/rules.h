@@ -2,8 +2,8 @@
  * The rules of a configuration, compiled: finds the first one that matches a subject and a destination. What that rule
  * means is in verdict.h.
  *
- * What stays the same for a session (client, user, command) is looked up once, in its subject. Per datagram only the
- * destination's network is searched, which takes the same time whatever the number of rules.
+ * What stays the same for a session (client, user, listener, command) is looked up once, in its subject. Per datagram
+ * only the destination's network is searched, which takes the same time whatever the number of rules.
  */
 #ifndef CONESOCKS_POLICY_RULES_H
 #define CONESOCKS_POLICY_RULES_H
@@ -21,23 +21,24 @@ struct rules;
 struct rules *rules_compile(const struct config_rule *list, size_t count);
 void rules_free(struct rules *rules);
 
-/* Who asks, and for which command. Its memory grows only with the rules about its own client or user. */
+/* Who asks, and for which command. Its memory grows only with the rules about its own client, user or listener. */
 struct subject {
     const struct rules *rules; /* NULL: there are none */
     const char *user;          /* NULL: no login */
     union netaddr client;      /* unmapped */
     enum config_command command;
-    uint32_t *personal;                      /* the rules with from or user that apply to it, in order; NULL: none */
+    uint32_t *personal; /* the rules with from, user or listener that apply to it, in order; NULL: none */
     uint32_t personal_count, anywhere_count; /* behind them: those of them that take every destination */
     uint32_t first_opening; /* of all rules that apply, the first that allows some addresses; UINT32_MAX: none */
 };
 
-/* `user` is NULL without a login. It and `rules` must outlive the subject. false: no memory. */
+/* `user` is NULL without a login. It and `rules` must outlive the subject. `listener` is the name of the listener that
+ * the client has connected to; NULL: it has none. false: no memory. */
 bool subject_init(struct subject *subject, const struct rules *rules, const union netaddr *client, const char *user,
-                  enum config_command command);
-/* Looks up the same in other rules, unless these are its rules already. The old ones must still exist. false: no
- * memory, and nothing has changed. */
-bool subject_renew(struct subject *subject, const struct rules *rules);
+                  const char *listener, enum config_command command);
+/* Looks up the same in other rules, unless these are its rules already. `listener` is the name that the listener has
+ * now. The old rules must still exist. false: no memory, and nothing has changed. */
+bool subject_renew(struct subject *subject, const struct rules *rules, const char *listener);
 /* Also of a subject that is all zero. */
 void subject_deinit(struct subject *subject);
 

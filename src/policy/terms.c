@@ -6,24 +6,26 @@
 
 #include "conf/value.h"
 #include "conf/words.h"
+#include "policy/reach.h"
 #include "policy/rules.h"
 
 /* From the narrowest to the widest: the first that sets a term decides. */
-enum { OF_RULE, OF_USER, LEVELS };
+enum { OF_RULE, OF_USER, OF_LISTENER, LEVELS };
 
 static const struct config_terms silent;
 
-static void terms_levels(const struct config *config, const struct config_user *user, uint32_t rule,
+static void terms_levels(const struct config *config, const struct terms_holder *holder,
                          const struct config_terms *levels[LEVELS])
 {
-    levels[OF_RULE] = rule == RULES_NO_MATCH ? &silent : &config->rules[rule].terms;
-    levels[OF_USER] = user ? &user->terms : &silent;
+    levels[OF_RULE] = holder->rule == RULES_NO_MATCH ? &silent : &config->rules[holder->rule].terms;
+    levels[OF_USER] = holder->user ? &holder->user->terms : &silent;
+    levels[OF_LISTENER] = holder->listener ? &holder->listener->terms : &silent;
 }
 
-/* The narrower one, if it is set; 0: any amount. */
-static uint64_t terms_rate(uint64_t narrow, uint64_t wide)
+/* The narrowest one that is set; 0: any amount. */
+static uint64_t terms_rate(uint64_t narrow, uint64_t middle, uint64_t wide)
 {
-    uint64_t rate = narrow ? narrow : wide;
+    uint64_t rate = narrow ? narrow : middle ? middle : wide;
     return rate == CONFIG_UNLIMITED ? 0 : rate;
 }
 
@@ -45,7 +47,7 @@ static uint64_t bytes_hash(uint64_t seed, const uint8_t *bytes, size_t len)
 
 /* Rendezvous hashing: the address with the highest hash together with this client. So all workers pick the same one,
  * and a client gets another one only when its address is removed from the list, or a new one has a higher hash. */
-static union netaddr pool_pick(const struct config_pool *pool, const union netaddr *client)
+static union netaddr pool_pick_of_list(const struct config_pool *pool, const union netaddr *client)
 {
     const struct netaddr_subscriber subscriber = netaddr_subscriber(client);
     uint64_t seed = bytes_hash(UINT64_C(0xcbf29ce484222325), subscriber.bytes, sizeof(subscriber.bytes)), highest = 0;
@@ -60,14 +62,39 @@ static union netaddr pool_pick(const struct config_pool *pool, const union netad
             picked = pool->addresses[i];
         }
     }
-    assert(pool->count == 0 || picked.sa.sa_family != AF_UNSPEC);
+    assert(picked.sa.sa_family != AF_UNSPEC);
     return picked;
 }
 
-struct terms terms_find(const struct config *config, const struct config_user *user, uint32_t rule,
-                        const union netaddr *client)
+/* Other hosts cannot answer to a loopback or link-local address: the system chooses for clients that have connected
+ * there. */
+static union netaddr pool_pick_local(const union netaddr *local, int family)
 {
-    assert(rule == RULES_NO_MATCH || rule < config->rule_count);
+    if (local->sa.sa_family != family)
+        return (union netaddr){0};
+    const enum reach_place place = reach_place_of(local);
+    union netaddr picked = place == REACH_LOOPBACK || place == REACH_LINK_LOCAL ? (union netaddr){0} : *local;
+    netaddr_set_port(&picked, 0);
+    return picked;
+}
+
+/* AF_UNSPEC: the system chooses. */
+static union netaddr pool_pick(const struct config_pool *pool, const struct terms_holder *holder, int family)
+{
+    switch (pool->kind) {
+    case CONFIG_POOL_LIST:
+        return pool_pick_of_list(pool, holder->client);
+    case CONFIG_POOL_LISTENER:
+        return pool_pick_local(holder->local, family);
+    case CONFIG_POOL_NONE:
+        break;
+    }
+    return (union netaddr){0};
+}
+
+struct terms terms_find(const struct config *config, const struct terms_holder *holder)
+{
+    assert(holder->rule == RULES_NO_MATCH || holder->rule < config->rule_count);
     uint32_t dscp = config->outbound.dscp;
     const struct config_pool *v4 = &config->outbound.address_v4, *v6 = &config->outbound.address_v6;
     const struct config_terms *levels[LEVELS];
@@ -77,18 +104,20 @@ struct terms terms_find(const struct config *config, const struct config_user *u
         .mark = config->outbound.mark,
         .interface = config->outbound.interface,
     };
-    terms_levels(config, user, rule, levels);
-    terms.session.bytes = terms_rate(levels[OF_RULE]->bandwidth, config->limits.bandwidth_per_session);
-    terms.session.datagrams = terms_rate(levels[OF_RULE]->datagrams, config->limits.datagrams_per_association);
-    terms.user.bytes = terms_rate(levels[OF_USER]->bandwidth, config->limits.bandwidth_per_user);
-    terms.user.datagrams = terms_rate(levels[OF_USER]->datagrams, config->limits.datagrams_per_user);
+    terms_levels(config, holder, levels);
+    terms.session.bytes =
+        terms_rate(levels[OF_RULE]->bandwidth, levels[OF_LISTENER]->bandwidth, config->limits.bandwidth_per_session);
+    terms.session.datagrams = terms_rate(levels[OF_RULE]->datagrams, levels[OF_LISTENER]->datagrams,
+                                         config->limits.datagrams_per_association);
+    terms.user.bytes = terms_rate(levels[OF_USER]->bandwidth, 0, config->limits.bandwidth_per_user);
+    terms.user.datagrams = terms_rate(levels[OF_USER]->datagrams, 0, config->limits.datagrams_per_user);
     for (int i = LEVELS - 1; i >= 0; i--) {
         const struct config_terms *said = levels[i];
         if (said->filtering != CONFIG_FILTERING_INHERITED)
             terms.filtering = said->filtering;
-        if (said->address_v4.count > 0)
+        if (said->address_v4.kind != CONFIG_POOL_NONE)
             v4 = &said->address_v4;
-        if (said->address_v6.count > 0)
+        if (said->address_v6.kind != CONFIG_POOL_NONE)
             v6 = &said->address_v6;
         if (said->mark != 0)
             terms.mark = said->mark;
@@ -99,8 +128,8 @@ struct terms terms_find(const struct config *config, const struct config_user *u
         if (said->upstream)
             upstream = said->upstream;
     }
-    terms.address_v4 = pool_pick(v4, client);
-    terms.address_v6 = pool_pick(v6, client);
+    terms.address_v4 = pool_pick(v4, holder, AF_INET);
+    terms.address_v6 = pool_pick(v6, holder, AF_INET6);
     terms.dscp = (uint8_t)(dscp & ~CONFIG_DSCP_SAID);
     terms.upstream = terms_upstream(config, upstream);
     return terms;
@@ -131,7 +160,8 @@ static void line_say_value(struct terms_line *line, const struct value_type *typ
     fprintf(line->out, " (%s)", who);
 }
 
-/* Rates do not override each other: one is each session's, the other is all sessions' together. */
+/* The rates of a rule and a user do not override each other: one is each session's, the other is all sessions'
+ * together. */
 static void line_say_rate(struct terms_line *line, const struct value_type *type, const char *key, uint64_t rate,
                           const char *who)
 {
@@ -142,9 +172,9 @@ static void line_say_rate(struct terms_line *line, const struct value_type *type
 static void line_say_level(struct terms_line *line, const struct config_terms *said, const struct config_terms *over,
                            const char *who)
 {
-    if (said->address_v4.count && !over->address_v4.count)
+    if (said->address_v4.kind && !over->address_v4.kind)
         line_say_value(line, &value_pool_v4, "address_v4", &said->address_v4, who);
-    if (said->address_v6.count && !over->address_v6.count)
+    if (said->address_v6.kind && !over->address_v6.kind)
         line_say_value(line, &value_pool_v6, "address_v6", &said->address_v6, who);
     if (said->mark && !over->mark)
         line_say(line, "mark 0x%x (%s)", said->mark, who);
@@ -160,16 +190,32 @@ static void line_say_level(struct terms_line *line, const struct config_terms *s
     line_say_rate(line, &value_datagrams, "datagrams", said->datagrams, who);
 }
 
-void terms_explain(const struct config *config, const struct config_user *user, uint32_t rule, FILE *out)
+/* Adds to `over` the terms that `said` sets, and that wider levels cannot set any more. */
+static void terms_cover(struct config_terms *over, const struct config_terms *said)
+{
+    over->address_v4.kind |= said->address_v4.kind;
+    over->address_v6.kind |= said->address_v6.kind;
+    over->mark |= said->mark;
+    over->interface = over->interface ? over->interface : said->interface;
+    over->dscp |= said->dscp;
+    over->filtering |= said->filtering;
+    over->upstream = over->upstream ? over->upstream : said->upstream;
+}
+
+void terms_explain(const struct config *config, const struct terms_holder *holder, FILE *out)
 {
     const struct config_terms *levels[LEVELS];
+    struct config_terms over = {0};
     struct terms_line line = {.out = out};
-    char who[32];
-    terms_levels(config, user, rule, levels);
-    snprintf(who, sizeof(who), "rules[%u]", rule);
-    line_say_level(&line, levels[OF_RULE], &silent, who);
-    snprintf(who, sizeof(who), "users[%td]", user ? user - config->users : 0);
-    line_say_level(&line, levels[OF_USER], levels[OF_RULE], who);
+    char who[LEVELS][32];
+    terms_levels(config, holder, levels);
+    snprintf(who[OF_RULE], sizeof(who[0]), "rules[%u]", holder->rule);
+    snprintf(who[OF_USER], sizeof(who[0]), "users[%td]", holder->user ? holder->user - config->users : 0);
+    snprintf(who[OF_LISTENER], sizeof(who[0]), "listen[%td]", holder->listener ? holder->listener - config->listen : 0);
+    for (int i = 0; i < LEVELS; i++) {
+        line_say_level(&line, levels[i], &over, who[i]);
+        terms_cover(&over, levels[i]);
+    }
     if (line.begun)
         fputc('\n', out);
 }

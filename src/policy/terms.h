@@ -1,7 +1,7 @@
 /*
  * The terms of an allowed session: rates, outbound address, mark, filtering, upstream. Each comes from the rule that
- * allows the session, else from the user's entry, else from the rest of the configuration. They are looked up once,
- * when the session's request is granted.
+ * allows the session, else from the user's entry, else from the listener, else from the rest of the configuration. They
+ * are looked up once, when the session's request is granted.
  */
 #ifndef CONESOCKS_POLICY_TERMS_H
 #define CONESOCKS_POLICY_TERMS_H
@@ -12,8 +12,8 @@
 #include "base/netaddr.h"
 #include "conf/config.h"
 
-/* How much may pass in each direction, in a second; 0: any amount. A rule sets it for each session, a user's entry for
- * all sessions of the user together. */
+/* How much may pass in each direction, in a second; 0: any amount. A rule and a listener set it for each session, a
+ * user's entry for all sessions of the user together. */
 struct rate {
     uint64_t bytes; /* payload */
     uint64_t datagrams;
@@ -31,12 +31,20 @@ struct terms {
     struct rate user;                       /* for all sessions of its user together; nothing without a login */
 };
 
-/* `user` is NULL without a login; `rule` is the index of the one that allows the session, or RULES_NO_MATCH. For an
- * association it is that of rules_find_everywhere(). */
-struct terms terms_find(const struct config *config, const struct config_user *user, uint32_t rule,
-                        const union netaddr *client);
+/* Whose terms these are. */
+struct terms_holder {
+    uint32_t rule; /* the one that allows the session, or RULES_NO_MATCH. For an association it is that of
+                      rules_find_everywhere() */
+    const struct config_user *user;         /* NULL: no login */
+    const struct config_listener *listener; /* NULL: a reload has removed it */
+    const union netaddr *client;
+    const union netaddr *local; /* the address that the client has connected to; AF_UNSPEC: not known */
+};
 
-/* Writes one line with the terms that a rule or the user's entry sets, and which of them does; nothing if none. */
-void terms_explain(const struct config *config, const struct config_user *user, uint32_t rule, FILE *out);
+struct terms terms_find(const struct config *config, const struct terms_holder *holder);
+
+/* Writes one line with the terms that a rule, the user's entry or the listener sets, and which of them does; nothing if
+ * none. */
+void terms_explain(const struct config *config, const struct terms_holder *holder, FILE *out);
 
 #endif

@@ -67,8 +67,3 @@ int env_first_family(const struct env *env)
     const enum config_prefer prefer = env->config->outbound.prefer;
     return prefer == CONFIG_PREFER_IPV4 || prefer == CONFIG_PREFER_IPV4_ONLY ? AF_INET : AF_INET6;
 }
-
-struct terms env_terms(const struct env *env, const char *user, uint32_t rule, const union netaddr *client)
-{
-    return terms_find(env->config, user ? users_find(&env->snapshot->users, user) : NULL, rule, client);
-}

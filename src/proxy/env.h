@@ -18,7 +18,6 @@
 #include "net/dgram_io.h"
 #include "net/ports.h"
 #include "policy/snapshot.h"
-#include "policy/terms.h"
 #include "policy/verdict.h"
 #include "proxy/assoc/loan.h"
 #include "proxy/memory_level.h"
@@ -114,9 +113,6 @@ void env_port_ranges(const struct config *config, const struct port_range *syste
 
 /* Where BIND takes its ports from. */
 struct port_range env_bind_ports(const struct env *env);
-
-/* `user` is the name of a login, or NULL; the others as for terms_find(). */
-struct terms env_terms(const struct env *env, const char *user, uint32_t rule, const union netaddr *client);
 
 /* The bits of the TOS byte that datagrams carry on (udp.carry). */
 uint8_t env_carried_tos(const struct env *env);

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "conf/words.h"
 #include "policy/destinations.h"
+#include "proxy/client_terms.h"
 #include "proxy/env.h"
 
 static void permit_count_refusal(struct metrics *metrics, enum verdict_code code, uint32_t count)
@@ -51,10 +52,15 @@ static bool permit_pass(struct env *env, const struct subject *subject, const st
     return false;
 }
 
-bool permit(struct env *env, struct subject *subject, const char *name, const union netaddr *to, uint32_t count,
+bool permit_renew(struct env *env, struct subject *subject, const union netaddr *local)
+{
+    return subject->rules == env->rules || subject_renew(subject, env->rules, client_listener_name(env, local));
+}
+
+bool permit(struct env *env, const struct subject *subject, const char *name, const union netaddr *to, uint32_t count,
             uint32_t *rule)
 {
-    if (!subject_renew(subject, env->rules))
+    if (subject->rules != env->rules)
         return false;
     const struct verdict verdict = verdict_find(&env->policy, subject, name, to);
     if (rule)
@@ -101,15 +107,15 @@ static bool permit_pass_name(struct env *env, const struct subject *subject, con
     return false;
 }
 
-bool permit_name(struct env *env, struct subject *subject, const char *name, uint16_t port, uint32_t count)
+bool permit_name(struct env *env, const struct subject *subject, const char *name, uint16_t port, uint32_t count)
 {
-    return subject_renew(subject, env->rules) &&
+    return subject->rules == env->rules &&
            permit_pass_name(env, subject, name, port, count, rules_deny_name(subject, name, port));
 }
 
-bool permit_unresolved(struct env *env, struct subject *subject, const char *name, uint16_t port, uint32_t count)
+bool permit_unresolved(struct env *env, const struct subject *subject, const char *name, uint16_t port, uint32_t count)
 {
-    if (!subject_renew(subject, env->rules))
+    if (subject->rules != env->rules)
         return false;
     uint32_t rule = rules_find_name(subject, name, port);
     bool denies = rule != RULES_NO_MATCH && env->config->rules[rule].action == CONFIG_ACTION_DENY;

@@ -1,7 +1,7 @@
 /*
  * Asks the policy before anything leaves, and counts and logs a refusal with the option that would allow it.
  *
- * The first check after a reload compiles the subject for the new rules. Without memory for that, it denies.
+ * A subject has to be compiled for the active rules: see permit_renew(). One that is not is denied everything.
  */
 #ifndef CONESOCKS_PROXY_PERMIT_H
 #define CONESOCKS_PROXY_PERMIT_H
@@ -14,15 +14,19 @@
 
 struct env;
 
+/* Compiles the subject for the active rules, unless it is; `local` is the address that its client has connected to. To
+ * be called before the first check after a reload. false: no memory. */
+bool permit_renew(struct env *env, struct subject *subject, const union netaddr *local);
+
 /* For `count` datagrams, or one request, to the address `to`; `name` is what was asked for, NULL when that was the
  * address. `rule` (may be NULL) gets the rule that allows it, or RULES_NO_MATCH. */
-bool permit(struct env *env, struct subject *subject, const char *name, const union netaddr *to, uint32_t count,
+bool permit(struct env *env, const struct subject *subject, const char *name, const union netaddr *to, uint32_t count,
             uint32_t *rule);
 /* Before a name is resolved; its addresses still need permit(). */
-bool permit_name(struct env *env, struct subject *subject, const char *name, uint16_t port, uint32_t count);
+bool permit_name(struct env *env, const struct subject *subject, const char *name, uint16_t port, uint32_t count);
 
 /* For a name that leaves as it is, to be resolved by an upstream: nothing else is asked. */
-bool permit_unresolved(struct env *env, struct subject *subject, const char *name, uint16_t port, uint32_t count);
+bool permit_unresolved(struct env *env, const struct subject *subject, const char *name, uint16_t port, uint32_t count);
 
 /* Before a command is granted that serves several destinations: whether any is allowed (policy/destinations.h). */
 bool permit_any(struct env *env, const struct subject *subject, bool names_leave);

@@ -10,7 +10,7 @@ static void require_agreement(const struct sample *sample, const struct rules *r
     struct request request;
     struct subject subject;
     sample_client(&request, choices);
-    REQUIRE(subject_init(&subject, rules, &request.client, request.user, request.command));
+    REQUIRE(subject_init(&subject, rules, &request.client, request.user, request.listener, request.command));
     for (int i = 0; i < REQUESTS_MAX && choices->left > 0; i++) {
         sample_destination(&request, choices);
         const char *difference = model_differs(sample, &subject, &request);

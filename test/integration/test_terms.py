@@ -7,8 +7,8 @@ import pytest
 
 import daemon
 import socks5
-from conftest import LISTEN, USERS
-from netns import (CLIENT_V4, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_V4, NEIGHBOUR_V4, PROXY_WAN_V4,
+from conftest import LISTEN, USERS, lan_config
+from netns import (CLIENT_V4, CLIENT_V6, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_V4, NEIGHBOUR_V4, PROXY_WAN_V4,
                    PROXY_WAN_V6)
 from socks5 import Association
 
@@ -39,18 +39,18 @@ def users(**terms):
     return [{"name": name, "password": HASH, **terms.get(name, {})} for name in ("alice", "bob")]
 
 
-def seen_by_tcp(net, lan, target, login=(None, None)):
+def seen_by_tcp(net, lan, target, login=(None, None), client=CLIENT_V4):
     """The address that a destination sees a CONNECT come from."""
     listener = net.inet1.listen(target)
-    sock, reply = socks5.connect(net.client, lan, listener.getsockname()[:2], CLIENT_V4, *login)
+    sock, reply = socks5.connect(net.client, lan, listener.getsockname()[:2], client, *login)
     assert reply.code == 0
     _, source = listener.accept()
     sock.close()
     return source[0]
 
 
-def seen_by_udp(net, lan, target, login=(None, None)):
-    association = Association(net.client, lan, user=login[0], password=login[1])
+def seen_by_udp(net, lan, target, login=(None, None), client=CLIENT_V4):
+    association = Association(net.client, lan, client, user=login[0], password=login[1])
     source = association.external(net.inet1.udp(target))[0]
     association.close()
     return source
@@ -96,6 +96,44 @@ def test_a_mark_is_on_all_that_faces_the_internet_and_on_nothing_else(net, start
         assert seen_by_tcp(net, lan, INET1_OTHER_V4) == SECOND_V4
     finally:
         net.proxy.nft("delete table inet marks")
+
+
+@pytest.mark.parametrize("seen", [seen_by_tcp, seen_by_udp])
+def test_traffic_leaves_from_the_address_that_the_client_connected_to(net, start, two_ways, seen):
+    """Both families; what leaves by the family that the client has not connected over is the system's choice."""
+    start({"listen": [{"address": "::", "port": 1080, "auth": "none", "open": True}],
+           "outbound": {"address_v4": "listener", "address_v6": "listener"}})
+    net.client.ip("route add 10.88.0.0/24 via 10.77.0.1", "route add fd88::/64 via fd77::1")
+    try:
+        for local, target, expected in ((PROXY_WAN_V4, INET1_V4, PROXY_WAN_V4), (SECOND_V4, INET1_V4, SECOND_V4),
+                                        (SECOND_V4, INET1_V6, PROXY_WAN_V6), (SECOND_V6, INET1_V6, SECOND_V6)):
+            assert seen(net, (local, 1080), target, client=CLIENT_V6 if ":" in local else CLIENT_V4) == expected
+    finally:
+        net.client.ip("route del 10.88.0.0/24", "route del fd88::/64")
+
+
+def test_listeners_have_terms_and_rules_of_their_own(net, serve, two_ways, lan, peer):
+    """A reload changes a listener's terms and name for what begins afterwards, and what the rules deny it ends."""
+    listeners = [{"address": lan[0], "port": 1080, "name": "first"},
+                 {"address": lan[0], "port": 1081, "name": "second", "address_v4": SECOND_V4}]
+    rules = [{"action": "deny", "listener": ["second"], "command": ["udp"]}]
+    proxy = serve({"listen": listeners, "rules": rules})
+    second = (lan[0], 1081)
+    assert seen_by_tcp(net, lan, INET1_V4) == PROXY_WAN_V4
+    assert seen_by_tcp(net, second, INET1_V4) == SECOND_V4
+    association = Association(net.client, lan)
+    assert association.alive(peer)
+    with pytest.raises(AssertionError, match="ASSOCIATE refused: .*code=2"):
+        Association(net.client, second)
+    told = [net.proxy.run(daemon.PROGRAM, "explain", "-c", str(proxy.config_path), "--from", CLIENT_V4, "--listener", at,
+                          "--command", command, "--to", f"{INET1_V4}:80").stdout
+            for at, command in (("second", "connect"), (f"{lan[0]}:1081", "udp"), ("first", "udp"), ("third", "udp"))]
+    assert told[0].endswith(f"terms: address_v4 {SECOND_V4} (listen[1])\n") and told[1].startswith("denied")
+    assert told[2].startswith("allowed") and "--listener is not a name" in told[3]
+    listeners[0], listeners[1] = {**listeners[0], "name": "second"}, {**listeners[1], "name": "first"}
+    assert proxy.reload(lan_config({"listen": listeners, "rules": rules}))
+    assert association.control.recv(1) == b""
+    assert seen_by_udp(net, second, INET1_V4) == SECOND_V4
 
 
 def test_a_mark_that_cannot_be_set_is_no_start(net, tmp_path):

@@ -162,7 +162,9 @@ static void a_hint_that_is_not_the_clients_counts_for_nothing(void **state)
     assoc_free(assoc);
     static const uint8_t name[] = {10, 0, 0, 2}; /* four letters that look like the client's address */
     const struct socks5_addr hint = {.atyp = SOCKS5_ATYP_NAME, .host_len = 4, .host = name, .port = 8888};
-    assert_int_equal(assoc_new(&assoc, &world_env, &control_peer, NULL, &control_local, &hint), 0);
+    assert_int_equal(
+        assoc_new(&assoc, &world_env, &(struct proxy_client){control_peer, control_local, NULL}, &control_local, &hint),
+        0);
     assoc_start(assoc);
     expect_alive();
     assert_false(from_client_at(&other_port, &server, "x"));
@@ -173,8 +175,8 @@ static void it_sends_from_the_configured_address(void **state)
 {
     (void)state;
     union netaddr v4 = addr("10.9.8.7", 0), v6 = addr("fd00::77", 0);
-    world_config.outbound.address_v4 = (struct config_pool){&v4, 1};
-    world_config.outbound.address_v6 = (struct config_pool){&v6, 1};
+    world_config.outbound.address_v4 = (struct config_pool){&v4, 1, CONFIG_POOL_LIST};
+    world_config.outbound.address_v6 = (struct config_pool){&v6, 1, CONFIG_POOL_LIST};
     open_plain();
     assert_true(netaddr_equal_host(&flow()->external[FAMILY_V4], &v4));
     from_client(&server6, "x");
@@ -220,15 +222,15 @@ static void a_rule_says_how_it_leaves_and_who_may_answer(void **state)
         {.action = CONFIG_ACTION_ALLOW, .to = &somewhere, .to_count = 1},
         {.action = CONFIG_ACTION_ALLOW,
          .terms = {.filtering = CONFIG_FILTERING_ADDRESS_DEPENDENT,
-                   .address_v4 = {&from[FAMILY_V4], 1},
-                   .address_v6 = {&from[FAMILY_V6], 1},
+                   .address_v4 = {&from[FAMILY_V4], 1, CONFIG_POOL_LIST},
+                   .address_v6 = {&from[FAMILY_V6], 1, CONFIG_POOL_LIST},
                    .mark = 7,
                    .interface = interface,
                    .dscp = CONFIG_DSCP_SAID | 46}},
     };
     world_config.rules = rules;
     world_config.rule_count = 2;
-    world_config.outbound.address_v4 = (struct config_pool){&from[2], 1};
+    world_config.outbound.address_v4 = (struct config_pool){&from[2], 1, CONFIG_POOL_LIST};
     struct rules *compiled = rules_compile(rules, 2);
     world_env.rules = compiled;
     open_plain();
@@ -264,7 +266,9 @@ static void a_mark_that_cannot_be_set_is_no_association(void **state)
     world_config.outbound.mark = 7;
     world_egress_error = EPERM;
     const struct socks5_addr hint = {.atyp = SOCKS5_ATYP_NAME};
-    assert_int_equal(assoc_new(&assoc, &world_env, &control_peer, NULL, &control_local, &hint), -EPERM);
+    assert_int_equal(
+        assoc_new(&assoc, &world_env, &(struct proxy_client){control_peer, control_local, NULL}, &control_local, &hint),
+        -EPERM);
     assert_int_equal(world_open_sockets(), 0);
     world_egress_error = 0;
     open_plain();
@@ -395,7 +399,9 @@ static void no_socket_no_association(void **state)
     world_open_fails_family = AF_INET;
     world_open_error = EMFILE;
     const struct socks5_addr hint = {.atyp = SOCKS5_ATYP_IPV4, .host_len = 4, .host = no_hint};
-    assert_int_equal(assoc_new(&assoc, &world_env, &control_peer, NULL, &control_local, &hint), -EMFILE);
+    assert_int_equal(
+        assoc_new(&assoc, &world_env, &(struct proxy_client){control_peer, control_local, NULL}, &control_local, &hint),
+        -EMFILE);
 }
 
 static void over_ipv6(void **state)

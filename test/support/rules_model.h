@@ -53,7 +53,7 @@ static inline struct config_network sample_network(struct choices *choices)
 }
 
 static char sample_names[][8] = {"a", "b.a", "c.b.a", "bb.a", "d", ".a", ".b.a", ".c.b.a", ".d", ".e"};
-static char sample_users[][2] = {"u", "v", "w"};
+static char sample_users[][2] = {"u", "v", "w"}, sample_listeners[][2] = {"l", "m", "n"};
 
 #define SAMPLE_LIST_MAX  3
 #define SAMPLE_RULES_MAX 24
@@ -62,7 +62,7 @@ struct sample {
     size_t count;
     struct config_rule rules[SAMPLE_RULES_MAX];
     struct config_network from[SAMPLE_RULES_MAX][SAMPLE_LIST_MAX];
-    char *users[SAMPLE_RULES_MAX][SAMPLE_LIST_MAX];
+    char *users[SAMPLE_RULES_MAX][SAMPLE_LIST_MAX], *listeners[SAMPLE_RULES_MAX][SAMPLE_LIST_MAX];
     enum config_command commands[SAMPLE_RULES_MAX][SAMPLE_LIST_MAX];
     struct config_target to[SAMPLE_RULES_MAX][SAMPLE_LIST_MAX];
     struct config_ports ports[SAMPLE_RULES_MAX][SAMPLE_LIST_MAX];
@@ -90,17 +90,20 @@ static inline void sample_rules(struct sample *sample, size_t count, struct choi
         *rule = (struct config_rule){.action = pick(choices, 2),
                                      .from = sample->from[i],
                                      .users = sample->users[i],
+                                     .listeners = sample->listeners[i],
                                      .commands = sample->commands[i],
                                      .to = sample->to[i],
                                      .ports = sample->ports[i]};
         rule->from_count = pick(choices, 3) ? 0 : 1 + pick(choices, SAMPLE_LIST_MAX);
         rule->user_count = pick(choices, 5) ? 0 : 1 + pick(choices, SAMPLE_LIST_MAX);
+        rule->listener_count = pick(choices, 5) ? 0 : 1 + pick(choices, SAMPLE_LIST_MAX);
         rule->command_count = pick(choices, 5) ? 0 : 1 + pick(choices, SAMPLE_LIST_MAX);
         rule->to_count = pick(choices, 12) ? 1 + pick(choices, SAMPLE_LIST_MAX) : 0;
         rule->port_count = pick(choices, 2) ? 0 : 1 + pick(choices, SAMPLE_LIST_MAX);
         for (size_t j = 0; j < SAMPLE_LIST_MAX; j++) {
             sample->from[i][j] = sample_network(choices);
             sample->users[i][j] = sample_users[pick(choices, 2)];
+            sample->listeners[i][j] = sample_listeners[pick(choices, 2)];
             sample->commands[i][j] = pick(choices, CONFIG_COMMAND_COUNT);
             sample->to[i][j] = sample_target(choices);
             uint16_t first = (uint16_t)(1 + pick(choices, 10));
@@ -152,26 +155,28 @@ static inline bool model_to(const struct config_target *target, const char *name
 
 struct request {
     union netaddr client, to;
-    const char *user, *name;
+    const char *user, *listener, *name;
     enum config_command command;
     uint16_t port;
 };
 
 static inline bool model_matches(const struct config_rule *rule, const struct request *request)
 {
-    bool from = rule->from_count == 0, user = rule->user_count == 0, command = rule->command_count == 0,
-         to = rule->to_count == 0, port = rule->port_count == 0;
+    bool from = rule->from_count == 0, user = rule->user_count == 0, listener = rule->listener_count == 0,
+         command = rule->command_count == 0, to = rule->to_count == 0, port = rule->port_count == 0;
     for (size_t i = 0; i < rule->from_count; i++)
         from |= model_in(&rule->from[i], &request->client);
     for (size_t i = 0; i < rule->user_count; i++)
         user |= request->user && strcmp(request->user, rule->users[i]) == 0;
+    for (size_t i = 0; i < rule->listener_count; i++)
+        listener |= request->listener && strcmp(request->listener, rule->listeners[i]) == 0;
     for (size_t i = 0; i < rule->command_count; i++)
         command |= rule->commands[i] == request->command;
     for (size_t i = 0; i < rule->to_count; i++)
         to |= model_to(&rule->to[i], request->name, &request->to);
     for (size_t i = 0; i < rule->port_count; i++)
         port |= rule->ports[i].first <= request->port && request->port <= rule->ports[i].last;
-    return from && user && command && to && port;
+    return from && user && listener && command && to && port;
 }
 
 static inline uint32_t model_find(const struct sample *sample, const struct request *request)
@@ -198,6 +203,7 @@ static inline void sample_client(struct request *request, struct choices *choice
 {
     request->client = sample_address(choices);
     request->user = pick(choices, 2) ? NULL : sample_users[pick(choices, 3)];
+    request->listener = pick(choices, 2) ? NULL : sample_listeners[pick(choices, 3)];
     request->command = pick(choices, CONFIG_COMMAND_COUNT);
 }
 

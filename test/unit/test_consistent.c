@@ -358,6 +358,7 @@ static void marks_and_interfaces_are_found_anywhere(void **state)
         {"users: [{name: bob, password: " HASH "}, {name: al, password: " HASH ", mark: 1}]", true},
         {"rules: [{action: allow, address_v4: 192.0.2.1}]", false},
         {"rules: [{action: deny}, {action: allow, mark: 1}]", true},
+        {"listen: [{}, {port: 1, mark: 1}]", true},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         char *errors, *warnings;
@@ -439,6 +440,27 @@ static void bad_upstreams_are_refused(void **state)
         "refer to\n");
 }
 
+static void a_rule_about_a_listener_names_one(void **state)
+{
+    (void)state;
+    config_free(good("listen: [{name: lan, upstream: far}, {name: lan, port: 1}]\n"
+                     "upstreams: [{name: far, address: 192.0.2.9}]\n"
+                     "rules: [{action: deny, listener: [lan]}]\n"));
+    bad("listen: [{name: lan, upstream: fur}, {port: 1}]\nrules: [{action: deny, listener: [lan, dmz]}]\n",
+        "c.yaml:2:40: rules[0].listener[1]: found a name that no listener has, expected a listen[].name\n"
+        "c.yaml:1:32: listen[0].upstream: found a name that is not in upstreams, expected a name from there, or "
+        "none\n");
+    config_free(
+        good_with("listen: [{name: lan}, {name: dmz, port: 1}]\n"
+                  "rules: [{action: deny, listener: [lan]}, {action: allow, listener: [dmz]},\n"
+                  "        {action: allow, listener: [lan], user: [bob]}]\n",
+                  "c.yaml:3:18: warning: rules[2].action: has no effect: rules[0], above it, matches everything "
+                  "that this rule matches\n"));
+    bad("listen: [{name: lan, address: 0.0.0.0}]\n" /* which clients it is for, is not told */
+        "rules: [{action: allow, listener: [lan]}, {action: deny}]\n",
+        "c.yaml:1:31: listen[0].address: " OPEN_PROXY("0.0.0.0", ADD_USERS));
+}
+
 static void an_upstream_that_nothing_uses_is_a_warning(void **state)
 {
     (void)state;
@@ -446,8 +468,8 @@ static void an_upstream_that_nothing_uses_is_a_warning(void **state)
     const char *text = "upstreams: [{name: far, address: 192.0.2.9}]";
     struct config *config = parse_bytes(text, strlen(text), &errors, &warnings);
     assert_non_null(config);
-    assert_string_equal(warnings, "c.yaml:1:20: warning: upstreams[0].name: is not used: no rule, no user and no "
-                                  "outbound.upstream refers to it\n");
+    assert_string_equal(warnings, "c.yaml:1:20: warning: upstreams[0].name: is not used: no rule, no user, no "
+                                  "listener and no outbound.upstream refers to it\n");
     free(warnings);
     config_free(config);
 }
@@ -502,6 +524,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_upstreams_are_refused),
+        cmocka_unit_test(a_rule_about_a_listener_names_one),
         cmocka_unit_test(an_upstream_that_nothing_uses_is_a_warning),
         cmocka_unit_test(an_open_proxy_is_refused),
         cmocka_unit_test(trusted_networks_of_strangers_are_refused),

@@ -34,7 +34,7 @@ static bool exist(const char *text, const struct asked *asked)
     const union netaddr own[] = {at("203.0.114.1"), at("203.0.114.2")}, from = at(asked->client);
     struct subject subject;
     policy.own_hosts = hosts_of(own, ARRAY_LEN(own));
-    assert_true(rules && subject_init(&subject, rules, &from, "alice", asked->command));
+    assert_true(rules && subject_init(&subject, rules, &from, "alice", NULL, asked->command));
     bool found = destinations_exist(&policy, &subject, asked->names_leave);
     subject_deinit(&subject);
     own_hosts_release(policy.own_hosts);
@@ -133,7 +133,7 @@ static void an_address_has_a_destination_where_any_of_its_ports_is_allowed(void 
                         own = at("10.0.0.1");
     struct subject subject;
     policy.own_hosts = hosts_of(&own, 1);
-    assert_true(rules && subject_init(&subject, rules, &from, NULL, CONFIG_COMMAND_BIND));
+    assert_true(rules && subject_init(&subject, rules, &from, NULL, NULL, CONFIG_COMMAND_BIND));
     struct verdict verdict = destinations_find_at(&policy, &subject, &allowed);
     assert_int_equal(verdict.code, VERDICT_ALLOWED);
     assert_int_equal(verdict.rule, 0);
@@ -141,7 +141,7 @@ static void an_address_has_a_destination_where_any_of_its_ports_is_allowed(void 
     assert_int_equal(verdict.code, VERDICT_RULE);
     assert_int_equal(verdict.rule, 1);
     subject_deinit(&subject);
-    assert_true(subject_init(&subject, NULL, &from, NULL, CONFIG_COMMAND_BIND));
+    assert_true(subject_init(&subject, NULL, &from, NULL, NULL, CONFIG_COMMAND_BIND));
     assert_int_equal(destinations_find_at(&policy, &subject, &other).code, VERDICT_ALLOWED);
     const union netaddr loopback = at("127.0.0.1");
     assert_int_equal(destinations_find_at(&policy, &subject, &loopback).code, VERDICT_REACH);
@@ -262,7 +262,8 @@ static void thousands_of_lists_agree_with_the_model(void **state)
         sample_client(&request, &choices);
         config.rules = sample.rules;
         config.rule_count = sample.count;
-        assert_true(rules && subject_init(&subject, rules, &request.client, request.user, request.command));
+        assert_true(rules &&
+                    subject_init(&subject, rules, &request.client, request.user, request.listener, request.command));
         list_everything(&all, &sample);
         bool found = destinations_exist(&policy, &subject, false);
         if (found != any_is_allowed(&all, &policy, &subject))
@@ -302,7 +303,7 @@ static uint64_t cost_with(size_t count, const struct own_networks *own)
             .action = CONFIG_ACTION_DENY, .to = &to[i], .to_count = 1, .ports = &ports[i], .port_count = 1};
     }
     struct rules *rules = rules_compile(list, count);
-    assert_true(rules && policy.own_hosts && subject_init(&subject, rules, &client, NULL, CONFIG_COMMAND_UDP));
+    assert_true(rules && policy.own_hosts && subject_init(&subject, rules, &client, NULL, NULL, CONFIG_COMMAND_UDP));
     for (int i = 0; i < 10; i++) {
         const uint64_t begun = cpu_ns();
         assert_true(destinations_exist(&policy, &subject, false));

@@ -37,7 +37,7 @@ static uint32_t find_as(const char *text, const char *client, const char *user, 
     struct subject subject;
     const union netaddr from = at(client), destination = at(to);
     assert_non_null(rules);
-    assert_true(subject_init(&subject, rules, &from, user, command));
+    assert_true(subject_init(&subject, rules, &from, user, NULL, command));
     uint32_t found = rules_find(&subject, name, &destination, port).rule;
     subject_deinit(&subject);
     rules_free(rules);
@@ -56,7 +56,7 @@ static uint32_t find_everywhere(const char *text, const char *client, const char
     struct rules *rules = rules_compile(config->rules, config->rule_count);
     struct subject subject;
     const union netaddr from = at(client);
-    assert_true(subject_init(&subject, rules, &from, user, command));
+    assert_true(subject_init(&subject, rules, &from, user, NULL, command));
     uint32_t found = rules_find_everywhere(&subject);
     subject_deinit(&subject);
     rules_free(rules);
@@ -71,7 +71,7 @@ static void without_rules_none_matches(void **state)
     (void)state;
     struct subject subject;
     const union netaddr client = at("10.0.0.2");
-    assert_true(subject_init(&subject, NULL, &client, NULL, CONFIG_COMMAND_UDP));
+    assert_true(subject_init(&subject, NULL, &client, NULL, NULL, CONFIG_COMMAND_UDP));
     assert_int_equal(rules_find(&subject, "x", &client, 1).rule, RULES_NO_MATCH);
     assert_int_equal(rules_deny_name(&subject, "x", 1), RULES_NO_MATCH);
     subject_deinit(&subject);
@@ -141,6 +141,37 @@ static void who_asks_for_what_counts(void **state)
     assert_int_equal(find_as(text, "10.0.0.2", "amy", CONFIG_COMMAND_BIND, NULL, "192.0.2.1", 1), 1);
 }
 
+static uint32_t find_at(const char *text, const char *client, const char *user, const char *listener)
+{
+    struct config *config = parse(text);
+    struct rules *rules = rules_compile(config->rules, config->rule_count);
+    struct subject subject;
+    const union netaddr from = at(client), destination = at("192.0.2.1");
+    assert_true(rules && subject_init(&subject, rules, &from, user, listener, CONFIG_COMMAND_UDP));
+    uint32_t found = rules_find(&subject, NULL, &destination, 1).rule;
+    subject_deinit(&subject);
+    rules_free(rules);
+    config_free(config);
+    return found;
+}
+
+static void the_listener_counts(void **state)
+{
+    (void)state;
+    static const char text[] = "listen: [{name: lan, port: 1}, {name: dmz, port: 2}, {name: dmz, port: 3}, {port: 4}]\n"
+                               "rules:\n"
+                               "- {action: deny, listener: [lan], from: [10.0.0.0/8], user: [bob]}\n"
+                               "- {action: deny, listener: [lan, dmz], from: [10.0.0.0/8]}\n"
+                               "- {action: deny, listener: [dmz], to: [192.0.2.1]}\n";
+    assert_int_equal(find_at(text, "10.0.0.2", "bob", "lan"), 0);
+    assert_int_equal(find_at(text, "10.0.0.2", "bob", "dmz"), 1);
+    assert_int_equal(find_at(text, "10.0.0.2", NULL, "lan"), 1);
+    assert_int_equal(find_at(text, "172.16.0.2", "bob", "dmz"), 2);
+    assert_int_equal(find_at(text, "172.16.0.2", NULL, "lan"), RULES_NO_MATCH);
+    assert_int_equal(find_at(text, "10.0.0.2", "bob", "other"), RULES_NO_MATCH);
+    assert_int_equal(find_at(text, "10.0.0.2", "bob", NULL), RULES_NO_MATCH);
+}
+
 static void names_are_whole_labels(void **state)
 {
     (void)state;
@@ -172,7 +203,7 @@ static uint32_t denied(const char *text, const char *name, uint16_t port)
     struct rules *rules = rules_compile(config->rules, config->rule_count);
     struct subject subject;
     const union netaddr from = at("10.0.0.2");
-    assert_true(subject_init(&subject, rules, &from, NULL, CONFIG_COMMAND_CONNECT));
+    assert_true(subject_init(&subject, rules, &from, NULL, NULL, CONFIG_COMMAND_CONNECT));
     uint32_t rule = rules_deny_name(&subject, name, port);
     subject_deinit(&subject);
     rules_free(rules);
@@ -208,7 +239,8 @@ static void a_million_requests_agree_with_the_model(void **state)
             struct request request;
             struct subject subject;
             sample_client(&request, &choices);
-            assert_true(subject_init(&subject, rules, &request.client, request.user, request.command));
+            assert_true(
+                subject_init(&subject, rules, &request.client, request.user, request.listener, request.command));
             for (int j = 0; j < 25; j++) {
                 sample_destination(&request, &choices);
                 const char *difference = model_differs(&sample, &subject, &request);
@@ -231,7 +263,7 @@ static void a_million_requests_agree_with_the_model(void **state)
 #define CROWD    10000
 #define SUBJECTS 1000
 
-/* A rule from an address, one by a user, and so on: each denies the same network, or everything. */
+/* A rule from an address, one by a user, one at a listener, and so on: each denies the same network, or everything. */
 static struct rules *compile_crowd(size_t count)
 {
     static struct config_rule list[CROWD];
@@ -247,9 +279,12 @@ static struct rules *compile_crowd(size_t count)
         if (i % 2) {
             list[i].from = &from[i];
             list[i].from_count = 1;
-        } else {
+        } else if (i % 3) {
             list[i].users = &users[i];
             list[i].user_count = 1;
+        } else {
+            list[i].listeners = &users[i];
+            list[i].listener_count = 1;
         }
         if (i % 4 < 2) {
             list[i].to = &to;
@@ -268,7 +303,7 @@ static void init_subjects(const struct rules *rules)
     union netaddr client = at("10.0.0.0");
     for (uint32_t i = 0; i < SUBJECTS; i++) {
         client.v4.sin_addr.s_addr = htobe32(10U << 24 | i % 100);
-        assert_true(subject_init(&subjects[i], rules, &client, "user8", CONFIG_COMMAND_UDP));
+        assert_true(subject_init(&subjects[i], rules, &client, "user8", NULL, CONFIG_COMMAND_UDP));
     }
 }
 
@@ -345,6 +380,7 @@ int main(void)
         cmocka_unit_test(the_first_that_matches_counts),
         cmocka_unit_test(a_family_is_not_the_other),
         cmocka_unit_test(who_asks_for_what_counts),
+        cmocka_unit_test(the_listener_counts),
         cmocka_unit_test(names_are_whole_labels),
         cmocka_unit_test(private_is_what_reach_calls_so),
         cmocka_unit_test(a_name_is_denied_before_it_is_resolved_where_that_is_sure),

@@ -27,7 +27,7 @@ static void holds_what_is_derived(void **state)
     union netaddr client, to;
     struct subject subject;
     assert_true(netaddr_parse(&client, "127.0.0.1", 1) && netaddr_parse(&to, "192.0.2.1", 1));
-    assert_true(subject_init(&subject, snapshot->rules, &client, "alice", CONFIG_COMMAND_UDP));
+    assert_true(subject_init(&subject, snapshot->rules, &client, "alice", NULL, CONFIG_COMMAND_UDP));
     assert_int_equal(rules_find(&subject, NULL, &to, 53).rule, 0);
     subject_deinit(&subject);
     snapshot_release(snapshot);

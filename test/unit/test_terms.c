@@ -10,6 +10,7 @@
 #define HASH "$y$j9T$abcdefgh$9WNEpu8Mx2S4KNGvbVWKM6clOSoY6.YEl7AYF4DGV04"
 
 static struct config *config;
+static union netaddr connected_to;
 
 static void configure(const char *text)
 {
@@ -26,6 +27,7 @@ static int tear_down(void **state)
     (void)state;
     config_free(config);
     config = NULL;
+    connected_to = (union netaddr){0};
     return 0;
 }
 
@@ -58,12 +60,28 @@ static const struct config_user *entry_of(const char *user)
     return NULL;
 }
 
+static void connect_to(const char *host, uint16_t port)
+{
+    assert_true(netaddr_parse(&connected_to, host, port));
+}
+
+static struct terms_holder holder_of(const char *user, uint32_t rule, const union netaddr *from)
+{
+    return (struct terms_holder){rule, entry_of(user), config_listener_for(config, &connected_to), from, &connected_to};
+}
+
+static struct terms terms_of(const char *user, uint32_t rule, const union netaddr *from)
+{
+    const struct terms_holder holder = holder_of(user, rule, from);
+    return terms_find(config, &holder);
+}
+
 /* "192.0.2.1 2001:db8::1 mark filtering interface dscp" */
 static const char *terms_as_text(const char *user, uint32_t rule)
 {
     static char text[2 * NETADDR_TEXT_MAX + 32];
     char v4[NETADDR_TEXT_MAX], v6[NETADDR_TEXT_MAX];
-    const struct terms terms = terms_find(config, entry_of(user), rule, &client);
+    const struct terms terms = terms_of(user, rule, &client);
     snprintf(text, sizeof(text), "%s %s %u %d %s %u", netaddr_format_host(&terms.address_v4, v4),
              netaddr_format_host(&terms.address_v6, v6), terms.mark, (int)terms.filtering,
              terms.interface ? terms.interface : "-", terms.dscp);
@@ -107,7 +125,8 @@ static char *explained(const char *user, uint32_t rule)
     size_t size;
     FILE *out = open_memstream(&text, &size);
     assert_non_null(out);
-    terms_explain(config, entry_of(user), rule, out);
+    const struct terms_holder holder = holder_of(user, rule, &client);
+    terms_explain(config, &holder, out);
     fclose(out);
     return text;
 }
@@ -141,9 +160,74 @@ static void each_term_is_told_with_whose_it_is(void **state)
     }
 }
 
+/* The rule, the user, the listener, the rest. */
+static void the_listener_is_asked_after_the_user(void **state)
+{
+    (void)state;
+    configure("udp: {filtering: address-dependent}\n"
+              "outbound: {address_v4: 192.0.2.1, address_v6: \"2001:db8::1\", mark: 1, interface: wan1, dscp: 1}\n"
+              "listen:\n"
+              "- {port: 1080}\n"
+              "- {port: 1081, address_v4: 192.0.2.6, mark: 6, interface: wan6, dscp: 6, bandwidth: 6MiB/s,\n"
+              "   filtering: endpoint-independent, upstream: far}\n"
+              "users:\n"
+              "- {name: bob, password: " HASH ", address_v4: 192.0.2.3, bandwidth: 3MiB/s}\n"
+              "rules: [{action: allow, mark: 4, upstream: none}]\n"
+              "upstreams: [{name: far, address: 192.0.2.9}]\n");
+    connect_to("127.0.0.1", 1080);
+    assert_string_equal(terms_as_text("bob", RULES_NO_MATCH), "192.0.2.3 2001:db8::1 1 2 wan1 1");
+    connect_to("127.0.0.1", 1081);
+    assert_string_equal(terms_as_text(NULL, RULES_NO_MATCH), "192.0.2.6 2001:db8::1 6 1 wan6 6");
+    assert_string_equal(terms_as_text("bob", RULES_NO_MATCH), "192.0.2.3 2001:db8::1 6 1 wan6 6");
+    assert_string_equal(terms_as_text("bob", 0), "192.0.2.3 2001:db8::1 4 1 wan6 6");
+    const struct terms terms = terms_of("bob", RULES_NO_MATCH, &client), other = terms_of("bob", 0, &client);
+    assert_int_equal(terms.session.bytes, 6 << 20);
+    assert_int_equal(terms.user.bytes, 3 << 20);
+    assert_string_equal(terms.upstream->name, "far");
+    assert_null(other.upstream);
+    char *text = explained("bob", 0);
+    assert_string_equal(text, "terms: mark 0x4 (rules[0]), upstream none (rules[0]), address_v4 192.0.2.3 (users[0]), "
+                              "bandwidth 3MiB/s (users[0]), interface wan6 (listen[1]), dscp 6 (listen[1]), filtering "
+                              "endpoint-independent (listen[1]), bandwidth 6MiB/s (listen[1])\n");
+    free(text);
+    connect_to("127.0.0.1", 1082); /* a listener that a reload has removed */
+    assert_string_equal(terms_as_text(NULL, RULES_NO_MATCH), "192.0.2.1 2001:db8::1 1 2 wan1 1");
+}
+
+static void traffic_leaves_from_the_address_that_the_client_connected_to(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *local, *expected;
+    } rows[] = {
+        {"192.0.2.7", "192.0.2.7 none 0 1 - 0"},
+        {"2001:db8::7", "none 2001:db8::7 0 1 - 0"},
+        {"10.0.0.7", "10.0.0.7 none 0 1 - 0"},
+        {"127.0.0.1", "none none 0 1 - 0"},
+        {"::1", "none none 0 1 - 0"},
+        {"169.254.0.7", "none none 0 1 - 0"},
+        {"fe80::7", "none none 0 1 - 0"},
+    };
+    configure("outbound: {address_v4: listener, address_v6: listener}\n");
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        connect_to(rows[i].local, 1080);
+        assert_string_equal(terms_as_text(NULL, RULES_NO_MATCH), rows[i].expected);
+    }
+    const struct terms terms = terms_of(NULL, RULES_NO_MATCH, &client);
+    assert_int_equal(netaddr_port(&terms.address_v4), 0);
+    configure("outbound: {address_v4: listener}\nlisten: [{address_v4: 192.0.2.6}]\n"
+              "rules: [{action: allow, address_v4: listener}]\n");
+    connect_to("127.0.0.1", 1080);
+    assert_string_equal(terms_as_text(NULL, RULES_NO_MATCH), "192.0.2.6 none 0 1 - 0");
+    assert_string_equal(terms_as_text(NULL, 0), "none none 0 1 - 0");
+    char *text = explained(NULL, 0);
+    assert_string_equal(text, "terms: address_v4 listener (rules[0])\n");
+    free(text);
+}
+
 static const char *upstream_of(const char *user, uint32_t rule)
 {
-    const struct terms terms = terms_find(config, entry_of(user), rule, &(const union netaddr){0});
+    const struct terms terms = terms_of(user, rule, &(const union netaddr){0});
     return terms.upstream ? terms.upstream->name : "none";
 }
 
@@ -197,7 +281,7 @@ static void the_nearest_rate_counts(void **state)
               "- {action: allow, bandwidth: 1KiB/s}\n"
               "- {action: allow, bandwidth: unlimited, datagrams: 10/s}\n");
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        const struct terms terms = terms_find(config, entry_of(rows[i].user), rows[i].rule, &client);
+        const struct terms terms = terms_of(rows[i].user, rows[i].rule, &client);
         assert_memory_equal(&terms.session, &rows[i].session, sizeof(struct rate));
         assert_memory_equal(&terms.user, &rows[i].of_user, sizeof(struct rate));
     }
@@ -213,7 +297,7 @@ static union netaddr source_of(const char *host, bool v6)
 {
     union netaddr from;
     assert_true(netaddr_parse(&from, host, 0));
-    const struct terms terms = terms_find(config, NULL, RULES_NO_MATCH, &from);
+    const struct terms terms = terms_of(NULL, RULES_NO_MATCH, &from);
     return v6 ? terms.address_v6 : terms.address_v4;
 }
 
@@ -269,6 +353,8 @@ int main(void)
         cmocka_unit_test(the_rule_is_asked_before_the_user_and_the_user_before_the_configuration),
         cmocka_unit_test(without_a_word_the_system_chooses),
         cmocka_unit_test(each_term_is_told_with_whose_it_is),
+        cmocka_unit_test(the_listener_is_asked_after_the_user),
+        cmocka_unit_test(traffic_leaves_from_the_address_that_the_client_connected_to),
         cmocka_unit_test(the_nearest_upstream_counts),
         cmocka_unit_test(the_nearest_rate_counts),
         cmocka_unit_test(a_client_has_one_of_several_addresses_and_clients_are_spread_over_all),

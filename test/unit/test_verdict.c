@@ -56,7 +56,7 @@ static enum verdict_code as(enum config_command command, const char *client, con
 {
     struct subject subject;
     const union netaddr from = at(client, 5), destination = at(to, port);
-    assert_true(subject_init(&subject, rules, &from, NULL, command));
+    assert_true(subject_init(&subject, rules, &from, NULL, NULL, command));
     struct verdict verdict = verdict_find(&policy, &subject, name, &destination);
     subject_deinit(&subject);
     return verdict.code;
@@ -284,7 +284,7 @@ static void each_verdict_says_what_would_change_it(void **state)
         struct subject subject;
         const union netaddr client = at("198.41.0.9", 1), to = at(rows[i].to, rows[i].port);
         char text[VERDICT_TEXT_MAX];
-        assert_true(subject_init(&subject, rules, &client, NULL, CONFIG_COMMAND_UDP));
+        assert_true(subject_init(&subject, rules, &client, NULL, NULL, CONFIG_COMMAND_UDP));
         struct verdict verdict = verdict_find(&policy, &subject, NULL, &to);
         assert_string_equal(verdict_explain(&verdict, &to, text), rows[i].expected);
         subject_deinit(&subject);

@@ -15,6 +15,7 @@
 #include "proxy/assoc/internal_udp.h"
 #include "proxy/assoc/kernel_relay.h"
 #include "proxy/assoc/names.h"
+#include "proxy/client_terms.h"
 #include "proxy/egress.h"
 #include "proxy/permit.h"
 
@@ -66,11 +67,11 @@ static void assoc_discard(struct assoc *assoc)
     free(assoc);
 }
 
-static int assoc_take_terms(struct assoc *assoc, const char *user)
+static int assoc_take_terms(struct assoc *assoc, const union netaddr *at)
 {
     assert(!assoc->external_ops && !assoc->rates);
     const uint32_t rule = rules_find_everywhere(&assoc->subject);
-    const struct terms terms = env_terms(assoc->env, user, rule, &assoc->subject.client);
+    const struct terms terms = client_terms(assoc->env, &assoc->subject, rule, at);
     if (!permit_any(assoc->env, &assoc->subject, terms.upstream != NULL))
         return -EACCES; /* it could send nowhere, but peers could still send to it */
     union netaddr *external = assoc->flow.external;
@@ -82,7 +83,7 @@ static int assoc_take_terms(struct assoc *assoc, const char *user)
             return -ENOMEM;
         *assoc->egress = egress_of(&terms);
     }
-    if (!rates_new(&assoc->rates, assoc->env->host->user_rates, &terms, user))
+    if (!rates_new(&assoc->rates, assoc->env->host->user_rates, &terms, assoc->subject.user))
         return -ENOMEM;
     if (terms.upstream)
         return external_upstream_ask(assoc, &terms);
@@ -104,7 +105,7 @@ static int assoc_finish(struct assoc **out, struct assoc *assoc, int error)
 }
 
 /* All but the internal end. `hint_port` as in struct assoc. */
-static int assoc_begin(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
+static int assoc_begin(struct assoc **out, struct env *env, const struct proxy_client *client,
                        const union netaddr *local, uint16_t hint_port)
 {
     struct assoc *assoc = calloc(1, sizeof(*assoc));
@@ -118,36 +119,34 @@ static int assoc_begin(struct assoc **out, struct env *env, const union netaddr 
     assoc_flow_init(&assoc->flow, local, env_now(env));
     assoc->hint_port = hint_port;
 
-    union netaddr client = *peer;
-    netaddr_set_port(&client, 0); /* it may send from any */
-    int error = subject_init(&assoc->subject, env->rules, &client, user, CONFIG_COMMAND_UDP) ? 0 : -ENOMEM;
+    int error = client_subject_init(&assoc->subject, env, client, CONFIG_COMMAND_UDP) ? 0 : -ENOMEM;
+    netaddr_set_port(&assoc->subject.client, 0); /* it may send from any */
     if (!error)
-        error = assoc_take_terms(assoc, user);
+        error = assoc_take_terms(assoc, &client->local);
     const bool awaits_port = env->config->udp.keep_port && !hint_port; /* the first datagram shows it */
     if (!error && !awaits_port && !assoc->external[family_index(local->sa.sa_family)])
         error = assoc->external_ops->open(assoc, local->sa.sa_family);
     return assoc_finish(out, assoc, error);
 }
 
-int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
-              const union netaddr *local, const struct socks5_addr *hint)
+int assoc_new(struct assoc **out, struct env *env, const struct proxy_client *client, const union netaddr *local,
+              const struct socks5_addr *hint)
 {
     struct assoc *assoc;
-    int error = assoc_begin(&assoc, env, peer, user, local, address_hint(hint, peer));
+    int error = assoc_begin(&assoc, env, client, local, address_hint(hint, &client->peer));
     if (error)
         return error;
     return assoc_finish(out, assoc, (env->shared_port ? internal_shared_open : internal_udp_open)(assoc));
 }
 
-int assoc_new_over_tcp(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
-                       const union netaddr *local, int fd, const uint8_t *early, size_t early_len,
-                       const struct assoc_hooks *hooks)
+int assoc_new_over_tcp(struct assoc **out, struct env *env, const struct proxy_client *client, int fd,
+                       const uint8_t *early, size_t early_len, const struct assoc_hooks *hooks)
 {
     struct assoc *assoc;
-    int error = assoc_begin(&assoc, env, peer, user, local, 0);
+    int error = assoc_begin(&assoc, env, client, &client->local, 0);
     if (error)
         return error;
-    assoc->flow.client = *peer;
+    assoc->flow.client = client->peer;
     return assoc_finish(out, assoc, internal_tcp_open(assoc, fd, early, early_len, hooks));
 }
 
@@ -174,9 +173,9 @@ void assoc_set_review(struct assoc *assoc, bool (*may_go_on)(void *owner), void 
     assoc->owner = owner;
 }
 
-bool assoc_review(struct assoc *assoc)
+bool assoc_review(struct assoc *assoc, const struct proxy_client *client)
 {
-    if (!subject_renew(&assoc->subject, assoc->env->rules) ||
+    if (!permit_renew(assoc->env, &assoc->subject, &client->local) ||
         !permit_any(assoc->env, &assoc->subject, assoc->external_ops->send_named != NULL))
         return false;
     assoc->generation = assoc->env->generation;

@@ -22,21 +22,20 @@
 #include "proxy/env.h"
 
 struct assoc;
+struct proxy_client;
 
 /*
- * Opens an association for the client of a control connection: `peer` and `local` are that connection's two ends,
- * unmapped; `user` is NULL without a login, and outlives the association; `hint` is the request's DST. What the client
- * sends waits in the kernel until assoc_start(). 0 or a negative errno: -EACCES when the rules leave it no destination
- * at all.
+ * Opens an association; `client->user` outlives it. `local` is the host that the client sends to, nearly always that of
+ * `client->local`; `hint` is the request's DST. What the client sends waits in the kernel until assoc_start(). 0 or a
+ * negative errno: -EACCES when the rules leave it no destination at all.
  */
-int assoc_new(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
-              const union netaddr *local, const struct socks5_addr *hint);
+int assoc_new(struct assoc **out, struct env *env, const struct proxy_client *client, const union netaddr *local,
+              const struct socks5_addr *hint);
 /* The same over TCP: the datagrams are frames (struct socks5_frame) on the control connection `fd`, which stays its
  * owner's, but is the association's to read and write from assoc_start() on. `early`: what was read from it behind the
  * request. */
-int assoc_new_over_tcp(struct assoc **out, struct env *env, const union netaddr *peer, const char *user,
-                       const union netaddr *local, int fd, const uint8_t *early, size_t early_len,
-                       const struct assoc_hooks *hooks);
+int assoc_new_over_tcp(struct assoc **out, struct env *env, const struct proxy_client *client, int fd,
+                       const uint8_t *early, size_t early_len, const struct assoc_hooks *hooks);
 /* The client is told that it may send: from now on its datagrams are read. To be called once. */
 void assoc_start(struct assoc *assoc);
 void assoc_free(struct assoc *assoc);
@@ -64,7 +63,7 @@ void assoc_leave_kernel(struct assoc *assoc);
 void assoc_set_review(struct assoc *assoc, bool (*may_go_on)(void *owner), void *owner);
 /* Puts it under the rules of the env's new snapshot. false: they allow no destination at all, or there is no memory;
  * then it has to end at once. */
-bool assoc_review(struct assoc *assoc);
+bool assoc_review(struct assoc *assoc, const struct proxy_client *client);
 
 /* To be called about once a second. true: idle for longer than `udp.idle` allows. */
 bool assoc_sweep(struct assoc *assoc, uint64_t now_ms);

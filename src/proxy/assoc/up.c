@@ -99,7 +99,7 @@ static bool up_can_reach(void *arg, const char *name, const union netaddr *to)
     if (assoc->egress)
         way.egress = *assoc->egress;
     netaddr_set_port(&way.from, 0);
-    return subject_renew(&assoc->subject, assoc->env->rules) &&
+    return assoc_may_go_on(assoc) &&
            verdict_find(&assoc->env->policy, &assoc->subject, name, to).code == VERDICT_ALLOWED &&
            sock_has_route(to, &way) && up_find_external(assoc, family);
 }
@@ -113,6 +113,7 @@ static struct dgram_run run_of_one(const uint8_t *payload, size_t len)
 static void up_send_resolved(void *arg, const char *name, const union netaddr *to, const uint8_t *payload, size_t len)
 {
     const struct dgram_run run = run_of_one(payload, len);
+    (void)assoc_may_go_on(arg); /* after a reload: up_send() asks by its rules */
     up_send(arg, name, to, &run);
 }
 

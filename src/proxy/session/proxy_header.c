@@ -123,3 +123,10 @@ union netaddr proxy_header_relay(const struct env *env, const union netaddr *cli
     netaddr_set_port(&relay, 0);
     return relay;
 }
+
+/* ---- the client ---- */
+
+struct proxy_client session_client(const struct session *session)
+{
+    return (struct proxy_client){session->peer, sock_local(session->fd), session->user};
+}

@@ -70,7 +70,8 @@ static void request_begin_stream(struct session *session, enum config_command co
         session_refuse(session, SOCKS5_REPLY_COMMAND_NOT_SUPPORTED, "BIND is off (bind.enabled)");
         return;
     }
-    session->stream = stream_new(session->env, command, &session->peer, session->user, destination, &hooks);
+    const struct proxy_client client = session_client(session);
+    session->stream = stream_new(session->env, command, &client, destination, &hooks);
     const struct negotiation_early early = negotiation_early(session->negotiation);
     if (!session->stream || (early.len && !stream_keep_early(session->stream, early.bytes, early.len))) {
         session_refuse(session, SOCKS5_REPLY_GENERAL_FAILURE, "out of memory");
@@ -136,12 +137,12 @@ static void request_on_assoc_lost_upstream(void *arg, const char *why)
 
 static int request_open_assoc(struct session *session, const struct socks5_request *request, const union netaddr *local)
 {
+    const struct proxy_client client = session_client(session);
     if (request->command != SOCKS5_COMMAND_UDP_IN_TCP)
-        return assoc_new(&session->assoc, session->env, &session->peer, session->user, local, &request->destination);
+        return assoc_new(&session->assoc, session->env, &client, local, &request->destination);
     const struct negotiation_early early = negotiation_early(session->negotiation);
     const struct assoc_hooks hooks = {request_on_assoc_ended, session};
-    return assoc_new_over_tcp(&session->assoc, session->env, &session->peer, session->user, local, session->fd,
-                              early.bytes, early.len, &hooks);
+    return assoc_new_over_tcp(&session->assoc, session->env, &client, session->fd, early.bytes, early.len, &hooks);
 }
 
 static void request_refuse_assoc(struct session *session, int error)

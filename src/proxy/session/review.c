@@ -16,11 +16,11 @@
 #define NO_LONGER "no longer allowed by the configuration: "
 
 /* Checks what the listener requires of every connection. A listener that has been removed requires nothing. */
-static const char *review_listener(const struct session *session)
+static const char *review_listener(const struct session *session, const union netaddr *local)
 {
     const struct negotiation *negotiation = session->negotiation;
-    const union netaddr local = sock_local(session->fd), peer = sock_peer(session->fd);
-    const struct config_listener *listener = config_listener_for(session->env->config, &local);
+    const union netaddr peer = sock_peer(session->fd);
+    const struct config_listener *listener = config_listener_for(session->env->config, local);
     if (!listener)
         return NULL;
     const bool logs_in = session->user || (negotiation && negotiation->handshake.need_password);
@@ -31,34 +31,35 @@ static const char *review_listener(const struct session *session)
     return NULL;
 }
 
-static const char *review_assoc(const struct session *session)
+static const char *review_assoc(const struct session *session, const struct proxy_client *client)
 {
     const struct config *config = session->env->config;
     if (!config->udp.enabled)
         return NO_LONGER "UDP is off (udp.enabled)";
     if (assoc_is_over_tcp(session->assoc) && !config->udp.over_tcp)
         return NO_LONGER "UDP over TCP is off (udp.over_tcp)";
-    return assoc_review(session->assoc) ? NULL : NO_LONGER "the rules leave this association no destination";
+    return assoc_review(session->assoc, client) ? NULL : NO_LONGER "the rules leave this association no destination";
 }
 
-static const char *review_stream(const struct session *session)
+static const char *review_stream(const struct session *session, const struct proxy_client *client)
 {
     if (stream_command(session->stream) == CONFIG_COMMAND_BIND && !session->env->config->bind.enabled)
         return NO_LONGER "BIND is off (bind.enabled)";
-    return stream_review(session->stream, session->user) ? NULL : NO_LONGER "its destination is denied";
+    return stream_review(session->stream, client) ? NULL : NO_LONGER "its destination is denied";
 }
 
 /* NULL: it may continue, under the active configuration from here on. Else why it has to end, as a literal. */
 static const char *review_against(const struct session *session, const struct snapshot *before)
 {
-    const char *why = review_listener(session);
+    const struct proxy_client client = session_client(session);
+    const char *why = review_listener(session, &client.local);
     if (why)
         return why;
     if (session->user && !users_agree(&before->users, &session->env->snapshot->users, session->user))
         return NO_LONGER "its user is gone, or has another password";
     if (session->assoc)
-        return review_assoc(session);
-    return session->stream ? review_stream(session) : NULL;
+        return review_assoc(session, &client);
+    return session->stream ? review_stream(session, &client) : NULL;
 }
 
 /* Each session is reviewed once: with some rules that takes milliseconds. */

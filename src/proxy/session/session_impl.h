@@ -12,7 +12,7 @@
 
 #include "base/netaddr.h"
 #include "conesocks/socks5.h"
-#include "proxy/env.h"
+#include "proxy/client_terms.h"
 #include "proxy/session/charges.h"
 
 struct assoc;
@@ -70,6 +70,9 @@ void session_sweep(struct session *session, uint64_t now_ms, bool asks);
 
 /* The callback of `readable`. */
 void session_on_readable(evutil_socket_t fd, short what, void *session);
+
+/* With our end of its control connection, as the kernel tells it. */
+struct proxy_client session_client(const struct session *session);
 
 /* Its request is accepted and not answered yet. */
 static inline bool session_is_pending(const struct session *session)

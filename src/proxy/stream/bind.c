@@ -17,6 +17,7 @@
 #include "net/sock.h"
 #include "policy/terms.h"
 #include "proxy/address.h"
+#include "proxy/client_terms.h"
 #include "proxy/egress.h"
 #include "proxy/env.h"
 #include "proxy/permit.h"
@@ -25,6 +26,7 @@
 struct bind {
     struct env *env;
     struct subject *subject;
+    union netaddr local;    /* the address that the client has connected to */
     union netaddr from;     /* as asked for */
     union netaddr expected; /* canonical; AF_UNSPEC: any peer that policy allows */
     union netaddr told;
@@ -55,7 +57,8 @@ static bool bind_is_welcome(struct bind *bind, const union netaddr *peer)
 {
     const union netaddr canonical = netaddr_canonical(peer);
     if (bind->expected.sa.sa_family == AF_UNSPEC || netaddr_equal_host(&canonical, &bind->expected))
-        return permit(bind->env, bind->subject, NULL, peer, 1, NULL);
+        return permit_renew(bind->env, bind->subject, &bind->local) &&
+               permit(bind->env, bind->subject, NULL, peer, 1, NULL);
     bind_log_stranger(bind, peer);
     return false;
 }
@@ -140,7 +143,7 @@ static bool bind_may_listen(const struct bind *bind, uint32_t *rule)
     return permit_any(bind->env, bind->subject, false);
 }
 
-static enum socks5_reply bind_open_port(struct bind *bind, const char *user, int *error)
+static enum socks5_reply bind_open_port(struct bind *bind, int *error)
 {
     const union netaddr canonical = netaddr_canonical(&bind->from);
     if (!netaddr_is_any(&canonical) && !policy_is_own(&bind->env->policy, &canonical))
@@ -148,21 +151,21 @@ static enum socks5_reply bind_open_port(struct bind *bind, const char *user, int
     uint32_t rule = rules_find_everywhere(bind->subject);
     if (!bind_may_listen(bind, &rule))
         return SOCKS5_REPLY_NOT_ALLOWED;
-    const struct terms terms = env_terms(bind->env, user, rule, &bind->subject->client);
+    const struct terms terms = client_terms(bind->env, bind->subject, rule, &bind->local);
     if (terms.upstream)
         return SOCKS5_REPLY_COMMAND_NOT_SUPPORTED; /* what is to leave elsewhere does not leave here */
     return bind_listen(bind, &terms, error);
 }
 
-enum socks5_reply bind_new(struct bind **made, struct env *env, struct subject *subject, const char *user,
+enum socks5_reply bind_new(struct bind **made, struct env *env, struct subject *subject, const union netaddr *local,
                            const union netaddr *from, bind_done *done, void *arg, int *error)
 {
     assert(subject->command == CONFIG_COMMAND_BIND);
     struct bind *bind = calloc(1, sizeof(*bind));
     if (!bind)
         return SOCKS5_REPLY_GENERAL_FAILURE;
-    *bind = (struct bind){.env = env, .subject = subject, .from = *from, .done = done, .arg = arg};
-    enum socks5_reply code = bind_open_port(bind, user, error);
+    *bind = (struct bind){.env = env, .subject = subject, .local = *local, .from = *from, .done = done, .arg = arg};
+    enum socks5_reply code = bind_open_port(bind, error);
     if (code != SOCKS5_REPLY_SUCCEEDED) {
         free(bind);
         return code;

@@ -21,10 +21,10 @@ typedef void bind_done(void *arg, int fd, const union netaddr *peer, enum socks5
 /*
  * Opens the port. Only the host of `from` may connect to it, whatever its port; when that is unspecified (0.0.0.0, ::)
  * or one of this host's own addresses, any host may. In both cases policy has to allow `subject` that host. `subject`
- * and `user` (NULL: no login) must outlive it. `done` comes from the event loop. When no port could be opened, `error`
- * gets the errno.
+ * must outlive it; its client has connected to `local`. `done` comes from the event loop. When no port could be opened,
+ * `error` gets the errno.
  */
-enum socks5_reply bind_new(struct bind **bind, struct env *env, struct subject *subject, const char *user,
+enum socks5_reply bind_new(struct bind **bind, struct env *env, struct subject *subject, const union netaddr *local,
                            const union netaddr *from, bind_done *done, void *arg, int *error);
 void bind_free(struct bind *bind);
 

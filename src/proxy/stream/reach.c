@@ -9,6 +9,7 @@
 #include "net/dial.h"
 #include "policy/rates.h"
 #include "policy/rules.h"
+#include "proxy/client_terms.h"
 #include "proxy/egress.h"
 #include "proxy/lookup.h"
 #include "proxy/permit.h"
@@ -23,7 +24,7 @@ struct reaching {
     struct upstream *upstream; /* asked, in place of a dial */
     struct lookup *lookup;     /* of the name; NULL: not under way */
     struct subject subject;
-    const char *user;        /* the session's; NULL: no login */
+    union netaddr local;     /* the address that the client has connected to */
     uint32_t found, refused; /* addresses of the name; those that policy denies */
     bool timed_out;          /* a lookup got no answer in time */
     uint64_t generation;     /* of the snapshot that it began under */
@@ -88,6 +89,11 @@ static bool reach_is_reloaded(const struct stream *stream)
     return stream->reaching->generation != stream->env->generation;
 }
 
+static bool reach_renew(struct stream *stream)
+{
+    return permit_renew(stream->env, &stream->reaching->subject, &stream->reaching->local);
+}
+
 /* ---- by an upstream ---- */
 
 static void reach_on_upstream_answer(void *arg, const struct upstream_answer *answer)
@@ -97,7 +103,8 @@ static void reach_on_upstream_answer(void *arg, const struct upstream_answer *an
     enum socks5_reply code = answer->code;
     reaching->upstream = NULL;
     stream->remote_fd = answer->fd;
-    if (answer->fd >= 0 && reach_is_reloaded(stream) && !stream_may_relay(stream, &reaching->subject))
+    if (answer->fd >= 0 && reach_is_reloaded(stream) &&
+        !(reach_renew(stream) && stream_may_relay(stream, &reaching->subject)))
         code = SOCKS5_REPLY_NOT_ALLOWED;
     reach_finish(stream, code, &answer->bound);
 }
@@ -116,9 +123,9 @@ static void reach_ask_upstream(struct stream *stream, const struct terms *terms,
     assert(!stream->upstream && !reaching->upstream);
     reach_stop_dialing(reaching);
     stream->upstream = strdup(terms->upstream->name);
-    if (stream->upstream && rates_new(&stream->rates, stream->env->host->user_rates, terms, reaching->user))
-        reaching->upstream = upstream_ask(stream->env, &stream->client, reaching->user, terms, SOCKS5_COMMAND_CONNECT,
-                                          &destination, reach_on_upstream_answer, stream);
+    if (stream->upstream && rates_new(&stream->rates, stream->env->host->user_rates, terms, reaching->subject.user))
+        reaching->upstream = upstream_ask(stream->env, &stream->client, reaching->subject.user, terms,
+                                          SOCKS5_COMMAND_CONNECT, &destination, reach_on_upstream_answer, stream);
     if (!reaching->upstream) {
         reach_finish_soon(stream, SOCKS5_REPLY_GENERAL_FAILURE);
         return;
@@ -134,7 +141,7 @@ static bool reach_ask_by_name(struct stream *stream)
     const uint32_t rule = rules_find_name(&reaching->subject, stream->name, stream->port);
     if (rule != RULES_NO_MATCH && stream->env->config->rules[rule].action == CONFIG_ACTION_DENY)
         return false; /* an earlier rule may allow an address of it */
-    const struct terms terms = env_terms(stream->env, reaching->user, rule, &stream->client);
+    const struct terms terms = client_terms(stream->env, &reaching->subject, rule, &reaching->local);
     if (terms.upstream)
         reach_ask_upstream(stream, &terms, NULL);
     return terms.upstream != NULL;
@@ -146,11 +153,11 @@ static bool reach_ask_by_name(struct stream *stream)
 static bool reach_set_rates(struct stream *stream, const union netaddr *to)
 {
     struct reaching *reaching = stream->reaching;
-    if (!subject_renew(&reaching->subject, stream->env->rules))
+    if (!reach_renew(stream))
         return false;
     const struct verdict verdict = verdict_find(&stream->env->policy, &reaching->subject, stream_name(stream), to);
-    const struct terms terms = env_terms(stream->env, reaching->user, verdict.rule, &stream->client);
-    return rates_new(&stream->rates, stream->env->host->user_rates, &terms, reaching->user);
+    const struct terms terms = client_terms(stream->env, &reaching->subject, verdict.rule, &reaching->local);
+    return rates_new(&stream->rates, stream->env->host->user_rates, &terms, reaching->subject.user);
 }
 
 static enum socks5_reply reach_failure(struct stream *stream, int error)
@@ -181,8 +188,8 @@ static void reach_on_dialed(void *arg, const struct dial_outcome *outcome)
     stream->remote_fd = outcome->fd;
     if (outcome->fd < 0)
         code = reach_failure(stream, outcome->error);
-    else if (reach_is_reloaded(stream) &&
-             !permit(stream->env, &reaching->subject, stream_name(stream), &outcome->to, 1, NULL))
+    else if (reach_is_reloaded(stream) && !(reach_renew(stream) && permit(stream->env, &reaching->subject,
+                                                                          stream_name(stream), &outcome->to, 1, NULL)))
         code = SOCKS5_REPLY_NOT_ALLOWED;
     else if (!reach_set_rates(stream, &outcome->to))
         code = SOCKS5_REPLY_GENERAL_FAILURE;
@@ -192,7 +199,7 @@ static void reach_on_dialed(void *arg, const struct dial_outcome *outcome)
 static void reach_dial_by_rule(struct stream *stream, const union netaddr *to, uint32_t rule)
 {
     struct reaching *reaching = stream->reaching;
-    const struct terms terms = env_terms(stream->env, reaching->user, rule, &stream->client);
+    const struct terms terms = client_terms(stream->env, &reaching->subject, rule, &reaching->local);
     if (terms.upstream) {
         reach_ask_upstream(stream, &terms, to);
         return;
@@ -207,12 +214,13 @@ static void reach_on_addresses(void *arg, const union netaddr *addresses, size_t
 {
     struct stream *stream = arg;
     struct reaching *reaching = stream->reaching;
+    const bool is_renewed = reach_renew(stream);
     for (size_t i = 0; i < count && reaching->dial; i++) {
         union netaddr to = addresses[i];
         uint32_t rule;
         netaddr_set_port(&to, stream->port);
         reaching->found++;
-        if (permit(stream->env, &reaching->subject, stream->name, &to, 1, &rule))
+        if (is_renewed && permit(stream->env, &reaching->subject, stream->name, &to, 1, &rule))
             reach_dial_by_rule(stream, &to, rule);
         else
             reaching->refused++;
@@ -239,8 +247,8 @@ static void reach_name(struct stream *stream)
     }
     if (reach_ask_by_name(stream))
         return;
-    reaching->lookup =
-        lookup_begin(stream->env, &stream->client, reaching->user, stream->name, env_first_family(stream->env), &hooks);
+    reaching->lookup = lookup_begin(stream->env, &stream->client, reaching->subject.user, stream->name,
+                                    env_first_family(stream->env), &hooks);
     if (!reaching->lookup)
         reach_finish_soon(stream, SOCKS5_REPLY_GENERAL_FAILURE);
 }
@@ -279,7 +287,7 @@ static enum socks5_reply reach_listen(struct stream *stream)
     struct reaching *reaching = stream->reaching;
     if (stream->asked_kind != ADDRESS_IP)
         return SOCKS5_REPLY_ADDRESS_TYPE_NOT_SUPPORTED;
-    return bind_new(&reaching->bind, stream->env, &reaching->subject, reaching->user, &stream->asked, reach_on_came,
+    return bind_new(&reaching->bind, stream->env, &reaching->subject, &reaching->local, &stream->asked, reach_on_came,
                     stream, &stream->unreached);
 }
 
@@ -299,7 +307,7 @@ static void reach_begin(struct stream *stream)
         reach_address(stream);
 }
 
-bool stream_begin_reaching(struct stream *stream, const char *user)
+bool stream_begin_reaching(struct stream *stream, const struct proxy_client *client)
 {
     struct env *env = stream->env;
     struct reaching *reaching = calloc(1, sizeof(*reaching));
@@ -309,7 +317,7 @@ bool stream_begin_reaching(struct stream *stream, const char *user)
         .ipv4_first = env_first_family(env) == AF_INET,
         .watch = reach_watch,
     };
-    if (!reaching || !subject_init(&reaching->subject, env->rules, &stream->client, user, stream->command)) {
+    if (!reaching || !client_subject_init(&reaching->subject, env, client, stream->command)) {
         free(reaching);
         return false;
     }
@@ -321,7 +329,7 @@ bool stream_begin_reaching(struct stream *stream, const char *user)
         return false;
     }
     reaching->generation = env->generation;
-    reaching->user = user;
+    reaching->local = client->local;
     event_assign(&reaching->outcome, env->base, -1, 0, reach_on_outcome, stream);
     stream->reaching = reaching;
     reach_begin(stream);
@@ -333,7 +341,7 @@ bool stream_begin_reaching(struct stream *stream, const char *user)
 bool stream_review_reaching(struct stream *stream)
 {
     struct reaching *reaching = stream->reaching;
-    if (!subject_renew(&reaching->subject, stream->env->rules))
+    if (!reach_renew(stream))
         return false;
     if (reaching->bind)
         return bind_review(reaching->bind);

@@ -9,12 +9,13 @@
 #include "net/sock.h"
 #include "policy/rates.h"
 #include "policy/rules.h"
+#include "proxy/client_terms.h"
 #include "proxy/permit.h"
 #include "proxy/stream/stream_impl.h"
 
 /* ---- life ---- */
 
-struct stream *stream_new(struct env *env, enum config_command command, const union netaddr *client, const char *user,
+struct stream *stream_new(struct env *env, enum config_command command, const struct proxy_client *client,
                           const struct socks5_addr *destination, const struct stream_hooks *hooks)
 {
     union netaddr asked;
@@ -32,13 +33,13 @@ struct stream *stream_new(struct env *env, enum config_command command, const un
     stream->env = env;
     stream->hooks = *hooks;
     stream->command = command;
-    stream->client = *client;
+    stream->client = client->peer;
     stream->asked_kind = kind;
     stream->asked = kind == ADDRESS_IP ? asked : (union netaddr){0};
     stream->port = destination->port;
     stream->remote_fd = -1;
     memcpy(stream->name, name, name_size);
-    if (!stream_begin_reaching(stream, user)) {
+    if (!stream_begin_reaching(stream, client)) {
         free(stream);
         return NULL;
     }
@@ -80,19 +81,19 @@ bool stream_keep_early(struct stream *stream, const uint8_t *bytes, size_t len)
 
 /* ---- other rules ---- */
 
-bool stream_may_relay(const struct stream *stream, struct subject *subject)
+bool stream_may_relay(const struct stream *stream, const struct subject *subject)
 {
     if (stream->remote.sa.sa_family == AF_UNSPEC)
         return permit_unresolved(stream->env, subject, stream->name, stream->port, 1);
     return permit(stream->env, subject, stream_name(stream), &stream->remote, 1, NULL);
 }
 
-bool stream_review(struct stream *stream, const char *user)
+bool stream_review(struct stream *stream, const struct proxy_client *client)
 {
     struct subject subject;
     if (stream->reaching)
         return stream_review_reaching(stream);
-    if (!subject_init(&subject, stream->env->rules, &stream->client, user, stream->command))
+    if (!client_subject_init(&subject, stream->env, client, stream->command))
         return false;
     bool may = stream_may_relay(stream, &subject);
     subject_deinit(&subject);

@@ -15,6 +15,7 @@
 #include "proxy/address.h"
 
 struct env;
+struct proxy_client;
 struct stream;
 
 /* All are called from the event loop, never from inside stream_new() or stream_relay(); the stream may be freed in
@@ -31,9 +32,9 @@ struct stream_hooks {
     void *arg;
 };
 
-/* Begins to reach `destination`. `client`, and `user` after a login (else NULL), are charged for lookups and checked by
- * policy; `user` must outlive the stream. `command` is CONNECT or BIND. NULL: no memory. */
-struct stream *stream_new(struct env *env, enum config_command command, const union netaddr *client, const char *user,
+/* Begins to reach `destination`. `command` is CONNECT or BIND; `client->user` must outlive the stream. NULL: no memory.
+ */
+struct stream *stream_new(struct env *env, enum config_command command, const struct proxy_client *client,
                           const struct socks5_addr *destination, const struct stream_hooks *hooks);
 void stream_free(struct stream *stream);
 
@@ -44,10 +45,9 @@ bool stream_keep_early(struct stream *stream, const uint8_t *bytes, size_t len);
 /* Starts to relay between `client_fd`, which stays the caller's, and the destination. */
 void stream_relay(struct stream *stream, int client_fd);
 
-/* The env has another snapshot: may `user`, the one of stream_new(), continue to that destination? While it is still
- * reaching, addresses that are found later are checked by the new rules. false: no, or there is no memory; then it has
- * to end at once. */
-bool stream_review(struct stream *stream, const char *user);
+/* The env has another snapshot: may `client` continue to that destination? While it is still reaching, addresses that
+ * are found later are checked by the new rules. false: no, or there is no memory; then it has to end at once. */
+bool stream_review(struct stream *stream, const struct proxy_client *client);
 
 /* To be called about once a second while it relays: finds an end that has vanished, and a stream that has been idle for
  * timeouts.stream_idle. `asks`: the kernel is to be asked about each end. The stream may have ended afterwards. */

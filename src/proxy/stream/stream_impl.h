@@ -59,10 +59,10 @@ static inline const char *stream_name(const struct stream *stream)
 }
 
 /* Whether policy allows what it has reached, or what its upstream is to reach. */
-bool stream_may_relay(const struct stream *stream, struct subject *subject);
+bool stream_may_relay(const struct stream *stream, const struct subject *subject);
 
-/* Sets out for the destination, as `user`. The outcome comes from the loop. false: no memory. */
-bool stream_begin_reaching(struct stream *stream, const char *user);
+/* Sets out for the destination. The outcome comes from the loop. false: no memory. */
+bool stream_begin_reaching(struct stream *stream, const struct proxy_client *client);
 /* Gives up what is still under way, if anything. */
 void stream_stop_reaching(struct stream *stream);
 /* The env has another snapshot: may it continue to its destination? */

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "net/sock.h"
 #include "policy/reach.h"
+#include "policy/terms.h"
 #include "proxy/env.h"
 #include "proxy/upstream/upstream.h"
 
