@@ -34,8 +34,10 @@ static const char usage_text[] =
     "  --direct               test this machine's network without a proxy; with --proxy, test both\n"
     "\n"
     "The test server, which must be reachable through the proxy. Without --stun and --peer, a proxy on this machine\n"
-    "is tested with a test server on this machine.\n"
-    "  --stun HOST[:PORT]     use a STUN server; to find the NAT type, it must have two addresses (RFC 5780)\n"
+    "is tested with a test server on this machine, any other one with public STUN servers:\n"
+    "  " CHECK_STUN "\n"
+    "  --stun HOST[:PORT]     use this STUN server; several: repeat the option, or write commas between them\n"
+    "  --stun none            ask no public server\n"
     "  --peer HOST[:PORT]     use another machine that runs `conesocks check --listen`; this runs the most tests\n"
     "  --key KEY              the key that it printed, or the key to use with --listen\n"
     "  --listen [ADDRESS][:PORT]\n"
@@ -55,7 +57,7 @@ static const char usage_text[] =
 /* The reason to skip a step: the first of `missing`. */
 static const char *why_skipped(const struct check_run *check, unsigned missing)
 {
-    bool named = check->options.stun || check->options.peer;
+    bool named = check->server.kind != TEST_SERVER_NONE || check->options.stun.count || check->options.peer;
     const struct {
         enum check_fact fact;
         const char *why;
@@ -114,7 +116,9 @@ static size_t run_steps(struct check_run *check, const struct report_style *styl
 static json_t *print_introduction(const struct check_run *check, const struct report_style *style)
 {
     const struct proxy_url *url = &check->proxy.url;
-    const char *server = check->options.stun ? check->options.stun : check->options.peer;
+    char list[CHECK_NAME_MAX];
+    const struct stun_servers *stun = &check->options.stun;
+    const char *server = stun->count ? stun_servers_list(stun, list, sizeof(list)) : check->options.peer;
     bool wants_proxy = check_wants_proxy(check);
     char user[4 * sizeof(url->user) + 1], proxy[300] = "no proxy";
     log_escape(user, sizeof(user), (const char *)url->user, url->user_len);
@@ -196,7 +200,7 @@ static const char *judge_place(const char *place, bool needs_port)
 
 static int check_proxy(const struct check_options *options)
 {
-    const char *const places[] = {options->stun, options->peer, options->connect}, *wrong;
+    const char *const places[] = {options->peer, options->connect}, *wrong;
     for (size_t i = 0; i < ARRAY_LEN(places); i++)
         if ((wrong = judge_place(places[i], places[i] == options->connect)))
             return command_line_fail(NAME, "%s: %s", wrong, places[i]);
@@ -232,9 +236,18 @@ static bool read_seconds(const char *text, unsigned *seconds)
     return !text || (text[0] >= '0' && text[0] <= '9' && !*end && value >= 10 && value <= PEER_DELAY_MAX);
 }
 
+/* NULL, or what is wrong. */
+static const char *read_stun(struct check_options *options, const char *text)
+{
+    bool none = strcmp(text, "none") == 0;
+    options->no_stun = options->no_stun || none;
+    const char *wrong = none ? NULL : stun_servers_add(&options->stun, text);
+    return !wrong && options->no_stun && options->stun.count ? "use either --stun none or a server" : wrong;
+}
+
 int check(int argc, char **argv)
 {
-    enum { STUN, PEER, CONNECT, TEXTS, PROXY, KEY, LISTEN, LIFETIME, DIRECT, JSON };
+    enum { PEER, CONNECT, TEXTS, STUN, PROXY, KEY, LISTEN, LIFETIME, DIRECT, JSON };
     static const struct option options[] = {
         {"proxy", required_argument, NULL, PROXY},
         {"stun", required_argument, NULL, STUN},
@@ -249,13 +262,17 @@ int check(int argc, char **argv)
         {0},
     };
     struct check_options chosen = {.key = getenv("CONESOCKS_CHECK_KEY")};
-    const char **const texts[TEXTS] = {[STUN] = &chosen.stun, [PEER] = &chosen.peer, [CONNECT] = &chosen.connect};
-    const char *where = NULL, *lifetime;
+    const char **const texts[TEXTS] = {[PEER] = &chosen.peer, [CONNECT] = &chosen.connect};
+    const char *where = NULL, *lifetime, *wrong;
     char key[256];
     bool listens = false;
     for (int option; (option = command_line_next(NAME, argc, argv, ":h", options)) != -1;) {
         switch (option) {
         case STUN:
+            wrong = read_stun(&chosen, optarg);
+            if (wrong)
+                return command_line_fail(NAME, "%s: %s", wrong, optarg);
+            break;
         case PEER:
         case CONNECT:
             *texts[option] = optarg;
@@ -294,7 +311,7 @@ int check(int argc, char **argv)
         return command_line_fail(NAME, "unexpected argument: %s", argv[optind]);
     if (listens)
         return check_listen(where, chosen.key);
-    if (chosen.peer && chosen.stun)
+    if (chosen.peer && chosen.stun.count)
         return command_line_fail(NAME, "use either --stun or --peer, not both");
     if (chosen.peer && !chosen.key)
         return command_line_fail(NAME, "--peer also needs the key that conesocks check --listen printed: --key KEY");

@@ -4,6 +4,7 @@ import pty
 import re
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 import servers
@@ -126,10 +127,17 @@ def test_a_stun_server_that_is_down(net, proxy, own_way, check):  # noqa: F811
 
 
 def test_without_a_stun_server(net, proxy, check):  # noqa: F811
-    found = check()
+    found = check("--stun", "none")
     assert found.status == UNKNOWN
     assert found.statuses()["associate"] == "ok" and found.statuses()["nat_v4"] == "skipped"
-    assert "--stun" in found.step("datagram_v4")["found"]
+    assert "--stun" in found.step("datagram_v4")["found"] and "--stun HOST" in found.step("public")["fix"]
+
+
+def test_the_manual_lists_the_public_servers(net, check):  # noqa: F811
+    text = check("--help", proxy=None, form=None).text
+    (built_in,) = [line for line in text.splitlines() if "stun.cloudflare.com" in line]
+    manual = (Path(__file__).resolve().parents[2] / "man" / "conesocks.8").read_text(encoding="utf-8")
+    assert "\n".join(built_in.split()) in manual.partition(".Ss Public STUN servers")[2]
 
 
 # UDP that does not get through, and where it stays.

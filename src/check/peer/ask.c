@@ -86,7 +86,8 @@ static void questions_note_error(struct stun_question *questions, size_t count, 
             questions[i].error = error;
 }
 
-size_t stun_ask(const struct server_line *line, struct stun_question *questions, size_t count, unsigned patience_ms)
+size_t stun_ask_some(const struct server_line *line, struct stun_question *questions, size_t count, size_t enough,
+                     unsigned patience_ms)
 {
     uint64_t now = clock_ms(), end = now + patience_ms, again = now, wait = patience_ms / WAITS;
     size_t answered = 0;
@@ -102,14 +103,23 @@ size_t stun_ask(const struct server_line *line, struct stun_question *questions,
             wait = wait * 2 < LONGEST_WAIT ? wait * 2 : LONGEST_WAIT;
         }
         int error = channel_receive(line->channel, line->room, again < end ? again : end);
-        if (error == 0)
-            answered += stun_take(line, questions, count);
-        else if (ends_channel(error))
+        if (error == 0) {
+            bool counts = stun_take(line, questions, count);
+            answered += counts;
+            if (counts && answered == enough && clock_ms() + STUN_GRACE + line->rtt_ms < end)
+                end = clock_ms() + STUN_GRACE + line->rtt_ms;
+        } else if (ends_channel(error)) {
             break;
-        else if (error != -ETIMEDOUT)
+        } else if (error != -ETIMEDOUT) {
             questions_note_error(questions, count, error);
+        }
     }
     return answered;
+}
+
+size_t stun_ask(const struct server_line *line, struct stun_question *questions, size_t count, unsigned patience_ms)
+{
+    return stun_ask_some(line, questions, count, count, patience_ms);
 }
 
 bool peer_ask(const struct server_line *line, struct stun_question *question)

@@ -41,6 +41,10 @@ struct stun_question {
 
 /* Asks all of them side by side. How many were answered. */
 size_t stun_ask(const struct server_line *line, struct stun_question *questions, size_t count, unsigned patience_ms);
+/* The same, but when `enough` are answered, the others get STUN_GRACE and the line's round-trip time. */
+#define STUN_GRACE 400 /* ms */
+size_t stun_ask_some(const struct server_line *line, struct stun_question *questions, size_t count, size_t enough,
+                     unsigned patience_ms);
 /* Asks a peer that has answered before. */
 bool peer_ask(const struct server_line *line, struct stun_question *question);
 

@@ -16,11 +16,37 @@
 
 /* ---- other ways ---- */
 
-static enum silence_seen try_channel(struct check_run *check, struct channel *channel)
+/* An error tells nothing about our address; of the others, the nearest server is the best one. */
+static bool is_better_answer(const struct stun_question *one, const struct stun_question *than)
+{
+    bool useful = one->answered && one->answer.class == STUN_SUCCESS;
+    bool than_useful = than->answered && than->answer.class == STUN_SUCCESS;
+    if (useful != than_useful)
+        return useful;
+    return one->answered && (!than->answered || one->rtt_us < than->rtt_us);
+}
+
+/* Asks the servers side by side and keeps to the one that answers first. `question` is then the one it answered. */
+static bool ask_servers(struct check_run *check, struct channel *channel, struct stun_question *question,
+                        unsigned patience_ms)
 {
     const struct server_line line = check_line(check, channel);
-    struct stun_question question = {.answered = false};
-    return stun_ask(&line, &question, 1, TRIAL_PATIENCE) ? SILENCE_ANSWERED : SILENCE_STAYED;
+    struct stun_question questions[CHECK_ASKED_MAX];
+    size_t count = check_questions(check, questions);
+    stun_ask_some(&line, questions, count, 1, patience_ms);
+    *question = questions[0];
+    for (size_t i = 1; i < count; i++)
+        if (is_better_answer(&questions[i], question))
+            *question = questions[i];
+    if (question->answered)
+        check_use_server(check, &question->to);
+    return question->answered;
+}
+
+static enum silence_seen try_channel(struct check_run *check, struct channel *channel)
+{
+    struct stun_question question;
+    return ask_servers(check, channel, &question, TRIAL_PATIENCE) ? SILENCE_ANSWERED : SILENCE_STAYED;
 }
 
 /* The port that the proxy names, at the address that it is reached at. When that works, the association keeps it. */
@@ -96,15 +122,29 @@ static struct silence try_other_ways(struct check_run *check, int error)
 
 /* ---- causes as text ---- */
 
+/* How to name the same test servers on the command line. */
+static void name_option(const struct check_run *check, char *text, size_t size)
+{
+    const struct test_server *server = &check->server;
+    size_t used = 0;
+    text[0] = '\0';
+    if (server->kind == TEST_SERVER_PEER)
+        snprintf(text, size, " --peer %s", server->name);
+    for (size_t i = 0; !server->is_public && i < server->stun.count && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%s", i ? "," : " --stun ", server->stun.list[i].text);
+}
+
 static void explain_silence(const struct check_run *check, enum silence_cause cause, struct check_result *result)
 {
     char told[NETADDR_TEXT_MAX], proxy[NETADDR_TEXT_MAX];
     bool is_peer = check->server.kind == TEST_SERVER_PEER;
-    const char *option = is_peer ? "--peer" : "--stun", *server = check->server.name;
+    char option[CHECK_NAME_MAX + 16];
+    const char *server = check->server.name;
     unsigned port = netaddr_port(&check->association.relay);
     const union netaddr *bound = &check->association.granted.bound;
     netaddr_format(bound->sa.sa_family == AF_UNSPEC ? &check->association.relay : bound, told);
     netaddr_format_host(&check->proxy.address, proxy);
+    name_option(check, option, sizeof(option));
     switch (cause) {
     case SILENCE_BOUND_ADDRESS:
         result_cause(result,
@@ -139,9 +179,9 @@ static void explain_silence(const struct check_run *check, enum silence_cause ca
         result_cause(result, "the proxy's host cannot send UDP to the internet, or gets no answers; without the proxy, "
                              "the test server answers");
         result_fix(result,
-                   "allow outgoing UDP and its answers on the proxy's host; conesocks check --direct %s %s must "
+                   "allow outgoing UDP and its answers on the proxy's host; conesocks check --direct%s must "
                    "work there",
-                   option, server);
+                   option);
         break;
     case SILENCE_SERVER:
         result_cause(result, "%s does not answer without the proxy either: it may be off, or %s", server,
@@ -156,8 +196,8 @@ static void explain_silence(const struct check_run *check, enum silence_cause ca
                      port);
         result_fix(result,
                    "on the proxy's host, tcpdump udp port %u shows whether UDP arrives, and conesocks check "
-                   "--direct %s %s shows whether it can send",
-                   port, option, server);
+                   "--direct%s shows whether it can send",
+                   port, option);
     }
 }
 
@@ -215,20 +255,33 @@ static void say_other_family(struct check_run *check, const char *to, struct che
     result_fix(result, "update the server, or use another one; until then, switch %s off in its clients", family);
 }
 
+/* The server that has answered or, when none has, all of them. */
+static void name_asked(const struct check_run *check, const struct stun_question *question, char text[CHECK_NAME_MAX])
+{
+    struct stun_question questions[CHECK_ASKED_MAX];
+    size_t count = check_questions(check, questions);
+    if (question->answered || count == 1)
+        check_server_name(check, &question->to, text);
+    else
+        snprintf(text, CHECK_NAME_MAX, "%zu test servers", count);
+}
+
 void step_datagram(struct check_run *check, struct check_result *result)
 {
-    const struct server_line line = check_line(check, &check->association.channel);
-    struct stun_question question = {.to = line.to};
-    char to[NETADDR_TEXT_MAX], seen[NETADDR_TEXT_MAX];
-    netaddr_format(&line.to, to);
-    if (stun_ask(&line, &question, 1, STUN_PATIENCE)) {
+    struct check_association *a = &check->association;
+    struct stun_question question;
+    char to[CHECK_NAME_MAX], seen[NETADDR_TEXT_MAX];
+    bool answered = ask_servers(check, &a->channel, &question, STUN_PATIENCE);
+    name_asked(check, &question, to);
+    if (answered) {
         note_answer(check, &question);
         netaddr_format(&question.answer.mapped, seen);
         result_say(result, CHECK_OK, "%s answers in %.1f ms and sees us as %s", to, question.rtt_us / 1000.0, seen);
-        result_data(result, "{s:s, s:i}", "external", seen, "rtt_ms", question.rtt_us / 1000);
+        result_data(result, "{s:s, s:s, s:i}", "server", to, "external", seen, "rtt_ms", question.rtt_us / 1000);
     } else if (check->facts & FACT_ANSWERS) {
         say_other_family(check, to, result);
-    } else if (say_silence(check, to, question.error, result) && stun_ask(&line, &question, 1, TRIAL_PATIENCE)) {
+    } else if (say_silence(check, to, question.error, result) &&
+               ask_servers(check, &a->channel, &question, TRIAL_PATIENCE)) {
         note_answer(check, &question);
     }
 }

@@ -1,4 +1,4 @@
-/* The test server: the one that was named, or one of our own on this machine. */
+/* The test server: what was named, one of our own on this machine, or public STUN servers. */
 #include <netdb.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -11,25 +11,103 @@
 /* Two of IPv4, so that filtering can be measured in full; IPv6 has one loopback address. */
 static const char *const own_hosts[] = {"127.0.0.1", "127.0.0.2", "::1"};
 
-void step_server(struct check_run *check, struct check_result *result)
+/* ---- named, or public ---- */
+
+/* The first address of each family is used until another one answers. */
+static void use_first_places(struct check_run *check)
+{
+    const struct stun_places *places = &check->server.places;
+    for (size_t i = 0; i < places->count; i++) {
+        const union netaddr *address = &places->list[i].address;
+        if (!io_of_family(&check->server.addresses, address->sa.sa_family))
+            check->server.addresses.list[check->server.addresses.count++] = *address;
+    }
+    check->facts |= FACT_SERVER;
+}
+
+/* Those whose names have no address. 0: all have one. */
+static size_t list_failed(const struct stun_servers *servers, char *text, size_t size)
+{
+    size_t used = 0, failed = 0;
+    for (size_t i = 0; i < servers->count; i++) {
+        const struct stun_server *one = &servers->list[i];
+        if (one->error && used < size)
+            used += (size_t)snprintf(text + used, size - used, "%s%s: %s", failed ? "; " : "", one->text,
+                                     gai_strerror(one->error));
+        failed += one->error != 0;
+    }
+    return failed;
+}
+
+/* Sets the result if something is wrong. false: no server has an address. */
+static bool resolve_servers(struct check_run *check, struct check_result *result)
 {
     struct test_server *server = &check->server;
+    char failed[1024];
+    server->kind = TEST_SERVER_STUN;
+    stun_servers_list(&server->stun, server->name, sizeof(server->name));
+    stun_servers_resolve(&server->stun, &server->places);
+    bool any_failed = list_failed(&server->stun, failed, sizeof(failed)) > 0;
+    if (server->places.count == 0) {
+        result_say(result, CHECK_FAILED, "%s", failed);
+        result_fix(result, "use a name that this machine can resolve, or an IP address");
+        return false;
+    }
+    if (any_failed)
+        result_say(result, CHECK_INFO, "%s", failed);
+    use_first_places(check);
+    return true;
+}
+
+static void resolve_peer(struct check_run *check, struct check_result *result)
+{
+    struct test_server *server = &check->server;
+    struct io_addresses found;
     char host[256];
-    uint16_t port = PEER_PORT; /* and STUN's */
-    const char *text = check->options.peer ? check->options.peer : check->options.stun;
-    if (!text)
-        return; /* the steps that would need one tell that */
-    const char *wrong = host_port_parse(text, host, &port);
-    int error = wrong ? 0 : io_resolve(host, port, &server->addresses);
+    uint16_t port = PEER_PORT;
+    const char *wrong = host_port_parse(check->options.peer, host, &port);
+    int error = wrong ? 0 : io_resolve(host, port, &found);
     if (wrong || error) {
-        result_say(result, CHECK_FAILED, "%s: %s", text, wrong ? wrong : gai_strerror(error));
+        result_say(result, CHECK_FAILED, "%s: %s", check->options.peer, wrong ? wrong : gai_strerror(error));
         result_fix(result, "use a name that this machine can resolve, or an IP address");
         return;
     }
-    server->kind = check->options.peer ? TEST_SERVER_PEER : TEST_SERVER_STUN;
-    server->key = check->options.peer ? check->options.key : NULL;
-    snprintf(server->name, sizeof(server->name), "%s", text);
-    check->facts |= FACT_SERVER;
+    server->kind = TEST_SERVER_PEER;
+    server->key = check->options.key;
+    snprintf(server->name, sizeof(server->name), "%s", check->options.peer);
+    for (size_t i = 0; i < found.count; i++)
+        server->places.list[server->places.count++] = (struct stun_place){.address = found.list[i]};
+    use_first_places(check);
+}
+
+void step_public_servers(struct check_run *check, struct check_result *result)
+{
+    struct stun_servers *servers = &check->server.stun;
+    if (check->options.no_stun || stun_servers_add(servers, stun_servers_built_in)) {
+        result_say(result, CHECK_SKIPPED, "none: %s",
+                   check->options.no_stun ? "no STUN server is to be asked" : "none was built in");
+        result_fix(result, "name a test server: --stun HOST, or --peer HOST --key KEY");
+        return;
+    }
+    if (!resolve_servers(check, result)) {
+        result->status = CHECK_SKIPPED; /* nothing is wrong with the proxy */
+        return;
+    }
+    check->server.is_public = true;
+    if (result->status != CHECK_INFO)
+        result_say(result, CHECK_OK, "public STUN servers: %s", check->server.name);
+}
+
+void step_server(struct check_run *check, struct check_result *result)
+{
+    if (check->options.peer) {
+        resolve_peer(check, result);
+    } else if (check->options.stun.count) {
+        check->server.stun = check->options.stun;
+        resolve_servers(check, result);
+    } else if (!check_wants_proxy(check)) {
+        step_public_servers(check, result);
+    }
 }
 
 /* ---- our own, for a proxy on this machine ---- */
@@ -68,9 +146,9 @@ static void use_own_server(struct check_run *check)
     for (size_t i = 0; i < ARRAY_LEN(own_hosts); i += 2) {
         union netaddr address = peer_server_address(server->own, i);
         if (address.sa.sa_family != AF_UNSPEC)
-            server->addresses.list[server->addresses.count++] = address;
+            server->places.list[server->places.count++] = (struct stun_place){.address = address};
     }
-    check->facts |= FACT_SERVER;
+    use_first_places(check);
 }
 
 void step_own_server(struct check_run *check, struct check_result *result)
@@ -94,7 +172,7 @@ void step_own_server(struct check_run *check, struct check_result *result)
         snprintf(problem, sizeof(problem),
                  "the proxy cannot connect to this machine: it may run in a container, or its rules forbid it");
     }
-    result_say(result, CHECK_SKIPPED, "%s; UDP cannot be tested", problem);
-    result_fix(result, "use a STUN server with two addresses: --stun HOST; or run conesocks check --listen on another "
-                       "machine beyond the proxy, then use --peer HOST --key KEY here");
+    peer_server_close(server->own);
+    server->own = NULL;
+    result_say(result, CHECK_INFO, "not on this machine: %s", problem);
 }

@@ -1,6 +1,7 @@
 #include "check/steps/steps.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 #include "base/util.h"
 
@@ -20,7 +21,14 @@ static bool wants_proxy(const struct check_run *check, int family)
 /* Nothing was named. */
 static bool wants_own_server(const struct check_run *check, int family)
 {
-    return wants_proxy(check, family) && !check->options.stun && !check->options.peer && check_proxy_is_here(check);
+    return wants_proxy(check, family) && !check->options.stun.count && !check->options.peer &&
+           check_proxy_is_here(check);
+}
+
+/* Nor is there one of our own. */
+static bool wants_public_servers(const struct check_run *check, int family)
+{
+    return wants_proxy(check, family) && !check->options.stun.count && !check->options.peer && !check->server.own;
 }
 
 static bool wants_datagram(const struct check_run *check, int family)
@@ -87,6 +95,7 @@ const struct check_step check_steps[] = {
     {"tcp", "TCP connection", FACT_ADDRESS, STEP_ONCE, wants_proxy, step_tcp},
     {"login", "Login", REACHED, STEP_ONCE, wants_proxy, step_login},
     {"own", "Test server", LOGGED_IN, STEP_ONCE, wants_own_server, step_own_server},
+    {"public", "Test server", LOGGED_IN, STEP_ONCE, wants_public_servers, step_public_servers},
     {"connect", "CONNECT", LOGGED_IN, STEP_ONCE, wants_proxy, step_connect},
     {"associate", "UDP ASSOCIATE", LOGGED_IN, STEP_ONCE, wants_proxy, step_associate},
     {"datagram", "UDP", ASSOCIATED | FACT_SERVER, STEP_EACH_FAMILY, wants_datagram, step_datagram},
@@ -123,6 +132,46 @@ struct server_line check_line(struct check_run *check, struct channel *channel)
     assert(to && to->sa.sa_family != AF_UNSPEC);
     return (struct server_line){
         .channel = channel, .to = *to, .key = check->server.key, .rtt_ms = check->rtt_ms, .room = &check->datagram};
+}
+
+size_t check_questions(const struct check_run *check, struct stun_question questions[CHECK_ASKED_MAX])
+{
+    const struct stun_places *places = &check->server.places;
+    const union netaddr *first = io_of_family(&check->server.addresses, check->family);
+    size_t count = 0;
+    if (first)
+        questions[count++] = (struct stun_question){.to = *first};
+    for (size_t i = 0; i < places->count && count < CHECK_ASKED_MAX; i++) {
+        const union netaddr *address = &places->list[i].address;
+        if (address->sa.sa_family == check->family && !netaddr_equal(address, first))
+            questions[count++] = (struct stun_question){.to = *address};
+    }
+    return count;
+}
+
+void check_use_server(struct check_run *check, const union netaddr *address)
+{
+    struct io_addresses *in_use = &check->server.addresses;
+    for (size_t i = 0; i < in_use->count; i++)
+        if (in_use->list[i].sa.sa_family == address->sa.sa_family)
+            in_use->list[i] = *address;
+}
+
+const char *check_server_name(const struct check_run *check, const union netaddr *address, char text[CHECK_NAME_MAX])
+{
+    const struct stun_places *places = &check->server.places;
+    const struct stun_servers *servers = &check->server.stun;
+    char plain[NETADDR_TEXT_MAX];
+    union netaddr literal;
+    netaddr_format(address, plain);
+    snprintf(text, CHECK_NAME_MAX, "%s", plain);
+    for (size_t i = 0; i < places->count; i++) {
+        unsigned server = places->list[i].server;
+        if (netaddr_equal(&places->list[i].address, address) && server < servers->count &&
+            !netaddr_parse(&literal, servers->list[server].host, 0))
+            snprintf(text, CHECK_NAME_MAX, "%s (%s)", servers->list[server].text, plain);
+    }
+    return text;
 }
 
 bool check_wants_proxy(const struct check_run *check)

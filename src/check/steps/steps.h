@@ -14,6 +14,7 @@
 #include "check/peer/ask.h"
 #include "check/peer/peer_server.h"
 #include "check/result.h"
+#include "check/stun_servers.h"
 
 /* What is known to work: a step runs when all that it needs does. */
 enum check_fact {
@@ -27,30 +28,37 @@ enum check_fact {
     FACT_ANSWERS_V6 = 1 << 7,
 };
 
+/* Room for the name of a test server with its address. */
+#define CHECK_NAME_MAX 400
+
 struct check_options {
-    char *proxy;         /* NULL: none was named. Its password is overwritten once it was read */
-    const char *stun;    /* HOST[:PORT] */
-    const char *peer;    /* HOST[:PORT] */
-    const char *key;     /* the peer's; NULL: none */
-    unsigned lifetime;   /* how long a silent mapping is watched, in seconds; 0: not at all */
-    const char *connect; /* HOST:PORT, for the CONNECT */
-    bool direct;         /* test without the proxy, too */
+    char *proxy;              /* NULL: none was named. Its password is overwritten once it was read */
+    const char *peer;         /* HOST[:PORT] */
+    const char *key;          /* the peer's; NULL: none */
+    unsigned lifetime;        /* how long a silent mapping is watched, in seconds; 0: not at all */
+    const char *connect;      /* HOST:PORT, for the CONNECT */
+    struct stun_servers stun; /* of --stun */
+    bool no_stun;             /* --stun none: ask no public server */
+    bool direct;              /* test without the proxy, too */
     bool json;
 };
 
 enum test_server_kind {
     TEST_SERVER_NONE,
-    TEST_SERVER_STUN, /* by --stun */
+    TEST_SERVER_STUN, /* by --stun, or built in */
     TEST_SERVER_PEER, /* another conesocks check, by --peer, or our own; it can do more */
 };
 
 /* What answers on the other side of the proxy, STUN Binding requests (RFC 8489) at least. */
 struct test_server {
     enum test_server_kind kind;
-    char name[300]; /* as it was given, for people */
-    struct io_addresses addresses;
-    const char *key;         /* a peer's; NULL: it needs none */
-    struct peer_server *own; /* ours, on this machine, or NULL */
+    char name[300];                /* as it was given, for people */
+    struct io_addresses addresses; /* at most one of each family: the server in use */
+    struct stun_servers stun;      /* with TEST_SERVER_STUN: all of them */
+    struct stun_places places;     /* and their addresses */
+    bool is_public;                /* others run them: ask them little */
+    const char *key;               /* a peer's; NULL: it needs none */
+    struct peer_server *own;       /* ours, on this machine, or NULL */
     char own_key[PEER_KEY_LEN + 1];
 };
 
@@ -94,6 +102,14 @@ bool check_is_step_wanted(const struct check_run *check, const struct check_step
 bool check_associate(struct check_run *check, struct check_association *association);
 /* The line to the test server's address of the running step's family, or to the one that has answered. */
 struct server_line check_line(struct check_run *check, struct channel *channel);
+/* Questions to the addresses of different STUN servers, of the running step's family, the one in use first. How many.
+ */
+#define CHECK_ASKED_MAX 5
+size_t check_questions(const struct check_run *check, struct stun_question questions[CHECK_ASKED_MAX]);
+/* That server is used from now on, in that family. */
+void check_use_server(struct check_run *check, const union netaddr *address);
+/* "stun.example.org (192.0.2.1:3478)", or the address alone. */
+const char *check_server_name(const struct check_run *check, const union netaddr *address, char text[CHECK_NAME_MAX]);
 /* Whether a proxy is tested, and not only the way without. */
 bool check_wants_proxy(const struct check_run *check);
 /* Whether the proxy runs on this machine. */
@@ -104,6 +120,7 @@ struct nat_verdict *check_nat(struct check_run *check, int family);
 
 void step_server(struct check_run *check, struct check_result *result);
 void step_own_server(struct check_run *check, struct check_result *result);
+void step_public_servers(struct check_run *check, struct check_result *result);
 void step_name(struct check_run *check, struct check_result *result);
 void step_tcp(struct check_run *check, struct check_result *result);
 void step_login(struct check_run *check, struct check_result *result);
