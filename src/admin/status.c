@@ -220,6 +220,7 @@ static json_t *limits_json(const struct status *status)
     LIMIT(sessions, json_number(status->sessions_held), limited_sessions_total);
     LIMIT(sessions_per_client, json_null(), limited_sessions_per_client_total);
     LIMIT(sessions_per_user, json_null(), limited_sessions_per_user_total);
+    LIMIT(addresses_per_user, json_null(), limited_addresses_per_user_total);
     LIMIT(associations, json_number(status->associations_held), limited_associations_total);
     LIMIT(associations_per_client, json_null(), limited_associations_per_client_total);
     LIMIT(associations_per_user, json_null(), limited_associations_per_user_total);

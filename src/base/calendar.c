@@ -16,6 +16,11 @@ uint32_t calendar_day_at(time_t time)
     return day > CALENDAR_DAY_MAX ? CALENDAR_DAY_MAX : (uint32_t)day;
 }
 
+uint32_t calendar_today(void)
+{
+    return calendar_day_at(time(NULL));
+}
+
 static struct tm calendar_parts(uint32_t day)
 {
     const time_t midnight = (time_t)day * DAY_SECONDS;

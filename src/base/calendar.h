@@ -14,6 +14,8 @@
 /* The last day that has such a text: 9999-12-31. */
 #define CALENDAR_DAY_MAX 2932896
 
+/* By the wall clock. */
+uint32_t calendar_today(void);
 /* A time before 1970 counts as the first day, one after 9999 as the last. */
 uint32_t calendar_day_at(time_t time);
 uint32_t calendar_month_of(uint32_t day);

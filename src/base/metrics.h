@@ -75,6 +75,7 @@ const char *drop_reason_advice(enum drop_reason reason);
     X(proxy_protocol_refused_total, "connections closed: no trusted source, or no valid PROXY protocol header")        \
     X(auth_failed_total, "logins with a wrong user name or password")                                                  \
     X(auth_throttled_total, "logins not checked after too many wrong ones from their address or network")              \
+    X(auth_expired_total, "logins and requests refused, and sessions ended, because the user's access has expired")    \
     X(auth_busy_total, "logins not checked because too many were waiting")                                             \
     X(auth_cached_total, "logins accepted from timeouts.login_cache without a check")                                  \
     X(connects_total, "CONNECT requests granted")                                                                      \
@@ -89,6 +90,8 @@ const char *drop_reason_advice(enum drop_reason reason);
     X(limited_sessions_total, "connections closed at limits.sessions")                                                 \
     X(limited_sessions_per_client_total, "connections closed at limits.sessions_per_client")                           \
     X(limited_sessions_per_user_total, "requests refused at limits.sessions_per_user")                                 \
+    X(limited_addresses_per_user_total, "requests refused at limits.addresses_per_user")                               \
+    X(limited_volume_per_user_total, "requests refused and sessions ended at limits.volume_per_user")                  \
     X(limited_associations_total, "UDP ASSOCIATE requests refused at limits.associations")                             \
     X(limited_associations_per_client_total, "UDP ASSOCIATE requests refused at limits.associations_per_client")       \
     X(limited_associations_per_user_total, "UDP ASSOCIATE requests refused at limits.associations_per_user")           \

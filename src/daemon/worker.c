@@ -9,6 +9,7 @@
 #include <sys/queue.h>
 
 #define LOG_MODULE "worker"
+#include "base/calendar.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/util.h"
@@ -120,6 +121,7 @@ static bool worker_init_env(struct worker *worker, struct snapshot *snapshot, st
     env->dgrams = dgram_io_new(config->udp.offload == CONFIG_OFFLOAD_AUTO && dgram_io_can_offload());
     (void)env_use(env, snapshot);
     env->clock_ms = clock_coarse_ms;
+    env->today = calendar_today;
     TAILQ_INIT(&env->sessions);
     TAILQ_INIT(&env->waiting);
     TAILQ_INIT(&env->dials);

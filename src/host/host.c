@@ -10,6 +10,7 @@
 #include "policy/own_ports.h"
 #include "policy/quota.h"
 #include "policy/rates.h"
+#include "policy/usage.h"
 
 struct host *host_new(void)
 {
@@ -22,8 +23,10 @@ struct host *host_new(void)
     host->shared_port = shared_port_table_new();
     host->reserve = reserve_new();
     host->quota = quota_new();
+    host->usage = usage_new();
     host->user_rates = user_rates_new();
-    if (host->ports && host->own_ports && host->shared_port && host->reserve && host->quota && host->user_rates)
+    if (host->ports && host->own_ports && host->shared_port && host->reserve && host->quota && host->usage &&
+        host->user_rates)
         return host;
     host_free(host);
     return NULL;
@@ -35,6 +38,7 @@ void host_free(struct host *host)
         return;
     addresses_free(host->addresses);
     user_rates_free(host->user_rates);
+    usage_free(host->usage);
     quota_free(host->quota);
     shared_port_table_free(host->shared_port);
     reserve_free(host->reserve);

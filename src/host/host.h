@@ -17,6 +17,7 @@ struct own_ports;
 struct ports;
 struct quota;
 struct shared_port_table;
+struct usage;
 struct user_rates;
 
 /* With one UDP port, while one process takes over from another: the connections to both. -1: none. */
@@ -32,6 +33,7 @@ struct host {
     /* With locks of their own, taken when a session, an association or an account begins or ends: */
     struct ports *ports;           /* local ports in use, by address: net/ports.h */
     struct quota *quota;           /* what each client and user holds: policy/quota.h */
+    struct usage *usage;           /* what each user has used this month: policy/usage.h */
     struct user_rates *user_rates; /* what the sessions of a user share of its rate: policy/rates.h */
     /* Likewise, but read for datagrams to this host's own addresses, without a lock while nothing changes. */
     struct own_ports *own_ports; /* where this process has UDP sockets: policy/own_ports.h */

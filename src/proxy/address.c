@@ -94,3 +94,12 @@ uint16_t address_hint(const struct socks5_addr *hint, const union netaddr *clien
     netaddr_unmap(&addr);
     return netaddr_is_any(&addr) || netaddr_equal_host(&addr, client_host) ? hint->port : 0;
 }
+
+union netaddr address_readable_by(const union netaddr *client, const union netaddr *bound)
+{
+    if (client->sa.sa_family != AF_INET || bound->sa.sa_family == AF_INET)
+        return *bound;
+    union netaddr port_only = netaddr_any(AF_INET);
+    netaddr_set_port(&port_only, netaddr_port(bound));
+    return port_only;
+}

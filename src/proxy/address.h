@@ -35,4 +35,8 @@ enum socks5_reply address_reply_of(int error);
  * Used only if DST.ADDR is the client's own address or unspecified: clients put all sorts of other things there. */
 uint16_t address_hint(const struct socks5_addr *hint, const union netaddr *client_host);
 
+/* The address that a reply tells the client. Some clients read ten bytes of a reply, whatever its address type. So one
+ * that has connected over IPv4 gets an IPv4 address: the bound one, or 0.0.0.0 with its port. */
+union netaddr address_readable_by(const union netaddr *client, const union netaddr *bound);
+
 #endif

@@ -63,6 +63,7 @@ struct env {
     uint16_t shared_port;         /* the relay port of all associations; 0: each has its own, of relay_ports */
     struct shared_socket_list shared_sockets; /* its listening sockets: see shared_socket.c */
     uint64_t (*clock_ms)(void);               /* monotonic: nothing expires when the wall clock jumps */
+    uint32_t (*today)(void);                  /* by the wall clock, which decides days and months: base/calendar.h */
     struct metrics metrics;
 
     /* The datagram path's buffers: see assoc_impl.h. */
@@ -76,7 +77,7 @@ struct env {
     uint64_t begun_shed_ms;   /* when sessions without an answer were last ended for want of memory; 0: never */
     struct loans loans;       /* what associations hold for their clients besides their sockets */
 
-    uint64_t sweeps;               /* how many there have been: see sessions_sweep() */
+    uint64_t sweeps, swept_ms;     /* how many there have been, and the last one: see sessions_sweep() */
     struct session_queue sessions; /* alive, in the order of their ids */
     struct session_review review;
     struct {

@@ -39,6 +39,13 @@ static inline uint64_t test_clock(void)
     return now_ms;
 }
 
+static uint32_t today = 20787; /* 2026-11-30 */
+
+static inline uint32_t test_today(void)
+{
+    return today;
+}
+
 static inline void on_reap(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what, (void)arg;
@@ -91,6 +98,7 @@ static inline int begin(void **state)
     env.quota = env.host->quota;
     env.config = env.policy.config = &config;
     env.clock_ms = test_clock;
+    env.today = test_today;
     env.system_ports = env.relay_ports = env.external_ports = port_range_of_system(env.host->ports);
     env.policy.own_ports = env.host->own_ports;
     env.base = event_base_new();

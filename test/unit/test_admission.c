@@ -3,6 +3,7 @@
 #include "base/util.h"
 #include "proxy/assoc/assoc.h"
 #include "proxy/session/admission.h"
+#include "proxy/session/session_user.h"
 #include "support/log_capture.h"
 #include "support/loopback.h"
 
@@ -32,10 +33,32 @@ static bool is_in(const struct charges *admission)
     return admission->client != NULL;
 }
 
+/* Those of the sessions that ask, until the test ends. */
+static struct session_user *asked[64];
+static union netaddr asked_from[64];
+static size_t asked_count;
+
+static void forget_users(void)
+{
+    while (asked_count > 0) {
+        asked_count--;
+        session_user_free(asked[asked_count], &asked_from[asked_count]);
+    }
+}
+
+static struct session_user *user_called(const char *name, const union netaddr *client)
+{
+    if (!name)
+        return NULL;
+    assert_true(asked_count < 64);
+    asked_from[asked_count] = *client;
+    return asked[asked_count++] = session_user_new((const uint8_t *)name, strlen(name));
+}
+
 static const char *ask(struct charges *admission, const char *host, const char *user)
 {
     const union netaddr client = at(host, 1);
-    return admit_request(admission, &env, &client, user);
+    return admit_request(admission, &env, &client, user_called(user, &client));
 }
 
 static const char *ask_udp(struct charges *admission, const char *host, const char *user)
@@ -228,7 +251,13 @@ static void row_41_a_slow_handshake_makes_room(void **state)
     close(next);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, begin_with_snapshot, end)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, begin_with_snapshot, end_with_users)
+static int end_with_users(void **state)
+{
+    forget_users();
+    return end(state);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {

@@ -7,6 +7,7 @@
 #include "proxy/assoc/assoc_impl.h"
 #include "proxy/session/session_impl.h"
 #include "proxy/session/session_list.h"
+#include "proxy/session/session_user.h"
 #include "support/loopback.h"
 
 static struct session_list *report;
@@ -73,7 +74,7 @@ static void row_50_who_has_not_asked_yet(void **state)
     (void)state;
     int client = new_client(true);
     const union netaddr source = sock_local(client);
-    last_session()->user = strdup("hunter2");
+    last_session()->user = session_user_new((const uint8_t *)"hunter2", strlen("hunter2"));
     now_ms += 1234;
     const struct session_list_row *row = only_row();
     assert_int_equal(row->kind, KIND_NEGOTIATION);
@@ -98,7 +99,7 @@ static void an_association(void **state)
 {
     (void)state;
     int client = associate(SOCKS5_COMMAND_UDP_ASSOCIATE);
-    last_session()->user = strdup("al\"ice");
+    last_session()->user = session_user_new((const uint8_t *)"al\"ice", strlen("al\"ice"));
     now_ms += 5000;
     assoc_drop(last_session()->assoc, DROP_STRANGER, 2);
     const struct session_list_row *row = only_row();

@@ -213,13 +213,13 @@ static void the_counters_are_shown(void **state)
     expect_text("limits.0.name", "sessions");
     expect_null("limits.0.limit");
     expect_number("limits.0.used", 12);
-    expect_text("limits.3.name", "associations");
-    expect_number("limits.3.limit", 100);
-    expect_number("limits.3.used", 9);
-    expect_number("limits.3.refused", 4);
-    expect_null("limits.4.used");
-    expect_text("limits.8.name", "failed_logins");
-    expect_number("limits.8.refused", 6);
+    expect_text("limits.4.name", "associations");
+    expect_number("limits.4.limit", 100);
+    expect_number("limits.4.used", 9);
+    expect_number("limits.4.refused", 4);
+    expect_null("limits.5.used");
+    expect_text("limits.9.name", "failed_logins");
+    expect_number("limits.9.refused", 6);
 }
 
 static void the_kernel_path_is_shown(void **state)

@@ -10,6 +10,7 @@
 #include "base/util.h"
 #include "policy/quota.h"
 #include "proxy/env.h"
+#include "proxy/session/session_user.h"
 #include "proxy/session/shed.h"
 #include "proxy/session/shortage.h"
 
@@ -190,15 +191,21 @@ bool admit_client(struct charges *charges, struct env *env, const union netaddr 
     return !admission_is_short_of_memory(env) && charges_take_client(charges, env, client);
 }
 
-const char *admit_request(struct charges *charges, struct env *env, const union netaddr *client, const char *user)
+const char *admit_request(struct charges *charges, struct env *env, const union netaddr *client,
+                          struct session_user *user)
 {
     charges_give_back(charges, env, BIT(LIMIT_HANDSHAKES_PER_CLIENT));
     if (admission_is_short_of_memory(env))
         return env->refusal;
     assert(!charges->user && !(charges->taken & BIT(LIMIT_HANDSHAKES_PER_CLIENT)));
-    if (user && !(charges->user = quota_of_user(env->quota, user)))
+    if (!user)
+        return NULL;
+    charges->user = quota_of_user(env->quota, user->name);
+    if (!charges->user)
         return "out of memory";
-    return limit_take(charges, env, LIMIT_SESSIONS_PER_USER, client, user) ? NULL : env->refusal;
+    if (!limit_take(charges, env, LIMIT_SESSIONS_PER_USER, client, user->name))
+        return env->refusal;
+    return session_user_enter(user, env, client);
 }
 
 const char *admit_association(struct charges *charges, struct env *env, const union netaddr *client, const char *user)

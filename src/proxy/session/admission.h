@@ -11,6 +11,7 @@
 #include "proxy/session/charges.h"
 
 struct env;
+struct session_user;
 
 /* A connection is accepted: it counts as a session, and as a handshake. false: close it; nothing is charged. */
 bool admit_connection(struct charges *charges, struct env *env, const union netaddr *client);
@@ -21,7 +22,8 @@ bool admit_balancer(struct charges *charges, struct env *env, const union netadd
  * total, so nobody has to make room. false: end it; the caller gives back what it was charged for. */
 bool admit_client(struct charges *charges, struct env *env, const union netaddr *client);
 /* The client has sent its request; `user` is NULL without a login. Returns NULL, or why it is refused. */
-const char *admit_request(struct charges *charges, struct env *env, const union netaddr *client, const char *user);
+const char *admit_request(struct charges *charges, struct env *env, const union netaddr *client,
+                          struct session_user *user);
 /* The request is for an association: charges that as well. Returns NULL, or why it is refused. */
 const char *admit_association(struct charges *charges, struct env *env, const union netaddr *client, const char *user);
 /* The request came to nothing: what it was charged for is given back, while the connection still counts. */

@@ -17,6 +17,7 @@ enum login_outcome {
     LOGIN_PENDING, /* with the helper thread */
     LOGIN_RIGHT,
     LOGIN_WRONG,
+    LOGIN_EXPIRED, /* right, but the user's access is over: see session_user.h */
     /* Not checked, so nothing may be said about the password: */
     LOGIN_THROTTLED, /* its address has failed too often */
     LOGIN_BUSY,      /* too many are waiting for the helper thread, or there is no memory */

@@ -7,6 +7,7 @@
 
 #include "proxy/session/login.h"
 #include "proxy/session/session_impl.h"
+#include "proxy/session/session_user.h"
 #include "wire/proxyproto.h"
 
 static_assert(PROXYPROTO_MAX >= HANDSHAKE_INPUT_MAX, "the handshake follows the header in the same buffer");
@@ -89,13 +90,18 @@ static void negotiation_finish_login(struct session *session, enum login_outcome
 {
     static const char *const refusals[] = {
         [LOGIN_WRONG] = "wrong user name or password",
+        [LOGIN_EXPIRED] = "the password is right, but the user's access has expired (users[].expires)",
         [LOGIN_THROTTLED] = "password not checked: too many wrong ones from this address (limits.failed_logins)",
         [LOGIN_BUSY] = "password not checked: too many are waiting",
     };
     struct handshake *handshake = &session->negotiation->handshake;
     assert(session->state == SESSION_CHECKING && outcome != LOGIN_PENDING);
+    if (outcome == LOGIN_RIGHT && session_user_has_expired(session->env, session->user)) {
+        metrics_add(&session->env->metrics.auth_expired_total, 1);
+        outcome = LOGIN_EXPIRED;
+    }
     /* A password that was not checked gets no status: it may be right, and "wrong" makes programs forget it. */
-    if (outcome == LOGIN_RIGHT || outcome == LOGIN_WRONG)
+    if (outcome == LOGIN_RIGHT || outcome == LOGIN_WRONG || outcome == LOGIN_EXPIRED)
         handshake_password_checked(handshake, outcome == LOGIN_RIGHT);
     if (outcome != LOGIN_RIGHT)
         session_refuse_handshake(session, refusals[outcome]);
@@ -120,7 +126,7 @@ static void negotiation_check_password(struct session *session, const struct soc
     struct negotiation *negotiation = session->negotiation;
     assert(!session->user && !negotiation->login);
     session_enter(session, SESSION_CHECKING);
-    session->user = strndup((const char *)given->user, given->user_len);
+    session->user = session_user_new(given->user, given->user_len);
     enum login_outcome outcome = LOGIN_BUSY;
     if (session->user)
         outcome = login_begin(&negotiation->login, session->env, &session->peer, given, negotiation_on_login_checked,

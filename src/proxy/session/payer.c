@@ -8,6 +8,7 @@
 #include "proxy/assoc/assoc.h"
 #include "proxy/session/negotiation.h"
 #include "proxy/session/session_impl.h"
+#include "proxy/session/session_user.h"
 #include "proxy/stream/stream.h"
 
 /* Payers whose loans are called at once; the next call is not far. */
@@ -22,12 +23,13 @@ struct payer *payer_find(const struct env *env, const struct quota_account *acco
     return payer;
 }
 
-static struct payer *payer_new(struct env *env, struct quota_account *account)
+static struct payer *payer_new(struct env *env, struct quota_account *account, struct usage_account *usage)
 {
     struct payer *payer = calloc(1, sizeof(*payer));
     if (!payer)
         return NULL;
     payer->account = account;
+    payer->usage = usage;
     payer->loan.all = &env->loans;
     TAILQ_INIT(&payer->sessions);
     TAILQ_INIT(&payer->dials);
@@ -47,7 +49,7 @@ void payer_join(struct session *session)
     payer_leave(session);
     struct payer *payer = account ? payer_find(session->env, account) : NULL;
     if (account && !payer)
-        payer = payer_new(session->env, account);
+        payer = payer_new(session->env, account, charges->user ? session->user->account : NULL);
     if (!payer)
         return;
     session->payer = payer;
@@ -114,6 +116,13 @@ void payer_update(struct session *session)
         assoc_borrow(session->assoc, &session->payer->loan);
 }
 
+void payer_set_rate(struct payer *payer, struct usage_bytes rate)
+{
+    const struct usage_bytes change = {rate.up - payer->rate.up, rate.down - payer->rate.down};
+    payer->rate = rate;
+    usage_change_rate(payer->usage, change);
+}
+
 void payer_leave(struct session *session)
 {
     struct payer *payer = session->payer;
@@ -127,6 +136,8 @@ void payer_leave(struct session *session)
     if (!TAILQ_EMPTY(&payer->sessions))
         return;
     assert(TAILQ_EMPTY(&payer->dials) && payer->loan.bytes == 0);
+    if (payer->usage)
+        payer_set_rate(payer, (struct usage_bytes){0});
     HASH_DEL(session->env->payers, payer);
     free(payer);
 }

@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "base/hash.h"
+#include "policy/usage.h"
 #include "proxy/env.h"
 
 struct assoc;
@@ -22,7 +23,9 @@ struct payer {
     struct negotiation_list dials; /* those on their way to a destination, the longest first */
     uint64_t none_idle_before_ms;  /* as in struct env */
     struct loan loan;
-    uint64_t called; /* when its loan was, as env->loans.calls */
+    struct usage_account *usage;     /* of the user; NULL: it is a client address (user_counts.c, here and below) */
+    struct usage_bytes recent, rate; /* relayed since the last sweep; per second before it */
+    uint64_t called;                 /* when its loan was, as env->loans.calls */
     UT_hash_handle hh;
 };
 
@@ -37,6 +40,9 @@ void payer_update(struct session *session);
 void payer_end_dial(struct session *session);
 /* The session ends, or its admission does. */
 void payer_leave(struct session *session);
+
+/* What all its sessions here relay per second. It is a user. */
+void payer_set_rate(struct payer *payer, struct usage_bytes rate);
 
 /* The account that pays for a session; NULL: none. */
 const struct quota_account *payer_account(const struct session *session);

@@ -10,6 +10,7 @@
 #include "proxy/session/negotiation.h"
 #include "proxy/session/payer.h"
 #include "proxy/session/session_impl.h"
+#include "proxy/session/session_user.h"
 #include "wire/proxyproto.h"
 
 static void proxy_header_count(struct env *env)
@@ -128,5 +129,5 @@ union netaddr proxy_header_relay(const struct env *env, const union netaddr *cli
 
 struct proxy_client session_client(const struct session *session)
 {
-    return (struct proxy_client){session->peer, sock_local(session->fd), session->user};
+    return (struct proxy_client){session->peer, sock_local(session->fd), session_user_name(session->user)};
 }

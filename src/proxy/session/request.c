@@ -11,22 +11,12 @@
 #include "proxy/session/proxy_header.h"
 #include "proxy/session/refusal.h"
 #include "proxy/session/session_impl.h"
+#include "proxy/session/session_user.h"
 #include "proxy/session/shed.h"
 #include "proxy/session/shortage.h"
 #include "proxy/stream/stream.h"
 
 /* ---- streams ---- */
-
-/* Some clients read ten bytes of a reply, whatever its address type. So a client that has connected over IPv4 gets an
- * IPv4 address: the bound one, or 0.0.0.0 with the port. */
-static union netaddr request_readable_address(const struct session *session, const union netaddr *bound)
-{
-    if (session->peer.sa.sa_family != AF_INET || bound->sa.sa_family == AF_INET)
-        return *bound;
-    union netaddr port_only = netaddr_any(AF_INET);
-    netaddr_set_port(&port_only, netaddr_port(bound));
-    return port_only;
-}
 
 /* BIND's first reply. Until the second only the end of the connection matters; what the client sends is for its peer.
  */
@@ -48,7 +38,7 @@ static void request_on_stream_reached(void *arg, enum socks5_reply code, const u
         session_refuse(session, code, refusal_of_stream(session->stream, code));
         return;
     }
-    const union netaddr told = bind ? *bound : request_readable_address(session, bound);
+    const union netaddr told = bind ? *bound : address_readable_by(&session->peer, bound);
     if (!session_grant(session, &told))
         return;
     metrics_add(bind ? &metrics->binds_total : &metrics->connects_total, 1);
@@ -164,7 +154,7 @@ static void request_begin_assoc(struct session *session, const struct socks5_req
                        env->config->udp.enabled ? "UDP over TCP is off (udp.over_tcp)" : "UDP is off (udp.enabled)");
         return;
     }
-    const char *short_of = admit_association(&session->charges, env, &session->peer, session->user);
+    const char *short_of = admit_association(&session->charges, env, &session->peer, session_user_name(session->user));
     if (short_of) {
         session_refuse(session, SOCKS5_REPLY_NOT_ALLOWED, short_of);
         return;

@@ -8,6 +8,7 @@
 #include "proxy/session/negotiation.h"
 #include "proxy/session/proxy_header.h"
 #include "proxy/session/session_impl.h"
+#include "proxy/session/session_user.h"
 #include "proxy/stream/stream.h"
 
 /* At most so many sessions are reviewed before the loop looks after its sockets: a fraction of a millisecond's work. */
@@ -55,7 +56,7 @@ static const char *review_against(const struct session *session, const struct sn
     const char *why = review_listener(session, &client.local);
     if (why)
         return why;
-    if (session->user && !users_agree(&before->users, &session->env->snapshot->users, session->user))
+    if (session->user && !users_agree(&before->users, &session->env->snapshot->users, session->user->name))
         return NO_LONGER "its user is gone, or has another password";
     if (session->assoc)
         return review_assoc(session, &client);

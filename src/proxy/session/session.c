@@ -17,6 +17,7 @@
 #include "proxy/session/proxy_header.h"
 #include "proxy/session/session_impl.h"
 #include "proxy/session/session_log.h"
+#include "proxy/session/user_counts.h"
 #include "proxy/stream/stream.h"
 
 /* After a refusal the client has this long to read it: closing with its bytes unread would reset the reply away. */
@@ -197,6 +198,7 @@ static void session_release_work(struct session *session)
 {
     payer_end_dial(session);
     negotiation_free(session);
+    user_count_session(session);
     stream_free(session->stream);
     assoc_free(session->assoc);
     session->stream = NULL;

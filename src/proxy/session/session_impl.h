@@ -18,6 +18,7 @@
 struct assoc;
 struct negotiation;
 struct payer;
+struct session_user;
 struct stream;
 
 /* See session_enter(). */
@@ -56,7 +57,7 @@ struct session {
     struct charges charges;
     struct event readable;           /* of `fd`: session.c alone adds and deletes it */
     struct negotiation *negotiation; /* until the request is answered */
-    char *user;                      /* NULL: no login */
+    struct session_user *user;       /* NULL: no login */
     struct stream *stream;
     struct assoc *assoc;
 };

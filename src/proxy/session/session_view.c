@@ -5,6 +5,7 @@
 #include "conf/words.h"
 #include "proxy/assoc/assoc.h"
 #include "proxy/session/session_impl.h"
+#include "proxy/session/session_user.h"
 #include "proxy/stream/stream.h"
 
 const char *session_kind_word(enum session_kind kind)
@@ -53,7 +54,7 @@ void session_look_at(const struct session *session, uint64_t now_ms, struct sess
         .age_ms = now_ms - session->started_ms,
         .kind = KIND_NEGOTIATION,
         .client = &session->peer,
-        .user = session->user,
+        .user = session_user_name(session->user),
     };
     assert(!session->stream || !session->assoc);
     if (session->assoc)

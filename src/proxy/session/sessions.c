@@ -6,7 +6,9 @@
 #include "proxy/session/payer.h"
 #include "proxy/session/review.h"
 #include "proxy/session/session_impl.h"
+#include "proxy/session/session_user.h"
 #include "proxy/session/shed.h"
+#include "proxy/session/user_counts.h"
 
 /* The kernel is asked about a connection in one of so many sweeps: each question is a system call. */
 #define ASKED_EVERY 8
@@ -18,9 +20,12 @@ void sessions_sweep(struct env *env)
     for (struct session *session = TAILQ_FIRST(&env->sessions), *next; session; session = next) {
         next = TAILQ_NEXT(session, link);
         session_sweep(session, now, (session->id + env->sweeps) % ASKED_EVERY == 0);
-        if (session->state != SESSION_ENDED)
-            payer_update(session);
+        if (session->state == SESSION_ENDED)
+            continue;
+        user_count_session(session);
+        payer_update(session);
     }
+    users_sweep(env, now);
     shed_sweep(env);
 }
 
@@ -46,7 +51,7 @@ void sessions_reap(struct env *env)
     for (struct session *session; (session = TAILQ_FIRST(&env->ended));) {
         assert(session->state == SESSION_ENDED && !session->payer && !session->negotiation);
         TAILQ_REMOVE(&env->ended, session, link);
-        free(session->user);
+        session_user_free(session->user, &session->peer);
         free(session);
     }
 }
