@@ -283,5 +283,6 @@ char *status_json(const struct status *status)
     json = json_with_key(json, "resolver", resolver_json(status));
     json = json_with_key(json, "limits", limits_json(status));
     json = json_with_key(json, "memory", memory_json(status));
+    json = json_with_key(json, "users", status_users_json(status->users, status->snapshot));
     return json_text(status_add_page(json, status));
 }

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "admin/facts.h"
+#include "admin/status_users.h"
 #include "base/metrics.h"
 #include "net/ports.h"
 #include "proxy/memory_pressure.h"
@@ -40,6 +41,7 @@ struct status {
     struct session_list *const *workers; /* one list for each worker */
     size_t worker_count;
     uint32_t limit; /* rows of the page, 1 or more */
+    const struct status_users *users;
 };
 
 /* Merges the lists (session_list_merge()). A text for free(), or NULL: no memory. */

@@ -15,6 +15,7 @@
 #include "daemon/port_usage.h"
 #include "daemon/pressure_watch.h"
 #include "daemon/reload.h"
+#include "daemon/user_usage.h"
 #include "daemon/worker.h"
 #include "host/host.h"
 #include "policy/quota.h"
@@ -81,6 +82,10 @@ static char *status_query_write(const struct status_query *status_query, bool dr
         .worker_count = crew_size(scene->crew),
         .limit = limit,
     };
+    struct status_users *users = user_usage_read(scene->host);
+    if (!users)
+        return NULL;
+    status.users = users;
     status.port_count = port_usage(status.snapshot->config, scene->system_ports, status.ports);
     if (scene->pressure_watch) {
         struct memory_use use;
@@ -89,7 +94,9 @@ static char *status_query_write(const struct status_query *status_query, bool dr
         status.memory.used = use.used;
         status.memory.limit = use.limit;
     }
-    return status_json(&status);
+    char *text = status_json(&status);
+    free(users);
+    return text;
 }
 
 /* All of them get the same text, or NULL when there is none. */

@@ -12,6 +12,7 @@
 static struct snapshot *snapshot;
 static struct metrics totals;
 static struct session_list *reports[2];
+static struct status_users users;
 static struct status status;
 static json_t *json;
 
@@ -32,7 +33,9 @@ static int begin(void **state)
                              .workers = reports,
                              .worker_count = 2,
                              .kernel_path = {.why_not = "udp.kernel_path is off"},
-                             .limit = 4};
+                             .limit = 4,
+                             .users = &users};
+    users = (struct status_users){.today = 20787, .month = 682};
     json = NULL;
     return 0;
 }
@@ -353,6 +356,62 @@ static void rows_50_and_51_any_bytes_are_text(void **state)
     assert_int_equal(json_string_length(at("sessions.0.user")), 4 * (sizeof(row->user) - 1));
 }
 
+static void users_are_shown(void **state)
+{
+    (void)state;
+    struct config_user list[] = {
+        {.name = (char[]){"alice"}, .expires = 20818, .volume = 1000, .sessions = 10, .terms.bandwidth = 100},
+        {.name = (char[]){"bob"}, .expires = 20788},
+    };
+    struct users of_default = snapshot->users;
+    snapshot->config->limits.addresses_per_user = 4;
+    assert_true(users_init(&snapshot->users, list, 2));
+    tell();
+    expect_number("users.total", 0);
+    users.total = 7;
+    users.count = 3;
+    users.list[0] = (struct status_user){
+        .used = {.user = "alice", .addresses = 3, .volume = 700, .bytes = {100, 900}, .rate = {1, 79}},
+        .sessions = 7,
+        .associations = 2};
+    users.list[1] = (struct status_user){.used = {.user = "bob"}};
+    users.list[2] = (struct status_user){.used = {.user = "gone", .addresses = 4}, .sessions = 9};
+    tell();
+    expect_number("users.total", 7);
+    expect_text("users.list.0.name", "alice");
+    expect_number("users.list.0.sessions", 7);
+    expect_number("users.list.0.associations", 2);
+    expect_number("users.list.0.addresses", 3);
+    expect_number("users.list.0.up_bytes", 100);
+    expect_number("users.list.0.down_bytes", 900);
+    expect_number("users.list.0.up_bytes_per_second", 1);
+    expect_number("users.list.0.down_bytes_per_second", 79);
+    expect_number("users.list.0.volume_bytes", 700);
+    expect_number("users.list.0.volume_limit", 1000);
+    expect_text("users.list.0.month", "2026-11");
+    expect_text("users.list.0.expires", "2026-12-31");
+    expect_number("users.list.0.limits.sessions", 10);
+    expect_null("users.list.0.limits.associations");
+    expect_number("users.list.0.limits.addresses", 4);
+    expect_number("users.list.0.limits.bandwidth", 100);
+    expect_null("users.list.0.near"); /* 79 percent of the bandwidth */
+    expect_text("users.list.1.near", "expires");
+    expect_null("users.list.1.volume_limit");
+    expect_null("users.list.2.expires");
+    expect_text("users.list.2.near", "addresses");
+    users.list[0].used.rate.down = 80;
+    tell();
+    expect_text("users.list.0.near", "bandwidth");
+    users.list[0].used.volume = 900;
+    tell();
+    expect_text("users.list.0.near", "volume");
+    users.list[0].sessions = 10;
+    tell();
+    expect_text("users.list.0.near", "sessions");
+    users_deinit(&snapshot->users);
+    snapshot->users = of_default;
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -363,6 +422,7 @@ int main(void)
         TEST(the_kernel_path_is_shown),
         TEST(an_association),
         TEST(streams_and_handshakes),
+        TEST(users_are_shown),
         TEST(rows_50_and_51_any_bytes_are_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

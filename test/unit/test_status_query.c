@@ -13,6 +13,7 @@
 #include "host/host.h"
 #include "policy/quota.h"
 #include "policy/snapshot.h"
+#include "policy/usage.h"
 #include "proxy/session/session_list.h"
 #include "worker_stub.h"
 
@@ -62,13 +63,14 @@ static int make_query(void **state)
     char *errors, *warnings;
     snapshot = snapshot_new(config_load(NULL, &errors, &warnings));
     host.quota = quota_new();
+    host.usage = usage_new();
     base = event_base_new();
     crew = worker_stub_crew(base);
     system_ports = port_range_of_system(ports_new());
     const struct status_query_scene scene = {
         .crew = crew, .host = &host, .system_ports = &system_ports, .kernel_path_why = "off"};
     status_query = status_query_new(base, &scene);
-    assert_true(snapshot && host.quota && status_query);
+    assert_true(snapshot && host.quota && host.usage && status_query);
     return 0;
 }
 
@@ -79,6 +81,7 @@ static int free_query(void **state)
     crew_free(crew);
     event_base_free(base);
     quota_free(host.quota);
+    usage_free(host.usage);
     ports_free(system_ports.ports);
     snapshot_release(snapshot);
     return 0;
