@@ -16,6 +16,27 @@ static json_t *external_json(const struct assoc_flow *flow)
     return external;
 }
 
+static json_t *mapping_json(const struct assoc_flow *flow, const struct assoc_mapping *mapping)
+{
+    struct assoc_flow at = {.client = flow->client};
+    netaddr_set_port(&at.client, mapping->client_port);
+    for (int slot = 0; slot < FAMILY_COUNT; slot++) {
+        at.external[slot] = flow->external[slot];
+        netaddr_set_port(&at.external[slot], mapping->external_port[slot]);
+    }
+    json_t *json = json_with_key(json_object(), "client_udp", json_address(&at.client));
+    return json_with_key(json, "external", external_json(&at));
+}
+
+/* Of a client that uses several ports. */
+static json_t *mappings_json(const struct session_list_row *row)
+{
+    json_t *json = json_array();
+    for (size_t i = 0; i < row->assoc.mapping_count; i++)
+        json = json_with(json, mapping_json(&row->assoc.flow, &row->assoc.mappings[i]));
+    return json;
+}
+
 static json_t *dropped_json(const uint32_t dropped_counts[DROP_REASON_COUNT])
 {
     json_t *dropped = json_object();
@@ -45,6 +66,8 @@ static json_t *session_json_add_assoc(json_t *json, const struct session_list_ro
     json = json_with_key(json, "relay", json_address(&flow->relay));
     json = json_with_key(json, "client_udp", json_address(&flow->client));
     json = json_with_key(json, "external", external_json(flow));
+    if (row->assoc.mapping_count > 1)
+        json = json_with_key(json, "client_ports", mappings_json(row));
     json = json_with_key(json, "mapping", json_string(mapping));
     json = json_with_key(json, "filtering", json_string(filtering));
     json = json_with_key(json, "destinations", json_number(sketch_estimate(flow->destinations)));

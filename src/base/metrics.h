@@ -19,7 +19,8 @@
       "have the client connect and send from one address: switch off its temporary IPv6 addresses (Linux: sysctl "     \
       "net.ipv6.conf.all.use_tempaddr=0), or have it connect over IPv4")                                               \
     X(OTHER_PORT, other_port, "from the client's address but another port while the client is active",                 \
-      "let the client send from one port for as long as its connection lives, or lower udp.rebind_after")              \
+      "if the client uses several sockets (Discord and some iOS apps do), raise udp.client_ports; else let it send "   \
+      "from one port for as long as its connection lives, or lower udp.rebind_after")                                  \
     X(BAD_HEADER, bad_header, "from a client, with no valid SOCKS5 UDP header",                                        \
       "see whether the client puts a SOCKS5 header before each datagram")                                              \
     X(FRAGMENT, fragment, "from a client, with FRAG not 0",                                                            \

@@ -92,6 +92,8 @@ static const struct schema_row udp_rows[] = {
      .help = "end an association after this long without a datagram either way"},
     {"rebind_after", OPTION(duration, udp.rebind_after_ms), RANGE(SEC, HOUR), .initial = "15s",
      .help = "how long a client must be silent before it may send from another port"},
+    {"client_ports", OPTION(number, udp.client_ports), RANGE(1, CONFIG_CLIENT_PORTS_MAX), .initial = "1",
+     .help = "how many ports a client may send from in one association; each gets an external port of its own"},
     {"advertise_v4", OPTION(advertise_v4, udp.advertise_v4), .none = "none", .initial = "none",
      .help = "IPv4 address that clients are told to send to; none: the one they connected to"},
     {"advertise_v6", OPTION(advertise_v6, udp.advertise_v6), .none = "none", .initial = "none",

@@ -71,6 +71,8 @@ struct config_ports {
 
 /* A rate without a limit. */
 #define CONFIG_UNLIMITED UINT64_MAX
+/* The most that udp.client_ports allows. */
+#define CONFIG_CLIENT_PORTS_MAX 16
 
 /* The longest name of an interface that the kernel accepts. */
 #define CONFIG_INTERFACE_MAX 15
@@ -204,7 +206,8 @@ struct config {
         enum config_kernel_path kernel_path;
         enum config_carry carry;
         enum config_df df;
-        bool keep_port; /* use the client's port number for the external port */
+        uint32_t client_ports; /* of one association that its client may send from at a time */
+        bool keep_port;        /* use the client's port number for the external port */
     } udp;
     struct {
         bool enabled;

@@ -37,6 +37,7 @@ struct client_group {
      * a client is on `open`, or on `named` of its address and on `open` of its named port. */
     struct entry_list open, named;
     struct entry_list taken; /* of a named port: they wait for it, and have a client at another port meanwhile */
+    struct entry_list roomy; /* they have a client, and take further ports */
     struct entry_list quiet;
 };
 
@@ -44,6 +45,7 @@ struct shared_port_entry {
     UT_hash_handle hh; /* of table->clients, while client.host_port is not 0 */
     struct client_key client;
     enum shared_port_state state;
+    bool has_room;
     struct client_group *host;    /* NULL: it was removed */
     struct client_group *hint;    /* NULL: its request has named no port */
     struct client_group *network; /* of all clients of its IPv6 network, on no lists; NULL: its address has none */
@@ -96,6 +98,7 @@ static struct client_group *group_new(struct shared_port_table *table, struct cl
     TAILQ_INIT(&group->open);
     TAILQ_INIT(&group->named);
     TAILQ_INIT(&group->taken);
+    TAILQ_INIT(&group->roomy);
     TAILQ_INIT(&group->quiet);
     HASH_ADD(hh, table->groups, key, sizeof(group->key), group);
     if (group->hh.tbl)
@@ -136,7 +139,7 @@ static void group_leave(struct shared_port_table *table, struct client_group *gr
     if (--group->entries > 0)
         return;
     assert(TAILQ_EMPTY(&group->open) && TAILQ_EMPTY(&group->named) && TAILQ_EMPTY(&group->taken) &&
-           TAILQ_EMPTY(&group->quiet));
+           TAILQ_EMPTY(&group->roomy) && TAILQ_EMPTY(&group->quiet));
     HASH_DEL(table->groups, group);
     free(group);
 }
@@ -167,9 +170,10 @@ static void entry_arrange(struct shared_port_entry *entry)
     assert(host && entry->state < SHARED_PORT_STATES);
     const bool waits = entry->state == SHARED_PORT_WAITING, has_client = entry->client.host_port != 0;
     struct entry_list *waiting = hint ? &host->named : &host->open;
-    entry_move_to(&entry->by_host, entry->state == SHARED_PORT_QUIET ? &host->quiet
-                                   : waits && !has_client            ? waiting
-                                                                     : NULL);
+    entry_move_to(&entry->by_host, has_client && entry->has_room       ? &host->roomy
+                                   : entry->state == SHARED_PORT_QUIET ? &host->quiet
+                                   : waits && !has_client              ? waiting
+                                                                       : NULL);
     if (hint)
         entry_move_to(&entry->by_hint, !waits ? NULL : has_client ? &hint->taken : &hint->open);
 }
@@ -246,7 +250,8 @@ static struct shared_port_entry *group_choose(const struct shared_port_table *ta
         entry = entry_first(&hint->taken);
     if (entry || rests)
         return entry;
-    if (!(entry = entry_first(&host->open)) && !(entry = entry_first(&host->named)))
+    if (!(entry = entry_first(&host->open)) && !(entry = entry_first(&host->named)) &&
+        !(entry = entry_first(&host->roomy)))
         entry = entry_first(&host->quiet);
     return entry;
 }
@@ -260,6 +265,12 @@ static bool entry_take_client(struct shared_port_table *table, struct shared_por
         entry->state = may_change ? SHARED_PORT_WAITING : SHARED_PORT_HELD;
     entry_arrange(entry);
     return taken;
+}
+
+/* It serves the new port, too. */
+static bool entry_keeps_client(const struct shared_port_entry *entry)
+{
+    return entry->has_room && entry->client.host_port != 0;
 }
 
 static enum shared_port_match find_entry(struct shared_port_table *table, const struct client_key *from, bool valid,
@@ -277,7 +288,7 @@ static enum shared_port_match find_entry(struct shared_port_table *table, const 
     }
     if (entry->references > SHARED_PORT_UNDER_WAY_MAX)
         return SHARED_PORT_FULL;
-    if (entry != known && !entry_take_client(table, entry, from))
+    if (entry != known && !entry_keeps_client(entry) && !entry_take_client(table, entry, from))
         return SHARED_PORT_OTHER_PORT;
     assert(entry->host); /* only then is its owner there */
     entry->references++;
@@ -376,6 +387,14 @@ void shared_port_table_set_client(struct shared_port_table *table, struct shared
     key.host_port = netaddr_port(client);
     (void)entry_set_client(table, entry, &key);
     entry->state = state;
+    entry_arrange(entry);
+    pthread_mutex_unlock(&table->lock);
+}
+
+void shared_port_table_set_room(struct shared_port_table *table, struct shared_port_entry *entry, bool has_room)
+{
+    pthread_mutex_lock(&table->lock);
+    entry->has_room = has_room;
     entry_arrange(entry);
     pthread_mutex_unlock(&table->lock);
 }

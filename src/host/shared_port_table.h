@@ -51,6 +51,9 @@ void shared_port_table_remove(struct shared_port_table *table, struct shared_por
 void shared_port_table_set_client(struct shared_port_table *table, struct shared_port_entry *entry,
                                   const union netaddr *client, enum shared_port_state state);
 
+/* Whether the association takes further ports of its client besides the one that it has. */
+void shared_port_table_set_room(struct shared_port_table *table, struct shared_port_entry *entry, bool has_room);
+
 /* The worker that the association belongs to. */
 void *shared_port_entry_worker(const struct shared_port_entry *entry);
 /* What handles its datagrams; for that worker alone to ask. */
@@ -67,7 +70,8 @@ enum shared_port_match {
 
 /* Finds the association for a datagram that came to `relay` from `from`: the one whose client that is. If there is none
  * and the datagram is `valid`, an association gets it as its client: the first whose request named the port, else the
- * first that waits and whose request named none, else the first that waits, else the one that has been quiet longest.
+ * first that waits and whose request named none, else the first that waits, else the first that has room (it keeps its
+ * client), else the one that has been quiet longest.
  * SHARED_PORT_FOUND: `entry` stays valid until it is released. */
 enum shared_port_match shared_port_table_find(struct shared_port_table *table, const union netaddr *relay,
                                               const union netaddr *from, bool valid, uint64_t now_ms,

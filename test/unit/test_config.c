@@ -206,6 +206,7 @@ static const char *const changes[] = {
     "outbound: {address_v6: \"2001:db8::1\"}",
     "outbound: {address_v6: \"2001:db8::2 2001:db8::1\"}",
     "udp: {df: probe}",
+    "udp: {client_ports: 4}",
     "udp: {keep_port: true}",
     "udp: {carry: none}",
     "udp: {carry: ecn-and-dscp}",

@@ -86,6 +86,30 @@ static void set(int i, uint16_t port, enum shared_port_state state)
     shared_port_table_set_client(table, entries[i], port ? &client : &(union netaddr){0}, state);
 }
 
+static void one_with_room_takes_further_ports(void **state)
+{
+    (void)state;
+    enter(0, 0);
+    enter(1, 0);
+    shared_port_table_set_room(table, entries[0], true);
+    assert_int_equal(found(7000), 0);
+    assert_int_equal(found(7001), 1); /* which has no port yet */
+    assert_int_equal(found(7002), 0);
+    assert_int_equal(found(7000), 0); /* it still has the first one */
+    set(1, 7001, SHARED_PORT_QUIET);
+    assert_int_equal(found(7002), 0);
+    shared_port_table_set_room(table, entries[0], false);
+    assert_int_equal(found(7002), 1);
+    assert_int_equal(found(7003), -SHARED_PORT_OTHER_PORT);
+    set(0, 7000, SHARED_PORT_QUIET);
+    shared_port_table_set_room(table, entries[0], true);
+    shared_port_table_set_room(table, entries[1], true);
+    assert_int_equal(found(7003), 0);
+    leave(0);
+    assert_int_equal(found(7003), 1);
+    leave(1);
+}
+
 /* Rows 1 and 2. */
 static void strangers_find_nobody(void **state)
 {
@@ -346,6 +370,7 @@ static void another_address_of_the_clients_network(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(one_with_room_takes_further_ports, begin, end),
         cmocka_unit_test_setup_teardown(strangers_find_nobody, begin, end),
         cmocka_unit_test_setup_teardown(an_invalid_one_finds_no_client, begin, end),
         cmocka_unit_test_setup_teardown(without_hints_the_first_that_waits, begin, end),

@@ -6,7 +6,7 @@
 
 #include "proxy/address.h"
 #include "proxy/assoc/assoc_impl.h"
-#include "proxy/assoc/client_port.h"
+#include "proxy/assoc/branch.h"
 #include "proxy/assoc/external_direct.h"
 #include "proxy/assoc/external_upstream.h"
 #include "proxy/assoc/filter.h"
@@ -48,28 +48,30 @@ static void assoc_close_ends(struct assoc *assoc)
     }
 }
 
-/* Frees all that it owns. */
-static void assoc_discard(struct assoc *assoc)
+void assoc_discard(struct assoc *assoc)
 {
     struct env *env = assoc->env;
     assoc_assert_batches_are_empty(env);
     assert(assoc->state != ASSOC_ENDING && env->open.associations > 0);
     assoc->state = ASSOC_ENDING;
-    env->open.associations--;
+    branches_free(assoc);
     kernel_relay_free(assoc); /* its ports are its own up to here */
     assoc_close_ends(assoc);
     names_free(assoc->names);
     filter_free(assoc->filter, assoc->loan);
-    subject_deinit(&assoc->subject);
     assoc_flow_deinit(&assoc->flow);
-    rates_free(assoc->rates);
-    free(assoc->egress);
+    if (!assoc->is_branch) {
+        env->open.associations--;
+        subject_deinit(&assoc->subject);
+        rates_free(assoc->rates);
+        free(assoc->egress);
+    }
     free(assoc);
 }
 
 static int assoc_take_terms(struct assoc *assoc, const union netaddr *at)
 {
-    assert(!assoc->external_ops && !assoc->rates);
+    assert(!assoc->external[FAMILY_V4] && !assoc->rates);
     const uint32_t rule = rules_find_everywhere(&assoc->subject);
     const struct terms terms = client_terms(assoc->env, &assoc->subject, rule, at);
     if (!permit_any(assoc->env, &assoc->subject, terms.upstream != NULL))
@@ -87,7 +89,6 @@ static int assoc_take_terms(struct assoc *assoc, const union netaddr *at)
         return -ENOMEM;
     if (terms.upstream)
         return external_upstream_ask(assoc, &terms);
-    assoc->external_ops = &external_direct_ops;
     if (terms.filtering <= CONFIG_FILTERING_ENDPOINT_INDEPENDENT)
         return 0;
     assoc->filter = filter_new(terms.filtering);
@@ -125,7 +126,7 @@ static int assoc_begin(struct assoc **out, struct env *env, const struct proxy_c
         error = assoc_take_terms(assoc, &client->local);
     const bool awaits_port = env->config->udp.keep_port && !hint_port; /* the first datagram shows it */
     if (!error && !awaits_port && !assoc->external[family_index(local->sa.sa_family)])
-        error = assoc->external_ops->open(assoc, local->sa.sa_family);
+        error = external_direct_open(assoc, local->sa.sa_family);
     return assoc_finish(out, assoc, error);
 }
 
@@ -176,12 +177,13 @@ void assoc_set_review(struct assoc *assoc, bool (*may_go_on)(void *owner), void 
 bool assoc_review(struct assoc *assoc, const struct proxy_client *client)
 {
     if (!permit_renew(assoc->env, &assoc->subject, &client->local) ||
-        !permit_any(assoc->env, &assoc->subject, assoc->external_ops->send_named != NULL))
+        !permit_any(assoc->env, &assoc->subject, assoc_sends_names(assoc)))
         return false;
     assoc->generation = assoc->env->generation;
     if (assoc->names)
         names_review(assoc->names);
     kernel_relay_review(assoc);
+    branches_review(assoc);
     return true;
 }
 
@@ -203,6 +205,7 @@ enum config_filtering assoc_filtering(const struct assoc *assoc)
 const struct assoc_flow *assoc_flow(struct assoc *assoc)
 {
     kernel_relay_take(assoc, env_now(assoc->env));
+    branches_take(assoc);
     return &assoc->flow;
 }
 
@@ -224,7 +227,8 @@ bool assoc_is_over_tcp(const struct assoc *assoc)
 uint64_t assoc_idle_ms(struct assoc *assoc, uint64_t now_ms)
 {
     kernel_relay_take(assoc, now_ms);
-    const uint64_t last_ms = assoc_flow_last_ms(&assoc->flow);
+    const uint64_t own_ms = assoc_flow_last_ms(&assoc->flow), other_ms = branches_last_ms(assoc);
+    const uint64_t last_ms = own_ms > other_ms ? own_ms : other_ms;
     return last_ms < now_ms ? now_ms - last_ms : 0; /* assoc_flow() may have noted something later */
 }
 
@@ -247,6 +251,7 @@ bool assoc_sweep(struct assoc *assoc, uint64_t now_ms)
     const struct internal_ops *ops = assoc->internal.ops;
     kernel_relay_sweep(assoc, now_ms);
     assoc_sweep_client(assoc, now_ms);
+    branches_sweep(assoc, now_ms);
     if (ops->sweep)
         ops->sweep(assoc, now_ms);
     return config->udp.idle_ms && assoc_idle_ms(assoc, now_ms) >= config->udp.idle_ms;

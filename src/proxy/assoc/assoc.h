@@ -48,6 +48,9 @@ bool assoc_expect_upstream(struct assoc *assoc, const struct assoc_upstream_hook
 /* The upstream's name, or NULL. */
 const char *assoc_upstream(const struct assoc *assoc);
 
+/* The ports of its client, the first one first. Returns how many: at most CONFIG_CLIENT_PORTS_MAX. */
+size_t assoc_mappings(const struct assoc *assoc, struct assoc_mapping *mappings);
+
 /* Which peers may send to its external ports, unless an upstream decides that. */
 enum config_filtering assoc_filtering(const struct assoc *assoc);
 

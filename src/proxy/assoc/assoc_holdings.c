@@ -2,6 +2,7 @@
 #include "net/sock.h"
 #include "proxy/assoc/assoc.h"
 #include "proxy/assoc/assoc_impl.h"
+#include "proxy/assoc/branch.h"
 #include "proxy/assoc/external_socket.h"
 #include "proxy/assoc/filter.h"
 #include "proxy/assoc/kernel_relay.h"
@@ -15,6 +16,8 @@ void assoc_set_room(struct assoc *assoc, int bytes)
         if (external && external_socket_is_open(external))
             sock_udp_set_room(external->socket.fd, bytes);
     }
+    for (size_t i = 0; branch_at(assoc, i); i++)
+        assoc_set_room(branch_at(assoc, i), bytes);
 }
 
 size_t assoc_descriptors(const struct assoc *assoc)
@@ -24,6 +27,8 @@ size_t assoc_descriptors(const struct assoc *assoc)
         const struct external *external = assoc_external_once(assoc, slot);
         count += external ? external->ops->descriptors + (size_t)external_socket_is_open(external) : 0;
     }
+    for (size_t i = 0; branch_at(assoc, i); i++)
+        count += assoc_descriptors(branch_at(assoc, i));
     return count;
 }
 
@@ -33,13 +38,15 @@ bool assoc_holds_port(const struct assoc *assoc, const struct port_place *place)
     bool holds = internal->ops->has_own_port && ports_is_at(&internal->port, place);
     for (int slot = 0; slot < FAMILY_COUNT; slot++)
         holds = holds || (assoc->external[slot] && ports_is_at(&assoc->external[slot]->port, place));
+    for (size_t i = 0; !holds && branch_at(assoc, i); i++)
+        holds = assoc_holds_port(branch_at(assoc, i), place);
     return holds;
 }
 
 void assoc_borrow(struct assoc *assoc, struct loan *loan)
 {
     assert(loan->all == assoc->own_loan.all);
-    assert(loan == assoc->loan || !assoc->names); /* they have taken note of the loan */
+    assert(loan == assoc->loan || (!assoc->names && !assoc->branches)); /* they have taken note of the loan */
     loan->bytes += assoc->own_loan.bytes;
     assoc->own_loan.bytes = 0;
     assoc->loan = loan;
@@ -53,6 +60,7 @@ void assoc_call_loans(struct assoc *assoc)
         filter_shrink(assoc->filter, assoc->loan);
     if (assoc->names)
         names_shrink(assoc->names);
+    branches_shrink(assoc);
 }
 
 size_t assoc_memory(const struct assoc *assoc)
@@ -63,5 +71,8 @@ size_t assoc_memory(const struct assoc *assoc)
         held += external && external->ops->memory ? external->ops->memory(external) : 0;
         held += external && external_socket_is_open(external) ? sock_memory(external->socket.fd) : 0;
     }
+    held += assoc->branches ? sizeof(*assoc->branches) : 0;
+    for (size_t i = 0; branch_at(assoc, i); i++)
+        held += assoc_memory(branch_at(assoc, i));
     return held;
 }

@@ -27,6 +27,7 @@
 /* One event's share: a flood on one association waits its turn after this many datagrams. */
 #define ASSOC_RECEIVE_MAX 32
 
+struct branches;
 struct filter;
 struct kernel_relay;
 struct names;
@@ -46,13 +47,15 @@ struct assoc {
     uint64_t generation;            /* of the snapshot that it was last reviewed under */
     bool (*may_go_on)(void *owner); /* see assoc_set_review(); NULL: nobody is asked */
     void *owner;
-    enum assoc_state state : 8;
+    enum assoc_state state : 7;
+    bool is_branch : 1;                   /* of another association: see branch.h */
     bool holds_client;                    /* the internal end takes datagrams from flow.client only */
     uint16_t hint_port;                   /* the client's port as its request names it; 0: not named */
     uint16_t open_failed_s[FAMILY_COUNT]; /* the second of the last failure to open an end, modulo 2^16; 0: none */
     struct internal internal;
-    const struct external_ops *external_ops; /* of the ends that it opens */
-    /* By the destination's family; NULL: not opened yet. One end may serve both. */
+    struct branches *branches; /* NULL: it has had none */
+    /* By the destination's family. A direct end is NULL until it opens. An upstream's is there from the beginning and
+     * serves both. */
     struct external *external[FAMILY_COUNT];
     struct names *names;         /* NULL until the first name */
     struct loan *loan, own_loan; /* charged for what it holds besides its sockets; see assoc_borrow() */
@@ -86,6 +89,12 @@ static inline void assoc_assert_batches_are_empty(const struct env *env)
         assert(env->to_external[slot].count == 0);
 }
 
+/* Whether names leave by its upstream as they are. */
+static inline bool assoc_sends_names(const struct assoc *assoc)
+{
+    return assoc->external[FAMILY_V4] && assoc->external[FAMILY_V4]->ops->send_named;
+}
+
 /* The end in a slot of assoc->external; NULL when there is none, or an earlier slot has the same one. */
 static inline struct external *assoc_external_once(const struct assoc *assoc, int slot)
 {
@@ -104,6 +113,20 @@ void assoc_take_from_client(struct assoc *assoc, const struct dgram_run *run, ui
 void assoc_take_up(struct assoc *assoc, const struct socks5_addr *destination, struct dgram_run *payloads,
                    uint64_t now);
 void assoc_flush_up(struct assoc *assoc);
+/* Sends to an address, if the policy allows it. `name` is what the client asked for, NULL when that was the address. */
+void assoc_send_up(struct assoc *assoc, const char *name, const union netaddr *to, const struct dgram_run *payloads);
+/* The end for destinations of a family. NULL: it cannot be opened, or is not yet. */
+struct external *assoc_find_external(struct assoc *assoc, int family);
+
+/* ---- up_names.c ---- */
+
+/* Takes the client's datagrams for a name (lower case). */
+void assoc_take_up_named(struct assoc *assoc, const char *name, uint16_t port, const struct dgram_run *payloads);
+
+/* ---- assoc.c ---- */
+
+/* Frees it, and all that it owns. What a branch shares with the association that has it is not its own. */
+void assoc_discard(struct assoc *assoc);
 
 /* ---- down.c ---- */
 

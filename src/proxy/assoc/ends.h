@@ -37,6 +37,8 @@ struct internal_ops {
      * above.
      */
     void (*allow_rebind)(struct assoc *assoc);
+    /* How many ports its client may use, or uses, has changed (branch_list.h). NULL: as above. */
+    void (*review_ports)(struct assoc *assoc);
     /* About once a second: gives up what has waited for too long. NULL: nothing waits. */
     void (*sweep)(struct assoc *assoc, uint64_t now_ms);
     /* Drops what is charged to assoc->loan, as far as it can. NULL: nothing is. */
@@ -63,9 +65,6 @@ struct internal {
 };
 
 struct external_ops {
-    /* Opens the association's end for destinations of that family. 0 or a negative errno. NULL: assoc->external is
-     * complete from the beginning. */
-    int (*open)(struct assoc *assoc, int family);
     /* Sends each run to its `peer`, counts what became of each datagram, and empties the batch. */
     void (*send)(struct external *external, struct dgram_batch *batch, struct dgram_tally *tally);
     /* Sends a run to a name. NULL: names are resolved here. */

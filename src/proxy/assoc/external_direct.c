@@ -59,7 +59,19 @@ static void external_direct_on_readable(evutil_socket_t fd, short what, void *ar
 
 /* ---- life ---- */
 
-static int external_direct_open(struct assoc *assoc, int family)
+static void external_direct_close(struct external *external)
+{
+    const bool is_v4 = external == external->assoc->external[FAMILY_V4];
+    external_socket_close(external, is_v4 ? AF_INET : AF_INET6);
+    free(external);
+}
+
+static const struct external_ops external_direct_ops = {
+    .send = external_direct_send,
+    .close = external_direct_close,
+};
+
+int external_direct_open(struct assoc *assoc, int family)
 {
     const int slot = family_index(family);
     assert(!assoc->external[slot]);
@@ -77,16 +89,3 @@ static int external_direct_open(struct assoc *assoc, int family)
     assoc->external[slot] = external;
     return 0;
 }
-
-static void external_direct_close(struct external *external)
-{
-    const bool is_v4 = external == external->assoc->external[FAMILY_V4];
-    external_socket_close(external, is_v4 ? AF_INET : AF_INET6);
-    free(external);
-}
-
-const struct external_ops external_direct_ops = {
-    .open = external_direct_open,
-    .send = external_direct_send,
-    .close = external_direct_close,
-};

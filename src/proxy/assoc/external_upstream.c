@@ -149,7 +149,6 @@ int external_upstream_ask(struct assoc *assoc, const struct terms *terms)
         free(upstream);
         return error;
     }
-    assoc->external_ops = &external_upstream_ops;
     for (int slot = 0; slot < FAMILY_COUNT; slot++)
         assoc->external[slot] = &upstream->external;
     return 0;

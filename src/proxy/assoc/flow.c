@@ -28,15 +28,36 @@ void assoc_flow_deinit(struct assoc_flow *flow)
     flow->dropped = nothing_dropped;
 }
 
-void assoc_flow_drop(struct assoc_flow *flow, struct metrics *metrics, enum drop_reason reason, uint32_t count)
+static void flow_add_drops(struct assoc_flow *flow, enum drop_reason reason, uint32_t count)
 {
-    assert(reason < DROP_REASON_COUNT);
-    assert(flow->dropped); /* see assoc_flow_init() */
     uint32_t *own = flow_own_drops(flow);
+    assert(flow->dropped); /* see assoc_flow_init() */
     if (!own && (own = calloc(DROP_REASON_COUNT, sizeof(*own))))
         flow->dropped = own;
     if (own) /* without memory for it, only the process counts */
         own[reason] += count;
+}
+
+void assoc_flow_move(struct assoc_flow *flow, struct assoc_flow *from)
+{
+    uint32_t *dropped = flow_own_drops(from);
+    flow->up_datagrams += from->up_datagrams;
+    flow->up_bytes += from->up_bytes;
+    flow->down_datagrams += from->down_datagrams;
+    flow->down_bytes += from->down_bytes;
+    flow->destinations |= from->destinations;
+    from->up_datagrams = from->up_bytes = from->down_datagrams = from->down_bytes = 0;
+    for (int i = 0; dropped && i < DROP_REASON_COUNT; i++) {
+        if (dropped[i])
+            flow_add_drops(flow, (enum drop_reason)i, dropped[i]);
+        dropped[i] = 0;
+    }
+}
+
+void assoc_flow_drop(struct assoc_flow *flow, struct metrics *metrics, enum drop_reason reason, uint32_t count)
+{
+    assert(reason < DROP_REASON_COUNT);
+    flow_add_drops(flow, reason, count);
     metrics_add(&metrics->udp_dropped_total[reason], count);
 }
 

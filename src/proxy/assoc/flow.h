@@ -23,11 +23,18 @@ struct assoc_flow {
     const uint32_t *dropped;                                     /* by drop reason; NULL only in copies */
 };
 
+/* A port that the client sends from, and the external ports that it has for that; 0: not opened. */
+struct assoc_mapping {
+    uint16_t client_port, external_port[FAMILY_COUNT];
+};
+
 void assoc_flow_init(struct assoc_flow *flow, const union netaddr *relay, uint64_t now_ms);
 void assoc_flow_deinit(struct assoc_flow *flow);
 
 /* Counts datagrams that go nowhere, here and for the process. */
 void assoc_flow_drop(struct assoc_flow *flow, struct metrics *metrics, enum drop_reason reason, uint32_t count);
+/* Moves the counts of `from` to `flow`. */
+void assoc_flow_move(struct assoc_flow *flow, struct assoc_flow *from);
 /* Count the datagrams that a send has sent or lost: up to the internet, down to the client. */
 void assoc_flow_count_up(struct assoc_flow *flow, struct metrics *metrics, const struct dgram_tally *tally);
 void assoc_flow_count_down(struct assoc_flow *flow, struct metrics *metrics, const struct dgram_tally *tally,

@@ -9,6 +9,7 @@
 #include "host/shared_port_table.h"
 #include "net/sock.h"
 #include "proxy/assoc/assoc_impl.h"
+#include "proxy/assoc/branch_list.h"
 #include "proxy/assoc/client_port.h"
 #include "proxy/assoc/internal_udp.h"
 #include "proxy/assoc/shared_socket.h"
@@ -31,6 +32,11 @@ static void internal_shared_set(struct internal_shared *shared, const union neta
     assert(shared->entry);
     shared_port_table_set_client(shared->assoc->env->host->shared_port, shared->entry, client, state);
     shared->state = state;
+}
+
+static void internal_shared_review_ports(struct assoc *assoc)
+{
+    shared_port_table_set_room(assoc->env->host->shared_port, assoc->internal.shared->entry, branch_has_room(assoc));
 }
 
 static bool internal_shared_bind(struct assoc *assoc)
@@ -137,6 +143,7 @@ static const struct internal_ops internal_shared_ops = {
     .send_named = internal_udp_send_named,
     .set_client = internal_shared_set_client,
     .allow_rebind = internal_shared_allow_rebind,
+    .review_ports = internal_shared_review_ports,
     .set_buffers = internal_udp_set_buffers,
     .memory = internal_udp_memory,
     .close = internal_shared_close,
@@ -182,5 +189,7 @@ int internal_shared_open(struct assoc *assoc)
     event_assign(&internal->readable, env->base, fd, EV_READ | EV_PERSIST, internal_shared_on_readable, assoc);
     internal->shared = shared;
     internal->ops = &internal_shared_ops;
+    if (branch_has_room(assoc))
+        internal_shared_review_ports(assoc);
     return 0;
 }

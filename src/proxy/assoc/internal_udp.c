@@ -4,6 +4,7 @@
 
 #include "net/sock.h"
 #include "proxy/assoc/assoc_impl.h"
+#include "proxy/assoc/branch_list.h"
 #include "proxy/assoc/kernel_relay.h"
 #include "proxy/assoc/udp_header.h"
 #include "proxy/assoc/udp_socket.h"
@@ -85,9 +86,10 @@ void internal_udp_send_named(struct assoc *assoc, struct dgram_run *payloads, ui
 static bool internal_udp_set_client(struct assoc *assoc, const union netaddr *client, bool hold)
 {
     const int fd = assoc->internal.socket.fd;
-    assoc->holds_client = hold && sock_udp_connect(fd, client) == 0;
-    if (!hold)
+    const bool may_hold = hold && branch_is_alone(assoc);
+    if (!may_hold && assoc->holds_client)
         (void)sock_udp_disconnect(fd);
+    assoc->holds_client = may_hold && sock_udp_connect(fd, client) == 0;
     return true;
 }
 
@@ -96,6 +98,12 @@ static void internal_udp_allow_rebind(struct assoc *assoc)
 {
     if (assoc->holds_client)
         assoc->holds_client = sock_udp_disconnect(assoc->internal.socket.fd) != 0;
+}
+
+static void internal_udp_review_ports(struct assoc *assoc)
+{
+    if (!branch_is_alone(assoc))
+        internal_udp_allow_rebind(assoc);
 }
 
 /* ---- life ---- */
@@ -127,6 +135,7 @@ static const struct internal_ops internal_udp_ops = {
     .send_named = internal_udp_send_named,
     .set_client = internal_udp_set_client,
     .allow_rebind = internal_udp_allow_rebind,
+    .review_ports = internal_udp_review_ports,
     .set_buffers = internal_udp_set_buffers,
     .memory = internal_udp_memory,
     .close = internal_udp_close,

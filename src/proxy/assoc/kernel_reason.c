@@ -30,6 +30,8 @@ enum kernel_reason kernel_reason_of(const struct config *config, const struct te
         return KERNEL_REASON_UPSTREAM;
     if (config_shared_port(config))
         return KERNEL_REASON_SHARED_PORT;
+    if (config->udp.client_ports > 1)
+        return KERNEL_REASON_CLIENT_PORTS;
     if (terms->interface || terms->mark)
         return KERNEL_REASON_EGRESS;
     return config->udp.df == CONFIG_DF_PROBE ? KERNEL_REASON_PROBE : KERNEL_REASON_NONE;

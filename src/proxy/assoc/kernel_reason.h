@@ -15,6 +15,7 @@
     X(OVER_TCP, "over TCP", "its datagrams are frames on the control connection")                                      \
     X(UPSTREAM, "upstream", "its datagrams leave by an upstream")                                                      \
     X(SHARED_PORT, "shared port", "all associations share one port (udp.ports)")                                       \
+    X(CLIENT_PORTS, "client ports", "its client may use several ports (udp.client_ports)")                             \
     X(EGRESS, "interface or mark", "an interface or a mark is set for its datagrams")                                  \
     X(PROBE, "df probe", "udp.df is set to probe")                                                                     \
     X(CLIENT, "client port", "its client's port is not known yet, or may still change")                                \

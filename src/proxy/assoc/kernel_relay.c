@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "proxy/assoc/branch_list.h"
 #include "proxy/assoc/external_socket.h"
 #include "proxy/assoc/names.h"
 #include "proxy/assoc/sketch.h"
@@ -33,10 +34,12 @@ static enum kernel_reason kernel_relay_obstacle(const struct assoc *assoc)
         return KERNEL_REASON_INACTIVE;
     if (internal->over_tcp)
         return KERNEL_REASON_OVER_TCP;
-    if (assoc->external_ops->send_named)
+    if (assoc_sends_names(assoc))
         return KERNEL_REASON_UPSTREAM;
     if (!internal->has_own_port)
         return KERNEL_REASON_SHARED_PORT;
+    if (!branch_is_alone(assoc)) /* each port adds to what waits in the one socket */
+        return KERNEL_REASON_CLIENT_PORTS;
     if (external_socket_is_bound(assoc) || (assoc->egress && assoc->egress->mark))
         return KERNEL_REASON_EGRESS;
     if (assoc->env->config->udp.df == CONFIG_DF_PROBE)

@@ -35,6 +35,8 @@ struct session_list_row {
             struct assoc_flow flow; /* its `dropped` is NULL: the counts are here */
             uint32_t dropped[DROP_REASON_COUNT];
             uint64_t idle_ms;
+            struct assoc_mapping mappings[CONFIG_CLIENT_PORTS_MAX];
+            size_t mapping_count; /* how many ports its client uses */
             enum config_filtering filtering;
             struct kernel_use kernel;
         } assoc;

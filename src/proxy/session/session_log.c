@@ -13,7 +13,7 @@
 
 /* Each is filled in once, whatever it is written as. */
 struct fields {
-    struct log_field list[17 + DROP_REASON_COUNT];
+    struct log_field list[18 + DROP_REASON_COUNT];
     size_t count;
 };
 
@@ -48,6 +48,10 @@ static void fields_add_assoc(struct fields *fields, const struct session_view *v
     const struct assoc_flow *flow = view->flow;
     fields_add_address(fields, "relay", &flow->relay);
     fields_add_address(fields, "client_udp", &flow->client);
+    struct assoc_mapping mappings[CONFIG_CLIENT_PORTS_MAX];
+    const size_t client_ports = assoc_mappings(view->assoc, mappings);
+    if (client_ports > 1)
+        fields_add_number(fields, "client_ports", client_ports);
     fields_add_address(fields, "external_v4", opened_external(&flow->external[FAMILY_V4]));
     fields_add_address(fields, "external_v6", opened_external(&flow->external[FAMILY_V6]));
     fields_add_number(fields, "up_datagrams", flow->up_datagrams);

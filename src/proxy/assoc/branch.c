@@ -1,0 +1,224 @@
+#include "proxy/assoc/branch.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "proxy/assoc/assoc.h"
+#include "proxy/assoc/filter.h"
+#include "proxy/assoc/internal_branch.h"
+#include "proxy/assoc/internal_shared.h"
+#include "proxy/assoc/kernel_relay.h"
+#include "proxy/assoc/loan.h"
+#include "proxy/assoc/names.h"
+
+/* What one takes, with what malloc adds. */
+#define BRANCH_BYTES (sizeof(struct assoc) + FAMILY_COUNT * sizeof(struct external) + 64)
+/* RFC 4787 REQ-5: a mapping lives for at least two minutes. */
+#define BRANCH_KEPT_MS (2 * 60 * 1000)
+
+/* ---- one ---- */
+
+static bool branch_may_go_on(void *trunk)
+{
+    return assoc_may_go_on(trunk);
+}
+
+/* Takes the terms of the association, as they are. */
+static bool branch_init(struct assoc *branch, struct assoc *trunk)
+{
+    struct env *env = trunk->env;
+    *branch = (struct assoc){
+        .env = env,
+        .generation = trunk->generation,
+        .may_go_on = branch_may_go_on,
+        .owner = trunk,
+        .state = ASSOC_GRANTED,
+        .is_branch = true,
+        .subject = trunk->subject,
+        .loan = trunk->loan,
+        .rates = trunk->rates,
+        .egress = trunk->egress,
+    };
+    assoc_flow_init(&branch->flow, &trunk->flow.relay, env_now(env));
+    for (int slot = 0; slot < FAMILY_COUNT; slot++) {
+        branch->flow.external[slot] = trunk->flow.external[slot];
+        netaddr_set_port(&branch->flow.external[slot], 0);
+    }
+    if (trunk->filter)
+        branch->filter = filter_new(filter_mode(trunk->filter));
+    return branch->filter || !trunk->filter;
+}
+
+static int branch_open_internal(struct assoc *branch, const struct assoc *trunk)
+{
+    if (trunk->internal.ops->has_own_port)
+        return internal_branch_open(branch, trunk);
+    if (netaddr_port(&trunk->flow.relay) != trunk->env->shared_port) /* a reload has changed it */
+        return -EADDRNOTAVAIL;
+    return internal_shared_open(branch);
+}
+
+/* NULL: no memory, or no descriptor. */
+static struct assoc *branch_new(struct assoc *trunk)
+{
+    struct assoc *branch = calloc(1, sizeof(*branch));
+    if (!branch)
+        return NULL;
+    if (branch_init(branch, trunk) && branch_open_internal(branch, trunk) == 0) {
+        branch->internal.ops->start(branch);
+        return branch;
+    }
+    assoc_discard(branch);
+    return NULL;
+}
+
+static bool branches_allocate(struct assoc *trunk)
+{
+    if (!trunk->branches)
+        trunk->branches = calloc(1, sizeof(*trunk->branches));
+    return trunk->branches != NULL;
+}
+
+static void branch_end(struct assoc *trunk, size_t i)
+{
+    struct branches *branches = trunk->branches;
+    struct assoc *branch = branches->list[i];
+    assert(branch->owner == trunk && i < branches->count);
+    assoc_flow_move(&trunk->flow, &branch->flow);
+    assoc_discard(branch);
+    loan_give_back(trunk->loan, BRANCH_BYTES);
+    branches->list[i] = branches->list[--branches->count];
+}
+
+static struct assoc *branch_begin(struct assoc *trunk, const union netaddr *peer, uint64_t now)
+{
+    struct assoc *branch = NULL;
+    if (assoc_sends_names(trunk) || !branches_allocate(trunk) || !loan_take(trunk->loan, BRANCH_BYTES))
+        return NULL;
+    assoc_flush_up(trunk);
+    if ((branch = branch_new(trunk)) && !client_port_accepts(branch, peer, now)) {
+        assoc_discard(branch);
+        branch = NULL;
+    }
+    if (!branch) {
+        loan_give_back(trunk->loan, BRANCH_BYTES);
+        return NULL;
+    }
+    trunk->branches->list[trunk->branches->count++] = branch;
+    trunk->internal.ops->review_ports(trunk);
+    return branch;
+}
+
+/* ---- which one serves a port ---- */
+
+static bool branch_has_port(const struct assoc *assoc, const union netaddr *peer)
+{
+    return netaddr_port(&assoc->flow.client) == netaddr_port(peer);
+}
+
+/* The association or the branch that the client has not sent to for the longest time. */
+static struct assoc *branch_find_quietest(struct assoc *assoc)
+{
+    struct assoc *quietest = assoc, *branch;
+    for (size_t i = 0; (branch = branch_at(assoc, i)); i++)
+        if (branch->flow.last_up_ms < quietest->flow.last_up_ms)
+            quietest = branch;
+    return quietest;
+}
+
+struct assoc *branch_find_or_begin(struct assoc *assoc, const union netaddr *peer, uint64_t now)
+{
+    struct assoc *taker = NULL, *branch;
+    if (!client_port_is_known(&assoc->flow.client) || branch_has_port(assoc, peer))
+        taker = assoc;
+    for (size_t i = 0; !taker && (branch = branch_at(assoc, i)); i++)
+        if (branch_has_port(branch, peer))
+            taker = branch;
+    if (!taker && branch_has_room(assoc) && (branch = branch_begin(assoc, peer, now)))
+        return branch;
+    if (!taker)
+        taker = branch_find_quietest(assoc);
+    return client_port_accepts(taker, peer, now) ? taker : NULL;
+}
+
+/* ---- all ---- */
+
+static struct assoc_mapping assoc_mapping_of(const struct assoc *assoc)
+{
+    struct assoc_mapping mapping = {.client_port = netaddr_port(&assoc->flow.client)};
+    for (int slot = 0; slot < FAMILY_COUNT; slot++)
+        mapping.external_port[slot] = netaddr_port(&assoc->flow.external[slot]);
+    return mapping;
+}
+
+size_t assoc_mappings(const struct assoc *assoc, struct assoc_mapping *mappings)
+{
+    if (!client_port_is_known(&assoc->flow.client))
+        return 0;
+    mappings[0] = assoc_mapping_of(assoc);
+    for (size_t i = 0; i < branch_count(assoc); i++)
+        mappings[i + 1] = assoc_mapping_of(branch_at(assoc, i));
+    return branch_count(assoc) + 1;
+}
+
+void branches_take(struct assoc *assoc)
+{
+    struct assoc *branch;
+    for (size_t i = 0; (branch = branch_at(assoc, i)); i++)
+        assoc_flow_move(&assoc->flow, &branch->flow);
+}
+
+uint64_t branches_last_ms(const struct assoc *assoc)
+{
+    uint64_t last_ms = 0;
+    const struct assoc *branch;
+    for (size_t i = 0; (branch = branch_at(assoc, i)); i++)
+        if (assoc_flow_last_ms(&branch->flow) > last_ms)
+            last_ms = assoc_flow_last_ms(&branch->flow);
+    return last_ms;
+}
+
+void branches_sweep(struct assoc *assoc, uint64_t now_ms)
+{
+    const size_t count = branch_count(assoc);
+    for (size_t i = count; i-- > 0;)
+        if (assoc_sweep(assoc->branches->list[i], now_ms))
+            branch_end(assoc, i);
+    if (branch_count(assoc) != count)
+        assoc->internal.ops->review_ports(assoc);
+}
+
+void branches_review(struct assoc *assoc)
+{
+    struct assoc *branch;
+    for (size_t i = 0; (branch = branch_at(assoc, i)); i++) {
+        branch->subject = assoc->subject;
+        branch->generation = assoc->env->generation;
+        if (branch->names)
+            names_review(branch->names);
+    }
+    if (assoc->internal.ops->review_ports)
+        assoc->internal.ops->review_ports(assoc);
+}
+
+void branches_shrink(struct assoc *assoc)
+{
+    const uint64_t now = env_now(assoc->env);
+    const size_t count = branch_count(assoc);
+    for (size_t i = count; i-- > 0;)
+        if (now - assoc_flow_last_ms(&assoc->branches->list[i]->flow) >= BRANCH_KEPT_MS)
+            branch_end(assoc, i);
+        else
+            assoc_call_loans(assoc->branches->list[i]);
+    if (branch_count(assoc) != count)
+        assoc->internal.ops->review_ports(assoc);
+}
+
+void branches_free(struct assoc *assoc)
+{
+    while (branch_count(assoc) > 0)
+        branch_end(assoc, branch_count(assoc) - 1);
+    free(assoc->branches);
+    assoc->branches = NULL;
+}

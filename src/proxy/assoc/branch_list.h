@@ -1,0 +1,45 @@
+/*
+ * The branches of an association (branch.h): for the code that goes through them, or has to know whether there may be
+ * any.
+ */
+#ifndef CONESOCKS_PROXY_ASSOC_BRANCH_LIST_H
+#define CONESOCKS_PROXY_ASSOC_BRANCH_LIST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "conf/config.h"
+#include "proxy/assoc/assoc_impl.h"
+
+/* The association itself serves the first port. */
+#define BRANCHES_MAX (CONFIG_CLIENT_PORTS_MAX - 1)
+
+struct branches {
+    size_t count;
+    struct assoc *list[BRANCHES_MAX];
+};
+
+static inline size_t branch_count(const struct assoc *assoc)
+{
+    return assoc->branches ? assoc->branches->count : 0;
+}
+
+/* NULL: there are no more. */
+static inline struct assoc *branch_at(const struct assoc *assoc, size_t i)
+{
+    return i < branch_count(assoc) ? assoc->branches->list[i] : NULL;
+}
+
+/* Whether another port of its client may begin. */
+static inline bool branch_has_room(const struct assoc *assoc)
+{
+    return !assoc->is_branch && branch_count(assoc) + 1 < assoc->env->config->udp.client_ports;
+}
+
+/* Whether its client has one port at a time: so its socket may be connected to that. */
+static inline bool branch_is_alone(const struct assoc *assoc)
+{
+    return branch_count(assoc) == 0 && !branch_has_room(assoc);
+}
+
+#endif
