@@ -10,6 +10,7 @@
 #include <sys/random.h>
 
 #include "base/util.h"
+#include "policy/throttle.h"
 
 struct auth_queue {
     struct auth_job *first, **end; /* `end` is where the next one is put */
@@ -24,6 +25,7 @@ struct auth {
     struct auth_queue queues[2]; /* of unknown and of known addresses */
     unsigned turn;               /* which of them is next */
     struct login_cache *known;   /* addresses */
+    struct throttle *throttle;
     bool stopping;
     /* The helper's own: */
     struct login_cache *cache; /* many first logins at once, of one client or over several workers, cost one check */
@@ -87,6 +89,44 @@ static enum auth_verdict auth_check(struct auth *auth, struct auth_job *job)
     return AUTH_RIGHT;
 }
 
+/* ---- who has to wait ---- */
+
+/* A network that has failed too often may also have users who have logged in before: those may still try. Under the
+ * lock. */
+static enum auth_block auth_find_block(const struct auth *auth, const union netaddr *client, uint64_t now_ms)
+{
+    if (throttle_blocks(auth->throttle, THROTTLE_ADDRESS, client, now_ms))
+        return AUTH_ADDRESS_BLOCKED;
+    if (!throttle_blocks(auth->throttle, THROTTLE_NETWORK, client, now_ms))
+        return AUTH_NOT_BLOCKED;
+    const struct login_proof address = login_proof_of_address(auth->key, client);
+    return login_cache_find(auth->known, &address, now_ms) ? AUTH_NOT_BLOCKED : AUTH_NETWORK_BLOCKED;
+}
+
+enum auth_block auth_blocks(struct auth *auth, const union netaddr *client, uint64_t now_ms)
+{
+    pthread_mutex_lock(&auth->lock);
+    enum auth_block block = auth_find_block(auth, client, now_ms);
+    pthread_mutex_unlock(&auth->lock);
+    return block;
+}
+
+static enum auth_block auth_note_failure(struct auth *auth, const struct auth_job *job)
+{
+    pthread_mutex_lock(&auth->lock);
+    throttle_fail(auth->throttle, &job->client, job->now_ms);
+    enum auth_block block = auth_find_block(auth, &job->client, job->now_ms);
+    pthread_mutex_unlock(&auth->lock);
+    return block;
+}
+
+void auth_limit_failures(struct auth *auth, uint32_t per_minute)
+{
+    pthread_mutex_lock(&auth->lock);
+    throttle_set(auth->throttle, per_minute);
+    pthread_mutex_unlock(&auth->lock);
+}
+
 static void auth_remember_address(struct auth *auth, const struct auth_job *job)
 {
     const struct login_proof address = login_proof_of_address(auth->key, &job->client);
@@ -143,6 +183,19 @@ static struct auth_job *auth_wait_for_job(struct auth *auth, bool *stopping)
     return job;
 }
 
+/* All checks are made here, one after the other, so none is made for an address that has just failed too often. */
+static enum auth_verdict auth_judge(struct auth *auth, struct auth_job *job)
+{
+    if (auth_blocks(auth, &job->client, job->now_ms) != AUTH_NOT_BLOCKED)
+        return AUTH_THROTTLED;
+    enum auth_verdict verdict = auth_check(auth, job);
+    if (verdict == AUTH_RIGHT)
+        auth_remember_address(auth, job);
+    if (verdict == AUTH_WRONG)
+        job->block = auth_note_failure(auth, job);
+    return verdict;
+}
+
 static void *auth_helper_run(void *arg)
 {
     struct auth *auth = arg;
@@ -151,10 +204,7 @@ static void *auth_helper_run(void *arg)
     pthread_setname_np(pthread_self(), "auth"); /* the sandbox forbids naming other threads */
     while ((job = auth_wait_for_job(auth, &stopping))) {
         bool spare = stopping || atomic_load(&job->abandoned);
-        enum auth_verdict verdict = spare ? AUTH_UNCHECKED : auth_check(auth, job);
-        if (verdict == AUTH_RIGHT)
-            auth_remember_address(auth, job);
-        auth_job_answer(job, verdict);
+        auth_job_answer(job, spare ? AUTH_UNCHECKED : auth_judge(auth, job));
     }
     return NULL;
 }
@@ -177,6 +227,7 @@ static void auth_discard(struct auth *auth)
     pthread_mutex_destroy(&auth->lock);
     login_cache_free(auth->cache);
     login_cache_free(auth->known);
+    throttle_free(auth->throttle);
     explicit_bzero(auth, sizeof(*auth));
     free(auth);
 }
@@ -185,7 +236,8 @@ static int auth_set_up(struct auth *auth)
 {
     auth->cache = login_cache_new();
     auth->known = login_cache_new();
-    if (!auth->cache || !auth->known)
+    auth->throttle = throttle_new(0);
+    if (!auth->cache || !auth->known || !auth->throttle)
         return ENOMEM;
     if (getrandom(auth->key, sizeof(auth->key), 0) != sizeof(auth->key))
         return errno;
@@ -243,6 +295,7 @@ bool auth_knows(struct auth *auth, const union netaddr *client, uint64_t now_ms)
 bool auth_submit(struct auth *auth, struct auth_job *job)
 {
     job->verdict = AUTH_UNCHECKED;
+    job->block = AUTH_NOT_BLOCKED;
     job->known = auth_knows(auth, &job->client, job->now_ms);
     job->next = NULL;
     pthread_mutex_lock(&auth->lock);

@@ -4,6 +4,8 @@
  *
  * Addresses from which a user has logged in before have a queue of their own, and get every other check. So strangers
  * who guess passwords, from however many addresses, delay them little.
+ *
+ * Addresses and networks that fail too often have to wait (throttle.h). Failures of all threads' logins count together.
  */
 #ifndef CONESOCKS_POLICY_AUTH_H
 #define CONESOCKS_POLICY_AUTH_H
@@ -22,7 +24,11 @@ enum auth_verdict {
     AUTH_UNCHECKED, /* abandoned, or the server stops */
     AUTH_WRONG,
     AUTH_RIGHT,
+    AUTH_THROTTLED, /* not checked: see auth_blocks() */
 };
+
+/* Why logins of a client are not checked for a while: too many failures of its address, or of its network. */
+enum auth_block { AUTH_NOT_BLOCKED, AUTH_ADDRESS_BLOCKED, AUTH_NETWORK_BLOCKED };
 
 /* One check. The owner fills in the members before `abandoned`, and keeps the job and its users until `done` was
  * called. `done` runs on the helper thread: it hands the job back to its owner's thread and does nothing else. The
@@ -36,6 +42,7 @@ struct auth_job {
     atomic_bool abandoned; /* the owner may set it at any time: the check is skipped, as nobody waits for its answer */
     enum auth_verdict verdict;
     uint64_t right_until_ms; /* if it is right: for a login_cache */
+    enum auth_block block;   /* after AUTH_WRONG: what that failure has led to */
     bool known;              /* set by auth_submit(): whether its address is known */
     struct auth_job *next;   /* the queue's */
 };
@@ -45,6 +52,11 @@ struct auth_job {
 
 /* NULL when the thread cannot be started (errno). */
 struct auth *auth_new(void);
+/* How many failures of an address are free in a minute; 0: any number, as at first. Earlier ones still count. From any
+ * thread, as those below. */
+void auth_limit_failures(struct auth *auth, uint32_t per_minute);
+/* Whether logins of a client have to wait. Ask before a login_cache, which tells right passwords as well. */
+enum auth_block auth_blocks(struct auth *auth, const union netaddr *client, uint64_t now_ms);
 /* Waits for the check that is being done; jobs in the queues are answered AUTH_UNCHECKED. */
 void auth_free(struct auth *auth);
 /* The key of this login in a login_cache; from any thread. */

@@ -118,9 +118,3 @@ bool throttle_blocks(const struct throttle *throttle, enum throttle_width width,
     const struct throttle_entry *entry = throttle_find(throttle, &key);
     return throttle->share_ms && entry && entry->free_at_ms + throttle_share(throttle, width) > now_ms + MINUTE_MS;
 }
-
-bool throttle_same(enum throttle_width width, const union netaddr *a, const union netaddr *b)
-{
-    const struct netaddr_subscriber key_a = throttle_key(width, a), key_b = throttle_key(width, b);
-    return memcmp(&key_a, &key_b, sizeof(key_a)) == 0;
-}

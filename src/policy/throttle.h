@@ -1,7 +1,7 @@
 /*
  * Limits failed logins: a client that fails too often has to wait. It is a token bucket for each client address, where
- * an IPv6 /64 counts as one, and a larger one for each network, against clients with many addresses. It belongs to one
- * thread.
+ * an IPv6 /64 counts as one, and a larger one for each network, against clients with many addresses. It has no
+ * lock.
  */
 #ifndef CONESOCKS_POLICY_THROTTLE_H
 #define CONESOCKS_POLICY_THROTTLE_H
@@ -36,7 +36,5 @@ void throttle_fail(struct throttle *throttle, const union netaddr *client, uint6
 /* Whether the address, or its network, has used up its free failures. */
 bool throttle_blocks(const struct throttle *throttle, enum throttle_width width, const union netaddr *client,
                      uint64_t now_ms);
-/* Whether both count as one client. */
-bool throttle_same(enum throttle_width width, const union netaddr *a, const union netaddr *b);
 
 #endif

@@ -28,7 +28,7 @@ def costly():
 
 @pytest.fixture
 def with_users(start, costly):
-    """Runs with one worker, so that what is counted by each worker is counted once."""
+    """Runs with one worker, so that all logins share its cache."""
     return lambda **more: start({"listen": WITH_LOGIN, "users": [costly, *USERS], "workers": 1, **more})
 
 
@@ -100,6 +100,16 @@ def test_row49_a_flood_of_wrong_passwords_moves_nobody_else(net, with_users, lan
     assert "auth_busy_total" not in counters
     said = re.findall(rf"too many wrong passwords from {re.escape(STRANGER_V4)}:", proxy.log)
     assert 1 <= len(said) < 20 and len(proxy.log.splitlines()) < 500  # but not for each
+
+
+def test_row49_workers_count_failures_together(net, with_users, lan):
+    """Whichever worker accepts a connection; one after the other, and many at once."""
+    proxy = with_users(workers=2, limits={"failed_logins": 5})
+    answers = [log_in(net.client, CLIENT_V4, lan, ALICE[0], SWORDFISH) for _ in range(10)]
+    assert answers == [REFUSED] * 5 + [UNSAID] * 5
+    socks = [begin_login(net.stranger, STRANGER_V4, lan, ALICE[0], SWORDFISH) for _ in range(40)]
+    assert sorted(end_login(sock) for sock in socks) == [UNSAID] * 35 + [REFUSED] * 5
+    assert proxy.counters()["auth_failed_total"] == 10
 
 
 class SpreadFlood(Flood):

@@ -447,6 +447,36 @@ static void hashes_what_it_accepts(void **state)
     }
 }
 
+/* Row 49: whichever worker has asked, and however many logins were on their way. */
+static void row_49_failures_of_all_threads_count_together(void **state)
+{
+    (void)state;
+    enum { FREE = 5, TRIED = 12 };
+    static struct wish wishes[TRIED], right;
+    struct auth *auth = start_auth(users, USERS, 0);
+    const union netaddr client = netaddr_from_bytes((const uint8_t[]){192, 0, 2, 7}, 4, 0);
+    auth_limit_failures(auth, FREE);
+    for (int i = 0; i < TRIED; i++) {
+        prepare(&wishes[i], "bob", "wrong");
+        wishes[i].job.client = client;
+        assert_true(auth_submit(auth, &wishes[i].job));
+    }
+    for (int i = 0; i < TRIED; i++) {
+        sem_wait(&wishes[i].answered);
+        assert_int_equal(wishes[i].job.verdict, i < FREE ? AUTH_WRONG : AUTH_THROTTLED);
+        assert_int_equal(wishes[i].job.block, i == FREE - 1 ? AUTH_ADDRESS_BLOCKED : AUTH_NOT_BLOCKED);
+        expect_wiped(&wishes[i]);
+    }
+    assert_int_equal(auth_blocks(auth, &client, 0), AUTH_ADDRESS_BLOCKED);
+    prepare(&right, "bob", "builder");
+    right.job.client = client;
+    assert_true(auth_submit(auth, &right.job));
+    sem_wait(&right.answered);
+    assert_int_equal(right.job.verdict, AUTH_THROTTLED);
+    assert_int_equal(auth_blocks(auth, &client, 12000), AUTH_NOT_BLOCKED); /* one of five a minute has expired */
+    auth_free(auth);
+}
+
 /* Row 49: strangers have filled their queue; who has logged in from his address before is next, and not the last. */
 static void row_49_known_addresses_have_their_own_queue(void **state)
 {
@@ -503,6 +533,7 @@ int main(void)
         cmocka_unit_test(ends_with_a_full_queue),
         cmocka_unit_test(answers_in_order_and_goes_on),
         cmocka_unit_test(abandoned_jobs_are_not_checked),
+        cmocka_unit_test(row_49_failures_of_all_threads_count_together),
         cmocka_unit_test(row_49_known_addresses_have_their_own_queue),
         cmocka_unit_test(a_right_login_is_hashed_once_in_a_while),
         cmocka_unit_test(a_wrong_login_is_hashed_each_time),

@@ -4,21 +4,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 
 #define LOG_MODULE "login"
 #include "base/log.h"
 #include "base/util.h"
 #include "net/inbox.h"
 #include "policy/auth.h"
-#include "policy/throttle.h"
 #include "proxy/env.h"
 
 /* May outlive its session, which cannot take a check back that has begun. */
 struct login {
     struct auth_job job;
     struct inbox_item item;
-    TAILQ_ENTRY(login) link;
     struct env *env;
     struct snapshot *snapshot; /* whose users it is about */
     struct login_proof proof;
@@ -29,8 +26,7 @@ struct login {
 struct logins {
     struct auth *auth;
     struct login_cache *cache;
-    struct throttle *throttle;
-    TAILQ_HEAD(, login) pending;
+    size_t pending;                           /* with the helper thread */
     struct log_limit throttled_log, busy_log; /* by themselves, so that a flood of other lines does not hide them */
 };
 
@@ -41,27 +37,26 @@ struct logins *logins_new(struct auth *auth, uint32_t failed_logins)
         return NULL;
     logins->auth = auth;
     logins->cache = login_cache_new();
-    logins->throttle = throttle_new(failed_logins);
-    TAILQ_INIT(&logins->pending);
-    if (logins->cache && logins->throttle)
-        return logins;
-    logins_free(logins);
-    return NULL;
+    if (!logins->cache) {
+        logins_free(logins);
+        return NULL;
+    }
+    logins_change(logins, failed_logins);
+    return logins;
 }
 
 void logins_free(struct logins *logins)
 {
     if (!logins)
         return;
-    assert(TAILQ_EMPTY(&logins->pending)); /* nothing comes back from the helper thread any more */
+    assert(logins->pending == 0); /* nothing comes back from the helper thread any more */
     login_cache_free(logins->cache);
-    throttle_free(logins->throttle);
     free(logins);
 }
 
 void logins_change(struct logins *logins, uint32_t failed_logins)
 {
-    throttle_set(logins->throttle, failed_logins);
+    auth_limit_failures(logins->auth, failed_logins);
 }
 
 static void login_discard(struct login *login)
@@ -71,27 +66,12 @@ static void login_discard(struct login *login)
     free(login);
 }
 
-/* After one failure too many: what its address or network still has in the queue would only delay others. */
-static void logins_abandon(struct logins *logins, const union netaddr *client, uint64_t now)
+static void logins_log_throttled(struct logins *logins, const struct auth_job *job, uint64_t now)
 {
-    bool network = throttle_blocks(logins->throttle, THROTTLE_NETWORK, client, now);
-    struct login *login;
-    TAILQ_FOREACH(login, &logins->pending, link)
-    {
-        struct auth_job *job = &login->job;
-        if (throttle_same(THROTTLE_ADDRESS, &job->client, client) ||
-            (network && !job->known && throttle_same(THROTTLE_NETWORK, &job->client, client)))
-            atomic_store(&job->abandoned, true);
-    }
-}
-
-static void logins_log_throttled(struct logins *logins, const union netaddr *client, uint64_t now)
-{
-    bool alone = throttle_blocks(logins->throttle, THROTTLE_ADDRESS, client, now);
     char host[NETADDR_TEXT_MAX];
     LOG_LIMITED(&logins->throttled_log, now, LOG_LEVEL_INFO,
                 "too many wrong passwords from %s%s: closing its logins unchecked for a while (limits.failed_logins)",
-                alone ? "" : "the network of ", netaddr_format_host(client, host));
+                job->block == AUTH_ADDRESS_BLOCKED ? "" : "the network of ", netaddr_format_host(&job->client, host));
 }
 
 static void logins_log_busy(struct logins *logins, uint64_t now)
@@ -105,34 +85,29 @@ static enum login_outcome login_take_verdict(const struct login *login)
 {
     struct env *env = login->env;
     struct logins *logins = env->logins;
-    uint64_t now = env_now(env);
     switch (login->job.verdict) {
     case AUTH_RIGHT:
         login_cache_add(logins->cache, &login->proof, login->job.right_until_ms);
         return LOGIN_RIGHT;
     case AUTH_WRONG:
         metrics_add(&env->metrics.auth_failed_total, 1);
-        throttle_fail(logins->throttle, &login->job.client, now);
-        /* What the job knows, for at a stop `auth` is gone by now. */
-        if (throttle_blocks(logins->throttle, THROTTLE_ADDRESS, &login->job.client, now) ||
-            (!login->job.known && throttle_blocks(logins->throttle, THROTTLE_NETWORK, &login->job.client, now))) {
-            logins_abandon(logins, &login->job.client, now);
-            logins_log_throttled(logins, &login->job.client, now);
-        }
+        if (login->job.block != AUTH_NOT_BLOCKED)
+            logins_log_throttled(logins, &login->job, env_now(env));
         return LOGIN_WRONG;
-    case AUTH_UNCHECKED:
+    case AUTH_THROTTLED:
+        metrics_add(&env->metrics.auth_throttled_total, 1);
+        return LOGIN_THROTTLED;
+    case AUTH_UNCHECKED: /* its session has ended, or the server stops */
         break;
     }
-    if (login->done)
-        metrics_add(&env->metrics.auth_throttled_total, 1);
-    return LOGIN_THROTTLED;
+    return LOGIN_BUSY;
 }
 
 static void login_on_checked(struct inbox_item *item)
 {
     struct login *login = container_of(item, struct login, item);
-    assert(!TAILQ_EMPTY(&login->env->logins->pending));
-    TAILQ_REMOVE(&login->env->logins->pending, login, link);
+    assert(login->env->logins->pending > 0);
+    login->env->logins->pending--;
     enum login_outcome outcome = login_take_verdict(login);
     login_done *done = login->done;
     void *arg = login->arg;
@@ -159,20 +134,13 @@ static enum login_outcome login_ask(struct login *login)
         metrics_add(&env->metrics.auth_cached_total, 1);
         return LOGIN_RIGHT;
     }
-    TAILQ_INSERT_TAIL(&logins->pending, login, link);
+    logins->pending++;
     if (auth_submit(logins->auth, job))
         return LOGIN_PENDING;
-    TAILQ_REMOVE(&logins->pending, login, link);
+    logins->pending--;
     metrics_add(&env->metrics.auth_busy_total, 1);
     logins_log_busy(logins, job->now_ms);
     return LOGIN_BUSY;
-}
-
-/* A network that has failed too often may also have users who have logged in before: those may still try. */
-static bool logins_block(const struct logins *logins, const union netaddr *client, uint64_t now)
-{
-    return throttle_blocks(logins->throttle, THROTTLE_ADDRESS, client, now) ||
-           (throttle_blocks(logins->throttle, THROTTLE_NETWORK, client, now) && !auth_knows(logins->auth, client, now));
 }
 
 enum login_outcome login_begin(struct login **login, struct env *env, const union netaddr *client,
@@ -180,7 +148,7 @@ enum login_outcome login_begin(struct login **login, struct env *env, const unio
 {
     *login = NULL;
     /* Before the cache is asked: an address that guesses must not learn from it either. */
-    if (logins_block(env->logins, client, env_now(env))) {
+    if (auth_blocks(env->logins->auth, client, env_now(env)) != AUTH_NOT_BLOCKED) {
         metrics_add(&env->metrics.auth_throttled_total, 1);
         return LOGIN_THROTTLED;
     }

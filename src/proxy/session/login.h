@@ -23,7 +23,8 @@ enum login_outcome {
     LOGIN_BUSY,      /* too many are waiting for the helper thread, or there is no memory */
 };
 
-/* What a worker knows about logins. `auth` outlives it; `failed_logins` is limits.failed_logins. NULL: no memory. */
+/* What a worker knows about logins. `auth` is that of all workers, and outlives all use; `failed_logins` is
+ * limits.failed_logins. NULL: no memory. */
 struct logins *logins_new(struct auth *auth, uint32_t failed_logins);
 /* Another limit from now on. */
 void logins_change(struct logins *logins, uint32_t failed_logins);
