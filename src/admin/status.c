@@ -42,15 +42,21 @@ static json_t *listener_json(const struct config_listener *listener)
 {
     const bool announced = listener->proxy_protocol == CONFIG_PROXY_PROTOCOL_REQUIRED;
     json_t *json = json_object();
-    json = json_with_key(json, "address", json_address(&listener->address));
+    char text[CONFIG_LISTENER_TEXT_MAX];
+    json = json_with_key(json, "name", json_chosen(listener->name));
+    json = json_with_key(json, "address", json_string(config_listener_format(listener, text)));
+    json = json_with_key(json, "ports", json_number(listener->ports.last - listener->ports.first + 1U));
     json = json_with_key(json, "login", json_boolean(listener->need_password));
     return json_with_key(json, "proxy_protocol", json_boolean(announced));
 }
 
+/* `listeners_total` tells how many there are. */
+#define LISTENERS_SHOWN_MAX 64
+
 static json_t *listeners_json(const struct config *config)
 {
     json_t *listeners = json_array();
-    for (size_t i = 0; i < config->listen_count; i++)
+    for (size_t i = 0; i < config->listen_count && i < LISTENERS_SHOWN_MAX; i++)
         listeners = json_with(listeners, listener_json(&config->listen[i]));
     return listeners;
 }
@@ -273,6 +279,7 @@ char *status_json(const struct status *status)
     json = json_with_key(json, "state", json_string(status->draining ? "draining" : "running"));
     json = json_with_key(json, "configuration", configuration_json(status));
     json = json_with_key(json, "listeners", listeners_json(status->snapshot->config));
+    json = json_with_key(json, "listeners_total", json_number(status->snapshot->config->listen_count));
     json = json_with_key(json, "udp", udp_json(status->snapshot));
     json = json_with_key(json, "port_ranges", port_ranges_json(status));
     json = json_with_key(json, "kernel_path", kernel_path_json(&status->kernel_path));

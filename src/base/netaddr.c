@@ -151,6 +151,17 @@ bool netaddr_equal(const union netaddr *a, const union netaddr *b)
     return netaddr_equal_host(a, b) && netaddr_port(a) == netaddr_port(b);
 }
 
+int netaddr_compare(const union netaddr *a, const union netaddr *b)
+{
+    size_t len, other_len;
+    const uint8_t *host = netaddr_host(a, &len), *other = netaddr_host(b, &other_len);
+    if (netaddr_port(a) != netaddr_port(b))
+        return netaddr_port(a) < netaddr_port(b) ? -1 : 1;
+    if (len != other_len)
+        return len < other_len ? -1 : 1;
+    return len ? memcmp(host, other, len) : 0;
+}
+
 static bool netaddr_covers(const union netaddr *wide, const union netaddr *narrow)
 {
     return netaddr_is_any(wide) && (wide->sa.sa_family == AF_INET6 || narrow->sa.sa_family == AF_INET);

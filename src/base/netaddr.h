@@ -55,6 +55,8 @@ bool netaddr_equal(const union netaddr *a, const union netaddr *b);
 /* Whether one TCP listener's port is part of another's: equal, or the same port at a wildcard; :: covers IPv4 too. */
 bool netaddr_overlaps(const union netaddr *a, const union netaddr *b);
 bool netaddr_equal_host(const union netaddr *a, const union netaddr *b);
+/* An order for sorting: by port, then by family, then by host. Scopes do not count. */
+int netaddr_compare(const union netaddr *a, const union netaddr *b);
 
 /* Two IPv6 addresses of one network (/64), not link-local: they may be one host's, as temporary addresses are. */
 bool netaddr_equal_network(const union netaddr *a, const union netaddr *b);

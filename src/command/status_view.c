@@ -70,6 +70,9 @@ static void view_server(const struct view *view)
         view_line(view, i ? "" : "listens on", "%s%s%s", view_text(listener, "address", "?"),
                   json_is_true(ask_member(listener, "login")) ? ", with a login" : ", without a login",
                   json_is_true(ask_member(listener, "proxy_protocol")) ? ", behind a balancer" : "");
+    const uint64_t total = ask_number(now, "listeners_total");
+    if (total > i)
+        view_line(view, "", "and %" PRIu64 " more", total - i);
 }
 
 static void view_configuration(const struct view *view)

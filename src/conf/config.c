@@ -118,6 +118,7 @@ void config_free(struct config *config)
         free(config->users[i].name);
         free(config->users[i].password);
     }
+    free(config->endpoints);
     raw_deinit(config);
     free(config);
 }

@@ -222,13 +222,7 @@ static bool upstream_is_own_listener(const struct config *config, const struct c
     union netaddr address = upstream->host.address;
     netaddr_set_port(&address, (uint16_t)upstream->port);
     bool on_this_host = !upstream->host.name && exposure_of(&address) == EXPOSURE_HOST;
-    for (size_t i = 0; i < config->listen_count; i++) {
-        const union netaddr *listener = &config->listen[i].address;
-        if (netaddr_equal(listener, &address) ||
-            (on_this_host && netaddr_is_any(listener) && netaddr_port(listener) == netaddr_port(&address)))
-            return true;
-    }
-    return false;
+    return on_this_host ? config_listens_at(config, &address) : config_listener_at(config, &address) != NULL;
 }
 
 static void consistent_upstream(const struct consistency *check, const struct config *config, size_t i)
@@ -277,10 +271,11 @@ static void consistent_admin(const struct consistency *check, const struct confi
     if (listens && own && config->admin.open)
         report_warning(check->report, place_in_group(check->document, "admin", "open"), "admin.open",
                        "true has no effect for a loopback address");
-    for (size_t i = 0; listens && i < config->listen_count; i++)
-        if (netaddr_equal(address, &config->listen[i].address))
-            report_error(check->report, place_in_group(check->document, "admin", "port"), "admin.port",
-                         "found the same address and port as listen[%zu], expected different ones", i);
+    const struct config_listener *listener = listens ? config_listener_at(config, address) : NULL;
+    if (listener)
+        report_error(check->report, place_in_group(check->document, "admin", "port"), "admin.port",
+                     "found the same address and port as listen[%td], expected different ones",
+                     listener - config->listen);
     if (config->admin.socket && strlen(config->admin.socket) > SOCKET_PATH_MAX)
         report_error(check->report, place_in_group(check->document, "admin", "socket"), "admin.socket",
                      "found a path of %zu bytes, expected at most %d", strlen(config->admin.socket), SOCKET_PATH_MAX);

@@ -1,6 +1,9 @@
 /* What a listener must agree with: it must not become an open proxy by accident. */
+#include <inttypes.h>
+
 #include "base/netaddr.h"
 #include "conf/consistent_impl.h"
+#include "conf/endpoints.h"
 #include "conf/exposure.h"
 #include "conf/report.h"
 #include "conf/rule_order.h"
@@ -107,10 +110,50 @@ static void consistent_trusted(const struct consistency *check, const struct con
     }
 }
 
+/* How many addresses a pool has for ports; 0: it is not made of addresses. */
+static uint64_t pool_size(const struct config_pool *pool, unsigned family_bits)
+{
+    if (pool->kind == CONFIG_POOL_LIST)
+        return pool->count;
+    if (pool->kind != CONFIG_POOL_NETWORK)
+        return 0;
+    const unsigned host_bits = family_bits - pool->bits;
+    return ((uint64_t)1 << (host_bits < 32 ? host_bits : 32)) - (family_bits == 32 ? 2 : 1);
+}
+
+static void consistent_pool_by_port(const struct consistency *check, const struct config_listener *listener,
+                                    const struct config_pool *pool, unsigned family_bits, const struct spot *spot)
+{
+    const unsigned ports = listener->ports.last - listener->ports.first + 1U;
+    const uint64_t addresses = pool_size(pool, family_bits);
+    if (pool->kind == CONFIG_POOL_LISTENER)
+        report_error(check->report, spot->place, spot->key,
+                     "found listener together with address_by_port, expected a list of addresses or a network");
+    else if (pool->kind != CONFIG_POOL_NONE && addresses < ports)
+        report_error(check->report, spot->place, spot->key,
+                     "found %" PRIu64 " addresses for %u ports, expected one for each (address_by_port)", addresses,
+                     ports);
+}
+
+static void consistent_address_by_port(const struct consistency *check, const struct config_listener *listener,
+                                       size_t i)
+{
+    const struct config_pool *v4 = &listener->terms.address_v4, *v6 = &listener->terms.address_v6;
+    const struct spot spot = spot_in_list(check->document, "listen", i, "address_by_port");
+    const struct spot of_v4 = spot_in_list(check->document, "listen", i, "address_v4");
+    const struct spot of_v6 = spot_in_list(check->document, "listen", i, "address_v6");
+    if (!listener->address_by_port)
+        return;
+    if (v4->kind == CONFIG_POOL_NONE && v6->kind == CONFIG_POOL_NONE)
+        report_error(check->report, spot.place, spot.key,
+                     "found without addresses, expected address_v4 or address_v6 of this listener, too");
+    consistent_pool_by_port(check, listener, v4, 32, &of_v4);
+    consistent_pool_by_port(check, listener, v6, 128, &of_v6);
+}
+
 static void consistent_listener(const struct consistency *check, const struct config *config, size_t i)
 {
     const struct config_listener *listener = &config->listen[i];
-    struct spot address = spot_in_list(check->document, "listen", i, "address");
     struct spot auth = spot_in_list(check->document, "listen", i, "auth");
     struct spot open = spot_in_list(check->document, "listen", i, "open");
     consistent_balancers(check, listener, i);
@@ -122,15 +165,48 @@ static void consistent_listener(const struct consistency *check, const struct co
                      "found password, but there are no users; expected users, or auth: none");
     else if (listener->need_password && listener->open && listener->trusted_count == 0)
         report_warning(check->report, open.place, open.key, "true has no effect where a password is required");
-    for (size_t j = 0; j < i; j++)
-        if (netaddr_equal(&listener->address, &config->listen[j].address))
-            report_error(check->report, address.place, address.key,
-                         "found the same address and port as listen[%zu], expected different ones", j);
+    consistent_address_by_port(check, listener, i);
+}
+
+/* Each pair of listeners is reported once, whatever the number of ports that they share. */
+static void consistent_endpoints(const struct consistency *check, const struct config *config)
+{
+    size_t before;
+    for (size_t i = endpoints_next_double(config, 0, &before); i < config->endpoint_count;
+         i = endpoints_next_double(config, i, &before)) {
+        const uint32_t one = config->endpoints[before].listener, other = config->endpoints[i].listener;
+        const bool ranges = config->listen[one].ports.first != config->listen[one].ports.last ||
+                            config->listen[other].ports.first != config->listen[other].ports.last;
+        const struct spot spot = spot_in_list(check->document, "listen", other, ranges ? "port" : "address");
+        if (ranges)
+            report_error(check->report, spot.place, spot.key,
+                         "found port %u, which listen[%" PRIu32 "] has at the same address, expected different ports",
+                         netaddr_port(&config->endpoints[i].address), one);
+        else
+            report_error(check->report, spot.place, spot.key,
+                         "found the same address and port as listen[%" PRIu32 "], expected different ones", one);
+        if (ranges)
+            return; /* the next ports would only repeat it */
+    }
+}
+
+/* false: there are too many. */
+static bool consistent_fill_endpoints(const struct consistency *check, struct config *config)
+{
+    for (size_t i = 0; i < config->listen_count; i++)
+        netaddr_set_port(&config->listen[i].address, config->listen[i].ports.first);
+    if (endpoints_fill(config))
+        return true;
+    report_error(check->report, place_in_group(check->document, NULL, "listen"), "listen",
+                 "found too many ports, expected at most %d in all", ENDPOINTS_MAX);
+    return false;
 }
 
 bool consistent_listeners(const struct consistency *check, struct config *config)
 {
     bool any_password = false;
+    if (consistent_fill_endpoints(check, config))
+        consistent_endpoints(check, config);
     for (size_t i = 0; i < config->listen_count; i++) {
         struct config_listener *listener = &config->listen[i];
         listener->need_password =

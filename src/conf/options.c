@@ -224,7 +224,7 @@ static const struct schema_row log_rows[] = {
 };
 
 static const struct schema_row admin_rows[] = {
-    /* The address comes first, as in listen_rows. */
+    /* The address comes first: reading it resets the port in the same field. */
     {"address", OPTION(address, admin.address), .initial = "127.0.0.1", .at_start = true,
      .help = "address of the admin listener (HTTP: status page, metrics)"},
     {"port", OPTION(port, admin.address), RANGE(0, UINT16_MAX), .initial = "0", .at_start = true,
@@ -252,7 +252,7 @@ static const struct schema_row run_rows[] = {
 };
 
 const struct schema_row config_options[] = {
-    {"listen", LIST(SCHEMA_LIST, listen, listen_count), .rows = config_listen_rows, RANGE(1, 64),
+    {"listen", LIST(SCHEMA_LIST, listen, listen_count), .rows = config_listen_rows, RANGE(1, 4096),
      .initial = "127.0.0.1:1080", .help = "where to accept clients"},
     {"users", LIST(SCHEMA_LIST, users, inline_user_count), .rows = config_user_rows, RANGE(0, 65536), .initial = "[]",
      .help = "who may log in"},

@@ -22,11 +22,10 @@ static const char *const action_words[] = {
 ALL_HAVE_WORDS(action_words, CONFIG_ACTION_DENY);
 
 const struct schema_row config_listen_rows[] = {
-    /* The address comes first: reading it resets the port in the same field. */
     {"address", .type = &value_address, FIELD(struct config_listener, address), .initial = "127.0.0.1",
      .help = "address to accept clients on; 0.0.0.0 or \"::\" means every address of this host"},
-    {"port", .type = &value_port, FIELD(struct config_listener, address), RANGE(1, UINT16_MAX), .initial = "1080",
-     .help = "TCP port to accept clients on"},
+    {"port", .type = &value_ports, FIELD(struct config_listener, ports), .initial = "1080",
+     .help = "TCP port to accept clients on, or a range of them"},
     {"auth", .type = &value_choice, FIELD(struct config_listener, auth), .words = auth_words, .initial = "auto",
      .help = "how clients log in; auto: password when there are users, else none"},
     {"open", .type = &value_bool, FIELD(struct config_listener, open), .initial = "false",
@@ -44,6 +43,8 @@ const struct schema_row config_listen_rows[] = {
      .help = "IPv4 addresses that traffic of this listener's clients leaves from; listener: the one they connected to"},
     {"address_v6", TERM(struct config_listener, pool_v6, address_v6), .none = "default",
      .help = "IPv6 addresses that traffic of this listener's clients leaves from; listener: the one they connected to"},
+    {"address_by_port", .type = &value_bool, FIELD(struct config_listener, address_by_port), .initial = "false",
+     .help = "each port leaves by an address of its own: the n-th port by the n-th of address_v4 and address_v6"},
     {"mark", TERM(struct config_listener, mark, mark), .none = "default",
      .help = "firewall mark (SO_MARK) for routing and firewall rules of the system"},
     {"interface", TERM(struct config_listener, interface, interface), .none = "default",

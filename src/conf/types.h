@@ -83,13 +83,15 @@ enum config_pool_kind {
     CONFIG_POOL_NONE,     /* inherited, or chosen by the system */
     CONFIG_POOL_LIST,     /* each client gets one of the addresses */
     CONFIG_POOL_LISTENER, /* the address that the client has connected to */
+    CONFIG_POOL_NETWORK,  /* each session gets one of the network's addresses, at random */
 };
 
 /* Addresses of one family that traffic leaves from. */
 struct config_pool {
-    union netaddr *addresses; /* of a list; NULL: none */
+    union netaddr *addresses; /* of a list, or the first one of a network; NULL: none */
     size_t count;
     enum config_pool_kind kind;
+    uint8_t bits; /* of the network's prefix */
 };
 
 /* Terms: how the traffic of a rule, a user or a listener is relayed. A zero member is inherited: a rule inherits from
@@ -157,7 +159,9 @@ struct config_upstream {
 
 struct config_listener {
     char *name;            /* for rules; several may have the same; NULL: none */
-    union netaddr address; /* with port */
+    union netaddr address; /* with the first of `ports` */
+    struct config_ports ports;
+    bool address_by_port;  /* the n-th port leaves by the n-th of terms.address_v4 and address_v6 */
     enum config_auth auth; /* as configured */
     bool need_password;    /* what follows from auth and the users */
     bool open;             /* without a login, although strangers can reach it */
@@ -168,6 +172,12 @@ struct config_listener {
     struct config_network *trusted; /* clients that need no login here */
     size_t trusted_count;
     struct config_terms terms;
+};
+
+/* One port of a listener. */
+struct config_endpoint {
+    union netaddr address; /* with port */
+    uint32_t listener;     /* index in config.listen */
 };
 
 struct config_user {
@@ -183,6 +193,8 @@ struct config_user {
 struct config {
     struct config_listener *listen;
     size_t listen_count;
+    struct config_endpoint *endpoints; /* of all listeners, in the order of netaddr_compare() */
+    size_t endpoint_count;
     struct config_user *users; /* those of this file, then those of users_file */
     size_t user_count, inline_user_count;
     char *users_file;          /* NULL: none */
@@ -270,11 +282,19 @@ struct config {
     } run;
 };
 
-/* The listener with exactly this address, or the first one that overlaps it ("::" takes IPv4 as well); NULL: none. */
+/* The listener with exactly this address, or one that overlaps it ("::" takes IPv4 as well); NULL: none. These and the
+ * next two take the same time however many there are. */
 const struct config_listener *config_listener_at(const struct config *config, const union netaddr *address);
 const struct config_listener *config_listener_overlapping(const struct config *config, const union netaddr *address);
 /* The listener that accepts connections to `local`, the one with the closest address; NULL: none. */
 const struct config_listener *config_listener_for(const struct config *config, const union netaddr *local);
+/* Whether a connection to `own`, an address of this host, arrives at any listener. */
+bool config_listens_at(const struct config *config, const union netaddr *own);
+const struct config_listener *config_endpoint_listener(const struct config *config, size_t endpoint);
+/* The address and the ports: "0.0.0.0:1080", "[::]:30000-31999", into `text` (CONFIG_LISTENER_TEXT_MAX bytes), which is
+ * returned. */
+#define CONFIG_LISTENER_TEXT_MAX (NETADDR_TEXT_MAX + 8)
+const char *config_listener_format(const struct config_listener *listener, char *text);
 /* The one port that all associations share towards clients; 0: each association has its own. */
 uint16_t config_shared_port(const struct config *config);
 /* Whether anything sets a mark or an interface: that may need a capability. */

@@ -12,7 +12,7 @@
 
 /* ---- addresses: one, or several with a space between them, since libcyaml takes a value or a list, not either ---- */
 
-#define POOL_MAX 256
+#define POOL_MAX 1024
 
 static const char *pool_add_address(const struct value_type *address, const char *text, size_t len,
                                     struct config_pool *pool)
@@ -33,18 +33,35 @@ static const char *pool_add_address(const struct value_type *address, const char
 
 #define POOL_LISTENER_WORD "listener"
 
-static const char *pool_parse(const struct value_type *address, const char *text, void *field)
+static const char *pool_parse_network(int family, const char *text, struct config_pool *pool)
+{
+    enum { BITS_MAX_V4 = 30, BITS_MAX_V6 = 126 }; /* a network of a few addresses, of which the first is not used */
+    struct config_network network;
+    const char *hint = value_network.parse(NULL, text, &network);
+    if (hint)
+        return hint;
+    if (network.address.sa.sa_family != family)
+        return "";
+    if (network.bits > (family == AF_INET ? BITS_MAX_V4 : BITS_MAX_V6))
+        return "write the addresses of such a small network";
+    pool->addresses = malloc(sizeof(*pool->addresses));
+    if (!pool->addresses)
+        return "out of memory";
+    pool->addresses[0] = network.address;
+    pool->count = 1;
+    pool->kind = CONFIG_POOL_NETWORK;
+    pool->bits = network.bits;
+    return NULL;
+}
+
+static const char *pool_parse_list(const struct value_type *address, const char *text, struct config_pool *field)
 {
     struct config_pool pool = {.kind = CONFIG_POOL_LIST};
     size_t count = 1;
-    if (strcmp(text, POOL_LISTENER_WORD) == 0) {
-        *(struct config_pool *)field = (struct config_pool){.kind = CONFIG_POOL_LISTENER};
-        return NULL;
-    }
     for (const char *c = text; *c; c++)
         count += *c == ' ';
     if (count > POOL_MAX)
-        return "at most 256 addresses";
+        return "at most 1024 addresses";
     pool.addresses = calloc(count, sizeof(*pool.addresses));
     const char *hint = pool.addresses ? NULL : "out of memory";
     for (size_t i = 0; i < count && !hint; i++) {
@@ -55,20 +72,29 @@ static const char *pool_parse(const struct value_type *address, const char *text
     if (hint)
         free(pool.addresses);
     else
-        *(struct config_pool *)field = pool;
+        *field = pool;
     return hint;
+}
+
+static const char *pool_parse(const struct value_type *address, int family, const char *text, struct config_pool *pool)
+{
+    if (strcmp(text, POOL_LISTENER_WORD) == 0) {
+        *pool = (struct config_pool){.kind = CONFIG_POOL_LISTENER};
+        return NULL;
+    }
+    return strchr(text, '/') ? pool_parse_network(family, text, pool) : pool_parse_list(address, text, pool);
 }
 
 static const char *pool_v4_parse(const struct schema_row *row, const char *text, void *field)
 {
     (void)row;
-    return pool_parse(&value_address_v4, text, field);
+    return pool_parse(&value_address_v4, AF_INET, text, field);
 }
 
 static const char *pool_v6_parse(const struct schema_row *row, const char *text, void *field)
 {
     (void)row;
-    return pool_parse(&value_address_v6, text, field);
+    return pool_parse(&value_address_v6, AF_INET6, text, field);
 }
 
 static void pool_format(const struct schema_row *row, const void *field, FILE *out)
@@ -80,6 +106,8 @@ static void pool_format(const struct schema_row *row, const void *field, FILE *o
         fputs(i ? " " : "", out);
         value_address.format(row, &pool->addresses[i], out);
     }
+    if (pool->kind == CONFIG_POOL_NETWORK)
+        fprintf(out, "/%u", pool->bits);
 }
 
 static_assert(offsetof(struct config_pool, addresses) == 0, "raw.c frees what an owned field starts with");
@@ -88,10 +116,14 @@ static_assert(offsetof(struct config_pool, addresses) == 0, "raw.c frees what an
         .name = "addresses", .size = sizeof(struct config_pool), .owned = true, .parse = (parse_),                     \
         .format = pool_format, .what = (what_)                                                                         \
     }
-const struct value_type value_pool_v4 = POOL_TYPE(
-    pool_v4_parse, "listener, or one or more IPv4 addresses with spaces between them, such as 192.0.2.1 192.0.2.2");
-const struct value_type value_pool_v6 = POOL_TYPE(
-    pool_v6_parse, "listener, or one or more IPv6 addresses with spaces between them, such as 2001:db8::1 2001:db8::2");
+const struct value_type value_pool_v4 =
+    POOL_TYPE(pool_v4_parse,
+              "listener, or a network such as 192.0.2.0/24, or one or more IPv4 addresses with spaces between them, "
+              "such as 192.0.2.1 192.0.2.2");
+const struct value_type value_pool_v6 =
+    POOL_TYPE(pool_v6_parse,
+              "listener, or a network such as 2001:db8::/64, or one or more IPv6 addresses with spaces between them, "
+              "such as 2001:db8::1 2001:db8::2");
 
 /* ---- interface ---- */
 

@@ -7,6 +7,7 @@
 
 #include "base/util.h"
 #include "net/inbox.h"
+#include "net/sock.h"
 #include "proxy/env.h"
 #include "proxy/session/accept.h"
 
@@ -158,12 +159,10 @@ static bool balance_may_look(struct balance_place *place)
  * that may be another one; a listener that it does not have is taken as the other worker has it. */
 static const struct config_listener *handed_over_listener(const struct handed_over *handed, const struct env *env)
 {
-    const union netaddr *address = &handed->listener->address;
     if (handed->snapshot == env->snapshot)
         return handed->listener;
-    const struct config_listener *listener = config_listener_at(env->config, address);
-    if (!listener)
-        listener = config_listener_overlapping(env->config, address);
+    const union netaddr local = sock_local(handed->fd);
+    const struct config_listener *listener = config_listener_for(env->config, &local);
     return listener ? listener : handed->listener;
 }
 

@@ -11,15 +11,18 @@
 #include "base/log.h"
 #include "conf/config.h"
 #include "daemon/notify.h"
+#include "daemon/spread.h"
 #include "net/sock.h"
 
 struct inherited {
     uid_t owner;
     size_t count;
-    struct {
+    struct inherited_socket {
         int fd;
         union netaddr address;
-    } * sockets;
+        dev_t device; /* with `inode`, which socket it is */
+        ino_t inode;
+    } * sockets; /* in the order of their addresses */
 };
 
 struct inherited *inherited_new(void)
@@ -43,35 +46,59 @@ uid_t inherited_owner(const struct inherited *inherited)
 }
 
 /* Workers that share a socket have a descriptor for it each: only one of them is kept. */
-static bool inherited_has_socket(const struct inherited *inherited, int fd)
+static bool inherited_has_socket(const struct inherited *inherited, const struct stat *socket)
 {
-    struct stat one, other;
     for (size_t i = 0; i < inherited->count; i++)
-        if (fstat(fd, &one) == 0 && fstat(inherited->sockets[i].fd, &other) == 0 && one.st_dev == other.st_dev &&
-            one.st_ino == other.st_ino)
+        if (inherited->sockets[i].inode == socket->st_ino && inherited->sockets[i].device == socket->st_dev)
             return true;
     return false;
 }
 
+/* The first that is not before `address`. */
+static size_t inherited_position(const struct inherited *inherited, const union netaddr *address)
+{
+    size_t first = 0, end = inherited->count;
+    while (first < end) {
+        const size_t middle = first + (end - first) / 2;
+        if (netaddr_compare(&inherited->sockets[middle].address, address) < 0)
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return first;
+}
+
+static bool inherited_insert(struct inherited *inherited, const struct inherited_socket *socket)
+{
+    struct inherited_socket *more =
+        reallocarray(inherited->sockets, inherited->count + 1, sizeof(inherited->sockets[0]));
+    if (!more)
+        return false;
+    inherited->sockets = more;
+    const size_t at = inherited_position(inherited, &socket->address);
+    memmove(&more[at + 1], &more[at], (inherited->count - at) * sizeof(more[0]));
+    more[at] = *socket;
+    inherited->count++;
+    return true;
+}
+
 bool inherited_add(struct inherited *inherited, int fd)
 {
-    union netaddr address;
-    if (inherited_has_socket(inherited, fd)) {
+    struct inherited_socket added = {.fd = fd};
+    struct stat socket = {0};
+    if (fstat(fd, &socket) == 0 && inherited_has_socket(inherited, &socket)) {
         close(fd);
         return true;
     }
-    int error = sock_adopt_listener(fd, &address);
-    void *more = error ? NULL : realloc(inherited->sockets, (inherited->count + 1) * sizeof(inherited->sockets[0]));
-    if (!more) {
-        log_error("cannot use descriptor %d, which was passed to this process: %s", fd,
-                  error ? strerror(-error) : "no memory");
-        close(fd);
-        return false;
-    }
-    inherited->sockets = more;
-    inherited->sockets[inherited->count].fd = fd;
-    inherited->sockets[inherited->count++].address = address;
-    return true;
+    int error = sock_adopt_listener(fd, &added.address);
+    added.device = socket.st_dev;
+    added.inode = socket.st_ino;
+    if (!error && inherited_insert(inherited, &added))
+        return true;
+    log_error("cannot use descriptor %d, which was passed to this process: %s", fd,
+              error ? strerror(-error) : "no memory");
+    close(fd);
+    return false;
 }
 
 bool inherited_from_systemd(struct inherited *inherited)
@@ -93,12 +120,20 @@ void inherited_free(struct inherited *inherited)
     free(inherited);
 }
 
+/* The i-th at that address is the next one that is equal; the order does not look at scopes. NULL: no more. */
+static const struct inherited_socket *inherited_find(const struct inherited *inherited, const union netaddr *address,
+                                                     size_t i)
+{
+    for (size_t at = inherited_position(inherited, address);
+         at < inherited->count && netaddr_compare(&inherited->sockets[at].address, address) == 0; at++)
+        if (netaddr_equal(&inherited->sockets[at].address, address) && i-- == 0)
+            return &inherited->sockets[at];
+    return NULL;
+}
+
 bool inherited_has(const struct inherited *inherited, const union netaddr *address)
 {
-    for (size_t i = 0; i < inherited->count; i++)
-        if (netaddr_equal(&inherited->sockets[i].address, address))
-            return true;
-    return false;
+    return inherited_find(inherited, address, 0) != NULL;
 }
 
 bool inherited_is_wanted(const struct inherited *inherited, const struct config *config)
@@ -142,8 +177,8 @@ static void inherited_log_not_free(const union netaddr *address, int error, cons
  * first opened without sharing, unless a socket of ours has that port. */
 bool inherited_others_are_free(const struct inherited *inherited, const struct config *config)
 {
-    for (size_t i = 0; i < config->listen_count; i++) {
-        const union netaddr *address = &config->listen[i].address;
+    for (size_t i = 0; i < config->endpoint_count; i++) {
+        const union netaddr *address = &config->endpoints[i].address;
         if (inherited_has(inherited, address))
             continue;
         const union netaddr *overlap = inherited_find_overlap(inherited, address);
@@ -160,30 +195,30 @@ bool inherited_others_are_free(const struct inherited *inherited, const struct c
 static size_t inherited_count(const struct inherited *inherited, const union netaddr *address)
 {
     size_t count = 0;
-    for (size_t i = 0; i < inherited->count; i++)
-        count += netaddr_equal(&inherited->sockets[i].address, address);
+    while (inherited_find(inherited, address, count))
+        count++;
     return count;
 }
 
-/* `number` of `count` sockets at one address. */
-static bool inherited_share_has(const struct inherited_share *share, size_t number, size_t count)
+/* `number` of `count` sockets at an endpoint. */
+static bool inherited_share_has(const struct inherited_share *share, const struct config *config, size_t endpoint,
+                                size_t number, size_t count)
 {
+    if (spread_is_wanted(config))
+        return (endpoint + number) % share->worker_count == share->worker;
     return count < share->worker_count ? number == share->worker % count
                                        : number % share->worker_count == share->worker;
 }
 
-int inherited_next(const struct inherited_share *share, const union netaddr *address, size_t *position)
+int inherited_next(const struct inherited_share *share, const struct config *config, size_t endpoint, size_t *position)
 {
-    const struct inherited *inherited = share->inherited;
-    const size_t count = inherited_count(inherited, address);
-    size_t number = 0;
-    for (size_t i = 0; i < inherited->count; i++) {
-        if (!netaddr_equal(&inherited->sockets[i].address, address))
+    const union netaddr *address = &config->endpoints[endpoint].address;
+    const size_t count = inherited_count(share->inherited, address);
+    while (*position < count) {
+        const size_t number = (*position)++;
+        if (!inherited_share_has(share, config, endpoint, number, count))
             continue;
-        if (number++ < *position || !inherited_share_has(share, number - 1, count))
-            continue;
-        *position = number;
-        int fd = fcntl(inherited->sockets[i].fd, F_DUPFD_CLOEXEC, 0);
+        const int fd = fcntl(inherited_find(share->inherited, address, number)->fd, F_DUPFD_CLOEXEC, 0);
         return fd < 0 ? -errno : fd;
     }
     return -ENOENT;

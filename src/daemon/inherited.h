@@ -3,7 +3,8 @@
  * used instead of new ones, so no waiting connection is lost and no privilege is needed.
  *
  * The kernel spreads connections over all sockets of an address, so each of them needs a worker, and each worker needs
- * a socket. With more sockets than workers some workers get several; with fewer, some workers share one.
+ * a socket. With more sockets than workers some workers get several; with fewer, some workers share one. With many
+ * ports (spread_is_wanted()), each socket belongs to one worker.
  */
 #ifndef CONESOCKS_DAEMON_INHERITED_H
 #define CONESOCKS_DAEMON_INHERITED_H
@@ -41,8 +42,8 @@ struct inherited_share {
     const struct inherited *inherited;
     size_t worker, worker_count;
 };
-/* A copy of the next descriptor at that address, the caller's to close; `*position` is 0 at first. -ENOENT: there are
- * no more; or another negative errno. */
-int inherited_next(const struct inherited_share *share, const union netaddr *address, size_t *position);
+/* A copy of the next descriptor at that endpoint of `config`, the caller's to close; `*position` is 0 at first.
+ * -ENOENT: there are no more; or another negative errno. */
+int inherited_next(const struct inherited_share *share, const struct config *config, size_t endpoint, size_t *position);
 
 #endif

@@ -12,6 +12,7 @@
 #include "conf/config.h"
 #include "daemon/balance.h"
 #include "daemon/inherited.h"
+#include "daemon/spread.h"
 #include "net/acceptor.h"
 #include "net/sock.h"
 #include "proxy/env.h"
@@ -24,9 +25,10 @@
 #define REST_LOG_PERIOD_MS (60 * 1000) /* a rest may happen four times a second, for hours */
 
 struct worker_listener {
-    SLIST_ENTRY(worker_listener) link;
+    LIST_ENTRY(worker_listener) link;
     struct listeners *all;
     int fd;
+    union netaddr address;                /* with port */
     const struct config_listener *config; /* of the active snapshot */
     struct acceptor acceptor;
 };
@@ -77,11 +79,14 @@ static void listener_on_ready(void *arg)
 }
 
 /* Takes over the socket. false: no memory. */
-static bool listeners_add(struct listeners *all, const struct config_listener *wanted, int fd)
+static bool listeners_add(struct listeners *all, const struct config *config, size_t endpoint, int fd)
 {
     struct worker_listener *listener = calloc(1, sizeof(*listener));
     if (listener) {
-        *listener = (struct worker_listener){.all = all, .fd = fd, .config = wanted};
+        *listener = (struct worker_listener){.all = all,
+                                             .fd = fd,
+                                             .address = config->endpoints[endpoint].address,
+                                             .config = config_endpoint_listener(config, endpoint)};
         acceptor_init(&listener->acceptor, all->env->base, fd, listener_on_ready, listener);
     }
     if (!listener || (!all->paused && !acceptor_start(&listener->acceptor))) {
@@ -90,49 +95,53 @@ static bool listeners_add(struct listeners *all, const struct config_listener *w
         free(listener);
         return false;
     }
-    SLIST_INSERT_HEAD(&all->list, listener, link);
+    LIST_INSERT_HEAD(&all->list, listener, link);
     return true;
 }
 
-static bool listeners_add_inherited(struct listeners *all, const struct config_listener *wanted,
+static bool listeners_add_inherited(struct listeners *all, const struct config *config, size_t endpoint,
                                     const struct inherited_share *share)
 {
     size_t position = 0;
     int fd;
-    while ((fd = inherited_next(share, &wanted->address, &position)) >= 0)
-        if (!listeners_add(all, wanted, fd))
+    while ((fd = inherited_next(share, config, endpoint, &position)) >= 0)
+        if (!listeners_add(all, config, endpoint, fd))
             return false;
     if (fd != -ENOENT)
         log_error("cannot listen on an inherited socket: %s", strerror(-fd));
     return fd == -ENOENT;
 }
 
+/* The address is shared even when this worker is the only one: listeners may overlap, now or after a reload. */
+static bool listeners_add_new(struct listeners *all, const struct config *config, size_t endpoint, uid_t owner)
+{
+    const union netaddr *address = &config->endpoints[endpoint].address;
+    const int fd = sock_listen_as(address, owner);
+    if (fd >= 0)
+        return listeners_add(all, config, endpoint, fd);
+    char text[NETADDR_TEXT_MAX];
+    log_error("cannot listen on %s: %s", netaddr_format(address, text), strerror(-fd));
+    return false;
+}
+
 bool listeners_open(struct listeners *listeners, const struct config *config, const struct inherited_share *share)
 {
-    for (size_t i = 0; i < config->listen_count; i++) {
-        const struct config_listener *wanted = &config->listen[i];
-        if (inherited_has(share->inherited, &wanted->address)) {
-            if (!listeners_add_inherited(listeners, wanted, share))
-                return false;
-            continue;
-        }
-        /* The address is shared even when this worker is the only one: listeners may overlap, now or after a reload. */
-        int fd = sock_listen_as(&wanted->address, inherited_owner(share->inherited));
-        if (fd < 0) {
-            char text[NETADDR_TEXT_MAX];
-            log_error("cannot listen on %s: %s", netaddr_format(&wanted->address, text), strerror(-fd));
-            return false;
-        }
-        if (!listeners_add(listeners, wanted, fd))
+    for (size_t i = 0; i < config->endpoint_count; i++) {
+        bool opened = true;
+        if (inherited_has(share->inherited, &config->endpoints[i].address))
+            opened = listeners_add_inherited(listeners, config, i, share);
+        else if (spread_has(config, i, share->worker, share->worker_count))
+            opened = listeners_add_new(listeners, config, i, inherited_owner(share->inherited));
+        if (!opened)
             return false;
     }
     balance_take_from_others(listeners->place, !listeners->paused);
     return true;
 }
 
-static void listeners_remove(struct listeners *all, struct worker_listener *listener)
+static void listeners_remove(struct worker_listener *listener)
 {
-    SLIST_REMOVE(&all->list, listener, worker_listener, link);
+    LIST_REMOVE(listener, link);
     acceptor_stop(&listener->acceptor);
     close(listener->fd);
     free(listener);
@@ -141,38 +150,38 @@ static void listeners_remove(struct listeners *all, struct worker_listener *list
 void listeners_close(struct listeners *listeners)
 {
     balance_take_from_others(listeners->place, false);
-    while (!SLIST_EMPTY(&listeners->list))
-        listeners_remove(listeners, SLIST_FIRST(&listeners->list));
+    while (!LIST_EMPTY(&listeners->list))
+        listeners_remove(LIST_FIRST(&listeners->list));
 }
 
 /* ---- change and end ---- */
 
 /* Closing would reset the connections that wait. A listener that overlaps this one gets those that come later, so it
  * takes those that wait as well. */
-static void listeners_retire(struct listeners *listeners, struct worker_listener *listener, const struct config *config)
+static void listeners_retire(struct worker_listener *listener, const struct config *config)
 {
-    const struct config_listener *overlapping = config_listener_overlapping(config, &listener->config->address);
+    const struct config_listener *overlapping = config_listener_overlapping(config, &listener->address);
     if (overlapping) {
         listener->config = overlapping;
         listener_accept(listener, LAST_ACCEPT_MAX, false);
     }
-    listeners_remove(listeners, listener);
+    listeners_remove(listener);
 }
 
 void listeners_change(struct listeners *listeners, const struct config *config, const int *opened)
 {
     struct worker_listener *next;
-    for (struct worker_listener *listener = SLIST_FIRST(&listeners->list); listener; listener = next) {
-        const struct config_listener *wanted = config_listener_at(config, &listener->config->address);
-        next = SLIST_NEXT(listener, link);
+    for (struct worker_listener *listener = LIST_FIRST(&listeners->list); listener; listener = next) {
+        const struct config_listener *wanted = config_listener_at(config, &listener->address);
+        next = LIST_NEXT(listener, link);
         if (wanted)
             listener->config = wanted;
         else
-            listeners_retire(listeners, listener, config);
+            listeners_retire(listener, config);
     }
-    for (size_t i = 0; i < config->listen_count; i++)
+    for (size_t i = 0; i < config->endpoint_count; i++)
         if (opened[i] >= 0)
-            (void)listeners_add(listeners, &config->listen[i], opened[i]); /* it has logged why not */
+            (void)listeners_add(listeners, config, i, opened[i]); /* it has logged why not */
 }
 
 void listeners_resume(struct listeners *listeners)
@@ -181,7 +190,7 @@ void listeners_resume(struct listeners *listeners)
     assert(listeners->paused);
     listeners->paused = false;
     balance_take_from_others(listeners->place, true);
-    SLIST_FOREACH(listener, &listeners->list, link)
+    LIST_FOREACH(listener, &listeners->list, link)
     {
         (void)acceptor_start(&listener->acceptor);
     }
@@ -192,14 +201,14 @@ int listeners_copy(const struct listeners *listeners, int **fds, size_t *count)
     struct worker_listener *listener;
     size_t size = 1;
     *count = 0;
-    SLIST_FOREACH(listener, &listeners->list, link)
+    LIST_FOREACH(listener, &listeners->list, link)
     {
         size++;
     }
     *fds = calloc(size, sizeof(int));
     if (!*fds)
         return ENOMEM;
-    SLIST_FOREACH(listener, &listeners->list, link)
+    LIST_FOREACH(listener, &listeners->list, link)
     {
         int fd = fcntl(listener->fd, F_DUPFD_CLOEXEC, 0);
         if (fd < 0)
@@ -212,7 +221,7 @@ int listeners_copy(const struct listeners *listeners, int **fds, size_t *count)
 void listeners_accept_waiting(struct listeners *listeners)
 {
     struct worker_listener *listener;
-    SLIST_FOREACH(listener, &listeners->list, link)
+    LIST_FOREACH(listener, &listeners->list, link)
     {
         listener_accept(listener, LAST_ACCEPT_MAX, false);
     }

@@ -20,14 +20,14 @@ struct listeners {
     struct balance_place *place; /* NULL: the worker is the only one */
     uint64_t rest_logged_ms;     /* 0: never */
     bool paused;                 /* connections wait: see listeners_resume() */
-    SLIST_HEAD(, worker_listener) list;
+    LIST_HEAD(, worker_listener) list;
 };
 
 /* Listens on the addresses in `config`: with its share of inherited sockets, and elsewhere with new ones. false after a
  * line in the log. */
 bool listeners_open(struct listeners *listeners, const struct config *config, const struct inherited_share *share);
-/* Changes to another configuration. `opened` has a new socket for each of its listeners; -1: the worker listens there
- * already. */
+/* Changes to another configuration. `opened` has a new socket for each of its endpoints; -1: the worker listens there
+ * already, or another one does. */
 void listeners_change(struct listeners *listeners, const struct config *config, const int *opened);
 /* Accepts from now on, after a start that was `paused`. */
 void listeners_resume(struct listeners *listeners);

@@ -20,6 +20,7 @@
 #include "daemon/relay_port.h"
 #include "daemon/reload_source.h"
 #include "daemon/sandbox.h"
+#include "daemon/spread.h"
 #include "net/sock.h"
 #include "policy/snapshot.h"
 
@@ -39,7 +40,7 @@ struct reload {
     void (*done)(void *arg);
     void *arg;
     struct reload_record record;
-    int *opened; /* for each worker, a new socket for each listener; -1: it listens there already */
+    int *opened; /* for each worker, a new socket for each endpoint; -1: none is needed */
 };
 
 static void reload_begin_next(struct reload *reload);
@@ -49,11 +50,13 @@ static void reload_begin_next(struct reload *reload);
 static void reload_fail_listener(struct reload *reload, const union netaddr *address, int error)
 {
     const struct config_listener *overlap = config_listener_overlapping(reload->active->config, address);
-    char text[NETADDR_TEXT_MAX], other[NETADDR_TEXT_MAX], why[NETADDR_TEXT_MAX + 128] = "";
+    char text[NETADDR_TEXT_MAX], other[CONFIG_LISTENER_TEXT_MAX], why[NETADDR_TEXT_MAX + 128] = "";
     if (error == EADDRINUSE && overlap)
         snprintf(why, sizeof(why),
                  ": this server's own listener at %s may be in the way; restart conesocks to change it",
-                 netaddr_format(&overlap->address, other));
+                 config_listener_format(overlap, other));
+    else if (error == EMFILE || error == ENFILE)
+        snprintf(why, sizeof(why), "; raise the limit (ulimit -n, or LimitNOFILE= in the systemd unit)");
     snprintf(reload->record.error, sizeof(reload->record.error), "cannot listen on %s: %s%s",
              netaddr_format(address, text), strerror(error), why);
     log_error("%s", reload->record.error);
@@ -68,21 +71,27 @@ static void reload_close_opened(struct reload *reload, size_t count)
     reload->opened = NULL;
 }
 
-/* Opens the new listeners for every worker, before anything changes. A process that was replaced opens none. */
+/* A process that was replaced opens none. */
+static bool reload_opens(const struct reload *reload, const struct config *config, size_t endpoint, size_t worker)
+{
+    return !reload->follows && spread_has(config, endpoint, worker, crew_size(reload->crew)) &&
+           !config_listener_at(reload->active->config, &config->endpoints[endpoint].address);
+}
+
+/* Opens the new listeners for the workers, before anything changes. */
 static bool reload_open_listeners(struct reload *reload, const struct config *config)
 {
     const size_t workers = crew_size(reload->crew);
     size_t opened = 0;
     assert(!reload->opened);
-    reload->opened = calloc(workers * config->listen_count, sizeof(int));
+    reload->opened = calloc(workers * config->endpoint_count, sizeof(int));
     if (!reload->opened)
         return false;
     for (size_t worker = 0; worker < workers; worker++) {
-        for (size_t i = 0; i < config->listen_count; i++) {
-            const union netaddr *address = &config->listen[i].address;
+        for (size_t i = 0; i < config->endpoint_count; i++) {
+            const union netaddr *address = &config->endpoints[i].address;
             int fd = -1;
-            if (!reload->follows && !config_listener_at(reload->active->config, address) &&
-                (fd = sock_listen(address, true)) < 0) {
+            if (reload_opens(reload, config, i, worker) && (fd = sock_listen(address, true)) < 0) {
                 reload_fail_listener(reload, address, -fd);
                 reload_close_opened(reload, opened);
                 return false;
@@ -93,13 +102,29 @@ static bool reload_open_listeners(struct reload *reload, const struct config *co
     return true;
 }
 
+/* One line for all ports of a listener that follow each other. */
+static void reload_log_listener(const char *what, const struct config_listener *listener, const struct config *other)
+{
+    for (uint32_t port = listener->ports.first; port <= listener->ports.last; port++) {
+        struct config_listener part = *listener;
+        char text[CONFIG_LISTENER_TEXT_MAX];
+        netaddr_set_port(&part.address, (uint16_t)port);
+        if (config_listener_at(other, &part.address))
+            continue;
+        part.ports.first = (uint16_t)port;
+        union netaddr next = part.address;
+        do
+            netaddr_set_port(&next, (uint16_t)++port);
+        while (port <= listener->ports.last && !config_listener_at(other, &next));
+        part.ports.last = (uint16_t)(port - 1);
+        log_info("%s %s", what, config_listener_format(&part, text));
+    }
+}
+
 static void reload_log_listeners(const char *what, const struct config *config, const struct config *other)
 {
-    for (size_t i = 0; i < config->listen_count; i++) {
-        char text[NETADDR_TEXT_MAX];
-        if (!config_listener_at(other, &config->listen[i].address))
-            log_info("%s %s", what, netaddr_format(&config->listen[i].address, text));
-    }
+    for (size_t i = 0; i < config->listen_count; i++)
+        reload_log_listener(what, &config->listen[i], other);
 }
 
 /* ---- the change ---- */
@@ -161,7 +186,7 @@ static void reload_on_activated(void *arg)
 static void reload_worker(struct crew_turn *turn)
 {
     const struct reload *reload = turn->arg;
-    const int *opened = &reload->opened[turn->number * reload->fresh->config->listen_count];
+    const int *opened = &reload->opened[turn->number * reload->fresh->config->endpoint_count];
     activate(turn->worker, reload->fresh, opened, reload_on_activated, turn);
 }
 

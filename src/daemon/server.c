@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,7 @@
 #include "daemon/relay_port.h"
 #include "daemon/reload.h"
 #include "daemon/server_impl.h"
+#include "daemon/spread.h"
 #include "daemon/status_query.h"
 #include "daemon/system.h"
 #include "daemon/takeover.h"
@@ -96,10 +98,15 @@ static void end_kernel_path(struct server *server)
     kernel_start_close(&server->kernel);
 }
 
+static size_t server_workers(const struct config *config)
+{
+    return config->workers ? config->workers : system_cpus();
+}
+
 static bool begin_workers(struct server *server)
 {
     const struct config *config = server->snapshot->config;
-    const size_t count = config->workers ? config->workers : system_cpus();
+    const size_t count = server_workers(config);
     server->crew = crew_new(server->base, count);
     if (!server->crew) {
         log_error("cannot start: no memory");
@@ -113,7 +120,7 @@ static bool begin_workers(struct server *server)
             return false;
         crew_add(server->crew, worker);
     }
-    reserve_set(server->host->reserve, count * (config->listen_count + 1));
+    reserve_set(server->host->reserve, spread_sockets(config, count) + count);
     return true;
 }
 
@@ -346,10 +353,25 @@ static bool server_begin(struct server *server, enum server_stage stage)
 
 /* ---- life ---- */
 
+/* Descriptors besides those of listeners: for the process itself, and for a few sessions. */
+#define OTHER_DESCRIPTORS 64
+
+static bool server_has_descriptors(const struct config *config)
+{
+    const size_t needed = spread_sockets(config, server_workers(config)) + OTHER_DESCRIPTORS;
+    const uint64_t limit = system_descriptor_limit();
+    if (needed <= limit)
+        return true;
+    log_error("cannot start: %zu ports (listen) need at least %zu open files, and the limit is %" PRIu64
+              "; raise it (ulimit -n, or LimitNOFILE= in the systemd unit)",
+              config->endpoint_count, needed, limit);
+    return false;
+}
+
 /* What others may have opened, and what cannot be found out any more in the sandbox. */
 static bool server_can_open(struct snapshot *snapshot, const struct server_given *given)
 {
-    return inherited_others_are_free(given->listeners, snapshot->config) &&
+    return server_has_descriptors(snapshot->config) && inherited_others_are_free(given->listeners, snapshot->config) &&
            (given->taken || relay_port_is_free(snapshot->config, false)) && advertise_find(snapshot);
 }
 
@@ -376,13 +398,18 @@ struct server *server_new(struct snapshot *snapshot, const char *path, const str
     return NULL;
 }
 
+/* More lines than that would hide those around them. */
+#define LISTENERS_LOGGED_MAX 64
+
 static void server_log_listeners(const struct config *config)
 {
-    for (size_t i = 0; i < config->listen_count; i++) {
-        char text[NETADDR_TEXT_MAX];
-        log_info("listening on %s%s", netaddr_format(&config->listen[i].address, text),
+    for (size_t i = 0; i < config->listen_count && i < LISTENERS_LOGGED_MAX; i++) {
+        char text[CONFIG_LISTENER_TEXT_MAX];
+        log_info("listening on %s%s", config_listener_format(&config->listen[i], text),
                  config->listen[i].need_password ? " (login needed)" : "");
     }
+    if (config->listen_count > LISTENERS_LOGGED_MAX)
+        log_info("listening on %zu more (listen)", config->listen_count - LISTENERS_LOGGED_MAX);
 }
 
 bool server_has_kernel_path(const struct server *server)

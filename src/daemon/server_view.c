@@ -89,7 +89,7 @@ void server_describe(void *arg, char text[SYSTEMD_TEXT_MAX])
 {
     const struct server *server = arg;
     struct quota_account *all = quota_of_all(server->host->quota);
-    size_t listeners = reload_config(server->reload)->listen_count;
+    size_t listeners = reload_config(server->reload)->endpoint_count;
     uint32_t sessions = quota_held(all, QUOTA_SESSIONS), associations = quota_held(all, QUOTA_ASSOCIATIONS);
     int len = 0;
     if (drain_is_under_way(server->drain))

@@ -28,6 +28,12 @@ void system_raise_descriptor_limit(void)
         log_info("open files: at most %llu", (unsigned long long)limit.rlim_cur);
 }
 
+uint64_t system_descriptor_limit(void)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) < 0 ? UINT64_MAX : limit.rlim_cur;
+}
+
 void system_log_receive_buffer(void)
 {
     int fd = sock_udp_open(NULL, AF_INET, false), granted = 0;

@@ -295,11 +295,20 @@ static int ports_bind_wanted(const struct port_range *range, int fd, union netad
     return ports_bind_one(&one, &key, fd, local, now_ms, lease, &taken);
 }
 
+void ports_allow_network(int fd, int family)
+{
+    const int yes = 1;
+    if (family == AF_INET6)
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &yes, sizeof(yes)); /* else bind() tells */
+}
+
 int ports_bind(const struct port_range *range, int fd, union netaddr *local, uint64_t now_ms, struct port_lease *lease)
 {
     assert(local->sa.sa_family == AF_INET || local->sa.sa_family == AF_INET6);
     struct port_range any = *range;
     const struct ports_key key = ports_key_for(range, local);
+    if (range->from_network)
+        ports_allow_network(fd, local->sa.sa_family);
     int error = range->wanted ? ports_bind_wanted(range, fd, local, now_ms, lease) : -EADDRINUSE;
     any.wanted = 0;
     bool taken = true;

@@ -28,8 +28,13 @@ struct port_range {
     uint16_t wanted;      /* to be tried first, even outside the range; 0: none */
     bool stream;          /* TCP, which has ports of its own; else UDP */
     bool everywhere;      /* the port must be free at all addresses, since some sockets are bound to every address */
+    bool from_network;    /* see ports_allow_network() */
     uint64_t rest_ms;     /* how long a port is left alone after its use */
 };
+
+/* Lets a socket be bound to an IPv6 address that this host has by a local route for a whole network, not at an
+ * interface. */
+void ports_allow_network(int fd, int family);
 
 /* A range at a local address; the port of `local` does not matter. */
 struct port_place {

@@ -195,6 +195,8 @@ int sock_connect(struct descriptor_reserve *reserve, const union netaddr *to, co
     if (failed)
         return sock_close_with(fd, -failed);
     if (from->sa.sa_family == to->sa.sa_family) {
+        if (way->egress.from_network)
+            ports_allow_network(fd, to->sa.sa_family);
         /* The port is chosen at connect, when the peer is known: ports in TIME_WAIT towards others don't count. */
         sock_set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
         if (bind(fd, &from->sa, netaddr_len(from)) < 0)
@@ -385,8 +387,11 @@ union netaddr sock_source_for(const union netaddr *address, const struct sock_wa
     sock_avoid_temporary(fd, family);
     netaddr_set_port(&to, 9); /* any port: connecting a UDP socket sends nothing */
     bool able = !way || sock_set_egress(fd, family, &way->egress) == 0;
-    if (able && way && way->from.sa.sa_family == family && !netaddr_is_any(&way->from))
+    if (able && way && way->from.sa.sa_family == family && !netaddr_is_any(&way->from)) {
+        if (way->egress.from_network)
+            ports_allow_network(fd, family);
         able = sock_udp_bind(fd, &way->from) == 0;
+    }
     if (able && connect(fd, &to.sa, netaddr_len(&to)) == 0)
         source = sock_local(fd);
     close(fd);

@@ -49,6 +49,7 @@ struct sock_egress {
     uint32_t mark;      /* SO_MARK, by which the system's routing and firewall rules know it: takes CAP_NET_ADMIN */
     char interface[16]; /* SO_BINDTODEVICE, both ways; empty: that of the route */
     uint8_t dscp;       /* 0 to 63 */
+    bool from_network;  /* its IPv6 address is one of a network that is local by a route, not by an interface */
 };
 
 /* Of a new socket. 0, or a negative errno (ENODEV: there is no such interface now). */

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "conf/value.h"
 #include "conf/words.h"
@@ -78,14 +79,65 @@ static union netaddr pool_pick_local(const union netaddr *local, int family)
     return picked;
 }
 
+/* The n-th address behind the first one of a network. */
+static union netaddr network_address(const struct config_pool *pool, uint32_t n)
+{
+    uint8_t host[16];
+    size_t len;
+    const uint8_t *first = netaddr_host(&pool->addresses[0], &len);
+    memcpy(host, first, len);
+    for (size_t i = len; n > 0 && i-- > 0; n >>= 8) {
+        n += host[i];
+        host[i] = (uint8_t)n;
+    }
+    return netaddr_from_bytes(host, len, 0);
+}
+
+/* Not the first one, which stands for the network or its routers, and not the last one, IPv4's broadcast address. */
+static union netaddr pool_pick_at_random(const struct config_pool *pool)
+{
+    uint8_t host[16], random[16];
+    size_t len, ones = 0;
+    const uint8_t *first = netaddr_host(&pool->addresses[0], &len);
+    memcpy(host, first, len);
+    if (getrandom(random, sizeof(random), 0) != sizeof(random))
+        return network_address(pool, 1);
+    for (size_t bit = pool->bits; bit < 8 * len; bit++) {
+        const uint8_t drawn = random[bit / 8] & (uint8_t)(0x80 >> bit % 8);
+        host[bit / 8] |= drawn;
+        ones += drawn != 0;
+    }
+    const size_t host_bits = 8 * len - pool->bits;
+    if (ones == 0 || ones == host_bits)
+        host[len - 1] ^= 1;
+    return netaddr_from_bytes(host, len, 0);
+}
+
+/* With listen[].address_by_port: the n-th port's own. */
+static union netaddr pool_pick_by_port(const struct config_pool *pool, const struct terms_holder *holder)
+{
+    const uint16_t first = holder->listener->ports.first, port = netaddr_port(holder->local);
+    const uint32_t n = port > first && port <= holder->listener->ports.last ? (uint32_t)port - first : 0;
+    if (pool->kind == CONFIG_POOL_NETWORK)
+        return network_address(pool, n + 1);
+    assert(pool->kind == CONFIG_POOL_LIST && n < pool->count);
+    return pool->addresses[n];
+}
+
 /* AF_UNSPEC: the system chooses. */
 static union netaddr pool_pick(const struct config_pool *pool, const struct terms_holder *holder, int family)
 {
+    const struct config_listener *listener = holder->listener;
+    const bool own = listener && (pool == &listener->terms.address_v4 || pool == &listener->terms.address_v6);
+    if (own && listener->address_by_port)
+        return pool_pick_by_port(pool, holder);
     switch (pool->kind) {
     case CONFIG_POOL_LIST:
         return pool_pick_of_list(pool, holder->client);
     case CONFIG_POOL_LISTENER:
         return pool_pick_local(holder->local, family);
+    case CONFIG_POOL_NETWORK:
+        return pool_pick_at_random(pool);
     case CONFIG_POOL_NONE:
         break;
     }
@@ -130,6 +182,7 @@ struct terms terms_find(const struct config *config, const struct terms_holder *
     }
     terms.address_v4 = pool_pick(v4, holder, AF_INET);
     terms.address_v6 = pool_pick(v6, holder, AF_INET6);
+    terms.from_network = v6->kind == CONFIG_POOL_NETWORK;
     terms.dscp = (uint8_t)(dscp & ~CONFIG_DSCP_SAID);
     terms.upstream = terms_upstream(config, upstream);
     return terms;

@@ -6,6 +6,7 @@
 #ifndef CONESOCKS_POLICY_TERMS_H
 #define CONESOCKS_POLICY_TERMS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -24,6 +25,7 @@ struct terms {
     union netaddr address_v4, address_v6; /* to connect and send from, the client's own of several (RFC 4787's paired
                                              pooling); AF_UNSPEC: the system chooses */
     uint32_t mark;                        /* SO_MARK of the sockets towards the internet; 0: none */
+    bool from_network;                    /* the IPv6 address is one of a whole network: the host need not have it */
     const char *interface;                /* to bind to; NULL: the route decides. The configuration's string */
     uint8_t dscp;
     const struct config_upstream *upstream; /* NULL: straight to the destination. The configuration's */

@@ -10,7 +10,7 @@
 
 static inline struct sock_egress egress_of(const struct terms *terms)
 {
-    struct sock_egress egress = {.mark = terms->mark, .dscp = terms->dscp};
+    struct sock_egress egress = {.mark = terms->mark, .dscp = terms->dscp, .from_network = terms->from_network};
     if (terms->interface)
         snprintf(egress.interface, sizeof(egress.interface), "%s", terms->interface);
     return egress;
@@ -19,7 +19,7 @@ static inline struct sock_egress egress_of(const struct terms *terms)
 /* Whether the system decides all of it. */
 static inline bool egress_is_default(const struct terms *terms)
 {
-    return terms->mark == 0 && !terms->interface && terms->dscp == 0;
+    return terms->mark == 0 && !terms->interface && terms->dscp == 0 && !terms->from_network;
 }
 
 #endif

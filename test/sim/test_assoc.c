@@ -175,8 +175,8 @@ static void it_sends_from_the_configured_address(void **state)
 {
     (void)state;
     union netaddr v4 = addr("10.9.8.7", 0), v6 = addr("fd00::77", 0);
-    world_config.outbound.address_v4 = (struct config_pool){&v4, 1, CONFIG_POOL_LIST};
-    world_config.outbound.address_v6 = (struct config_pool){&v6, 1, CONFIG_POOL_LIST};
+    world_config.outbound.address_v4 = (struct config_pool){&v4, 1, CONFIG_POOL_LIST, 0};
+    world_config.outbound.address_v6 = (struct config_pool){&v6, 1, CONFIG_POOL_LIST, 0};
     open_plain();
     assert_true(netaddr_equal_host(&flow()->external[FAMILY_V4], &v4));
     from_client(&server6, "x");
@@ -222,15 +222,15 @@ static void a_rule_says_how_it_leaves_and_who_may_answer(void **state)
         {.action = CONFIG_ACTION_ALLOW, .to = &somewhere, .to_count = 1},
         {.action = CONFIG_ACTION_ALLOW,
          .terms = {.filtering = CONFIG_FILTERING_ADDRESS_DEPENDENT,
-                   .address_v4 = {&from[FAMILY_V4], 1, CONFIG_POOL_LIST},
-                   .address_v6 = {&from[FAMILY_V6], 1, CONFIG_POOL_LIST},
+                   .address_v4 = {&from[FAMILY_V4], 1, CONFIG_POOL_LIST, 0},
+                   .address_v6 = {&from[FAMILY_V6], 1, CONFIG_POOL_LIST, 0},
                    .mark = 7,
                    .interface = interface,
                    .dscp = CONFIG_DSCP_SAID | 46}},
     };
     world_config.rules = rules;
     world_config.rule_count = 2;
-    world_config.outbound.address_v4 = (struct config_pool){&from[2], 1, CONFIG_POOL_LIST};
+    world_config.outbound.address_v4 = (struct config_pool){&from[2], 1, CONFIG_POOL_LIST, 0};
     struct rules *compiled = rules_compile(rules, 2);
     world_env.rules = compiled;
     open_plain();

@@ -13,13 +13,17 @@ static struct config next_config;
 static struct balance *balance;
 static struct balance_place *busy_place, *place;
 static struct config_listener as;
+static struct config_endpoint endpoint;
 
 static int join(void **state)
 {
     begin(state);
     as = (struct config_listener){.address = sock_local(listener)};
+    endpoint = (struct config_endpoint){.address = as.address};
     config.listen = &as;
     config.listen_count = 1;
+    config.endpoints = &endpoint;
+    config.endpoint_count = 1;
     snapshot = (struct snapshot){.config = &config};
     next_snapshot = (struct snapshot){.config = &next_config};
     atomic_init(&snapshot.holders, 1);
@@ -192,7 +196,7 @@ static void a_listener_that_is_not_there_is_the_other_workers(void **state)
     have_sessions(5);
     assert_true(is_handed_over(&client));
     next_config = config;
-    next_config.listen_count = 0;
+    next_config.listen_count = next_config.endpoint_count = 0;
     env.config = env.policy.config = &next_config;
     env.snapshot = &next_snapshot;
     say(client, "\5\1\0", 3);

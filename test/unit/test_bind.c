@@ -134,7 +134,7 @@ static void leave_from(const char *host)
 {
     static union netaddr address;
     address = at(host, 0);
-    config.outbound.address_v4 = (struct config_pool){&address, 1, CONFIG_POOL_LIST};
+    config.outbound.address_v4 = (struct config_pool){&address, 1, CONFIG_POOL_LIST, 0};
 }
 
 /* It is gone again before we look: that is no reason to stop waiting. */

@@ -19,7 +19,7 @@ static void all_errors_are_reported_at_once(void **state)
         "log:\n"
         "reach: [all]\n",
         "c.yaml:2:5: listen[0]: found the unknown key \"adress\", expected \"address\"\n"
-        "c.yaml:3:11: listen[0].port: found \"1080x\", expected a port from 1 to 65535; use digits only\n"
+        "c.yaml:3:11: listen[0].port: found \"1080x\", expected a port from 1 to 65535, or a range such as 6881-6999\n"
         "c.yaml:4:5: listen[1]: found a single value, expected a mapping (key: value)\n"
         "c.yaml:6:9: udp.idle: found \"5\", expected off, or a duration from 10s to 720h; the unit is missing: ms, s, "
         "m "
@@ -74,7 +74,7 @@ static void a_file_without_options_is_refused(void **state)
         "c.yaml:1:4: found an anchor (&name); leave it out\n");
     bad("workers: {\n", "c.yaml:2:1: not valid YAML: did not find expected node content (while parsing a flow node, "
                         "line 2)\n");
-    bad("listen: []\n", "c.yaml:1:9: listen: found 0 elements, expected 1 to 64\n");
+    bad("listen: []\n", "c.yaml:1:9: listen: found 0 elements, expected 1 to 4096\n");
 }
 
 static void an_unknown_key_without_a_similar_one_lists_all_keys(void **state)

@@ -440,6 +440,40 @@ static void bad_upstreams_are_refused(void **state)
         "refer to\n");
 }
 
+static void ports_of_listeners_are_their_own(void **state)
+{
+    (void)state;
+    struct config *config = good("listen: [{port: 30000-31999}, {port: 32000-32001, address: 127.0.0.2}]");
+    assert_int_equal(config->endpoint_count, 2002);
+    assert_int_equal(netaddr_port(&config->listen[1].address), 32000);
+    config_free(config);
+    config_free(good("listen: [{port: 30000-31999}, {port: 30000, address: 127.0.0.2}]"));
+    bad("listen: [{port: 30000-31999}, {port: 31998-32001}]\n",
+        "c.yaml:1:38: listen[1].port: found port 31998, which listen[0] has at the same address, expected different "
+        "ports\n");
+    bad("listen: [{port: 1-16384}, {port: 16385}]\n",
+        "c.yaml:1:9: listen: found too many ports, expected at most 16384 in all\n");
+    bad("listen: [{port: 30000-30009}]\nadmin: {port: 30004}\n",
+        "c.yaml:2:15: admin.port: found the same address and port as listen[0], expected different ones\n");
+}
+
+static void each_port_needs_an_address_of_its_own(void **state)
+{
+    (void)state;
+    config_free(good("listen: [{port: 30000-30001, address_by_port: true, address_v4: 192.0.2.1 192.0.2.2,\n"
+                     "          address_v6: \"2001:db8::/126\"}]"));
+    bad("listen: [{port: 30000-30003, address_by_port: true, address_v4: 192.0.2.1 192.0.2.2,\n"
+        "          address_v6: \"2001:db8::/126\"}]",
+        "c.yaml:1:65: listen[0].address_v4: found 2 addresses for 4 ports, expected one for each (address_by_port)\n"
+        "c.yaml:2:23: listen[0].address_v6: found 3 addresses for 4 ports, expected one for each (address_by_port)\n");
+    bad("listen: [{address_by_port: true}]",
+        "c.yaml:1:28: listen[0].address_by_port: found without addresses, expected address_v4 or address_v6 of this "
+        "listener, too\n");
+    bad("listen: [{address_by_port: true, address_v4: listener}]",
+        "c.yaml:1:46: listen[0].address_v4: found listener together with address_by_port, expected a list of addresses "
+        "or a network\n");
+}
+
 static void a_rule_about_a_listener_names_one(void **state)
 {
     (void)state;
@@ -524,6 +558,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_upstreams_are_refused),
+        cmocka_unit_test(ports_of_listeners_are_their_own),
+        cmocka_unit_test(each_port_needs_an_address_of_its_own),
         cmocka_unit_test(a_rule_about_a_listener_names_one),
         cmocka_unit_test(an_upstream_that_nothing_uses_is_a_warning),
         cmocka_unit_test(an_open_proxy_is_refused),

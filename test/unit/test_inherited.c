@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "conf/config.h"
 #include "daemon/inherited.h"
 #include "net/sock.h"
 
@@ -32,14 +33,15 @@ static void every_worker_and_every_socket_has_a_partner(void **state)
     (void)state;
     for (size_t count = 1; count <= SOCKETS_MAX; count++) {
         for (size_t workers = 1; workers <= SOCKETS_MAX; workers++) {
-            union netaddr address;
-            struct inherited *inherited = inherit(count, &address);
+            struct config_endpoint endpoint = {0};
+            const struct config config = {.endpoints = &endpoint, .endpoint_count = 1};
+            struct inherited *inherited = inherit(count, &endpoint.address);
             ino_t seen[SOCKETS_MAX];
             size_t seen_count = 0, shares = 0;
             for (size_t worker = 0; worker < workers; worker++) {
                 const struct inherited_share share = {inherited, worker, workers};
                 size_t position = 0, own = 0;
-                for (int fd; (fd = inherited_next(&share, &address, &position)) >= 0; own++) {
+                for (int fd; (fd = inherited_next(&share, &config, 0, &position)) >= 0; own++) {
                     struct stat status;
                     assert_int_equal(fstat(fd, &status), 0);
                     close(fd);
@@ -59,6 +61,27 @@ static void every_worker_and_every_socket_has_a_partner(void **state)
     }
 }
 
+/* With many ports: a socket that nobody would accept from would lose its clients. */
+static void with_many_ports_each_socket_has_one_worker(void **state)
+{
+    (void)state;
+    enum { ENDPOINTS = 100, WORKERS = 3 };
+    static struct config_endpoint endpoints[ENDPOINTS];
+    const struct config config = {.endpoints = endpoints, .endpoint_count = ENDPOINTS};
+    for (size_t count = 1; count <= SOCKETS_MAX; count++) {
+        struct inherited *inherited = inherit(count, &endpoints[7].address);
+        size_t taken = 0;
+        for (size_t worker = 0; worker < WORKERS; worker++) {
+            const struct inherited_share share = {inherited, worker, WORKERS};
+            size_t position = 0;
+            for (int fd; (fd = inherited_next(&share, &config, 7, &position)) >= 0; taken++)
+                close(fd);
+        }
+        assert_int_equal(taken, count);
+        inherited_free(inherited);
+    }
+}
+
 static void another_address_has_no_sockets(void **state)
 {
     (void)state;
@@ -70,7 +93,9 @@ static void another_address_has_no_sockets(void **state)
     netaddr_set_port(&other, 1);
     assert_true(inherited_has(inherited, &address));
     assert_false(inherited_has(inherited, &other));
-    assert_int_equal(inherited_next(&share, &other, &position), -ENOENT);
+    struct config_endpoint endpoint = {.address = other};
+    const struct config config = {.endpoints = &endpoint, .endpoint_count = 1};
+    assert_int_equal(inherited_next(&share, &config, 0, &position), -ENOENT);
     inherited_free(inherited);
 }
 
@@ -93,6 +118,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_worker_and_every_socket_has_a_partner),
+        cmocka_unit_test(with_many_ports_each_socket_has_one_worker),
         cmocka_unit_test(another_address_has_no_sockets),
         cmocka_unit_test(only_listening_sockets_are_accepted),
     };

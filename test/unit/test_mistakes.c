@@ -68,7 +68,8 @@ static void a_value_for_a_list_shows_the_list(void **state)
         {"udp: {ports: [30000, 31000]}\n", "c.yaml:1:14: udp.ports: found a list, expected random, or a port from 1 to "
                                            "65535, or a range such as 6881-6999; write ports: 30000-31000\n"},
         {"outbound: {address_v4: [192.0.2.1, 192.0.2.2]}\n",
-         "c.yaml:1:24: outbound.address_v4: found a list, expected auto, or listener, or one or more IPv4 addresses "
+         "c.yaml:1:24: outbound.address_v4: found a list, expected auto, or listener, or a network such as "
+         "192.0.2.0/24, or one or more IPv4 addresses "
          "with spaces "
          "between them, such as 192.0.2.1 192.0.2.2; write address_v4: 192.0.2.1 192.0.2.2\n"},
         {"log: debug\n", "c.yaml:1:6: log: " NOT_A_MAPPING "; write log: {level: debug}\n"},

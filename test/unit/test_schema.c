@@ -271,7 +271,8 @@ static void incomplete_values_are_refused(void **state)
           "10.0.0.0/8", "fe80::1%nosuchinterface", "1.2.3.4%lo", ":::"}},
         {"outbound.address_v4",
          {"", "::1", "::ffff:192.0.2.1", "none", "Auto", "192.0.2.1 ", " 192.0.2.1", "192.0.2.1  192.0.2.2",
-          "192.0.2.1,192.0.2.2", "192.0.2.1 192.0.2.1", "192.0.2.1 auto", "192.0.2.1 ::1"}},
+          "192.0.2.1,192.0.2.2", "192.0.2.1 192.0.2.1", "192.0.2.1 auto", "192.0.2.1 ::1", "192.0.2.0/31",
+          "192.0.2.1/24", "2001:db8::/64", "192.0.2.0/24 198.51.100.1", "listener 192.0.2.1"}},
         {"outbound.interface", {"", "sixteen-letters-", "eth 0", "eth/0", "eth0:1", ".", "..", "eth0\n"}},
         {"outbound.dscp", {"", "64", "-1", "0x2e", "EF", "af44", "af", "cs8", "none", "046"}},
         {"outbound.mark",
@@ -441,7 +442,7 @@ static void expected_values_are_described(void **state)
     expectation_is("dns.timeout", "a duration from 100ms to 1m");
     expectation_is("reach", "auto, public, private or all");
     expectation_is("log.target", "stderr, syslog or file");
-    expectation_is("listen.port", "a port from 1 to 65535");
+    expectation_is("listen.port", "a port from 1 to 65535, or a range such as 6881-6999");
     expectation_is("run.handover", "none, or auto, or an absolute path, such as /run/conesocks/admin.socket");
     expectation_is("run.pid_file", "none, or an absolute path, such as /run/conesocks.pid");
 }
@@ -469,7 +470,7 @@ static void the_list_has_a_line_for_every_option(void **state)
     FILE *out = open_memstream(&text, &size);
     config_options_list(out);
     fclose(out);
-    assert_non_null(strstr(text, "\nlisten[].port\tport\t1080\t"));
+    assert_non_null(strstr(text, "\nlisten[].port\tports\t1080\t"));
     assert_non_null(strstr(text, "\nudp.rebind_after\tduration\t15s\t"));
     assert_non_null(strstr(text, "\nusers[].password\thash\t\t"));
     assert_non_null(strstr(text, "\ndns.servers\tlist of address and port\t[]\t"));

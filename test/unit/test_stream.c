@@ -343,7 +343,7 @@ static void it_comes_from_the_configured_address(void **state)
 {
     (void)state;
     union netaddr from = at("127.0.0.77", 0);
-    config.outbound.address_v4 = (struct config_pool){&from, 1, CONFIG_POOL_LIST};
+    config.outbound.address_v4 = (struct config_pool){&from, 1, CONFIG_POOL_LIST, 0};
     connect_through(); /* which compares BND with what the destination sees */
     union netaddr seen = {0};
     socklen_t len = sizeof(seen);
@@ -359,13 +359,13 @@ static void it_comes_from_where_its_rule_says(void **state)
     union netaddr by_rule = at("127.0.0.79", 0), otherwise = at("127.0.0.77", 0);
     struct config_rule rules[] = {
         {.action = CONFIG_ACTION_ALLOW,
-         .terms.address_v4 = {&by_rule, 1, CONFIG_POOL_LIST},
+         .terms.address_v4 = {&by_rule, 1, CONFIG_POOL_LIST, 0},
          .to = &here,
          .to_count = 1},
     };
     config.rules = rules;
     config.rule_count = 1;
-    config.outbound.address_v4 = (struct config_pool){&otherwise, 1, CONFIG_POOL_LIST};
+    config.outbound.address_v4 = (struct config_pool){&otherwise, 1, CONFIG_POOL_LIST, 0};
     struct rules *compiled = rules_compile(rules, 1);
     env.rules = compiled;
     union netaddr seen = {0};

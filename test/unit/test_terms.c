@@ -225,6 +225,46 @@ static void traffic_leaves_from_the_address_that_the_client_connected_to(void **
     free(text);
 }
 
+static void a_session_has_a_random_address_of_a_network(void **state)
+{
+    (void)state;
+    char first[128], text[128];
+    size_t others = 0;
+    configure("outbound: {address_v4: 198.51.100.252/30, address_v6: \"2001:db8:1:2::/64\"}\n");
+    snprintf(first, sizeof(first), "%s", terms_as_text(NULL, RULES_NO_MATCH));
+    for (int i = 0; i < 200; i++) {
+        const struct terms terms = terms_of(NULL, RULES_NO_MATCH, &client);
+        const struct config_network network = {config->outbound.address_v6.addresses[0], 64};
+        assert_true(config_network_contains(&network, &terms.address_v6));
+        assert_true(terms.from_network);
+        snprintf(text, sizeof(text), "%s", terms_as_text(NULL, RULES_NO_MATCH));
+        others += strcmp(first, text) != 0;
+        const uint32_t host = ntohl(terms.address_v4.v4.sin_addr.s_addr);
+        assert_true(host == 0xc63364fd || host == 0xc63364fe); /* neither the network's nor the broadcast address */
+    }
+    assert_true(others > 190);
+}
+
+static void each_port_leaves_by_an_address_of_its_own(void **state)
+{
+    (void)state;
+    static const struct {
+        uint16_t port;
+        const char *expected;
+    } rows[] = {
+        {30000, "none 2001:db8:1::1 0 1 - 0"},  {30001, "none 2001:db8:1::2 0 1 - 0"},
+        {30254, "none 2001:db8:1::ff 0 1 - 0"}, {30255, "none 2001:db8:1::100 0 1 - 0"},
+        {31000, "192.0.2.7 none 0 1 - 0"},      {31001, "192.0.2.6 none 0 1 - 0"},
+    };
+    configure("listen:\n"
+              "- {port: 30000-30255, address_by_port: true, address_v6: \"2001:db8:1::/112\"}\n"
+              "- {port: 31000-31001, address_by_port: true, address_v4: 192.0.2.7 192.0.2.6}\n");
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        connect_to("127.0.0.1", rows[i].port);
+        assert_string_equal(terms_as_text(NULL, RULES_NO_MATCH), rows[i].expected);
+    }
+}
+
 static const char *upstream_of(const char *user, uint32_t rule)
 {
     const struct terms terms = terms_of(user, rule, &(const union netaddr){0});
@@ -355,6 +395,8 @@ int main(void)
         cmocka_unit_test(each_term_is_told_with_whose_it_is),
         cmocka_unit_test(the_listener_is_asked_after_the_user),
         cmocka_unit_test(traffic_leaves_from_the_address_that_the_client_connected_to),
+        cmocka_unit_test(a_session_has_a_random_address_of_a_network),
+        cmocka_unit_test(each_port_leaves_by_an_address_of_its_own),
         cmocka_unit_test(the_nearest_upstream_counts),
         cmocka_unit_test(the_nearest_rate_counts),
         cmocka_unit_test(a_client_has_one_of_several_addresses_and_clients_are_spread_over_all),

@@ -291,8 +291,10 @@ static void row_24_an_upstream_that_is_ourselves(void **state)
 {
     (void)state;
     struct config_listener listening = {.address = at("0.0.0.0", netaddr_port(&where))};
+    struct config_endpoint endpoint = {.address = listening.address};
     config.listen = &listening;
-    config.listen_count = 1;
+    config.endpoints = &endpoint;
+    config.listen_count = config.endpoint_count = 1;
     const struct config_host hosts[] = {{.address = at("127.0.0.1", 0)}, {.name = (char *)(uintptr_t) "localhost"}};
     for (size_t i = 0; i < ARRAY_LEN(hosts); i++) {
         far.host = hosts[i];

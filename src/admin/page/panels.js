@@ -168,13 +168,13 @@ function kernelPath(path, totals) {
     passed.length && `left to user space: ${passed.join(', ')}`].filter(Boolean).join('\n');
 }
 
-function showSetup({version, pid, uptime_seconds: uptime, listeners, udp, workers, configuration, port_ranges: ranges, kernel_path: path, totals}) {
+function showSetup({version, pid, uptime_seconds: uptime, listeners, listeners_total: total, udp, workers, configuration, port_ranges: ranges, kernel_path: path, totals}) {
   const advertised = [udp.advertise_v4, udp.advertise_v6].filter(Boolean).join(', ');
   const listener = ({address, login, proxy_protocol: balanced}) =>
     joined(address, login ? 'login' : 'no login', balanced && 'PROXY protocol');
   put(byId('main'), {
     process: joined(`${pid}`, `version ${version}`, `running for ${duration(uptime)}`),
-    listeners: listeners.map(listener).join('\n'),
+    listeners: [...listeners.map(listener), total > listeners.length && `and ${count(total - listeners.length)} more`].filter(Boolean).join('\n'),
     'udp-client-side': udp.enabled ? joined(`ports: ${udp.ports}`, portUse(ranges, 'udp.ports'), advertised && `advertised as ${advertised}`) : 'disabled',
     'udp-external': udp.enabled ? joined(`ports: ${udp.external_ports}`, portUse(ranges, 'udp.external_ports')) : 'disabled',
     'kernel-path': kernelPath(path, totals),
@@ -190,7 +190,7 @@ function showSetup({version, pid, uptime_seconds: uptime, listeners, udp, worker
 /* The text of an empty table. */
 function help({udp, listeners}) {
   const {address, login} = listeners[0] ?? {address: '127.0.0.1:1080', login: false};
-  const to = address.replace(/^(0\.0\.0\.0|\[::\]):/, `${location.hostname}:`); // where it listens on all addresses
+  const to = address.replace(/-\d+$/, '').replace(/^(0\.0\.0\.0|\[::\]):/, `${location.hostname}:`); // where it listens on all addresses
   const far = /^(127\.|\[::1\])/.test(to) ? '' : ' --stun STUN-SERVER'; // on one machine it is its own far end
   return {
     associations: udp.enabled ? {

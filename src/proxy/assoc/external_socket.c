@@ -32,6 +32,7 @@ static struct port_range external_socket_port_range(const struct assoc *assoc)
     enum { UNPRIVILEGED_PORT = 1024 };
     const uint16_t wanted = external_socket_client_port(assoc);
     struct port_range range = assoc->env->external_ports;
+    range.from_network = assoc->egress && assoc->egress->from_network;
     if (assoc->env->config->udp.keep_port && wanted >= (range.random ? UNPRIVILEGED_PORT : range.first) &&
         wanted <= (range.random ? UINT16_MAX : range.last))
         range.wanted = wanted;

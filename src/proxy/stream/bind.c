@@ -114,7 +114,8 @@ static void bind_close_port(struct bind *bind, int fd)
 
 static enum socks5_reply bind_listen(struct bind *bind, const struct terms *terms, int *error)
 {
-    const struct port_range range = env_bind_ports(bind->env);
+    struct port_range range = env_bind_ports(bind->env);
+    range.from_network = terms->from_network;
     union netaddr local = bind_local_address(bind->env, terms, &bind->from);
     if (local.sa.sa_family == AF_UNSPEC)
         return address_reply_of(errno);
