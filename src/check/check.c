@@ -77,6 +77,16 @@ static const char *why_skipped(const struct check_run *check, unsigned missing)
     return reasons[i].why;
 }
 
+/* Adds what goes without saying. */
+static void complete_result(const struct check_step *step, struct check_result *result)
+{
+    const char *means = result->status == CHECK_OK ? step->good : result->status == CHECK_FAILED ? step->bad : NULL;
+    if (means && !result->means)
+        result_means(result, "%s", means);
+    if (result->owner && !result->user)
+        result_user(result, "show this to the server's owner, or use another server");
+}
+
 static void run_step(struct check_run *check, const struct check_step *step, struct check_result *result)
 {
     unsigned missing = step->needs & ~check->facts;
@@ -84,6 +94,7 @@ static void run_step(struct check_run *check, const struct check_step *step, str
         result_say(result, CHECK_SKIPPED, "%s", why_skipped(check, missing));
     else
         step->run(check, result);
+    complete_result(step, result);
 }
 
 /* Runs every step that is wanted. How many results there are. */
@@ -100,7 +111,7 @@ static size_t run_steps(struct check_run *check, const struct report_style *styl
         const char *family = check_family_name(check->family);
         bool named = step->times == STEP_EACH_FAMILY;
         assert(count < RESULTS_MAX);
-        *result = (struct check_result){.status = CHECK_OK};
+        *result = (struct check_result){.status = CHECK_OK, .is_headline = step->is_headline};
         snprintf(result->id, sizeof(result->id), "%s%s%s", step->id, check->family ? "_v" : "",
                  check->family ? family + strlen("IPv") : "");
         snprintf(result->title, sizeof(result->title), "%s%s%s", step->title, named ? ", " : "", named ? family : "");

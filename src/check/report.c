@@ -1,6 +1,7 @@
 #include "check/report.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <langinfo.h>
 #include <locale.h>
 #include <stdlib.h>
@@ -10,10 +11,12 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "check/summary.h"
 
 /* What stands before a text: the mark, and a title of this width. */
-#define TITLE_WIDTH 16
-#define INDENT      (4 + TITLE_WIDTH)
+#define TITLE_WIDTH  16
+#define INDENT       (4 + TITLE_WIDTH)
+#define SUMMARY_SIZE 1024
 
 struct report_style report_style_for(FILE *out, bool json)
 {
@@ -77,6 +80,18 @@ static void print_advice(FILE *out, const struct report_style *style, const char
     }
 }
 
+/* What is all right needs no words here; JSON has them. */
+static void print_details(FILE *out, const struct report_style *style, const struct check_result *result)
+{
+    bool same = result->owner && result->user && strcmp(result->owner, result->user) == 0;
+    if (result->status != CHECK_OK)
+        print_advice(out, style, "means:", result->means);
+    print_advice(out, style, "cause:", result->cause);
+    print_advice(out, style, same ? "fix:" : "owner:", result->owner);
+    if (!same)
+        print_advice(out, style, "user:", result->user);
+}
+
 void report_step_begins(FILE *out, const struct report_style *style, const char *title)
 {
     if (style->live) {
@@ -96,8 +111,7 @@ void report_step_ends(FILE *out, const struct report_style *style, const struct 
             style->unicode ? marks[result->status].unicode : marks[result->status].ascii, style->colour ? "\033[m" : "",
             TITLE_WIDTH, result->title);
     print_text(out, style, result->found, INDENT);
-    print_advice(out, style, "cause:", result->cause);
-    print_advice(out, style, "fix:", result->fix);
+    print_details(out, style, result);
     fflush(out);
 }
 
@@ -127,9 +141,10 @@ static json_t *json_text(const char *text)
 
 static json_t *result_as_json(const struct check_result *result)
 {
-    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:O*}", "id", result->id, "title", result->title, "status",
-                     check_status_name(result->status), "found", json_text(result->found), "cause",
-                     json_text(result->cause), "fix", json_text(result->fix), "data", result->data);
+    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:O*}", "id", result->id, "title", result->title,
+                     "status", check_status_name(result->status), "found", json_text(result->found), "means",
+                     json_text(result->means), "cause", json_text(result->cause), "owner", json_text(result->owner),
+                     "user", json_text(result->user), "data", result->data);
 }
 
 static const char *const verdicts[] = {
@@ -138,10 +153,33 @@ static const char *const verdicts[] = {
     [CHECK_UNKNOWN] = "no problem found, but some tests could not run",
 };
 
+/* "Result: something is wrong. Moderate: you can join most games." */
+static void print_verdict(FILE *out, const struct report_style *style, int verdict, const char *means)
+{
+    char text[SUMMARY_SIZE + 64];
+    snprintf(text, sizeof(text), "Result: %s.%s%s", verdicts[verdict], means[0] ? " " : "", means);
+    fputc('\n', out);
+    print_text(out, style, text, 0);
+}
+
+/* The sentences of the summary as one text. */
+static void write_summary(char text[SUMMARY_SIZE], const struct check_result *results, size_t count)
+{
+    const char *sentences[SUMMARY_MAX];
+    size_t chosen = summary_choose(results, count, sentences);
+    text[0] = '\0';
+    for (size_t i = 0; i < chosen; i++) {
+        size_t used = strlen(text);
+        snprintf(text + used, SUMMARY_SIZE - used, "%s%c%s.", i ? " " : "", toupper(sentences[i][0]), sentences[i] + 1);
+    }
+}
+
 void report_end(FILE *out, const struct report_style *style, const struct check_result *results, size_t count,
                 json_t *head)
 {
     int verdict = report_verdict(results, count);
+    char means[SUMMARY_SIZE];
+    write_summary(means, results, count);
     if (style->json) {
         json_t *steps = json_array();
         for (size_t i = 0; i < count; i++)
@@ -150,10 +188,11 @@ void report_end(FILE *out, const struct report_style *style, const struct check_
         json_object_set_new(head, "steps", steps);
         json_object_set_new(head, "exit_status", json_integer(verdict));
         json_object_set_new(head, "verdict", json_string(verdicts[verdict]));
+        json_object_set_new(head, "means", json_text(means));
         json_dumpf(head, out, JSON_INDENT(2) | JSON_REAL_PRECISION(6) | JSON_ENSURE_ASCII);
         fputc('\n', out);
     } else {
-        fprintf(out, "\nResult: %s.\n", verdicts[verdict]);
+        print_verdict(out, style, verdict, means);
     }
     json_decref(head);
 }

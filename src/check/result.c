@@ -34,17 +34,42 @@ void result_cause(struct check_result *result, const char *format, ...)
     SET_TEXT(&result->cause, format);
 }
 
-void result_fix(struct check_result *result, const char *format, ...)
+void result_means(struct check_result *result, const char *format, ...)
 {
-    SET_TEXT(&result->fix, format);
+    SET_TEXT(&result->means, format);
 }
 
-void result_advise(struct check_result *result, const char *cause, const char *fix)
+void result_owner(struct check_result *result, const char *format, ...)
 {
-    if (cause)
-        result_cause(result, "%s", cause);
-    if (fix)
-        result_fix(result, "%s", fix);
+    SET_TEXT(&result->owner, format);
+}
+
+void result_user(struct check_result *result, const char *format, ...)
+{
+    SET_TEXT(&result->user, format);
+}
+
+void result_fix(struct check_result *result, const char *format, ...)
+{
+    SET_TEXT(&result->owner, format);
+    SET_TEXT(&result->user, format);
+}
+
+void result_explain(struct check_result *result, const struct advice *advice)
+{
+    if (advice->means)
+        result_means(result, "%s", advice->means);
+    if (advice->cause)
+        result_cause(result, "%s", advice->cause);
+    if (advice->owner)
+        result_owner(result, "%s", advice->owner);
+    if (advice->user)
+        result_user(result, "%s", advice->user);
+}
+
+void result_advise(struct check_result *result, const char *cause, const char *owner)
+{
+    result_explain(result, &(struct advice){.cause = cause, .owner = owner});
 }
 
 void result_data(struct check_result *result, const char *format, ...)
@@ -63,8 +88,10 @@ void result_data(struct check_result *result, const char *format, ...)
 void result_deinit(struct check_result *result)
 {
     free(result->found);
+    free(result->means);
     free(result->cause);
-    free(result->fix);
+    free(result->owner);
+    free(result->user);
     json_decref(result->data);
     *result = (struct check_result){0};
 }

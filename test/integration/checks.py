@@ -25,18 +25,20 @@ class Found:
         return json.loads(self.text)
 
     def step(self, name):
-        """Its status, found, cause, fix and data."""
+        """Its status, found, means, cause, owner, user and data."""
         (step,) = [step for step in self.json["steps"] if step["id"] == name]
         return step
 
     def statuses(self):
         return {step["id"]: step["status"] for step in self.json["steps"]}
 
-    def blames(self, name, cause, fix=""):
-        """The step has failed or is worth a warning, and these patterns are in its cause and its fix."""
+    def blames(self, name, cause, owner="", user="", means=""):
+        """The step has failed or is worth a warning, and these patterns are in its cause, in what its owner and its user
+        should do, and in what it means to a player."""
         step = self.step(name)
         assert step["status"] in ("failed", "warning"), step
-        assert re.search(cause, step["cause"]) and re.search(fix, step["fix"] or ""), step
+        assert re.search(cause, step["cause"]) and re.search(owner, step["owner"] or ""), step
+        assert re.search(user, step["user"] or "") and re.search(means, step["means"] or ""), step
         assert self.status == self.json["exit_status"] == 1
         return True
 

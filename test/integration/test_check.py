@@ -1,9 +1,12 @@
 """conesocks check: what it finds about UDP and the NAT type, and whether the server or the network is at fault."""
+import fcntl
 import os
 import pty
 import re
 import signal
+import struct
 import subprocess
+import termios
 from pathlib import Path
 
 import pytest
@@ -92,6 +95,24 @@ def test_a_verdict_survives_lost_datagrams(net, start, stun, check, packet_filte
     assert check("--stun", stun).step("nat_v4")["data"]["filtering"] == "address-dependent"
 
 
+@pytest.mark.parametrize("columns", [80, 100])
+def test_advice_stands_under_its_line(net, start, check, columns):  # noqa: F811
+    """What it means first, then the cause, then what to do; the result repeats what it means. No line is too long."""
+    start({"udp": {"enabled": False}})
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 25, columns, 0, 0))
+    process = net.client.start(PROGRAM, "check", "--proxy", BY_V4, stdout=theirs,
+                               env=os.environ | {"TERM": "xterm", "LC_ALL": "C.UTF-8", "NO_COLOR": "1"})
+    assert process.wait(PATIENCE) == WRONG
+    os.close(theirs)
+    text = re.sub(r"[^\n]*\r\033\[K", "", os.read(ours, 65536).decode().replace("\r\n", "\n"))
+    os.close(ours)
+    assert re.search(r"\n  ✗ UDP ASSOCIATE .*\n {20}means: no UDP .*\n(?: {27}.*\n)*"
+                     r" {20}cause: .*\n(?: {27}.*\n)* {20}owner: .*\n(?: {27}.*\n)* {20}user:  ", text), text
+    assert max(map(len, text.splitlines())) <= columns, text
+    assert "Result: something is wrong. No UDP through this proxy: most online games" in " ".join(text.split()), text
+
+
 # What cannot be found out is not guessed.
 
 
@@ -103,7 +124,7 @@ def test_a_stun_server_with_one_address(net, proxy, running, check, tmp_path):  
     assert found.status == UNKNOWN and found.step("datagram_v4")["status"] == "ok"
     step = found.step("nat_v4")
     assert step["status"] == "skipped" and step["data"]["nat_type"] == "unknown"
-    assert "no second address" in step["found"] and "two addresses" in step["fix"]
+    assert "no second address" in step["found"] and "two addresses" in step["owner"]
 
 
 @pytest.mark.parametrize("elsewhere", ["stays", "silent"])
@@ -123,14 +144,14 @@ def test_a_stun_server_that_is_down(net, proxy, own_way, check):  # noqa: F811
     found = check("--stun", INET1_V4)
     step = found.step("datagram_v4")
     assert found.status == UNKNOWN and step["status"] == "skipped" and step["data"]["cause"] == "far_end"
-    assert "another STUN server" in step["fix"]
+    assert "another STUN server" in step["owner"]
 
 
 def test_without_a_stun_server(net, proxy, check):  # noqa: F811
     found = check("--stun", "none")
     assert found.status == UNKNOWN
     assert found.statuses()["associate"] == "ok" and found.statuses()["nat_v4"] == "skipped"
-    assert "--stun" in found.step("datagram_v4")["found"] and "--stun HOST" in found.step("public")["fix"]
+    assert "--stun" in found.step("datagram_v4")["found"] and "--stun HOST" in found.step("public")["owner"]
 
 
 def test_the_manual_lists_the_public_servers(net, check):  # noqa: F811
@@ -146,7 +167,7 @@ def test_the_manual_lists_the_public_servers(net, check):  # noqa: F811
 def test_udp_is_off(net, start, stun, check):  # noqa: F811
     start({"udp": {"enabled": False}})
     found = check("--stun", stun)
-    assert found.blames("associate", "switched off", r"udp\.enabled") and found.step("associate")["data"]["code"] == 7
+    assert found.blames("associate", "switched off", r"udp\.enabled", "use another server", "no UDP") and found.step("associate")["data"]["code"] == 7
     assert found.statuses()["connect"] == "ok" and found.statuses()["nat_v4"] == "skipped"
 
 

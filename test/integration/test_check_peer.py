@@ -112,7 +112,7 @@ def test_ipv6(net, proxy, check, far_end):  # noqa: F811
     found = check("--peer", INET1_V6, "--key", KEY, proxy=f"socks5://[{PROXY_V6}]:1080")
     step = found.step("nat_v6")
     assert found.status == UNKNOWN and step["status"] == "skipped"
-    assert "two ports see the same external port, and both can send to us" in step["found"] and "second address" in step["fix"]
+    assert "two ports see the same external port, and both can send to us" in step["found"] and "second address" in step["owner"]
     assert found.step("sizes_v6")["data"]["largest_unfragmented"] == 1452
     assert {name for name, status in found.statuses().items() if status != "ok"} == {"nat_v6"}
 
@@ -150,7 +150,7 @@ def test_own_sockets_only_towards_loopback(net, proxy, check):  # noqa: F811
     UDP is not tested, and the fix tells how."""
     found = check("--stun", "none", host=net.proxy)
     assert found.status == UNKNOWN and "only when they use a loopback address" in found.step("own")["found"]
-    assert found.step("public")["status"] == "skipped" and "--peer" in found.step("public")["fix"]
+    assert found.step("public")["status"] == "skipped" and "--peer" in found.step("public")["owner"]
 
 
 def test_a_proxy_that_is_elsewhere_after_all(net, proxy, check):  # noqa: F811
@@ -170,7 +170,7 @@ def test_a_proxy_that_is_elsewhere_after_all(net, proxy, check):  # noqa: F811
     found = check("--stun", "none", proxy="socks5://127.0.0.1:1080")
     listener.shutdown(socket.SHUT_RDWR)
     step = found.step("own")
-    assert step["status"] == "info" and "in a container" in step["found"] and "--stun" in found.step("public")["fix"]
+    assert step["status"] == "info" and "in a container" in step["found"] and "--stun" in found.step("public")["owner"]
     assert found.statuses()["datagram_v4"] == "skipped" and found.step("login")["status"] == "ok"
 
 
@@ -270,7 +270,7 @@ def test_sizes_where_some_get_lost(net, proxy, ask_peer, host):
         host.nft("delete table ip lossy")
     assert found.blames("loss_v4", "weak or busy network")
     sizes = found.step("sizes_v4")
-    assert sizes["status"] == "info" and "packet loss (see above)" in sizes["cause"] and not sizes.get("fix")
+    assert sizes["status"] == "info" and "packet loss (see above)" in sizes["cause"] and not sizes.get("owner")
     assert 1472 < min(sizes["data"]["largest_up"], sizes["data"]["largest_down"]) < 65000
 
 
@@ -286,7 +286,7 @@ def test_lifetime(net, proxy, ask_peer):
 def test_lifetime_takes_a_peer(net, proxy, running, check, tmp_path):  # noqa: F811
     running(net.inet1, *servers.coturn(tmp_path, INET1_V4, INET1_OTHER_V4), udp=(INET1_OTHER_V4, 3479))
     found = check("--stun", INET1_V4, "--lifetime", "10")
-    assert found.status == UNKNOWN and "--peer" in found.step("lifetime_v4")["fix"]
+    assert found.status == UNKNOWN and "--peer" in found.step("lifetime_v4")["owner"]
 
 
 def test_a_short_lived_mapping(net, proxy, ask_peer, packet_filter):  # noqa: F811

@@ -9,14 +9,17 @@
 
 /* By the code of the proxy's refusal. */
 static const struct advice refusals[] = {
-    [SOCKS5_REPLY_NOT_ALLOWED] = {"the proxy's rules do not allow UDP to this client or user, or a limit is reached",
-                                  "allow it (dante: command: udpassociate and udpreply; conesocks: rules, limits)"},
+    [SOCKS5_REPLY_NOT_ALLOWED] =
+        {.cause = "the proxy's rules do not allow UDP to this client or user, or a limit is reached",
+         .owner = "allow it (dante: command: udpassociate and udpreply; conesocks: rules, limits)",
+         .user = "ask the server's owner whether your login may use UDP, or use another server"},
     [SOCKS5_REPLY_COMMAND_NOT_SUPPORTED] =
-        {"UDP is switched off, or this server has no UDP support (ssh -D and microsocks have none)",
-         "switch UDP on (conesocks: udp.enabled), or use another server for programs that need UDP"},
+        {.cause = "UDP is switched off, or this server has no UDP support (ssh -D and microsocks have none)",
+         .owner = "switch UDP on (conesocks: udp.enabled), or run a server that has it",
+         .user = "use another server for games and calls, or ask this one's owner to switch UDP on"},
     [SOCKS5_REPLY_ADDRESS_TYPE_NOT_SUPPORTED] =
-        {"the proxy does not accept 0.0.0.0:0 as the client's address, which most clients send",
-         "update the server, or use another one"},
+        {.cause = "the proxy does not accept 0.0.0.0:0 as the client's address, which most clients send",
+         .owner = "update the server, or use another one"},
 };
 
 /* Asks once more, and names the address and port that the datagrams will come from: some servers insist on that. */
@@ -46,12 +49,13 @@ static void say_refused(struct check_run *check, struct check_result *result)
     uint8_t code = answer->handshake.code;
     result_data(result, "{s:i}", "code", code);
     if (code < ARRAY_LEN(refusals) && refusals[code].cause)
-        result_advise(result, refusals[code].cause, refusals[code].fix);
+        result_explain(result, &refusals[code]);
     else
         result_advise(result, "the proxy cannot open a UDP port: none is left, or it has no address to open it on",
                       "look in the proxy's log for the reason");
     if (code != SOCKS5_REPLY_COMMAND_NOT_SUPPORTED && is_granted_with_hint(check)) {
         check->facts |= FACT_ASSOCIATED;
+        result_means(result, "most programs get no UDP: games, voice chats and calls fail");
         result_cause(result,
                      "the proxy wants the client's address and port in the request; most clients send 0.0.0.0:0, "
                      "and fail here");
@@ -69,6 +73,7 @@ static void judge_bound(const struct check_run *check, struct check_result *resu
     if (granted->bound_name[0]) {
         result_say(result, CHECK_WARNING, "granted; the proxy takes UDP at the name %s, port %u", granted->bound_name,
                    granted->bound_port);
+        result_means(result, "some programs get no UDP: games and calls fail in them");
         result_advise(result, "the proxy answers with a name, but most clients expect an IP address",
                       "make the proxy answer with its IP address");
     } else if (granted->bound_port == 0) {
@@ -78,6 +83,7 @@ static void judge_bound(const struct check_run *check, struct check_result *resu
     } else if (netaddr_is_any(bound)) {
         result_say(result, CHECK_WARNING, "granted; the proxy names %s, which is no real address; using %s instead",
                    text, proxy_text);
+        result_means(result, "programs that take the answer literally get no UDP: games and calls fail in them");
         result_advise(result,
                       "the proxy listens on all its addresses and does not know which one clients use; clients that "
                       "take the answer literally send to themselves",
@@ -86,12 +92,14 @@ static void judge_bound(const struct check_run *check, struct check_result *resu
     } else if (scope_of(bound) < scope_of(proxy)) {
         result_say(result, CHECK_WARNING, "granted; the proxy takes UDP at %s, %s address, but it is reached at %s",
                    text, scope_of(bound) == SCOPE_HOST ? "a loopback" : "a private", proxy_text);
+        result_means(result, "most programs get no UDP: games, voice chats and calls fail");
         result_advise(
             result, "the proxy is behind a NAT and tells clients its address behind it",
             "make the proxy advertise the address that clients use (conesocks: udp.advertise_v4 and udp.ports)");
     } else if (bound->sa.sa_family != proxy->sa.sa_family) {
         result_say(result, CHECK_WARNING, "granted; the proxy takes UDP at %s, which is %s, but we connected by %s",
                    text, check_family_name(bound->sa.sa_family), check_family_name(proxy->sa.sa_family));
+        result_means(result, "some programs get no UDP: games and calls fail in them");
         result_advise(result,
                       "clients without that IP version cannot send there, and some clients read IPv4 addresses only",
                       "make the proxy answer with the IP version that the client uses");

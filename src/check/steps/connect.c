@@ -51,15 +51,16 @@ static struct socks5_addr target_on_wire(const struct connect_target *target)
 
 /* By the code of the proxy's refusal. */
 static const struct advice refusals[] = {
-    [SOCKS5_REPLY_NOT_ALLOWED] = {"the proxy's rules do not allow this client, user or destination",
-                                  "look at the proxy's rules; conesocks explain shows the one that decides"},
+    [SOCKS5_REPLY_NOT_ALLOWED] = {.cause = "the proxy's rules do not allow this client, user or destination",
+                                  .owner = "look at the proxy's rules; conesocks explain shows the one that decides"},
     [SOCKS5_REPLY_HOST_UNREACHABLE] =
-        {"the proxy's host cannot resolve the name, or has no route to the address",
-         "on the proxy's host, check that the name resolves and that it can connect there"},
-    [SOCKS5_REPLY_CONNECTION_REFUSED] = {"the proxy reached the host, but nothing listens on that port",
-                                         "try another destination with --connect"},
-    [SOCKS5_REPLY_TTL_EXPIRED] = {"the destination does not answer, or a firewall drops what the proxy sends",
-                                  "on the proxy's host, connect there without the proxy"},
+        {.cause = "the proxy's host cannot resolve the name, or has no route to the address",
+         .owner = "on the proxy's host, check that the name resolves and that it can connect there"},
+    [SOCKS5_REPLY_CONNECTION_REFUSED] = {.cause = "the proxy reached the host, but nothing listens on that port",
+                                         .owner = "try another destination with --connect",
+                                         .user = "try another destination with --connect"},
+    [SOCKS5_REPLY_TTL_EXPIRED] = {.cause = "the destination does not answer, or a firewall drops what the proxy sends",
+                                  .owner = "on the proxy's host, connect there without the proxy"},
 };
 
 static void explain_refused_connect(uint8_t code, bool by_name, struct check_result *result)
@@ -71,10 +72,17 @@ static void explain_refused_connect(uint8_t code, bool by_name, struct check_res
                       "on the proxy's host, look the name up and connect there without the proxy; here, try --connect "
                       "with an IP address");
     else if (code < ARRAY_LEN(refusals) && refusals[code].cause)
-        result_advise(result, refusals[code].cause, refusals[code].fix);
+        result_explain(result, &refusals[code]);
     else
         result_advise(result, "the proxy's host cannot connect there, or a firewall drops what the proxy sends",
                       "on the proxy's host, connect there without the proxy");
+}
+
+static void say_no_peer(struct check_result *result)
+{
+    result_means(result, "nothing is known about the proxy yet: the test server does not accept this check");
+    result_cause(result, "the key is wrong, or another program uses that port");
+    result_fix(result, "use the key that conesocks check --listen printed: --key KEY");
 }
 
 static void say_connected(int fd, const struct connect_target *target, const char *key, struct check_result *result)
@@ -86,8 +94,7 @@ static void say_connected(int fd, const struct connect_target *target, const cha
         result_say(result, must_answer ? CHECK_FAILED : CHECK_OK, "connected to %s%s", target->text,
                    must_answer ? ", but it does not answer" : "");
         if (must_answer)
-            result_advise(result, "the key is wrong, or another program uses that port",
-                          "use the key that conesocks check --listen printed: --key KEY");
+            say_no_peer(result);
         return;
     }
     result_say(result, CHECK_OK, "%s answers and sees us as %s", target->text, netaddr_format(&answer.mapped, text));

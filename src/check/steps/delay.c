@@ -49,6 +49,7 @@ static void say_delay(struct check_result *result, struct pings *through, struct
         return;
     }
     result_data(result, "{s:f, s:f}", "straight_ms", without, "added_ms", added);
+    result_means(result, "games show about %.0f ms more ping than without the proxy", added < 0 ? 0 : added);
     result_say(result, CHECK_OK, "%.2f ms round trip, jitter %.2f ms; %.2f ms without the proxy, so it adds %.2f ms",
                with, variation, without, added);
 }
@@ -125,9 +126,11 @@ static void say_loss(struct check_result *result, const struct arrivals *arrival
                "of %d datagrams (100 per second), %u were lost on the way there, %u on the way back, %u came twice, %u "
                "out of order",
                FLIGHT, up, lost - up, doubled, arrivals->late);
-    if (many)
-        result_advise(result, "a weak or busy network, a limit on the rate of UDP, or a busy proxy",
-                      "compare with ping to the proxy, and from the proxy's host to the test server");
+    if (!many)
+        return;
+    result_means(result, "games and calls stutter: every %uth datagram is lost", FLIGHT / lost);
+    result_advise(result, "a weak or busy network, a limit on the rate of UDP, or a busy proxy",
+                  "compare with ping to the proxy, and from the proxy's host to the test server");
 }
 
 void step_loss(struct check_run *check, struct check_result *result)

@@ -5,6 +5,7 @@
 #include "net/sock.h"
 
 static const char update_server[] = "update the server, or use another one";
+static const char use_another_server[] = "use another server for games and calls";
 
 /* ---- the origin ---- */
 
@@ -41,6 +42,7 @@ void step_origin(struct check_run *check, struct check_result *result)
                       update_server);
     } else if (is_mapped(&answer->origin)) {
         result_say(result, CHECK_WARNING, "the answer's header contains an IPv4 address in IPv6 form, ::ffff:a.b.c.d");
+        result_means(result, "some programs do not recognise the answers, and fail");
         result_advise(result,
                       "the server uses IPv6 sockets for everything and does not convert the address; some clients then "
                       "do not recognise their peer",
@@ -113,12 +115,22 @@ static void say_crossing(const struct crossing *c, struct check_result *result)
     if (c->came[FIRST][OTHER] > 0) {
         result_say(result, CHECK_WARNING,
                    "answers go to the port that sent last, even if it is another port of the same address");
-        result_advise(result, "anyone behind the same public address as a client can take over its datagrams",
-                      update_server);
+        result_explain(
+            result,
+            &(struct advice){
+                .means = "others in your network, or behind your provider's NAT, can take over your game or call",
+                .cause = "the server sends answers to the port of a client's address that sent last",
+                .owner = update_server,
+                .user = use_another_server});
     } else if (c->came[FIRST][FIRST] == 0) {
         result_say(result, CHECK_WARNING, "answers stop when another port of the same address sends a datagram");
-        result_advise(result, "anyone behind the same public address as a client can cut it off with one datagram",
-                      update_server);
+        result_explain(
+            result, &(struct advice){
+                        .means = "others in your network, or behind your provider's NAT, can cut off your game or call "
+                                 "with one datagram",
+                        .cause = "the server drops a client's association when another port of its address sends",
+                        .owner = update_server,
+                        .user = use_another_server});
     } else if (others) {
         result_say(result, CHECK_INFO,
                    "learned from the first datagram and kept; other ports of the same address are "

@@ -73,9 +73,13 @@ static void say_lifetime(struct check_result *result, unsigned lives, unsigned d
     }
     result_say(result, enough ? CHECK_OK : CHECK_WARNING,
                "reachable after %u s of silence, but no longer after %u s (RFC 4787 asks for 120 s)", lives, dies);
-    if (!enough && ended)
+    if (enough)
+        return;
+    result_means(result,
+                 "a game or call that is silent for that long, such as on a pause screen, loses its connection");
+    if (ended)
         result_advise(result, "the server ends silent associations", "raise its UDP timeout (conesocks: udp.idle)");
-    else if (!enough)
+    else
         result_advise(result,
                       "a NAT or firewall in front of or behind the proxy forgets the mapping, or the proxy itself",
                       "raise the UDP timeout there (Linux: net.netfilter.nf_conntrack_udp_timeout and "

@@ -19,8 +19,8 @@ void step_name(struct check_run *check, struct check_result *result)
     int error = io_resolve(host, check->proxy.url.port, &check->proxy_addresses);
     if (error) {
         result_say(result, CHECK_FAILED, "%s: %s", host, gai_strerror(error));
-        result_advise(result, "the name is misspelt, or this machine cannot resolve it",
-                      "use the proxy's IP address instead of its name");
+        result_cause(result, "the name is misspelt, or this machine cannot resolve it");
+        result_fix(result, "use the proxy's IP address instead of its name");
         return;
     }
     check->facts |= FACT_ADDRESS;
@@ -48,18 +48,22 @@ static void explain_no_connection(struct check_result *result, int error, const 
                      "another address%s%s",
                      scope_of(proxy) == SCOPE_HOST ? "" : ", such as 127.0.0.1",
                      here ? "" : "; or a NAT in front of it does not forward this port");
-        result_fix(result, "on the proxy's host, ss -ltnp lists the listening programs (conesocks: see listen)%s",
-                   here ? "" : "; behind a router or Docker, check that the port is forwarded or published");
+        result_owner(result, "on the proxy's host, ss -ltnp lists the listening programs (conesocks: see listen)%s",
+                     here ? "" : "; behind a router or Docker, check that the port is forwarded or published");
+        result_user(result, "compare address and port with those that you were given");
         break;
     case ENETUNREACH:
     case EHOSTUNREACH:
         result_cause(result, "there is no route to the host, it is off, or a firewall rejects the connection");
-        result_fix(result, "check that this machine has a working %s network, and open TCP port %u in the firewall",
-                   check_family_name(proxy->sa.sa_family), port);
+        result_owner(result, "check that the host is on, and open TCP port %u in its firewall", port);
+        result_user(result, "check that this machine has a working %s network", check_family_name(proxy->sa.sa_family));
         break;
     default:
         result_cause(result, "a firewall drops the connection, or the host is off");
-        result_fix(result, "open TCP port %u in the host's firewall, the router or the cloud's security group", port);
+        result_owner(result, "open TCP port %u in the host's firewall, the router or the cloud's security group", port);
+        result_user(result,
+                    "compare address and port with those that you were given; try from another network, such as "
+                    "a phone's: some networks block such ports");
     }
 }
 
@@ -122,13 +126,16 @@ void step_tcp(struct check_run *check, struct check_result *result)
     bool delays = trial.bad_error == ETIMEDOUT;
     result_say(result, delays ? CHECK_WARNING : CHECK_OK, "%s accepts connections (%u ms), %s does not: %s", text,
                (unsigned)trial.good_ms, netaddr_format(trial.bad, bad_text), strerror(trial.bad_error));
-    if (delays)
+    if (delays) {
+        result_means(result, "some programs start late or not at all: one of the proxy's addresses does not answer");
         explain_no_connection(result, trial.bad_error, trial.bad);
+    }
 }
 
 /* ---- login ---- */
 
 static const char see_log[] = "look in the proxy's log for this connection";
+static const char ask_owner[] = "ask the server's owner which address, port and login you should use";
 
 static void explain_not_socks5(struct check_result *result, const struct client_handshake *h)
 {
@@ -140,7 +147,8 @@ static void explain_not_socks5(struct check_result *result, const struct client_
                  : is_tls    ? "the server on this port expects TLS"
                  : is_socks4 ? "the server on this port speaks SOCKS4, not SOCKS5"
                              : "another program uses this port");
-    result_fix(result, "use the port that the SOCKS5 server listens on");
+    result_owner(result, "use the port that the SOCKS5 server listens on");
+    result_user(result, "%s", ask_owner);
 }
 
 static void explain_no_method(const struct check_run *check, struct check_result *result)
@@ -154,7 +162,15 @@ static void explain_no_method(const struct check_run *check, struct check_result
     }
     result_cause(result, offered ? "the proxy may want another login method, such as GSSAPI"
                                  : "the proxy may want another login method than a password, or refuse this address");
-    result_fix(result, "look in the proxy's configuration for the login methods and the clients that it accepts");
+    result_owner(result, "look in the proxy's configuration for the login methods and the clients that it accepts");
+    result_user(result, "%s", ask_owner);
+}
+
+static void explain_closed_login(struct check_result *result)
+{
+    result_cause(result, "some servers close when the login is wrong, or after too many wrong logins (conesocks: "
+                         "limits.failed_logins)");
+    result_fix(result, "check the password; after several wrong ones, wait a minute first");
 }
 
 static void explain_no_login(const struct check_run *check, struct check_result *result)
@@ -170,23 +186,23 @@ static void explain_no_login(const struct check_run *check, struct check_result 
         explain_not_socks5(result, &answer->handshake);
         break;
     case PROXY_BAD_LOGIN:
-        result_advise(result, "the user name or password is misspelt, or the proxy has no such user",
-                      "in the URL, write @ : / and % as %40 %3A %2F and %25");
+        result_cause(result, "the user name or password is misspelt, or the proxy has no such user");
+        result_fix(result, "in the URL, write @ : / and %% as %%40 %%3A %%2F and %%25");
         break;
     case PROXY_SILENT:
-        result_advise(result, "this is no SOCKS5 server, it expects TLS or a PROXY protocol header first, or it hangs",
-                      see_log);
+        result_explain(result, &(struct advice){.cause = "this is no SOCKS5 server, it expects TLS or a PROXY protocol "
+                                                         "header first, or it hangs",
+                                                .owner = see_log,
+                                                .user = ask_owner});
         break;
     default:
         if (answer->stage == CLIENT_AT_STATUS)
-            result_advise(result,
-                          "some servers close when the login is wrong, or after too many wrong logins (conesocks: "
-                          "limits.failed_logins)",
-                          "check the password; after several wrong ones, wait a minute first");
+            explain_closed_login(result);
         else
-            result_advise(
-                result, "the proxy does not accept this client's address, has reached a limit, or is no SOCKS5 server",
-                see_log);
+            result_explain(result, &(struct advice){.cause = "the proxy does not accept this client's address, has "
+                                                             "reached a limit, or is no SOCKS5 server",
+                                                    .owner = see_log,
+                                                    .user = ask_owner});
     }
 }
 

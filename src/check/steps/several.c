@@ -61,16 +61,22 @@ void step_apart(struct check_run *check, struct check_result *result)
     result_data(result, "{s:i}", "associations", (int)usable);
     if (usable < SEVERAL) {
         result_say(result, CHECK_WARNING, "only %zu of %d associations work at the same time", usable, SEVERAL);
+        result_means(result, "%zu program%s can use UDP at the same time; others fail", usable, usable == 1 ? "" : "s");
         result_advise(
             result,
             "the proxy limits associations, or has too few ports; some programs (tun bridges) open one per flow",
             "raise the limit (conesocks: see limits and udp.ports)");
     } else if (!all_differ(externals, usable)) {
         result_say(result, CHECK_WARNING, "several associations share one external address and port");
-        result_advise(result, "the proxy uses one socket for all its clients, so peers cannot reach them", NULL);
+        result_explain(result, &(struct advice){
+                                   .means = "several players, or programs, who use this proxy disturb each other",
+                                   .cause = "the proxy uses one socket for all its clients, so peers cannot reach them",
+                                   .owner = "use a server that opens a port for each association",
+                                   .user = "use another server for games and calls"});
     } else if (steady < usable) {
         result_say(result, CHECK_WARNING,
                    "an association stopped working, or its external port changed, when another one was opened");
+        result_means(result, "a game or call can break off when another program begins to use the proxy");
     } else {
         result_say(result, CHECK_OK, "%d work at the same time; each has its own external port and keeps it", SEVERAL);
     }
@@ -128,13 +134,15 @@ static void say_hairpin(struct check_result *result, bool arrived, const union n
                    "two clients of this proxy reach each other, but the sender appears as %s "
                    "instead of %s",
                    netaddr_format(origin, seen), netaddr_format(external, expected));
+        result_means(result, "players who use this proxy together may fail to join each other");
         result_advise(result,
                       "the proxy, or a NAT behind it, does not replace the sender's address with the external one (RFC "
                       "4787 REQ-9), so peers do not recognise the sender",
                       NULL);
     } else {
         result_say(result, CHECK_WARNING,
-                   "two clients of this proxy cannot reach each other: players behind it may not see each other");
+                   "two clients of this proxy cannot reach each other at their external addresses");
+        result_means(result, "players who use this proxy together cannot join each other directly");
         result_advise(result,
                       "the proxy denies its own addresses or filters, or a NAT in front of it does not send such "
                       "packets back (hairpinning, RFC 4787 REQ-9)",
@@ -181,9 +189,12 @@ void step_end(struct check_run *check, struct check_result *result)
     result_say(result, alive ? CHECK_WARNING : CHECK_OK,
                alive ? "the association still relays after its control connection has ended"
                      : "the association ends together with its control connection");
-    if (alive)
-        result_advise(result,
-                      "the server ignores RFC 1928 section 7: it keeps ports for clients that are gone, and lets in "
-                      "what is sent to them",
-                      NULL);
+    if (!alive)
+        return;
+    result_means(result, "nothing that you notice in a game; the server wastes ports");
+    result_advise(
+        result,
+        "the server ignores RFC 1928 section 7: it keeps ports for clients that are gone, and lets in what is "
+        "sent to them",
+        "update the server, or use another one");
 }

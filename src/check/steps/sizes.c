@@ -213,8 +213,8 @@ static void explain_limit(const struct sizes *sizes, struct check_result *result
     }
     result_cause(result, "%s", what_limits(sizes, works, fits_near(sizes, fits)));
     if (works <= LARGE_LEN && !sizes->line.cut && !sizes->check->server.own && !is_limited_by_loss(sizes, fits))
-        result_fix(result, "let IP fragments, ICMP type 3 code 4 and ICMPv6 type 2 pass in the firewalls on that way "
-                           "(only the first fragment contains the ports)");
+        result_owner(result, "let IP fragments, ICMP type 3 code 4 and ICMPv6 type 2 pass in the firewalls on that way "
+                             "(only the first fragment contains the ports)");
 }
 
 static enum check_status judge_sizes(const struct sizes *sizes, size_t fits)
@@ -255,6 +255,9 @@ static void say_sizes(const struct sizes *sizes, struct check_result *result, si
                 (json_int_t)sizes->whole_here, "largest_unfragmented_to_proxy",
                 fits ? json_integer((json_int_t)fits) : json_null(), "empty", sizes->empty, "cut_short",
                 sizes->line.cut, "ends_association", sizes->died > 0 || sizes->empty_kills);
+    if (result->status == CHECK_WARNING)
+        result_means(result,
+                     "a few programs that send very large or empty datagrams fail; games, calls and browsers work");
     explain_limit(sizes, result, fits);
 }
 

@@ -90,6 +90,10 @@ struct check_step {
     enum step_times times;
     bool (*is_wanted)(const struct check_run *check, int family); /* NULL: always. Others are not shown */
     void (*run)(struct check_run *check, struct check_result *result);
+    /* What it means to a player when the step is all right, and when it failed and told nothing itself; NULL: nothing.
+     */
+    const char *good, *bad;
+    bool is_headline; /* as in struct check_result */
 };
 
 extern const struct check_step check_steps[];
