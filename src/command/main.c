@@ -1,4 +1,5 @@
 /* The program: reads the options, then serves or runs a subcommand. */
+#include <event2/event.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -208,9 +209,27 @@ static void main_open_standard_descriptors(void)
         close(fd);
 }
 
+#ifdef SANDBOX_HAS_CALLS
+#define HAS_SECCOMP true
+#else
+#define HAS_SECCOMP false
+#endif
+#ifdef DAEMON_HAS_SYSTEMD
+#define HAS_SYSTEMD true
+#else
+#define HAS_SYSTEMD false
+#endif
+
 static int main_print_version(void)
 {
-    printf("conesocks " CONESOCKS_VERSION "\nkernel path: %s\n", kernel_path_is_built() ? "built in" : "not built in");
+    const struct {
+        const char *name;
+        bool is_built;
+    } parts[] = {{"kernel path", kernel_path_is_built()}, {"seccomp", HAS_SECCOMP}, {"systemd", HAS_SYSTEMD}};
+    puts("conesocks " CONESOCKS_VERSION);
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        printf("%s: %s\n", parts[i].name, parts[i].is_built ? "built in" : "not built in");
+    printf("libevent: %s\ncompiler: %s\n", event_get_version(), __VERSION__);
     return EXIT_SUCCESS;
 }
 
