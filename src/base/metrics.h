@@ -35,7 +35,8 @@
       "client should have more")                                                                                       \
     X(UNRESOLVED, unresolved, "to a name that could not be resolved",                                                  \
       "see whether the name servers answer (dns.servers), and whether the name exists")                                \
-    X(QUEUE_FULL, queue_full, "to a name still being resolved, or to another worker thread, while too many waited",    \
+    X(QUEUE_FULL, queue_full,                                                                                          \
+      "to a name or upstream that has no answer yet, or another thread, while too many waited",                        \
       "see whether the name servers answer quickly (dns.servers); a client that asks for many names at once may need " \
       "a higher limits.lookups_per_association")                                                                       \
     X(UNFINISHED, unfinished, "over TCP, incomplete: the rest did not arrive in time, or there was no memory for it",  \
@@ -43,6 +44,8 @@
     X(NO_SOCKET, no_socket, "to an address family that has no external socket",                                        \
       "see whether this host has that family, and whether ports and descriptors are left (udp.external_ports, ulimit " \
       "-n)")                                                                                                           \
+    X(NO_UPSTREAM, no_upstream, "to an upstream that has granted no association to a client's further port",           \
+      "see the log's lines about this upstream, and whether it allows so many associations")                           \
     X(NO_CLIENT, no_client, "from the internet, before the client's first datagram",                                   \
       "nothing, unless there are many: a peer was faster than the client's first datagram")                            \
     X(FILTERED, filtered, "from a peer that the filtering mode does not let in",                                       \

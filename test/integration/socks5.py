@@ -190,6 +190,28 @@ class Association:
         self.control.close()
 
 
+class ClientSocket:
+    """A further socket of an association's client."""
+
+    def __init__(self, association, port=0):
+        self.relay = association.relay
+        self.udp = association.host.udp(association.source, port)
+
+    def send(self, destination, payload):
+        self.udp.sendto(wrap(destination, payload), self.relay)
+
+    def recv(self):
+        datagram, sender = self.udp.recvfrom(65536)
+        assert sender[:2] == self.relay
+        return unwrap(datagram)
+
+    def external(self, peer):
+        self.send(peer.getsockname()[:2], b"who am I?")
+        payload, address = peer.recvfrom(65536)
+        assert payload == b"who am I?"
+        return address[:2]
+
+
 class OverTcp(Association):
     """An association whose datagrams are frames on its control connection."""
 

@@ -3,32 +3,10 @@ import pytest
 from conftest import lan_config
 from daemon import wait_until
 from netns import INET1_V4, INET1_V6, INET2_V4, PROXY_V6, STRANGER_V4
-from socks5 import Association, unwrap, wrap
+from socks5 import Association, ClientSocket, wrap
 from test_status import WATCHED, row_of, text_of
 
 MODES = [pytest.param({}, id="own port"), pytest.param({"ports": "1080"}, id="one port")]
-
-
-class Socket:
-    """A further socket of an association's client."""
-
-    def __init__(self, association, port=0):
-        self.relay = association.relay
-        self.udp = association.host.udp(association.source, port)
-
-    def send(self, destination, payload):
-        self.udp.sendto(wrap(destination, payload), self.relay)
-
-    def recv(self):
-        datagram, sender = self.udp.recvfrom(65536)
-        assert sender[:2] == self.relay
-        return unwrap(datagram)
-
-    def external(self, peer):
-        self.send(peer.getsockname()[:2], b"who am I?")
-        payload, address = peer.recvfrom(65536)
-        assert payload == b"who am I?"
-        return address[:2]
 
 
 def ports_of(net, association):
@@ -42,7 +20,7 @@ def test_each_socket_has_a_mapping(net, serve, mode, proxy_address):
     association = Association(net.client, (proxy_address, 1080))
     peer, peer_v6, other = net.inet1.udp(INET1_V4), net.inet1.udp(INET1_V6), net.inet2.udp(INET2_V4)
     first = association.external(peer)
-    sockets = [Socket(association) for _ in range(3)]
+    sockets = [ClientSocket(association) for _ in range(3)]
     externals = [one.external(peer) for one in sockets]
     assert len({first, *externals}) == 4
     assert [one.external(peer) for one in sockets] == externals
@@ -63,7 +41,7 @@ def test_each_socket_has_a_mapping(net, serve, mode, proxy_address):
 def test_one_more_waits_for_silence(net, serve, lan, peer, mode):
     proxy = serve(WATCHED | {"udp": {"client_ports": 2, "rebind_after": "2s"} | mode})
     association = Association(net.client, lan)
-    second, third = Socket(association), Socket(association)
+    second, third = ClientSocket(association), ClientSocket(association)
     first_external, second_external = association.external(peer), second.external(peer)
     third.send(peer.getsockname(), b"no room")
     wait_until(lambda: proxy.dropped("other_port") == 1, "the drop to be counted")
@@ -96,7 +74,7 @@ def test_only_the_client_s_address(net, serve, lan, peer):
 def test_each_filters_for_itself(net, serve, lan, peer, mode):
     proxy = serve({"udp": {"client_ports": 2, "filtering": "address-and-port-dependent"} | mode})
     association = Association(net.client, lan)
-    second, other = Socket(association), net.inet2.udp(INET2_V4)
+    second, other = ClientSocket(association), net.inet2.udp(INET2_V4)
     external = association.external(peer)
     assert second.external(other) != external
     peer.sendto(b"not asked by the second", second.external(other))
@@ -111,7 +89,7 @@ def test_each_filters_for_itself(net, serve, lan, peer, mode):
 def test_a_reload_allows_more(net, serve, lan, peer, mode):
     proxy = serve({"udp": {"client_ports": 1} | mode})
     association = Association(net.client, lan)
-    second = Socket(association)
+    second = ClientSocket(association)
     first = association.external(peer)
     proxy.reload(lan_config({"udp": {"client_ports": 2} | mode}))
     assert second.external(peer) != first
@@ -127,7 +105,7 @@ def test_ended_mappings_give_back_all_they_hold(net, serve, lan, peer):
     association = Association(net.client, lan)
     assert association.alive(peer, 1)
     before = len(proxy.descriptors())
-    sockets = [Socket(association) for _ in range(15)]
+    sockets = [ClientSocket(association) for _ in range(15)]
     assert len({one.external(peer) for one in sockets}) == 15
     assert len(proxy.descriptors()) == before + 15
     assert len(ports_of(net, association)) == 16

@@ -8,7 +8,7 @@ from conftest import ALICE, LISTEN, USERS
 from daemon import PROGRAM, Conesocks, wait_until
 from netns import (CLIENT_V4, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_OTHER_V4, INET2_V4, INET2_V6, NEIGHBOUR_V4, PROXY_V4,
                    PROXY_WAN_V4)
-from socks5 import Association, OverTcp
+from socks5 import Association, ClientSocket, OverTcp
 
 FAR = {"name": "far", "address": INET2_V4, "port": 1080}
 BY_FAR = {"upstreams": [FAR], "outbound": {"upstream": "far"}}
@@ -393,3 +393,19 @@ def test_udp_over_tcp_leaves_by_it_too(net, start, far, lan):
     peer = net.inet1.udp(INET1_V4)
     assert association.external(peer)[0] == INET2_V4
     assert association.alive(peer, 10)
+
+
+@pytest.mark.parametrize("mode", [{}, {"ports": "1080"}], ids=["own port", "one port"])
+def test_each_client_port_has_an_association_there(net, start, lan, far, mode):
+    far()
+    start(BY_FAR | {"udp": {"client_ports": 3} | mode})
+    peer, other = net.inet1.udp(INET1_V4), net.inet1.udp(INET1_OTHER_V4)
+    association = Association(net.client, lan)
+    first = association.external(peer)
+    sockets = [ClientSocket(association) for _ in range(2)]
+    externals = [one.external(peer) for one in sockets]
+    assert len({first, *externals}) == 3 and {host for host, _ in [first, *externals]} == {INET2_V4}
+    for one, external in zip(sockets, externals):
+        other.sendto(b"anybody", external)
+        assert one.recv() == (other.getsockname(), b"anybody")
+    assert association.alive(peer)

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "proxy/assoc/dgram_queue.h"
 #include "proxy/assoc/names.h"
 #include "world.h"
 
@@ -142,7 +143,7 @@ static void a_mapped_address_is_unmapped(void **state)
 static void what_waits_is_bounded_in_bytes(void **state)
 {
     (void)state;
-    enum { LEN = 16 * 1024, FIT = NAMES_QUEUED_BYTES / LEN };
+    enum { LEN = 16 * 1024, FIT = DGRAM_QUEUE_BYTES / LEN };
     union netaddr to;
     struct names *names = names_of("10.0.0.2");
     for (size_t i = 0; i < FIT; i++)
@@ -171,7 +172,7 @@ static void what_waits_is_bounded_in_all(void **state)
             char name[] = "nXX.example";
             name[1] = (char)('a' + k / 10);
             name[2] = (char)('a' + k % 10);
-            for (int n = 0; n < NAMES_QUEUED_BYTES / LEN; n++)
+            for (int n = 0; n < DGRAM_QUEUE_BYTES / LEN; n++)
                 waits[i] += route(names[i], name, LEN, &to) == NAMES_WAITS;
         }
     }

@@ -63,6 +63,7 @@ static size_t sent_count, sent_read;
 static struct resolver_query queries[QUERIES_MAX];
 static uint8_t *handed_out[DGRAM_BATCH_MAX];
 static size_t handed_out_count;
+static size_t asked_count, asked_read; /* requests to upstreams */
 static uint16_t next_port;
 static struct host world_host; /* only what an association needs of it */
 
@@ -105,6 +106,7 @@ void world_begin(void)
     next_port = 40000;
     socket_count = sent_count = sent_read = 0;
     memset(queries, 0, sizeof(queries));
+    asked_count = asked_read = 0;
     world_env.base = event_base_new();
     world_env.config = world_env.policy.config = &world_config;
     world_env.clock_ms = fake_clock;
@@ -479,19 +481,25 @@ size_t world_pending_queries(void)
 /* ---- upstreams ---- */
 
 struct upstream {
-    upstream_done *done; /* NULL: not asked */
+    upstream_done *done; /* NULL: not asked, or cancelled */
     void *arg;
+    char name[16];
 };
-static struct upstream asked;
+/* The oldest request is that at asked_read. */
+static struct upstream asked[64];
 union netaddr world_upstream, world_upstream_local;
 
 struct upstream *upstream_ask(struct env *env, const union netaddr *client, const char *user, const struct terms *terms,
                               enum socks5_command command, const struct socks5_addr *destination, upstream_done *done,
                               void *arg)
 {
-    (void)env, (void)client, (void)user, (void)terms, (void)command, (void)destination;
-    asked = (struct upstream){done, arg};
-    return &asked;
+    (void)env, (void)client, (void)user, (void)command, (void)destination;
+    struct upstream *upstream = &asked[asked_count++];
+    if (asked_count > sizeof(asked) / sizeof(asked[0]))
+        abort();
+    *upstream = (struct upstream){.done = done, .arg = arg};
+    strncpy(upstream->name, terms->upstream->name, sizeof(upstream->name) - 1);
+    return upstream;
 }
 
 void upstream_cancel(struct upstream *upstream)
@@ -500,14 +508,29 @@ void upstream_cancel(struct upstream *upstream)
         upstream->done = NULL;
 }
 
+static struct upstream *upstream_oldest(void)
+{
+    while (asked_read < asked_count && !asked[asked_read].done)
+        asked_read++;
+    return asked_read < asked_count ? &asked[asked_read] : NULL;
+}
+
+const char *world_upstream_asked(void)
+{
+    const struct upstream *upstream = upstream_oldest();
+    return upstream ? upstream->name : NULL;
+}
+
 bool world_upstream_answers(enum socks5_reply code, int control, const union netaddr *bound)
 {
-    const struct upstream was = asked;
+    struct upstream *upstream = upstream_oldest();
     const struct upstream_answer answer = {.code = code, .fd = control, .server = world_upstream, .bound = *bound};
-    asked.done = NULL;
-    if (was.done)
-        was.done(was.arg, &answer);
-    return was.done != NULL;
+    if (!upstream)
+        return false;
+    upstream_done *done = upstream->done;
+    upstream->done = NULL;
+    done(upstream->arg, &answer);
+    return true;
 }
 
 union netaddr sock_local(int fd)

@@ -62,7 +62,10 @@ size_t world_open_sockets(void);
 /* Of the socket that is bound to `local`. */
 const struct sock_egress *world_egress_of(const union netaddr *local);
 
-/* Has the upstream that was asked answer; `control` is the connection there, -1 with a refusal. false: none was. */
+/* The name of the upstream whose request has waited longest; NULL: none has. */
+const char *world_upstream_asked(void);
+/* Has the upstream that was asked first answer; `control` is the connection there, -1 with a refusal. false: none was.
+ */
 bool world_upstream_answers(enum socks5_reply code, int control, const union netaddr *bound);
 /* Where the upstream is, and where connections to it start from. */
 extern union netaddr world_upstream, world_upstream_local;

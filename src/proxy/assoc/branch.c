@@ -3,8 +3,10 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "proxy/assoc/assoc.h"
+#include "proxy/assoc/external_upstream.h"
 #include "proxy/assoc/filter.h"
 #include "proxy/assoc/internal_branch.h"
 #include "proxy/assoc/internal_shared.h"
@@ -24,8 +26,35 @@ static bool branch_may_go_on(void *trunk)
     return assoc_may_go_on(trunk);
 }
 
+/* How the association's direct ends leave, or would. */
+static struct external_way branch_way(const struct assoc *trunk)
+{
+    struct external_way way = {.filtering = CONFIG_FILTERING_ENDPOINT_INDEPENDENT};
+    if (assoc_sends_names(trunk))
+        return external_upstream_way(trunk);
+    if (trunk->filter)
+        way.filtering = filter_mode(trunk->filter);
+    for (int slot = 0; slot < FAMILY_COUNT; slot++) {
+        way.from[slot] = trunk->flow.external[slot];
+        netaddr_set_port(&way.from[slot], 0);
+    }
+    return way;
+}
+
+/* `upstream` NULL: it leaves directly. */
+static bool branch_init_external(struct assoc *branch, const char *upstream, const struct external_way *way)
+{
+    memcpy(branch->flow.external, way->from, sizeof(way->from));
+    if (upstream)
+        return external_upstream_begin(branch, upstream, way) == 0;
+    if (way->filtering <= CONFIG_FILTERING_ENDPOINT_INDEPENDENT)
+        return true;
+    branch->filter = filter_new(way->filtering);
+    return branch->filter != NULL;
+}
+
 /* Takes the terms of the association, as they are. */
-static bool branch_init(struct assoc *branch, struct assoc *trunk)
+static void branch_init(struct assoc *branch, struct assoc *trunk)
 {
     struct env *env = trunk->env;
     *branch = (struct assoc){
@@ -41,13 +70,6 @@ static bool branch_init(struct assoc *branch, struct assoc *trunk)
         .egress = trunk->egress,
     };
     assoc_flow_init(&branch->flow, &trunk->flow.relay, env_now(env));
-    for (int slot = 0; slot < FAMILY_COUNT; slot++) {
-        branch->flow.external[slot] = trunk->flow.external[slot];
-        netaddr_set_port(&branch->flow.external[slot], 0);
-    }
-    if (trunk->filter)
-        branch->filter = filter_new(filter_mode(trunk->filter));
-    return branch->filter || !trunk->filter;
 }
 
 static int branch_open_internal(struct assoc *branch, const struct assoc *trunk)
@@ -62,10 +84,12 @@ static int branch_open_internal(struct assoc *branch, const struct assoc *trunk)
 /* NULL: no memory, or no descriptor. */
 static struct assoc *branch_new(struct assoc *trunk)
 {
+    const struct external_way way = branch_way(trunk);
     struct assoc *branch = calloc(1, sizeof(*branch));
     if (!branch)
         return NULL;
-    if (branch_init(branch, trunk) && branch_open_internal(branch, trunk) == 0) {
+    branch_init(branch, trunk);
+    if (branch_init_external(branch, external_upstream_name(trunk), &way) && branch_open_internal(branch, trunk) == 0) {
         branch->internal.ops->start(branch);
         return branch;
     }
@@ -94,7 +118,7 @@ static void branch_end(struct assoc *trunk, size_t i)
 static struct assoc *branch_begin(struct assoc *trunk, const union netaddr *peer, uint64_t now)
 {
     struct assoc *branch = NULL;
-    if (assoc_sends_names(trunk) || !branches_allocate(trunk) || !loan_take(trunk->loan, BRANCH_BYTES))
+    if (!branches_allocate(trunk) || !loan_take(trunk->loan, BRANCH_BYTES))
         return NULL;
     assoc_flush_up(trunk);
     if ((branch = branch_new(trunk)) && !client_port_accepts(branch, peer, now)) {

@@ -6,19 +6,13 @@
 #include <sys/queue.h>
 
 #include "base/hash.h"
+#include "proxy/assoc/dgram_queue.h"
 #include "proxy/env.h"
 #include "proxy/lookup.h"
 
 /* Lists of silent addresses: a power of two. */
 #define SILENT_LISTS 32
 static_assert((SILENT_LISTS & (SILENT_LISTS - 1)) == 0, "a hash is reduced to a list by its low bits");
-
-struct waiting {
-    struct waiting *next;
-    size_t len;
-    uint16_t port;
-    uint8_t payload[];
-};
 
 /* How good an address is for a name. A NEW one is taken at once, else the best one of both families. */
 enum fitness {
@@ -49,9 +43,7 @@ struct name {
     enum fitness best; /* of the addresses that the lookup has found so far; none of them is NEW */
     union netaddr best_address;
 
-    struct waiting *first, **last;
-    uint32_t waiting_count;
-    size_t waiting_bytes;
+    struct dgram_queue waiting; /* the tag is the port */
     UT_hash_handle hh;
     char text[];
 };
@@ -141,19 +133,6 @@ bool names_has_address(const struct names *names, const union netaddr *address)
 
 /* ---- life ---- */
 
-static void name_clear_queue(struct name *name)
-{
-    for (struct waiting *waiting = name->first, *next; waiting; waiting = next) {
-        next = waiting->next;
-        free(waiting);
-    }
-    loan_give_back(name->names->loan, name->waiting_bytes);
-    name->first = NULL;
-    name->last = &name->first;
-    name->waiting_count = 0;
-    name->waiting_bytes = 0;
-}
-
 /* To be called when a name has left the table, or did not get there. */
 static void names_uncharge_one(struct names *names)
 {
@@ -167,9 +146,9 @@ static void names_forget(struct names *names, struct name *name)
     name_remove_from_silent(name);
     if (name->state == RESOLVING)
         names->resolving--;
-    name_clear_queue(name);
+    dgram_queue_clear(&name->waiting, names->loan);
     HASH_DEL(names->table, name);
-    assert(name->waiting_count == 0 && !name->lookup);
+    assert(name->waiting.count == 0 && !name->lookup);
     names_uncharge_one(names);
     free(name);
 }
@@ -197,13 +176,13 @@ static void name_deliver_queue(struct name *name)
 {
     assert(name->state == KNOWN);
     const struct names_hooks *hooks = &name->names->hooks;
-    for (const struct waiting *waiting = name->first; waiting; waiting = waiting->next) {
+    for (const struct queued_dgram *dgram = name->waiting.first; dgram; dgram = dgram->next) {
         union netaddr to = name->address;
-        netaddr_set_port(&to, waiting->port);
-        hooks->deliver(hooks->arg, name->text, &to, waiting->payload, waiting->len);
+        netaddr_set_port(&to, dgram->tag);
+        hooks->deliver(hooks->arg, name->text, &to, dgram->bytes, dgram->len);
     }
     hooks->delivered(hooks->arg);
-    name_clear_queue(name);
+    dgram_queue_clear(&name->waiting, name->names->loan);
 }
 
 static void name_use_address(struct name *name, const union netaddr *address, enum fitness fitness)
@@ -270,9 +249,9 @@ static void name_fail(struct name *name)
     names->resolving--;
     name->state = FAILED;
     name->used_ms = env_now(names->env);
-    if (name->waiting_count)
-        names->hooks.dropped(names->hooks.arg, DROP_UNRESOLVED, name->waiting_count);
-    name_clear_queue(name);
+    if (name->waiting.count)
+        names->hooks.dropped(names->hooks.arg, DROP_UNRESOLVED, name->waiting.count);
+    dgram_queue_clear(&name->waiting, name->names->loan);
 }
 
 static void name_on_lookup_end(void *arg, bool timed_out)
@@ -373,8 +352,8 @@ static bool names_charge_one(struct names *names)
 static bool names_make_room(struct names *names)
 {
     struct name *oldest = HASH_COUNT(names->table) < NAMES_MAX ? NULL : names_longest_unused(names, false);
-    if (oldest && oldest->waiting_count)
-        names->hooks.dropped(names->hooks.arg, DROP_QUEUE_FULL, oldest->waiting_count);
+    if (oldest && oldest->waiting.count)
+        names->hooks.dropped(names->hooks.arg, DROP_QUEUE_FULL, oldest->waiting.count);
     if (oldest)
         names_forget(names, oldest);
     if (names_charge_one(names))
@@ -397,7 +376,7 @@ static struct name *names_remember(struct names *names, const char *text)
     }
     name->names = names;
     name->state = FAILED;
-    name->last = &name->first;
+    dgram_queue_init(&name->waiting);
     memcpy(name->text, text, len + 1);
     HASH_ADD_KEYPTR(hh, names->table, name->text, len, name);
     if (name->hh.tbl)
@@ -413,31 +392,15 @@ static bool name_is_fresh(const struct name *name, uint64_t now)
     return name->state == RESOLVING || (name->used_ms != 0 && now - name->used_ms < kept);
 }
 
-static bool name_has_room(const struct name *name, size_t len)
-{
-    const struct env *env = name->names->env;
-    return env->memory == MEMORY_AMPLE && name->waiting_count < NAMES_QUEUED_DATAGRAMS &&
-           name->waiting_bytes + len <= NAMES_QUEUED_BYTES;
-}
-
 static bool name_enqueue(struct name *name, uint16_t port, const uint8_t *payload, size_t len)
 {
     assert(name->state == RESOLVING && name->lookup);
-    if (!name_has_room(name, len) || !loan_take(name->names->loan, len))
+    if (name->names->env->memory != MEMORY_AMPLE)
         return false;
-    struct waiting *waiting = malloc(sizeof(*waiting) + len);
-    if (!waiting) {
-        loan_give_back(name->names->loan, len);
+    struct queued_dgram *dgram = dgram_queue_add(&name->waiting, name->names->loan, port, len);
+    if (!dgram)
         return false;
-    }
-    waiting->next = NULL;
-    waiting->port = port;
-    waiting->len = len;
-    memcpy(waiting->payload, payload, len);
-    *name->last = waiting;
-    name->last = &waiting->next;
-    name->waiting_count++;
-    name->waiting_bytes += len;
+    memcpy(dgram->bytes, payload, len);
     return true;
 }
 

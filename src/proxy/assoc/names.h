@@ -32,14 +32,12 @@ struct names_hooks {
     void *arg;
 };
 
-#define NAMES_MAX              64           /* remembered for one association; the longest unused goes first */
-#define NAMES_KEPT_MS          (300 * 1000) /* after its last use a name keeps its address this long */
-#define NAMES_FAILURE_KEPT_MS  2000         /* and a failure this long, so that a burst asks once */
-#define NAMES_TRY_MS           3000         /* how long an address may be silent before the next one is tried */
-#define NAMES_TRIED_MAX        8            /* addresses of one name that are remembered as silent */
-#define NAMES_QUEUED_DATAGRAMS 16           /* waiting for one name */
-#define NAMES_QUEUED_BYTES     (128 * 1024) /* waiting for one name */
-#define NAMES_FREE             8            /* not charged; few associations have more */
+#define NAMES_MAX             64           /* remembered for one association; the longest unused goes first */
+#define NAMES_KEPT_MS         (300 * 1000) /* after its last use a name keeps its address this long */
+#define NAMES_FAILURE_KEPT_MS 2000         /* and a failure this long, so that a burst asks once */
+#define NAMES_TRY_MS          3000         /* how long an address may be silent before the next one is tried */
+#define NAMES_TRIED_MAX       8            /* addresses of one name that are remembered as silent */
+#define NAMES_FREE            8            /* not charged; few associations have more */
 
 /* `client` and `user` are charged for the lookups; `user`, NULL without a login, outlives the names. `loan` is charged
  * for the memory. NULL: no memory. */

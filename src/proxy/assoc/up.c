@@ -34,7 +34,7 @@ struct external *assoc_find_external(struct assoc *assoc, int family)
     struct external *const *external = &assoc->external[family_index(family)];
     if (!*external && up_open_external(assoc, family) != 0)
         return NULL;
-    return external_socket_is_open(*external) ? *external : NULL;
+    return external_socket_is_open(*external) || assoc->is_branch ? *external : NULL;
 }
 
 void assoc_flush_up(struct assoc *assoc)
@@ -45,7 +45,7 @@ void assoc_flush_up(struct assoc *assoc)
         struct external *external = assoc->external[slot];
         if (!env->to_external[slot].count)
             continue;
-        assert(external && external_socket_is_open(external));
+        assert(external && (external_socket_is_open(external) || assoc->is_branch));
         external->carried_ms = env_now(env);
         const size_t count = env->to_external[slot].count;
         const uint64_t sent_before = tally.datagrams;
