@@ -19,6 +19,11 @@ static bool pac_listener_takes(const struct config_listener *listener, const uni
            (listener->address.sa.sa_family == AF_INET6 || local->sa.sa_family == AF_INET);
 }
 
+static bool pac_serves_browsers(const struct config_listener *listener)
+{
+    return !listener->need_password || listener->trusted_count > 0;
+}
+
 /* How well a listener suits a browser that has reached `local`; 0: not at all. Browsers cannot log in to a SOCKS server
  * that a script names. */
 static int pac_fitness(const struct config_listener *listener, const union netaddr *local)
@@ -29,7 +34,7 @@ static int pac_fitness(const struct config_listener *listener, const union netad
     int fit = netaddr_equal_host(&listener->address, local) || pac_listener_takes(listener, local) ? 3
               : here || !pac_is_loopback(&listener->address)                                       ? 2
                                                                                                    : 1;
-    return 2 * fit + !listener->need_password;
+    return 2 * fit + pac_serves_browsers(listener);
 }
 
 static const struct config_listener *pac_choose_listener(const struct config *config, const union netaddr *local)
@@ -65,8 +70,10 @@ static void pac_write_script(const struct config_listener *listener, const union
     char text[NETADDR_TEXT_MAX];
     const union netaddr address = pac_address(listener, local);
     netaddr_format(&address, text);
-    if (listener->need_password)
-        fputs("// This proxy requires a login, and browsers cannot log in to a SOCKS server.\n", out);
+    if (!pac_serves_browsers(listener))
+        fputs("// This proxy requires a login, and browsers cannot log in to a SOCKS server. Add their networks to "
+              "listen[].trusted.\n",
+              out);
     fprintf(out,
             "function FindProxyForURL(url, host) {\n"
             "    if (host == \"localhost\" || host == \"::1\" || host == \"[::1]\" || shExpMatch(host, \"127.*\"))\n"

@@ -2,6 +2,14 @@
 
 #include <stddef.h>
 
+bool config_listener_trusts(const struct config_listener *listener, const union netaddr *client)
+{
+    for (size_t i = 0; i < listener->trusted_count; i++)
+        if (config_network_contains(&listener->trusted[i], client))
+            return true;
+    return false;
+}
+
 uint16_t config_shared_port(const struct config *config)
 {
     const struct config_ports *ports = &config->udp.ports;

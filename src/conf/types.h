@@ -295,6 +295,8 @@ const struct config_listener *config_endpoint_listener(const struct config *conf
  * returned. */
 #define CONFIG_LISTENER_TEXT_MAX (NETADDR_TEXT_MAX + 8)
 const char *config_listener_format(const struct config_listener *listener, char *text);
+/* Whether a client needs no login although the listener requires one. */
+bool config_listener_trusts(const struct config_listener *listener, const union netaddr *client);
 /* The one port that all associations share towards clients; 0: each association has its own. */
 uint16_t config_shared_port(const struct config *config);
 /* Whether anything sets a mark or an interface: that may need a capability. */

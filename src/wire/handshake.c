@@ -61,6 +61,8 @@ static size_t handshake_take_greeting(struct handshake *h, const uint8_t *in, si
             h, handshake_guess_protocol(in[0])); /* and say nothing: a stranger's protocol gets no bytes from us */
         return 0;
     }
+    if (n > 0 && h->trusted && memchr(greeting.methods, SOCKS5_METHOD_NONE, greeting.method_count))
+        h->need_password = false;
     uint8_t method = h->need_password ? SOCKS5_METHOD_PASSWORD : SOCKS5_METHOD_NONE;
     if (n < 0 || !memchr(greeting.methods, method, greeting.method_count)) {
         handshake_say_method(h, SOCKS5_METHOD_NO_ACCEPTABLE);

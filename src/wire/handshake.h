@@ -39,6 +39,7 @@ enum handshake_state {
 struct handshake {
     enum handshake_state state;
     bool need_password;
+    bool trusted; /* set by the owner: needs no password if the client offers to go without */
     uint8_t out[HANDSHAKE_OUTPUT_MAX];
     uint8_t out_len;
     const char *failure; /* static text, after HANDSHAKE_FAILED or a login that was not accepted */

@@ -214,6 +214,29 @@ static void the_method_is_chosen_by_the_listener(void **state)
     }
 }
 
+/* A trusted client goes without a login if it offers that, whatever else it offers; else it has to log in. */
+static void a_trusted_client_needs_no_login(void **state)
+{
+    (void)state;
+    static const struct {
+        uint8_t greeting[4], len;
+        bool trusted;
+        uint8_t method;
+    } greetings[] = {{{5, 1, 0}, 3, true, 0},    {{5, 2, 2, 0}, 4, true, 0}, {{5, 2, 0, 2}, 4, true, 0},
+                     {{5, 1, 2}, 3, true, 2},    {{5, 1, 1}, 3, true, 0xff}, {{5, 1, 0}, 3, false, 0xff},
+                     {{5, 2, 0, 2}, 4, false, 2}};
+    for (size_t i = 0; i < sizeof(greetings) / sizeof(greetings[0]); i++) {
+        struct handshake h;
+        size_t used;
+        handshake_init(&h, true);
+        h.trusted = greetings[i].trusted;
+        assert_int_equal(handshake_advance(&h, greetings[i].greeting, greetings[i].len, &used),
+                         greetings[i].method == 0xff ? HANDSHAKE_FAILED : HANDSHAKE_MORE);
+        assert_int_equal(h.out[1], greetings[i].method);
+        assert_int_equal(h.need_password, greetings[i].method != 0);
+    }
+}
+
 /* An owner that sends nothing until the end loses nothing: the replies add up. */
 static void unsent_output_adds_up(void **state)
 {
@@ -329,6 +352,7 @@ int main(void)
         cmocka_unit_test(every_truncation_is_a_beginning),
         cmocka_unit_test(the_longest_login_is_taken_whole),
         cmocka_unit_test(the_method_is_chosen_by_the_listener),
+        cmocka_unit_test(a_trusted_client_needs_no_login),
         cmocka_unit_test(unsent_output_adds_up),
         cmocka_unit_test(input_is_left_alone_until_the_owner_has_answered),
         cmocka_unit_test(a_request_may_have_two_replies),

@@ -68,6 +68,7 @@ static bool session_new(struct env *env, int fd, const union netaddr *peer, cons
     if (!session)
         return false;
     session->env = env;
+    session->peer = *peer;
     session->negotiation = negotiation_new(session, listener);
     if (!session->negotiation) {
         free(session);
@@ -78,7 +79,6 @@ static bool session_new(struct env *env, int fd, const union netaddr *peer, cons
     session->generation = env->generation;
     session->id = session_next_id(env->host);
     session->fd = fd;
-    session->peer = *peer;
     session->started_ms = env_now(env);
     /* EV_CLOSED: as the stream will watch it, so that epoll need not be told again. */
     event_assign(&session->readable, env->base, fd, EV_READ | EV_CLOSED | EV_PERSIST, session_on_readable, session);

@@ -25,6 +25,8 @@ struct negotiation *negotiation_new(struct session *session, const struct config
     negotiation->waits = true;
     TAILQ_INSERT_TAIL(&session->env->waiting, negotiation, link);
     handshake_init(&negotiation->handshake, listener->need_password);
+    /* A balancer is not the client: proxy_header.c decides when that is known. */
+    negotiation->handshake.trusted = !header && config_listener_trusts(listener, &session->peer);
     return negotiation;
 }
 

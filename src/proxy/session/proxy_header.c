@@ -77,6 +77,14 @@ static void proxy_header_refuse(struct session *session, const char *why)
     session_end(session, why, false);
 }
 
+/* A header can only make a client trusted; where it names none, the balancer speaks for anybody. */
+static bool proxy_header_is_trusted(const struct session *session)
+{
+    const union netaddr local = sock_local(session->fd);
+    const struct config_listener *listener = config_listener_for(session->env->config, &local);
+    return listener && config_listener_trusts(listener, &session->peer);
+}
+
 /* From here on limits and rules are applied to the client, no longer to the balancer. false: its session has ended. */
 static bool proxy_header_use_client(struct session *session, const union netaddr *client)
 {
@@ -86,6 +94,7 @@ static bool proxy_header_use_client(struct session *session, const union netaddr
     if (client->sa.sa_family != AF_UNSPEC && !netaddr_equal(client, &session->peer)) {
         session->peer = *client;
         session->negotiation->origin = ORIGIN_HEADER;
+        session->negotiation->handshake.trusted = proxy_header_is_trusted(session);
     }
     session_enter(session, SESSION_NEGOTIATING);
     if (!admit_client(&session->charges, session->env, &session->peer)) {

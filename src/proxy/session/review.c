@@ -16,6 +16,15 @@
 
 #define NO_LONGER "no longer allowed by the configuration: "
 
+/* Whether the listener serves the session's client without a login. A balancer that has named no client is none. */
+static bool review_trusts(const struct session *session, const struct config_listener *listener,
+                          const union netaddr *peer)
+{
+    const bool is_balancer =
+        listener->proxy_protocol == CONFIG_PROXY_PROTOCOL_REQUIRED && netaddr_equal(&session->peer, peer);
+    return !is_balancer && config_listener_trusts(listener, &session->peer);
+}
+
 /* Checks what the listener requires of every connection. A listener that has been removed requires nothing. */
 static const char *review_listener(const struct session *session, const union netaddr *local)
 {
@@ -24,8 +33,9 @@ static const char *review_listener(const struct session *session, const union ne
     const struct config_listener *listener = config_listener_for(session->env->config, local);
     if (!listener)
         return NULL;
-    const bool logs_in = session->user || (negotiation && negotiation->handshake.need_password);
-    if (!logs_in && listener->need_password)
+    const struct handshake *handshake = negotiation ? &negotiation->handshake : NULL;
+    const bool logs_in = session->user || (handshake && handshake->need_password && !handshake->trusted);
+    if (!logs_in && listener->need_password && !review_trusts(session, listener, &peer))
         return NO_LONGER "this listener asks for a login";
     if (listener->proxy_protocol == CONFIG_PROXY_PROTOCOL_REQUIRED && !proxy_header_is_balancer(listener, &peer))
         return NO_LONGER "this listener serves its balancers only (listen[].proxy_from)";
