@@ -65,8 +65,27 @@ const struct schema_row *schema_find(const struct schema_row *rows, const char *
     return NULL;
 }
 
+/* Other words for a key, as other programs have them. */
+static const char *schema_synonym(const struct schema_row *rows, const char *key)
+{
+    static const char *const synonyms[][2] = {
+        {"user", "name"},       {"username", "name"},    {"login", "name"},     {"pass", "password"},
+        {"passwd", "password"}, {"hash", "password"},    {"host", "address"},   {"ip", "address"},
+        {"addr", "address"},    {"server", "address"},   {"timeout", "idle"},   {"rate", "bandwidth"},
+        {"speed", "bandwidth"}, {"source", "from"},      {"src", "from"},       {"destination", "to"},
+        {"dst", "to"},          {"protocol", "command"}, {"expire", "expires"}, {"quota", "volume"},
+    };
+    for (size_t i = 0; i < sizeof(synonyms) / sizeof(synonyms[0]); i++)
+        if (strcmp(key, synonyms[i][0]) == 0 && schema_find(rows, synonyms[i][1], strlen(synonyms[i][1])))
+            return synonyms[i][1];
+    return NULL;
+}
+
 const char *schema_nearest(const struct schema_row *rows, const char *key)
 {
+    const char *synonym = schema_synonym(rows, key);
+    if (synonym)
+        return synonym;
     struct nearest nearest = nearest_to(key);
     const char *begins = NULL; /* "advertise" begins advertise_v4 */
     size_t len = strlen(key);

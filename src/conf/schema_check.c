@@ -205,7 +205,8 @@ static void schema_check_list(struct schema_check *check, const yaml_node_t *nod
 static void schema_check_expect_key(const struct schema_check *check, const char *key, const struct schema_row *rows,
                                     const struct schema_row *above, FILE *out)
 {
-    if (shape_place_of_key(key, above, check->path_len == 0, out) || shape_key_of_word(key, rows, out))
+    if (shape_place_of_key(key, above, check->path_len == 0, out) || shape_key_without_space(key, rows, out) ||
+        shape_key_of_word(key, rows, out))
         return;
     const char *nearest = schema_nearest(rows, key), *comma = " ";
     fprintf(out, nearest ? "\"%s\"" : "one of", nearest);

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "conf/options.h"
 #include "conf/suggest.h"
+#include "conf/value.h"
 
 /* A longer text is shown in part. */
 #define SHAPE_TEXT_MAX 128
@@ -138,24 +139,38 @@ static bool shape_write_joined(yaml_document_t *document, const yaml_node_t *lis
     return used < sizeof(joined) && shape_write_value(row, joined, used, out);
 }
 
-/* "admin: 1081", "log: debug": the first key below that takes such a value. */
+/* "log: debug", "udp: true": the first key below that takes exactly this value. */
 static bool shape_write_group(const struct schema_row *group, const char *text, FILE *out)
 {
     for (const struct schema_row *row = group->rows; row->key; row++) {
-        char *value = NULL;
-        size_t size;
-        FILE *stream = row->kind == SCHEMA_VALUE ? open_memstream(&value, &size) : NULL;
-        if (!stream)
+        bool is_switch = row->type == &value_bool && strcmp(row->key, "enabled") != 0;
+        if (row->kind != SCHEMA_VALUE || is_switch || !suggest_is_valid(row, text))
             continue;
-        bool valid = shape_write_value(row, text, strlen(text), stream);
-        fclose(stream);
-        if (valid)
-            fprintf(out, "{%s: %s}", row->key, value);
-        free(value);
-        if (valid)
-            return true;
+        fprintf(out, "{%s: ", row->key);
+        shape_write_value(row, text, strlen(text), out);
+        fputc('}', out);
+        return true;
     }
     return false;
+}
+
+/* "dns: [9.9.9.9]": the first list below that takes such elements. */
+static bool shape_write_group_list(yaml_document_t *document, const yaml_node_t *list, const struct schema_row *group,
+                                   FILE *out)
+{
+    const struct schema_row *row = group->rows;
+    while (row->key && row->kind != SCHEMA_VALUES)
+        row++;
+    const yaml_node_t *item = shape_item(document, list, 0);
+    bool valid = row->key && item;
+    if (valid)
+        fprintf(out, "{%s: [", row->key);
+    for (size_t i = 0; valid && (item = shape_item(document, list, i)) != NULL; i++) {
+        fputs(i ? ", " : "", out);
+        valid = shape_write_value(row, shape_text(item), strlen(shape_text(item)), out);
+    }
+    fputs("]}", out);
+    return valid;
 }
 
 static bool shape_write_list(yaml_document_t *document, const yaml_node_t *found, const struct schema_row *row,
@@ -195,7 +210,8 @@ static bool shape_write_meant(yaml_document_t *document, const yaml_node_t *foun
     case SCHEMA_VALUES:
         return single && shape_write_values(row, text, out);
     case SCHEMA_GROUP:
-        return single && *text && shape_write_group(row, text, out);
+        return single ? *text && (shape_write_group(row, text, out) || shape_write_listener(row->rows, text, out))
+                      : list && shape_write_group_list(document, found, row, out);
     case SCHEMA_LIST:
         return shape_write_list(document, found, row, out);
     }
@@ -312,6 +328,15 @@ bool shape_place_of_key(const char *key, const struct schema_row *above, bool to
         return true;
     }
     return false;
+}
+
+bool shape_key_without_space(const char *key, const struct schema_row *rows, FILE *out)
+{
+    size_t len = strcspn(key, ":");
+    const struct schema_row *row = key[len] ? schema_find(rows, key, len) : NULL;
+    if (row)
+        fprintf(out, "\"%s\"; a space belongs after the colon", row->key);
+    return row != NULL;
 }
 
 bool shape_key_of_word(const char *word, const struct schema_row *rows, FILE *out)

@@ -18,6 +18,8 @@ void shape_suggest(yaml_document_t *document, const yaml_node_t *found, const st
 /* Where an unknown key belongs, instead of "expected ...". `above` is the option that precedes it; NULL: none. `top`:
  * it was found at the top level. */
 bool shape_place_of_key(const char *key, const struct schema_row *above, bool top, FILE *out);
+/* The same for "enabled:false" inside braces, which is one key for YAML. */
+bool shape_key_without_space(const char *key, const struct schema_row *rows, FILE *out);
 /* The same for "deny: ...": a key that is a value of an option. */
 bool shape_key_of_word(const char *word, const struct schema_row *rows, FILE *out);
 

@@ -106,6 +106,18 @@ static bool rewrite_to_host(const char *text, char *out)
     return true;
 }
 
+/* "31.12.2026" and "2026/12/31" */
+static bool rewrite_day(const char *text, char *out)
+{
+    unsigned day, month, year;
+    char end;
+    if (sscanf(text, "%2u.%2u.%4u%c", &day, &month, &year, &end) != 3 &&
+        sscanf(text, "%4u/%2u/%2u%c", &year, &month, &day, &end) != 3)
+        return false;
+    snprintf(out, SUGGEST_MAX, "%04u-%02u-%02u", year, month, day);
+    return true;
+}
+
 /* The length of a prefix: a number, or a netmask such as 255.255.255.0. */
 static bool prefix_bits(const char *text, unsigned max, unsigned *bits)
 {
@@ -241,6 +253,7 @@ static const struct suggest_pair units[] = {
 
 /* ---- trying ---- */
 
+/* Writes a valid value (`out` NULL: nothing). */
 static bool suggest_valid(const struct schema_row *row, const char *text, FILE *out)
 {
     union {
@@ -252,11 +265,16 @@ static bool suggest_valid(const struct schema_row *row, const char *text, FILE *
     if (row->type == &value_port)
         field.address.sa.sa_family = AF_INET; /* it belongs to an address that has been read before */
     bool valid = schema_parse(row, text, &field) == NULL;
-    if (valid)
+    if (valid && out)
         schema_format(row, &field, out);
     if (row->type->owned)
         free(field.text);
     return valid;
+}
+
+bool suggest_is_valid(const struct schema_row *row, const char *text)
+{
+    return suggest_valid(row, text, NULL);
 }
 
 static bool suggest_word(const struct schema_row *row, const char *text, FILE *out)
@@ -288,7 +306,7 @@ bool suggest_value(const struct schema_row *row, const char *text, FILE *out)
 {
     static bool (*const rewrites[])(const char *text, char *out) = {
         rewrite_lower,    rewrite_without_spaces, rewrite_commas,  rewrite_colon,
-        rewrite_wildcard, rewrite_to_host,        rewrite_network,
+        rewrite_wildcard, rewrite_to_host,        rewrite_network, rewrite_day,
     };
     char plain[SUGGEST_MAX], other[SUGGEST_MAX];
     if (row->type->secret || strlen(text) >= sizeof(plain))

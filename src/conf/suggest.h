@@ -10,5 +10,7 @@
 /* Writes the value that `text` is, or most likely means, in its one spelling. false: there is no guess, and nothing was
  * written. Values of secret types are never written. */
 bool suggest_value(const struct schema_row *row, const char *text, FILE *out);
+/* Whether `text` is a valid value as it stands. */
+bool suggest_is_valid(const struct schema_row *row, const char *text);
 
 #endif

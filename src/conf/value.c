@@ -399,6 +399,8 @@ const struct value_type value_port = {.name = "port",
 static const char *server_parse(const struct schema_row *row, const char *text, void *field)
 {
     (void)row;
+    if (strstr(text, "://"))
+        return "name servers are asked by plain DNS; TLS and HTTPS are not supported";
     char host[NETADDR_TEXT_MAX];
     bool bracket = text[0] == '[';
     const char *colon = strchr(text, ':');

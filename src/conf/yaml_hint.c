@@ -72,6 +72,19 @@ static bool line_has_colon(const struct hint_line *line)
     return line_has(line, ": ") || (line->len > 0 && line->text[line->len - 1] == ':');
 }
 
+static bool line_begins(const struct hint_line *line, const char *what)
+{
+    size_t begin = line_key(line), len = strlen(what);
+    return line->len - begin >= len && memcmp(line->text + begin, what, len) == 0;
+}
+
+/* "address 127.0.0.1", unlike an element of a list. */
+static bool line_has_two_words(const struct hint_line *line)
+{
+    size_t begin = line_key(line);
+    return memchr(line->text + begin, ' ', line->len - begin) != NULL;
+}
+
 static bool line_has_two_keys(const struct hint_line *line)
 {
     const char *first = memmem(line->text, line->len, ": ", 2);
@@ -95,8 +108,12 @@ static struct hint_line hint_content_above(const char *text, size_t size, size_t
 
 static void hint_on_columns(const struct hint *hint, FILE *out)
 {
+    if (hint->above.number == 0 || line_indent(&hint->at) == line_indent(&hint->above)) {
+        fputs("; expected lines such as \"workers: 0\"", out);
+        return;
+    }
     fprintf(out, "; line %zu begins in column %zu, but ", hint->at.number, line_indent(&hint->at) + 1);
-    if (hint->above.number > 0 && line_key(&hint->above) != line_indent(&hint->above))
+    if (line_key(&hint->above) != line_indent(&hint->above))
         fprintf(out, "the key in line %zu in column %zu; ", hint->above.number, line_key(&hint->above) + 1);
     else
         fprintf(out, "line %zu in column %zu; ", hint->above.number, line_indent(&hint->above) + 1);
@@ -108,14 +125,20 @@ static void hint_on_mapping(const struct hint *hint, FILE *out)
 {
     const struct hint_line *at = &hint->at, *above = &hint->above;
     char dash = line_char(above, line_indent(above) + 1), behind = line_char(above, line_indent(above) + 2);
-    if (line_has_two_keys(at))
-        fputs("; write one key in a line, and a value with a colon in quotes", out);
+    if (above->number > 0 && line_begins(above, "//"))
+        fprintf(out, "; line %zu: a comment begins with #", above->number);
     else if (above->number > 0 && dash == '-' && behind != ' ')
         fprintf(out, "; line %zu: a space belongs after the dash", above->number);
-    else if (above->number > 0 && (line_has_glued_colon(above) || !line_has_colon(above)))
+    else if (above->number > 0 &&
+             (line_has_glued_colon(above) || (!line_has_colon(above) && line_has_two_words(above))))
         fprintf(out, "; line %zu: " KEY_FORM, above->number);
+    else if (line_has_two_keys(at))
+        fputs("; write one key in a line, and a value with a colon in quotes", out);
     else if (above->number > 0 && line_indent(at) != line_key(above))
         hint_on_columns(hint, out);
+    else if (above->number > 0)
+        fprintf(out, "; line %zu begins in the column of a list's element, expected that of the other keys",
+                at->number);
 }
 
 static void hint_on_key(const struct hint *hint, FILE *out)
@@ -155,6 +178,7 @@ static const struct hint_row hint_rows[] = {
     {"did not find expected ',' or ']'", NULL, "; a comma between two elements or the ] at the end is missing"},
     {"did not find expected alphabetic or numeric character", NULL,
      "; a value that begins with * or & belongs in quotes"},
+    {"block sequence entries are not allowed", NULL, "; begin a line of its own with the dash"},
     {"found unknown escape character", NULL, "; in double quotes a backslash has a meaning; use single quotes"},
     {"found unexpected end of stream", NULL, "; the quote at the end is missing"},
 };
@@ -167,6 +191,8 @@ void yaml_hint(const yaml_parser_t *parser, const char *text, size_t size, FILE 
                         parser->context_mark.line + 1, parser->problem_mark.column + 1};
     if (line_char(&hint.at, line_indent(&hint.at) + 1) == '\t') {
         fputs("; indent with spaces, not with tabs", out);
+    } else if (line_has(&hint.at, "${")) {
+        fputs("; variables are not replaced in this file", out);
     } else if (line_has(&hint.at, "::")) {
         fputs("; put IPv6 addresses in quotes: \"::1\"", out);
     } else if (strstr(problem, "cannot start any token")) {

@@ -1,5 +1,6 @@
 """The configurations of config/migrate.md: each must load, and those whose point is behaviour are run. Only the addresses
 and the passwords are this network's."""
+import contextlib
 import re
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import socks5
 from conftest import ALICE, USERS
 from daemon import PROGRAM, Conesocks
-from netns import (CLIENT_V4, INET1_OTHER_V4, INET1_V4, INET2_OTHER_V4, INET2_V4, NEIGHBOUR_V4, PROXY_V4, PROXY_WAN_V4,
+from netns import (CLIENT_V4, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_OTHER_V4, INET2_V4, NEIGHBOUR_V4, PROXY_V4, PROXY_WAN_V4, PROXY_WAN_V6,
                    SECOND_V4, SECOND_WAN_V4, STRANGER_V4)
 
 MIGRATE = Path(__file__).resolve().parents[2] / "config" / "migrate.md"
@@ -28,8 +29,8 @@ def config(beginning, **here):
     return block
 
 
-def test_there_are_ten():
-    assert len(BLOCKS) == 10, list(BLOCKS)
+def test_there_are_eleven():
+    assert len(BLOCKS) == 11, list(BLOCKS)
 
 
 @pytest.mark.parametrize("heading", BLOCKS)
@@ -44,7 +45,7 @@ def test_it_loads(net, tmp_path, heading):
 def source_seen(host, proxy, server, source=None, **login):
     """The address that a server on the internet sees."""
     sock, _ = socks5.connect(host, proxy, server.getsockname()[:2], source=source, **login)
-    seen, (address, _) = server.accept()
+    seen, (address, *_) = server.accept()
     seen.close()
     sock.close()
     return address
@@ -83,6 +84,22 @@ def test_a_lan_with_blocks(net, start):
     sock = net.stranger.connect(STRANGER_V4, proxy)
     socks5.negotiate(sock)
     assert socks5.request(sock, UDP_ASSOCIATE, ("0.0.0.0", 0)).code == DENIED
+
+
+def test_each_port_leaves_by_an_ipv6_address_of_its_own(net, start):
+    network = "fd88:1::"
+    text = config("3proxy: a range of ports", proxy="203.0.113.7").replace("2001:db8:1::", network)
+    with contextlib.ExitStack() as undo:
+        for host, route in (net.proxy, f"local {network}/64 dev lo"), (net.inet1, f"{network}/64 via {PROXY_WAN_V6}"):
+            host.ip(f"route add {route}")
+            undo.callback(host.ip, f"route del {route}")
+        start(text + "reach: all\n")
+        server, peer = net.inet1.listen(INET1_V6), net.inet1.udp(INET1_V6)
+        for port, address in (30000, "fd88:1::1"), (30001, "fd88:1::2"), (31999, "fd88:1::7d0"):
+            proxy = (PROXY_V4, port)
+            assert source_seen(net.client, proxy, server, CLIENT_V4, user=ALICE[0], password=ALICE[1]) == address
+            association = socks5.Association(net.client, proxy, source=CLIENT_V4, user=ALICE[0], password=ALICE[1])
+            assert association.external(peer)[0] == address
 
 
 @pytest.fixture

@@ -73,6 +73,11 @@ static void a_value_for_a_list_shows_the_list(void **state)
          "with spaces "
          "between them, such as 192.0.2.1 192.0.2.2; write address_v4: 192.0.2.1 192.0.2.2\n"},
         {"log: debug\n", "c.yaml:1:6: log: " NOT_A_MAPPING "; write log: {level: debug}\n"},
+        {"admin: 127.0.0.1:1081\n",
+         "c.yaml:1:8: admin: " NOT_A_MAPPING "; write admin: {address: 127.0.0.1, port: 1081}\n"},
+        {"admin: true\n", "c.yaml:1:8: admin: " NOT_A_MAPPING "\n"},
+        {"dns: [9.9.9.9]\n", "c.yaml:1:6: dns: found a list, expected a mapping (key: value); write dns: {servers: "
+                             "[\"9.9.9.9:53\"]}\n"},
         {"admin: 1081\n", "c.yaml:1:8: admin: " NOT_A_MAPPING "; write admin: {port: 1081}\n"},
         {"udp: [{enabled: true}]\n",
          "c.yaml:1:6: udp: found a list, expected a mapping (key: value); remove the dash before its keys\n"},
@@ -96,6 +101,20 @@ static void a_key_in_the_wrong_place_is_told_where_it_belongs(void **state)
                                                "level; begin it in the first column\n"},
         {"udp: {advertise: 192.0.2.1}\n", "c.yaml:1:7: udp: found the unknown key \"advertise\", expected "
                                           "\"advertise_v4\"\n"},
+        {"users: [{username: alice}]\n",
+         "c.yaml:1:10: users[0]: found the unknown key \"username\", expected \"name\"\n"
+         "c.yaml:1:9: users[0]: found no name, which is required: the name to log in with\n"
+         "c.yaml:1:9: users[0]: found no password, which is required: hash of the password; conesocks hash-password "
+         "makes one\n"},
+        {"udp: {enabled:no}\n", "c.yaml:1:7: udp: found the unknown key \"enabled:no\", expected \"enabled\"; a space "
+                                "belongs after the colon\n"},
+        {"rules:\n  - action: deny\n    to:\n    - private\n      ports: [25]\n",
+         "c.yaml:5:12: not valid YAML: mapping values are not allowed in this context; line 5 begins in the column of "
+         "a "
+         "list's element, expected that of the other keys\n"},
+        {"[listen]\nport = 1080\n",
+         "c.yaml:2:1: not valid YAML: did not find expected <document start>; expected lines "
+         "such as \"workers: 0\"\n"},
         {"listen:\n  - address: 127.0.0.1\n   port: 1080\n",
          "c.yaml:3:4: not valid YAML: did not find expected '-' indicator (while parsing a block collection, line 2); "
          "line 3 begins in column 4, but the key in line 2 in column 5; keys that belong together begin in the same "
@@ -123,6 +142,17 @@ static void punctuation_gets_a_hint(void **state)
                                       "a block collection, line 2); remove the comma\n"},
         {"workers: 2; log: {}\n", "c.yaml:1:16: not valid YAML: mapping values are not allowed in this context; write "
                                   "one key in a line, and a value with a colon in quotes\n"},
+        {"workers:2\nudp: {enabled: no}\n", "c.yaml:2:4: not valid YAML: mapping values are not allowed in this "
+                                            "context; line 1: a colon and a space belong "
+                                            "between key and value\n"},
+        {"// mine\nworkers: 2\n",
+         "c.yaml:2:8: not valid YAML: mapping values are not allowed in this context; line 1: a "
+         "comment begins with #\n"},
+        {"listen: - port: 1\n", "c.yaml:1:9: not valid YAML: block sequence entries are not allowed in this context; "
+                                "begin a line of its own with the dash\n"},
+        {"users: [{name: ${NAME}}]\n",
+         "c.yaml:1:17: not valid YAML: did not find expected ',' or '}' (while parsing a flow mapping, line 1); "
+         "variables are not replaced in this file\n"},
         {"users: [{name: @alice}]\n",
          "c.yaml:1:16: not valid YAML: found character that cannot start any token (while scanning for the next "
          "token, line 1); a value that begins with @ belongs in quotes\n"},
@@ -182,6 +212,10 @@ static void a_wrong_value_shows_the_right_spelling(void **state)
         {"run: {sandbox: yes}", "; write on"},
         {"log: {level: WARN}", "; write warning"},
         {"users_file: ~", "; write none"},
+        {"dns: {servers: [\"https://dns.example/\"]}",
+         "; name servers are asked by plain DNS; TLS and HTTPS are not supported"},
+        {"users: [{name: a, password: " HASH ", expires: 31.12.2026}]", "; write 2026-12-31"},
+        {"users: [{name: a, password: " HASH ", volume: 100 GiB}]", "; write 100GiB"},
         {"outbound: {address_v4: \"192.0.2.1, 192.0.2.2\"}", "; write 192.0.2.1 192.0.2.2"},
         {"rules: [{action: reject}]", "; write deny"},
         {"rules: [{action: deny, to: [all]}]", "; write any"},
