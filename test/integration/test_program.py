@@ -35,7 +35,8 @@ def run(net, tmp_path):
 
 def test_version_and_help(run):
     version = run("-V")
-    assert version.returncode == 0 and re.fullmatch(r"conesocks \d+\.\d+\.\d+\nkernel path: (not )?built in\n", version.stdout)
+    assert version.returncode == 0 and re.fullmatch(
+        r"conesocks \d+\.\d+\.\d+\n((kernel path|seccomp|systemd): (not )?built in\n){3}libevent: .+\ncompiler: .+\n", version.stdout)
     assert run("--help").returncode == 0 and "--config" in run("-h").stdout
 
 
