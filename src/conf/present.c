@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/netaddr.h"
+#include "conf/local_network.h"
 #include "conf/spot.h"
 #include "conf/user_names.h"
 
@@ -91,8 +92,27 @@ static bool present_is_loopback(const union netaddr *address)
                                             : IN6_IS_ADDR_LOOPBACK(&address->v6.sin6_addr);
 }
 
+static void present_network(const struct present *check, const struct config_pool *pool, const struct spot *spot)
+{
+    const struct config_network network = {pool->addresses[0], pool->bits};
+    const bool v4 = network.address.sa.sa_family == AF_INET;
+    char text[NETADDR_TEXT_MAX];
+    if (local_network_is(&network))
+        return;
+    netaddr_format_host(&network.address, text);
+    report_warning(
+        check->report, spot->place, spot->key,
+        "this host does not have the whole network %s/%u now (to add it: ip %sroute add local %s/%u dev lo); "
+        "sessions that should use it fail",
+        text, network.bits, v4 ? "" : "-6 ", text, network.bits);
+}
+
 static void present_pool(const struct present *check, const struct config_pool *pool, const struct spot *spot)
 {
+    if (pool->kind == CONFIG_POOL_NETWORK) {
+        present_network(check, pool, spot);
+        return;
+    }
     for (size_t i = 0; i < pool->count; i++) {
         if (present_is_loopback(&pool->addresses[i]))
             report_warning(check->report, spot->place, spot->key,

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "net/ports.h"
 #include "net/sock.h"
 
 #define ANSWER_MAX 4096
@@ -47,6 +48,7 @@ static bool route_probe(const union netaddr *local, const union netaddr *peer, s
     if (fd < 0)
         return false;
     sock_avoid_temporary(fd, family);
+    ports_allow_network(fd, family); /* the other socket has the address already */
     const bool found = (netaddr_is_any(&from) || bind(fd, &from.sa, netaddr_len(&from)) == 0) &&
                        connect(fd, &peer->sa, netaddr_len(peer)) == 0 && socket_mtu(fd, family, &route->mtu);
     route->local = found ? sock_local(fd) : (union netaddr){0};
