@@ -42,7 +42,7 @@ static enum nat_behaviour judge_filtering(const struct nat_observations *seen)
     return NAT_UNKNOWN;
 }
 
-static enum nat_type nat_judge_type(enum nat_behaviour mapping, enum nat_behaviour filtering)
+enum nat_type nat_judge_type(enum nat_behaviour mapping, enum nat_behaviour filtering)
 {
     if (mapping == NAT_UNKNOWN)
         return NAT_TYPE_UNKNOWN;

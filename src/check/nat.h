@@ -47,6 +47,7 @@ struct nat_verdict {
 };
 
 struct nat_verdict nat_judge(const struct nat_observations *seen);
+enum nat_type nat_judge_type(enum nat_behaviour mapping, enum nat_behaviour filtering);
 
 const char *nat_behaviour_name(enum nat_behaviour behaviour);
 /* The name from before RFC 4787: "Full cone", "Port-restricted cone" ... */

@@ -9,8 +9,7 @@ static bool is_success(const struct stun_question *q)
     return q->answered && q->answer.class == STUN_SUCCESS;
 }
 
-/* NULL when the server claims to have another address and port. */
-static const char *what_server_lacks(const union netaddr *primary, const union netaddr *other)
+const char *nat_probe_lacks(const union netaddr *primary, const union netaddr *other)
 {
     if (other->sa.sa_family == AF_UNSPEC)
         return "the STUN server has no second address (it sends no OTHER-ADDRESS, RFC 5780)";
@@ -129,7 +128,7 @@ void nat_probe(struct nat_probe *probe, const struct server_line *line)
     seen->mapped[NAT_PRIMARY] = first.answer.mapped;
     probe->other_address = first.answer.other_address;
     probe->one_address = has_one_address(&first);
-    probe->lacks = what_server_lacks(&line->to, &probe->other_address);
+    probe->lacks = nat_probe_lacks(&line->to, &probe->other_address);
     if (probe->one_address)
         probe_other_port(probe, line, &first);
     if (probe->one_address || probe->lacks)

@@ -1,5 +1,6 @@
 """A SOCKS5 server and a STUN server that do what they are told to, right or wrong: what others out there do."""
 import contextlib
+import ipaddress
 import select
 import struct
 import threading
@@ -168,3 +169,40 @@ class Stun(servers.Server):
     @staticmethod
     def packed(address):
         return struct.pack("!H", address[1]) + bytes(map(int, address[0].split(".")))
+
+
+class PlainStun(servers.Server):
+    """A public STUN server as most are: one address of a family, and it knows of no other. What may be wrong with it:
+
+    lies          the address and port that it claims to see
+    slow          its answers are late by so many seconds
+    fails         it answers with an error"""
+
+    def __init__(self, host, *addresses, port=3478, lies=None, slow=0, fails=False):
+        self.sockets = [host.udp(address, port, timeout=None) for address in addresses]
+        self.lies, self.slow, self.fails = lies, slow, fails
+        self.asked = []  # the senders
+
+    def loop(self):
+        with contextlib.suppress(OSError, ValueError):
+            while True:
+                for sock in select.select(self.sockets, [], [])[0]:
+                    question, client = sock.recvfrom(2048)
+                    if not question:
+                        return
+                    self.asked.append(client[:2])
+                    timer = threading.Timer(self.slow, self.answer, (sock, question, client))
+                    timer.daemon = True
+                    timer.start()
+
+    def answer(self, sock, question, client):
+        host, port = self.lies or client[:2]
+        packed = ipaddress.ip_address(host).packed
+        key = question[4:20]
+        value = bytes(byte ^ mask for byte, mask in zip(packed, key))
+        port ^= struct.unpack("!H", key[:2])[0]
+        body = struct.pack("!HHBBH", 0x0020, 4 + len(value), 0, 1 if len(packed) == 4 else 2, port) + value
+        if self.fails:
+            body = struct.pack("!HHHBB", 0x0009, 4, 0, 5, 0)
+        with contextlib.suppress(OSError):
+            sock.sendto(struct.pack("!HH", 0x0111 if self.fails else 0x0101, len(body)) + question[4:20] + body, client)

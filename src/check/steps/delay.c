@@ -5,9 +5,13 @@
 #include "check/measure.h"
 #include "check/steps/steps.h"
 
+static const char lossy_network[] = "a weak or busy network, a limit on the rate of UDP, or a busy proxy";
+static const char compare_pings[] = "compare with ping to the proxy, and from the proxy's host to the test server";
+
 /* ---- delay ---- */
 
 #define PINGS       50
+#define PINGS_STUN  20 /* a server of others is asked less */
 #define PINGS_MIN   5
 #define PINGS_FIRST 3    /* when none of them is answered, there is no way. One may get lost */
 #define PING_WAIT   1000 /* ms */
@@ -16,14 +20,16 @@
 
 struct pings {
     uint32_t us[PINGS];
-    size_t count;
+    size_t count, asked;
 };
 
 static void ping_often(const struct server_line *line, struct pings *pings)
 {
+    unsigned wanted = line->key ? PINGS : PINGS_STUN;
     uint64_t end = clock_ms() + PINGS_TOTAL;
-    for (unsigned i = 0; i < PINGS_MIN || (i < PINGS && clock_ms() < end); i++) {
+    for (unsigned i = 0; i < PINGS_MIN || (i < wanted && clock_ms() < end); i++) {
         struct stun_question ping = {.once = true};
+        pings->asked++;
         if (stun_ask(line, &ping, 1, PING_WAIT + line->rtt_ms) == 1)
             pings->us[pings->count++] = ping.rtt_us;
         else if (pings->count == 0 && i + 1 == PINGS_FIRST)
@@ -37,21 +43,40 @@ static double in_ms(uint32_t us)
     return (double)us / 1000;
 }
 
+/* What STUN shows of packet loss: the test of it needs a peer. */
+static const char *describe_unanswered(const struct pings *pings, char text[96])
+{
+    text[0] = '\0';
+    if (pings->count < pings->asked)
+        snprintf(text, 96, "; %zu of %zu questions got no answer through the proxy", pings->asked - pings->count,
+                 pings->asked);
+    return text;
+}
+
 static void say_delay(struct check_result *result, struct pings *through, struct pings *direct)
 {
+    char lost[96];
+    describe_unanswered(through, lost);
     double variation = in_ms(jitter(through->us, through->count)), with = in_ms(median(through->us, through->count));
     double without = in_ms(median(direct->us, direct->count)), added = with - without;
-    result_data(result, "{s:f, s:f}", "through_ms", with, "jitter_ms", variation);
+    size_t unanswered = through->asked - through->count;
+    enum check_status status = unanswered == 0                     ? CHECK_OK
+                               : unanswered * 10 <= through->asked ? CHECK_INFO
+                                                                   : CHECK_WARNING;
+    if (status == CHECK_WARNING)
+        result_advise(result, lossy_network, compare_pings);
+    result_data(result, "{s:f, s:f, s:I, s:I}", "through_ms", with, "jitter_ms", variation, "asked",
+                (json_int_t)through->asked, "unanswered", (json_int_t)unanswered);
     if (direct->count < PINGS_MIN) {
-        result_say(result, CHECK_OK,
-                   "%.2f ms round trip, jitter %.2f ms (without the proxy, the test server does not answer)", with,
-                   variation);
+        result_say(result, status,
+                   "%.2f ms round trip, jitter %.2f ms (without the proxy, the test server does not answer)%s", with,
+                   variation, lost);
         return;
     }
     result_data(result, "{s:f, s:f}", "straight_ms", without, "added_ms", added);
     result_means(result, "games show about %.0f ms more ping than without the proxy", added < 0 ? 0 : added);
-    result_say(result, CHECK_OK, "%.2f ms round trip, jitter %.2f ms; %.2f ms without the proxy, so it adds %.2f ms",
-               with, variation, without, added);
+    result_say(result, status, "%.2f ms round trip, jitter %.2f ms; %.2f ms without the proxy, so it adds %.2f ms%s",
+               with, variation, without, added, lost);
 }
 
 void step_delay(struct check_run *check, struct check_result *result)
@@ -129,8 +154,7 @@ static void say_loss(struct check_result *result, const struct arrivals *arrival
     if (!many)
         return;
     result_means(result, "games and calls stutter: every %uth datagram is lost", FLIGHT / lost);
-    result_advise(result, "a weak or busy network, a limit on the rate of UDP, or a busy proxy",
-                  "compare with ping to the proxy, and from the proxy's host to the test server");
+    result_advise(result, lossy_network, compare_pings);
 }
 
 void step_loss(struct check_run *check, struct check_result *result)

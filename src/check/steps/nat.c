@@ -1,128 +1,187 @@
 /* Which type of NAT, through the proxy and without it. */
 #include <assert.h>
-#include <stdio.h>
 #include <unistd.h>
 
 #include "base/util.h"
-#include "check/nat_probe.h"
-#include "check/steps/steps.h"
+#include "check/steps/nat_text.h"
+#include "check/stranger.h"
 
-static const char *mark_of(enum nat_type type)
+#define PROBED_MAX                                                                                                     \
+    2 /* servers that say they have two addresses: often no answer comes from there, which takes long                  \
+       */
+
+struct nat_run {
+    struct check_run *check;
+    bool direct; /* without the proxy */
+    bool opened; /* there was an association or, without the proxy, a socket */
+    struct nat_evidence evidence;
+    struct stun_question asked[CHECK_ASKED_MAX];
+    size_t count;
+    struct nat_probe probe; /* of a server with two addresses */
+    union netaddr disguise; /* of a stranger's address; AF_UNSPEC: none */
+};
+
+/* ---- measuring ---- */
+
+/* A channel that has not sent anything: an association or, without the proxy, a socket. Always to be closed. */
+static bool open_way(struct nat_run *run, struct check_association *a)
 {
-    static const char *const marks[] = {"unknown", "open", "moderate", "strict"};
-    static_assert(ARRAY_LEN(marks) == NAT_TYPES, "each has a mark");
-    return marks[type];
+    if (!run->direct)
+        return (run->opened = check_associate(run->check, a));
+    union netaddr any = netaddr_any(run->check->family);
+    *a = (struct check_association)CHECK_ASSOCIATION_NONE;
+    a->channel = (struct channel){.kind = CHANNEL_DIRECT, .fd = io_udp(&any, true)};
+    return (run->opened = a->channel.fd >= 0);
 }
 
-/* "endpoint-independent mapping and filtering", or each by its own. */
-static const char *describe_behaviour(const struct nat_verdict *verdict, char *text, size_t size)
+/* Asks one server to answer from its other address and port (RFC 5780). */
+static bool probe_server(struct nat_run *run, const union netaddr *server)
 {
-    bool same = verdict->mapping == verdict->filtering;
-    snprintf(text, size, same ? "%s mapping and filtering" : "%s mapping, %s filtering",
-             nat_behaviour_name(verdict->mapping), nat_behaviour_name(verdict->filtering));
-    return text;
+    struct check_association association;
+    bool opened = open_way(run, &association);
+    if (opened) {
+        struct server_line line = check_line(run->check, &association.channel);
+        line.to = *server;
+        nat_probe(&run->probe, &line);
+        run->evidence.server = run->probe.seen;
+        if (run->disguise.sa.sa_family == AF_UNSPEC)
+            run->disguise = run->probe.disguise;
+    }
+    association_close(&association);
+    return opened;
 }
 
-/* With one address of the test server, the type stays unknown. Our own on this machine cannot have another one. */
-static void say_one_address(const struct check_run *check, const struct nat_probe *probe, struct check_result *result)
+/* What the servers see. */
+static void gather_views(struct nat_run *run, struct channel *channel)
 {
-    const struct nat_observations *seen = &probe->seen;
-    const union netaddr *first = &seen->mapped[NAT_PRIMARY], *second = &seen->mapped[NAT_OTHER_PORT];
-    bool steady = second->sa.sa_family != AF_UNSPEC && netaddr_equal(first, second);
-    enum check_status unknown = check->server.own ? CHECK_INFO : CHECK_SKIPPED;
-    if (steady && seen->from_other_port == NAT_ARRIVED)
-        result_say(
-            result, unknown,
-            "partly tested, because the test server has one address: its two ports see the same external port, and "
-            "both can send to us");
-    else if (steady && seen->from_other_port == NAT_SILENT && seen->proof_other_port == NAT_ARRIVED)
-        result_say(result, CHECK_WARNING, "%s filtering: even another port of the test server cannot send to us first",
-                   nat_behaviour_name(NAT_ADDRESS_AND_PORT_DEPENDENT));
-    else if (second->sa.sa_family != AF_UNSPEC && !steady)
-        result_say(result, CHECK_FAILED, "Symmetric: the test server's other port sees another external port");
-    else
-        result_say(result, CHECK_SKIPPED, "unknown: some of the test server's answers are missing");
-    if (result->status == CHECK_SKIPPED)
-        result_fix(result, "give the test server a second address, or use a STUN server that has two (RFC 5780)");
+    const struct server_line line = check_line(run->check, channel);
+    struct nat_evidence *e = &run->evidence;
+    stun_ask_some(&line, run->asked, run->count, 2, STUN_PATIENCE);
+    for (size_t i = 0; i < run->count; i++) {
+        const struct stun_message *answer = &run->asked[i].answer;
+        if (run->asked[i].answered && answer->class == STUN_SUCCESS && answer->mapped.sa.sa_family != AF_UNSPEC)
+            e->views[e->view_count++] = (struct nat_view){.from = run->asked[i].to, .mapped = answer->mapped};
+    }
 }
 
-static void say_verdict(const struct check_run *check, const struct nat_probe *probe, const struct nat_verdict *verdict,
-                        struct check_result *result)
+/* The address that most of them see. */
+static const union netaddr *external_of(const struct nat_evidence *e)
 {
-    static const enum check_status statuses[] = {[NAT_TYPE_UNKNOWN] = CHECK_SKIPPED,
-                                                 [NAT_OPEN] = CHECK_OK,
-                                                 [NAT_MODERATE] = CHECK_WARNING,
-                                                 [NAT_STRICT] = CHECK_FAILED};
-    char text[128], external[NETADDR_TEXT_MAX], disguise[NETADDR_TEXT_MAX];
-    bool disguised = probe->disguise.sa.sa_family != AF_UNSPEC;
-    enum check_status status = disguised && verdict->type == NAT_OPEN ? CHECK_WARNING : statuses[verdict->type];
-    describe_behaviour(verdict, text, sizeof(text));
-    netaddr_format(&probe->seen.mapped[NAT_PRIMARY], external);
-    netaddr_format(&probe->disguise, disguise);
-    result_data(result, "{s:s, s:s, s:s, s:s, s:s?}", "mapping", nat_behaviour_name(verdict->mapping), "filtering",
-                nat_behaviour_name(verdict->filtering), "nat_type", mark_of(verdict->type), "external", external,
-                "strangers_seem", disguised ? disguise : NULL);
-    if (!probe->answered)
-        result_say(result, CHECK_SKIPPED, "unknown: the test server did not answer");
-    else if (probe->one_address)
-        say_one_address(check, probe, result);
-    else if (probe->lacks)
-        result_say(result, CHECK_SKIPPED, "unknown: %s", probe->lacks);
-    else if (verdict->type == NAT_TYPE_UNKNOWN)
-        result_say(result, CHECK_SKIPPED, "unknown: some of the test server's answers are missing (%s)", text);
-    else
-        result_say(result, status, "%s, \"%s\" on game consoles (%s)%s%s", nat_cone_name(verdict),
-                   nat_type_name(verdict->type), text, disguised ? "; but new peers appear as " : "",
-                   disguised ? disguise : "");
-    if (result->status == CHECK_SKIPPED && probe->answered && !probe->one_address)
-        result_fix(result, "use a STUN server with two addresses and two ports (RFC 5780), such as coturn");
+    const struct nat_conclusion so_far = nat_conclude(e);
+    return so_far.odd == &e->views[0] ? &e->views[1].mapped : &e->views[0].mapped;
 }
 
-/* ---- through the proxy ---- */
-
-/* The external address may still be a NAT's, although it is the one by which we reach the server. */
-static void explain_nat(const struct nat_probe *probe, const struct nat_verdict *verdict, struct check_result *result)
+static struct stranger_target target_of(const struct nat_run *run, struct check_association *association)
 {
-    if (probe->disguise.sa.sa_family != AF_UNSPEC)
-        result_advise(
-            result,
-            "clients cannot answer a peer that sends first, because its address is replaced: by a NAT or process in "
-            "front of the server (rootless Docker and Docker Desktop do that), or by the server itself",
-            "keep the sender's address on the way to the server's external UDP ports: with Docker, use its "
-            "firewall rules or network_mode: host");
-    else if (verdict->type == NAT_STRICT)
-        result_advise(result,
-                      "each destination sees another port, so players cannot connect to each other: the server opens a "
-                      "socket for each destination, or a NAT in front of it changes the port",
-                      "use a server with endpoint-independent mapping; behind a NAT, forward its external UDP ports to "
-                      "the same port numbers (conesocks: udp.external_ports)");
-    else if (verdict->type == NAT_MODERATE)
-        result_advise(result,
-                      "only peers that the client has sent to can send to it: the server or a firewall filters, or a "
-                      "NAT does not forward the server's external ports",
-                      "conesocks: set udp.filtering: endpoint-independent, and let UDP in to udp.external_ports from "
-                      "everywhere; run conesocks check --direct on the proxy's host to see whether the server or the "
-                      "network filters; dante cannot do better");
+    const struct nat_evidence *e = &run->evidence;
+    struct stranger_target target = {.line = check_line(run->check, &association->channel),
+                                     .external = *external_of(e),
+                                     .relay = association->channel.relay};
+    for (size_t i = 0; i < e->view_count && target.server_count < ARRAY_LEN(target.servers); i++)
+        target.servers[target.server_count++] = e->views[i].from;
+    return target;
 }
+
+static void gather_from_here(struct nat_run *run, struct check_association *association)
+{
+    const struct stranger_target target = target_of(run, association);
+    struct nat_evidence *e = &run->evidence;
+    struct stranger_found found;
+    stranger_from_here(&found, &target);
+    e->here = found.seen;
+    e->way = found.way;
+    if (found.view.from.sa.sa_family != AF_UNSPEC)
+        e->views[e->view_count++] = found.view;
+    e->last_is_ours = found.view.from.sa.sa_family != AF_UNSPEC;
+    if (run->disguise.sa.sa_family == AF_UNSPEC)
+        run->disguise = found.disguise;
+}
+
+static void gather_from_client(struct nat_run *run, struct check_association *association)
+{
+    const struct stranger_target target = target_of(run, association);
+    struct check_association other;
+    if (check_associate(run->check, &other)) {
+        const struct server_line line = check_line(run->check, &other.channel);
+        stranger_from_client(&run->evidence.client, &target, &line);
+    }
+    association_close(&other);
+}
+
+/* Those servers that say they have a second address, until one shows how strangers fare. */
+static void gather_from_servers(struct nat_run *run)
+{
+    size_t probed = 0;
+    for (size_t i = 0; i < run->count && probed < PROBED_MAX; i++) {
+        const struct stun_question *q = &run->asked[i];
+        if (!q->answered || nat_probe_lacks(&q->to, &q->answer.other_address))
+            continue;
+        probed++;
+        if (probe_server(run, &q->to) && nat_judge(&run->probe.seen).filtering != NAT_UNKNOWN)
+            return;
+    }
+}
+
+static bool is_settled(const struct nat_evidence *evidence)
+{
+    return nat_conclude(evidence).verdict.type != NAT_TYPE_UNKNOWN;
+}
+
+/* Quick ways first. false: there is no association, or no server answers. */
+static bool gather(struct nat_run *run)
+{
+    struct nat_evidence *e = &run->evidence;
+    struct check_association association;
+    bool opened = open_way(run, &association), probed = run->count == 1;
+    if (opened)
+        gather_views(run, &association.channel);
+    if (e->view_count > 0 && !is_settled(e)) {
+        if (!run->direct)
+            gather_from_here(run, &association);
+        if (!is_settled(e) && !probed)
+            gather_from_servers(run);
+        if (!is_settled(e) && !run->direct)
+            gather_from_client(run, &association);
+    }
+    association_close(&association);
+    return e->view_count > 0;
+}
+
+/* One server is probed first: it may have two addresses. Its own words tell best what it lacks. */
+static struct nat_verdict run_nat(struct nat_run *run, struct check_result *result)
+{
+    struct check_run *check = run->check;
+    struct nat_verdict verdict = {.type = NAT_TYPE_UNKNOWN};
+    run->count = check_questions(check, run->asked);
+    bool probed = run->count == 1 && probe_server(run, &run->asked[0].to);
+    if (probed) {
+        verdict = nat_judge(&run->probe.seen);
+        if (verdict.type == NAT_TYPE_UNKNOWN && run->probe.answered && !check->server.own && !run->direct &&
+            gather(run) && is_settled(&run->evidence))
+            probed = false;
+    } else {
+        gather(run);
+    }
+    if (probed) {
+        nat_say_probed(check, &run->probe, &verdict, result);
+        return verdict;
+    }
+    const struct nat_conclusion conclusion = nat_conclude(&run->evidence);
+    if (run->opened)
+        nat_say_concluded(check, &run->evidence, &conclusion, &run->disguise, result);
+    return conclusion.verdict;
+}
+
+/* ---- the steps ---- */
 
 void step_nat(struct check_run *check, struct check_result *result)
 {
-    struct check_association association;
-    struct nat_probe probe;
-    bool associated = check_associate(check, &association);
-    if (associated) {
-        const struct server_line line = check_line(check, &association.channel);
-        nat_probe(&probe, &line);
-    }
-    association_close(&association);
-    if (!associated) {
-        result_say(result, CHECK_SKIPPED, "the proxy granted no second association");
-        return;
-    }
+    struct nat_run run = {.check = check};
     struct nat_verdict *verdict = check_nat(check, check->family);
-    *verdict = nat_judge(&probe.seen);
-    say_verdict(check, &probe, verdict, result);
-    explain_nat(&probe, verdict, result);
+    *verdict = run_nat(&run, result);
+    if (!run.opened)
+        result_say(result, CHECK_SKIPPED, "the proxy granted no second association");
+    nat_explain(&run.disguise, verdict, result);
 }
 
 /* ---- without ---- */
@@ -143,18 +202,10 @@ static void compare_with_proxy(const struct nat_verdict *through, const struct n
 
 void step_direct(struct check_run *check, struct check_result *result)
 {
-    union netaddr any = netaddr_any(check->family);
-    struct channel direct = {.kind = CHANNEL_DIRECT, .fd = io_udp(&any, true)};
-    const struct server_line line = check_line(check, &direct);
-    struct nat_probe probe;
-    if (direct.fd < 0) {
+    struct nat_run run = {.check = check, .direct = true};
+    const struct nat_verdict verdict = run_nat(&run, result);
+    if (!run.opened)
         result_say(result, CHECK_INFO, "this machine has no %s", check_family_name(check->family));
-        return;
-    }
-    nat_probe(&probe, &line);
-    close(direct.fd);
-    struct nat_verdict verdict = nat_judge(&probe.seen);
-    say_verdict(check, &probe, &verdict, result);
     if (!check_wants_proxy(check))
         return;
     result->status = CHECK_INFO; /* the proxy is tested; this explains its result */
