@@ -12,9 +12,10 @@ enum silence_cause silence_judge(const struct silence *s)
         return SILENCE_CLOSED;
     if (s->over_tcp == SILENCE_ANSWERED)
         return SILENCE_WAY_IN;
-    if (s->without_proxy == SILENCE_STAYED)
+    bool is_server_up = s->without_proxy == SILENCE_ANSWERED || s->by_tcp == SILENCE_ANSWERED || s->several_servers;
+    if (!is_server_up && s->without_proxy == SILENCE_STAYED)
         return SILENCE_SERVER;
-    if (s->over_tcp == SILENCE_STAYED && s->without_proxy == SILENCE_ANSWERED)
+    if (is_server_up && s->over_tcp == SILENCE_STAYED)
         return SILENCE_WAY_OUT;
     return SILENCE_EITHER;
 }

@@ -16,6 +16,8 @@ struct silence {
     enum silence_seen with_our_address;  /* when the request named the address and port that it sends from */
     enum silence_seen over_tcp;          /* with the datagrams inside the TCP connection; the way out is the same */
     enum silence_seen without_proxy;     /* sent directly from here */
+    enum silence_seen by_tcp;            /* STUN over a TCP connection through the proxy */
+    bool several_servers;                /* there are so many test servers that one at least is up */
 };
 
 enum silence_cause {

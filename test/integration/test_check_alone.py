@@ -200,7 +200,7 @@ def test_a_network_that_lets_udp_to_the_relay_alone(stuns, vps, player, world):
     step, *seen = nat(found)
     assert seen == [INDEPENDENT, "unknown", "unknown", None] and found.status == UNKNOWN
     assert "lets no UDP out without the proxy" in step["found"] and "another client of it gets in" in step["found"]
-    assert step["found"].startswith("Open or Moderate") and "hotspot" in step["fix"]
+    assert step["found"].startswith("Open or Moderate") and "hotspot" in step["user"]
 
 
 def test_the_same_with_a_proxy_that_filters(stuns, vps, player, world):
@@ -282,11 +282,25 @@ def test_a_server_that_lies(world, vps, player):
     assert STUN in step["cause"] and "203.0.113.9:9" in step["cause"]
 
 
-def test_all_servers_are_down(vps, player):
+def test_two_servers_that_are_down(vps, player):
+    """Nor do they answer without the proxy, so nothing is wrong with that."""
     vps()
-    found = player()
-    assert found.step("datagram_v4")["status"] in ("skipped", "failed")
-    assert "3 test servers" in found.step("datagram_v4")["found"]
+    found = player("--stun", f"{STUN},{SECOND}")
+    step = found.step("datagram_v4")
+    assert found.status == UNKNOWN and step["data"]["cause"] == "far_end" and "2 test servers" in step["found"]
+
+
+@pytest.mark.parametrize("arguments", [SERVERS, ("--stun", STUN)], ids=["three servers", "coturn"])
+def test_the_proxys_host_has_no_udp(world, vps, player, running, tmp_path, arguments):
+    """And neither has the player's network. That a server is up is known by TCP, or because not all of them are down."""
+    if arguments != SERVERS:
+        running(world.stun, *coturn(tmp_path, STUN, STUN_OTHER), udp=(STUN_OTHER, 3479))
+    vps(external_ports=EXTERNAL)
+    packet_filter(world.vps, "output", f"udp sport {EXTERNAL} drop;")
+    packet_filter(world.player, "output", f"meta l4proto udp ip daddr != {VPS} drop;")
+    found = player(*arguments)
+    assert found.blames("datagram_v4", "cannot send UDP to the internet", "--direct", "another server", "no UDP")
+    assert found.step("datagram_v4")["data"]["cause"] == "way_out"
 
 
 def test_the_built_in_ones(world, vps, tmp_path):

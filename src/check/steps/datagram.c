@@ -13,6 +13,7 @@
 
 /* For each of the other ways that are tried when the first was silent, in ms. */
 #define TRIAL_PATIENCE 3000
+#define SERVERS_SURE   3 /* so many are not down at the same time */
 
 /* ---- other ways ---- */
 
@@ -97,6 +98,42 @@ static enum silence_seen try_without_proxy(struct check_run *check)
     return seen;
 }
 
+/* Whether a test server answers STUN over TCP through the proxy, as coturn and some public ones do: then it is up. */
+static enum silence_seen try_server_by_tcp(struct check_run *check)
+{
+    struct stun_question questions[CHECK_ASKED_MAX];
+    size_t count = check_questions(check, questions);
+    for (size_t i = 0; i < count; i++) {
+        const struct socks5_addr destination = socks5_addr_of(&questions[i].to);
+        struct proxy_answer connected;
+        struct stun_message answer;
+        proxy_ask(&connected, &check->proxy, SOCKS5_COMMAND_CONNECT, &destination, TRIAL_PATIENCE);
+        if (connected.outcome != PROXY_GRANTED)
+            continue;
+        bool answered = stun_ask_stream(connected.fd, check->server.key, clock_ms() + TRIAL_PATIENCE, &answer);
+        close(connected.fd);
+        if (answered)
+            return SILENCE_ANSWERED;
+    }
+    return SILENCE_STAYED;
+}
+
+/* Of different names. */
+static size_t count_servers(const struct check_run *check)
+{
+    const struct stun_places *places = &check->server.places;
+    unsigned seen = 0;
+    size_t count = 0;
+    for (size_t i = 0; i < places->count; i++) {
+        unsigned bit = 1u << places->list[i].server;
+        if (places->list[i].address.sa.sa_family == check->family && !(seen & bit)) {
+            seen |= bit;
+            count++;
+        }
+    }
+    return count;
+}
+
 static bool is_no_route(int error)
 {
     return error == -ENETUNREACH || error == -EADDRNOTAVAIL || error == -EINVAL || error == -EACCES || error == -EPERM;
@@ -117,6 +154,9 @@ static struct silence try_other_ways(struct check_run *check, int error)
         return silence;
     silence.over_tcp = try_other_association(check, NULL);
     silence.without_proxy = try_without_proxy(check);
+    silence.several_servers = count_servers(check) >= SERVERS_SURE;
+    if (silence.without_proxy != SILENCE_ANSWERED && silence.over_tcp != SILENCE_ANSWERED)
+        silence.by_tcp = try_server_by_tcp(check);
     return silence;
 }
 
@@ -134,27 +174,57 @@ static void name_option(const struct check_run *check, char *text, size_t size)
         used += (size_t)snprintf(text + used, size - used, "%s%s", i ? "," : " --stun ", server->stun.list[i].text);
 }
 
-static void explain_silence(const struct check_run *check, enum silence_cause cause, struct check_result *result)
+/* What to do for people who only use the server. */
+static const char *const users_ways[SILENCE_CAUSES] = {
+    [SILENCE_BOUND_ADDRESS] = "tell the server's owner",
+    [SILENCE_HINT] = "tell the server's owner, or use another server",
+    [SILENCE_WAY_IN] = "try another network: if it works there, this one drops UDP; if not, tell the server's owner",
+    [SILENCE_CLOSED] = "tell the server's owner",
+    [SILENCE_WAY_OUT] = "tell the server's owner, or use another server",
+    [SILENCE_SERVER] = NULL,
+    [SILENCE_EITHER] = "try another network; if it fails there too, tell the server's owner",
+};
+
+static void explain_bound_address(const struct check_run *check, struct check_result *result)
 {
     char told[NETADDR_TEXT_MAX], proxy[NETADDR_TEXT_MAX];
-    bool is_peer = check->server.kind == TEST_SERVER_PEER;
-    char option[CHECK_NAME_MAX + 16];
-    const char *server = check->server.name;
-    unsigned port = netaddr_port(&check->association.relay);
     const union netaddr *bound = &check->association.granted.bound;
     netaddr_format(bound->sa.sa_family == AF_UNSPEC ? &check->association.relay : bound, told);
     netaddr_format_host(&check->proxy.address, proxy);
+    result_cause(
+        result,
+        "the proxy tells clients to send UDP to %s, which cannot be reached from here; the proxy is reached at "
+        "%s",
+        told, proxy);
+    result_owner(result,
+                 "make the proxy advertise the address that clients use (conesocks: udp.advertise_v4 or _v6: %s, and "
+                 "forward the range udp.ports)",
+                 proxy);
+}
+
+static void explain_way_out(const struct silence *silence, const char *option, struct check_result *result)
+{
+    result_cause(result, "the proxy's host cannot send UDP to the internet, or gets no answers; %s",
+                 silence->without_proxy == SILENCE_ANSWERED ? "without the proxy, the test server answers"
+                 : silence->by_tcp == SILENCE_ANSWERED      ? "by TCP through the proxy, the test server answers"
+                                                            : "several test servers stay silent");
+    result_owner(result,
+                 "allow outgoing UDP and its answers on the proxy's host; conesocks check --direct%s must work there",
+                 option);
+}
+
+static void explain_silence(const struct check_run *check, const struct silence *silence, enum silence_cause cause,
+                            struct check_result *result)
+{
+    char option[CHECK_NAME_MAX + 16], relay[NETADDR_TEXT_MAX];
+    bool is_peer = check->server.kind == TEST_SERVER_PEER;
+    unsigned port = netaddr_port(&check->association.relay);
     name_option(check, option, sizeof(option));
+    if (users_ways[cause])
+        result_user(result, "%s", users_ways[cause]);
     switch (cause) {
     case SILENCE_BOUND_ADDRESS:
-        result_cause(result,
-                     "the proxy tells clients to send UDP to %s, which cannot be reached from here; the proxy is "
-                     "reached at %s",
-                     told, proxy);
-        result_fix(result,
-                   "make the proxy advertise the address that clients use (conesocks: udp.advertise_v4 or _v6: "
-                   "%s, and forward the range udp.ports)",
-                   proxy);
+        explain_bound_address(check, result);
         break;
     case SILENCE_HINT:
         result_advise(
@@ -167,24 +237,21 @@ static void explain_silence(const struct check_run *check, enum silence_cause ca
                      "a firewall between here and the proxy drops UDP to port %u; inside the TCP connection the "
                      "same datagram was answered, so the proxy itself can send UDP",
                      port);
-        result_fix(result, "open the proxy's UDP ports (conesocks: udp.ports) in the host's firewall, the router, "
-                           "Docker's published ports or the cloud's security group");
+        result_owner(result, "open the proxy's UDP ports (conesocks: udp.ports) in the host's firewall, the router, "
+                             "Docker's published ports or the cloud's security group");
         break;
     case SILENCE_CLOSED:
-        result_cause(result, "UDP to %s is rejected: the port is closed, or a firewall rejects it", told);
-        result_fix(result, "forward the proxy's UDP ports (conesocks: udp.ports) to the same port numbers on its host, "
-                           "and allow them in its firewall");
+        result_cause(result, "UDP to %s is rejected: the port is closed, or a firewall rejects it",
+                     netaddr_format(&check->association.relay, relay));
+        result_owner(result,
+                     "forward the proxy's UDP ports (conesocks: udp.ports) to the same port numbers on its host, "
+                     "and allow them in its firewall");
         break;
     case SILENCE_WAY_OUT:
-        result_cause(result, "the proxy's host cannot send UDP to the internet, or gets no answers; without the proxy, "
-                             "the test server answers");
-        result_fix(result,
-                   "allow outgoing UDP and its answers on the proxy's host; conesocks check --direct%s must "
-                   "work there",
-                   option);
+        explain_way_out(silence, option, result);
         break;
     case SILENCE_SERVER:
-        result_cause(result, "%s does not answer without the proxy either: it may be off, or %s", server,
+        result_cause(result, "%s does not answer without the proxy either: it may be off, or %s", check->server.name,
                      is_peer ? "its key is different, or its firewall drops UDP" : "no STUN server");
         result_fix(result, is_peer ? "look at the output of conesocks check --listen on that machine"
                                    : "try another STUN server first");
@@ -194,10 +261,10 @@ static void explain_silence(const struct check_run *check, enum silence_cause ca
                      "there are three possible causes: a firewall drops UDP to port %u of the proxy, the proxy's host "
                      "cannot send UDP, or the server does not relay UDP",
                      port);
-        result_fix(result,
-                   "on the proxy's host, tcpdump udp port %u shows whether UDP arrives, and conesocks check "
-                   "--direct%s shows whether it can send",
-                   port, option);
+        result_owner(result,
+                     "on the proxy's host, tcpdump udp port %u shows whether UDP arrives, and conesocks check "
+                     "--direct%s shows whether it can send",
+                     port, option);
     }
 }
 
@@ -221,7 +288,7 @@ static bool say_silence(struct check_run *check, const char *to, int error, stru
     else
         result_say(result, CHECK_FAILED, "no answer from %s%s%s", to, error ? ": " : "", error ? strerror(-error) : "");
     result_data(result, "{s:s}", "cause", cause_name(cause));
-    explain_silence(check, cause, result);
+    explain_silence(check, &silence, cause, result);
     return silence.at_proxys_address == SILENCE_ANSWERED;
 }
 

@@ -80,26 +80,44 @@ void nat_say_probed(const struct check_run *check, const struct nat_probe *probe
 /* The external address may still be a NAT's, although it is the one by which we reach the server. */
 void nat_explain(const union netaddr *disguise, const struct nat_verdict *verdict, struct check_result *result)
 {
-    if (disguise->sa.sa_family != AF_UNSPEC)
-        result_advise(
-            result,
-            "clients cannot answer a peer that sends first, because its address is replaced: by a NAT or process in "
-            "front of the server (rootless Docker and Docker Desktop do that), or by the server itself",
-            "keep the sender's address on the way to the server's external UDP ports: with Docker, use its "
-            "firewall rules or network_mode: host");
-    else if (verdict->type == NAT_STRICT)
-        result_advise(result,
-                      "each destination sees another port, so players cannot connect to each other: the server opens a "
-                      "socket for each destination, or a NAT in front of it changes the port",
-                      "use a server with endpoint-independent mapping; behind a NAT, forward its external UDP ports to "
-                      "the same port numbers (conesocks: udp.external_ports)");
-    else if (verdict->type == NAT_MODERATE)
-        result_advise(result,
-                      "only peers that the client has sent to can send to it: the server or a firewall filters, or a "
-                      "NAT does not forward the server's external ports",
-                      "conesocks: set udp.filtering: endpoint-independent, and let UDP in to udp.external_ports from "
-                      "everywhere; run conesocks check --direct on the proxy's host to see whether the server or the "
-                      "network filters; dante cannot do better");
+    static const struct advice disguised = {
+        "you can join games; people who want to join yours, or to call you, get no answer",
+        "clients cannot answer a peer that sends first, because its address is replaced: by a NAT or process in front "
+        "of "
+        "the server (rootless Docker and Docker Desktop do that), or by the server itself",
+        "keep the sender's address on the way to the server's external UDP ports: with Docker, use its firewall rules "
+        "or "
+        "network_mode: host",
+        "let others host, and tell the server's owner"};
+    static const struct advice by_type[] = {
+        [NAT_TYPE_UNKNOWN] = {NULL, NULL, NULL, NULL},
+        [NAT_OPEN] = {"Open: you can join and host games, and voice chats reach everybody", NULL, NULL, NULL},
+        [NAT_MODERATE] =
+            {"Moderate: you can join most games; hosting and some voice chats fail",
+             "only peers that the client has sent to can send to it: the server or a firewall filters, or a NAT does "
+             "not "
+             "forward the server's external ports",
+             "conesocks: set udp.filtering: endpoint-independent, and let UDP in to udp.external_ports from "
+             "everywhere; "
+             "run conesocks check --direct on the proxy's host to see whether the server or the network filters; dante "
+             "cannot do better",
+             "let others host; for an open NAT type, ask the server's owner or use another server"},
+        [NAT_STRICT] =
+            {"Strict: you can play on the game's own servers; games and calls between players often fail",
+             "each destination sees another port, so players cannot connect to each other: the server opens a socket "
+             "for "
+             "each destination, or a NAT in front of it changes the port",
+             "use a server with endpoint-independent mapping; behind a NAT, forward its external UDP ports to the same "
+             "port numbers (conesocks: udp.external_ports)",
+             "ask the server's owner, or use another server"},
+    };
+    static_assert(ARRAY_LEN(by_type) == NAT_TYPES, "each has advice");
+    if (disguise->sa.sa_family != AF_UNSPEC && verdict->type != NAT_STRICT)
+        result_explain(result, &disguised);
+    else if (verdict->type != NAT_TYPE_UNKNOWN)
+        result_explain(result, &by_type[verdict->type]);
+    else if (verdict->mapping == NAT_ENDPOINT_INDEPENDENT)
+        result_means(result, "you can join most games; whether you can host them is unknown");
 }
 
 /* ---- what several servers and strangers have seen ---- */
