@@ -1,15 +1,10 @@
 #include "command/hash_password.h"
 
-#include <errno.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "base/command_line.h"
-#include "base/password.h"
-#include "policy/auth.h"
+#include "command/new_password.h"
 
 #define NAME "conesocks hash-password"
 
@@ -32,22 +27,7 @@ int hash_password(int argc, char **argv)
     }
     if (optind < argc)
         return command_line_fail(NAME, "unexpected argument; the password is read from standard input");
-    char *password = password_ask("Password: ");
-    if (!password)
-        return EXIT_FAILURE;
-    bool same = true;
-    if (isatty(STDIN_FILENO)) {
-        char *again = password_ask("Again: ");
-        same = again && strcmp(password, again) == 0;
-        free(again);
-        if (!same)
-            fputs("conesocks: the passwords differ\n", stderr);
-    }
-    char *hash = same ? auth_hash_password(password) : NULL;
-    explicit_bzero(password, strlen(password));
-    free(password);
-    if (same && !hash)
-        fprintf(stderr, "conesocks: cannot hash the password: %s\n", strerror(errno));
+    char *hash = new_password_hash("conesocks", false);
     if (!hash)
         return EXIT_FAILURE;
     puts(hash);

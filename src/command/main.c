@@ -18,6 +18,7 @@
 #include "command/hash_password.h"
 #include "command/reload.h"
 #include "command/status.h"
+#include "command/user.h"
 #include "conf/config.h"
 #include "conf/options.h"
 #include "daemon/advertise.h"
@@ -44,6 +45,7 @@ static const struct command {
     int (*run)(int argc, char **argv); /* argv[0] is the name. Returns the exit status */
     const char *help;
 } commands[] = {
+    {"user", user_command, "add, change, remove and list the users of users_file"},
     {"hash-password", hash_password, "read a password and print its hash for the configuration"},
     {"status", status_command, "show what a running server is doing"},
     {"reload", reload_command, "make a running server read its configuration again, and print the result"},

@@ -35,7 +35,8 @@ static const char usage_text[] =
 struct reload_request {
     const char *file, *pid_file;
     const struct config *config;
-    bool asks; /* `place` is set */
+    bool asks;          /* `place` is set */
+    bool may_be_absent; /* no running server is no error */
     struct ask_place place;
 };
 
@@ -158,8 +159,17 @@ static int reload_print_outcome(const struct reload_request *request, const json
 
 /* ---- the command ---- */
 
+static bool reload_finds_no_server(const struct reload_request *request, const json_t *status)
+{
+    return !status && pidfile_holder(request->pid_file) == 0 && (errno == ESRCH || errno == ENOENT);
+}
+
 static int reload_signal_and_report(const struct reload_request *request, const json_t *before)
 {
+    if (request->may_be_absent && reload_finds_no_server(request, before)) {
+        printf("no running server found; if one runs, tell it: conesocks reload -c %s\n", request->file);
+        return EXIT_SUCCESS;
+    }
     pid_t pid = reload_find_process(request, before);
     if (pid == 0)
         return EXIT_FAILURE;
@@ -195,7 +205,7 @@ static int reload_run(struct reload_request *request)
     request->asks = ask_as_configured(&request->place, config);
     char *error = NULL;
     json_t *before = request->asks ? ask_status(&request->place, ASK_FEW_SESSIONS, &error) : NULL;
-    if (error)
+    if (error && !(request->may_be_absent && reload_finds_no_server(request, before)))
         fprintf(stderr, "conesocks reload: %s\n", error);
     free(error);
     int status = reload_signal_and_report(request, before);
@@ -203,6 +213,12 @@ static int reload_run(struct reload_request *request)
     ask_place_free(&request->place);
     config_free(config);
     return fflush(stdout) == 0 ? status : EXIT_FAILURE;
+}
+
+int reload_if_running(const char *file)
+{
+    struct reload_request request = {.file = file, .may_be_absent = true};
+    return reload_run(&request);
 }
 
 int reload_command(int argc, char **argv)
