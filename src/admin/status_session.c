@@ -68,6 +68,8 @@ static json_t *session_json_add_assoc(json_t *json, const struct session_list_ro
     json = json_with_key(json, "external", external_json(flow));
     if (row->assoc.mapping_count > 1)
         json = json_with_key(json, "client_ports", mappings_json(row));
+    if (row->assoc.exits[0])
+        json = json_with_key(json, "other_upstreams", json_chosen(row->assoc.exits));
     json = json_with_key(json, "mapping", json_string(mapping));
     json = json_with_key(json, "filtering", json_string(filtering));
     json = json_with_key(json, "destinations", json_number(sketch_estimate(flow->destinations)));

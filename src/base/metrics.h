@@ -44,7 +44,7 @@
     X(NO_SOCKET, no_socket, "to an address family that has no external socket",                                        \
       "see whether this host has that family, and whether ports and descriptors are left (udp.external_ports, ulimit " \
       "-n)")                                                                                                           \
-    X(NO_UPSTREAM, no_upstream, "to an upstream that has granted no association to a client's further port",           \
+    X(NO_UPSTREAM, no_upstream, "to an upstream that has granted no association for them",                             \
       "see the log's lines about this upstream, and whether it allows so many associations")                           \
     X(NO_CLIENT, no_client, "from the internet, before the client's first datagram",                                   \
       "nothing, unless there are many: a peer was faster than the client's first datagram")                            \

@@ -91,16 +91,23 @@ static struct terms_holder explain_holder(const struct explain_request *request,
     return (struct terms_holder){rule, request->user, request->listener, &request->from, &request->local};
 }
 
+/* The rule that decides about the upstream of what `rule` allows: of an association, each destination may have one. */
+static uint32_t explain_upstream_rule(const struct config *config, const struct subject *subject,
+                                      const struct explain_request *request, uint32_t rule)
+{
+    const bool says = rule != RULES_NO_MATCH && config->rules[rule].terms.upstream;
+    return request->command != CONFIG_COMMAND_UDP || says ? rule : rules_find_everywhere(subject);
+}
+
 /* true: an upstream gets the name as it is, and the answer has been printed. */
 static bool explain_upstream(const struct config *config, const struct subject *subject,
                              const struct explain_request *request)
 {
-    bool udp = request->command == CONFIG_COMMAND_UDP;
     uint32_t rule = rules_find_name(subject, request->name, request->port);
     if (request->command == CONFIG_COMMAND_BIND ||
         (rule != RULES_NO_MATCH && config->rules[rule].action == CONFIG_ACTION_DENY))
         return false;
-    const struct terms_holder holder = explain_holder(request, udp ? rules_find_everywhere(subject) : rule);
+    const struct terms_holder holder = explain_holder(request, explain_upstream_rule(config, subject, request, rule));
     const struct terms terms = terms_find(config, &holder);
     if (terms.upstream)
         printf("allowed: goes to the upstream %s, which resolves the name\n", terms.upstream->name);
@@ -147,6 +154,9 @@ static int explain_verdict(const struct policy *policy, const struct subject *su
     bool udp = request->command == CONFIG_COMMAND_UDP;
     const struct terms_holder holder = explain_holder(request, udp ? rules_find_everywhere(subject) : verdict.rule);
     terms_explain(policy->config, &holder, stdout);
+    if (udp && explain_upstream_rule(policy->config, subject, request, verdict.rule) != holder.rule)
+        printf("upstream for this destination: %s (rules[%u])\n", policy->config->rules[verdict.rule].terms.upstream,
+               verdict.rule);
     if (udp)
         explain_kernel_path(policy->config, subject, request);
     return EXIT_SUCCESS;

@@ -97,6 +97,22 @@ static const char *first_term(const struct config_terms *terms)
     return terms->datagrams != 0 ? "datagrams" : terms->bandwidth != 0 ? "bandwidth" : NULL;
 }
 
+/* Each destination of an association chooses its upstream for itself. The other terms are those of the association. */
+static void consistent_terms_of_destinations(const struct consistency *check, const struct config_rule *rule, size_t i,
+                                             bool for_udp)
+{
+    struct config_terms others = rule->terms;
+    others.upstream = NULL;
+    const char *key = first_term(&others);
+    if (!key || !is_about_udp(rule) || rule_order_takes_everywhere(rule))
+        return;
+    struct spot spot = spot_in_list(check->document, "rules", i, key);
+    report_error(check->report, spot.place, spot.key,
+                 "found together with to or ports, but a UDP association uses the same value for all destinations; "
+                 "remove to and ports%s",
+                 for_udp ? "" : ", or set command: [connect]");
+}
+
 /* A term that could never apply is an error: its author expects an effect. */
 static void consistent_terms(const struct consistency *check, const struct config_rule *rule, size_t i)
 {
@@ -111,11 +127,8 @@ static void consistent_terms(const struct consistency *check, const struct confi
     else if (for_udp && !is_about_udp(rule))
         report_error(check->report, spot.place, spot.key,
                      "found in a rule whose command does not include udp, expected only with udp");
-    else if (is_about_udp(rule) && !rule_order_takes_everywhere(rule))
-        report_error(check->report, spot.place, spot.key,
-                     "found together with to or ports, but a UDP association uses the same value for all destinations; "
-                     "remove to and ports%s",
-                     for_udp ? "" : ", or set command: [connect]");
+    else
+        consistent_terms_of_destinations(check, rule, i, for_udp);
 }
 
 /* ---- ports ---- */

@@ -59,7 +59,8 @@ struct rules_match rules_find(const struct subject *subject, const char *name, c
 uint32_t rules_find_name(const struct subject *subject, const char *name, uint16_t port);
 
 /* The first rule that matches every destination and port. Its terms are those of an association, wherever that sends:
- * mapping and filtering must not depend on the destination (RFC 4787). */
+ * mapping and filtering must not depend on the destination (RFC 4787). Other rules can name an upstream, which has a
+ * mapping of its own. */
 uint32_t rules_find_everywhere(const struct subject *subject);
 
 /* The rule that denies `name` and `port` whatever the address, so the name need not be resolved; RULES_NO_MATCH: only

@@ -91,9 +91,9 @@ def test_a_reload_allows_more(net, serve, lan, peer, mode):
     association = Association(net.client, lan)
     second = ClientSocket(association)
     first = association.external(peer)
-    proxy.reload(lan_config({"udp": {"client_ports": 2} | mode}))
+    assert proxy.reload(lan_config({"udp": {"client_ports": 2} | mode}))
     assert second.external(peer) != first
-    proxy.reload(lan_config({"udp": {"client_ports": 1} | mode}))
+    assert proxy.reload(lan_config({"udp": {"client_ports": 1} | mode}))
     assert association.alive(peer)
     assert second.external(peer) != first
     peer.sendto(b"still yours", second.external(peer))

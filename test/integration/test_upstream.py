@@ -4,7 +4,7 @@ import subprocess
 import pytest
 import servers
 import socks5
-from conftest import ALICE, LISTEN, USERS
+from conftest import ALICE, LISTEN, USERS, lan_config
 from daemon import PROGRAM, Conesocks, wait_until
 from netns import (CLIENT_V4, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_OTHER_V4, INET2_V4, INET2_V6, NEIGHBOUR_V4, PROXY_V4,
                    PROXY_WAN_V4)
@@ -409,3 +409,65 @@ def test_each_client_port_has_an_association_there(net, start, lan, far, mode):
         other.sendto(b"anybody", external)
         assert one.recv() == (other.getsockname(), b"anybody")
     assert association.alive(peer)
+
+
+TO_FAR = {"upstreams": [FAR], "rules": [{"action": "allow", "to": [f"{INET1_OTHER_V4}/32", ".far.test"], "upstream": "far"}]}
+
+
+@pytest.mark.parametrize("kind", [Association, OverTcp])
+@pytest.mark.parametrize("mode", [{}, {"ports": "1080"}], ids=["own port", "one port"])
+def test_rules_choose_upstreams_for_destinations_of_an_association(net, start, lan, far, kind, mode):
+    far()
+    proxy = start(TO_FAR | {"udp": mode})
+    peer, other = net.inet1.udp(INET1_V4), net.inet1.udp(INET1_OTHER_V4)
+    association = kind(net.client, lan)
+    direct, by_far = association.external(peer), association.external(other)
+    assert (direct[0], by_far[0]) == (PROXY_WAN_V4, INET2_V4)
+    assert (association.external(peer), association.external(other)) == (direct, by_far)
+    for sender, external in ((peer, by_far), (other, direct)):  # each mapping is open to everybody
+        sender.sendto(b"anybody", external)
+        assert association.recv() == (sender.getsockname(), b"anybody")
+    assert association.alive(peer) and association.alive(other)
+    assert not any(proxy.dropped(reason) for reason in ("no_upstream", "no_socket", "queue_full"))
+
+
+def test_an_upstream_that_comes_later_or_ends_costs_only_its_datagrams(net, start, lan, far):
+    proxy = start(TO_FAR)
+    peer, other = net.inet1.udp(INET1_V4), net.inet1.udp(INET1_OTHER_V4)
+    association = Association(net.client, lan)
+    assert association.alive(peer)
+    association.send(other.getsockname(), b"nobody is there")
+    wait_until(lambda: proxy.dropped("no_upstream") == 1, "the drop to be counted")
+    assert association.alive(peer)
+    server = far()
+
+    def arrives():
+        association.send(other.getsockname(), b"and now?")
+        other.settimeout(0.2)
+        try:
+            return other.recvfrom(100)[1][:2]
+        except TimeoutError:
+            return None
+    assert wait_until(arrives, "the upstream to be asked again")[0] == INET2_V4
+    server.kill()
+    before = proxy.dropped("no_upstream")
+
+    def drops():
+        association.send(other.getsockname(), b"gone")
+        return proxy.dropped("no_upstream") > before
+    wait_until(drops, "the upstream's end to be noticed")
+    assert association.alive(peer)
+
+
+def test_a_reload_moves_destinations_of_an_association(net, serve, lan, far):
+    far()
+    proxy = serve(TO_FAR)
+    peer, other = net.inet1.udp(INET1_V4), net.inet1.udp(INET1_OTHER_V4)
+    association = Association(net.client, lan)
+    direct, by_far = association.external(peer), association.external(other)
+    assert by_far[0] == INET2_V4
+    assert proxy.reload(lan_config({"upstreams": [FAR]}))
+    assert association.external(other) == direct
+    assert proxy.reload(lan_config(TO_FAR))
+    assert association.external(other)[0] == INET2_V4
+    assert association.alive(peer) and association.alive(other)

@@ -293,6 +293,7 @@ static void terms_of_a_rule_must_apply_to_everything_it_allows(void **state)
         {"address_v4: 192.0.2.1, action: allow, command: [udp], to: [.x.test]", "address_v4", everywhere},
         {"address_v6: \"::1\", action: allow, command: [connect, udp], to: [private]", "address_v6", everywhere},
         {"bandwidth: 1MiB/s, action: allow, to: [private]", "bandwidth", everywhere},
+        {"bandwidth: 1MiB/s, action: allow, to: [private], upstream: none", "bandwidth", everywhere},
         {"action: deny, bandwidth: 1MiB/s", "bandwidth",
          "found in a rule with action: deny, expected only with action: allow"},
         {"action: allow, command: [connect], datagrams: 1/s", "datagrams",
@@ -303,6 +304,7 @@ static void terms_of_a_rule_must_apply_to_everything_it_allows(void **state)
         "action: allow, mark: 1, from: [10.0.0.0/8], user: [bob], command: [udp], to: [any, 192.0.2.1]",
         "action: allow, mark: 1, address_v4: 192.0.2.1, command: [connect], to: [.x.test], ports: [443]",
         "action: allow, to: [.x.test], ports: [443]",
+        "action: allow, to: [.x.test], ports: [443], upstream: none",
     };
     for (size_t i = 0; i < COUNT(wrong); i++) {
         char text[256], expected[512];
@@ -416,10 +418,10 @@ static void bad_upstreams_are_refused(void **state)
         "rules:\n"
         "- {action: allow, upstream: Far}\n"
         "- {action: deny, upstream: far}\n"
-        "- {action: allow, to: [192.0.2.1], upstream: far}\n"
+        "- {action: allow, to: [192.0.2.1], upstream: far, mark: 1}\n"
         "- {action: allow, to: [192.0.2.1], upstream: none, command: [connect]}\n",
         "c.yaml:11:28: rules[1].upstream: found in a rule with action: deny, expected only with action: allow\n"
-        "c.yaml:12:46: rules[2].upstream: found together with to or ports, but a UDP association uses the same value "
+        "c.yaml:12:57: rules[2].mark: found together with to or ports, but a UDP association uses the same value "
         "for all destinations; remove to and ports, or set command: [connect]\n"
         "c.yaml:1:22: outbound.upstream: found a name that is not in upstreams, expected a name from there, or none\n"
         "c.yaml:8:102: users[0].upstream: found a name that is not in upstreams, expected a name from there, or none\n"

@@ -290,12 +290,14 @@ static void an_association(void **state)
     row->assoc.mappings[0] = (struct assoc_mapping){6000, {5000, 0}};
     row->assoc.mappings[1] = (struct assoc_mapping){6001, {5001, 5002}};
     row->assoc.mapping_count = 2;
+    strcpy(row->assoc.exits, "far, none");
     strcpy(row->upstream, "office");
     row->kind = KIND_ASSOCIATION_OVER_TCP;
     reports[0]->merged = 0;
     tell();
     expect_text("sessions.0.kind", "udp-over-tcp");
     expect_text("sessions.0.client_udp", "10.0.0.2:6000");
+    expect_text("sessions.0.other_upstreams", "far, none");
     assert_int_equal(json_array_size(at("sessions.0.client_ports")), 2);
     expect_text("sessions.0.client_ports.0.client_udp", "10.0.0.2:6000");
     assert_int_equal(json_array_size(at("sessions.0.client_ports.0.external")), 1);

@@ -57,7 +57,8 @@ void assoc_discard(struct assoc *assoc)
     branches_free(assoc);
     kernel_relay_free(assoc); /* its ports are its own up to here */
     assoc_close_ends(assoc);
-    names_free(assoc->names);
+    if (!assoc->is_exit) /* that uses its owner's */
+        names_free(assoc->names);
     filter_free(assoc->filter, assoc->loan);
     assoc_flow_deinit(&assoc->flow);
     if (!assoc->is_branch) {

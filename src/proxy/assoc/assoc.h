@@ -51,6 +51,10 @@ const char *assoc_upstream(const struct assoc *assoc);
 /* The ports of its client, the first one first. Returns how many: at most CONFIG_CLIENT_PORTS_MAX. */
 size_t assoc_mappings(const struct assoc *assoc, struct assoc_mapping *mappings);
 
+/* The upstreams that it leaves by besides its own, for rules about destinations, as a list; "none": directly. Returns
+ * `text`. */
+const char *assoc_exits(const struct assoc *assoc, char *text, size_t size);
+
 /* Which peers may send to its external ports, unless an upstream decides that. */
 enum config_filtering assoc_filtering(const struct assoc *assoc);
 

@@ -47,8 +47,8 @@ struct assoc {
     uint64_t generation;            /* of the snapshot that it was last reviewed under */
     bool (*may_go_on)(void *owner); /* see assoc_set_review(); NULL: nobody is asked */
     void *owner;
-    enum assoc_state state : 7;
-    bool is_branch : 1;                   /* of another association: see branch.h */
+    enum assoc_state state : 6;
+    bool is_branch : 1, is_exit : 1;      /* of another association: see branch.h; each exit is a branch */
     bool holds_client;                    /* the internal end takes datagrams from flow.client only */
     uint16_t hint_port;                   /* the client's port as its request names it; 0: not named */
     uint16_t open_failed_s[FAMILY_COUNT]; /* the second of the last failure to open an end, modulo 2^16; 0: none */

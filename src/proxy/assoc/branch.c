@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,7 +55,7 @@ static bool branch_init_external(struct assoc *branch, const char *upstream, con
 }
 
 /* Takes the terms of the association, as they are. */
-static void branch_init(struct assoc *branch, struct assoc *trunk)
+static void branch_init(struct assoc *branch, struct assoc *trunk, bool is_exit)
 {
     struct env *env = trunk->env;
     *branch = (struct assoc){
@@ -64,17 +65,20 @@ static void branch_init(struct assoc *branch, struct assoc *trunk)
         .owner = trunk,
         .state = ASSOC_GRANTED,
         .is_branch = true,
+        .is_exit = is_exit,
         .subject = trunk->subject,
         .loan = trunk->loan,
         .rates = trunk->rates,
         .egress = trunk->egress,
     };
     assoc_flow_init(&branch->flow, &trunk->flow.relay, env_now(env));
+    if (is_exit)
+        branch->flow.client = trunk->flow.client;
 }
 
 static int branch_open_internal(struct assoc *branch, const struct assoc *trunk)
 {
-    if (trunk->internal.ops->has_own_port)
+    if (branch->is_exit || trunk->internal.ops->has_own_port)
         return internal_branch_open(branch, trunk);
     if (netaddr_port(&trunk->flow.relay) != trunk->env->shared_port) /* a reload has changed it */
         return -EADDRNOTAVAIL;
@@ -82,14 +86,14 @@ static int branch_open_internal(struct assoc *branch, const struct assoc *trunk)
 }
 
 /* NULL: no memory, or no descriptor. */
-static struct assoc *branch_new(struct assoc *trunk)
+static struct assoc *branch_new(struct assoc *trunk, const char *upstream, bool is_exit)
 {
     const struct external_way way = branch_way(trunk);
     struct assoc *branch = calloc(1, sizeof(*branch));
     if (!branch)
         return NULL;
-    branch_init(branch, trunk);
-    if (branch_init_external(branch, external_upstream_name(trunk), &way) && branch_open_internal(branch, trunk) == 0) {
+    branch_init(branch, trunk, is_exit);
+    if (branch_init_external(branch, upstream, &way) && branch_open_internal(branch, trunk) == 0) {
         branch->internal.ops->start(branch);
         return branch;
     }
@@ -109,28 +113,28 @@ static void branch_end(struct assoc *trunk, size_t i)
     struct branches *branches = trunk->branches;
     struct assoc *branch = branches->list[i];
     assert(branch->owner == trunk && i < branches->count);
+    branches->exits -= branch->is_exit;
+    branches->list[i] = branches->list[--branches->count];
+    branches_take(branch);
     assoc_flow_move(&trunk->flow, &branch->flow);
     assoc_discard(branch);
     loan_give_back(trunk->loan, BRANCH_BYTES);
-    branches->list[i] = branches->list[--branches->count];
 }
 
-static struct assoc *branch_begin(struct assoc *trunk, const union netaddr *peer, uint64_t now)
+/* Sends what waits to be sent first: the worker's batches belong to one association at a time. */
+static struct assoc *branch_add(struct assoc *trunk, const char *upstream, bool is_exit)
 {
-    struct assoc *branch = NULL;
     if (!branches_allocate(trunk) || !loan_take(trunk->loan, BRANCH_BYTES))
         return NULL;
     assoc_flush_up(trunk);
-    if ((branch = branch_new(trunk)) && !client_port_accepts(branch, peer, now)) {
-        assoc_discard(branch);
-        branch = NULL;
-    }
+    struct assoc *branch = branch_new(trunk, upstream, is_exit);
     if (!branch) {
         loan_give_back(trunk->loan, BRANCH_BYTES);
         return NULL;
     }
+    assert(trunk->branches->count < BRANCHES_MAX);
     trunk->branches->list[trunk->branches->count++] = branch;
-    trunk->internal.ops->review_ports(trunk);
+    trunk->branches->exits += is_exit;
     return branch;
 }
 
@@ -141,12 +145,25 @@ static bool branch_has_port(const struct assoc *assoc, const union netaddr *peer
     return netaddr_port(&assoc->flow.client) == netaddr_port(peer);
 }
 
+static struct assoc *branch_begin(struct assoc *trunk, const union netaddr *peer, uint64_t now)
+{
+    struct assoc *branch = branch_add(trunk, external_upstream_name(trunk), false);
+    if (!branch)
+        return NULL;
+    if (!client_port_accepts(branch, peer, now)) {
+        branch_end(trunk, branch_count(trunk) - 1);
+        return NULL;
+    }
+    trunk->internal.ops->review_ports(trunk);
+    return branch;
+}
+
 /* The association or the branch that the client has not sent to for the longest time. */
 static struct assoc *branch_find_quietest(struct assoc *assoc)
 {
     struct assoc *quietest = assoc, *branch;
     for (size_t i = 0; (branch = branch_at(assoc, i)); i++)
-        if (branch->flow.last_up_ms < quietest->flow.last_up_ms)
+        if (!branch->is_exit && branch->flow.last_up_ms < quietest->flow.last_up_ms)
             quietest = branch;
     return quietest;
 }
@@ -157,13 +174,48 @@ struct assoc *branch_find_or_begin(struct assoc *assoc, const union netaddr *pee
     if (!client_port_is_known(&assoc->flow.client) || branch_has_port(assoc, peer))
         taker = assoc;
     for (size_t i = 0; !taker && (branch = branch_at(assoc, i)); i++)
-        if (branch_has_port(branch, peer))
+        if (!branch->is_exit && branch_has_port(branch, peer))
             taker = branch;
     if (!taker && branch_has_room(assoc) && (branch = branch_begin(assoc, peer, now)))
         return branch;
     if (!taker)
         taker = branch_find_quietest(assoc);
     return client_port_accepts(taker, peer, now) ? taker : NULL;
+}
+
+/* ---- by which one a destination leaves ---- */
+
+static bool branch_leaves_by(const struct assoc *assoc, const char *upstream)
+{
+    const char *own = external_upstream_name(assoc);
+    return strcmp(own ? own : CONFIG_NO_UPSTREAM, upstream) == 0;
+}
+
+struct assoc *branch_find_exit(struct assoc *assoc, const char *upstream)
+{
+    struct assoc *branch;
+    assert(!assoc->is_exit);
+    if (branch_leaves_by(assoc, upstream))
+        return assoc;
+    for (size_t i = 0; (branch = branch_at(assoc, i)); i++)
+        if (branch->is_exit && branch_leaves_by(branch, upstream))
+            return branch;
+    if (assoc->branches && assoc->branches->exits == EXITS_MAX)
+        return NULL;
+    return branch_add(assoc, strcmp(upstream, CONFIG_NO_UPSTREAM) == 0 ? NULL : upstream, true);
+}
+
+const char *assoc_exits(const struct assoc *assoc, char *text, size_t size)
+{
+    const struct assoc *branch;
+    size_t len = 0;
+    text[0] = '\0';
+    for (size_t i = 0; (branch = branch_at(assoc, i)) && len < size; i++) {
+        const char *name = external_upstream_name(branch);
+        if (branch->is_exit)
+            len += (size_t)snprintf(text + len, size - len, "%s%s", len ? ", " : "", name ? name : CONFIG_NO_UPSTREAM);
+    }
+    return text;
 }
 
 /* ---- all ---- */
@@ -178,39 +230,55 @@ static struct assoc_mapping assoc_mapping_of(const struct assoc *assoc)
 
 size_t assoc_mappings(const struct assoc *assoc, struct assoc_mapping *mappings)
 {
-    if (!client_port_is_known(&assoc->flow.client))
-        return 0;
-    mappings[0] = assoc_mapping_of(assoc);
-    for (size_t i = 0; i < branch_count(assoc); i++)
-        mappings[i + 1] = assoc_mapping_of(branch_at(assoc, i));
-    return branch_count(assoc) + 1;
+    const struct assoc *branch;
+    size_t count = 0;
+    if (client_port_is_known(&assoc->flow.client))
+        mappings[count++] = assoc_mapping_of(assoc);
+    for (size_t i = 0; (branch = branch_at(assoc, i)); i++)
+        if (!branch->is_exit)
+            mappings[count++] = assoc_mapping_of(branch);
+    return count;
 }
 
 void branches_take(struct assoc *assoc)
 {
     struct assoc *branch;
-    for (size_t i = 0; (branch = branch_at(assoc, i)); i++)
+    for (size_t i = 0; (branch = branch_at(assoc, i)); i++) {
+        branches_take(branch);
         assoc_flow_move(&assoc->flow, &branch->flow);
+    }
 }
 
 uint64_t branches_last_ms(const struct assoc *assoc)
 {
     uint64_t last_ms = 0;
     const struct assoc *branch;
-    for (size_t i = 0; (branch = branch_at(assoc, i)); i++)
-        if (assoc_flow_last_ms(&branch->flow) > last_ms)
-            last_ms = assoc_flow_last_ms(&branch->flow);
+    for (size_t i = 0; (branch = branch_at(assoc, i)); i++) {
+        const uint64_t own_ms = assoc_flow_last_ms(&branch->flow), exits_ms = branches_last_ms(branch);
+        const uint64_t branch_ms = own_ms > exits_ms ? own_ms : exits_ms;
+        last_ms = branch_ms > last_ms ? branch_ms : last_ms;
+    }
     return last_ms;
+}
+
+static void branches_note_end(struct assoc *assoc, size_t ports_before)
+{
+    if (branch_port_count(assoc) != ports_before)
+        assoc->internal.ops->review_ports(assoc);
+}
+
+static bool branch_is_over(struct assoc *branch, uint64_t now_ms)
+{
+    return assoc_sweep(branch, now_ms) || (branch->is_exit && !external_upstream_is_configured(branch));
 }
 
 void branches_sweep(struct assoc *assoc, uint64_t now_ms)
 {
-    const size_t count = branch_count(assoc);
-    for (size_t i = count; i-- > 0;)
-        if (assoc_sweep(assoc->branches->list[i], now_ms))
+    const size_t ports = branch_port_count(assoc);
+    for (size_t i = branch_count(assoc); i-- > 0;)
+        if (branch_is_over(assoc->branches->list[i], now_ms))
             branch_end(assoc, i);
-    if (branch_count(assoc) != count)
-        assoc->internal.ops->review_ports(assoc);
+    branches_note_end(assoc, ports);
 }
 
 void branches_review(struct assoc *assoc)
@@ -219,8 +287,9 @@ void branches_review(struct assoc *assoc)
     for (size_t i = 0; (branch = branch_at(assoc, i)); i++) {
         branch->subject = assoc->subject;
         branch->generation = assoc->env->generation;
-        if (branch->names)
+        if (branch->names && !branch->is_exit)
             names_review(branch->names);
+        branches_review(branch);
     }
     if (assoc->internal.ops->review_ports)
         assoc->internal.ops->review_ports(assoc);
@@ -229,14 +298,13 @@ void branches_review(struct assoc *assoc)
 void branches_shrink(struct assoc *assoc)
 {
     const uint64_t now = env_now(assoc->env);
-    const size_t count = branch_count(assoc);
-    for (size_t i = count; i-- > 0;)
-        if (now - assoc_flow_last_ms(&assoc->branches->list[i]->flow) >= BRANCH_KEPT_MS)
+    const size_t ports = branch_port_count(assoc);
+    for (size_t i = branch_count(assoc); i-- > 0;)
+        if (assoc_idle_ms(assoc->branches->list[i], now) >= BRANCH_KEPT_MS)
             branch_end(assoc, i);
         else
             assoc_call_loans(assoc->branches->list[i]);
-    if (branch_count(assoc) != count)
-        assoc->internal.ops->review_ports(assoc);
+    branches_note_end(assoc, ports);
 }
 
 void branches_free(struct assoc *assoc)

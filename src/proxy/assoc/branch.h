@@ -1,7 +1,12 @@
 /*
- * A client may send from several ports (udp.client_ports). The association serves the first one. Each further one gets
- * a branch: an association inside the association, with external ends, a filter and names of its own, so that each port
- * of the client has a mapping of its own, as behind a full-cone NAT.
+ * A branch is an association inside an association, with external ends of its own. There are two kinds.
+ *
+ * A client may send from several ports (udp.client_ports). The association serves the first one, and a branch each
+ * further one: with a filter and names of its own, so that each port has a mapping of its own, as behind a full-cone
+ * NAT.
+ *
+ * Rules about destinations may name upstreams. Such a destination leaves by an *exit*: a branch that leaves by another
+ * upstream than the association, or by none. The association, or the branch of a port, has exits of its own.
  *
  * A branch uses the association's relay port, and shares its limits, its terms and what it is charged to. It is not
  * counted as an association.
@@ -10,6 +15,7 @@
 #define CONESOCKS_PROXY_ASSOC_BRANCH_H
 
 #include "base/netaddr.h"
+#include "conf/rule_order.h"
 #include "proxy/assoc/branch_list.h"
 #include "proxy/assoc/client_port.h"
 
@@ -25,11 +31,32 @@ static inline struct assoc *branch_find(struct assoc *assoc, const union netaddr
     return branch_find_or_begin(assoc, peer, now);
 }
 
+/* See branch_exit(). */
+struct assoc *branch_find_exit(struct assoc *assoc, const char *upstream);
+
+/* Whether what a rule allows leaves by the association's own ends. RULES_NO_MATCH: reach allows it. */
+static inline bool branch_is_own_way(const struct assoc *assoc, uint32_t rule)
+{
+    const struct config *config = assoc->env->config;
+    return rule == RULES_NO_MATCH || !config->rules[rule].terms.upstream ||
+           rule_order_takes_everywhere(&config->rules[rule]);
+}
+
+/* The exit for what a rule allows, or the association itself. The rule is one of the active ones. NULL: there are too
+ * many exits, or there is no memory. */
+static inline struct assoc *branch_exit(struct assoc *assoc, uint32_t rule)
+{
+    if (branch_is_own_way(assoc, rule))
+        return assoc;
+    return branch_find_exit(assoc, assoc->env->config->rules[rule].terms.upstream);
+}
+
 /* Adds what its branches have carried to its own counts. */
 void branches_take(struct assoc *assoc);
 /* When a datagram of one last passed, either way; 0: it has none. */
 uint64_t branches_last_ms(const struct assoc *assoc);
-/* About once a second: ends those that have been idle for longer than `udp.idle` allows. */
+/* About once a second: ends those that have been idle for longer than `udp.idle` allows, and exits to upstreams that a
+ * reload has removed. */
 void branches_sweep(struct assoc *assoc, uint64_t now_ms);
 /* The association has been put under other rules. */
 void branches_review(struct assoc *assoc);

@@ -364,6 +364,12 @@ struct external_way external_upstream_way(const struct assoc *assoc)
     return external_upstream_of(assoc)->way;
 }
 
+bool external_upstream_is_configured(const struct assoc *branch)
+{
+    const struct external_upstream *upstream = external_upstream_of(branch);
+    return !upstream || external_upstream_settings(upstream);
+}
+
 bool external_upstream_set_hooks(struct assoc *assoc, const struct assoc_upstream_hooks *hooks)
 {
     struct external_upstream *upstream = external_upstream_of(assoc);

@@ -33,6 +33,9 @@ struct external_way external_upstream_way(const struct assoc *assoc);
 /* Makes the upstream of that name a branch's external end. Its first datagram asks it. 0 or a negative errno. */
 int external_upstream_begin(struct assoc *branch, const char *name, const struct external_way *way);
 
+/* Whether a branch's upstream is in the active configuration. true: it leaves directly. */
+bool external_upstream_is_configured(const struct assoc *branch);
+
 /* Sets the hooks to call with the outcome. false: the association does not use an upstream. */
 bool external_upstream_set_hooks(struct assoc *assoc, const struct assoc_upstream_hooks *hooks);
 /* The upstream's name; NULL: the association does not leave by one. */

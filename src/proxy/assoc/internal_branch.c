@@ -30,9 +30,37 @@ static const struct internal_ops internal_branch_ops = {
     .close = internal_branch_do_nothing,
 };
 
+/* An exit has its owner's client, wherever that is reached: also over TCP. */
+static void internal_exit_send(struct assoc *exit, struct dgram_batch *batch, struct dgram_tally *tally)
+{
+    struct assoc *assoc = exit->owner;
+    assoc->internal.ops->send(assoc, batch, tally);
+}
+
+static void internal_exit_send_named(struct assoc *exit, struct dgram_run *payloads, uint16_t header_len,
+                                     struct dgram_tally *tally)
+{
+    struct assoc *assoc = exit->owner;
+    assoc->internal.ops->send_named(assoc, payloads, header_len, tally);
+}
+
+static void internal_exit_set_buffers(struct assoc *exit, int bytes)
+{
+    (void)exit, (void)bytes;
+}
+
+static const struct internal_ops internal_exit_ops = {
+    .start = internal_branch_do_nothing,
+    .send = internal_exit_send,
+    .send_named = internal_exit_send_named,
+    .set_buffers = internal_exit_set_buffers,
+    .memory = internal_branch_memory,
+    .close = internal_branch_do_nothing,
+};
+
 int internal_branch_open(struct assoc *branch, const struct assoc *trunk)
 {
-    branch->internal.ops = &internal_branch_ops;
+    branch->internal.ops = branch->is_exit ? &internal_exit_ops : &internal_branch_ops;
     branch->internal.socket = trunk->internal.socket;
     return 0;
 }

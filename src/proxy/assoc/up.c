@@ -56,18 +56,9 @@ void assoc_flush_up(struct assoc *assoc)
     assoc_assert_batches_are_empty(env);
 }
 
-void assoc_send_up(struct assoc *assoc, const char *name, const union netaddr *to, const struct dgram_run *payloads)
+static void up_put(struct assoc *assoc, const char *name, const union netaddr *to, const struct dgram_run *payloads)
 {
     const int family = to->sa.sa_family;
-    assert(payloads->count > 0 && payloads->last <= payloads->seg);
-    if (netaddr_port(to) == 0) {
-        assoc_drop(assoc, DROP_BAD_DESTINATION, payloads->count);
-        return;
-    }
-    if (!permit(assoc->env, &assoc->subject, name, to, payloads->count, NULL)) {
-        assoc_drop(assoc, DROP_REFUSED, payloads->count);
-        return;
-    }
     if (!assoc_find_external(assoc, family)) {
         assoc_drop(assoc, DROP_NO_SOCKET, payloads->count);
         return;
@@ -82,6 +73,32 @@ void assoc_send_up(struct assoc *assoc, const char *name, const union netaddr *t
     *run = *payloads;
     run->peer = *to;
     run->by_name = name != NULL;
+}
+
+void assoc_send_up(struct assoc *assoc, const char *name, const union netaddr *to, const struct dgram_run *payloads)
+{
+    uint32_t rule;
+    assert(payloads->count > 0 && payloads->last <= payloads->seg);
+    if (netaddr_port(to) == 0) {
+        assoc_drop(assoc, DROP_BAD_DESTINATION, payloads->count);
+        return;
+    }
+    if (!permit(assoc->env, &assoc->subject, name, to, payloads->count, &rule)) {
+        assoc_drop(assoc, DROP_REFUSED, payloads->count);
+        return;
+    }
+    struct assoc *exit = branch_exit(assoc, rule);
+    if (!exit) {
+        assoc_drop(assoc, DROP_NO_UPSTREAM, payloads->count);
+        return;
+    }
+    if (exit != assoc) {
+        assoc_flush_up(assoc);
+        exit->names = assoc->names; /* answers by the exit are answers to them */
+    }
+    up_put(exit, name, to, payloads);
+    if (exit != assoc)
+        assoc_flush_up(exit);
 }
 
 /* ---- from the client ---- */

@@ -1,6 +1,7 @@
 /* From the client to host names: resolved here, or sent to the upstream as they are. */
 #include "net/sock.h"
 #include "proxy/assoc/assoc_impl.h"
+#include "proxy/assoc/branch.h"
 #include "proxy/assoc/kernel_relay.h"
 #include "proxy/assoc/names.h"
 #include "proxy/assoc/sketch.h"
@@ -15,9 +16,14 @@ static bool up_can_reach(void *arg, const char *name, const union netaddr *to)
     if (assoc->egress)
         way.egress = *assoc->egress;
     netaddr_set_port(&way.from, 0);
-    return assoc_may_go_on(assoc) &&
-           verdict_find(&assoc->env->policy, &assoc->subject, name, to).code == VERDICT_ALLOWED &&
-           sock_has_route(to, &way) && assoc_find_external(assoc, family);
+    if (!assoc_may_go_on(assoc))
+        return false;
+    const struct verdict verdict = verdict_find(&assoc->env->policy, &assoc->subject, name, to);
+    if (verdict.code != VERDICT_ALLOWED)
+        return false;
+    if (assoc_sends_names(assoc) || !branch_is_own_way(assoc, verdict.rule)) /* an upstream may have a way */
+        return true;
+    return sock_has_route(to, &way) && assoc_find_external(assoc, family);
 }
 
 /* One datagram. */
@@ -49,9 +55,10 @@ static void up_drop_unresolved(void *arg, enum drop_reason reason, uint32_t coun
 }
 
 /* As it is: the external end resolves names, and so serves all. */
-static void up_send_name(struct assoc *assoc, const char *name, uint16_t port, const struct dgram_run *payloads)
+static void up_send_name(struct assoc *assoc, struct assoc *exit, const char *name, uint16_t port,
+                         const struct dgram_run *payloads)
 {
-    struct external *external = assoc_find_external(assoc, AF_INET);
+    struct external *external = assoc_find_external(exit, AF_INET);
     struct dgram_tally tally = {0};
     if (!permit_unresolved(assoc->env, &assoc->subject, name, port, payloads->count)) {
         assoc_drop(assoc, DROP_REFUSED, payloads->count);
@@ -94,7 +101,22 @@ static void up_resolve_name(struct assoc *assoc, const char *name, uint16_t port
     }
 }
 
+/* Rules about names decide whether it leaves by an upstream, as for CONNECT; rules about addresses when it is resolved
+ * here. */
+static struct assoc *up_find_exit_of_name(struct assoc *assoc, const char *name, uint16_t port)
+{
+    if (assoc->subject.rules != assoc->env->rules) /* everything will be denied */
+        return assoc;
+    return branch_exit(assoc, rules_find_name(&assoc->subject, name, port));
+}
+
 void assoc_take_up_named(struct assoc *assoc, const char *name, uint16_t port, const struct dgram_run *payloads)
 {
-    (assoc_sends_names(assoc) ? up_send_name : up_resolve_name)(assoc, name, port, payloads);
+    struct assoc *exit = up_find_exit_of_name(assoc, name, port);
+    if (!exit)
+        assoc_drop(assoc, DROP_NO_UPSTREAM, payloads->count);
+    else if (assoc_sends_names(exit))
+        up_send_name(assoc, exit, name, port, payloads);
+    else
+        up_resolve_name(assoc, name, port, payloads);
 }

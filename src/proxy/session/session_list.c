@@ -34,6 +34,7 @@ static void row_copy_assoc(struct session_list_row *row, const struct session_vi
     row->assoc.flow.dropped = NULL; /* the association's own */
     row->assoc.idle_ms = assoc_idle_ms(view->assoc, now);
     row->assoc.mapping_count = assoc_mappings(view->assoc, row->assoc.mappings);
+    assoc_exits(view->assoc, row->assoc.exits, sizeof(row->assoc.exits));
     row->assoc.filtering = assoc_filtering(view->assoc);
     row->assoc.kernel = view->kernel;
 }

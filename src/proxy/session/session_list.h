@@ -36,7 +36,8 @@ struct session_list_row {
             uint32_t dropped[DROP_REASON_COUNT];
             uint64_t idle_ms;
             struct assoc_mapping mappings[CONFIG_CLIENT_PORTS_MAX];
-            size_t mapping_count; /* how many ports its client uses */
+            size_t mapping_count;                  /* how many ports its client uses */
+            char exits[SESSION_LIST_NAME_MAX + 1]; /* see assoc_exits() */
             enum config_filtering filtering;
             struct kernel_use kernel;
         } assoc;
