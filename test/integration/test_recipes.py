@@ -13,7 +13,8 @@ from netns import CLIENT_V4, INET1_V4, INET1_V6, INET2_V4, INET2_V6, NEIGHBOUR_V
 
 README = Path(__file__).resolve().parents[2] / "config" / "README.md"
 HERE = {"203.0.113.7": PROXY_V4, "correct-horse": ALICE[1], "192.168.1.50": NEIGHBOUR_V4}
-WITH_LOGIN = {"listen": [{"address": PROXY_V4, "port": 1080, "auth": "password"}], "users": USERS}
+WITH_LOGIN = {"listen": [{"address": PROXY_V4, "auth": "password"}, {"address": PROXY_WAN_V4, "auth": "password"}],
+              "users": USERS}
 
 
 def blocks(heading, language):
@@ -59,22 +60,33 @@ def is_full_cone(net, host, address, peers):
 # ---- tun bridge
 
 
+@contextlib.contextmanager
+def gateway(host, address, interface="eth0"):
+    host.ip(f"route add default via {address} dev {interface}")
+    try:
+        yield
+    finally:
+        host.ip("route del default")
+
+
 @pytest.fixture
 def bridge(net, behind, tmp_path):
-    """hev-socks5-tunnel on the client, without rules; those that a test adds are removed after it."""
+    """hev-socks5-tunnel on the client, without rules; those that a test adds are removed after it. The proxy lies beyond
+    the client's gateway, which forwards nothing: without its mark the bridge would not reach it."""
     assert behind
     config = tmp_path / "tun.yml"
-    config.write_text(blocks("Linux: the whole machine", "yaml")[0], encoding="utf-8")
-    process = net.client.start("hev-socks5-tunnel", str(config))
-    wait_until(lambda: net.client.run("ip", "link", "show", "tun0").returncode == 0, "tun0")
-    yield
-    for version in "-4", "-6":
-        for preference in "10", "15", "20":
-            while net.client.run("ip", version, "rule", "del", "pref", preference).returncode == 0:
-                pass
-    process.kill()
-    process.wait()
-    wait_until(lambda: net.client.run("ip", "link", "show", "tun0").returncode != 0, "the end of tun0")
+    config.write_text(blocks("Linux: the whole machine", "yaml")[0].replace(PROXY_V4, PROXY_WAN_V4), encoding="utf-8")
+    with gateway(net.client, PROXY_V4):
+        process = net.client.start("hev-socks5-tunnel", str(config))
+        wait_until(lambda: net.client.run("ip", "link", "show", "tun0").returncode == 0, "tun0")
+        yield
+        process.kill()  # before its rules go: without them, its own connections would enter the tunnel
+        process.wait()
+        for version in "-4", "-6":
+            for preference in "10", "15", "20":
+                while net.client.run("ip", version, "rule", "del", "pref", preference).returncode == 0:
+                    pass
+        wait_until(lambda: net.client.run("ip", "link", "show", "tun0").returncode != 0, "the end of tun0")
 
 
 @needs("hev-socks5-tunnel")
@@ -91,15 +103,6 @@ def test_linux_the_whole_machine(net, bridge, web):
     assert is_full_cone(net, net.client, "::", (INET1_V6, INET2_V6))
 
 
-@contextlib.contextmanager
-def gateway(host, address, interface="eth0"):
-    host.ip(f"route add default via {address} dev {interface}")
-    try:
-        yield
-    finally:
-        host.ip("route del default")
-
-
 @needs("hev-socks5-tunnel")
 def test_a_console_through_a_linux_pc(net, bridge, web):
     assert bridge is None
@@ -111,7 +114,7 @@ def test_a_console_through_a_linux_pc(net, bridge, web):
         route = net.client.run("ip", "route", "get", PROXY_V4, "from", NEIGHBOUR_V4, "iif", "eth0").stdout
         assert "dev eth0" in route, route  # the LAN, directly
     # The PC itself does not use the proxy.
-    assert net.client.run("ip", "route", "get", INET1_V4).returncode != 0
+    assert f"via {PROXY_V4} dev eth0" in net.client.run("ip", "route", "get", INET1_V4).stdout
 
 
 @needs("hev-socks5-tunnel")
@@ -162,6 +165,22 @@ def test_proxychains(net, behind, web, tmp_path):
     assert fetch(net.client, f"http://{web[0]}:{web[1]}/1000", *command[:4]) == "1000"
 
 
+def test_redsocks(net, behind, web, tmp_path):
+    assert behind
+    (tmp_path / "redsocks.conf").write_text(blocks("Linux without a tun device", "")[0], encoding="ascii")
+    rules = blocks("Linux without a tun device", "nft")[0]
+    assert ", 10.0.0.0/8," in rules  # where all hosts of the tests are
+    with gateway(net.client, PROXY_V4):
+        process = net.client.start("redsocks", "-c", str(tmp_path / "redsocks.conf"))
+        try:
+            net.client.nft(rules.replace(", 10.0.0.0/8,", ","))
+            wait_until(lambda: fetch(net.client, f"http://{web[0]}:{web[1]}/1000") == "1000", "redsocks", 5)
+        finally:
+            process.kill()
+            process.wait()
+            net.client.nft("table ip redsocks\ndelete table ip redsocks")
+
+
 # ---- browsers
 
 
@@ -170,6 +189,18 @@ def test_a_local_conesocks_logs_in_for_the_browser(net, behind, start, web):
     url = f"http://{web[0]}:{web[1]}/1000"
     assert fetch(net.client, url, "env", "ALL_PROXY=socks5h://127.0.0.1:1080") == "1000"
     assert behind.session(user="alice")
+
+
+def test_a_trusted_client_needs_no_login(net, start, web):
+    text = README.read_text(encoding="utf-8")
+    (listener,) = re.findall(r"`(listen: \[\{[^`]*trusted: [^`]*\}\])`", text)
+    listener = listener.replace("198.51.100.20", CLIENT_V4)
+    start(f"{listener}\nusers: {json.dumps(USERS)}\n")
+    url = f"http://{web[0]}:{web[1]}/1000"
+    proxy = f"ALL_PROXY=socks5h://{PROXY_V4}:1080"
+    assert fetch(net.client, url, "env", proxy) == "1000"
+    assert fetch(net.neighbour, url, "env", proxy) == "0"
+    assert fetch(net.neighbour, url, "env", proxy.replace("//", "//%s:%s@" % ALICE)) == "1000"
 
 
 # ---- blocks for programs that cannot run here
