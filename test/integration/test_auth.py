@@ -1,6 +1,8 @@
 """Logins: what floods of wrong ones cost, and what of them shows. Rows of ATTACKS.md: 49 to 51."""
 import collections
+import configparser
 import re
+import shutil
 import socket
 import subprocess
 import threading
@@ -10,7 +12,7 @@ import pytest
 import socks5
 from conftest import ALICE, LISTEN, USERS
 from daemon import PROGRAM, wait_until
-from netns import CLIENT_V4, INET1_V4, NEIGHBOUR_V4, PROXY_V4, PROXY_V6, STRANGER_V4, STRANGER_V6
+from netns import CLIENT_V4, CLIENT_V6, INET1_V4, NEIGHBOUR_V4, PROXY_V4, PROXY_V6, STRANGER_V4, STRANGER_V6
 
 WITH_LOGIN = [{"address": entry["address"], "port": entry["port"]} for entry in LISTEN]
 SWORDFISH = "Swordfish-7"  # never right
@@ -265,3 +267,46 @@ def test_row51_a_name_is_one_escaped_line(net, with_users, lan, name):
     (session,) = proxy.sessions()
     assert session["client"].startswith(CLIENT_V4)
     assert session["why"] == "wrong user name or password"
+
+
+# ---- fail2ban ----
+
+FILTER = Path(__file__).resolve().parents[2] / "config" / "fail2ban" / "filter.d" / "conesocks.conf"
+ADDRESS = r"\[?(?P<host>[0-9]+\.[0-9.]+|[0-9a-f:]+:[0-9a-f:]+)\]?"  # as fail2ban's <ADDR>
+LIAR = 'x" client=192.0.2.99:1 user="y'
+
+
+def filtered(lines):
+    """The addresses that the filter finds. fail2ban has removed the time of each line."""
+    parser = configparser.ConfigParser()
+    parser.read(FILTER)
+    patterns = [re.compile(each.replace("<ADDR>", ADDRESS)) for each in parser["Definition"]["failregex"].splitlines()]
+    found = []
+    for line in lines:
+        line = re.sub(r"^\d\d\d\d-\d\d-\d\dT[\d:.]+Z|^[A-Z][a-z]+ \d\d [\d:]+", "", line)
+        found += [match["host"] for pattern in patterns if (match := pattern.search(line))]
+    return found
+
+
+@pytest.mark.parametrize("format_", ["text", "json"])
+def test_fail2ban_finds_failed_logins(net, with_users, lan, tmp_path, format_):
+    """Theirs and no others', whatever they call themselves; also if strangers fill the log."""
+    proxy = with_users(limits={"failed_logins": 4}, log={"format": format_})
+    for _ in range(20):
+        net.stranger.connect(STRANGER_V4, lan).close()
+    for user in "alice", LIAR, "carol", "dave":
+        assert log_in(net.client, CLIENT_V4, lan, user, SWORDFISH) == REFUSED
+    assert log_in(net.client, CLIENT_V6, (PROXY_V6, 1080), LIAR, SWORDFISH) == REFUSED
+    assert log_in(net.neighbour, NEIGHBOUR_V4, lan) == RIGHT
+    wait_until(lambda: "too many wrong passwords" in proxy.log and proxy.log.count("wrong user name") == 5, "the log")
+    expected = [CLIENT_V4] * 5 + [CLIENT_V6]
+    lines = proxy.log.splitlines()
+    assert sorted(filtered(lines)) == expected
+    plain = [line.replace("conesocks: info: ", "") for line in lines]
+    assert sorted(filtered(f"Nov 30 23:57:25 host conesocks[123]: {line}" for line in plain)) == expected
+    in_file = [line.replace("conesocks:", "2026-11-30T23:57:25.553Z conesocks[123]:") for line in lines]
+    assert sorted(filtered(in_file)) == expected
+    if shutil.which("fail2ban-regex"):
+        (tmp_path / "log").write_text("\n".join(in_file) + "\n", encoding="utf-8")
+        found = subprocess.run(["fail2ban-regex", "-v", tmp_path / "log", FILTER], capture_output=True, text=True, check=True)
+        assert f"Failregex: {len(expected)} total" in found.stdout

@@ -26,8 +26,9 @@ struct login {
 struct logins {
     struct auth *auth;
     struct login_cache *cache;
-    size_t pending;                           /* with the helper thread */
-    struct log_limit throttled_log, busy_log; /* by themselves, so that a flood of other lines does not hide them */
+    size_t pending; /* with the helper thread */
+    struct log_limit failed_log, throttled_log,
+        busy_log; /* by themselves, so that a flood of other lines does not hide them */
 };
 
 struct logins *logins_new(struct auth *auth, uint32_t failed_logins)
@@ -57,6 +58,11 @@ void logins_free(struct logins *logins)
 void logins_change(struct logins *logins, uint32_t failed_logins)
 {
     auth_limit_failures(logins->auth, failed_logins);
+}
+
+struct log_limit *logins_failed_log(struct logins *logins)
+{
+    return &logins->failed_log;
 }
 
 static void login_discard(struct login *login)

@@ -9,6 +9,7 @@
 #include "conesocks/socks5.h"
 
 struct auth;
+struct log_limit;
 struct env;
 struct login;
 struct logins;
@@ -28,6 +29,8 @@ enum login_outcome {
 struct logins *logins_new(struct auth *auth, uint32_t failed_logins);
 /* Another limit from now on. */
 void logins_change(struct logins *logins, uint32_t failed_logins);
+/* Limits the lines about sessions whose login failed, so that other lines about strangers do not hide them. */
+struct log_limit *logins_failed_log(struct logins *logins);
 /* Once nothing more can come to the worker's inbox. */
 void logins_free(struct logins *logins);
 

@@ -8,6 +8,7 @@
 #include "base/util.h"
 #include "proxy/assoc/assoc.h"
 #include "proxy/session/advertised.h"
+#include "proxy/session/login.h"
 #include "proxy/session/session_impl.h"
 #include "proxy/session/session_view.h"
 
@@ -114,7 +115,8 @@ void session_log_end(const struct session *session, const char *why)
     /* Without a request, or with none granted and no login, anybody can cause the line, as often as they like. */
     const bool is_stranger = !session->user && session->reply == SOCKS5_REPLY_NOT_ALLOWED;
     const bool has_asked = (session->stream || session->assoc) && !is_stranger;
-    if (!log_enabled(LOG_LEVEL_INFO) || (!has_asked && !log_limit_pass(&env->strangers_log, now, &suppressed)))
+    struct log_limit *limit = session->user && env->logins ? logins_failed_log(env->logins) : &env->strangers_log;
+    if (!log_enabled(LOG_LEVEL_INFO) || (!has_asked && !log_limit_pass(limit, now, &suppressed)))
         return;
     session_log_write(session, why, now, suppressed);
     if (session->assoc && session->granted)
