@@ -6,6 +6,8 @@ enum silence_cause silence_judge(const struct silence *s)
         return SILENCE_BOUND_ADDRESS;
     if (s->with_our_address == SILENCE_ANSWERED)
         return SILENCE_HINT;
+    if (s->forbidden)
+        return SILENCE_FORBIDDEN;
     if (s->told_elsewhere || s->no_route)
         return SILENCE_BOUND_ADDRESS;
     if (s->rejected)

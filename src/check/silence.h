@@ -11,6 +11,7 @@ enum silence_seen { SILENCE_NOT_TRIED, SILENCE_ANSWERED, SILENCE_STAYED };
 struct silence {
     bool rejected;                       /* by ICMP, on our side of the proxy */
     bool no_route;                       /* the system refuses to send to the relay's address */
+    bool forbidden;                      /* likewise, because of a rule of this machine's firewall */
     bool told_elsewhere;                 /* the relay's address is of a network that we cannot expect to reach */
     enum silence_seen at_proxys_address; /* sent to the address that the TCP connection goes to */
     enum silence_seen with_our_address;  /* when the request named the address and port that it sends from */
@@ -22,6 +23,7 @@ struct silence {
 
 enum silence_cause {
     SILENCE_BOUND_ADDRESS, /* the proxy names an address that is not the one to send to */
+    SILENCE_FORBIDDEN,     /* this machine's own firewall */
     SILENCE_HINT,          /* the proxy needs the client's port in the request */
     SILENCE_WAY_IN,        /* between us and the relay's port */
     SILENCE_CLOSED,        /* likewise, and an ICMP error tells it */

@@ -3,10 +3,12 @@ filtering. On an internet of the test's own, with routers, firewalls and servers
 import re
 
 import pytest
-from checks import OK, UNKNOWN, WRONG, run_check
+from checks import OK, UNKNOWN, WRONG, Found, run_check
 from crooked import PlainStun, Socks5
+from daemon import PROGRAM, wait_until
 from internet import GATEWAY, HOME, ROUTER, SECOND, SECOND_V6, STUN, STUN_OTHER, STUN_V6, THIRD, VPS, VPS_V6, Internet
 from servers import coturn
+from test_upstream import DANTED
 
 SERVERS = ("--stun", f"{STUN},{SECOND}", "--stun", THIRD)
 EXTERNAL = "31000-31099"
@@ -165,6 +167,38 @@ def test_a_symmetric_server(stuns, world, player):
         assert nat(player())[3] == "strict"
 
 
+def test_dante_filters(stuns, world, player, tmp_path):
+    """Until it has sent to a second address: so it is tested after one."""
+    config = tmp_path / "danted.conf"
+    config.write_text(DANTED.format(address=VPS, log=tmp_path / "danted.out"), encoding="ascii")
+    with open(tmp_path / "danted.log", "w", encoding="ascii") as log:
+        process = world.vps.start("danted", "-f", str(config), stdout=log, stderr=log)
+    wait_until(lambda: f"{VPS}:1080 " in world.vps.run("ss", "-ltn").stdout, "danted")
+    step, mapping, _, kind, seen_by = nat(player())
+    process.terminate()
+    process.wait(10)
+    assert (mapping, kind, seen_by) == (INDEPENDENT, "moderate", "this_machine"), step
+
+
+@pytest.mark.parametrize("filtering, kind", [(INDEPENDENT, "open"), (BY_PORT, "moderate")])
+def test_udp_that_does_not_reach_the_proxy(stuns, vps, player, world, filtering, kind):
+    """As in a network that drops all UDP: inside TCP the type is found all the same."""
+    vps(filtering=filtering)
+    world.translate(world.router, more="meta l4proto udp drop;")
+    found = player()
+    assert found.blames("datagram_v4", "drops UDP to port", "open the proxy's UDP ports", "try another network")
+    step, mapping, _, seen_kind, seen_by = nat(found)
+    assert mapping == INDEPENDENT and seen_kind == ("moderate" if kind == "moderate" else "unknown"), step
+    assert seen_by == ("another_client" if kind == "moderate" else None)
+    assert found.step("delay_v4")["data"]["through_ms"] > 0
+
+
+def test_this_machines_own_firewall(stuns, vps, player, world):
+    vps()
+    packet_filter(world.player, "output", "meta l4proto udp drop;")
+    assert player().blames("datagram_v4", "firewall on this machine", user="in this machine's firewall")
+
+
 def test_strangers_with_another_address(stuns, vps, player, world):
     """As behind rootless Docker: a process in front passes on datagrams with its own address."""
     vps(external_ports=EXTERNAL)
@@ -320,8 +354,6 @@ def test_the_built_in_ones(world, vps, tmp_path):
 
 
 def with_hosts(host, hosts, *arguments):
-    from checks import Found
-    from daemon import PROGRAM
     if host.run("unshare", "--mount", "true").returncode != 0:
         pytest.skip("cannot put a file in place of the system's here (a chroot?)")
     return Found(host.run("unshare", "--mount", "sh", "-c", f'mount --bind {hosts} /etc/hosts && exec "$@"', "sh", PROGRAM,

@@ -9,32 +9,33 @@
 /* What was seen of a fault whose place is known, and the place. */
 static const struct row {
     const char *fault;
-    struct silence seen; /* rejected, no route, told elsewhere; at the proxy's address, with ours, over TCP, without,
-                          * by TCP, several servers */
+    struct silence seen; /* rejected, no route, forbidden, told elsewhere; at the proxy's address, with ours, over TCP,
+                          * without, by TCP, several servers */
     enum silence_cause cause;
 } rows[] = {
-    {"a NAT that forwards, and nothing advertised", {0, 0, 1, ANSWERED, NO, NO, NO, NO, 0}, SILENCE_BOUND_ADDRESS},
-    {"the same, and a server that is not ours", {0, 1, 1, ANSWERED, NO, NO, NO, NO, 0}, SILENCE_BOUND_ADDRESS},
+    {"a NAT that forwards, and nothing advertised", {0, 0, 0, 1, ANSWERED, NO, NO, NO, NO, 0}, SILENCE_BOUND_ADDRESS},
+    {"the same, and a server that is not ours", {0, 1, 0, 1, ANSWERED, NO, NO, NO, NO, 0}, SILENCE_BOUND_ADDRESS},
     {"a NAT that does not forward, and nothing advertised",
-     {0, 0, 1, STAYED, STAYED, ANSWERED, ANSWERED, NO, 0},
+     {0, 0, 0, 1, STAYED, STAYED, ANSWERED, ANSWERED, NO, 0},
      SILENCE_BOUND_ADDRESS},
-    {"an address without a route", {0, 1, 0, STAYED, STAYED, NO, ANSWERED, NO, 0}, SILENCE_BOUND_ADDRESS},
-    {"a server that wants the hint", {0, 0, 0, NO, ANSWERED, NO, NO, NO, 0}, SILENCE_HINT},
-    {"a firewall before our relay ports", {0, 0, 0, NO, STAYED, ANSWERED, ANSWERED, NO, 0}, SILENCE_WAY_IN},
-    {"the same, and we have no UDP ourselves", {0, 0, 0, NO, STAYED, ANSWERED, STAYED, NO, 0}, SILENCE_WAY_IN},
-    {"a firewall that rejects", {1, 0, 0, NO, STAYED, ANSWERED, ANSWERED, NO, 0}, SILENCE_CLOSED},
-    {"a server that has closed the port", {1, 0, 0, NO, STAYED, NO, ANSWERED, NO, 0}, SILENCE_CLOSED},
-    {"a proxy's host without UDP", {0, 0, 0, NO, STAYED, STAYED, ANSWERED, NO, 0}, SILENCE_WAY_OUT},
-    {"a STUN server that is down", {0, 0, 0, NO, STAYED, STAYED, STAYED, NO, 0}, SILENCE_SERVER},
-    {"the same, and another proxy", {0, 0, 0, NO, STAYED, NO, STAYED, NO, 0}, SILENCE_SERVER},
+    {"an address without a route", {0, 1, 0, 0, STAYED, STAYED, NO, ANSWERED, NO, 0}, SILENCE_BOUND_ADDRESS},
+    {"a firewall on this machine", {0, 0, 1, 0, NO, STAYED, ANSWERED, STAYED, NO, 0}, SILENCE_FORBIDDEN},
+    {"a server that wants the hint", {0, 0, 0, 0, NO, ANSWERED, NO, NO, NO, 0}, SILENCE_HINT},
+    {"a firewall before our relay ports", {0, 0, 0, 0, NO, STAYED, ANSWERED, ANSWERED, NO, 0}, SILENCE_WAY_IN},
+    {"the same, and we have no UDP ourselves", {0, 0, 0, 0, NO, STAYED, ANSWERED, STAYED, NO, 0}, SILENCE_WAY_IN},
+    {"a firewall that rejects", {1, 0, 0, 0, NO, STAYED, ANSWERED, ANSWERED, NO, 0}, SILENCE_CLOSED},
+    {"a server that has closed the port", {1, 0, 0, 0, NO, STAYED, NO, ANSWERED, NO, 0}, SILENCE_CLOSED},
+    {"a proxy's host without UDP", {0, 0, 0, 0, NO, STAYED, STAYED, ANSWERED, NO, 0}, SILENCE_WAY_OUT},
+    {"a STUN server that is down", {0, 0, 0, 0, NO, STAYED, STAYED, STAYED, NO, 0}, SILENCE_SERVER},
+    {"the same, and another proxy", {0, 0, 0, 0, NO, STAYED, NO, STAYED, NO, 0}, SILENCE_SERVER},
     {"a proxy's host without UDP, and we have none",
-     {0, 0, 0, NO, STAYED, STAYED, STAYED, ANSWERED, 0},
+     {0, 0, 0, 0, NO, STAYED, STAYED, STAYED, ANSWERED, 0},
      SILENCE_WAY_OUT},
-    {"the same, and three servers without TCP", {0, 0, 0, NO, STAYED, STAYED, STAYED, STAYED, 1}, SILENCE_WAY_OUT},
-    {"the same, and another proxy", {0, 0, 0, NO, STAYED, NO, STAYED, STAYED, 1}, SILENCE_EITHER},
-    {"we have no UDP, and another proxy", {0, 0, 0, NO, STAYED, NO, STAYED, ANSWERED, 0}, SILENCE_EITHER},
-    {"a firewall before another proxy", {0, 0, 0, NO, STAYED, NO, ANSWERED, NO, 0}, SILENCE_EITHER},
-    {"nothing could be tried", {0, 0, 0, NO, NO, NO, NO, NO, 0}, SILENCE_EITHER},
+    {"the same, and three servers without TCP", {0, 0, 0, 0, NO, STAYED, STAYED, STAYED, STAYED, 1}, SILENCE_WAY_OUT},
+    {"the same, and another proxy", {0, 0, 0, 0, NO, STAYED, NO, STAYED, STAYED, 1}, SILENCE_EITHER},
+    {"we have no UDP, and another proxy", {0, 0, 0, 0, NO, STAYED, NO, STAYED, ANSWERED, 0}, SILENCE_EITHER},
+    {"a firewall before another proxy", {0, 0, 0, 0, NO, STAYED, NO, ANSWERED, NO, 0}, SILENCE_EITHER},
+    {"nothing could be tried", {0, 0, 0, 0, NO, NO, NO, NO, NO, 0}, SILENCE_EITHER},
 };
 
 static void every_fault(void **state)

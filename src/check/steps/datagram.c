@@ -136,14 +136,21 @@ static size_t count_servers(const struct check_run *check)
 
 static bool is_no_route(int error)
 {
-    return error == -ENETUNREACH || error == -EADDRNOTAVAIL || error == -EINVAL || error == -EACCES || error == -EPERM;
+    return error == -ENETUNREACH || error == -EADDRNOTAVAIL || error == -EINVAL;
+}
+
+/* ICMP tells the same of a firewall on the way, if that reports it as such. */
+static bool is_forbidden(int error)
+{
+    return error == -EACCES || error == -EPERM;
 }
 
 static struct silence try_other_ways(struct check_run *check, int error)
 {
     struct silence silence = {
         .no_route = is_no_route(error),
-        .rejected = error && !is_no_route(error),
+        .forbidden = is_forbidden(error),
+        .rejected = error && !is_no_route(error) && !is_forbidden(error),
         .told_elsewhere = scope_of(&check->association.relay) < scope_of(&check->proxy.address),
         .at_proxys_address = try_proxys_address(check),
     };
@@ -177,6 +184,7 @@ static void name_option(const struct check_run *check, char *text, size_t size)
 /* What to do for people who only use the server. */
 static const char *const users_ways[SILENCE_CAUSES] = {
     [SILENCE_BOUND_ADDRESS] = "tell the server's owner",
+    [SILENCE_FORBIDDEN] = "allow UDP to the proxy in this machine's firewall",
     [SILENCE_HINT] = "tell the server's owner, or use another server",
     [SILENCE_WAY_IN] = "try another network: if it works there, this one drops UDP; if not, tell the server's owner",
     [SILENCE_CLOSED] = "tell the server's owner",
@@ -226,6 +234,10 @@ static void explain_silence(const struct check_run *check, const struct silence 
     case SILENCE_BOUND_ADDRESS:
         explain_bound_address(check, result);
         break;
+    case SILENCE_FORBIDDEN:
+        result_cause(result, "a firewall on this machine, or one that reports it, forbids UDP to %s",
+                     netaddr_format(&check->association.relay, relay));
+        break;
     case SILENCE_HINT:
         result_advise(
             result,
@@ -270,12 +282,21 @@ static void explain_silence(const struct check_run *check, const struct silence 
 
 static const char *cause_name(enum silence_cause cause)
 {
-    static const char *const names[] = {"bound_address", "hint", "way_in", "closed", "way_out", "far_end", "unknown"};
+    static const char *const names[] = {"bound_address", "forbidden", "hint",    "way_in",
+                                        "closed",        "way_out",   "far_end", "unknown"};
     static_assert(ARRAY_LEN(names) == SILENCE_CAUSES, "each has a name");
     return names[cause];
 }
 
-/* Whether it works after all, by another address, so that the next steps can run. */
+/* The steps that follow send their datagrams inside the TCP connection. */
+static bool continue_inside_tcp(struct check_run *check)
+{
+    association_close(&check->association);
+    check->inside_tcp = association_open_framed(&check->association, &check->proxy);
+    return check->inside_tcp;
+}
+
+/* Whether it works after all, by another address or inside TCP, so that the next steps can run. */
 static bool say_silence(struct check_run *check, const char *to, int error, struct check_result *result)
 {
     const struct silence silence = try_other_ways(check, error);
@@ -283,13 +304,19 @@ static bool say_silence(struct check_run *check, const char *to, int error, stru
     if (silence.at_proxys_address == SILENCE_ANSWERED)
         result_say(result, CHECK_FAILED, "no answer from %s; but it answers when we send to the proxy's own address",
                    to);
+    else if (silence.over_tcp == SILENCE_ANSWERED)
+        result_say(result, CHECK_FAILED,
+                   "no answer from %s%s%s; but it answers datagrams inside the TCP connection, so the tests below send "
+                   "them there",
+                   to, error ? ": " : "", error ? strerror(-error) : "");
     else if (cause == SILENCE_SERVER)
         result_say(result, CHECK_SKIPPED, "no answer from %s, with or without the proxy", to);
     else
         result_say(result, CHECK_FAILED, "no answer from %s%s%s", to, error ? ": " : "", error ? strerror(-error) : "");
     result_data(result, "{s:s}", "cause", cause_name(cause));
     explain_silence(check, &silence, cause, result);
-    return silence.at_proxys_address == SILENCE_ANSWERED;
+    return silence.at_proxys_address == SILENCE_ANSWERED ||
+           (silence.over_tcp == SILENCE_ANSWERED && continue_inside_tcp(check));
 }
 
 /* ---- the step ---- */
@@ -343,7 +370,8 @@ void step_datagram(struct check_run *check, struct check_result *result)
     if (answered) {
         note_answer(check, &question);
         netaddr_format(&question.answer.mapped, seen);
-        result_say(result, CHECK_OK, "%s answers in %.1f ms and sees us as %s", to, question.rtt_us / 1000.0, seen);
+        result_say(result, CHECK_OK, "%s answers in %.1f ms%s and sees us as %s", to, question.rtt_us / 1000.0,
+                   check->inside_tcp ? " inside the TCP connection" : "", seen);
         result_data(result, "{s:s, s:s, s:i}", "server", to, "external", seen, "rtt_ms", question.rtt_us / 1000);
     } else if (check->facts & FACT_ANSWERS) {
         say_other_family(check, to, result);

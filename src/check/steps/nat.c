@@ -51,12 +51,16 @@ static bool probe_server(struct nat_run *run, const union netaddr *server)
     return opened;
 }
 
-/* What the servers see. */
-static void gather_views(struct nat_run *run, struct channel *channel)
+/* What the servers see of a fresh association. */
+static void gather_views(struct nat_run *run)
 {
-    const struct server_line line = check_line(run->check, channel);
+    struct check_association association;
     struct nat_evidence *e = &run->evidence;
-    stun_ask_some(&line, run->asked, run->count, 2, STUN_PATIENCE);
+    if (open_way(run, &association)) {
+        const struct server_line line = check_line(run->check, &association.channel);
+        stun_ask_some(&line, run->asked, run->count, 2, STUN_PATIENCE);
+    }
+    association_close(&association);
     for (size_t i = 0; i < run->count; i++) {
         const struct stun_message *answer = &run->asked[i].answer;
         if (run->asked[i].answered && answer->class == STUN_SUCCESS && answer->mapped.sa.sa_family != AF_UNSPEC)
@@ -64,46 +68,50 @@ static void gather_views(struct nat_run *run, struct channel *channel)
     }
 }
 
-/* The address that most of them see. */
-static const union netaddr *external_of(const struct nat_evidence *e)
-{
-    const struct nat_conclusion so_far = nat_conclude(e);
-    return so_far.odd == &e->views[0] ? &e->views[1].mapped : &e->views[0].mapped;
-}
-
-static struct stranger_target target_of(const struct nat_run *run, struct check_association *association)
+/* An association that has sent to one server only: some proxies let everybody in once there are two. false: it gets no
+ * answer. Always to be closed. */
+static bool open_target(struct nat_run *run, struct check_association *association, struct stranger_target *target)
 {
     const struct nat_evidence *e = &run->evidence;
-    struct stranger_target target = {.line = check_line(run->check, &association->channel),
-                                     .external = *external_of(e),
-                                     .relay = association->channel.relay};
-    for (size_t i = 0; i < e->view_count && target.server_count < ARRAY_LEN(target.servers); i++)
-        target.servers[target.server_count++] = e->views[i].from;
-    return target;
+    if (!open_way(run, association))
+        return false;
+    struct stun_question question = {.to = e->views[0].from};
+    *target = (struct stranger_target){.line = check_line(run->check, &association->channel),
+                                       .relay = association->channel.relay};
+    if (stun_ask(&target->line, &question, 1, STUN_PATIENCE) != 1)
+        return false;
+    target->external = question.answer.mapped;
+    for (size_t i = 0; i < e->view_count && target->server_count < ARRAY_LEN(target->servers); i++)
+        target->servers[target->server_count++] = e->views[i].from;
+    return target->external.sa.sa_family == e->views[0].from.sa.sa_family;
 }
 
-static void gather_from_here(struct nat_run *run, struct check_association *association)
+static void gather_from_here(struct nat_run *run, const struct stranger_target *target)
 {
-    const struct stranger_target target = target_of(run, association);
     struct nat_evidence *e = &run->evidence;
     struct stranger_found found;
-    stranger_from_here(&found, &target);
+    stranger_from_here(&found, target);
     e->here = found.seen;
     e->way = found.way;
-    if (found.view.from.sa.sa_family != AF_UNSPEC)
-        e->views[e->view_count++] = found.view;
     e->last_is_ours = found.view.from.sa.sa_family != AF_UNSPEC;
+    if (e->last_is_ours) {
+        /* It is another association's address. What counts is whether it is the same for us and for that server. */
+        bool same = netaddr_equal(&found.view.mapped, &target->external);
+        e->views[e->view_count] =
+            (struct nat_view){.from = found.view.from, .mapped = same ? e->views[0].mapped : found.view.mapped};
+        e->view_count++;
+    }
     if (run->disguise.sa.sa_family == AF_UNSPEC)
         run->disguise = found.disguise;
 }
 
-static void gather_from_client(struct nat_run *run, struct check_association *association)
+static void gather_from_client(struct nat_run *run, const struct stranger_target *target)
 {
-    const struct stranger_target target = target_of(run, association);
     struct check_association other;
     if (check_associate(run->check, &other)) {
-        const struct server_line line = check_line(run->check, &other.channel);
-        stranger_from_client(&run->evidence.client, &target, &line);
+        struct server_line line = check_line(run->check, &other.channel);
+        line.to = target->servers[0];
+        stranger_from_client(&run->evidence.client, target, &line);
     }
     association_close(&other);
 }
@@ -127,24 +135,27 @@ static bool is_settled(const struct nat_evidence *evidence)
     return nat_conclude(evidence).verdict.type != NAT_TYPE_UNKNOWN;
 }
 
-/* Quick ways first. false: there is no association, or no server answers. */
-static bool gather(struct nat_run *run)
+/* Quick ways first. */
+static void gather_from_strangers(struct nat_run *run)
 {
     struct nat_evidence *e = &run->evidence;
-    struct check_association association;
-    bool opened = open_way(run, &association), probed = run->count == 1;
+    struct check_association association = CHECK_ASSOCIATION_NONE;
+    struct stranger_target target;
+    bool probed = run->count == 1, opened = !run->direct && open_target(run, &association, &target);
     if (opened)
-        gather_views(run, &association.channel);
-    if (e->view_count > 0 && !is_settled(e)) {
-        if (!run->direct)
-            gather_from_here(run, &association);
-        if (!is_settled(e) && !probed)
-            gather_from_servers(run);
-        if (!is_settled(e) && !run->direct)
-            gather_from_client(run, &association);
-    }
+        gather_from_here(run, &target);
+    if (!is_settled(e) && !probed)
+        gather_from_servers(run);
+    if (opened && !is_settled(e))
+        gather_from_client(run, &target);
     association_close(&association);
-    return e->view_count > 0;
+}
+
+static void gather(struct nat_run *run)
+{
+    gather_views(run);
+    if (run->evidence.view_count > 0 && !is_settled(&run->evidence))
+        gather_from_strangers(run);
 }
 
 /* One server is probed first: it may have two addresses. Its own words tell best what it lacks. */
@@ -156,9 +167,10 @@ static struct nat_verdict run_nat(struct nat_run *run, struct check_result *resu
     bool probed = run->count == 1 && probe_server(run, &run->asked[0].to);
     if (probed) {
         verdict = nat_judge(&run->probe.seen);
-        if (verdict.type == NAT_TYPE_UNKNOWN && run->probe.answered && !check->server.own && !run->direct &&
-            gather(run) && is_settled(&run->evidence))
-            probed = false;
+        if (verdict.type == NAT_TYPE_UNKNOWN && run->probe.answered && !check->server.own && !run->direct) {
+            gather(run);
+            probed = !is_settled(&run->evidence);
+        }
     } else {
         gather(run);
     }

@@ -45,9 +45,15 @@ static bool has_answer(const struct check_run *check, int family)
     return wants_proxy(check, family) && check->facts & answers;
 }
 
+/* Not inside TCP, where these are no questions. */
+static bool has_udp_answer(const struct check_run *check, int family)
+{
+    return has_answer(check, family) && !check->inside_tcp;
+}
+
 static bool has_peers_answer(const struct check_run *check, int family)
 {
-    return check->server.kind == TEST_SERVER_PEER && has_answer(check, family);
+    return check->server.kind == TEST_SERVER_PEER && has_udp_answer(check, family);
 }
 
 static bool wants_nat(const struct check_run *check, int family)
@@ -105,10 +111,11 @@ const struct check_step check_steps[] = {
      "the proxy offers UDP, which games, voice chats and calls need", NO_UDP, false},
     {"datagram", "UDP", ASSOCIATED | FACT_SERVER, STEP_EACH_FAMILY, wants_datagram, step_datagram,
      "games, voice chats and calls can send and receive", NO_UDP, false},
-    {"origin", "Reply's sender", REPLIES, STEP_ONCE, has_answer, step_origin, "programs know who sent them something",
-     "programs cannot tell who sent them something: many games and calls fail", false},
-    {"port", "Client's port", REPLIES, STEP_ONCE, has_answer, step_port, "nobody can take over your game's connection",
-     NULL, false},
+    {"origin", "Reply's sender", REPLIES, STEP_ONCE, has_udp_answer, step_origin,
+     "programs know who sent them something", "programs cannot tell who sent them something: many games and calls fail",
+     false},
+    {"port", "Client's port", REPLIES, STEP_ONCE, has_udp_answer, step_port,
+     "nobody can take over your game's connection", NULL, false},
     {"nat", "NAT type", REPLIES, STEP_EACH_FAMILY, wants_nat, step_nat, NULL, NULL, true},
     {"loss", "Packet loss", REPLIES, STEP_ONE_FAMILY, has_peers_answer, step_loss, "nothing stutters", NULL, false},
     {"sizes", "Sizes", REPLIES, STEP_EACH_FAMILY, has_peers_answer, step_sizes, "datagrams of every size pass",
@@ -119,7 +126,7 @@ const struct check_step check_steps[] = {
      "several games, programs and devices work at the same time", NULL, false},
     {"hairpin", "Hairpin", REPLIES, STEP_ONE_FAMILY, has_answer, step_hairpin,
      "players who use this proxy together can join each other", NULL, false},
-    {"end", "End of session", REPLIES, STEP_ONE_FAMILY, has_answer, step_end,
+    {"end", "End of session", REPLIES, STEP_ONE_FAMILY, has_udp_answer, step_end,
      "nothing stays open after a program has ended", NULL, false},
     {"lifetime", "Silence", REPLIES, STEP_ONE_FAMILY, wants_lifetime, step_lifetime,
      "a pause in a game or call does not cut it off", NULL, false},
@@ -132,6 +139,8 @@ const size_t check_step_count = ARRAY_LEN(check_steps);
 
 bool check_associate(struct check_run *check, struct check_association *association)
 {
+    if (check->inside_tcp)
+        return association_open_framed(association, &check->proxy);
     if (!association_open(association, &check->proxy, NULL))
         return false;
     /* Where the first one's datagrams had to be sent to another address than the proxy names, so have these. */

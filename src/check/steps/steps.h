@@ -69,6 +69,7 @@ struct check_run {
     struct check_association association;
     struct test_server server;
     unsigned facts;              /* of enum check_fact */
+    bool inside_tcp;             /* datagrams go inside the TCP connection: UDP does not reach the proxy */
     int family;                  /* of the running step: AF_INET, AF_INET6 or 0 */
     struct stun_question answer; /* the first one that was answered */
     unsigned rtt_ms;             /* of that */
