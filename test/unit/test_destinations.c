@@ -1,5 +1,6 @@
 #include "test.h"
 
+#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>

@@ -2,6 +2,7 @@
 
 #include <arpa/nameser.h>
 #include <resolv.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

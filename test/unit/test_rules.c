@@ -1,5 +1,6 @@
 #include "test.h"
 
+#include <endian.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
