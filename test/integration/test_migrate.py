@@ -149,6 +149,9 @@ def test_some_destinations_by_another_proxy(net, start, second):
     sock = net.proxy.connect(None, proxy)
     socks5.negotiate(sock)
     assert socks5.request(sock, 1, ("x.ads.example", 80)).code == DENIED
+    association = socks5.Association(net.proxy, proxy, source="127.0.0.1")
+    assert association.external(net.inet1.udp(INET1_OTHER_V4))[0] == PROXY_WAN_V4
+    assert association.external(net.inet2.udp(INET2_OTHER_V4))[0] == SECOND_WAN_V4
 
 
 def test_one_udp_port_behind_a_nat(net, start):

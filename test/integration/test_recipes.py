@@ -78,7 +78,7 @@ def bridge(net, behind, tmp_path):
     config.write_text(blocks("Linux: the whole machine", "yaml")[0].replace(PROXY_V4, PROXY_WAN_V4), encoding="utf-8")
     with gateway(net.client, PROXY_V4):
         process = net.client.start("hev-socks5-tunnel", str(config))
-        wait_until(lambda: net.client.run("ip", "link", "show", "tun0").returncode == 0, "tun0")
+        wait_until(lambda: "tun0" in net.client.run("ip", "link", "show", "up").stdout, "tun0")
         yield
         process.kill()  # before its rules go: without them, its own connections would enter the tunnel
         process.wait()
