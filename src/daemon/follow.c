@@ -189,6 +189,11 @@ struct leader *leader_new(struct event_base *base, int fd, leader_changed *chang
     return NULL;
 }
 
+int leader_socket(const struct leader *leader)
+{
+    return leader->fd;
+}
+
 void leader_free(struct leader *leader)
 {
     if (!leader)

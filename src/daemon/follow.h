@@ -46,6 +46,8 @@ typedef void leader_changed(void *arg, const char *path, struct config_files *fi
 
 /* Takes over `fd`. `changed` is called from the base's loop. NULL: no memory. */
 struct leader *leader_new(struct event_base *base, int fd, leader_changed *changed, void *arg);
+/* Our end of the connection; -1: that process has ended. */
+int leader_socket(const struct leader *leader);
 /* NULL is fine. */
 void leader_free(struct leader *leader);
 

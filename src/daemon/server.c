@@ -31,6 +31,7 @@
 #include "daemon/status_query.h"
 #include "daemon/system.h"
 #include "daemon/takeover.h"
+#include "daemon/usage_exchange.h"
 #include "daemon/worker.h"
 #include "daemon/worker_takeover.h"
 #include "host/host.h"
@@ -255,6 +256,11 @@ static bool begin_handover(struct server *server)
                                          &server->followers};
     const int fd = server->handover_socket;
     server->handover_socket = -1;
+    server->usage_exchange = usage_exchange_new(server->base, server->host->usage, &server->followers);
+    if (!server->usage_exchange) {
+        server->handover_socket = fd;
+        return false;
+    }
     server->handover = fd >= 0 ? handover_new(server->base, fd, &goods, server_on_replaced, server) : NULL;
     return server->handover || fd < 0;
 }
@@ -262,6 +268,7 @@ static bool begin_handover(struct server *server)
 static void end_handover(struct server *server)
 {
     handover_free(server->handover);
+    usage_exchange_free(server->usage_exchange);
     leader_free(server->leader);
     followers_close(&server->followers);
 }
@@ -437,6 +444,7 @@ void server_take_over(struct server *server, struct takeover *takeover)
     server->followers = takeover->followers;
     takeover->followers = (struct followers){0};
     followers_tell(&server->followers, server->path, &takeover->files);
+    usage_exchange_begin(server->usage_exchange, NULL);
 }
 
 void server_run(struct server *server)

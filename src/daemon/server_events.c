@@ -16,6 +16,7 @@
 #include "daemon/notify.h"
 #include "daemon/reload.h"
 #include "daemon/server_impl.h"
+#include "daemon/usage_exchange.h"
 
 void server_log_counters(const struct server *server)
 {
@@ -107,6 +108,7 @@ void server_on_reloaded(void *arg)
     struct server *server = arg;
     if (server->followers.count == 0)
         return;
+    usage_exchange_run(server->usage_exchange);
     struct config_files files = follow_open_files(server->path, reload_config(server->reload));
     followers_tell(&server->followers, server->path, &files);
     follow_close_files(&files);
@@ -128,6 +130,8 @@ void server_on_replaced(void *arg)
     reload_refuse(server->reload);
     if (leader >= 0)
         server->leader = leader_new(server->base, leader, server_on_leader_changed, server);
+    if (server->leader)
+        usage_exchange_begin(server->usage_exchange, server->leader);
     drain_begin(server->drain, DRAIN_LEAVE_WAITING, reload_config(server->reload)->timeouts.drain_ms);
     systemd_send(server->systemd);
 }

@@ -48,6 +48,7 @@ struct server {
     struct worker_takeover *worker_takeover; /* NULL: nothing was taken over */
     struct followers followers;              /* servers that we have replaced */
     struct leader *leader;                   /* the one that has replaced us; NULL: none */
+    struct usage_exchange *usage_exchange;   /* with both */
     struct auth *auth;
     struct systemd *systemd; /* NULL: it did not start us */
 };

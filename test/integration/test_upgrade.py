@@ -1,22 +1,26 @@
 """A new process takes over from the running one: no connection is refused, no association ends, no byte is lost."""
 import contextlib
 import errno
+import json
 import os
 import signal
 import socket
 import struct
 import subprocess
 import time
+from types import SimpleNamespace
 
 import pytest
 import servers
 import socks5
-from conftest import lan_config
+from conftest import USERS, lan_config
 from daemon import PROGRAM, wait_until
 from faults import LIBRARY, Faults
 from netns import BALANCER_V4, INET1_V4, INET2_V4, NEIGHBOUR_V4, PROXY_V4, STRANGER_V4
 from socks5 import Association
+from test_admin import ask
 from test_reload import OTHER_USERS, Load, echo, talk  # pylint: disable=unused-import
+from test_users import WITH_LOGIN, flood, refused
 
 ECHO = echo  # a fixture, used by its name
 ADMIN_PORT = 1081
@@ -469,3 +473,39 @@ def test_one_udp_port_under_load(net, serve, config, upgrade, lan, peer):
         each.close()
     assert all(has_ended(proxy) for proxy in proxies[:-1])  # or SIGTERM would meet it on its way to the end
     assert not [row for proxy in proxies for row in proxy.sessions(why="server stops")]
+
+
+def test_volumes_are_kept(net, serve, config, lan, folder):
+    """What the replaced process relayed before, what it still relays, and over two upgrades."""
+    def used():
+        users = json.loads(ask(SimpleNamespace(proxy=net.proxy), "/status")[2])["users"]["list"]
+        return users[0]["volume_bytes"] if users else 0
+
+    def start(**options):
+        proxy = serve(config({"listen": WITH_LOGIN, "users": [{**USERS[0], "volume": "1MiB"}], "admin": {"port": ADMIN_PORT}}),
+                      **options)
+        wait_until(lambda: (folder / "pid").read_text(encoding="ascii") == f"{proxy.pid}\n", "the pid file")
+        return proxy
+
+    def log_in():
+        return Association(net.client, lan, user="alice", password="wonderland")
+
+    peer = net.inet1.udp(INET1_V4)
+    proxies = [start()]
+    first = log_in()
+    flood(first, peer, 200)
+    proxies.append(start(arguments=("--take-over",)))
+    wait_until(lambda: used() == 200 * 1200, "the volume to be handed over")
+    flood(first, peer, 100)
+    wait_until(lambda: used() == 300 * 1200, "the replaced process to report")
+    second = log_in()
+    flood(second, peer, 100)
+    proxies.append(start(arguments=("--take-over",)))
+    wait_until(lambda: used() == 400 * 1200, "both to report")
+    first.close()
+    assert has_ended(proxies[0])
+    third = log_in()
+    flood(third, peer, 600)
+    wait_until(lambda: refused(net.client, lan) == 2, "the volume to be used up")
+    second.close()
+    assert has_ended(proxies[1])

@@ -9,7 +9,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/calendar.h"
 #include "daemon/follow.h"
+#include "daemon/usage_exchange.h"
+#include "policy/usage.h"
 
 static char folder[] = "/tmp/test_follow.XXXXXX", file[64], users[64];
 static struct event_base *base;
@@ -154,10 +157,62 @@ static void the_serving_process_may_end(void **state)
     assert_int_equal(changes, 1);
 }
 
+/* ---- volumes ---- */
+
+static uint64_t volume_of(struct usage *usage, const char *user)
+{
+    struct usage_row rows[4];
+    size_t total, count = usage_list(usage, rows, 4, &total);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(rows[i].user, user) == 0)
+            return rows[i].volume;
+    return 0;
+}
+
+/* What the follower has counted before it was replaced, while it ends, and at the very end. */
+static void volumes_are_reported(void **state)
+{
+    (void)state;
+    static const struct followers nobody;
+    struct usage *theirs = usage_new(), *ours = usage_new();
+    struct usage_exchange *replaced = usage_exchange_new(base, theirs, &nobody);
+    struct usage_exchange *serving = usage_exchange_new(base, ours, &followers);
+    const union netaddr client = netaddr_from_bytes((const uint8_t[]){192, 0, 2, 1}, 4, 1);
+    struct usage_account *alice, *bob;
+    usage_set_month(theirs, calendar_month_of(calendar_today()));
+    assert_int_equal(usage_enter(theirs, &alice, "alice", &client, 0), 0);
+    assert_int_equal(usage_enter(theirs, &bob, "bob", &client, 0), 0);
+    usage_add(alice, (struct usage_bytes){100, 200});
+    usage_exchange_begin(serving, NULL);
+    usage_exchange_begin(replaced, leader);
+    usage_exchange_run(serving);
+    assert_int_equal(volume_of(ours, "alice"), 300);
+    assert_int_equal(volume_of(ours, "bob"), 0);
+    usage_add(alice, (struct usage_bytes){1, 0});
+    usage_add(bob, (struct usage_bytes){0, 7});
+    usage_exchange_run(replaced);
+    usage_exchange_run(replaced);
+    usage_exchange_run(serving);
+    assert_int_equal(volume_of(ours, "alice"), 301);
+    assert_int_equal(volume_of(ours, "bob"), 7);
+    usage_add(bob, (struct usage_bytes){3, 0});
+    usage_leave(alice, &client);
+    usage_leave(bob, &client);
+    usage_exchange_free(replaced);
+    leader_free(leader);
+    leader = NULL;
+    usage_exchange_run(serving); /* it has ended, and what it has sent can still be read */
+    assert_int_equal(volume_of(ours, "bob"), 10);
+    usage_exchange_free(serving);
+    usage_free(theirs);
+    usage_free(ours);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
     const struct CMUnitTest tests[] = {
+        T(volumes_are_reported),
         T(open_files_are_received),
         T(only_the_last_configuration_counts),
         T(files_that_cannot_be_read_again_are_not_sent),
