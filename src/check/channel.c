@@ -60,19 +60,23 @@ static int send_frame(int fd, const struct socks5_addr *to, const void *payload,
     return error ? error : io_send_all(fd, payload, len, deadline);
 }
 
+int channel_send_named(const struct channel *channel, const struct socks5_addr *to, const void *payload, size_t len)
+{
+    const struct socks5_udp_header header = {.destination = *to};
+    uint8_t bytes[SOCKS5_UDP_HEADER_MAX];
+    assert(channel->kind != CHANNEL_DIRECT);
+    if (channel->kind == CHANNEL_FRAMED)
+        return send_frame(channel->fd, to, payload, len);
+    return send_datagram(channel->fd, &channel->relay, bytes, socks5_udp_header_encode(bytes, sizeof(bytes), &header),
+                         payload, len);
+}
+
 int channel_send(const struct channel *channel, const union netaddr *to, const void *payload, size_t len)
 {
-    const struct socks5_udp_header header = {.destination = socks5_addr_of(to)};
-    uint8_t bytes[SOCKS5_UDP_HEADER_MAX];
-    switch (channel->kind) {
-    case CHANNEL_FRAMED:
-        return send_frame(channel->fd, &header.destination, payload, len);
-    case CHANNEL_RELAYED:
-        return send_datagram(channel->fd, &channel->relay, bytes,
-                             socks5_udp_header_encode(bytes, sizeof(bytes), &header), payload, len);
-    default:
-        return send_datagram(channel->fd, to, bytes, 0, payload, len);
-    }
+    if (channel->kind == CHANNEL_DIRECT)
+        return send_datagram(channel->fd, to, NULL, 0, payload, len);
+    const struct socks5_addr destination = socks5_addr_of(to);
+    return channel_send_named(channel, &destination, payload, len);
 }
 
 /* ---- receiving ---- */

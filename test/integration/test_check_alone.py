@@ -7,7 +7,7 @@ from checks import OK, UNKNOWN, WRONG, Found, run_check
 from crooked import PlainStun, Socks5
 from daemon import PROGRAM, wait_until
 from internet import GATEWAY, HOME, ROUTER, SECOND, SECOND_V6, STUN, STUN_OTHER, STUN_V6, THIRD, VPS, VPS_V6, Internet
-from servers import coturn
+from servers import Dns, coturn
 from test_upstream import DANTED
 
 SERVERS = ("--stun", f"{STUN},{SECOND}", "--stun", THIRD)
@@ -351,6 +351,18 @@ def test_the_built_in_ones(world, vps, tmp_path):
     step, *seen = nat(found)
     assert seen == [INDEPENDENT, INDEPENDENT, "open", "this_machine"] and "2 servers" in step["found"]
     assert found.status == OK and "(" in found.step("datagram_v4")["found"]
+
+
+def test_the_proxy_resolves_the_names(world, start, player):
+    """Where the player's network cannot, as with a name server that lies or is blocked."""
+    names = {"stun.l.google.com": [STUN], "stun.cloudflare.com": [SECOND], "stun.nextcloud.com": [THIRD]}
+    with Dns(world.third, THIRD, names), PlainStun(world.stun, STUN, port=19302), PlainStun(world.second, SECOND):
+        start({"listen": [{"address": VPS, "port": 1080, "auth": "none", "open": True}], "dns": {"servers": [THIRD]}},
+              host=world.vps)
+        found = run_check(world.player, proxy=f"socks5://{VPS}")
+    assert "this machine cannot resolve them, but the proxy can" in found.step("public")["found"]
+    step, *seen = nat(found)
+    assert seen == [INDEPENDENT, INDEPENDENT, "open", "this_machine"] and "2 servers" in step["found"]
 
 
 def with_hosts(host, hosts, *arguments):

@@ -47,7 +47,9 @@ bool stun_send(const struct server_line *line, struct stun_question *q)
     assert(len > 0);
     if (q->sent_us == 0)
         q->sent_us = clock_us();
-    int error = channel_send(line->channel, q->to.sa.sa_family == AF_UNSPEC ? &line->to : &q->to, bytes, len);
+    const union netaddr *to = q->to.sa.sa_family == AF_UNSPEC ? &line->to : &q->to;
+    int error = q->name.host ? channel_send_named(line->channel, &q->name, bytes, len)
+                             : channel_send(line->channel, to, bytes, len);
     if (error)
         q->error = error;
     return !error;

@@ -28,6 +28,7 @@ struct server_line {
 struct stun_question {
     struct stun_message request; /* what is asked; class, method and transaction are filled in here */
     union netaddr to;            /* AF_UNSPEC: the line's address */
+    struct socks5_addr name;     /* with a host, it is sent there instead; only through the proxy */
     size_t len_min;              /* a peer's request is padded to this; 0: PEER_REQUEST_MIN */
     bool once;                   /* not sent again */
 

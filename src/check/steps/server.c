@@ -1,12 +1,15 @@
 /* The test server: what was named, one of our own on this machine, or public STUN servers. */
 #include <netdb.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/util.h"
 #include "check/peer/peer_wire.h"
 #include "check/scope.h"
 #include "check/steps/steps.h"
+
+#define RESOLVE_PATIENCE 4000 /* ms, for the proxy to look names up, and for their answers */
 
 /* Two of IPv4, so that filtering can be measured in full; IPv6 has one loopback address. */
 static const char *const own_hosts[] = {"127.0.0.1", "127.0.0.2", "::1"};
@@ -39,24 +42,29 @@ static size_t list_failed(const struct stun_servers *servers, char *text, size_t
     return failed;
 }
 
-/* Sets the result if something is wrong. false: no server has an address. */
-static bool resolve_servers(struct check_run *check, struct check_result *result)
+/* Looks all names up. Those without an address are then in `failed`. false: none has one. */
+static bool resolve_servers(struct check_run *check, char *failed, size_t size)
 {
     struct test_server *server = &check->server;
-    char failed[1024];
     server->kind = TEST_SERVER_STUN;
     stun_servers_list(&server->stun, server->name, sizeof(server->name));
     stun_servers_resolve(&server->stun, &server->places);
-    bool any_failed = list_failed(&server->stun, failed, sizeof(failed)) > 0;
-    if (server->places.count == 0) {
+    list_failed(&server->stun, failed, size);
+    if (server->places.count > 0)
+        use_first_places(check);
+    return server->places.count > 0;
+}
+
+static void resolve_named(struct check_run *check, struct check_result *result)
+{
+    char failed[1024] = "";
+    check->server.stun = check->options.stun;
+    if (!resolve_servers(check, failed, sizeof(failed))) {
         result_say(result, CHECK_FAILED, "%s", failed);
         result_fix(result, "use a name that this machine can resolve, or an IP address");
-        return false;
-    }
-    if (any_failed)
+    } else if (*failed) {
         result_say(result, CHECK_INFO, "%s", failed);
-    use_first_places(check);
-    return true;
+    }
 }
 
 static void resolve_peer(struct check_run *check, struct check_result *result)
@@ -80,22 +88,53 @@ static void resolve_peer(struct check_run *check, struct check_result *result)
     use_first_places(check);
 }
 
+/* Sends to the names, so that the proxy looks them up; the answers name the addresses. false: none has come. */
+static bool resolve_by_proxy(struct check_run *check)
+{
+    struct test_server *server = &check->server;
+    struct stun_question questions[STUN_SERVERS_MAX] = {0};
+    const struct server_line line = {
+        .channel = &check->association.channel, .to = netaddr_any(AF_INET), .room = &check->datagram};
+    if (!(check->facts & FACT_ASSOCIATED))
+        return false;
+    for (size_t i = 0; i < server->stun.count; i++) {
+        const struct stun_server *one = &server->stun.list[i];
+        questions[i].name = (struct socks5_addr){.atyp = SOCKS5_ATYP_NAME,
+                                                 .host_len = (uint8_t)strlen(one->host),
+                                                 .host = (const uint8_t *)one->host,
+                                                 .port = one->port};
+    }
+    stun_ask_some(&line, questions, server->stun.count, 2, RESOLVE_PATIENCE);
+    for (size_t i = 0; i < server->stun.count; i++)
+        if (questions[i].answered && questions[i].origin.sa.sa_family != AF_UNSPEC)
+            server->places.list[server->places.count++] =
+                (struct stun_place){.address = questions[i].origin, .server = (unsigned)i};
+    if (server->places.count > 0)
+        use_first_places(check);
+    return server->places.count > 0;
+}
+
 void step_public_servers(struct check_run *check, struct check_result *result)
 {
     struct stun_servers *servers = &check->server.stun;
+    char failed[1024] = "";
     if (check->options.no_stun || stun_servers_add(servers, stun_servers_built_in)) {
         result_say(result, CHECK_SKIPPED, "none: %s",
                    check->options.no_stun ? "no STUN server is to be asked" : "none was built in");
         result_fix(result, "name a test server: --stun HOST, or --peer HOST --key KEY");
         return;
     }
-    if (!resolve_servers(check, result)) {
-        result->status = CHECK_SKIPPED; /* nothing is wrong with the proxy */
-        return;
-    }
     check->server.is_public = true;
-    if (result->status != CHECK_INFO)
-        result_say(result, CHECK_OK, "public STUN servers: %s", check->server.name);
+    if (resolve_servers(check, failed, sizeof(failed))) {
+        result_say(result, *failed ? CHECK_INFO : CHECK_OK, "public STUN servers: %s%s%s", check->server.name,
+                   *failed ? "; no address: " : "", failed);
+    } else if (resolve_by_proxy(check)) {
+        result_say(result, CHECK_INFO, "public STUN servers: %s; this machine cannot resolve them, but the proxy can",
+                   check->server.name);
+    } else {
+        result_say(result, CHECK_SKIPPED, "%s", failed); /* nothing is wrong with the proxy */
+        result_fix(result, "use a STUN server by its IP address: --stun ADDRESS");
+    }
 }
 
 void step_server(struct check_run *check, struct check_result *result)
@@ -103,8 +142,7 @@ void step_server(struct check_run *check, struct check_result *result)
     if (check->options.peer) {
         resolve_peer(check, result);
     } else if (check->options.stun.count) {
-        check->server.stun = check->options.stun;
-        resolve_servers(check, result);
+        resolve_named(check, result);
     } else if (!check_wants_proxy(check)) {
         step_public_servers(check, result);
     }
