@@ -29,7 +29,7 @@ static bool pac_serves_browsers(const struct config_listener *listener)
 static int pac_fitness(const struct config_listener *listener, const union netaddr *local)
 {
     bool here = local->sa.sa_family == AF_UNSPEC || pac_is_loopback(local);
-    if (listener->proxy_protocol == CONFIG_PROXY_PROTOCOL_REQUIRED)
+    if (listener->proxy_protocol == CONFIG_PROXY_PROTOCOL_REQUIRED || (here && config_is_interface(&listener->address)))
         return 0;
     int fit = netaddr_equal_host(&listener->address, local) || pac_listener_takes(listener, local) ? 3
               : here || !pac_is_loopback(&listener->address)                                       ? 2

@@ -142,7 +142,8 @@ bool netaddr_equal_host(const union netaddr *a, const union netaddr *b)
         return true;
     if (memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, sizeof(a->v6.sin6_addr)) != 0)
         return false;
-    bool scoped = IN6_IS_ADDR_LINKLOCAL(&a->v6.sin6_addr) && a->v6.sin6_scope_id && b->v6.sin6_scope_id;
+    bool scoped = IN6_IS_ADDR_UNSPECIFIED(&a->v6.sin6_addr) ||
+                  (IN6_IS_ADDR_LINKLOCAL(&a->v6.sin6_addr) && a->v6.sin6_scope_id && b->v6.sin6_scope_id);
     return !scoped || a->v6.sin6_scope_id == b->v6.sin6_scope_id;
 }
 
@@ -159,7 +160,10 @@ int netaddr_compare(const union netaddr *a, const union netaddr *b)
         return netaddr_port(a) < netaddr_port(b) ? -1 : 1;
     if (len != other_len)
         return len < other_len ? -1 : 1;
-    return len ? memcmp(host, other, len) : 0;
+    const int order = len ? memcmp(host, other, len) : 0;
+    if (order != 0 || a->sa.sa_family != AF_INET6 || !IN6_IS_ADDR_UNSPECIFIED(&a->v6.sin6_addr))
+        return order;
+    return (a->v6.sin6_scope_id > b->v6.sin6_scope_id) - (a->v6.sin6_scope_id < b->v6.sin6_scope_id);
 }
 
 static bool netaddr_covers(const union netaddr *wide, const union netaddr *narrow)

@@ -50,12 +50,13 @@ void netaddr_set_port(union netaddr *addr, uint16_t port);
 const uint8_t *netaddr_host(const union netaddr *addr, size_t *len);
 bool netaddr_is_any(const union netaddr *addr);
 
-/* Same host and port; scope counts for link-local addresses when both name one. */
+/* Same host and port; scope counts for link-local addresses when both name one, and always for "::": a listener at an
+ * interface has that address, with the interface as its scope. */
 bool netaddr_equal(const union netaddr *a, const union netaddr *b);
 /* Whether one TCP listener's port is part of another's: equal, or the same port at a wildcard; :: covers IPv4 too. */
 bool netaddr_overlaps(const union netaddr *a, const union netaddr *b);
 bool netaddr_equal_host(const union netaddr *a, const union netaddr *b);
-/* An order for sorting: by port, then by family, then by host. Scopes do not count. */
+/* An order for sorting: by port, then by family, then by host. Scopes count for "::" only. */
 int netaddr_compare(const union netaddr *a, const union netaddr *b);
 
 /* Two IPv6 addresses of one network (/64), not link-local: they may be one host's, as temporary addresses are. */

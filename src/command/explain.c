@@ -209,7 +209,7 @@ static const struct config_listener *explain_find_listener(const struct config *
     if (!explain_read_destination(text, &at) || at.name[0])
         return NULL;
     request->local = at.to;
-    return config_listener_for(config, &at.to);
+    return config_listener_for(config, &at.to, 0);
 }
 
 static int explain_with_snapshot(const struct snapshot *snapshot, const struct explain_options *options,

@@ -47,7 +47,7 @@ static void consistent_exposure(const struct consistency *check, const struct co
         config_has_users(config) ? "auth: password" : "add users; conesocks hash-password makes the hash";
     char address[NETADDR_TEXT_MAX];
     enum exposure exposure = exposure_of(&listener->address);
-    netaddr_format_host(&listener->address, address);
+    config_listener_format_host(&listener->address, address);
     bool said_open = listener->open && listener->auth == CONFIG_AUTH_NONE;
     bool invited = exposure == EXPOSURE_NETWORK && invites_the_world(config);
     if (invited)

@@ -1,8 +1,10 @@
 #include "conf/endpoints.h"
 
 #include <assert.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static int endpoint_compare(const void *a, const void *b)
 {
@@ -91,8 +93,14 @@ static const struct config_listener *listener_at_any(const struct config *config
     return config_listener_at(config, &any);
 }
 
-const struct config_listener *config_listener_for(const struct config *config, const union netaddr *local)
+const struct config_listener *config_listener_for(const struct config *config, const union netaddr *local,
+                                                  unsigned interface)
 {
+    union netaddr at_interface = netaddr_any(AF_INET6);
+    netaddr_set_port(&at_interface, netaddr_port(local));
+    at_interface.v6.sin6_scope_id = interface;
+    if (interface)
+        return config_listener_at(config, &at_interface);
     const struct config_listener *listener = config_listener_at(config, local);
     if (!listener && local->sa.sa_family == AF_INET)
         listener = listener_at_any(config, AF_INET, netaddr_port(local));
@@ -101,9 +109,12 @@ const struct config_listener *config_listener_for(const struct config *config, c
 
 bool config_listens_at(const struct config *config, const union netaddr *own)
 {
-    const uint16_t port = netaddr_port(own);
-    return config_listener_at(config, own) || listener_at_any(config, AF_INET, port) ||
-           listener_at_any(config, AF_INET6, port);
+    union netaddr any = netaddr_any(AF_INET6);
+    netaddr_set_port(&any, netaddr_port(own));
+    const size_t i = endpoints_position(config, &any); /* or one with a scope, which may have that address */
+    return config_listener_at(config, own) || listener_at_any(config, AF_INET, netaddr_port(own)) ||
+           (i < config->endpoint_count && netaddr_port(&config->endpoints[i].address) == netaddr_port(own) &&
+            netaddr_is_any(&config->endpoints[i].address));
 }
 
 /* Of a wildcard address: the first listener with its port that it covers. */
@@ -119,17 +130,34 @@ static const struct config_listener *listener_covered(const struct config *confi
 
 const struct config_listener *config_listener_overlapping(const struct config *config, const union netaddr *address)
 {
-    const struct config_listener *listener = config_listener_for(config, address);
+    const struct config_listener *listener = config_listener_for(config, address, 0);
     return listener || !netaddr_is_any(address) ? listener : listener_covered(config, address);
+}
+
+bool config_is_interface(const union netaddr *address)
+{
+    return address->sa.sa_family == AF_INET6 && netaddr_is_any(address) && address->v6.sin6_scope_id != 0;
+}
+
+const char *config_listener_format_host(const union netaddr *address, char *text)
+{
+    char interface[IF_NAMESIZE];
+    if (!config_is_interface(address) || !if_indextoname(address->v6.sin6_scope_id, interface))
+        return netaddr_format_host(address, text);
+    snprintf(text, NETADDR_TEXT_MAX, "%s", interface);
+    return text;
 }
 
 const char *config_listener_format(const struct config_listener *listener, char *text)
 {
-    netaddr_format(&listener->address, text);
-    if (listener->ports.last != listener->ports.first) {
-        char first[NETADDR_TEXT_MAX];
-        snprintf(text, CONFIG_LISTENER_TEXT_MAX, "%s-%u", netaddr_format(&listener->address, first),
-                 listener->ports.last);
-    }
+    char host[NETADDR_TEXT_MAX];
+    if (config_is_interface(&listener->address))
+        snprintf(text, CONFIG_LISTENER_TEXT_MAX, "%s:%u", config_listener_format_host(&listener->address, host),
+                 listener->ports.first);
+    else
+        netaddr_format(&listener->address, text);
+    const size_t len = strlen(text);
+    if (listener->ports.last != listener->ports.first)
+        snprintf(text + len, CONFIG_LISTENER_TEXT_MAX - len, "-%u", listener->ports.last);
     return text;
 }

@@ -2,10 +2,14 @@
 
 #include <stdbool.h>
 
+#include "conf/types.h"
+
 enum exposure exposure_of(const union netaddr *address)
 {
     union netaddr plain = *address;
     netaddr_unmap(&plain);
+    if (config_is_interface(&plain))
+        return EXPOSURE_NETWORK;
     size_t len;
     const uint8_t *host = netaddr_host(&plain, &len);
     if (len == 4) {

@@ -22,8 +22,9 @@ static const char *const action_words[] = {
 ALL_HAVE_WORDS(action_words, CONFIG_ACTION_DENY);
 
 const struct schema_row config_listen_rows[] = {
-    {"address", .type = &value_address, FIELD(struct config_listener, address), .initial = "127.0.0.1",
-     .help = "address to accept clients on; 0.0.0.0 or \"::\" means every address of this host"},
+    {"address", .type = &value_listen_address, FIELD(struct config_listener, address), .initial = "127.0.0.1",
+     .help = "address to accept clients on; 0.0.0.0 or \"::\" means every address of this host, a name those of that "
+             "interface"},
     {"port", .type = &value_ports, FIELD(struct config_listener, ports), .initial = "1080",
      .help = "TCP port to accept clients on, or a range of them"},
     {"auth", .type = &value_choice, FIELD(struct config_listener, auth), .words = auth_words, .initial = "auto",

@@ -159,7 +159,7 @@ struct config_upstream {
 
 struct config_listener {
     char *name;            /* for rules; several may have the same; NULL: none */
-    union netaddr address; /* with the first of `ports` */
+    union netaddr address; /* with the first of `ports`; "::" with a scope: all addresses of that interface */
     struct config_ports ports;
     bool address_by_port;  /* the n-th port leaves by the n-th of terms.address_v4 and address_v6 */
     enum config_auth auth; /* as configured */
@@ -286,13 +286,19 @@ struct config {
  * next two take the same time however many there are. */
 const struct config_listener *config_listener_at(const struct config *config, const union netaddr *address);
 const struct config_listener *config_listener_overlapping(const struct config *config, const union netaddr *address);
-/* The listener that accepts connections to `local`, the one with the closest address; NULL: none. */
-const struct config_listener *config_listener_for(const struct config *config, const union netaddr *local);
+/* The listener that accepts connections to `local`, the one with the closest address; NULL: none. `interface`: index of
+ * the one that the listener is bound to; 0: none. */
+const struct config_listener *config_listener_for(const struct config *config, const union netaddr *local,
+                                                  unsigned interface);
 /* Whether a connection to `own`, an address of this host, arrives at any listener. */
 bool config_listens_at(const struct config *config, const union netaddr *own);
 const struct config_listener *config_endpoint_listener(const struct config *config, size_t endpoint);
-/* The address and the ports: "0.0.0.0:1080", "[::]:30000-31999", into `text` (CONFIG_LISTENER_TEXT_MAX bytes), which is
- * returned. */
+/* Whether a listener's address stands for an interface. */
+bool config_is_interface(const union netaddr *address);
+/* "0.0.0.0", or the interface's name, into `text` (NETADDR_TEXT_MAX bytes), which is returned. */
+const char *config_listener_format_host(const union netaddr *address, char *text);
+/* The address and the ports: "0.0.0.0:1080", "[::]:30000-31999", "eth0:1080", into `text` (CONFIG_LISTENER_TEXT_MAX
+ * bytes), which is returned. */
 #define CONFIG_LISTENER_TEXT_MAX (NETADDR_TEXT_MAX + 8)
 const char *config_listener_format(const struct config_listener *listener, char *text);
 /* Whether a client needs no login although the listener requires one. */

@@ -5,21 +5,22 @@
 
 #include "conf/schema.h"
 
-extern const struct value_type value_bool;       /* bool: true, false; yes, no, on, off */
-extern const struct value_type value_number;     /* uint32_t */
-extern const struct value_type value_mark;       /* uint32_t, 1 or more: 16, 0x10 */
-extern const struct value_type value_duration;   /* uint64_t, milliseconds: 500ms, 15s, 5m, 1h */
-extern const struct value_type value_memory;     /* uint64_t, bytes: 64MiB; CONFIG_MEMORY_OFF */
-extern const struct value_type value_choice;     /* an enum: one of the row's words */
-extern const struct value_type value_text;       /* char *, of min to max bytes */
-extern const struct value_type value_secret;     /* the same, never shown */
-extern const struct value_type value_path;       /* char *, absolute */
-extern const struct value_type value_socket;     /* the same, or auto: in the folder that systemd made for us */
-extern const struct value_type value_hash;       /* char *, a crypt(3) hash of a strong method */
-extern const struct value_type value_address;    /* union netaddr; the port becomes 0 */
-extern const struct value_type value_address_v4; /* the same, IPv4 only */
-extern const struct value_type value_address_v6; /* the same, IPv6 only */
-extern const struct value_type value_port;       /* the port of a union netaddr whose address has been read already */
+extern const struct value_type value_bool;           /* bool: true, false; yes, no, on, off */
+extern const struct value_type value_number;         /* uint32_t */
+extern const struct value_type value_mark;           /* uint32_t, 1 or more: 16, 0x10 */
+extern const struct value_type value_duration;       /* uint64_t, milliseconds: 500ms, 15s, 5m, 1h */
+extern const struct value_type value_memory;         /* uint64_t, bytes: 64MiB; CONFIG_MEMORY_OFF */
+extern const struct value_type value_choice;         /* an enum: one of the row's words */
+extern const struct value_type value_text;           /* char *, of min to max bytes */
+extern const struct value_type value_secret;         /* the same, never shown */
+extern const struct value_type value_path;           /* char *, absolute */
+extern const struct value_type value_socket;         /* the same, or auto: in the folder that systemd made for us */
+extern const struct value_type value_hash;           /* char *, a crypt(3) hash of a strong method */
+extern const struct value_type value_address;        /* union netaddr; the port becomes 0 */
+extern const struct value_type value_address_v4;     /* the same, IPv4 only */
+extern const struct value_type value_address_v6;     /* the same, IPv6 only */
+extern const struct value_type value_listen_address; /* the same, or an interface: "::" with its index as scope */
+extern const struct value_type value_port; /* the port of a union netaddr whose address has been read already */
 extern const struct value_type
     value_server; /* union netaddr: address, address:port, [v6]:port; port 53 when left out */
 

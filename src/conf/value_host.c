@@ -1,6 +1,7 @@
 /* Values for hosts: an address, a name, or auto. */
 #include <assert.h>
 #include <ctype.h>
+#include <net/if.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,3 +126,33 @@ const struct value_type value_host = {.name = "address or name",
                                       .parse = host_parse,
                                       .format = host_format,
                                       .what = "an IP address, such as 192.0.2.1 or 2001:db8::1, or a host name"};
+
+/* ---- where to listen ---- */
+
+/* The interface has to exist, as that of a link-local address. */
+static const char *listen_address_parse(const struct schema_row *row, const char *text, void *field)
+{
+    union netaddr any = netaddr_any(AF_INET6);
+    const char *hint = value_address.parse(row, text, field);
+    if (hint && text[0] && strlen(text) < IF_NAMESIZE && (any.v6.sin6_scope_id = if_nametoindex(text)) != 0) {
+        *(union netaddr *)field = any;
+        return NULL;
+    }
+    const bool like_interface = hint && isalpha((unsigned char)text[0]) && !strpbrk(text, ":./%") && !hint[0];
+    return like_interface ? "this host has no interface with that name (ip link lists them)" : hint;
+}
+
+static void listen_address_format(const struct schema_row *row, const void *field, FILE *out)
+{
+    (void)row;
+    char text[NETADDR_TEXT_MAX];
+    fputs(config_listener_format_host(field, text), out);
+}
+
+const struct value_type value_listen_address = {
+    .name = "address",
+    .size = sizeof(union netaddr),
+    .parse = listen_address_parse,
+    .format = listen_address_format,
+    .what = "an IPv4 or IPv6 address without a port, such as 127.0.0.1 or ::1, or an interface, such as eth0",
+};

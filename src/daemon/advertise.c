@@ -89,13 +89,14 @@ static bool advertise_find_family(const struct config *config, const struct conf
 }
 
 /* A client is told the address that it has connected to, as this host sees it. For a wildcard listener the address of
- * the default route is the best guess. AF_UNSPEC: no client of `family` can connect. */
+ * the default route is the best guess. AF_UNSPEC: no client of `family` can connect, or
+ * only by an interface, whose addresses change. */
 static union netaddr advertise_listener_address(const struct config_listener *listener, int family)
 {
     const union netaddr canonical = netaddr_canonical(&listener->address);
     const bool is_any = netaddr_is_any(&listener->address);
     const bool is_dual = is_any && listener->address.sa.sa_family == AF_INET6;
-    if (!is_dual && canonical.sa.sa_family != family)
+    if ((!is_dual && canonical.sa.sa_family != family) || config_is_interface(&listener->address))
         return (union netaddr){0};
     return is_any ? sock_default_source(family) : canonical;
 }

@@ -162,7 +162,7 @@ static const struct config_listener *handed_over_listener(const struct handed_ov
     if (handed->snapshot == env->snapshot)
         return handed->listener;
     const union netaddr local = sock_local(handed->fd);
-    const struct config_listener *listener = config_listener_for(env->config, &local);
+    const struct config_listener *listener = config_listener_for(env->config, &local, sock_interface(handed->fd));
     return listener ? listener : handed->listener;
 }
 

@@ -93,6 +93,12 @@ static int sock_listen_at(const union netaddr *address, bool shared, uid_t owner
     if (shared)
         sock_set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     sock_give(fd, owner);
+    /* That scope is the interface: see netaddr_equal(). */
+    if (netaddr_is_any(address) && address->sa.sa_family == AF_INET6 && address->v6.sin6_scope_id) {
+        const int index = (int)address->v6.sin6_scope_id;
+        if (setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &index, sizeof(index)) < 0)
+            return sock_close_with(fd, errno);
+    }
     if (bind(fd, &address->sa, netaddr_len(address)) < 0 || listen(fd, LISTEN_BACKLOG) < 0)
         return sock_close_with(fd, errno);
     return fd;
@@ -138,6 +144,8 @@ int sock_adopt_listener(int fd, union netaddr *address)
         return -errno;
     sock_prepare_listener(fd);
     *address = sock_local(fd);
+    if (netaddr_is_any(address) && address->sa.sa_family == AF_INET6)
+        address->v6.sin6_scope_id = sock_interface(fd);
     return 0;
 }
 
@@ -315,6 +323,13 @@ union netaddr sock_local(int fd)
         return (union netaddr){0};
     netaddr_unmap(&local);
     return local;
+}
+
+unsigned sock_interface(int fd)
+{
+    int index = 0;
+    socklen_t len = sizeof(index);
+    return getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &index, &len) == 0 && index > 0 ? (unsigned)index : 0;
 }
 
 size_t sock_memory(int fd)

@@ -109,6 +109,8 @@ int sock_netlink(uint32_t groups);
 int sock_error(int fd);
 /* The socket's own address and the other side's, unmapped; AF_UNSPEC when there is none. */
 union netaddr sock_local(int fd);
+/* The index of the interface that a socket is bound to, as what a listener at an interface accepts is; 0: none. */
+unsigned sock_interface(int fd);
 union netaddr sock_peer(int fd);
 /* The kernel's memory for a socket: what is queued both ways with its bookkeeping, and about what the socket itself
  * takes. */

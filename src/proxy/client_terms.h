@@ -12,12 +12,14 @@
 struct proxy_client {
     union netaddr peer;  /* its address, or the one that a PROXY protocol header contains */
     union netaddr local; /* our end: the address that it has connected to, or that its balancer has */
+    unsigned interface;  /* of a listener at an interface; 0: none */
     const char *user;    /* NULL: no login */
 };
 
-/* `local` is the address that the client has connected to. NULL: its listener has no name, or a reload has removed it.
- */
-const char *client_listener_name(const struct env *env, const union netaddr *local);
+/* NULL: a reload has removed it. */
+const struct config_listener *client_listener(const struct env *env, const struct proxy_client *client);
+/* NULL: it has none, or there is no such listener. */
+const char *client_listener_name(const struct env *env, const struct proxy_client *client);
 
 /* Compiles its subject for the active rules. `client->user` must outlive the subject. false: no memory. */
 bool client_subject_init(struct subject *subject, const struct env *env, const struct proxy_client *client,
@@ -25,6 +27,6 @@ bool client_subject_init(struct subject *subject, const struct env *env, const s
 
 /* `rule` as in struct terms_holder. */
 struct terms client_terms(const struct env *env, const struct subject *subject, uint32_t rule,
-                          const union netaddr *local);
+                          const struct proxy_client *client);
 
 #endif

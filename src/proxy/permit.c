@@ -52,9 +52,9 @@ static bool permit_pass(struct env *env, const struct subject *subject, const st
     return false;
 }
 
-bool permit_renew(struct env *env, struct subject *subject, const union netaddr *local)
+bool permit_renew(struct env *env, struct subject *subject, const struct proxy_client *client)
 {
-    return subject->rules == env->rules || subject_renew(subject, env->rules, client_listener_name(env, local));
+    return subject->rules == env->rules || subject_renew(subject, env->rules, client_listener_name(env, client));
 }
 
 bool permit(struct env *env, const struct subject *subject, const char *name, const union netaddr *to, uint32_t count,

@@ -13,10 +13,11 @@
 #include "policy/verdict.h"
 
 struct env;
+struct proxy_client;
 
-/* Compiles the subject for the active rules, unless it is; `local` is the address that its client has connected to. To
- * be called before the first check after a reload. false: no memory. */
-bool permit_renew(struct env *env, struct subject *subject, const union netaddr *local);
+/* Compiles the subject of `client` for the active rules, unless it is. To be called before the first check after a
+ * reload. false: no memory. */
+bool permit_renew(struct env *env, struct subject *subject, const struct proxy_client *client);
 
 /* For `count` datagrams, or one request, to the address `to`; `name` is what was asked for, NULL when that was the
  * address. `rule` (may be NULL) gets the rule that allows it, or RULES_NO_MATCH. */

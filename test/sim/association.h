@@ -26,9 +26,9 @@ static inline void open_with_hint(const char *host, uint16_t port)
     const uint8_t *bytes = netaddr_host(&hint, &len);
     struct socks5_addr wire = {
         .atyp = len == 4 ? SOCKS5_ATYP_IPV4 : SOCKS5_ATYP_IPV6, .host_len = (uint8_t)len, .host = bytes, .port = port};
-    assert_int_equal(
-        assoc_new(&assoc, &world_env, &(struct proxy_client){control_peer, control_local, NULL}, &control_local, &wire),
-        0);
+    assert_int_equal(assoc_new(&assoc, &world_env, &(struct proxy_client){control_peer, control_local, 0, NULL},
+                               &control_local, &wire),
+                     0);
     assoc_start(assoc);
 }
 

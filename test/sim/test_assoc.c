@@ -162,9 +162,9 @@ static void a_hint_that_is_not_the_clients_counts_for_nothing(void **state)
     assoc_free(assoc);
     static const uint8_t name[] = {10, 0, 0, 2}; /* four letters that look like the client's address */
     const struct socks5_addr hint = {.atyp = SOCKS5_ATYP_NAME, .host_len = 4, .host = name, .port = 8888};
-    assert_int_equal(
-        assoc_new(&assoc, &world_env, &(struct proxy_client){control_peer, control_local, NULL}, &control_local, &hint),
-        0);
+    assert_int_equal(assoc_new(&assoc, &world_env, &(struct proxy_client){control_peer, control_local, 0, NULL},
+                               &control_local, &hint),
+                     0);
     assoc_start(assoc);
     expect_alive();
     assert_false(from_client_at(&other_port, &server, "x"));
@@ -266,9 +266,9 @@ static void a_mark_that_cannot_be_set_is_no_association(void **state)
     world_config.outbound.mark = 7;
     world_egress_error = EPERM;
     const struct socks5_addr hint = {.atyp = SOCKS5_ATYP_NAME};
-    assert_int_equal(
-        assoc_new(&assoc, &world_env, &(struct proxy_client){control_peer, control_local, NULL}, &control_local, &hint),
-        -EPERM);
+    assert_int_equal(assoc_new(&assoc, &world_env, &(struct proxy_client){control_peer, control_local, 0, NULL},
+                               &control_local, &hint),
+                     -EPERM);
     assert_int_equal(world_open_sockets(), 0);
     world_egress_error = 0;
     open_plain();
@@ -399,9 +399,9 @@ static void no_socket_no_association(void **state)
     world_open_fails_family = AF_INET;
     world_open_error = EMFILE;
     const struct socks5_addr hint = {.atyp = SOCKS5_ATYP_IPV4, .host_len = 4, .host = no_hint};
-    assert_int_equal(
-        assoc_new(&assoc, &world_env, &(struct proxy_client){control_peer, control_local, NULL}, &control_local, &hint),
-        -EMFILE);
+    assert_int_equal(assoc_new(&assoc, &world_env, &(struct proxy_client){control_peer, control_local, 0, NULL},
+                               &control_local, &hint),
+                     -EMFILE);
 }
 
 static void over_ipv6(void **state)

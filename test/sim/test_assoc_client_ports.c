@@ -233,7 +233,7 @@ static void silent_mappings_end_at_the_idle_limit(void **state)
 
 static bool review(void)
 {
-    return assoc_review(assoc, &(struct proxy_client){control_peer, control_local, NULL});
+    return assoc_review(assoc, &(struct proxy_client){control_peer, control_local, 0, NULL});
 }
 
 static void a_reload_changes_how_many(void **state)

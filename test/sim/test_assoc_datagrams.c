@@ -113,7 +113,7 @@ static void free_rules(struct config *config, const struct rules *rules)
 static bool review(void *arg)
 {
     (void)arg;
-    return assoc_review(assoc, &(struct proxy_client){control_peer, control_local, NULL});
+    return assoc_review(assoc, &(struct proxy_client){control_peer, control_local, 0, NULL});
 }
 
 /* Row 27. */
@@ -172,7 +172,7 @@ static void one_that_may_not_go_on_relays_nothing(void **state)
     expect_nothing();
     assert_int_equal(asked, 2);
     assert_int_equal(flow()->dropped[DROP_REFUSED], 2);
-    assert_true(assoc_review(assoc, &(struct proxy_client){control_peer, control_local, NULL}));
+    assert_true(assoc_review(assoc, &(struct proxy_client){control_peer, control_local, 0, NULL}));
     expect_alive();
 }
 

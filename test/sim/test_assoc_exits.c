@@ -36,7 +36,7 @@ static void use(const char *text)
     world_env.rules = rules;
     world_env.generation++;
     if (assoc)
-        assert_true(assoc_review(assoc, &(struct proxy_client){control_peer, control_local, NULL}));
+        assert_true(assoc_review(assoc, &(struct proxy_client){control_peer, control_local, 0, NULL}));
     rules_free(rules_before);
     config_free(before);
 }

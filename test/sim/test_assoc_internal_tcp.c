@@ -51,8 +51,9 @@ static int end_pair(void **state)
 static void open_behind(const uint8_t *early, size_t len)
 {
     const struct assoc_hooks hooks = {.ended = on_ended};
-    assert_int_equal(assoc_new_over_tcp(&assoc, &world_env, &(struct proxy_client){control_peer, control_local, NULL},
-                                        near_end, early, len, &hooks),
+    assert_int_equal(assoc_new_over_tcp(&assoc, &world_env,
+                                        &(struct proxy_client){control_peer, control_local, 0, NULL}, near_end, early,
+                                        len, &hooks),
                      0);
     assert_true(assoc_is_over_tcp(assoc));
 }

@@ -161,7 +161,7 @@ static void new_rules_revoke_the_flows(void **state)
     establish();
     (void)env_use(&world_env, &snapshot);
     assert_int_equal(kernel_world_revoked, 1);
-    assert_true(assoc_review(assoc, &(struct proxy_client){control_peer, control_local, NULL}));
+    assert_true(assoc_review(assoc, &(struct proxy_client){control_peer, control_local, 0, NULL}));
     assert_string_equal(kernel_world_calls(), "");
     world_env.snapshot = NULL;
 }
@@ -173,14 +173,14 @@ static void a_slot_ends_where_new_rules_ask_for_another(void **state)
     open_plain();
     establish();
     world_config.udp.carry = CONFIG_CARRY_ECN_AND_DSCP;
-    assert_true(assoc_review(assoc, &(struct proxy_client){control_peer, control_local, NULL}));
+    assert_true(assoc_review(assoc, &(struct proxy_client){control_peer, control_local, 0, NULL}));
     assert_string_equal(kernel_world_calls(), "free@2");
     pass(1000);
     establish();
     assert_int_equal(kernel_world_setup.tos_up.keep, DGRAM_TOS);
     assert_int_equal(kernel_world_setup.tos_up.set, 0);
     world_config.udp.df = CONFIG_DF_PROBE;
-    assert_true(assoc_review(assoc, &(struct proxy_client){control_peer, control_local, NULL}));
+    assert_true(assoc_review(assoc, &(struct proxy_client){control_peer, control_local, 0, NULL}));
     assert_string_equal(kernel_world_calls(), "free@2");
 }
 

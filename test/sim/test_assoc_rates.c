@@ -126,13 +126,13 @@ static void associations_of_a_user_share_a_rate(void **state)
     struct assoc *one;
     world_env.snapshot = &without_entries;
     world_config.limits.datagrams_per_user = 10;
-    assert_int_equal(assoc_new(&assoc, &world_env, &(struct proxy_client){control_peer, control_local, "alice"},
+    assert_int_equal(assoc_new(&assoc, &world_env, &(struct proxy_client){control_peer, control_local, 0, "alice"},
                                &control_local, &hint),
                      0);
     assoc_start(assoc);
     run_from_client(&server, 50);
     one = assoc;
-    assert_int_equal(assoc_new(&assoc, &world_env, &(struct proxy_client){control_peer, control_local, "alice"},
+    assert_int_equal(assoc_new(&assoc, &world_env, &(struct proxy_client){control_peer, control_local, 0, "alice"},
                                &control_local, &hint),
                      0);
     assoc_start(assoc);
@@ -141,7 +141,7 @@ static void associations_of_a_user_share_a_rate(void **state)
     assert_int_equal(flow()->dropped[DROP_RATE], 36);
     assoc_free(one);
     one = assoc;
-    assert_int_equal(assoc_new(&assoc, &world_env, &(struct proxy_client){control_peer, control_local, "bob"},
+    assert_int_equal(assoc_new(&assoc, &world_env, &(struct proxy_client){control_peer, control_local, 0, "bob"},
                                &control_local, &hint),
                      0);
     assoc_start(assoc);

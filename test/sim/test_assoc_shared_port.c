@@ -35,7 +35,7 @@ static void open_second_of(struct env *env)
 {
     static const struct socks5_addr no_hint = {.atyp = SOCKS5_ATYP_NAME};
     assert_int_equal(
-        assoc_new(&second, env, &(struct proxy_client){control_peer, control_local, NULL}, &control_local, &no_hint),
+        assoc_new(&second, env, &(struct proxy_client){control_peer, control_local, 0, NULL}, &control_local, &no_hint),
         0);
     assoc_start(second);
 }
@@ -263,9 +263,9 @@ static void a_port_of_another_program(void **state)
     (void)state;
     const struct socks5_addr hint = {.atyp = SOCKS5_ATYP_NAME};
     world_bind_error = EADDRINUSE;
-    assert_int_equal(
-        assoc_new(&assoc, &world_env, &(struct proxy_client){control_peer, control_local, NULL}, &control_local, &hint),
-        -EBUSY);
+    assert_int_equal(assoc_new(&assoc, &world_env, &(struct proxy_client){control_peer, control_local, 0, NULL},
+                               &control_local, &hint),
+                     -EBUSY);
     assert_int_equal(world_open_sockets(), 0);
     world_bind_error = 0;
     open_plain();

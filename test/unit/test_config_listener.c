@@ -47,6 +47,11 @@ static void expect(const struct config_listener *(*find)(const struct config *co
     assert_ptr_equal(find(&config, &address), expected);
 }
 
+static const struct config_listener *listener_for(const struct config *all, const union netaddr *local)
+{
+    return config_listener_for(all, local, 0);
+}
+
 static void the_same_address_and_port(void **state)
 {
     (void)state;
@@ -68,11 +73,11 @@ static void an_address_that_overlaps(void **state)
 static void the_closest_listener_gets_a_connection(void **state)
 {
     (void)state;
-    expect(config_listener_for, "10.0.0.1", 1080, &listeners[2]);
-    expect(config_listener_for, "10.0.0.2", 1080, &listeners[0]);
-    expect(config_listener_for, "2001:db8::1", 1080, &listeners[0]);
-    expect(config_listener_for, "2001:db8::1", 1081, NULL); /* 0.0.0.0 takes no IPv6 */
-    expect(config_listener_for, "10.0.0.1", 1082, NULL);
+    expect(listener_for, "10.0.0.1", 1080, &listeners[2]);
+    expect(listener_for, "10.0.0.2", 1080, &listeners[0]);
+    expect(listener_for, "2001:db8::1", 1080, &listeners[0]);
+    expect(listener_for, "2001:db8::1", 1081, NULL); /* 0.0.0.0 takes no IPv6 */
+    expect(listener_for, "10.0.0.1", 1082, NULL);
 }
 
 static void each_port_of_a_range(void **state)
@@ -81,10 +86,10 @@ static void each_port_of_a_range(void **state)
     char text[CONFIG_LISTENER_TEXT_MAX];
     assert_int_equal(config.endpoint_count, 3 + 2000 + 1);
     for (uint16_t port = 30000; port <= 31999; port++)
-        expect(config_listener_for, "10.0.0.1", port, &listeners[3]);
+        expect(listener_for, "10.0.0.1", port, &listeners[3]);
     expect(config_listener_at, "10.0.0.1", 29999, NULL);
     expect(config_listener_at, "10.0.0.1", 32000, NULL);
-    expect(config_listener_for, "10.0.0.2", 30000, &listeners[4]);
+    expect(listener_for, "10.0.0.2", 30000, &listeners[4]);
     expect(config_listener_overlapping, "0.0.0.0", 31999, &listeners[3]);
     expect(config_listener_overlapping, "::", 30000, &listeners[3]);
     assert_string_equal(config_listener_format(&listeners[3], text), "10.0.0.1:30000-31999");

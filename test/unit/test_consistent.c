@@ -442,6 +442,37 @@ static void bad_upstreams_are_refused(void **state)
         "refer to\n");
 }
 
+/* An interface may get public addresses at any time: so it serves private clients only, as a private address does. */
+static void an_interface_is_no_open_proxy(void **state)
+{
+    (void)state;
+    char text[CONFIG_LISTENER_TEXT_MAX];
+    struct config *config = good_with("listen: [{address: lo, port: 1080-1082}]",
+                                      "c.yaml:1:20: warning: listen[0].address: anybody who can reach lo can use this "
+                                      "proxy; add users, or set open: true if you want that\n");
+    assert_true(config->listen[0].private_only);
+    assert_string_equal(config_listener_format(&config->listen[0], text), "lo:1080-1082");
+    config_free(config);
+    config = good(USERS "listen: [{address: lo}, {address: \"::\"}]"); /* not the same address */
+    assert_false(config->listen[0].private_only);
+    const union netaddr local = config->listen[1].address;
+    assert_ptr_equal(config_listener_for(config, &local, 1), &config->listen[0]);
+    assert_ptr_equal(config_listener_for(config, &local, 0), &config->listen[1]);
+    assert_null(config_listener_for(config, &local, 2));
+    config_free(config);
+    bad("listen: [{address: lo, auth: none}]\nudp: {advertise_v4: 198.51.100.1}\n",
+        "c.yaml:1:20: listen[0].address: found lo without a login while udp advertises a public address, which is an "
+        "open proxy; expected one of: a login (add users; conesocks hash-password makes the hash); address: 127.0.0.1; "
+        "rules that allow some clients (from) and then deny the others (- action: deny); or, to serve anybody, both "
+        "auth: none and open: true\n");
+    bad("listen: [{address: lo}, {address: lo}]\n",
+        "c.yaml:1:35: listen[1].address: found the same address and port as listen[0], expected different ones\n");
+    bad("listen: [{address: nosuchif}]\n",
+        "c.yaml:1:20: listen[0].address: found \"nosuchif\", expected an IPv4 or IPv6 address without a port, such as "
+        "127.0.0.1 or ::1, or an interface, such as eth0; this host has no interface with that name (ip link lists "
+        "them)\n");
+}
+
 static void ports_of_listeners_are_their_own(void **state)
 {
     (void)state;
@@ -560,6 +591,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_upstreams_are_refused),
+        cmocka_unit_test(an_interface_is_no_open_proxy),
         cmocka_unit_test(ports_of_listeners_are_their_own),
         cmocka_unit_test(each_port_needs_an_address_of_its_own),
         cmocka_unit_test(a_rule_about_a_listener_names_one),

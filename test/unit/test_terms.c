@@ -67,7 +67,8 @@ static void connect_to(const char *host, uint16_t port)
 
 static struct terms_holder holder_of(const char *user, uint32_t rule, const union netaddr *from)
 {
-    return (struct terms_holder){rule, entry_of(user), config_listener_for(config, &connected_to), from, &connected_to};
+    return (struct terms_holder){rule, entry_of(user), config_listener_for(config, &connected_to, 0), from,
+                                 &connected_to};
 }
 
 static struct terms terms_of(const char *user, uint32_t rule, const union netaddr *from)

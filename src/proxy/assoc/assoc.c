@@ -70,11 +70,11 @@ void assoc_discard(struct assoc *assoc)
     free(assoc);
 }
 
-static int assoc_take_terms(struct assoc *assoc, const union netaddr *at)
+static int assoc_take_terms(struct assoc *assoc, const struct proxy_client *client)
 {
     assert(!assoc->external[FAMILY_V4] && !assoc->rates);
     const uint32_t rule = rules_find_everywhere(&assoc->subject);
-    const struct terms terms = client_terms(assoc->env, &assoc->subject, rule, at);
+    const struct terms terms = client_terms(assoc->env, &assoc->subject, rule, client);
     if (!permit_any(assoc->env, &assoc->subject, terms.upstream != NULL))
         return -EACCES; /* it could send nowhere, but peers could still send to it */
     union netaddr *external = assoc->flow.external;
@@ -124,7 +124,7 @@ static int assoc_begin(struct assoc **out, struct env *env, const struct proxy_c
     int error = client_subject_init(&assoc->subject, env, client, CONFIG_COMMAND_UDP) ? 0 : -ENOMEM;
     netaddr_set_port(&assoc->subject.client, 0); /* it may send from any */
     if (!error)
-        error = assoc_take_terms(assoc, &client->local);
+        error = assoc_take_terms(assoc, client);
     const bool awaits_port = env->config->udp.keep_port && !hint_port; /* the first datagram shows it */
     if (!error && !awaits_port && !assoc->external[family_index(local->sa.sa_family)])
         error = external_direct_open(assoc, local->sa.sa_family);
@@ -177,7 +177,7 @@ void assoc_set_review(struct assoc *assoc, bool (*may_go_on)(void *owner), void 
 
 bool assoc_review(struct assoc *assoc, const struct proxy_client *client)
 {
-    if (!permit_renew(assoc->env, &assoc->subject, &client->local) ||
+    if (!permit_renew(assoc->env, &assoc->subject, client) ||
         !permit_any(assoc->env, &assoc->subject, assoc_sends_names(assoc)))
         return false;
     assoc->generation = assoc->env->generation;

@@ -80,8 +80,8 @@ static void proxy_header_refuse(struct session *session, const char *why)
 /* A header can only make a client trusted; where it names none, the balancer speaks for anybody. */
 static bool proxy_header_is_trusted(const struct session *session)
 {
-    const union netaddr local = sock_local(session->fd);
-    const struct config_listener *listener = config_listener_for(session->env->config, &local);
+    const struct proxy_client client = session_client(session);
+    const struct config_listener *listener = client_listener(session->env, &client);
     return listener && config_listener_trusts(listener, &session->peer);
 }
 
@@ -138,5 +138,6 @@ union netaddr proxy_header_relay(const struct env *env, const union netaddr *cli
 
 struct proxy_client session_client(const struct session *session)
 {
-    return (struct proxy_client){session->peer, sock_local(session->fd), session_user_name(session->user)};
+    return (struct proxy_client){session->peer, sock_local(session->fd), sock_interface(session->fd),
+                                 session_user_name(session->user)};
 }

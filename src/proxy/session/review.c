@@ -26,11 +26,11 @@ static bool review_trusts(const struct session *session, const struct config_lis
 }
 
 /* Checks what the listener requires of every connection. A listener that has been removed requires nothing. */
-static const char *review_listener(const struct session *session, const union netaddr *local)
+static const char *review_listener(const struct session *session, const struct proxy_client *client)
 {
     const struct negotiation *negotiation = session->negotiation;
     const union netaddr peer = sock_peer(session->fd);
-    const struct config_listener *listener = config_listener_for(session->env->config, local);
+    const struct config_listener *listener = client_listener(session->env, client);
     if (!listener)
         return NULL;
     const struct handshake *handshake = negotiation ? &negotiation->handshake : NULL;
@@ -63,7 +63,7 @@ static const char *review_stream(const struct session *session, const struct pro
 static const char *review_against(const struct session *session, const struct snapshot *before)
 {
     const struct proxy_client client = session_client(session);
-    const char *why = review_listener(session, &client.local);
+    const char *why = review_listener(session, &client);
     if (why)
         return why;
     if (session->user && !users_agree(&before->users, &session->env->snapshot->users, session->user->name))

@@ -26,7 +26,7 @@
 struct bind {
     struct env *env;
     struct subject *subject;
-    union netaddr local;    /* the address that the client has connected to */
+    const struct proxy_client *client;
     union netaddr from;     /* as asked for */
     union netaddr expected; /* canonical; AF_UNSPEC: any peer that policy allows */
     union netaddr told;
@@ -57,7 +57,7 @@ static bool bind_is_welcome(struct bind *bind, const union netaddr *peer)
 {
     const union netaddr canonical = netaddr_canonical(peer);
     if (bind->expected.sa.sa_family == AF_UNSPEC || netaddr_equal_host(&canonical, &bind->expected))
-        return permit_renew(bind->env, bind->subject, &bind->local) &&
+        return permit_renew(bind->env, bind->subject, bind->client) &&
                permit(bind->env, bind->subject, NULL, peer, 1, NULL);
     bind_log_stranger(bind, peer);
     return false;
@@ -152,20 +152,21 @@ static enum socks5_reply bind_open_port(struct bind *bind, int *error)
     uint32_t rule = rules_find_everywhere(bind->subject);
     if (!bind_may_listen(bind, &rule))
         return SOCKS5_REPLY_NOT_ALLOWED;
-    const struct terms terms = client_terms(bind->env, bind->subject, rule, &bind->local);
+    const struct terms terms = client_terms(bind->env, bind->subject, rule, bind->client);
     if (terms.upstream)
         return SOCKS5_REPLY_COMMAND_NOT_SUPPORTED; /* what is to leave elsewhere does not leave here */
     return bind_listen(bind, &terms, error);
 }
 
-enum socks5_reply bind_new(struct bind **made, struct env *env, struct subject *subject, const union netaddr *local,
-                           const union netaddr *from, bind_done *done, void *arg, int *error)
+enum socks5_reply bind_new(struct bind **made, struct env *env, struct subject *subject,
+                           const struct proxy_client *client, const union netaddr *from, bind_done *done, void *arg,
+                           int *error)
 {
     assert(subject->command == CONFIG_COMMAND_BIND);
     struct bind *bind = calloc(1, sizeof(*bind));
     if (!bind)
         return SOCKS5_REPLY_GENERAL_FAILURE;
-    *bind = (struct bind){.env = env, .subject = subject, .local = *local, .from = *from, .done = done, .arg = arg};
+    *bind = (struct bind){.env = env, .subject = subject, .client = client, .from = *from, .done = done, .arg = arg};
     enum socks5_reply code = bind_open_port(bind, error);
     if (code != SOCKS5_REPLY_SUCCEEDED) {
         free(bind);

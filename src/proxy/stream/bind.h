@@ -12,6 +12,7 @@
 
 struct bind;
 struct env;
+struct proxy_client;
 struct subject;
 
 /* `fd` is the connection, the callee's from now on, and `peer` where it comes from; or fd is a negative errno and
@@ -21,11 +22,12 @@ typedef void bind_done(void *arg, int fd, const union netaddr *peer, enum socks5
 /*
  * Opens the port. Only the host of `from` may connect to it, whatever its port; when that is unspecified (0.0.0.0, ::)
  * or one of this host's own addresses, any host may. In both cases policy has to allow `subject` that host. `subject`
- * must outlive it; its client has connected to `local`. `done` comes from the event loop. When no port could be opened,
+ * and its client must outlive it. `done` comes from the event loop. When no port could be opened,
  * `error` gets the errno.
  */
-enum socks5_reply bind_new(struct bind **bind, struct env *env, struct subject *subject, const union netaddr *local,
-                           const union netaddr *from, bind_done *done, void *arg, int *error);
+enum socks5_reply bind_new(struct bind **bind, struct env *env, struct subject *subject,
+                           const struct proxy_client *client, const union netaddr *from, bind_done *done, void *arg,
+                           int *error);
 void bind_free(struct bind *bind);
 
 /* The subject has other rules: may it wait on? A peer that connects afterwards is judged by these. */

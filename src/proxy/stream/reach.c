@@ -24,7 +24,7 @@ struct reaching {
     struct upstream *upstream; /* asked, in place of a dial */
     struct lookup *lookup;     /* of the name; NULL: not under way */
     struct subject subject;
-    union netaddr local;     /* the address that the client has connected to */
+    struct proxy_client client;
     uint32_t found, refused; /* addresses of the name; those that policy denies */
     bool timed_out;          /* a lookup got no answer in time */
     uint64_t generation;     /* of the snapshot that it began under */
@@ -91,7 +91,7 @@ static bool reach_is_reloaded(const struct stream *stream)
 
 static bool reach_renew(struct stream *stream)
 {
-    return permit_renew(stream->env, &stream->reaching->subject, &stream->reaching->local);
+    return permit_renew(stream->env, &stream->reaching->subject, &stream->reaching->client);
 }
 
 /* ---- by an upstream ---- */
@@ -141,7 +141,7 @@ static bool reach_ask_by_name(struct stream *stream)
     const uint32_t rule = rules_find_name(&reaching->subject, stream->name, stream->port);
     if (rule != RULES_NO_MATCH && stream->env->config->rules[rule].action == CONFIG_ACTION_DENY)
         return false; /* an earlier rule may allow an address of it */
-    const struct terms terms = client_terms(stream->env, &reaching->subject, rule, &reaching->local);
+    const struct terms terms = client_terms(stream->env, &reaching->subject, rule, &reaching->client);
     if (terms.upstream)
         reach_ask_upstream(stream, &terms, NULL);
     return terms.upstream != NULL;
@@ -156,7 +156,7 @@ static bool reach_set_rates(struct stream *stream, const union netaddr *to)
     if (!reach_renew(stream))
         return false;
     const struct verdict verdict = verdict_find(&stream->env->policy, &reaching->subject, stream_name(stream), to);
-    const struct terms terms = client_terms(stream->env, &reaching->subject, verdict.rule, &reaching->local);
+    const struct terms terms = client_terms(stream->env, &reaching->subject, verdict.rule, &reaching->client);
     return rates_new(&stream->rates, stream->env->host->user_rates, &terms, reaching->subject.user);
 }
 
@@ -199,7 +199,7 @@ static void reach_on_dialed(void *arg, const struct dial_outcome *outcome)
 static void reach_dial_by_rule(struct stream *stream, const union netaddr *to, uint32_t rule)
 {
     struct reaching *reaching = stream->reaching;
-    const struct terms terms = client_terms(stream->env, &reaching->subject, rule, &reaching->local);
+    const struct terms terms = client_terms(stream->env, &reaching->subject, rule, &reaching->client);
     if (terms.upstream) {
         reach_ask_upstream(stream, &terms, to);
         return;
@@ -287,7 +287,7 @@ static enum socks5_reply reach_listen(struct stream *stream)
     struct reaching *reaching = stream->reaching;
     if (stream->asked_kind != ADDRESS_IP)
         return SOCKS5_REPLY_ADDRESS_TYPE_NOT_SUPPORTED;
-    return bind_new(&reaching->bind, stream->env, &reaching->subject, &reaching->local, &stream->asked, reach_on_came,
+    return bind_new(&reaching->bind, stream->env, &reaching->subject, &reaching->client, &stream->asked, reach_on_came,
                     stream, &stream->unreached);
 }
 
@@ -329,7 +329,7 @@ bool stream_begin_reaching(struct stream *stream, const struct proxy_client *cli
         return false;
     }
     reaching->generation = env->generation;
-    reaching->local = client->local;
+    reaching->client = *client;
     event_assign(&reaching->outcome, env->base, -1, 0, reach_on_outcome, stream);
     stream->reaching = reaching;
     reach_begin(stream);
