@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "conf/key_hint.h"
 #include "conf/options.h"
 #include "conf/shape.h"
 #include "conf/suggest.h"
@@ -201,19 +202,6 @@ static void schema_check_list(struct schema_check *check, const yaml_node_t *nod
     }
 }
 
-/* What is expected instead of an unknown key. `above`: the option before it. */
-static void schema_check_expect_key(const struct schema_check *check, const char *key, const struct schema_row *rows,
-                                    const struct schema_row *above, FILE *out)
-{
-    if (shape_place_of_key(key, above, check->path_len == 0, out) || shape_key_without_space(key, rows, out) ||
-        shape_key_of_word(key, rows, out))
-        return;
-    const char *nearest = schema_nearest(rows, key), *comma = " ";
-    fprintf(out, nearest ? "\"%s\"" : "one of", nearest);
-    for (; !nearest && rows->key; rows++, comma = ", ")
-        fprintf(out, "%s%s", comma, rows->key);
-}
-
 static void report_unknown_key(struct schema_check *check, const yaml_node_t *key, const struct schema_row *rows,
                                const struct schema_row *above)
 {
@@ -225,7 +213,8 @@ static void report_unknown_key(struct schema_check *check, const yaml_node_t *ke
         return;
     }
     if (wording_begin(&wording)) {
-        schema_check_expect_key(check, (const char *)key->data.scalar.value, rows, above, wording.expect);
+        const struct key_place place = {rows, above, .top = check->path_len == 0};
+        key_hint((const char *)key->data.scalar.value, &place, wording.expect);
         wording_close(&wording);
         report_error(check->report, document_place(key), check->path, "found the unknown key %s, expected %s",
                      schema_check_quote(key, name, sizeof(name)), wording.expected);

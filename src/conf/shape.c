@@ -313,39 +313,3 @@ void shape_suggest(yaml_document_t *document, const yaml_node_t *found, const st
     else if (!element && (row->kind != SCHEMA_LIST || !shape_suggest_dash(document, found, row, out)) && row->key)
         shape_suggest_value(document, found, row, out);
 }
-
-/* ---- keys in the wrong place ---- */
-
-bool shape_place_of_key(const char *key, const struct schema_row *above, bool top, FILE *out)
-{
-    size_t len = strlen(key);
-    if (above && above->rows && schema_find(above->rows, key, len)) {
-        fprintf(out, "it inside %s, above it; indent it like the keys there", above->key);
-        return true;
-    }
-    if (!top && schema_find(config_options, key, len)) {
-        fputs("it at the top level; begin it in the first column", out);
-        return true;
-    }
-    return false;
-}
-
-bool shape_key_without_space(const char *key, const struct schema_row *rows, FILE *out)
-{
-    size_t len = strcspn(key, ":");
-    const struct schema_row *row = key[len] ? schema_find(rows, key, len) : NULL;
-    if (row)
-        fprintf(out, "\"%s\"; a space belongs after the colon", row->key);
-    return row != NULL;
-}
-
-bool shape_key_of_word(const char *word, const struct schema_row *rows, FILE *out)
-{
-    for (; rows->key; rows++)
-        for (size_t i = (size_t)rows->min; rows->kind == SCHEMA_VALUE && rows->words && rows->words[i]; i++)
-            if (strcmp(word, rows->words[i]) == 0) {
-                fprintf(out, "\"%s: %s\"", rows->key, word);
-                return true;
-            }
-    return false;
-}

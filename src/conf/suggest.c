@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/nearest.h"
 #include "base/netaddr.h"
 #include "conf/types.h"
 #include "conf/value.h"
@@ -287,6 +288,17 @@ static bool suggest_word(const struct schema_row *row, const char *text, FILE *o
     return false;
 }
 
+/* A word of the option with a letter too many, too few or wrong. */
+static bool suggest_typo(const struct schema_row *row, const char *text, FILE *out)
+{
+    struct nearest nearest = nearest_to(text);
+    for (size_t i = (size_t)row->min; row->words && row->words[i]; i++)
+        nearest_offer(&nearest, row->words[i]);
+    if (row->none)
+        nearest_offer(&nearest, row->none);
+    return nearest.word && suggest_valid(row, nearest.word, out);
+}
+
 static bool suggest_unit(const struct schema_row *row, const char *text, FILE *out)
 {
     char plain[SUGGEST_MAX], meant[SUGGEST_MAX + 8];
@@ -315,5 +327,5 @@ bool suggest_value(const struct schema_row *row, const char *text, FILE *out)
     bool found = suggest_valid(row, plain, out) || suggest_word(row, plain, out) || suggest_unit(row, plain, out);
     for (size_t i = 0; i < sizeof(rewrites) / sizeof(rewrites[0]) && !found; i++)
         found = rewrites[i](plain, other) && suggest_valid(row, other, out);
-    return found;
+    return found || suggest_typo(row, plain, out);
 }

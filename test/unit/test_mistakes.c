@@ -90,17 +90,21 @@ static void a_key_in_the_wrong_place_is_told_where_it_belongs(void **state)
     (void)state;
     static const struct mistake rows[] = {
         {"listen:\n  - address: 127.0.0.1\nport: 1080\n",
-         "c.yaml:3:1: found the unknown key \"port\", expected it inside listen, above it; indent it like the keys "
+         "c.yaml:3:1: found the unknown key \"port\", expected inside listen (above); indent it like the keys "
          "there\n"},
         {"udp:\nenabled: true\n",
          "c.yaml:1:5: udp: found nothing, expected a mapping (key: value); indent its keys below it, or remove this "
          "line\n"
-         "c.yaml:2:1: found the unknown key \"enabled\", expected it inside udp, above it; indent it like the keys "
+         "c.yaml:2:1: found the unknown key \"enabled\", expected inside udp (above); indent it like the keys "
          "there\n"},
-        {"udp:\n  enabled: true\n  log: {}\n", "c.yaml:3:3: udp: found the unknown key \"log\", expected it at the top "
-                                               "level; begin it in the first column\n"},
+        {"udp:\n  enabled: true\n  log: {}\n",
+         "c.yaml:3:3: udp: found the unknown key \"log\", expected at the top level; begin it in column 1\n"},
         {"udp: {advertise: 192.0.2.1}\n", "c.yaml:1:7: udp: found the unknown key \"advertise\", expected "
                                           "\"advertise_v4\"\n"},
+        {"limits: {destinations: false}\n",
+         "c.yaml:1:10: limits: found the unknown key \"destinations\", expected inside log\n"},
+        {"run: {filtering: endpoint-independent}\n", "c.yaml:1:7: run: found the unknown key \"filtering\", expected "
+                                                     "one of user, group, sandbox, pid_file, handover\n"},
         {"users: [{username: alice}]\n",
          "c.yaml:1:10: users[0]: found the unknown key \"username\", expected \"name\"\n"
          "c.yaml:1:9: users[0]: found no name, which is required: the name to log in with\n"
@@ -210,6 +214,9 @@ static void a_wrong_value_shows_the_right_spelling(void **state)
         {"listen: [{address: localhost}]", "; write 127.0.0.1"},
         {"listen: [{address: \"*\"}]", "; write 0.0.0.0"},
         {"run: {sandbox: yes}", "; write on"},
+        {"rules: [{action: alow}]", "; write allow"},
+        {"udp: {filtering: adress-dependent}", "; write address-dependent"},
+        {"rules: [{action: allow, command: [conect]}]", "; write connect"},
         {"log: {level: WARN}", "; write warning"},
         {"users_file: ~", "; write none"},
         {"dns: {servers: [\"https://dns.example/\"]}",
