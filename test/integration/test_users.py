@@ -80,10 +80,14 @@ def flood(association, peer, count):
 def test_a_volume_ends_associations(net, serve, lan, peer, kind, more):
     proxy = serve(config(alice(volume="1MiB"), **more))
     association = log_in(net.client, lan, kind)
+    assert association.alive(peer, 20)  # the kernel relays what has been answered
+    probes = sum(len(b"probe %d" % number) + len(b"re: probe %d" % number) for number in range(20))
     flood(association, peer, 400)
-    wait_until(lambda: row(net)["volume_bytes"] == 400 * 1200, "the volume")
+    wait_until(lambda: row(net)["volume_bytes"] == probes + 400 * 1200, "the volume")
     assert row(net)["associations"] == 1 and row(net)["volume_limit"] == MIB and row(net)["near"] is None
     assert refused(net.client, lan) == 0
+    if status(net)["kernel_path"]["active"]:  # it counts what the kernel has relayed
+        assert status(net)["totals"]["udp_kernel_up_datagrams_total"] > 300
     flood(association, peer, 500)
     assert ended(association.control)
     assert refused(net.client, lan) == 2 and refused(net.client, lan, CONNECT) == 2
