@@ -1,11 +1,18 @@
 """Clients that send from several ports in one association (udp.client_ports)."""
+import contextlib
+import time
+
 import pytest
 from conftest import lan_config
 from daemon import wait_until
-from netns import INET1_V4, INET1_V6, INET2_V4, PROXY_V6, STRANGER_V4
+from netns import INET1_V4, INET1_V6, INET2_V4, NEIGHBOUR_V4, PROXY_V6, PROXY_WAN_V4, STRANGER_V4
 from socks5 import Association, ClientSocket, wrap
 from test_status import WATCHED, row_of, text_of
+from test_upgrade import config, has_ended, upgrade  # pylint: disable=unused-import
 
+CONFIG, UPGRADE = config, upgrade  # fixtures, used by their names
+
+NOFILE = 256
 MODES = [pytest.param({}, id="own port"), pytest.param({"ports": "1080"}, id="one port")]
 
 
@@ -115,3 +122,60 @@ def test_ended_mappings_give_back_all_they_hold(net, serve, lan, peer):
         return len(proxy.descriptors()) == before
     wait_until(gone, "the silent mappings to end", timeout=20)
     assert "client_ports" not in row_of(net, association.control)
+
+
+def test_who_uses_many_ports_pays_when_descriptors_are_short(net, serve, lan, peer):
+    """Its ports count as its descriptors: others are served, and what it has beyond them goes."""
+    proxy = serve({"udp": {"client_ports": 16}, "workers": 1}, nofile=NOFILE)
+    greedy, sockets = [], []
+    with contextlib.suppress(AssertionError, EOFError, OSError):  # refused: descriptors are short
+        while True:
+            greedy.append(Association(net.client, lan))
+            sockets += [ClientSocket(greedy[-1]) for _ in range(15)]
+            for one in sockets[-15:]:
+                one.send(peer.getsockname(), b"one more")
+            wait_until(lambda: peer.recv(100) == b"one more", "a port to be opened")
+    time.sleep(1.1)  # what ports take is charged once a second
+    others = []
+    for host, source in ((net.neighbour, NEIGHBOUR_V4), (net.stranger, STRANGER_V4)) * 10:
+        others.append(Association(host, lan, source))
+    while True:
+        try:
+            peer.settimeout(0.2)
+            peer.recvfrom(100)
+        except TimeoutError:
+            break
+    peer.settimeout(5)
+    assert all(one.alive(peer, 3) for one in others)
+    assert proxy.reload()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_upgrade_keeps_them(net, serve, config, upgrade, lan, peer, mode):  # noqa: F811
+    """The process that is replaced still gives a port that appears only then its mapping."""
+    options = {"udp": {"client_ports": 3} | mode}
+    first = serve(config(options))
+    association = Association(net.client, lan)
+    second, third = ClientSocket(association), ClientSocket(association)
+    externals = [association.external(peer), second.external(peer)]
+    upgrade(options)
+    assert [association.external(peer), second.external(peer)] == externals
+    assert third.external(peer) not in externals
+    newcomer = Association(net.neighbour, lan, NEIGHBOUR_V4)
+    assert ClientSocket(newcomer).external(peer) != newcomer.external(peer)
+    peer.sendto(b"by the first process", third.external(peer))
+    assert third.recv()[1] == b"by the first process"
+    association.close()
+    assert has_ended(first)
+    assert newcomer.alive(peer)
+
+
+def test_its_sockets_reach_each_other(net, start, lan, peer):
+    """Hairpinning, from one mapping of a client to another."""
+    start({"udp": {"client_ports": 2}, "reach": "all"})
+    association = Association(net.client, lan)
+    second = ClientSocket(association)
+    first_port, second_port = association.external(peer)[1], second.external(peer)[1]
+    association.send((PROXY_WAN_V4, second_port), b"to myself")
+    origin, payload = second.recv()
+    assert payload == b"to myself" and origin[1] == first_port

@@ -471,3 +471,15 @@ def test_a_reload_moves_destinations_of_an_association(net, serve, lan, far):
     assert proxy.reload(lan_config(TO_FAR))
     assert association.external(other)[0] == INET2_V4
     assert association.alive(peer) and association.alive(other)
+
+
+@pytest.mark.parametrize("destination, told", [
+    (f"{INET1_OTHER_V4}:53", "upstream for this destination: far (rules[0])"),
+    ("game.far.test:53", "allowed: goes to the upstream far, which resolves the name"),
+    (f"{INET1_V4}:53", None), ("game.test:53", None)])
+def test_explain_tells_the_upstream_of_a_destination(net, start, destination, told):
+    proxy = start(TO_FAR)
+    done = net.proxy.run(PROGRAM, "explain", "-c", str(proxy.config_path), "--from", CLIENT_V4, "--command", "udp",
+                         "--to", destination)
+    assert done.returncode == 0
+    assert told in done.stdout.splitlines() if told else "upstream" not in done.stdout, done.stdout
