@@ -361,7 +361,7 @@ static bool server_begin(struct server *server, enum server_stage stage)
 /* ---- life ---- */
 
 /* Descriptors besides those of listeners: for the process itself, and for a few sessions. */
-#define OTHER_DESCRIPTORS 64
+#define OTHER_DESCRIPTORS 32
 
 static bool server_has_descriptors(const struct config *config)
 {

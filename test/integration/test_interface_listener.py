@@ -31,6 +31,8 @@ def test_all_addresses_of_an_interface_are_served(net, serve, later, peer):
     later()
     association = Association(net.client, (LATER_V4, 1080))
     assert association.relay[0] == LATER_V4 and association.alive(peer)
+    association.close()  # as long as its address exists
+    proxy.wait_log("command=udp .*client closed")
     for source, address in (INET1_V4, PROXY_WAN_V4), (INET1_V6, PROXY_WAN_V6):
         with pytest.raises(ConnectionRefusedError):
             net.inet1.connect(source, (address, 1080))

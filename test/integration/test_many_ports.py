@@ -146,4 +146,4 @@ def test_too_few_descriptors_are_told_at_the_start(net, tmp_path):
     path.write_text(f"listen: [{{port: {FIRST}-{LAST}}}]\nworkers: 2\n")
     done = net.proxy.run(PROGRAM, "-c", str(path), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024)))
     assert done.returncode == 1
-    assert "cannot start: 2000 ports (listen) need at least 2064 open files, and the limit is 1024; raise it" in done.stdout
+    assert "cannot start: 2000 ports (listen) need at least 2032 open files, and the limit is 1024; raise it" in done.stdout

@@ -98,11 +98,12 @@ def test_a_mark_is_on_all_that_faces_the_internet_and_on_nothing_else(net, start
         net.proxy.nft("delete table inet marks")
 
 
+@pytest.mark.parametrize("ports", ["random", 40000])
 @pytest.mark.parametrize("seen", [seen_by_tcp, seen_by_udp])
-def test_traffic_leaves_from_the_address_that_the_client_connected_to(net, start, two_ways, seen):
+def test_traffic_leaves_from_the_address_that_the_client_connected_to(net, start, two_ways, seen, ports):
     """Both families; what leaves by the family that the client has not connected over is the system's choice."""
     start({"listen": [{"address": "::", "port": 1080, "auth": "none", "open": True}],
-           "outbound": {"address_v4": "listener", "address_v6": "listener"}})
+           "outbound": {"address_v4": "listener", "address_v6": "listener"}, "udp": {"ports": ports}})
     net.client.ip("route add 10.88.0.0/24 via 10.77.0.1", "route add fd88::/64 via fd77::1")
     try:
         for local, target, expected in ((PROXY_WAN_V4, INET1_V4, PROXY_WAN_V4), (SECOND_V4, INET1_V4, SECOND_V4),
