@@ -79,6 +79,12 @@ int channel_send(const struct channel *channel, const union netaddr *to, const v
     return channel_send_named(channel, &destination, payload, len);
 }
 
+int channel_send_raw(const struct channel *channel, const void *bytes, size_t len)
+{
+    assert(channel->kind == CHANNEL_RELAYED);
+    return send_datagram(channel->fd, &channel->relay, bytes, 0, bytes, len);
+}
+
 /* ---- receiving ---- */
 
 /* Empties the queue of ICMP errors: while there is one, poll() does not wait. The last one as a negative errno, or 0.

@@ -40,6 +40,8 @@ struct datagram {
 int channel_send(const struct channel *channel, const union netaddr *to, const void *payload, size_t len);
 /* The same through the proxy, to a name that the proxy looks up. */
 int channel_send_named(const struct channel *channel, const struct socks5_addr *to, const void *payload, size_t len);
+/* Sends these bytes to the relay as they are. Only for CHANNEL_RELAYED. */
+int channel_send_raw(const struct channel *channel, const void *bytes, size_t len);
 /* The next datagram, from anyone. 0, or a negative errno: -ETIMEDOUT; -EPIPE when a connection has ended;
  * -ECONNREFUSED and the like from ICMP, after which the channel still works. */
 int channel_receive(struct channel *channel, struct datagram *datagram, uint64_t deadline);

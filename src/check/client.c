@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -217,6 +218,13 @@ bool association_open_framed(struct check_association *a, const struct tested_pr
         return false;
     a->channel = (struct channel){.kind = CHANNEL_FRAMED, .fd = a->granted.fd};
     return true;
+}
+
+bool association_has_ended(const struct check_association *a)
+{
+    uint8_t byte;
+    ssize_t received = a->granted.fd < 0 ? 0 : recv(a->granted.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return received == 0 || (received < 0 && errno != EAGAIN && errno != EINTR);
 }
 
 void association_close(struct check_association *a)

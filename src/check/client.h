@@ -74,6 +74,8 @@ bool association_open(struct check_association *association, const struct tested
 bool association_open_framed(struct check_association *association, const struct tested_proxy *proxy);
 /* Sends to another relay address from now on, from a new socket if the family is another. */
 bool association_redirect(struct check_association *association, const union netaddr *relay);
+/* Whether the server has ended its control connection. */
+bool association_has_ended(const struct check_association *association);
 void association_close(struct check_association *association);
 
 #endif

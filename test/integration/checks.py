@@ -6,8 +6,9 @@ import re
 import pytest
 import servers
 from crooked import Socks5
-from daemon import PROGRAM
+from daemon import PROGRAM, wait_until
 from netns import INET1_OTHER_V4, INET1_V4, PROXY_V4, PROXY_WAN_V4
+from test_upstream import DANTED
 
 OK, WRONG, USAGE, UNKNOWN = 0, 1, 2, 3
 BY_V4 = f"socks5://{PROXY_V4}:1080"
@@ -73,6 +74,24 @@ def crooked(net):
     yield run
     for server in running:
         server.__exit__(None, None, None)
+
+
+@pytest.fixture
+def dante(net, tmp_path):
+    """dante(inside, outside) runs danted on the proxy's host, between these addresses."""
+    running = []
+
+    def run(inside, outside):
+        anywhere = "::/0" if ":" in inside else "0.0.0.0/0"
+        config = DANTED.format(address=inside, log=tmp_path / "danted.out").replace("0.0.0.0/0", anywhere)
+        (tmp_path / "danted.conf").write_text(config.replace(f"external: {inside}", f"external: {outside}"), encoding="ascii")
+        with open(tmp_path / "danted.log", "w", encoding="ascii") as log:
+            running.append(net.proxy.start("danted", "-f", str(tmp_path / "danted.conf"), stdout=log, stderr=log))
+        wait_until(lambda: ":1080 " in net.proxy.run("ss", "-ltn").stdout, "danted")
+    yield run
+    for process in running:
+        process.terminate()
+        process.wait(10)
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ import socks5
 
 
 class Socks5(servers.Server):
-    """Serves CONNECT (always "connection refused") and UDP ASSOCIATE at `address`, on `host`; datagrams leave from
+    """Serves CONNECT (always "connection refused", but see grants_early) and UDP ASSOCIATE at `address`, on `host`; datagrams leave from
     `outside`. What is wrong with it:
 
+    grants_early  a CONNECT is granted before it is tried, and ended when nobody listens there
     method        what it chooses of the ways to log in
     refuses       the code that a UDP ASSOCIATE is answered with
     bound         (host, port) in place of the relay's; a port of None is the relay's; a text is a name
@@ -36,7 +37,7 @@ class Socks5(servers.Server):
         self.origin, self.slow = wrong.pop("origin", None), wrong.pop("slow", 0)
         self.wrong = set(wrong)
         assert self.wrong <= {"drops", "wants_hint", "follows", "silenced", "dies_of_v6", "serves_all", "answers_from",
-                              "symmetric", "loses_first"}
+                              "symmetric", "loses_first", "grants_early"}
         self.address = address
         self.listener = host.listen(address, port, timeout=None)
         self.sockets = [self.listener]
@@ -61,11 +62,26 @@ class Socks5(servers.Server):
                 return
             _, command, _, atyp = socks5.recv_exact(control, 4)
             hint, _, _ = socks5.decode_address(bytes([atyp]) + socks5.recv_exact(control, {1: 6, 4: 18}[atyp]))
+            if command == socks5.CONNECT and "grants_early" in self.wrong:
+                control.sendall(bytes([5, 0, 0]) + socks5.encode_address(*socks5.ANY_V4))
+                self.stream(control, hint)
+                return
             if command != socks5.ASSOCIATE:
                 code = 5 if command == socks5.CONNECT else 7
                 control.sendall(bytes([5, code, 0]) + socks5.encode_address(*socks5.ANY_V4))
                 return
             self.associate(control, hint)
+
+    def stream(self, control, destination):
+        far = self.host.connect(self.outside, destination)
+        ways = {control: far, far: control}
+        while True:
+            for sock in select.select(list(ways), [], [])[0]:
+                data = sock.recv(65536)
+                if not data:
+                    far.close()
+                    return
+                ways[sock].sendall(data)
 
     def associate(self, control, hint):
         refused = self.refuses and not ("wants_hint" in self.wrong and hint[1])

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 import servers
-from checks import BY_V4, OK, UNKNOWN, WRONG, check, crooked, packet_filter, stun  # noqa: F401 (fixtures)
+from checks import BY_V4, OK, UNKNOWN, WRONG, check, crooked, dante, packet_filter, stun  # noqa: F401 (fixtures)
 from crooked import Stun
 from daemon import PATIENCE, PROGRAM, wait_until
 from netns import INET1_OTHER_V4, INET1_V4, INET1_V6, PROXY_V4, PROXY_V6, PROXY_WAN_V4
-from test_upstream import DANTED
 
 
 # A server that does well.
@@ -58,17 +57,10 @@ def test_row29_stricter_filtering_is_seen(net, start, stun, check, filtering, co
     assert (step["data"]["mapping"], step["data"]["filtering"]) == ("endpoint-independent", filtering)
 
 
-def test_row29_dante_is_port_restricted(net, running, stun, check, tmp_path):  # noqa: F811
+def test_row29_dante_is_port_restricted(net, dante, stun, check):  # noqa: F811
     """Its filtering is address-and-port-dependent, whatever its configuration."""
-    config = tmp_path / "danted.conf"
-    text = DANTED.format(address=PROXY_V4, log=tmp_path / "danted.out")
-    config.write_text(text.replace(f"external: {PROXY_V4}", f"external: {PROXY_WAN_V4}"), encoding="ascii")
-    with open(tmp_path / "danted.log", "w", encoding="ascii") as log:
-        process = net.proxy.start("danted", "-f", str(config), stdout=log, stderr=log)
-    wait_until(lambda: f"{PROXY_V4}:1080 " in net.proxy.run("ss", "-ltn").stdout, "danted")
+    dante(PROXY_V4, PROXY_WAN_V4)
     found = check("--stun", stun)
-    process.terminate()
-    process.wait(10)
     assert found.blames("nat_v4", "only peers that the client has sent to can send to it", "dante cannot do better")
     data = found.step("nat_v4")["data"]
     assert (data["mapping"], data["filtering"]) == ("endpoint-independent", "address-and-port-dependent")
@@ -210,6 +202,43 @@ def test_the_proxys_host_has_no_udp(net, start, stun, own_way, check, packet_fil
     found = check("--stun", stun)
     assert found.blames("datagram_v4", "cannot send UDP to the internet", "--direct")
     assert found.step("datagram_v4")["data"]["cause"] == "way_out"
+
+
+def test_the_proxys_host_has_no_udp_and_neither_have_we(net, start, stun, check, packet_filter):  # noqa: F811
+    """The test server answers by TCP through the proxy, so it is up."""
+    start()
+    packet_filter(net.proxy, 'chain o { type filter hook output priority 0; oifname "eth1" meta l4proto udp drop; }')
+    found = check("--stun", stun)
+    assert found.blames("datagram_v4", "cannot send UDP to the internet.*: by TCP, the test server answers", "--direct", "another server",
+                        "no UDP through this proxy")
+    assert found.step("datagram_v4")["data"]["cause"] == "way_out" and found.json["means"].startswith("No UDP")
+
+
+def test_the_proxys_host_has_no_route(net, proxy, check):  # noqa: F811
+    """CONNECT tells it."""
+    found = check("--stun", "10.99.0.1")
+    assert found.blames("datagram_v4", "has no route there") and found.step("datagram_v4")["data"]["cause"] == "way_out"
+
+
+def test_nothing_shows_who_is_silent(net, proxy, check):  # noqa: F811
+    found = check("--stun", INET1_V4)
+    step = found.step("datagram_v4")
+    assert found.status == UNKNOWN and (step["status"], step["data"]["cause"]) == ("skipped", "beyond")
+
+
+def test_the_clients_own_firewall(net, start, stun, check, packet_filter):  # noqa: F811
+    start()
+    packet_filter(net.client, "chain o { type filter hook output priority 0; meta l4proto udp drop; }")
+    assert check("--stun", stun).blames("datagram_v4", "firewall of this machine", "of this machine", "of this machine")
+
+
+def test_dante_without_a_way_out(net, dante, stun, check, packet_filter):  # noqa: F811
+    """It answers each datagram that it cannot send with an ICMP error. Its ports are open nevertheless."""
+    dante(PROXY_V4, PROXY_WAN_V4)
+    packet_filter(net.proxy, 'chain o { type filter hook output priority 0; oifname "eth1" meta l4proto udp drop; }')
+    found = check("--stun", stun)
+    assert found.blames("datagram_v4", "receives UDP, but fails when it should forward", "--direct")
+    assert "forward the" not in found.step("datagram_v4")["owner"]
 
 
 def test_a_server_that_relays_nothing(net, stun, own_way, check, crooked):  # noqa: F811

@@ -9,10 +9,9 @@ import threading
 
 import pytest
 import servers
-from checks import BY_V4, OK, UNKNOWN, USAGE, WRONG, check, packet_filter  # noqa: F401 (fixtures)
+from checks import BY_V4, OK, UNKNOWN, USAGE, WRONG, check, dante, packet_filter  # noqa: F401 (fixtures)
 from daemon import PATIENCE, PROGRAM, wait_until
 from netns import INET1_OTHER_V4, INET1_V4, INET1_V6, NEIGHBOUR_V4, PROXY_V4, PROXY_V6, PROXY_WAN_V4
-from test_upstream import DANTED
 
 KEY = "a key for the tests"
 
@@ -92,16 +91,9 @@ def test_row29_stricter_filtering_is_seen(net, start, ask_peer, filtering, words
     assert {name for name, status in found.statuses().items() if status != "ok"} == {"nat_v4"}
 
 
-def test_dante(net, ask_peer, tmp_path):
-    config = tmp_path / "danted.conf"
-    text = DANTED.format(address=PROXY_V4, log=tmp_path / "danted.out")
-    config.write_text(text.replace(f"external: {PROXY_V4}", f"external: {PROXY_WAN_V4}"), encoding="ascii")
-    with open(tmp_path / "danted.log", "w", encoding="ascii") as log:
-        process = net.proxy.start("danted", "-f", str(config), stdout=log, stderr=log)
-    wait_until(lambda: f"{PROXY_V4}:1080 " in net.proxy.run("ss", "-ltn").stdout, "danted")
+def test_dante(net, dante, ask_peer):  # noqa: F811
+    dante(PROXY_V4, PROXY_WAN_V4)
     found = ask_peer()
-    process.terminate()
-    process.wait(10)
     assert found.step("nat_v4")["data"]["filtering"] == "address-and-port-dependent"
     assert found.step("sizes_v4")["data"]["largest_up"] == found.step("sizes_v4")["data"]["largest_down"] == 65000
 

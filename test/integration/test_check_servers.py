@@ -252,6 +252,22 @@ def test_connect_refused(net, proxy, check):  # noqa: F811
     assert found.blames("connect", "nothing listens on that port") and found.step("connect")["data"]["code"] == 5
 
 
+def test_connect_where_nobody_listens(net, check, crooked):  # noqa: F811
+    """Granted all the same, by a server that connects afterwards (as v2ray does): it is not taken for a connection."""
+    crooked(grants_early=True)
+    found = check("--connect", f"{INET1_V4}:9")
+    assert found.blames("connect", "grants every CONNECT before it has connected", "without the proxy", "--connect", "websites may work")
+    assert found.step("connect")["data"]["answered"] is False
+
+
+def test_connect_that_is_granted_early(net, web, stun, check, crooked):  # noqa: F811
+    """Nothing is known about a server that waits for its client. A STUN server answers."""
+    crooked(grants_early=True)
+    step = check("--connect", "%s:%d" % web).step("connect")
+    assert step["status"] == "info" and "nothing answers yet" in step["found"]
+    assert check("--stun", stun).step("connect")["status"] == "ok"
+
+
 def test_connect_by_a_name_that_cannot_be_resolved(net, start, check):  # noqa: F811
     start({"dns": {"servers": ["10.88.0.99"], "timeout": "1s"}}, leaves_lookups=True)  # no host has it
     assert check("--connect", "silent.test:80").blames("connect", "name servers do not answer", "look the name up")

@@ -14,6 +14,7 @@
 /* For each of the other ways that are tried when the first was silent, in ms. */
 #define TRIAL_PATIENCE 3000
 #define SERVERS_SURE   3 /* so many are not down at the same time */
+#define ICMP_PATIENCE  500
 
 /* ---- other ways ---- */
 
@@ -87,15 +88,29 @@ static enum silence_seen try_our_address(struct check_run *check)
     return try_other_association(check, &local);
 }
 
+static bool is_no_route(int error)
+{
+    return error == -ENETUNREACH || error == -EADDRNOTAVAIL || error == -EINVAL;
+}
+
+/* ICMP tells the same of a firewall on the way, if that reports it as such. */
+static bool is_forbidden(int error)
+{
+    return error == -EACCES || error == -EPERM;
+}
+
 static enum silence_seen try_without_proxy(struct check_run *check)
 {
     union netaddr any = netaddr_any(check->family);
     struct channel direct = {.kind = CHANNEL_DIRECT, .fd = io_udp(&any, true)};
+    struct stun_question question;
     if (direct.fd < 0)
         return SILENCE_NOT_TRIED;
-    enum silence_seen seen = try_channel(check, &direct);
+    bool answered = ask_servers(check, &direct, &question, TRIAL_PATIENCE);
     close(direct.fd);
-    return seen;
+    if (!answered && (is_no_route(question.error) || is_forbidden(question.error)))
+        return SILENCE_NOT_TRIED;
+    return answered ? SILENCE_ANSWERED : SILENCE_STAYED;
 }
 
 /* Whether a test server answers STUN over TCP through the proxy, as coturn and some public ones do: then it is up. */
@@ -134,36 +149,60 @@ static size_t count_servers(const struct check_run *check)
     return count;
 }
 
-static bool is_no_route(int error)
+/* Does a new relay port take a datagram that no server forwards (a fragment)? Some send ICMP errors for others. */
+static bool is_relay_open(struct check_run *check)
 {
-    return error == -ENETUNREACH || error == -EADDRNOTAVAIL || error == -EINVAL;
+    static const uint8_t fragment[] = {0, 0, 1, SOCKS5_ATYP_IPV4, 127, 0, 0, 1, 0, 9};
+    struct check_association other;
+    bool open = association_open(&other, &check->proxy, NULL);
+    for (int i = 0; open && i < 2; i++) {
+        int error = channel_send_raw(&other.channel, fragment, sizeof(fragment));
+        if (!error)
+            error = channel_receive(&other.channel, &check->datagram, clock_ms() + ICMP_PATIENCE);
+        open = error == -ETIMEDOUT;
+    }
+    association_close(&other);
+    return open;
 }
 
-/* ICMP tells the same of a firewall on the way, if that reports it as such. */
-static bool is_forbidden(int error)
+/* Is the test server up at all? */
+static void try_server(struct check_run *check, struct silence *silence)
 {
-    return error == -EACCES || error == -EPERM;
+    silence->without_proxy = try_without_proxy(check);
+    if (silence->by_tcp == SILENCE_NOT_TRIED && silence->without_proxy != SILENCE_ANSWERED &&
+        silence->over_tcp != SILENCE_ANSWERED)
+        silence->by_tcp = try_server_by_tcp(check);
 }
 
-static struct silence try_other_ways(struct check_run *check, int error)
+/* `error` is what sending failed with. `had_ended`: before anything was sent. */
+static struct silence try_other_ways(struct check_run *check, int error, bool had_ended)
 {
+    bool forbidden = is_forbidden(error), no_route = is_no_route(error);
+    bool connected = check->connected.to.sa.sa_family == check->family;
     struct silence silence = {
-        .no_route = is_no_route(error),
-        .forbidden = is_forbidden(error),
-        .rejected = error && !is_no_route(error) && !is_forbidden(error),
+        .forbidden = forbidden,
+        .no_route = no_route,
+        .rejected = error && !no_route && !forbidden,
         .told_elsewhere = scope_of(&check->association.relay) < scope_of(&check->proxy.address),
-        .at_proxys_address = try_proxys_address(check),
+        .ended = !had_ended && association_has_ended(&check->association),
+        .several_servers = count_servers(check) >= SERVERS_SURE,
+        .unroutable = connected && check->connected.unroutable,
+        .by_tcp = connected && check->connected.answered ? SILENCE_ANSWERED : SILENCE_NOT_TRIED,
     };
+    if (silence.rejected && !silence.ended)
+        silence.relay_is_open = is_relay_open(check);
+    if (silence.ended || silence.relay_is_open) {
+        try_server(check, &silence);
+        return silence;
+    }
+    silence.at_proxys_address = try_proxys_address(check);
     if (silence.at_proxys_address == SILENCE_ANSWERED)
         return silence;
     silence.with_our_address = try_our_address(check);
     if (silence.with_our_address == SILENCE_ANSWERED)
         return silence;
     silence.over_tcp = try_other_association(check, NULL);
-    silence.without_proxy = try_without_proxy(check);
-    silence.several_servers = count_servers(check) >= SERVERS_SURE;
-    if (silence.without_proxy != SILENCE_ANSWERED && silence.over_tcp != SILENCE_ANSWERED)
-        silence.by_tcp = try_server_by_tcp(check);
+    try_server(check, &silence);
     return silence;
 }
 
@@ -181,62 +220,22 @@ static void name_option(const struct check_run *check, char *text, size_t size)
         used += (size_t)snprintf(text + used, size - used, "%s%s", i ? "," : " --stun ", server->stun.list[i].text);
 }
 
-/* What to do for people who only use the server. */
-static const char *const users_ways[SILENCE_CAUSES] = {
-    [SILENCE_BOUND_ADDRESS] = "tell the server's owner",
-    [SILENCE_FORBIDDEN] = "allow UDP to the proxy in this machine's firewall",
-    [SILENCE_HINT] = "tell the server's owner, or use another server",
-    [SILENCE_WAY_IN] = "try another network: if it works there, this one drops UDP; if not, tell the server's owner",
-    [SILENCE_CLOSED] = "tell the server's owner",
-    [SILENCE_WAY_OUT] = "tell the server's owner, or use another server",
-    [SILENCE_SERVER] = NULL,
-    [SILENCE_EITHER] = "try another network; if it fails there too, tell the server's owner",
-};
-
-static void explain_bound_address(const struct check_run *check, struct check_result *result)
+static void explain_way_in(const struct check_run *check, enum silence_cause cause, struct check_result *result)
 {
     char told[NETADDR_TEXT_MAX], proxy[NETADDR_TEXT_MAX];
     const union netaddr *bound = &check->association.granted.bound;
     netaddr_format(bound->sa.sa_family == AF_UNSPEC ? &check->association.relay : bound, told);
     netaddr_format_host(&check->proxy.address, proxy);
-    result_cause(
-        result,
-        "the proxy tells clients to send UDP to %s, which cannot be reached from here; the proxy is reached at "
-        "%s",
-        told, proxy);
-    result_owner(result,
-                 "make the proxy advertise the address that clients use (conesocks: udp.advertise_v4 or _v6: %s, and "
-                 "forward the range udp.ports)",
-                 proxy);
-}
-
-static void explain_way_out(const struct silence *silence, const char *option, struct check_result *result)
-{
-    result_cause(result, "the proxy's host cannot send UDP to the internet, or gets no answers; %s",
-                 silence->without_proxy == SILENCE_ANSWERED ? "without the proxy, the test server answers"
-                 : silence->by_tcp == SILENCE_ANSWERED      ? "by TCP through the proxy, the test server answers"
-                                                            : "several test servers stay silent");
-    result_owner(result,
-                 "allow outgoing UDP and its answers on the proxy's host; conesocks check --direct%s must work there",
-                 option);
-}
-
-static void explain_silence(const struct check_run *check, const struct silence *silence, enum silence_cause cause,
-                            struct check_result *result)
-{
-    char option[CHECK_NAME_MAX + 16], relay[NETADDR_TEXT_MAX];
-    bool is_peer = check->server.kind == TEST_SERVER_PEER;
-    unsigned port = netaddr_port(&check->association.relay);
-    name_option(check, option, sizeof(option));
-    if (users_ways[cause])
-        result_user(result, "%s", users_ways[cause]);
     switch (cause) {
     case SILENCE_BOUND_ADDRESS:
-        explain_bound_address(check, result);
-        break;
-    case SILENCE_FORBIDDEN:
-        result_cause(result, "a firewall on this machine, or one that reports it, forbids UDP to %s",
-                     netaddr_format(&check->association.relay, relay));
+        result_cause(result,
+                     "the proxy tells clients to send UDP to %s, which cannot be reached from here; the proxy is "
+                     "reached at %s",
+                     told, proxy);
+        result_owner(result,
+                     "make the proxy advertise the address that clients use (conesocks: udp.advertise_v4 or _v6: "
+                     "%s, and forward the range udp.ports)",
+                     proxy);
         break;
     case SILENCE_HINT:
         result_advise(
@@ -244,46 +243,106 @@ static void explain_silence(const struct check_run *check, const struct silence 
             "the proxy accepts UDP only from the port that the request names, but most clients send 0.0.0.0:0 there",
             "configure or update the server so that it learns the port from the first datagram");
         break;
+    case SILENCE_FORBIDDEN:
+        result_cause(result, "a firewall of this machine, or one that reports it, forbids UDP to %s", told);
+        result_fix(result, "allow outgoing UDP in the firewall of this machine");
+        break;
     case SILENCE_WAY_IN:
         result_cause(result,
                      "a firewall between here and the proxy drops UDP to port %u; inside the TCP connection the "
                      "same datagram was answered, so the proxy itself can send UDP",
-                     port);
+                     netaddr_port(&check->association.relay));
         result_owner(result, "open the proxy's UDP ports (conesocks: udp.ports) in the host's firewall, the router, "
                              "Docker's published ports or the cloud's security group");
+        result_user(result, "try another network, such as a phone's hotspot: if it works there, yours drops UDP; a "
+                            "client that can send UDP over TCP (hev-socks5-tunnel: udp: tcp) works in both");
         break;
-    case SILENCE_CLOSED:
-        result_cause(result, "UDP to %s is rejected: the port is closed, or a firewall rejects it",
-                     netaddr_format(&check->association.relay, relay));
+    default:
+        assert(cause == SILENCE_CLOSED);
+        result_cause(result, "UDP to %s is rejected: the port is closed, or a firewall rejects it", told);
         result_owner(result,
                      "forward the proxy's UDP ports (conesocks: udp.ports) to the same port numbers on its host, "
                      "and allow them in its firewall");
-        break;
+    }
+}
+
+static void explain_way_out(const struct check_run *check, const struct silence *silence, enum silence_cause cause,
+                            struct check_result *result)
+{
+    bool unroutable = silence->unroutable;
+    char option[CHECK_NAME_MAX + 16];
+    name_option(check, option, sizeof(option));
+    if (cause == SILENCE_FORWARD)
+        result_cause(result, "the server receives UDP, but fails when it should forward a datagram: %s",
+                     unroutable ? "its host has no route there"
+                     : silence->by_tcp == SILENCE_ANSWERED
+                         ? "its host cannot send UDP there, or its rules forbid it"
+                         : "its host cannot send UDP there, its rules forbid it, or nobody listens there");
+    else if (cause == SILENCE_BEYOND)
+        result_cause(result, "the proxy's host cannot send UDP or gets no answers, or the test server is down");
+    else
+        result_cause(result, "the proxy's host %s%s",
+                     unroutable ? "has no route there" : "cannot send UDP to the internet, or gets no answers",
+                     unroutable                                   ? ""
+                     : silence->by_tcp == SILENCE_ANSWERED        ? ": by TCP, the test server answers through it"
+                     : silence->without_proxy == SILENCE_ANSWERED ? ": without the proxy, the test server answers"
+                                                                  : ": none of the test servers answers");
+    result_owner(result,
+                 "allow outgoing UDP and its answers on the proxy's host; conesocks check --direct%s must work there",
+                 option);
+}
+
+static void explain_server(const struct check_run *check, struct check_result *result)
+{
+    bool is_peer = check->server.kind == TEST_SERVER_PEER;
+    result_means(result, "nothing is known about UDP yet: the test server is silent");
+    result_cause(result, "%s does not answer without the proxy either: it may be off, or %s", check->server.name,
+                 is_peer ? "its key is different, or its firewall drops UDP" : "no STUN server");
+    result_fix(result, is_peer ? "look at the output of conesocks check --listen on that machine"
+                               : "try another STUN server first");
+}
+
+static void explain_either(const struct check_run *check, bool none_from_here, struct check_result *result)
+{
+    unsigned port = netaddr_port(&check->association.relay);
+    char option[CHECK_NAME_MAX + 16];
+    name_option(check, option, sizeof(option));
+    result_cause(result,
+                 "there are three possible causes: a firewall drops UDP to port %u of the proxy, the proxy's host "
+                 "cannot send UDP, or the server does not relay UDP%s",
+                 port,
+                 none_from_here ? "; without the proxy, UDP gets no answer either: this network may drop it" : "");
+    result_owner(result,
+                 "on the proxy's host, tcpdump udp port %u shows whether UDP arrives, and conesocks check --direct%s "
+                 "shows whether it can send",
+                 port, option);
+    result_user(result, "try another network, such as a phone's hotspot: if it works there, yours drops UDP");
+}
+
+static void explain_silence(const struct check_run *check, const struct silence *silence, enum silence_cause cause,
+                            struct check_result *result)
+{
+    switch (cause) {
+    case SILENCE_FORWARD:
     case SILENCE_WAY_OUT:
-        explain_way_out(silence, option, result);
+    case SILENCE_BEYOND:
+        explain_way_out(check, silence, cause, result);
         break;
     case SILENCE_SERVER:
-        result_cause(result, "%s does not answer without the proxy either: it may be off, or %s", check->server.name,
-                     is_peer ? "its key is different, or its firewall drops UDP" : "no STUN server");
-        result_fix(result, is_peer ? "look at the output of conesocks check --listen on that machine"
-                                   : "try another STUN server first");
+        explain_server(check, result);
+        break;
+    case SILENCE_EITHER:
+        explain_either(check, silence->without_proxy == SILENCE_STAYED, result);
         break;
     default:
-        result_cause(result,
-                     "there are three possible causes: a firewall drops UDP to port %u of the proxy, the proxy's host "
-                     "cannot send UDP, or the server does not relay UDP",
-                     port);
-        result_owner(result,
-                     "on the proxy's host, tcpdump udp port %u shows whether UDP arrives, and conesocks check "
-                     "--direct%s shows whether it can send",
-                     port, option);
+        explain_way_in(check, cause, result);
     }
 }
 
 static const char *cause_name(enum silence_cause cause)
 {
-    static const char *const names[] = {"bound_address", "forbidden", "hint",    "way_in",
-                                        "closed",        "way_out",   "far_end", "unknown"};
+    static const char *const names[] = {"bound_address", "hint",    "forbidden", "way_in", "closed",
+                                        "forward",       "way_out", "far_end",   "beyond", "unknown"};
     static_assert(ARRAY_LEN(names) == SILENCE_CAUSES, "each has a name");
     return names[cause];
 }
@@ -297,9 +356,9 @@ static bool continue_inside_tcp(struct check_run *check)
 }
 
 /* Whether it works after all, by another address or inside TCP, so that the next steps can run. */
-static bool say_silence(struct check_run *check, const char *to, int error, struct check_result *result)
+static bool say_silence(struct check_run *check, const char *to, int error, bool had_ended, struct check_result *result)
 {
-    const struct silence silence = try_other_ways(check, error);
+    const struct silence silence = try_other_ways(check, error, had_ended);
     enum silence_cause cause = silence_judge(&silence);
     if (silence.at_proxys_address == SILENCE_ANSWERED)
         result_say(result, CHECK_FAILED, "no answer from %s; but it answers when we send to the proxy's own address",
@@ -311,6 +370,10 @@ static bool say_silence(struct check_run *check, const char *to, int error, stru
                    to, error ? ": " : "", error ? strerror(-error) : "");
     else if (cause == SILENCE_SERVER)
         result_say(result, CHECK_SKIPPED, "no answer from %s, with or without the proxy", to);
+    else if (cause == SILENCE_BEYOND)
+        result_say(result, CHECK_SKIPPED, "no answer from %s", to);
+    else if (silence.ended)
+        result_say(result, CHECK_FAILED, "no answer from %s; instead, the server ended the association", to);
     else
         result_say(result, CHECK_FAILED, "no answer from %s%s%s", to, error ? ": " : "", error ? strerror(-error) : "");
     result_data(result, "{s:s}", "cause", cause_name(cause));
@@ -364,6 +427,7 @@ void step_datagram(struct check_run *check, struct check_result *result)
 {
     struct check_association *a = &check->association;
     struct stun_question question;
+    bool had_ended = association_has_ended(a);
     char to[CHECK_NAME_MAX], seen[NETADDR_TEXT_MAX];
     bool answered = ask_servers(check, &a->channel, &question, STUN_PATIENCE);
     name_asked(check, &question, to);
@@ -375,7 +439,7 @@ void step_datagram(struct check_run *check, struct check_result *result)
         result_data(result, "{s:s, s:s, s:i}", "server", to, "external", seen, "rtt_ms", question.rtt_us / 1000);
     } else if (check->facts & FACT_ANSWERS) {
         say_other_family(check, to, result);
-    } else if (say_silence(check, to, question.error, result) &&
+    } else if (say_silence(check, to, question.error, had_ended, result) &&
                ask_servers(check, &a->channel, &question, TRIAL_PATIENCE)) {
         note_answer(check, &question);
     }

@@ -62,20 +62,28 @@ struct test_server {
     char own_key[PEER_KEY_LEN + 1];
 };
 
+/* A CONNECT to the test server. */
+struct connect_trial {
+    union netaddr to; /* AF_UNSPEC: none was tried */
+    bool answered;    /* a question over it was answered */
+    bool unroutable;  /* it was refused: the network or host is unreachable */
+};
+
 struct check_run {
     struct check_options options;
     struct tested_proxy proxy;
     struct io_addresses proxy_addresses;
     struct check_association association;
     struct test_server server;
-    unsigned facts;              /* of enum check_fact */
-    bool inside_tcp;             /* datagrams go inside the TCP connection: UDP does not reach the proxy */
-    int family;                  /* of the running step: AF_INET, AF_INET6 or 0 */
-    struct stun_question answer; /* the first one that was answered */
-    unsigned rtt_ms;             /* of that */
-    struct nat_verdict nat[2];   /* through the proxy, IPv4 and IPv6 */
-    unsigned lost;               /* datagrams of step_loss() */
-    struct datagram datagram;    /* room for what comes in */
+    unsigned facts;                 /* of enum check_fact */
+    struct connect_trial connected; /* what came of a CONNECT to the test server */
+    bool inside_tcp;                /* datagrams go inside the TCP connection: UDP does not reach the proxy */
+    int family;                     /* of the running step: AF_INET, AF_INET6 or 0 */
+    struct stun_question answer;    /* the first one that was answered */
+    unsigned rtt_ms;                /* of that */
+    struct nat_verdict nat[2];      /* through the proxy, IPv4 and IPv6 */
+    unsigned lost;                  /* datagrams of step_loss() */
+    struct datagram datagram;       /* room for what comes in */
 };
 
 /* How many times a step runs. */
