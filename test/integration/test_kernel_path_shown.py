@@ -23,7 +23,9 @@ def test_an_association_of_the_kernel(net, relay):
         assert sum(totals) >= 40
 
 
-@pytest.mark.parametrize("options, reason", [({"udp": {"ports": 1080}}, "shared port"), ({"udp": {"df": "probe"}}, "df probe")])
+@pytest.mark.parametrize("options, reason", [
+    ({"udp": {"ports": 1080}}, "shared port"), ({"udp": {"df": "probe"}}, "df probe"),
+    ({"udp": {"client_ports": 2}}, "client ports")])
 def test_why_user_space_relays(net, relay, options, reason):
     relay.start(options)
     association, peer = Association(net.client, V4.listener), net.inet1.udp(V4.peer)

@@ -6,6 +6,7 @@ import servers
 import socks5
 from conftest import ALICE, LISTEN, USERS, lan_config
 from daemon import PROGRAM, Conesocks, wait_until
+from kernel_path import V4
 from netns import (CLIENT_V4, INET1_OTHER_V4, INET1_V4, INET1_V6, INET2_OTHER_V4, INET2_V4, INET2_V6, NEIGHBOUR_V4, PROXY_V4,
                    PROXY_WAN_V4)
 from socks5 import Association, ClientSocket, OverTcp
@@ -483,3 +484,22 @@ def test_explain_tells_the_upstream_of_a_destination(net, start, destination, to
                          "--to", destination)
     assert done.returncode == 0
     assert told in done.stdout.splitlines() if told else "upstream" not in done.stdout, done.stdout
+
+
+def test_the_kernel_relays_what_does_not_leave_by_an_upstream(net, relay, far):
+    far()
+    relay.start(TO_FAR)
+    peer, other = net.inet1.udp(INET1_V4), net.inet1.udp(INET1_OTHER_V4)
+    association = Association(net.client, V4.listener)
+    relay.establish(association, peer)
+    assert association.external(other)[0] == INET2_V4
+    assert association.alive(other, 10)
+    relay.establish(association, peer)
+    assert relay.reload({"upstreams": [FAR], "rules": [{"action": "allow", "to": ["any"], "ports": ["1-65535"], "upstream": "far"}]})
+    assert association.external(peer)[0] == INET2_V4
+    before = relay.carried()
+    assert association.alive(peer, 10) and association.alive(other, 10)
+    assert relay.carried() == before
+    assert relay.reload(TO_FAR)
+    relay.establish(association, peer)
+    assert association.alive(other, 10)
