@@ -35,10 +35,8 @@ static const char usage_text[] =
     "      --to HOST:PORT     the destination: an address (IPv6 in brackets) or a name; names are not resolved\n"
     "      --at ADDRESS       the address that the name in --to has\n"
     "\n"
-    "A second line lists the options that a rule, the user's entry or the listener sets for this request. With "
-    "udp.kernel_path: "
-    "auto,\n"
-    "a further line shows whether the kernel may relay an association of this client.\n";
+    "A second line lists the options that a rule, the user's entry or the listener sets for this request.\n"
+    "With udp.kernel_path: auto, a further line shows whether the kernel may relay an association of this client.\n";
 
 struct explain_options {
     const char *config_file, *from, *user, *listener, *command, *to, *at;

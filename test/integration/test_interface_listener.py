@@ -39,8 +39,9 @@ def test_all_addresses_of_an_interface_are_served(net, serve, later, peer):
 
 
 def test_a_reload_finds_the_listener_again(net, serve, peer):
-    """Its name for rules, and its login, are those of the listener at that interface."""
-    proxy = serve({"listen": [LAN_SIDE, {"address": "127.0.0.1", "port": 1080}]})
+    """Its name for rules, and its login, are those of the listener at that interface, which a reload can open, too."""
+    proxy = serve({"listen": [{"address": "127.0.0.1", "port": 1080}]})
+    assert proxy.reload(lan_config({"listen": [LAN_SIDE]}))
     association, other = Association(net.client, (PROXY_V4, 1080)), Association(net.client, (PROXY_V6, 1080), CLIENT_V6)
     assert association.alive(peer) and other.alive(peer)
     rules = [{"action": "deny", "listener": ["lan"], "command": ["udp"], "from": [CLIENT_V4]}]
