@@ -1,12 +1,16 @@
 #include "command/screen.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/util.h"
 #include "command/terminal.h"
 
@@ -24,10 +28,28 @@ static void screen_write(const char *text, size_t len)
     }
 }
 
+/* Signal handlers use these, too. */
+static volatile sig_atomic_t screen_reads_keys;
+static struct termios screen_lines, screen_keys; /* the terminal's modes: as it was, and for single keys */
+
+static void screen_show(void)
+{
+    if (screen_reads_keys)
+        tcsetattr(STDIN_FILENO, TCSANOW, &screen_keys);
+    screen_write(screen_enter, sizeof(screen_enter) - 1);
+}
+
+void screen_give_back(void)
+{
+    if (screen_reads_keys)
+        tcsetattr(STDIN_FILENO, TCSANOW, &screen_lines);
+    screen_write(screen_leave, sizeof(screen_leave) - 1);
+}
+
 /* SA_RESETHAND: raising the signal again has its default effect. */
 static void screen_on_deadly_signal(int number)
 {
-    screen_write(screen_leave, sizeof(screen_leave) - 1);
+    screen_give_back();
     raise(number);
 }
 
@@ -35,10 +57,34 @@ static void screen_on_stop(int number)
 {
     (void)number;
     int error = errno;
-    screen_write(screen_leave, sizeof(screen_leave) - 1);
+    screen_give_back();
     raise(SIGSTOP);
-    screen_write(screen_enter, sizeof(screen_enter) - 1);
+    screen_show();
     errno = error;
+}
+
+/* Interrupts screen_wait(). */
+static void screen_on_resize(int number)
+{
+    (void)number;
+}
+
+/* In the background the keys belong to the shell. */
+static void screen_prepare_keys(void)
+{
+    pid_t foreground = tcgetpgrp(STDIN_FILENO);
+    if ((foreground >= 0 && foreground != getpgrp()) || tcgetattr(STDIN_FILENO, &screen_lines) < 0)
+        return;
+    screen_keys = screen_lines;
+    screen_keys.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
+    screen_keys.c_cc[VMIN] = 1;
+    screen_keys.c_cc[VTIME] = 0;
+    screen_reads_keys = true;
+}
+
+bool screen_has_keys(void)
+{
+    return screen_reads_keys;
 }
 
 void screen_take(void)
@@ -46,10 +92,36 @@ void screen_take(void)
     static const int deadly[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
     const struct sigaction death = {.sa_handler = screen_on_deadly_signal, .sa_flags = (int)SA_RESETHAND};
     const struct sigaction stop = {.sa_handler = screen_on_stop, .sa_flags = SA_RESTART};
+    const struct sigaction resize = {.sa_handler = screen_on_resize, .sa_flags = SA_RESTART};
+    sigset_t only_while_waiting;
+    screen_prepare_keys();
+    sigemptyset(&only_while_waiting);
+    sigaddset(&only_while_waiting, SIGWINCH);
+    sigprocmask(SIG_BLOCK, &only_while_waiting, NULL);
     for (size_t i = 0; i < ARRAY_LEN(deadly); i++)
         sigaction(deadly[i], &death, NULL);
     sigaction(SIGTSTP, &stop, NULL);
-    screen_write(screen_enter, sizeof(screen_enter) - 1);
+    sigaction(SIGWINCH, &resize, NULL);
+    screen_show();
+}
+
+int screen_wait(uint64_t until_us)
+{
+    const uint64_t now = clock_us(), left = until_us > now ? until_us - now : 0;
+    const struct timespec patience = {.tv_sec = (time_t)(left / 1000000), .tv_nsec = (long)(left % 1000000) * 1000};
+    struct pollfd keys = {.fd = screen_reads_keys ? STDIN_FILENO : -1, .events = POLLIN};
+    sigset_t none;
+    unsigned char key;
+    sigemptyset(&none);
+    int ready = ppoll(&keys, 1, &patience, &none);
+    if (ready < 0)
+        return SCREEN_RESIZED; /* or it was stopped, and goes on */
+    if (ready == 0)
+        return SCREEN_TIME;
+    if (read(STDIN_FILENO, &key, 1) == 1)
+        return key;
+    screen_reads_keys = false; /* nobody types any more */
+    return SCREEN_RESIZED;
 }
 
 void screen_draw(const char *text, size_t width, size_t height)

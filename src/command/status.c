@@ -1,20 +1,18 @@
 #include "command/status.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/command_line.h"
 #include "command/ask.h"
 #include "command/command.h"
-#include "command/screen.h"
+#include "command/readings.h"
 #include "command/status_view.h"
+#include "command/status_watch.h"
 #include "command/terminal.h"
 #include "conf/config.h"
 
@@ -28,13 +26,13 @@ static const char usage_text[] =
     "Usage: conesocks status [-c FILE | --socket PATH | --url http://HOST:PORT] [--watch [SECONDS] | --top] [--all]\n"
     "       conesocks status [-c FILE | --socket PATH | --url http://HOST:PORT] --json\n"
     "\n"
-    "Shows what a running server is doing: its NAT type, its clients and their traffic, and what it drops and why.\n"
+    "Shows what a running server is doing: its users and clients, their traffic, and what it drops and why.\n"
     "\n"
     "  -c, --config FILE      ask the admin listener that FILE sets (admin.socket or admin.port)\n"
     "      --socket PATH      ask at this Unix socket\n"
     "      --url URL          ask at http://HOST:PORT; by default at " ASK_DEFAULT_SOCKET "\n"
     "                         (the systemd service), else at " ASK_DEFAULT_URL "\n"
-    "      --watch [SECONDS]  ask again every 2 seconds, or every SECONDS; the busiest sessions come first\n"
+    "      --watch [SECONDS]  ask again every 2 seconds, or every SECONDS; keys switch between views, q quits\n"
     "      --top              ask twice within a second, to show the current traffic\n"
     "      --all              show all sessions, not only the first 20 of each kind\n"
     "      --json             print everything as JSON\n";
@@ -44,56 +42,6 @@ struct status_options {
     unsigned watch_seconds; /* 0: once */
     bool top, all, json;
 };
-
-/* ---- readings ---- */
-
-static void status_pause(unsigned seconds)
-{
-    struct timespec rest = {.tv_sec = (time_t)seconds};
-    while (nanosleep(&rest, &rest) < 0 && errno == EINTR)
-        ;
-}
-
-/* The last two readings of one server, `seconds` apart. `before` is NULL until there are two. */
-struct status_readings {
-    json_t *now, *before;
-    double at, seconds;
-};
-
-static void readings_free(struct status_readings *readings)
-{
-    json_decref(readings->now);
-    json_decref(readings->before);
-    *readings = (struct status_readings){0};
-}
-
-/* Takes a new reading. false: the readings stay as they are, and `*error` says why. */
-static bool readings_take(struct status_readings *readings, const struct ask_place *place, char **error)
-{
-    json_t *now = ask_status(place, ASK_ALL_SESSIONS, error);
-    if (!now)
-        return false;
-    double at = (double)clock_us() / 1e6;
-    json_decref(readings->before);
-    readings->before = readings->now;
-    readings->now = now;
-    readings->seconds = at - readings->at;
-    readings->at = at;
-    /* Another process counts from zero: no rates. */
-    if (readings->before && (!json_equal(ask_member(readings->before, "pid"), ask_member(now, "pid")) ||
-                             !json_equal(ask_member(readings->before, "started"), ask_member(now, "started")))) {
-        json_decref(readings->before);
-        readings->before = NULL;
-    }
-    return true;
-}
-
-static bool status_print(const struct status_readings *readings, const struct status_frame *frame, FILE *out)
-{
-    const struct status_reading reading = {
-        .now = readings->now, .before = readings->before, .seconds = readings->seconds};
-    return status_view_print(&reading, frame, out);
-}
 
 /* ---- ways of showing ---- */
 
@@ -117,75 +65,29 @@ static int status_show_json(const struct ask_place *place)
 
 static int status_show_once(const struct ask_place *place, const struct status_options *request)
 {
-    struct status_readings readings = {0};
+    struct readings readings = {0};
     char *error;
     bool taken = readings_take(&readings, place, &error);
     if (taken && request->top) {
-        status_pause(TOP_SECONDS);
+        readings_pause(TOP_SECONDS);
         taken = readings_take(&readings, place, &error);
     }
     const struct status_frame frame = {.width = terminal_size(STDOUT_FILENO, NULL),
                                        .rows = request->all ? SIZE_MAX : ROWS};
-    int status = !taken                                                           ? status_fail(error)
-                 : status_print(&readings, &frame, stdout) && fflush(stdout) == 0 ? EXIT_SUCCESS
-                                                                                  : EXIT_FAILURE;
+    int status = !taken                                                                ? status_fail(error)
+                 : status_view_print(&readings, &frame, stdout) && fflush(stdout) == 0 ? EXIT_SUCCESS
+                                                                                       : EXIT_FAILURE;
     readings_free(&readings);
     return status;
 }
 
-/* The text of one frame: the present state, or after an `error` the last known one. NULL: out of memory. */
-static char *status_compose_frame(const struct status_readings *readings, const struct status_frame *frame,
-                                  const char *error)
+static int status_show_again(const struct ask_place *place, const struct status_options *request)
 {
-    char *text = NULL;
-    size_t size;
-    time_t now = time(NULL);
-    char clock[32] = "";
-    struct tm local;
-    FILE *out = open_memstream(&text, &size);
-    if (!out)
-        return NULL;
-    if (localtime_r(&now, &local))
-        strftime(clock, sizeof(clock), "%H:%M:%S", &local);
+    char *error = NULL;
+    int status = status_watch(place, request->watch_seconds, request->all ? SIZE_MAX : ROWS, &error);
     if (error)
-        fprintf(out, "%s  %s; the last known state is:\n\n", clock, error);
-    else
-        fprintf(out, "%s\n\n", clock);
-    bool printed = status_print(readings, frame, out);
-    if (fclose(out) == 0 && printed)
-        return text;
-    free(text);
-    return NULL;
-}
-
-/* Continues if the server is gone for a while, until a signal ends it. */
-static int status_watch(const struct ask_place *place, const struct status_options *request)
-{
-    struct status_readings readings = {0};
-    char *error;
-    if (!readings_take(&readings, place, &error))
-        return status_fail(error);
-    bool terminal = isatty(STDOUT_FILENO);
-    if (terminal)
-        screen_take();
-    for (bool written = true; written;) {
-        size_t height;
-        struct status_frame frame = {.width = terminal_size(STDOUT_FILENO, &height),
-                                     .rows = request->all || terminal ? SIZE_MAX : ROWS};
-        frame.height = height > 2 ? height - 2 : height;
-        char *text = status_compose_frame(&readings, &frame, error);
-        if (text && terminal)
-            screen_draw(text, frame.width, height ? height : SIZE_MAX);
-        else if (text)
-            written = printf("%s\n", text) >= 0 && fflush(stdout) == 0;
-        free(text);
-        free(error);
-        error = NULL;
-        status_pause(request->watch_seconds);
-        (void)readings_take(&readings, place, &error);
-    }
-    readings_free(&readings);
-    return EXIT_FAILURE;
+        status_fail(error);
+    return status;
 }
 
 /* ---- options ---- */
@@ -222,7 +124,7 @@ static int status_show(const struct status_options *request)
     if (status == EXIT_SUCCESS) {
         setlocale(LC_CTYPE, ""); /* which characters the terminal can show */
         status = request->json            ? status_show_json(&place)
-                 : request->watch_seconds ? status_watch(&place, request)
+                 : request->watch_seconds ? status_show_again(&place, request)
                                           : status_show_once(&place, request);
         if (status != EXIT_SUCCESS && !request->config_file && !request->socket && !request->url)
             fputs("conesocks status: use -c FILE to ask the admin listener of that configuration\n", stderr);

@@ -7,39 +7,41 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <jansson.h>
+
 #include "base/util.h"
 #include "command/ask.h"
+#include "command/readings.h"
 #include "command/table.h"
 #include "command/terminal.h"
-
-/* A blank line, the title, the column titles, and a line for the sessions that are left out. */
-#define LINES_AROUND 4
 
 enum kind { ASSOCIATION, STREAM, KINDS };
 
 struct status_row {
     const json_t *session;
+    enum kind kind;
     uint64_t id, up, down;
     double up_rate, down_rate; /* bytes a second */
 };
 
 struct status_sessions {
-    bool rates;
-    bool paths; /* the kernel path is active */
-    struct session_group {
+    bool has_paths;        /* the kernel path is active */
+    const char *filtering; /* the configured one */
+    struct status_rows {
         struct status_row *rows; /* the busiest first */
         size_t count;
-    } groups[KINDS];
+    } all;
 };
 
 /* ---- gathering ---- */
 
-static bool session_is_of_kind(const json_t *session, enum kind kind)
+/* KINDS: it is still in the handshake. */
+static enum kind session_kind(const json_t *session)
 {
     const char *text = ask_text(session, "kind");
-    bool association = text && strncmp(text, "udp", strlen("udp")) == 0;
-    bool stream = text && (strcmp(text, "connect") == 0 || strcmp(text, "bind") == 0);
-    return kind == ASSOCIATION ? association : stream;
+    if (text && strncmp(text, "udp", strlen("udp")) == 0)
+        return ASSOCIATION;
+    return text && (strcmp(text, "connect") == 0 || strcmp(text, "bind") == 0) ? STREAM : KINDS;
 }
 
 static int session_compare_id(const void *a, const void *b)
@@ -59,103 +61,74 @@ static int session_compare_traffic(const void *a, const void *b)
 }
 
 /* The caller frees the rows. */
-static bool group_gather(struct session_group *group, const json_t *status, enum kind kind)
+static bool rows_gather(struct status_rows *all, const json_t *status)
 {
     const json_t *sessions = ask_member(status, "sessions");
     size_t i;
     json_t *session;
-    *group = (struct session_group){.rows = calloc(json_array_size(sessions) + 1, sizeof(struct status_row))};
-    if (!group->rows)
+    *all = (struct status_rows){.rows = calloc(json_array_size(sessions) + 1, sizeof(struct status_row))};
+    if (!all->rows)
         return false;
-    json_array_foreach(sessions, i, session) if (session_is_of_kind(session, kind)) group->rows[group->count++] =
-        (struct status_row){.session = session,
-                            .id = ask_number(session, "id"),
-                            .up = ask_number(session, "up_bytes"),
-                            .down = ask_number(session, "down_bytes")};
+    json_array_foreach(sessions, i, session)
+    {
+        const enum kind kind = session_kind(session);
+        if (kind == KINDS)
+            continue;
+        all->rows[all->count++] = (struct status_row){.session = session,
+                                                      .kind = kind,
+                                                      .id = ask_number(session, "id"),
+                                                      .up = ask_number(session, "up_bytes"),
+                                                      .down = ask_number(session, "down_bytes")};
+    }
     return true;
 }
 
-static double group_rate(uint64_t now, uint64_t before, double seconds)
+static double row_rate(uint64_t now, uint64_t before, double seconds)
 {
     return now > before && seconds > 0 ? (double)(now - before) / seconds : 0;
 }
 
 /* A session without an earlier reading is new: it started at zero. */
-static void group_add_rates(struct session_group *group, struct session_group *before, double seconds)
+static void rows_add_rates(struct status_rows *all, struct status_rows *before, double seconds)
 {
     qsort(before->rows, before->count, sizeof(struct status_row), session_compare_id);
-    for (size_t i = 0; i < group->count; i++) {
-        struct status_row *row = &group->rows[i];
+    for (size_t i = 0; i < all->count; i++) {
+        struct status_row *row = &all->rows[i];
         const struct status_row *old =
             bsearch(row, before->rows, before->count, sizeof(struct status_row), session_compare_id);
-        row->up_rate = group_rate(row->up, old ? old->up : 0, seconds);
-        row->down_rate = group_rate(row->down, old ? old->down : 0, seconds);
+        row->up_rate = row_rate(row->up, old ? old->up : 0, seconds);
+        row->down_rate = row_rate(row->down, old ? old->down : 0, seconds);
     }
 }
 
-struct status_sessions *status_sessions_new(const json_t *now, const json_t *before, double seconds)
+struct status_sessions *status_sessions_new(const struct readings *readings)
 {
     struct status_sessions *sessions = calloc(1, sizeof(*sessions));
-    bool made = sessions != NULL;
-    for (int kind = 0; made && kind < KINDS; kind++) {
-        struct session_group *group = &sessions->groups[kind], old = {0};
-        made = group_gather(group, now, (enum kind)kind) && (!before || group_gather(&old, before, (enum kind)kind));
-        if (made && before)
-            group_add_rates(group, &old, seconds);
-        if (made)
-            qsort(group->rows, group->count, sizeof(struct status_row), session_compare_traffic);
-        free(old.rows);
-    }
+    struct status_rows old = {0};
+    bool made = sessions && rows_gather(&sessions->all, readings->now) &&
+                (!readings->before || rows_gather(&old, readings->before));
     if (made) {
-        sessions->rates = before != NULL;
-        sessions->paths = json_is_true(ask_member(now, "kernel_path.active"));
-        return sessions;
+        if (readings->before)
+            rows_add_rates(&sessions->all, &old, readings->seconds);
+        qsort(sessions->all.rows, sessions->all.count, sizeof(struct status_row), session_compare_traffic);
+        sessions->has_paths = json_is_true(ask_member(readings->now, "kernel_path.active"));
+        sessions->filtering = ask_text(readings->now, "udp.filtering");
     }
+    free(old.rows);
+    if (made)
+        return sessions;
     status_sessions_free(sessions);
     return NULL;
 }
 
 void status_sessions_free(struct status_sessions *sessions)
 {
-    for (int kind = 0; sessions && kind < KINDS; kind++)
-        free(sessions->groups[kind].rows);
+    if (sessions)
+        free(sessions->all.rows);
     free(sessions);
 }
 
-/* ---- tables ---- */
-
-enum { CLIENT, USER, OUTSIDE, PEERS, UP, DOWN, UP_RATE, DOWN_RATE, DROPPED, PATH, IDLE, AGE, VIA, COLUMNS };
-static_assert(COLUMNS <= TABLE_COLUMNS_MAX, "a table holds them");
-
-/* An IPv4 address with its port takes 21 columns. */
-static const struct table_column columns[KINDS][COLUMNS] = {
-    [ASSOCIATION] = {[CLIENT] = {"CLIENT", .least = 15},
-                     [USER] = {"USER", .least = 6, .spare = 2},
-                     [OUTSIDE] = {"EXTERNAL", .least = 21},
-                     [PEERS] = {"PEERS", .right = true, .spare = 4},
-                     [UP] = {"UP", .right = true, .spare = 1},
-                     [DOWN] = {"DOWN", .right = true, .spare = 1},
-                     [UP_RATE] = {"UP b/s", .right = true},
-                     [DOWN_RATE] = {"DOWN b/s", .right = true},
-                     [DROPPED] = {"DROPPED", .right = true, .spare = 3},
-                     [PATH] = {"PATH", .spare = 8},
-                     [IDLE] = {"IDLE", .right = true, .spare = 5},
-                     [AGE] = {"AGE", .right = true, .spare = 6},
-                     [VIA] = {"UPSTREAM", .least = 6, .spare = 7}},
-    [STREAM] = {[CLIENT] = {"CLIENT", .least = 15},
-                [USER] = {"USER", .least = 6, .spare = 2},
-                [OUTSIDE] = {"DESTINATION", .least = 15},
-                [PEERS] = {"PEERS", .spare = 9},
-                [UP] = {"UP", .right = true, .spare = 1},
-                [DOWN] = {"DOWN", .right = true, .spare = 1},
-                [UP_RATE] = {"UP b/s", .right = true},
-                [DOWN_RATE] = {"DOWN b/s", .right = true},
-                [DROPPED] = {"DROPPED", .spare = 9},
-                [PATH] = {"PATH", .spare = 9},
-                [IDLE] = {"IDLE", .spare = 9},
-                [AGE] = {"AGE", .right = true, .spare = 6},
-                [VIA] = {"UPSTREAM", .least = 6, .spare = 7}},
-};
+/* ---- cells ---- */
 
 static uint64_t dropped_sum(const json_t *counts)
 {
@@ -167,103 +140,225 @@ static uint64_t dropped_sum(const json_t *counts)
     return sum;
 }
 
-/* The external addresses of an association; the destination of a stream, or else its remote address. */
-static const char *session_outside(const json_t *session, char *text, size_t size)
+#define WORDS_MAX 256
+
+/* An address of ours. Where the system chooses the address for each datagram, only the port is known. */
+static const char *our_address(const char *address, char text[WORDS_MAX])
 {
-    const json_t *external = ask_member(session, "external");
-    const char *first = json_string_value(json_array_get(external, 0));
-    const char *second = json_string_value(json_array_get(external, 1));
-    if (first && second) {
-        snprintf(text, size, "%s %s", first, second);
-        return text;
-    }
-    const char *destination = ask_text(session, "destination");
-    return first ? first : destination ? destination : ask_text(session, "remote");
+    static const char any_v4[] = "0.0.0.0:", any_v6[] = "[::]:";
+    if (strncmp(address, any_v4, strlen(any_v4)) == 0)
+        snprintf(text, WORDS_MAX, "port %s", address + strlen(any_v4));
+    else if (strncmp(address, any_v6, strlen(any_v6)) == 0)
+        snprintf(text, WORDS_MAX, "port %s (IPv6)", address + strlen(any_v6));
+    else
+        snprintf(text, WORDS_MAX, "%s", address);
+    return text;
 }
 
-static uint64_t rate_in_bits(double bytes)
+static const char *session_external(const json_t *session, char text[WORDS_MAX])
 {
-    return (uint64_t)(8 * bytes);
+    const json_t *external = ask_member(session, "external"), *address;
+    size_t i, len = 0;
+    char one[WORDS_MAX];
+    text[0] = '\0';
+    json_array_foreach((json_t *)(uintptr_t)external, i, address) if (json_is_string(address) && len < WORDS_MAX) len +=
+        (size_t)snprintf(text + len, WORDS_MAX - len, "%s%s", len ? ", " : "",
+                         our_address(json_string_value(address), one));
+    return len ? text : NULL;
+}
+
+/* Its client's address, without the port. */
+static const char *session_host(const json_t *session, char text[WORDS_MAX])
+{
+    const char *client = ask_text(session, "client"), *port = client ? strrchr(client, ':') : NULL;
+    if (!port)
+        return client;
+    snprintf(text, WORDS_MAX, "%.*s", (int)(port - client), client);
+    return text;
+}
+
+/* The destination of a stream, or else its remote address. */
+static const char *session_destination(const json_t *session)
+{
+    const char *destination = ask_text(session, "destination");
+    return destination ? destination : ask_text(session, "remote");
+}
+
+/* What both kinds have in one column: a stream's destination, or the peers and the address of an association. */
+static const char *session_other_side(const json_t *session, enum kind kind, char text[WORDS_MAX])
+{
+    char external[WORDS_MAX];
+    if (kind == STREAM)
+        return session_destination(session);
+    const uint64_t peers = ask_number(session, "destinations");
+    const char *own = session_external(session, external);
+    snprintf(text, WORDS_MAX, "%" PRIu64 " peer%s%s%.200s", peers, peers == 1 ? "" : "s", own ? ", " : "",
+             own ? own : "");
+    return text;
+}
+
+/* Only where it is not the configured one; an upstream has a column of its own. */
+static const char *session_filtering(const json_t *session, const char *usual)
+{
+    static const struct {
+        const char *filtering, *name;
+    } names[] = {
+        {"endpoint-independent", "full cone"},
+        {"address-dependent", "address-restricted"},
+        {"address-and-port-dependent", "port-restricted"},
+    };
+    const char *filtering = ask_text(session, "filtering");
+    for (size_t i = 0; filtering && usual && strcmp(filtering, usual) != 0 && i < ARRAY_LEN(names); i++)
+        if (strcmp(filtering, names[i].filtering) == 0)
+            return names[i].name;
+    return NULL;
 }
 
 /* Who relays an association: "kernel", or "user" with the reason. */
-static const char *session_path(const json_t *session, char *text, size_t size)
+static const char *session_path(const json_t *session, char text[WORDS_MAX])
 {
     const char *why_not = ask_text(session, "kernel_path.why_not");
     if (!why_not)
         return "kernel";
-    snprintf(text, size, "user: %s", why_not);
+    snprintf(text, WORDS_MAX, "user: %s", why_not);
     return text;
 }
 
-static bool group_add_row(struct terminal_table *table, const struct status_row *row, enum kind kind,
-                          const struct status_sessions *sessions)
+/* NULL: nothing now. */
+static const char *row_rate_text(double rate, char text[TERMINAL_NUMBER_MAX])
 {
-    char text[COLUMNS][TERMINAL_NUMBER_MAX], addresses[256], path[64];
-    const bool rates = sessions->rates;
-    uint64_t dropped = dropped_sum(ask_member(row->session, "dropped"));
-    bool association = kind == ASSOCIATION;
+    return rate > 0 ? terminal_rate(text, rate) : NULL;
+}
+
+/* ---- tables ---- */
+
+enum { USER, CLIENT, KIND, OUTSIDE, PEERS, DOWN_RATE, UP_RATE, DOWN, UP, DROPPED, NAT, PATH, IDLE, AGE, VIA, COLUMNS };
+static_assert(COLUMNS <= TABLE_COLUMNS_MAX, "a table holds them");
+
+/* One for each kind, and one for both. An IPv4 address with its port takes 21 columns, a rate 11. */
+static const struct table_column columns[KINDS + 1][COLUMNS] = {
+    [ASSOCIATION] = {[USER] = {"USER", .least = 6, .spare = 1},
+                     [CLIENT] = {"CLIENT", .least = 15},
+                     [KIND] = {"KIND", .spare = 9},
+                     [OUTSIDE] = {"EXTERNAL", .least = 18},
+                     [PEERS] = {"PEERS", .right = true, .spare = 4},
+                     [DOWN_RATE] = {"DOWN NOW", .right = true},
+                     [UP_RATE] = {"UP NOW", .right = true},
+                     [DOWN] = {"DOWN", .right = true, .spare = 2},
+                     [UP] = {"UP", .right = true, .spare = 2},
+                     [DROPPED] = {"DROPPED", .right = true, .spare = 3},
+                     [NAT] = {"NAT", .spare = 4},
+                     [PATH] = {"PATH", .spare = 8},
+                     [IDLE] = {"IDLE", .right = true, .spare = 5},
+                     [AGE] = {"AGE", .right = true, .spare = 6},
+                     [VIA] = {"UPSTREAM", .least = 6, .spare = 7}},
+    [STREAM] = {[USER] = {"USER", .least = 6, .spare = 1},
+                [CLIENT] = {"CLIENT", .least = 15},
+                [KIND] = {"KIND", .spare = 9},
+                [OUTSIDE] = {"DESTINATION", .least = 15},
+                [PEERS] = {"PEERS", .spare = 9},
+                [DOWN_RATE] = {"DOWN NOW", .right = true},
+                [UP_RATE] = {"UP NOW", .right = true},
+                [DOWN] = {"DOWN", .right = true, .spare = 2},
+                [UP] = {"UP", .right = true, .spare = 2},
+                [DROPPED] = {"DROPPED", .spare = 9},
+                [NAT] = {"NAT", .spare = 9},
+                [PATH] = {"PATH", .spare = 9},
+                [IDLE] = {"IDLE", .spare = 9},
+                [AGE] = {"AGE", .right = true, .spare = 6},
+                [VIA] = {"UPSTREAM", .least = 6, .spare = 7}},
+    [KINDS] = {[USER] = {"USER", .least = 6, .spare = 1},
+               [CLIENT] = {"CLIENT", .least = 12, .spare = 2}, /* without the port */
+               [KIND] = {"KIND", .spare = 3},
+               [OUTSIDE] = {"DESTINATION", .least = 18},
+               [PEERS] = {"PEERS", .spare = 9},
+               [DOWN_RATE] = {"DOWN NOW", .right = true},
+               [UP_RATE] = {"UP NOW", .right = true},
+               [DOWN] = {"DOWN", .right = true, .spare = 5},
+               [UP] = {"UP", .right = true, .spare = 5},
+               [DROPPED] = {"DROPPED", .right = true, .spare = 6},
+               [NAT] = {"NAT", .spare = 7},
+               [PATH] = {"PATH", .spare = 9},
+               [IDLE] = {"IDLE", .right = true, .spare = 9},
+               [AGE] = {"AGE", .right = true, .spare = 4},
+               [VIA] = {"UPSTREAM", .least = 6, .spare = 8}},
+};
+
+/* `kind`: that of the table. */
+static bool table_add_session(struct terminal_table *table, const struct status_row *row, enum kind kind,
+                              const struct status_sessions *sessions)
+{
+    char number[COLUMNS][TERMINAL_NUMBER_MAX], outside[WORDS_MAX], path[WORDS_MAX], host[WORDS_MAX];
+    const json_t *session = row->session;
+    const uint64_t dropped = dropped_sum(ask_member(session, "dropped"));
+    const bool association = row->kind == ASSOCIATION;
     const char *cells[COLUMNS] = {
-        [CLIENT] = ask_text(row->session, "client"),
-        [USER] = ask_text(row->session, "user"),
-        [OUTSIDE] = session_outside(row->session, addresses, sizeof(addresses)),
-        [PEERS] = association ? terminal_count(text[PEERS], ask_number(row->session, "destinations")) : NULL,
-        [UP] = terminal_bytes(text[UP], row->up),
-        [DOWN] = terminal_bytes(text[DOWN], row->down),
-        [UP_RATE] = rates ? terminal_count(text[UP_RATE], rate_in_bits(row->up_rate)) : NULL,
-        [DOWN_RATE] = rates ? terminal_count(text[DOWN_RATE], rate_in_bits(row->down_rate)) : NULL,
-        [DROPPED] = dropped ? terminal_count(text[DROPPED], dropped) : NULL,
-        [PATH] = association && sessions->paths ? session_path(row->session, path, sizeof(path)) : NULL,
-        [IDLE] = association ? terminal_duration(text[IDLE], ask_number(row->session, "idle_seconds")) : NULL,
-        [AGE] = terminal_duration(text[AGE], ask_number(row->session, "age_seconds")),
-        [VIA] = ask_text(row->session, "upstream"),
+        [USER] = ask_text(session, "user"),
+        [CLIENT] = kind == KINDS ? session_host(session, host) : ask_text(session, "client"),
+        [KIND] = kind != KINDS ? NULL
+                 : association ? "UDP"
+                               : "TCP",
+        [OUTSIDE] = kind == KINDS ? session_other_side(session, row->kind, outside)
+                    : association ? session_external(session, outside)
+                                  : session_destination(session),
+        [PEERS] = kind == ASSOCIATION ? terminal_count(number[PEERS], ask_number(session, "destinations")) : NULL,
+        [DOWN_RATE] = row_rate_text(row->down_rate, number[DOWN_RATE]),
+        [UP_RATE] = row_rate_text(row->up_rate, number[UP_RATE]),
+        [DOWN] = terminal_bytes(number[DOWN], row->down),
+        [UP] = terminal_bytes(number[UP], row->up),
+        [DROPPED] = dropped ? terminal_count(number[DROPPED], dropped) : NULL,
+        [NAT] = association ? session_filtering(session, sessions->filtering) : NULL,
+        [PATH] = association && sessions->has_paths ? session_path(session, path) : NULL,
+        [IDLE] = association ? terminal_duration(number[IDLE], ask_number(session, "idle_seconds")) : NULL,
+        [AGE] = terminal_duration(number[AGE], ask_number(session, "age_seconds")),
+        [VIA] = ask_text(session, "upstream"),
     };
     return table_add(table, cells);
 }
 
-static bool group_print(const struct status_sessions *sessions, enum kind kind, FILE *out, size_t width, size_t rows)
+/* `kind` KINDS: sessions of both. */
+static bool sessions_print(const struct status_sessions *sessions, enum kind kind, FILE *out, size_t width, size_t rows)
 {
-    static const char *const titles[KINDS] = {"UDP associations", "TCP streams"};
-    const struct session_group *group = &sessions->groups[kind];
     struct terminal_table *table = table_new(columns[kind], COLUMNS);
-    size_t shown = group->count < rows ? group->count : rows;
+    size_t found = 0;
     bool made = table != NULL;
-    for (size_t i = 0; made && i < shown; i++)
-        made = group_add_row(table, &group->rows[i], kind, sessions);
-    if (made) {
-        fprintf(out, "\n%s: %zu\n", titles[kind], group->count);
+    for (size_t i = 0; made && i < sessions->all.count; i++) {
+        const struct status_row *row = &sessions->all.rows[i];
+        if (kind == KINDS || row->kind == kind)
+            made = found++ >= rows || table_add_session(table, row, kind, sessions);
+    }
+    if (made && found > 0) {
         table_print(table, out, width);
-        if (shown < group->count)
-            fprintf(out, "... and %zu with less traffic\n", group->count - shown);
+        if (found > rows)
+            fprintf(out, "... and %zu with less traffic\n", found - rows);
     }
     table_free(table);
     return made;
 }
 
-/* Half of the lines for each table; what one does not need goes to the other. */
-static void sessions_share_lines(size_t lines, size_t *rows)
+static size_t sessions_count(const struct status_sessions *sessions, enum kind kind)
 {
-    size_t half = lines / 2;
-    if (rows[ASSOCIATION] > half && rows[STREAM] > half)
-        rows[ASSOCIATION] = half;
-    for (int kind = 0; kind < KINDS; kind++) {
-        size_t other = rows[kind == ASSOCIATION ? STREAM : ASSOCIATION];
-        size_t left = other < lines - half ? lines - other : half;
-        rows[kind] = rows[kind] < left ? rows[kind] : left;
-    }
+    size_t count = 0;
+    for (size_t i = 0; i < sessions->all.count; i++)
+        count += sessions->all.rows[i].kind == kind;
+    return count;
 }
 
-bool status_sessions_print(const struct status_sessions *sessions, FILE *out, size_t width, size_t rows, size_t lines)
+bool status_sessions_print_kinds(const struct status_sessions *sessions, FILE *out, size_t width, size_t rows)
 {
-    size_t most[KINDS], around = 0;
-    for (int kind = 0; kind < KINDS; kind++) {
-        most[kind] = sessions->groups[kind].count < rows ? sessions->groups[kind].count : rows;
-        around += most[kind] ? LINES_AROUND : 0;
-    }
-    if (lines > 0)
-        sessions_share_lines(lines > around ? lines - around : 0, most);
+    static const char *const titles[KINDS] = {"UDP associations", "TCP streams"};
     bool made = true;
-    for (int kind = 0; made && kind < KINDS; kind++)
-        made = most[kind] == 0 || group_print(sessions, (enum kind)kind, out, width, most[kind]);
+    for (int kind = 0; made && kind < KINDS; kind++) {
+        size_t count = sessions_count(sessions, (enum kind)kind);
+        if (count == 0)
+            continue;
+        fprintf(out, "\n%s: %zu\n", titles[kind], count);
+        made = sessions_print(sessions, (enum kind)kind, out, width, rows);
+    }
     return made;
+}
+
+bool status_sessions_print_all(const struct status_sessions *sessions, FILE *out, size_t width, size_t rows)
+{
+    return sessions_print(sessions, KINDS, out, width, rows);
 }

@@ -1,4 +1,4 @@
-/* Prints the sessions of a /status as two tables, associations and streams, the busiest first. */
+/* Prints the sessions of a /status as tables, the busiest first. */
 #ifndef CONESOCKS_COMMAND_STATUS_SESSIONS_H
 #define CONESOCKS_COMMAND_STATUS_SESSIONS_H
 
@@ -6,15 +6,15 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include <jansson.h>
-
+struct readings;
 struct status_sessions;
 
-/* Takes the sessions from `now`, a /status. If `before` is not NULL, it is one that was read `seconds` earlier: then
- * the tables contain rates, too. Both must outlive it. NULL: out of memory. */
-struct status_sessions *status_sessions_new(const json_t *now, const json_t *before, double seconds);
+/* With two readings the tables contain rates, too. The readings must outlive it. NULL: out of memory. */
+struct status_sessions *status_sessions_new(const struct readings *readings);
 void status_sessions_free(struct status_sessions *sessions);
-/* At most `rows` of each kind, and `lines` in all with titles (0: any number). false: out of memory. */
-bool status_sessions_print(const struct status_sessions *sessions, FILE *out, size_t width, size_t rows, size_t lines);
+/* A table of associations, then one of streams, each with a title and at most `rows` rows. false: out of memory. */
+bool status_sessions_print_kinds(const struct status_sessions *sessions, FILE *out, size_t width, size_t rows);
+/* One table of both, without a title. */
+bool status_sessions_print_all(const struct status_sessions *sessions, FILE *out, size_t width, size_t rows);
 
 #endif

@@ -7,13 +7,15 @@
 #include <string.h>
 
 #include "command/ask.h"
+#include "command/readings.h"
 #include "command/status_sessions.h"
+#include "command/status_users.h"
 #include "command/terminal.h"
 
 #define LABEL 11 /* columns before the text of a line */
 
 struct view {
-    const struct status_reading *reading;
+    const struct readings *readings;
     size_t width;
     FILE *out;
 };
@@ -53,7 +55,7 @@ static const char *view_plural(uint64_t count)
 
 static void view_server(const struct view *view)
 {
-    const json_t *now = view->reading->now;
+    const json_t *now = view->readings->now;
     char up[TERMINAL_NUMBER_MAX];
     bool draining = strcmp(view_text(now, "state", ""), "draining") == 0;
     view_line(view, "conesocks", "%s, process %" PRIu64 ", running for %s%s", ask_text(now, "version"),
@@ -77,7 +79,7 @@ static void view_server(const struct view *view)
 
 static void view_configuration(const struct view *view)
 {
-    const json_t *configuration = ask_member(view->reading->now, "configuration");
+    const json_t *configuration = ask_member(view->readings->now, "configuration");
     const char *file = ask_text(configuration, "file"), *error = ask_text(configuration, "last_error");
     uint64_t reloads = ask_number(configuration, "reloads"), failed = ask_number(configuration, "reloads_failed");
     if (!file)
@@ -105,7 +107,7 @@ static void view_port_range(const struct view *view, const json_t *range)
 
 static void view_nat(const struct view *view)
 {
-    const json_t *udp = ask_member(view->reading->now, "udp");
+    const json_t *udp = ask_member(view->readings->now, "udp");
     const char *filtering = view_text(udp, "filtering", "?");
     if (json_is_false(ask_member(udp, "enabled"))) {
         view_line(view, "NAT", "UDP is off");
@@ -119,7 +121,7 @@ static void view_nat(const struct view *view)
               view_text(udp, "external_ports", "?"));
     size_t i_range;
     const json_t *range;
-    json_array_foreach(ask_member(view->reading->now, "port_ranges"), i_range, range) view_port_range(view, range);
+    json_array_foreach(ask_member(view->readings->now, "port_ranges"), i_range, range) view_port_range(view, range);
     static const char *const keys[] = {"advertise_v4", "advertise_v6"};
     for (size_t i = 0; i < 2; i++)
         if (ask_text(udp, keys[i]))
@@ -131,19 +133,17 @@ static void view_nat(const struct view *view)
 /* The rate of a byte counter, such as ", 1.2 Mbit/s"; "" without an earlier reading. */
 static const char *view_rate(const struct view *view, const char *keys, char *text)
 {
-    const struct status_reading *reading = view->reading;
-    char rate[TERMINAL_NUMBER_MAX];
-    uint64_t now = ask_number(reading->now, keys), before = ask_number(reading->before, keys);
-    if (!reading->before || reading->seconds <= 0)
+    char number[TERMINAL_NUMBER_MAX];
+    const double rate = readings_rate(view->readings, keys);
+    if (rate < 0)
         return "";
-    snprintf(text, TERMINAL_NUMBER_MAX, ", %.24s",
-             terminal_rate(rate, now > before ? (double)(now - before) / reading->seconds : 0));
+    snprintf(text, TERMINAL_NUMBER_MAX, ", %.24s", terminal_rate(number, rate));
     return text;
 }
 
 static void view_traffic(const struct view *view)
 {
-    const json_t *now = view->reading->now;
+    const json_t *now = view->readings->now;
     char up[TERMINAL_NUMBER_MAX], down[TERMINAL_NUMBER_MAX], up_count[TERMINAL_NUMBER_MAX],
         down_count[TERMINAL_NUMBER_MAX], up_rate[TERMINAL_NUMBER_MAX], down_rate[TERMINAL_NUMBER_MAX];
     const uint64_t associations = ask_number(now, "open.associations"), streams = ask_number(now, "open.streams");
@@ -179,7 +179,7 @@ static void view_passed(const struct view *view, const json_t *passed)
 
 static void view_kernel_path(const struct view *view)
 {
-    const json_t *now = view->reading->now, *path = ask_member(now, "kernel_path");
+    const json_t *now = view->readings->now, *path = ask_member(now, "kernel_path");
     const json_t *totals = ask_member(now, "totals");
     char relayed[TERMINAL_NUMBER_MAX], all[TERMINAL_NUMBER_MAX];
     if (!json_is_true(ask_member(path, "active"))) {
@@ -200,7 +200,7 @@ static void view_kernel_path(const struct view *view)
 
 static void view_resolver(const struct view *view)
 {
-    const json_t *resolver = ask_member(view->reading->now, "resolver"), *servers = ask_member(resolver, "servers");
+    const json_t *resolver = ask_member(view->readings->now, "resolver"), *servers = ask_member(resolver, "servers");
     char lookups[TERMINAL_NUMBER_MAX], failed[TERMINAL_NUMBER_MAX], waiting[TERMINAL_NUMBER_MAX];
     size_t i;
     json_t *server;
@@ -214,7 +214,7 @@ static void view_resolver(const struct view *view)
 
 static void view_memory(const struct view *view)
 {
-    const json_t *memory = ask_member(view->reading->now, "memory");
+    const json_t *memory = ask_member(view->readings->now, "memory");
     char used[TERMINAL_NUMBER_MAX], limit[TERMINAL_NUMBER_MAX];
     if (json_is_integer(ask_member(memory, "limit_bytes")))
         view_line(view, "memory", "%s of %s: %s", terminal_bytes(used, ask_number(memory, "used_bytes")),
@@ -228,10 +228,10 @@ static void view_memory(const struct view *view)
 /* Shows failed logins, and the limits that refuse something or are nearly reached. */
 static void view_limits(const struct view *view)
 {
-    uint64_t wrong = ask_number(view->reading->now, "totals.auth_failed_total");
+    uint64_t wrong = ask_number(view->readings->now, "totals.auth_failed_total");
     if (wrong > 0)
         view_line(view, "logins", "%" PRIu64 " failed since the start: wrong user name or password", wrong);
-    const json_t *limits = ask_member(view->reading->now, "limits");
+    const json_t *limits = ask_member(view->readings->now, "limits");
     size_t i, said = 0;
     json_t *each;
     json_array_foreach(limits, i, each)
@@ -250,7 +250,7 @@ static void view_limits(const struct view *view)
 
 static void view_drops(const struct view *view)
 {
-    const json_t *drops = ask_member(view->reading->now, "drops");
+    const json_t *drops = ask_member(view->readings->now, "drops");
     size_t i;
     json_t *drop;
     if (json_array_size(drops) > 0)
@@ -268,45 +268,39 @@ static void view_drops(const struct view *view)
 
 /* ---- the whole ---- */
 
-static size_t view_count_lines(const char *text)
+static bool view_users(const struct view *view, size_t rows)
 {
-    size_t lines = 0;
-    for (; *text; text++)
-        lines += *text == '\n';
-    return lines;
+    const struct user_counts users = status_users_count(view->readings->now);
+    if (users.total == 0)
+        return true;
+    fprintf(view->out, "\nUsers: %zu, %zu connected%s", users.total, users.connected, users.near ? "" : "\n");
+    if (users.near)
+        fprintf(view->out, ", %zu near a limit\n", users.near);
+    return status_users_print(view->readings->now, view->out, view->width, rows);
 }
 
-bool status_view_print(const struct status_reading *reading, const struct status_frame *frame, FILE *out)
+static bool view_tables(const struct view *view, size_t rows)
 {
-    char *above = NULL, *below = NULL;
-    size_t size;
-    struct view view = {.reading = reading, .width = frame->width};
-    struct status_sessions *sessions = status_sessions_new(reading->now, reading->before, reading->seconds);
-    bool made = sessions != NULL && (view.out = open_memstream(&above, &size)) != NULL;
-    if (made) {
-        view_server(&view);
-        view_configuration(&view);
-        view_nat(&view);
-        view_traffic(&view);
-        view_kernel_path(&view);
-        view_resolver(&view);
-        view_memory(&view);
-        view_limits(&view);
-        made = fclose(view.out) == 0;
-    }
-    if (made && (made = (view.out = open_memstream(&below, &size)) != NULL)) {
-        view_drops(&view);
-        made = fclose(view.out) == 0;
-    }
-    if (made) {
-        size_t others = view_count_lines(above) + view_count_lines(below);
-        size_t left = frame->height > others ? frame->height - others : 1;
-        fputs(above, out);
-        made = status_sessions_print(sessions, out, frame->width, frame->rows, frame->height ? left : 0);
-        fputs(below, out);
-    }
-    free(above);
-    free(below);
+    struct status_sessions *sessions = status_sessions_new(view->readings);
+    bool made =
+        sessions && view_users(view, rows) && status_sessions_print_kinds(sessions, view->out, view->width, rows);
     status_sessions_free(sessions);
     return made;
+}
+
+bool status_view_print(const struct readings *readings, const struct status_frame *frame, FILE *out)
+{
+    const struct view view = {.readings = readings, .width = frame->width, .out = out};
+    view_server(&view);
+    view_configuration(&view);
+    view_nat(&view);
+    view_traffic(&view);
+    view_kernel_path(&view);
+    view_resolver(&view);
+    view_memory(&view);
+    view_limits(&view);
+    if (frame->rows > 0 && !view_tables(&view, frame->rows))
+        return false;
+    view_drops(&view);
+    return true;
 }

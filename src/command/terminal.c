@@ -114,14 +114,18 @@ size_t terminal_size(int fd, size_t *lines)
 
 /* ---- numbers for people ---- */
 
-/* Formats with at most three digits before the unit. */
+/* Formats with at most three digits before the unit, as the status page does (src/admin/page/format.js). */
 static const char *terminal_scaled(char *text, double value, double step, const char *const *units, const char *unit)
 {
     while (value >= 999.5 && units[1]) {
         value /= step;
         units++;
     }
-    snprintf(text, TERMINAL_NUMBER_MAX, "%.*f%s%s", **units && value < 99.95 ? 1 : 0, value, *units, unit);
+    char number[TERMINAL_NUMBER_MAX];
+    int len = snprintf(number, sizeof(number), "%.*f", **units && value < 99.95 ? 1 : 0, value);
+    if (len > 2 && strcmp(number + len - 2, ".0") == 0)
+        number[len - 2] = '\0';
+    snprintf(text, TERMINAL_NUMBER_MAX, "%.16s%s%s", number, *units, unit);
     return text;
 }
 

@@ -248,6 +248,10 @@ def move(admin, seconds, dice=random.Random(7)):
         elif each["kind"] == "connect" and each["id"] % 4 == 0:
             each["down_bytes"] += dice.randrange(5_000, 2_000_000)
     add_users(admin, before)
+    for each, old in zip(admin.sessions, before):
+        kind = "udp" if each["kind"].startswith("udp") else "stream"
+        for way in "up_bytes", "down_bytes":
+            admin.status["totals"][f"{kind}_{way}_total"] += each.get(way, 0) - old.get(way, 0)
     admin.status["uptime_seconds"] += 1
     admin.status["drops"][0]["count"] += 3
     if seconds % 5 == 0:

@@ -11,6 +11,7 @@ import termios
 import threading
 
 import pytest
+from admin_mock import user
 from answers import EVIL, Answers, association, paged, status, stream
 from daemon import PROGRAM, wait_until
 
@@ -73,7 +74,7 @@ def test_watch_gives_the_terminal_back(net, number):
         screen.reader.join()
         assert screen.written.endswith(LEAVE)
     first, second = screen.frames()[0], screen.frames()[1]
-    assert any("UP b/s" in line for line in second) and not any("UP b/s" in line for line in first)
+    assert any("bit/s" in line for line in second) and not any("bit/s" in line for line in first)
 
 
 def test_watch_is_stopped_and_goes_on(net):
@@ -94,7 +95,8 @@ def test_watch_fits_the_terminal(net, lines, columns):
     long = "日本" * 60 + EVIL
     sessions = [association(number, user=long) for number in range(1, 200)]
     sessions += [stream(number, destination=long) for number in range(200, 300)]
-    with Answers(net.proxy, lambda path: paged(status(sessions), path)), \
+    shown = status(sessions, open={"sessions": 299, "associations": 199, "streams": 100, "negotiating": 0})
+    with Answers(net.proxy, lambda path: paged(shown, path)), \
             Screen(net.proxy, PROGRAM, "status", "--watch", "1", lines=lines, columns=columns) as screen:
         wait_until(lambda: len(screen.frames()) >= 2, "two frames")
         for frame in screen.frames():
@@ -103,8 +105,42 @@ def test_watch_fits_the_terminal(net, lines, columns):
                 width = sum(2 if char in "日本" else 1 for char in line)
                 assert width <= columns and not re.search("[\x00-\x1f\x7f-\x9f\u202e]", line), line
         if lines >= 24:
-            assert any("UDP associations: 199" in line for line in frame)
-            assert any("TCP streams: 100" in line for line in frame)
+            assert any("199 associations, 100 streams" in line for line in frame)
+            assert sum("日本" in line for line in frame) >= lines - 10  # sessions fill the screen
+
+
+def test_watch_switches_views(net):
+    """A low screen shows users and sessions first; each other view is one key away."""
+    users = {"total": 1, "list": [user("alice", volume_bytes=95 << 30, volume_limit=100 << 30, near="volume")]}
+    shown = status([association(1, user="alice")], users=users)
+    with Answers(net.proxy, lambda path: paged(shown, path)), \
+            Screen(net.proxy, PROGRAM, "status", "--watch", "60") as screen:
+        wait_until(screen.frames, "a frame")
+        for key, has, lacks in [("o", ["95 % of the volume", "CLIENT"], ["listens on"]),
+                                ("u", ["95 % of the volume"], ["CLIENT"]),
+                                ("s", ["CLIENT"], ["95 % of the volume"]),
+                                ("d", ["listens on"], ["CLIENT"])]:
+            before = len(screen.frames())
+            os.write(screen.fd, key.encode())
+            wait_until(lambda: len(screen.frames()) > before, "another frame")
+            text = "\n".join(screen.frames()[-1])
+            assert all(each in text for each in has) and not any(each in text for each in lacks), (key, text)
+        os.write(screen.fd, b"q")
+        assert screen.process.wait(10) == 0
+        screen.reader.join()
+        assert screen.written.endswith(LEAVE)
+
+
+def test_watch_follows_the_size(net):
+    with Answers(net.proxy, lambda path: paged(status([association(1)]), path)), \
+            Screen(net.proxy, PROGRAM, "status", "--watch", "60") as screen:
+        wait_until(lambda: len(screen.frames()) >= 2, "the frame with rates")
+        before = len(screen.frames())
+        fcntl.ioctl(screen.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 12, 40, 0, 0))
+        screen.process.send_signal(signal.SIGWINCH)
+        wait_until(lambda: len(screen.frames()) > before, "a smaller frame")
+        frame = screen.frames()[-1]
+        assert len(frame) == 12 and all(len(line) <= 40 for line in frame)
 
 
 def test_watch_outlives_the_server(net):
