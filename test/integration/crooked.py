@@ -7,6 +7,7 @@ import threading
 
 import servers
 import socks5
+from netns import PROXY_WAN_V6
 
 
 class Socks5(servers.Server):
@@ -27,6 +28,9 @@ class Socks5(servers.Server):
     answers_from  another socket than the relay's
     origin        what every answer names as its origin
     symmetric     another port for each destination
+    first_only    only the first destination's address can answer (as with dante over IPv6)
+    one_socket    one for both IP versions: a datagram to the other one replaces it (as with 3proxy)
+    names_asked   each answer names where its socket has first sent to as its origin (as with v2ray)
     loses_first   so it does with the first datagram of each association
     slow          every datagram to the client is late by so many seconds"""
 
@@ -37,7 +41,7 @@ class Socks5(servers.Server):
         self.origin, self.slow = wrong.pop("origin", None), wrong.pop("slow", 0)
         self.wrong = set(wrong)
         assert self.wrong <= {"drops", "wants_hint", "follows", "silenced", "dies_of_v6", "serves_all", "answers_from",
-                              "symmetric", "loses_first", "grants_early"}
+                              "symmetric", "loses_first", "grants_early", "first_only", "one_socket", "names_asked"}
         self.address = address
         self.listener = host.listen(address, port, timeout=None)
         self.sockets = [self.listener]
@@ -99,6 +103,7 @@ class Relay:
         self.wrong = set(server.wrong)  # and what becomes so
         self.answering = server.host.udp(server.address, timeout=None) if "answers_from" in server.wrong else relay
         self.externals, self.clients = {}, {}  # by the destination, or by the client where each has its own
+        self.first = {}  # where each external socket has first sent to
 
     def run(self, control):
         while True:
@@ -123,11 +128,17 @@ class Relay:
         if ("dies_of_v6" in wrong and ":" in destination[0]) or ("silenced" in wrong and self.is_another(client)):
             wrong.add("drops")
             return
-        if ":" in destination[0]:
+        outside = PROXY_WAN_V6 if ":" in destination[0] else self.server.outside
+        if ":" in destination[0] and not wrong & {"first_only", "one_socket"}:
             return
+        if "one_socket" in wrong:
+            for sock in [one for one in self.externals.values() if (":" in one.getsockname()[0]) != (":" in outside)]:
+                sock.close()
+                self.externals.clear()
         key = (client if "serves_all" in wrong else None, destination if "symmetric" in wrong else None)
         if key not in self.externals:
-            self.externals[key] = self.server.host.udp(self.server.outside, timeout=None)
+            self.externals[key] = self.server.host.udp(outside, timeout=None)
+            self.first[self.externals[key]] = destination
             self.clients[self.externals[key]] = client
         if "follows" in wrong:
             self.clients[self.externals[key]] = client
@@ -139,6 +150,11 @@ class Relay:
 
     def down(self, sock):
         payload, origin = sock.recvfrom(65536)
+        origin = origin[:2]
+        if "first_only" in self.wrong and origin[0] != self.first[sock][0]:
+            return
+        if "names_asked" in self.wrong:
+            origin = self.first[sock]
         answer = socks5.wrap(self.server.origin or origin, payload), self.clients[sock]
         if self.server.slow:
             threading.Timer(self.server.slow, self.answering.sendto, answer).start()

@@ -9,6 +9,8 @@ static const char use_another_server[] = "use another server for games and calls
 
 /* ---- the origin ---- */
 
+#define ELSEWHERE_PATIENCE 1500 /* ms */
+
 /* An IPv4 address inside an IPv6 one is the right one, but clients compare bytes. */
 static bool is_mapped(const union netaddr *address)
 {
@@ -17,12 +19,30 @@ static bool is_mapped(const union netaddr *address)
     return plain.sa.sa_family != address->sa.sa_family;
 }
 
+/* Asks the server to answer from its other port. If that arrives, whom does it name? Only known if the server itself
+ * reports where it has answered from. */
+static bool names_asked_server(struct check_run *check, union netaddr *seems)
+{
+    const struct stun_message *first = &check->answer.answer;
+    const struct server_line line = check_line(check, &check->association.channel);
+    struct stun_question elsewhere = {.to = check->answer.to, .request.change_port = true};
+    const union netaddr *from = &elsewhere.answer.response_origin;
+    bool can_answer =
+        first->other_address.sa.sa_family != AF_UNSPEC && netaddr_equal(&first->response_origin, &check->answer.to);
+    if (!can_answer || stun_ask(&line, &elsewhere, 1, ELSEWHERE_PATIENCE) != 1)
+        return false; /* filtered, perhaps */
+    *seems = elsewhere.origin;
+    netaddr_unmap(seems);
+    return elsewhere.answer.class == STUN_SUCCESS && from->sa.sa_family != AF_UNSPEC &&
+           !netaddr_equal(from, &check->answer.to) && netaddr_equal(seems, &check->answer.to);
+}
+
 void step_origin(struct check_run *check, struct check_result *result)
 {
     const struct stun_question *answer = &check->answer;
     const union netaddr *relay = &check->association.relay;
     char origin_text[NETADDR_TEXT_MAX], sender_text[NETADDR_TEXT_MAX], expected[NETADDR_TEXT_MAX];
-    union netaddr origin = answer->origin;
+    union netaddr origin = answer->origin, seems;
     netaddr_unmap(&origin);
     netaddr_format(&answer->origin, origin_text);
     netaddr_format(&answer->sender, sender_text);
@@ -40,6 +60,16 @@ void step_origin(struct check_run *check, struct check_result *result)
         result_advise(result,
                       "the server does not tell who sent a datagram: programs that talk to several peers mix them up",
                       update_server);
+    } else if (names_asked_server(check, &seems)) {
+        result_say(result, CHECK_WARNING,
+                   "an answer from another address names the one that was asked as its sender: %s",
+                   netaddr_format(&seems, origin_text));
+        result_explain(result,
+                       &(struct advice){.means = "people who join your game, or call you, get no answer",
+                                        .cause = "the server names as sender where the client has sent to, or a "
+                                                 "NAT or program in front of it replaces the sender",
+                                        .owner = update_server,
+                                        .user = use_another_server});
     } else if (is_mapped(&answer->origin)) {
         result_say(result, CHECK_WARNING, "the answer's header contains an IPv4 address in IPv6 form, ::ffff:a.b.c.d");
         result_means(result, "some programs do not recognise the answers, and fail");

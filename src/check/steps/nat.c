@@ -186,6 +186,17 @@ static struct nat_verdict run_nat(struct nat_run *run, struct check_result *resu
 
 /* ---- the steps ---- */
 
+/* The test server is not to blame then. */
+static void say_first_peer_only(const struct check_run *check, const struct nat_verdict *verdict,
+                                struct check_result *result)
+{
+    unsigned family = check->family == AF_INET6 ? FACT_ANSWERS_V6 : FACT_ANSWERS_V4;
+    if (!(check->first_peer_only & family) || verdict->type != NAT_TYPE_UNKNOWN)
+        return;
+    result_say(result, CHECK_SKIPPED, "unknown: answers of a second address do not arrive (see Several peers)");
+    result_fix(result, "use a server that lets every peer answer");
+}
+
 void step_nat(struct check_run *check, struct check_result *result)
 {
     struct nat_run run = {.check = check};
@@ -194,6 +205,7 @@ void step_nat(struct check_run *check, struct check_result *result)
     if (!run.opened)
         result_say(result, CHECK_SKIPPED, "the proxy granted no second association");
     nat_explain(&run.disguise, verdict, result);
+    say_first_peer_only(check, verdict, result);
 }
 
 /* ---- without ---- */

@@ -40,13 +40,14 @@ void step_name(struct check_run *check, struct check_result *result)
 static void explain_no_connection(struct check_result *result, int error, const union netaddr *proxy)
 {
     unsigned port = netaddr_port(proxy);
-    bool here = io_is_own_address(proxy);
+    bool any = scope_of(proxy) == SCOPE_NONE; /* 0.0.0.0 leads to this machine, too */
+    bool here = any || io_is_own_address(proxy);
     switch (error) {
     case ECONNREFUSED:
         result_cause(result,
                      "nothing listens on this port: the proxy is not running, uses another port, or listens only on "
                      "another address%s%s",
-                     scope_of(proxy) == SCOPE_HOST ? "" : ", such as 127.0.0.1",
+                     any || scope_of(proxy) == SCOPE_HOST ? "" : ", such as 127.0.0.1",
                      here ? "" : "; or a NAT in front of it does not forward this port");
         result_owner(result, "on the proxy's host, ss -ltnp lists the listening programs (conesocks: see listen)%s",
                      here ? "" : "; behind a router or Docker, check that the port is forwarded or published");

@@ -110,11 +110,16 @@ static void hairpin_send(struct check_association *from, const union netaddr *to
     channel_send(&from->channel, to, bytes, sizeof(bytes));
 }
 
-static bool try_hairpin(struct check_run *check, struct check_association list[2], const union netaddr externals[2],
-                        union netaddr *origin)
+enum hairpin { HAIRPIN_NEVER, HAIRPIN_AFTER_BOTH, HAIRPIN_AT_ONCE };
+
+/* The first client sends to the second; with `both`, the second has sent to the first before. */
+static bool hairpin_arrives(struct check_run *check, struct check_association list[2], const union netaddr externals[2],
+                            union netaddr *origin, bool both)
 {
-    for (uint32_t seed = 1; seed <= HAIRPIN_TRIES; seed++) {
-        hairpin_send(&list[1], &externals[0], 1000 + seed); /* opens the filter, where there is one */
+    for (uint32_t try = 1; try <= HAIRPIN_TRIES; try++) {
+        uint32_t seed = try + (both ? HAIRPIN_TRIES : 0);
+        if (both)
+            hairpin_send(&list[1], &externals[0], 1000 + seed);
         hairpin_send(&list[0], &externals[1], seed);
         if (hairpin_receive(check, &list[1].channel, seed, origin))
             return true;
@@ -122,12 +127,35 @@ static bool try_hairpin(struct check_run *check, struct check_association list[2
     return false;
 }
 
-static void say_hairpin(struct check_result *result, bool arrived, const union netaddr *origin,
-                        const union netaddr *external)
+static enum hairpin try_hairpin(struct check_run *check, struct check_association list[2],
+                                const union netaddr externals[2], union netaddr *origin)
+{
+    if (hairpin_arrives(check, list, externals, origin, false))
+        return HAIRPIN_AT_ONCE;
+    return hairpin_arrives(check, list, externals, origin, true) ? HAIRPIN_AFTER_BOTH : HAIRPIN_NEVER;
+}
+
+/* A server that filters does so with its own clients as with others. */
+static void say_after_both(struct check_result *result, enum nat_type type)
+{
+    result_say(result, type == NAT_OPEN ? CHECK_WARNING : CHECK_INFO,
+               "two clients of this proxy reach each other at their external addresses only after both have sent");
+    result_means(result,
+                 "players who use this proxy together can join each other only in games in which both sides try");
+    if (type == NAT_OPEN)
+        result_advise(result,
+                      "the proxy, or a firewall, filters what its own clients send to each other, but not others",
+                      "let UDP in to the proxy's external ports from its own addresses, too");
+}
+
+static void say_hairpin(struct check_result *result, enum hairpin hairpin, enum nat_type type,
+                        const union netaddr *origin, const union netaddr *external)
 {
     char seen[NETADDR_TEXT_MAX], expected[NETADDR_TEXT_MAX];
-    bool right = arrived && netaddr_equal(origin, external);
-    if (right) {
+    bool arrived = hairpin != HAIRPIN_NEVER, right = arrived && netaddr_equal(origin, external);
+    if (right && hairpin == HAIRPIN_AFTER_BOTH) {
+        say_after_both(result, type);
+    } else if (right) {
         result_say(result, CHECK_OK, "two clients of this proxy can reach each other at their external addresses");
     } else if (arrived) {
         result_say(result, CHECK_WARNING,
@@ -149,8 +177,8 @@ static void say_hairpin(struct check_result *result, bool arrived, const union n
                       "switch on NAT loopback in the router; conesocks delivers them itself when udp.advertise_v4 and "
                       "udp.external_ports are set");
     }
-    result_data(result, "{s:b, s:o}", "reached", arrived, "source_is_external",
-                arrived ? json_boolean(right) : json_null());
+    result_data(result, "{s:b, s:b, s:o}", "reached", arrived, "unasked", hairpin == HAIRPIN_AT_ONCE,
+                "source_is_external", arrived ? json_boolean(right) : json_null());
 }
 
 void step_hairpin(struct check_run *check, struct check_result *result)
@@ -158,7 +186,8 @@ void step_hairpin(struct check_run *check, struct check_result *result)
     struct check_association list[2];
     union netaddr externals[2], origin;
     if (open_several(check, list, externals, 2) == 2)
-        say_hairpin(result, try_hairpin(check, list, externals, &origin), &origin, &externals[0]);
+        say_hairpin(result, try_hairpin(check, list, externals, &origin), check_nat(check, check->family)->type,
+                    &origin, &externals[0]);
     else
         result_say(result, CHECK_SKIPPED, "needs two associations at the same time, and only one works");
     close_several(list, 2);

@@ -51,6 +51,12 @@ static bool has_udp_answer(const struct check_run *check, int family)
     return has_answer(check, family) && !check->inside_tcp;
 }
 
+static bool has_both_answers(const struct check_run *check, int family)
+{
+    unsigned both = FACT_ANSWERS_V4 | FACT_ANSWERS_V6;
+    return wants_proxy(check, family) && (check->facts & both) == both;
+}
+
 static bool has_peers_answer(const struct check_run *check, int family)
 {
     return check->server.kind == TEST_SERVER_PEER && has_udp_answer(check, family);
@@ -116,6 +122,11 @@ const struct check_step check_steps[] = {
      false},
     {"port", "Client's port", REPLIES, STEP_ONCE, has_udp_answer, step_port,
      "nobody can take over your game's connection", NULL, false},
+    {"peers", "Several peers", REPLIES, STEP_EACH_FAMILY, has_answer, step_peers,
+     "games and calls can talk to several servers and players",
+     "games and calls that talk to more than one server or player fail", false},
+    {"families", "IPv4 and IPv6", REPLIES, STEP_ONCE, has_both_answers, step_families, "IPv4 and IPv6 can be mixed",
+     NULL, false},
     {"nat", "NAT type", REPLIES, STEP_EACH_FAMILY, wants_nat, step_nat, NULL, NULL, true},
     {"loss", "Packet loss", REPLIES, STEP_ONE_FAMILY, has_peers_answer, step_loss, "nothing stutters", NULL, false},
     {"sizes", "Sizes", REPLIES, STEP_EACH_FAMILY, has_peers_answer, step_sizes, "datagrams of every size pass",

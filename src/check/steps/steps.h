@@ -77,6 +77,7 @@ struct check_run {
     struct test_server server;
     unsigned facts;                 /* of enum check_fact */
     struct connect_trial connected; /* what came of a CONNECT to the test server */
+    unsigned first_peer_only;       /* FACT_ANSWERS_V4, _V6: only the first peer's answers arrive in that family */
     bool inside_tcp;                /* datagrams go inside the TCP connection: UDP does not reach the proxy */
     int family;                     /* of the running step: AF_INET, AF_INET6 or 0 */
     struct stun_question answer;    /* the first one that was answered */
@@ -142,6 +143,8 @@ void step_associate(struct check_run *check, struct check_result *result);
 void step_datagram(struct check_run *check, struct check_result *result);
 void step_origin(struct check_run *check, struct check_result *result);
 void step_port(struct check_run *check, struct check_result *result);
+void step_peers(struct check_run *check, struct check_result *result);
+void step_families(struct check_run *check, struct check_result *result);
 void step_nat(struct check_run *check, struct check_result *result);
 void step_sizes(struct check_run *check, struct check_result *result);
 void step_delay(struct check_run *check, struct check_result *result);
