@@ -10,8 +10,8 @@
 #include "check/peer/peer_wire.h"
 #include "check/scope.h"
 
-#define TRIES            3
-#define TRY_MS           300
+#define TRIES            6 /* where a fifth is lost each way, one in five hundred fails */
+#define TRY_MS           200
 #define OPENING_US       30000 /* for what opens a filter to be ahead of what is let in */
 #define LEN              64
 #define OWN_WAY_PATIENCE 2500 /* ms, for servers that answer through the proxy */

@@ -122,13 +122,16 @@ def test_a_stun_server_with_one_address(net, proxy, running, check, tmp_path):  
 @pytest.mark.parametrize("elsewhere", ["stays", "silent"])
 @pytest.mark.parametrize("filtering", ["endpoint-independent", "address-and-port-dependent"])
 def test_a_stun_server_that_does_not_answer_from_elsewhere(net, start, check, filtering, elsewhere):  # noqa: F811
-    """It says that it could. What it does not send is not taken for filtered."""
+    """It says that it could. What it does not send is not taken for filtered; but that the proxy filters, another client
+    of it shows."""
     start({"udp": {"filtering": filtering}})
     with Stun(net.inet1, (INET1_V4, INET1_OTHER_V4), elsewhere):
         found = check("--stun", INET1_V4)
-    step = found.step("nat_v4")
-    assert found.status == UNKNOWN and step["status"] == "skipped"
-    assert (step["data"]["mapping"], step["data"]["filtering"]) == ("endpoint-independent", "unknown")
+    step, filters = found.step("nat_v4"), filtering != "endpoint-independent"
+    assert (found.status, step["status"]) == ((WRONG, "warning") if filters else (UNKNOWN, "skipped"))
+    assert step["data"]["mapping"] == "endpoint-independent"
+    assert step["data"]["filtering"] == ("destination-dependent" if filters else "unknown")
+    assert step["data"].get("filtering_seen_by") == ("another_client" if filters else None)
 
 
 def test_a_stun_server_that_is_down(net, proxy, own_way, check):  # noqa: F811

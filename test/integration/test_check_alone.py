@@ -237,6 +237,19 @@ def test_a_network_that_lets_udp_to_the_relay_alone(stuns, vps, player, world):
     assert step["found"].startswith("Open or Moderate") and "hotspot" in step["user"]
 
 
+@pytest.mark.parametrize("filtering", [INDEPENDENT, BY_PORT])
+def test_a_network_that_loses_datagrams(stuns, vps, player, world, filtering):
+    """A fifth of them, each way: none is taken for filtered. How many were lost is told."""
+    vps(filtering=filtering)
+    for hook in ("input", "output"):
+        world.player.nft(f"table inet loss {{\nchain {hook} {{\ntype filter hook {hook} priority 0; "
+                         "meta l4proto udp numgen random mod 5 0 drop\n}\n}")
+    found = player()
+    assert nat(found)[1:3] == (INDEPENDENT, filtering)
+    delay = found.step("delay_v4")
+    assert delay["status"] == "warning" and delay["data"]["unanswered"] > 0 and "stutter" in delay["means"]
+
+
 def test_the_same_with_a_proxy_that_filters(stuns, vps, player, world):
     """Another client of the proxy is let in only after it was sent to: so the proxy filters, whatever is around it."""
     vps(ports="30000-30099", external_ports=EXTERNAL, filtering=BY_PORT)

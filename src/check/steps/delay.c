@@ -63,8 +63,11 @@ static void say_delay(struct check_result *result, struct pings *through, struct
     enum check_status status = unanswered == 0                     ? CHECK_OK
                                : unanswered * 10 <= through->asked ? CHECK_INFO
                                                                    : CHECK_WARNING;
-    if (status == CHECK_WARNING)
+    if (status == CHECK_WARNING) {
+        result_means(result, "games and calls stutter: %zu of %zu questions or their answers were lost", unanswered,
+                     through->asked);
         result_advise(result, lossy_network, compare_pings);
+    }
     result_data(result, "{s:f, s:f, s:I, s:I}", "through_ms", with, "jitter_ms", variation, "asked",
                 (json_int_t)through->asked, "unanswered", (json_int_t)unanswered);
     if (direct->count < PINGS_MIN) {
@@ -74,7 +77,8 @@ static void say_delay(struct check_result *result, struct pings *through, struct
         return;
     }
     result_data(result, "{s:f, s:f}", "straight_ms", without, "added_ms", added);
-    result_means(result, "games show about %.0f ms more ping than without the proxy", added < 0 ? 0 : added);
+    if (status != CHECK_WARNING)
+        result_means(result, "games show about %.0f ms more ping than without the proxy", added < 0 ? 0 : added);
     result_say(result, status, "%.2f ms round trip, jitter %.2f ms; %.2f ms without the proxy, so it adds %.2f ms%s",
                with, variation, without, added, lost);
 }
