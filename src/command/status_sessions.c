@@ -164,6 +164,9 @@ static const char *session_external(const json_t *session, char text[WORDS_MAX])
     json_array_foreach((json_t *)(uintptr_t)external, i, address) if (json_is_string(address) && len < WORDS_MAX) len +=
         (size_t)snprintf(text + len, WORDS_MAX - len, "%s%s", len ? ", " : "",
                          our_address(json_string_value(address), one));
+    const size_t mappings = json_array_size(ask_member(session, "client_ports"));
+    if (mappings > 1 && len < WORDS_MAX)
+        snprintf(text + len, WORDS_MAX - len, ", %zu more", mappings - 1);
     return len ? text : NULL;
 }
 
@@ -212,6 +215,16 @@ static const char *session_filtering(const json_t *session, const char *usual)
         if (strcmp(filtering, names[i].filtering) == 0)
             return names[i].name;
     return NULL;
+}
+
+/* Its upstream, and those that rules choose for some of its destinations. */
+static const char *session_upstreams(const json_t *session, char text[WORDS_MAX])
+{
+    const char *usual = ask_text(session, "upstream"), *others = ask_text(session, "other_upstreams");
+    if (!usual || !others)
+        return usual ? usual : others;
+    snprintf(text, WORDS_MAX, "%.100s, %.100s", usual, others);
+    return text;
 }
 
 /* Who relays an association: "kernel", or "user" with the reason. */
@@ -288,7 +301,8 @@ static const struct table_column columns[KINDS + 1][COLUMNS] = {
 static bool table_add_session(struct terminal_table *table, const struct status_row *row, enum kind kind,
                               const struct status_sessions *sessions)
 {
-    char number[COLUMNS][TERMINAL_NUMBER_MAX], outside[WORDS_MAX], path[WORDS_MAX], host[WORDS_MAX];
+    char number[COLUMNS][TERMINAL_NUMBER_MAX], outside[WORDS_MAX], path[WORDS_MAX], host[WORDS_MAX],
+        upstreams[WORDS_MAX];
     const json_t *session = row->session;
     const uint64_t dropped = dropped_sum(ask_member(session, "dropped"));
     const bool association = row->kind == ASSOCIATION;
@@ -311,7 +325,7 @@ static bool table_add_session(struct terminal_table *table, const struct status_
         [PATH] = association && sessions->has_paths ? session_path(session, path) : NULL,
         [IDLE] = association ? terminal_duration(number[IDLE], ask_number(session, "idle_seconds")) : NULL,
         [AGE] = terminal_duration(number[AGE], ask_number(session, "age_seconds")),
-        [VIA] = ask_text(session, "upstream"),
+        [VIA] = session_upstreams(session, upstreams),
     };
     return table_add(table, cells);
 }

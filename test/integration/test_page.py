@@ -149,6 +149,17 @@ def test_the_filtering_of_a_session_is_shown_where_it_differs(admin, opened):
     wait_until(lambda: [row["External"][1] for row in browser.rows()] == ["full cone", "", ""], "the other way round")
 
 
+def test_several_ports_and_upstreams_of_an_association(admin, opened):
+    ports = [{"client_udp": f"10.77.0.1:{port}", "external": [f"10.88.0.1:{31000 + port}"]} for port in (5000, 5001)]
+    admin.sessions = [session(1, client_ports=ports), session(2, other_upstreams="vpn, none"),
+                      session(3, upstream="office", other_upstreams="vpn")]
+    browser = opened()
+    wait_until(lambda: len(browser.rows()) == 3, "the associations")
+    first, second, third = browser.rows()
+    assert first["Relay"][1] == "from ports 5000, 5001"
+    assert second["Client"][1] == "via vpn, none" and third["Client"][1] == "via office, vpn"
+
+
 def test_users_come_first(admin, opened):
     """Who uses what, and who is near which limit. The busiest of the month is the first."""
     gib = 1 << 30

@@ -143,6 +143,15 @@ def test_watch_follows_the_size(net):
         assert len(frame) == 12 and all(len(line) <= 40 for line in frame)
 
 
+def test_several_ports_and_upstreams_of_an_association(net):
+    ports = [{"client_udp": f"10.77.0.2:{port}", "external": [f"203.0.113.7:{31000 + port}"]} for port in (5000, 5001, 5002)]
+    shown = status([association(1, client_ports=ports), association(2, upstream="office", other_upstreams="vpn, none")])
+    with Answers(net.proxy, lambda path: paged(shown, path)):
+        lines = net.proxy.run(PROGRAM, "status").stdout.splitlines()
+    assert any("203.0.113.7:31000, 2 more" in line for line in lines)
+    assert any("office, vpn, none" in line for line in lines)
+
+
 def test_watch_outlives_the_server(net):
     """It says that nobody answers, and goes on when somebody does, with another process's counters."""
     with Answers(net.proxy, lambda path: paged(status(totals={"udp_up_bytes_total": 1}), path)):

@@ -53,9 +53,10 @@ class Sessions {
     session.drops = Object.values(session.dropped ?? {}).reduce((sum, number) => sum + number, 0);
     session.isAssociation = session.kind.startsWith('udp');
     session.isUsual = [this.usualFiltering, 'upstream'].includes(session.filtering); // an upstream is named anyway
-    session.text = [session.client, session.user, session.upstream, session.relay, session.client_udp,
-      ...session.external ?? [], session.destination, session.remote, session.kind,
-      ...Object.keys(session.dropped ?? {}),
+    session.text = [session.client, session.user, session.upstream, session.other_upstreams, session.relay,
+      session.client_udp, ...session.external ?? [],
+      ...(session.client_ports ?? []).flatMap(each => [each.client_udp, ...each.external]),
+      session.destination, session.remote, session.kind, ...Object.keys(session.dropped ?? {}),
     ].join(' ').toLowerCase();
     return session;
   }

@@ -15,10 +15,12 @@ const joined = (...words) => words.filter(Boolean).join(' · ');
 const hostOf = address => address.slice(0, address.lastIndexOf(':'));
 const portOf = address => address.slice(address.lastIndexOf(':') + 1);
 
-/* The port that the client's datagrams come from. */
-function sender({client, client_udp: udp}) {
+/* The port that the client's datagrams come from, or several. */
+function sender({client, client_udp: udp, client_ports: several}) {
   if (!udp)
     return 'no datagram yet';
+  if (several)
+    return `from ports ${several.map(each => portOf(each.client_udp)).join(', ')}`;
   return hostOf(udp) === hostOf(client) ? `from port ${portOf(udp)}` : `from ${udp}`;
 }
 
@@ -35,6 +37,9 @@ function relayer({kernel_path: path}) {
 const unusual = session =>
   joined(session.isUsual ? '' : FILTERING[session.filtering] ?? session.filtering, relayer(session));
 
+/* Its upstream, and those that rules choose for some of its destinations. */
+const ways = ({upstream, other_upstreams: others}) => [upstream, others].filter(Boolean).join(', ');
+
 /* The user if there is one, else the client's address. */
 const who = session => session.user ?? session.client;
 
@@ -48,7 +53,7 @@ const traffic = (label, rate, total) => ({
   cell: session => [session[rate] > 0 ? bits(8 * session[rate]) : '–', bytes(session[total])],
 });
 const client = {label: 'Client', key: who,
-  cell: session => [who(session), joined(session.user && session.client, session.upstream && `via ${session.upstream}`)]};
+  cell: session => [who(session), joined(session.user && session.client, ways(session) && `via ${ways(session)}`)]};
 const age = {label: 'Age', number: true, key: session => session.age_seconds, tie: session => -session.id,
   cell: session => [duration(session.age_seconds)]};
 
