@@ -405,11 +405,13 @@ static void say_other_family(struct check_run *check, const char *to, struct che
         return;
     }
     result_say(result, CHECK_WARNING, "no answer from %s, and then no more answers from any address", to);
+    result_means(result, "games and calls break off as soon as a program tries %s", family);
     result_cause(result,
                  "the proxy's host may have no %s, and the server ends a whole association when one datagram "
                  "cannot be sent",
                  family);
-    result_fix(result, "update the server, or use another one; until then, switch %s off in its clients", family);
+    result_owner(result, "update the server, or use another one");
+    result_user(result, "switch %s off in the client or on this machine, or use another server", family);
 }
 
 /* The server that has answered or, when none has, all of them. */

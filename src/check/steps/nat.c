@@ -193,7 +193,7 @@ static void say_first_peer_only(const struct check_run *check, const struct nat_
     unsigned family = check->family == AF_INET6 ? FACT_ANSWERS_V6 : FACT_ANSWERS_V4;
     if (!(check->first_peer_only & family) || verdict->type != NAT_TYPE_UNKNOWN)
         return;
-    result_say(result, CHECK_SKIPPED, "unknown: answers of a second address do not arrive (see Several peers)");
+    result_say(result, CHECK_SKIPPED, "unknown: answers of a second address do not arrive (see Peers)");
     result_fix(result, "use a server that lets every peer answer");
 }
 

@@ -166,7 +166,7 @@ static void say_hairpin(struct check_result *result, enum hairpin hairpin, enum 
         result_advise(result,
                       "the proxy, or a NAT behind it, does not replace the sender's address with the external one (RFC "
                       "4787 REQ-9), so peers do not recognise the sender",
-                      NULL);
+                      "update the server, or use another one");
     } else {
         result_say(result, CHECK_WARNING,
                    "two clients of this proxy cannot reach each other at their external addresses");

@@ -122,7 +122,7 @@ const struct check_step check_steps[] = {
      false},
     {"port", "Client's port", REPLIES, STEP_ONCE, has_udp_answer, step_port,
      "nobody can take over your game's connection", NULL, false},
-    {"peers", "Several peers", REPLIES, STEP_EACH_FAMILY, has_answer, step_peers,
+    {"peers", "Peers", REPLIES, STEP_EACH_FAMILY, has_answer, step_peers,
      "games and calls can talk to several servers and players",
      "games and calls that talk to more than one server or player fail", false},
     {"families", "IPv4 and IPv6", REPLIES, STEP_ONCE, has_both_answers, step_families, "IPv4 and IPv6 can be mixed",
