@@ -208,7 +208,7 @@ static bool screen_tables(const struct status_screen *screen, const struct readi
     const bool only_users = screen->view == STATUS_SCREEN_USERS;
     size_t used = 0;
     if (screen->view != STATUS_SCREEN_SESSIONS) {
-        const size_t part = only_users ? lines : lines / 3;
+        const size_t part = only_users ? lines : 2 * lines / 5;
         used = part >= USERS_LEAST ? screen_users(screen, readings->now, part, out) : 0;
         if (used == 0 && only_users)
             screen_line(out, "No user is connected, and none has used anything this month.");

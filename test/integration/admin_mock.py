@@ -280,7 +280,7 @@ def picture(admin, file):
     """What README shows."""
     import browser
     chromium = browser.Browser()
-    chromium.open(admin.url, size=(1280, 900))
+    chromium.open(admin.url, size=(1280, 1250))
     time.sleep(5)
     chromium.driver.save_screenshot(file)
     chromium.quit()

@@ -50,9 +50,39 @@ def test_status_in_words(net, run):
                   "6 failed since the start: wrong user name or password", "refused: to a destination that the policy denies", "What to do: conesocks explain"):
         assert words in result.stdout, result.stdout
     assert "associations: 5" not in result.stdout  # far from its mark
-    assert re.search(r"^10\.77\.0\.2:10001 +alice +203\.0\.113\.7:31000 +3 +1000 B +10 B +2 +1s +1h 1m$".replace(
-        "1000 B", "1.0 KiB"), result.stdout, re.MULTILINE), result.stdout
-    assert re.search(r"^10\.77\.0\.2:40000 +www\.example\.org:443 +10 B +3\.0 MiB +9s$", result.stdout, re.MULTILINE)
+    assert re.search(r"^alice +10\.77\.0\.2:10001 +203\.0\.113\.7:31000 +3 +10 B +1 KiB +2 +1s +1h 1m$", result.stdout, re.MULTILINE), result.stdout
+    assert re.search(r"^10\.77\.0\.2:40000 +www\.example\.org:443 +3 MiB +10 B +9s$", result.stdout, re.MULTILINE)
+
+
+USERS_NOW = {"total": 3, "list": [
+    {"name": "bob", "sessions": 2, "associations": 1, "addresses": 1, "up_bytes_per_second": 1000,
+     "down_bytes_per_second": 250_000, "volume_bytes": 93 << 30, "volume_limit": 100 << 30, "month": "2026-11",
+     "expires": None, "limits": {"sessions": 20, "addresses": None}, "near": "volume"},
+    {"name": EVIL, "sessions": 0, "volume_bytes": 1 << 30, "expires": "2020-01-31", "limits": {}, "near": "expires"}]}
+
+
+def test_status_of_users(net, run):
+    """Who uses what, and who is near which limit."""
+    with Answers(net.proxy, lambda path: paged(status(users=USERS_NOW), path)):
+        words = run("status").stdout
+    assert "Users: 3, 1 connected, 2 near a limit\n" in words
+    assert re.search(r"^bob +2 Mbit/s +8 kbit/s +93 GiB of 100 GiB +93 % of the volume +2 of 20 +1 +-$", words, re.MULTILINE), words
+    assert re.search(r"^x.* +1 GiB +expired +0 +0 +2020-01-31$", words, re.MULTILINE), words
+    assert "Users" not in run_without_users(net, run)
+
+
+def run_without_users(net, run):
+    with Answers(net.proxy, lambda path: paged(status(users={"total": 0, "list": []}), path)):
+        return run("status").stdout
+
+
+def test_only_ports_are_shown_of_wildcard_addresses(net, run):
+    any_address = ["0.0.0.0:53965", "[::]:40112"]
+    sessions = [association(1, external=any_address, filtering="address-dependent"), association(2)]
+    with Answers(net.proxy, lambda path: paged(status(sessions), path)):
+        words = run("status").stdout
+    assert "port 53965, port 40112 (IPv6)" in words and "0.0.0.0" not in words
+    assert words.count("address-restricted") == 1, "the filtering is shown where it differs"
 
 
 def test_status_of_the_kernel_path(net, run):
@@ -70,9 +100,9 @@ def test_status_of_the_kernel_path(net, run):
     with Answers(net.proxy, lambda path: paged(status(associations, kernel_path=some, totals=totals), path)):
         words = run("status").stdout
     assert "at eth0 eth1: 75 of 100 datagrams; 1 of 16384 slots in use" in words
-    assert "left to user space: joined 12, new 3.0k\n" in words, words
-    assert re.search(r"^10\.77\.0\.2:10001 .* kernel +1s ", words, re.MULTILINE), words
-    assert re.search(r"^10\.77\.0\.2:10002 .* user: df probe +1s ", words, re.MULTILINE), words
+    assert "left to user space: joined 12, new 3k\n" in words, words
+    assert re.search(r"10\.77\.0\.2:10001 .* kernel +1s ", words, re.MULTILINE), words
+    assert re.search(r"10\.77\.0\.2:10002 .* user: df probe +1s ", words, re.MULTILINE), words
 
 
 @pytest.mark.parametrize("filtering, words", [("address-dependent", "Moderate, type B or type 2"),
@@ -106,7 +136,7 @@ def test_status_twice_has_rates(net, run):
 
     with Answers(net.proxy, answer):
         result = run("status", "--top")
-    assert [int(port) for port in re.findall(r"^10\.77\.0\.2:1000(\d)", result.stdout, re.MULTILINE)] == [2, 3, 1]
+    assert [int(port) for port in re.findall(r"^alice +10\.77\.0\.2:1000(\d)", result.stdout, re.MULTILINE)] == [2, 3, 1]
     assert re.search(r"^UDP .* \d.*[kM]bit/s", result.stdout, re.MULTILINE)
 
 
@@ -241,8 +271,8 @@ def test_status_of_associations_and_streams(net, start, lan, peer, run):
     assert f"process {proxy.pid}, running" in words and "address-dependent filtering" in words
     assert "3 associations, 1 stream, 0 in the handshake" in words
     for session in whole["sessions"]:
-        sockets = session.get("external") or [session["destination"]]
-        assert re.search(rf"^{re.escape(session['client'])} .* ?{re.escape(sockets[0])} ", words, re.MULTILINE), words
+        outside = (session.get("external") or [session["destination"]])[0].replace("0.0.0.0:", "port ")
+        assert re.search(rf"^{re.escape(session['client'])} .* ?{re.escape(outside)} ", words, re.MULTILINE), words
     assert [session.get("up_datagrams") for session in whole["sessions"]] == [1, 2, 3, None]
 
 
