@@ -232,7 +232,7 @@ def test_nothing_shows_who_is_silent(net, proxy, check):  # noqa: F811
 def test_the_clients_own_firewall(net, start, stun, check, packet_filter):  # noqa: F811
     start()
     packet_filter(net.client, "chain o { type filter hook output priority 0; meta l4proto udp drop; }")
-    assert check("--stun", stun).blames("datagram_v4", "firewall of this machine", "of this machine", "of this machine")
+    assert check("--stun", stun).blames("datagram_v4", "firewall on this machine", "this machine's firewall", "this machine's firewall")
 
 
 def test_dante_without_a_way_out(net, dante, stun, check, packet_filter):  # noqa: F811

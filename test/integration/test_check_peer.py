@@ -76,7 +76,7 @@ def test_all_is_well(net, proxy, ask_peer):
     assert delay["through_ms"] > 0 and "straight_ms" not in delay
     assert found.step("loss_v4")["data"] == {"sent": 200, "lost_up": 0, "lost_down": 0, "duplicated": 0, "reordered": 0}
     assert found.step("apart_v4")["data"] == {"associations": 4}
-    assert found.step("hairpin_v4")["data"] == {"reached": True, "source_is_external": True}
+    assert found.step("hairpin_v4")["data"] == {"reached": True, "unasked": True, "source_is_external": True}
     assert found.step("end_v4")["data"] == {"ended": True}
 
 

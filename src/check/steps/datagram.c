@@ -244,8 +244,8 @@ static void explain_way_in(const struct check_run *check, enum silence_cause cau
             "configure or update the server so that it learns the port from the first datagram");
         break;
     case SILENCE_FORBIDDEN:
-        result_cause(result, "a firewall of this machine, or one that reports it, forbids UDP to %s", told);
-        result_fix(result, "allow outgoing UDP in the firewall of this machine");
+        result_cause(result, "a firewall on this machine, or one that reports it, forbids UDP to %s", told);
+        result_fix(result, "allow UDP to the proxy in this machine's firewall");
         break;
     case SILENCE_WAY_IN:
         result_cause(result,
