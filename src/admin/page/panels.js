@@ -191,13 +191,12 @@ function showSetup({version, pid, uptime_seconds: uptime, listeners, listeners_t
 function help({udp, listeners}) {
   const {address, login} = listeners[0] ?? {address: '127.0.0.1:1080', login: false};
   const to = address.replace(/-\d+$/, '').replace(/^(0\.0\.0\.0|\[::\]):/, `${location.hostname}:`); // where it listens on all addresses
-  const far = /^(127\.|\[::1\])/.test(to) ? '' : ' --stun STUN-SERVER'; // on one machine it is its own far end
   return {
     associations: udp.enabled ? {
       title: 'No associations yet.',
       advice: 'Point a program that uses UDP over SOCKS5 here: a torrent client, or a game or console behind a TUN ' +
         'bridge. To test it:',
-      example: `conesocks check --proxy socks5://${login ? 'USER@' : ''}${to}${far}`,
+      example: `conesocks check --proxy socks5://${login ? 'USER@' : ''}${to}`,
     } : {
       title: 'No associations: UDP is disabled.', advice: 'The configuration disables it (udp.enabled).', example: '',
     },
