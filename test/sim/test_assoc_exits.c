@@ -334,6 +334,41 @@ static void each_client_port_has_its_own(void **state)
     assert_int_equal(assoc_mappings(assoc, mappings), 2);
 }
 
+/* RFC 4787 REQ-6: what the client sends keeps a mapping, even if nobody answers. */
+static void what_is_sent_keeps_an_exit(void **state)
+{
+    (void)state;
+    uint8_t bytes[512];
+    use(UPSTREAMS "udp: {idle: 2m}\n"
+                  "rules: [{action: allow, to: [192.0.2.0/24], upstream: far}, {action: allow, to: [.near.example], "
+                  "upstream: near}]");
+    open_plain();
+    from_client(&server, "x");
+    grant("far");
+    const union netaddr far = expect_by(4000, &server, "x");
+    from_client_by_name("game.near.example", 99, "x");
+    grant("near");
+    const size_t len = wrap_name(bytes, "game.near.example", 99, "x");
+    const union netaddr near = expect_at(4001, bytes, len);
+    for (int i = 0; i < 3; i++) {
+        pass(100000);
+        from_client(&server, "x");
+        const union netaddr still_far = expect_by(4000, &server, "x");
+        from_client_by_name("game.near.example", 99, "x");
+        const union netaddr still_near = expect_at(4001, bytes, len);
+        assert_false(assoc_sweep(assoc, world_now_ms));
+        assoc_call_loans(assoc);
+        assert_true(netaddr_equal(&far, &still_far));
+        assert_true(netaddr_equal(&near, &still_near));
+    }
+    pass(110000);
+    from_client(&elsewhere, "direct");
+    expect_direct(&elsewhere, "direct");
+    pass(10000);
+    assert_false(assoc_sweep(assoc, world_now_ms));
+    assert_int_equal(assoc_descriptors(assoc), 2); /* nothing has been sent by them for two minutes */
+}
+
 int main(void)
 {
 #define TEST(test) cmocka_unit_test_setup_teardown(test, begin_exits, end_exits)
@@ -346,6 +381,7 @@ int main(void)
         TEST(a_reload_changes_them),
         TEST(there_are_eight_ends_at_most),
         TEST(each_client_port_has_its_own),
+        TEST(what_is_sent_keeps_an_exit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -95,6 +95,7 @@ void assoc_send_up(struct assoc *assoc, const char *name, const union netaddr *t
     if (exit != assoc) {
         assoc_flush_up(assoc);
         exit->names = assoc->names; /* answers by the exit are answers to them */
+        exit->flow.last_up_ms = assoc->flow.last_up_ms;
     }
     up_put(exit, name, to, payloads);
     if (exit != assoc)

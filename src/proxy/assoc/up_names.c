@@ -69,6 +69,7 @@ static void up_send_name(struct assoc *assoc, struct assoc *exit, const char *na
     } else {
         sketch_add_name(&assoc->flow.destinations, name, port);
         assoc_flush_up(assoc);
+        exit->flow.last_up_ms = assoc->flow.last_up_ms;
         external->carried_ms = env_now(assoc->env);
         external->ops->send_named(external, name, port, payloads, &tally);
         assoc_flow_count_up(&assoc->flow, &assoc->env->metrics, &tally);
