@@ -143,6 +143,23 @@ static void another_port_waits_for_the_quietest(void **state)
     assert_int_equal(mapping_count(), 3);
 }
 
+/* Others behind the client's own address may have come first. */
+static void row_3_the_hinted_port_wins(void **state)
+{
+    (void)state;
+    open_with_hint("10.0.0.2", 7004);
+    expect_mapped(&client, &server);
+    expect_mapped(&client2, &server);
+    expect_mapped(&client3, &server);
+    expect_mapped(&client4, &server);
+    expect_mapped(&client2, &server);
+    expect_mapped(&client3, &server);
+    from_client_at(&client, &server, "x");
+    expect_nothing();
+    assert_int_equal(mapping_count(), 3);
+    expect_mapped(&client4, &server);
+}
+
 static void only_the_client_begins_a_mapping(void **state)
 {
     (void)state;
@@ -359,6 +376,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BOTH(each_port_has_a_mapping),
         BOTH(another_port_waits_for_the_quietest),
+        BOTH(row_3_the_hinted_port_wins),
         BOTH(only_the_client_begins_a_mapping),
         TEST(all_in_one_batch),
         BOTH(each_mapping_filters_for_itself),

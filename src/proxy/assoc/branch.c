@@ -178,6 +178,8 @@ struct assoc *branch_find_or_begin(struct assoc *assoc, const union netaddr *pee
             taker = branch;
     if (!taker && branch_has_room(assoc) && (branch = branch_begin(assoc, peer, now)))
         return branch;
+    if (!taker && netaddr_port(peer) == assoc->hint_port)
+        taker = assoc;
     if (!taker)
         taker = branch_find_quietest(assoc);
     return client_port_accepts(taker, peer, now) ? taker : NULL;
