@@ -99,9 +99,9 @@ const struct config_listener *config_listener_for(const struct config *config, c
     union netaddr at_interface = netaddr_any(AF_INET6);
     netaddr_set_port(&at_interface, netaddr_port(local));
     at_interface.v6.sin6_scope_id = interface;
-    if (interface)
-        return config_listener_at(config, &at_interface);
-    const struct config_listener *listener = config_listener_at(config, local);
+    const struct config_listener *listener = interface ? config_listener_at(config, &at_interface) : NULL;
+    if (!listener)
+        listener = config_listener_at(config, local);
     if (!listener && local->sa.sa_family == AF_INET)
         listener = listener_at_any(config, AF_INET, netaddr_port(local));
     return listener ? listener : listener_at_any(config, AF_INET6, netaddr_port(local)); /* "::" takes IPv4 as well */

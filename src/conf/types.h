@@ -287,7 +287,8 @@ struct config {
 const struct config_listener *config_listener_at(const struct config *config, const union netaddr *address);
 const struct config_listener *config_listener_overlapping(const struct config *config, const union netaddr *address);
 /* The listener that accepts connections to `local`, the one with the closest address; NULL: none. `interface`: index of
- * the one that the listener is bound to; 0: none. */
+ * the one that the connection is bound to; 0: none. The kernel binds connections of link-local clients, too, whatever
+ * their listener. */
 const struct config_listener *config_listener_for(const struct config *config, const union netaddr *local,
                                                   unsigned interface);
 /* Whether a connection to `own`, an address of this host, arrives at any listener. */
