@@ -160,7 +160,10 @@ const struct config_user *users_store_find(const struct users_store *store, cons
 /* Where the line of a user begins; NULL: there is none. */
 static char *text_find_line(char *text, const char *name)
 {
+    static const char mark[] = "\xef\xbb\xbf"; /* editors may put it before the first line */
     const size_t len = strlen(name);
+    if (strncmp(text, mark, strlen(mark)) == 0)
+        text += strlen(mark);
     for (char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n')
         if (strncmp(line, name, len) == 0 && line[len] == ':')
             return line;

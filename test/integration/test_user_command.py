@@ -70,6 +70,16 @@ def test_comments_and_order_stay(user, users):
                                                                  "#end"]
 
 
+def test_a_byte_order_mark_hides_no_user(user, users):
+    """Some editors write it. A user who is told to be removed must not stay."""
+    users.write_bytes(f"\ufeffbob:{HASH}\ncarol:{HASH}\n".encode())
+    users.chmod(0o640)
+    assert user("set", "bob", "--sessions", "4").returncode == 0
+    assert users.read_bytes() == f"\ufeffbob:{HASH}:sessions=4\ncarol:{HASH}\n".encode()
+    assert user("del", "bob").returncode == 0
+    assert users.read_bytes() == f"\ufeffcarol:{HASH}\n".encode()
+
+
 def test_owner_group_and_mode_stay(user, users):
     users.write_text(f"bob:{HASH}\n", encoding="ascii")
     os.chown(users, 0, 65534 if OTHER_USERS else 0)
