@@ -91,15 +91,21 @@ static bool line_has_two_keys(const struct hint_line *line)
     return first && memmem(first + 2, line->len - (size_t)(first + 2 - line->text), ": ", 2) != NULL;
 }
 
+/* In one pass, because a file may have a million empty lines. */
 static struct hint_line hint_content_above(const char *text, size_t size, size_t number)
 {
-    while (number-- > 1) {
-        struct hint_line line = hint_line_at(text, size, number);
+    struct hint_line above = {0};
+    const char *end = text + size;
+    for (size_t i = 1; i < number && text < end; i++) {
+        struct hint_line line = hint_line_at(text, (size_t)(end - text), 1);
         size_t indent = line_indent(&line);
+        line.number = i;
         if (indent < line.len && line.text[indent] != '#' && line.text[indent] != '\r')
-            return line;
+            above = line;
+        text += line.len;
+        text += text < end; /* its newline */
     }
-    return (struct hint_line){0};
+    return above;
 }
 
 /* ---- hints ---- */

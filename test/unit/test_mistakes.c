@@ -250,6 +250,22 @@ static void ranges_that_share_ports_are_warned_about(void **state)
     config_free(good("udp: {ports: 2000, external_ports: 1500-3000}")); /* the shared port is left out */
 }
 
+/* It takes a time that grows with the file, not with its square. */
+static void an_error_below_a_million_empty_lines(void **state)
+{
+    (void)state;
+    enum { LINES = 1000000 };
+    static const char first[] = "- address 127.0.0.1", last[] = "    port: 1080\n";
+    char *text = malloc(sizeof(first) + LINES + sizeof(last));
+    assert_non_null(text);
+    strcpy(text, first);
+    memset(text + strlen(first), '\n', LINES);
+    strcpy(text + strlen(first) + LINES, last);
+    bad(text, "c.yaml:1000001:9: not valid YAML: mapping values are not allowed in this context; line 1: a colon and a "
+              "space belong between key and value\n");
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -257,6 +273,7 @@ int main(void)
         cmocka_unit_test(a_value_for_a_list_shows_the_list),
         cmocka_unit_test(a_key_in_the_wrong_place_is_told_where_it_belongs),
         cmocka_unit_test(punctuation_gets_a_hint),
+        cmocka_unit_test(an_error_below_a_million_empty_lines),
         cmocka_unit_test(a_wrong_value_shows_the_right_spelling),
         cmocka_unit_test(ranges_that_share_ports_are_warned_about),
     };
