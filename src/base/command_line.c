@@ -1,8 +1,10 @@
 #include "base/command_line.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/nearest.h"
@@ -61,4 +63,74 @@ int command_line_next(const char *name, int argc, char **argv, const char *lette
     else
         command_line_fail(name, "unknown option -%c", optopt);
     return '?';
+}
+
+/* ---- a table of options ---- */
+
+#define OPTIONS_MAX 14
+
+enum { COMMAND_LINE_FIRST = 256 }; /* an option without a letter has this value, plus its index */
+
+static void command_line_list(const struct command_line_option *options, struct option *rows, char *letters)
+{
+    size_t count = 0;
+    *letters++ = ':'; /* see command_line_next() */
+    *letters++ = 'h';
+    for (; options[count].name; count++) {
+        const struct command_line_option *option = &options[count];
+        assert(count < OPTIONS_MAX);
+        const int argument = !option->text ? no_argument : option->number ? optional_argument : required_argument;
+        rows[count] = (struct option){option->name, argument, NULL, COMMAND_LINE_FIRST + (int)count};
+        if (!option->letter)
+            continue;
+        rows[count].val = option->letter;
+        *letters++ = option->letter;
+        if (option->text)
+            *letters++ = ':';
+    }
+    *letters = '\0';
+    rows[count] = (struct option){"help", no_argument, NULL, 'h'};
+    rows[count + 1] = (struct option){0};
+}
+
+static const struct command_line_option *command_line_option_of(const struct command_line_option *options, int value)
+{
+    if (value >= COMMAND_LINE_FIRST)
+        return &options[value - COMMAND_LINE_FIRST];
+    while (options->letter != value)
+        options++;
+    return options;
+}
+
+int command_line_read(const char *name, int argc, char **argv, const struct command_line_option *options,
+                      const char *help)
+{
+    struct option rows[OPTIONS_MAX + 2];
+    char letters[2 + 2 * OPTIONS_MAX + 1];
+    command_line_list(options, rows, letters);
+    for (int value; (value = command_line_next(name, argc, argv, letters, rows)) != -1;) {
+        if (value == '?')
+            return EXIT_USAGE;
+        if (value == 'h') {
+            fputs(help, stdout);
+            return EXIT_SUCCESS;
+        }
+        const struct command_line_option *option = command_line_option_of(options, value);
+        if (option->flag)
+            *option->flag = true;
+        if (option->number && !optarg && optind < argc && isdigit((unsigned char)argv[optind][0]))
+            optarg = argv[optind++];
+        if (option->text)
+            *option->text = optarg ? optarg : option->number;
+    }
+    return COMMAND_LINE_READ;
+}
+
+int command_line_read_options(const char *name, int argc, char **argv, const struct command_line_option *options,
+                              const char *help)
+{
+    const int status = command_line_read(name, argc, argv, options, help);
+    if (status == COMMAND_LINE_READ && optind < argc)
+        return command_line_fail(name, "unexpected argument: %s", argv[optind]);
+    return status;
 }

@@ -268,48 +268,17 @@ static int explain_run(const struct explain_options *options)
 
 int explain(int argc, char **argv)
 {
-    enum { FROM = 256, USER, LISTENER, COMMAND, TO, AT };
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"from", required_argument, NULL, FROM},
-        {"user", required_argument, NULL, USER},
-        {"listener", required_argument, NULL, LISTENER},
-        {"command", required_argument, NULL, COMMAND},
-        {"to", required_argument, NULL, TO},
-        {"at", required_argument, NULL, AT},
-        {"help", no_argument, NULL, 'h'},
+    struct explain_options given = {0};
+    const struct command_line_option options[] = {
+        {"config", 'c', .text = &given.config_file},
+        {"from", .text = &given.from},
+        {"user", .text = &given.user},
+        {"listener", .text = &given.listener},
+        {"command", .text = &given.command},
+        {"to", .text = &given.to},
+        {"at", .text = &given.at},
         {0},
     };
-    struct explain_options given = {0};
-    for (int option; (option = command_line_next(NAME, argc, argv, ":c:h", options)) != -1;) {
-        switch (option) {
-        case 'c':
-            given.config_file = optarg;
-            break;
-        case FROM:
-            given.from = optarg;
-            break;
-        case USER:
-            given.user = optarg;
-            break;
-        case LISTENER:
-            given.listener = optarg;
-            break;
-        case COMMAND:
-            given.command = optarg;
-            break;
-        case TO:
-            given.to = optarg;
-            break;
-        case AT:
-            given.at = optarg;
-            break;
-        case 'h':
-            fputs(usage_text, stdout);
-            return EXIT_SUCCESS;
-        default:
-            return EXIT_USAGE;
-        }
-    }
-    return optind == argc ? explain_run(&given) : command_line_fail(NAME, "unexpected argument: %s", argv[optind]);
+    const int status = command_line_read_options(NAME, argc, argv, options, usage_text);
+    return status == COMMAND_LINE_READ ? explain_run(&given) : status;
 }

@@ -15,16 +15,9 @@ static const char usage_text[] = "Usage: conesocks hash-password\n"
 
 int hash_password(int argc, char **argv)
 {
-    static const struct option options[] = {{"help", no_argument, NULL, 'h'}, {0}};
-    switch (command_line_next(NAME, argc, argv, ":h", options)) {
-    case -1:
-        break;
-    case 'h':
-        fputs(usage_text, stdout);
-        return EXIT_SUCCESS;
-    default:
-        return EXIT_USAGE;
-    }
+    const int status = command_line_read(NAME, argc, argv, &(const struct command_line_option){0}, usage_text);
+    if (status != COMMAND_LINE_READ)
+        return status;
     if (optind < argc)
         return command_line_fail(NAME, "unexpected argument; the password is read from standard input");
     char *hash = new_password_hash("conesocks", false);

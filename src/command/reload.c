@@ -223,30 +223,14 @@ int reload_if_running(const char *file)
 
 int reload_command(int argc, char **argv)
 {
-    enum { PID_FILE = 256 };
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"pid-file", required_argument, NULL, PID_FILE},
-        {"help", no_argument, NULL, 'h'},
+    struct reload_request request = {0};
+    const struct command_line_option options[] = {
+        {"config", 'c', .text = &request.file},
+        {"pid-file", .text = &request.pid_file},
         {0},
     };
-    struct reload_request request = {0};
-    for (int option; (option = command_line_next(NAME, argc, argv, ":c:h", options)) != -1;) {
-        switch (option) {
-        case 'c':
-            request.file = optarg;
-            break;
-        case PID_FILE:
-            request.pid_file = optarg;
-            break;
-        case 'h':
-            fputs(usage_text, stdout);
-            return EXIT_SUCCESS;
-        default:
-            return EXIT_USAGE;
-        }
-    }
-    if (optind < argc)
-        return command_line_fail(NAME, "unexpected argument: %s", argv[optind]);
+    const int status = command_line_read_options(NAME, argc, argv, options, usage_text);
+    if (status != COMMAND_LINE_READ)
+        return status;
     return request.file ? reload_run(&request) : command_line_fail(NAME, "-c FILE is required");
 }

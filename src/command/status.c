@@ -1,6 +1,5 @@
 #include "command/status.h"
 
-#include <ctype.h>
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +15,7 @@
 #include "command/terminal.h"
 #include "conf/config.h"
 
-#define WATCH_SECONDS 2
+#define WATCH_SECONDS "2"
 #define TOP_SECONDS   1  /* between the two readings of --top */
 #define ROWS          20 /* of each table without --all */
 
@@ -142,55 +141,24 @@ static unsigned status_read_seconds(const char *text)
 
 int status_command(int argc, char **argv)
 {
-    enum { SOCKET = 256, URL, WATCH, TOP, ALL, JSON };
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"socket", required_argument, NULL, SOCKET},
-        {"url", required_argument, NULL, URL},
-        {"watch", optional_argument, NULL, WATCH},
-        {"top", no_argument, NULL, TOP},
-        {"all", no_argument, NULL, ALL},
-        {"json", no_argument, NULL, JSON},
-        {"help", no_argument, NULL, 'h'},
+    struct status_options request = {0};
+    const char *seconds = NULL;
+    const struct command_line_option options[] = {
+        {"config", 'c', .text = &request.config_file},
+        {"socket", .text = &request.socket},
+        {"url", .text = &request.url},
+        {"watch", .text = &seconds, .number = WATCH_SECONDS},
+        {"top", .flag = &request.top},
+        {"all", .flag = &request.all},
+        {"json", .flag = &request.json},
         {0},
     };
-    struct status_options request = {0};
-    for (int option; (option = command_line_next(NAME, argc, argv, ":c:h", options)) != -1;) {
-        switch (option) {
-        case 'c':
-            request.config_file = optarg;
-            break;
-        case SOCKET:
-            request.socket = optarg;
-            break;
-        case URL:
-            request.url = optarg;
-            break;
-        case WATCH:
-            if (!optarg && optind < argc && isdigit((unsigned char)argv[optind][0]))
-                optarg = argv[optind++];
-            request.watch_seconds = optarg ? status_read_seconds(optarg) : WATCH_SECONDS;
-            if (request.watch_seconds == 0)
-                return command_line_fail(NAME, "--watch takes 1 to 9999 seconds: %s", optarg);
-            break;
-        case TOP:
-            request.top = true;
-            break;
-        case ALL:
-            request.all = true;
-            break;
-        case JSON:
-            request.json = true;
-            break;
-        case 'h':
-            fputs(usage_text, stdout);
-            return EXIT_SUCCESS;
-        default:
-            return EXIT_USAGE;
-        }
-    }
-    if (optind < argc)
-        return command_line_fail(NAME, "unexpected argument: %s", argv[optind]);
+    const int status = command_line_read_options(NAME, argc, argv, options, usage_text);
+    if (status != COMMAND_LINE_READ)
+        return status;
+    request.watch_seconds = seconds ? status_read_seconds(seconds) : 0;
+    if (seconds && request.watch_seconds == 0)
+        return command_line_fail(NAME, "--watch takes 1 to 9999 seconds: %s", seconds);
     if ((request.config_file != NULL) + (request.socket != NULL) + (request.url != NULL) > 1)
         return command_line_fail(NAME, "use only one of -c, --socket and --url");
     if (request.watch_seconds + request.top > 0 && request.json)

@@ -1,5 +1,6 @@
 #include "command/user.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <locale.h>
@@ -50,17 +51,11 @@ static const char usage_text[] =
     "      --bandwidth RATE   per direction: 80Mbit/s\n"
     "      --datagrams RATE   per direction: 20000/s\n";
 
-struct user_setting {
-    const struct schema_row *row;
-    const char *value;
-};
-
 struct user_request {
     const char *name, *config_file, *file; /* `file`: --file, else that of the configuration */
     bool random, json;
-    struct user_setting settings[SETTINGS_MAX];
-    size_t setting_count;
-    struct config *config; /* without the users of users_file; NULL: --file */
+    const char *settings[SETTINGS_MAX]; /* in the order of users_file_settings(); NULL: not given */
+    struct config *config;              /* without the users of users_file; NULL: --file */
 };
 
 static int user_fail(const char *name, const char *what)
@@ -136,15 +131,25 @@ static bool user_is_inline(const struct user_request *request)
     return false;
 }
 
+static bool user_has_settings(const struct user_request *request)
+{
+    for (size_t i = 0; i < SETTINGS_MAX; i++)
+        if (request->settings[i])
+            return true;
+    return false;
+}
+
 static bool user_apply_settings(const struct user_request *request, struct config_user *user)
 {
-    for (size_t i = 0; i < request->setting_count; i++) {
-        const struct user_setting *setting = &request->settings[i];
-        const char *hint = schema_parse(setting->row, setting->value, (char *)user + setting->row->offset);
+    const char *const *keys = users_file_settings();
+    for (size_t i = 0; keys[i]; i++) {
+        const struct schema_row *row = users_file_setting(keys[i], strlen(keys[i]));
+        const char *value = request->settings[i];
+        const char *hint = value ? schema_parse(row, value, (char *)user + row->offset) : NULL;
         if (!hint)
             continue;
-        fprintf(stderr, NAME ": --%s: found \"%s\", expected ", setting->row->key, setting->value);
-        schema_expect(setting->row, stderr);
+        fprintf(stderr, NAME ": --%s: found \"%s\", expected ", row->key, value);
+        schema_expect(row, stderr);
         fprintf(stderr, "%s%s\n", *hint ? "; " : "", hint);
         return false;
     }
@@ -244,7 +249,7 @@ static int user_set(const struct user_request *request, struct users_store *stor
     if (!found)
         return EXIT_FAILURE;
     struct config_user user = *found;
-    if (request->setting_count == 0)
+    if (!user_has_settings(request))
         return command_line_fail(NAME, "set takes a setting, such as --volume 100GiB");
     if (!user_apply_settings(request, &user))
         return EXIT_USAGE;
@@ -322,59 +327,23 @@ static int user_run(struct user_request *request, const struct user_verb *verb)
     return status;
 }
 
-static bool user_add_setting(struct user_request *request, int option, const char *value)
-{
-    const char *const *keys = users_file_settings();
-    if (option < 0 || request->setting_count == SETTINGS_MAX)
-        return false;
-    request->settings[request->setting_count++] =
-        (struct user_setting){users_file_setting(keys[option], strlen(keys[option])), value};
-    return true;
-}
-
 int user_command(int argc, char **argv)
 {
-    enum { FILE_PATH = 256, RANDOM, JSON, SETTING }; /* SETTING and beyond: an index of users_file_settings() */
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"file", required_argument, NULL, FILE_PATH},
-        {"random", no_argument, NULL, RANDOM},
-        {"json", no_argument, NULL, JSON},
-        {"help", no_argument, NULL, 'h'},
-        {"expires", required_argument, NULL, SETTING},
-        {"addresses", required_argument, NULL, SETTING + 1},
-        {"volume", required_argument, NULL, SETTING + 2},
-        {"sessions", required_argument, NULL, SETTING + 3},
-        {"associations", required_argument, NULL, SETTING + 4},
-        {"bandwidth", required_argument, NULL, SETTING + 5},
-        {"datagrams", required_argument, NULL, SETTING + 6},
-        {0},
-    };
     struct user_request request = {0};
-    for (int option; (option = command_line_next(NAME, argc, argv, ":c:h", options)) != -1;) {
-        switch (option) {
-        case 'c':
-            request.config_file = optarg;
-            break;
-        case FILE_PATH:
-            request.file = optarg;
-            break;
-        case RANDOM:
-            request.random = true;
-            break;
-        case JSON:
-            request.json = true;
-            break;
-        case 'h':
-            fputs(usage_text, stdout);
-            return EXIT_SUCCESS;
-        case '?':
-            return EXIT_USAGE;
-        default:
-            if (!user_add_setting(&request, option - SETTING, optarg))
-                return command_line_fail(NAME, "too many settings");
-        }
+    struct command_line_option options[4 + SETTINGS_MAX + 1] = {
+        {"config", 'c', .text = &request.config_file},
+        {"file", .text = &request.file},
+        {"random", .flag = &request.random},
+        {"json", .flag = &request.json},
+    };
+    const char *const *keys = users_file_settings();
+    for (size_t i = 0; keys[i]; i++) {
+        assert(i < SETTINGS_MAX);
+        options[4 + i] = (struct command_line_option){keys[i], .text = &request.settings[i]};
     }
+    const int status = command_line_read(NAME, argc, argv, options, usage_text);
+    if (status != COMMAND_LINE_READ)
+        return status;
     const struct user_verb *verb = user_find_verb(argv[optind]);
     if (!verb)
         return command_line_fail(NAME, "%s%s",
