@@ -28,7 +28,7 @@ static json_t *mapping_json(const struct assoc_flow *flow, const struct assoc_ma
     return json_with_key(json, "external", external_json(&at));
 }
 
-/* Of a client that uses several ports. */
+/* One element for each port of a client that uses several. */
 static json_t *mappings_json(const struct session_list_row *row)
 {
     json_t *json = json_array();

@@ -8,7 +8,7 @@
 #include "policy/snapshot.h"
 #include "policy/user_limits.h"
 
-/* Access that ends within so many days is worth a look. */
+/* Access that ends within so many days is shown as near its end. */
 #define NEAR_DAYS 7
 /* A limit is near when so many percent of it are used. */
 #define NEAR_PERCENT 80

@@ -338,7 +338,7 @@ bool log_open(const char *path, uid_t user, gid_t group)
         log_error("log.file: %s: %s", path, why);
         return false;
     }
-    /* logrotate compresses what it has renamed as that user. Where root may not give it away, it goes on as root's. */
+    /* logrotate compresses what it has renamed as that user. If root may not give the file away, it stays root's. */
     if (missing && geteuid() == 0 && fchown(output.file, user, group) < 0)
         log_info("log.file: %s still belongs to root: %s", path, strerror(errno));
     named.path = path;

@@ -1,7 +1,7 @@
 /*
- * Where log lines go. Once log_start() was called they wait in a queue for a thread of their own, so that whoever logs
- * never waits: not for a terminal that stands still, a pipe that nobody reads, syslog or a disk. What finds no room, or
- * cannot be written, is lost and counted, and a line says how many as soon as there is one that can be written.
+ * Writes log lines to their target. After log_start() a thread of its own writes them from a queue, so that no other
+ * thread waits for a stopped terminal, a pipe that nobody reads, syslog or a disk. Lines that find no room, or cannot
+ * be written, are lost and counted. The next line that can be written is preceded by their number.
  *
  * On the main thread.
  */
@@ -23,8 +23,8 @@ void log_to(enum log_target target);
 /* What a line at stderr begins with where that is systemd's journal, which takes its priority from it (sd-daemon(3)).
  * "" elsewhere. */
 const char *log_mark(enum log_level level);
-/* Writes to what has the file's name by now, when that is another file or none. If that cannot be opened, the one of
- * before goes on, and the log says so. */
+/* Opens the log file again if its name now belongs to another file, or to none. If that fails, an error is logged and
+ * the previous file is kept. */
 void log_reopen(void);
 
 /* 0 or a negative errno. */

@@ -13,7 +13,7 @@ static bool is_new_place(const struct nat_evidence *e, size_t n)
     return true;
 }
 
-/* How many different addresses see what the n-th view sees, or with `same` false something else. */
+/* How many different addresses see the same as the n-th view; `same` false: how many see something else. */
 static size_t count_places(const struct nat_evidence *e, size_t n, bool same)
 {
     size_t count = 0;
@@ -67,7 +67,7 @@ static bool is_dependent(enum nat_behaviour behaviour)
     return behaviour != NAT_UNKNOWN && behaviour != NAT_ENDPOINT_INDEPENDENT;
 }
 
-/* Whoever saw a difference is right. */
+/* One observed difference is proof. */
 static enum nat_behaviour join_mappings(enum nat_behaviour by_views, enum nat_behaviour by_server)
 {
     if (is_dependent(by_server) || by_views == NAT_UNKNOWN)
@@ -104,7 +104,8 @@ static enum nat_doubt judge_doubt(const struct nat_evidence *e)
     return way->changes ? NAT_DOUBT_OWN_NAT : NAT_DOUBT_LOST;
 }
 
-/* A filter that was seen is there, wherever it was seen from. That there is none, only outsiders can tell. */
+/* A filter that stops anybody exists, wherever the sender is. A sender outside the network has to show that there is
+ * none. */
 static void judge_strangers(const struct nat_evidence *e, enum nat_behaviour by_server, struct nat_conclusion *c)
 {
     enum nat_behaviour here = judge_stranger(&e->here), client = judge_stranger(&e->client);

@@ -31,7 +31,7 @@ struct nat_own_way {
     bool has_family; /* this machine can send in that IP version at all */
     bool answered;   /* a STUN server answers directly */
     bool changes;    /* this machine's own NAT uses another port for each destination */
-    bool is_near;    /* this machine is in the proxy's network: what is in front of both is not passed */
+    bool is_near;    /* this machine is in the proxy's network: its datagrams pass no router that protects both */
     bool one_socket; /* clients and peers send to the same port of the proxy, which takes us for the client */
     bool hears;      /* datagrams of the association arrive here */
 };

@@ -16,7 +16,7 @@ struct nat_probe {
 
 /* Over a channel that has not sent anything yet. Takes up to three times STUN_PATIENCE where much is filtered. */
 void nat_probe(struct nat_probe *probe, const struct server_line *line);
-/* What a server at `primary` lacks that reports `other` as its other address; NULL: nothing. */
+/* What is missing in a server at `primary`, whose other address is `other` by its own account; NULL: nothing. */
 const char *nat_probe_lacks(const union netaddr *primary, const union netaddr *other);
 
 #endif

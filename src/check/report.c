@@ -80,7 +80,7 @@ static void print_advice(FILE *out, const struct report_style *style, const char
     }
 }
 
-/* What is all right needs no words here; JSON has them. */
+/* A good result takes one line here; JSON contains all of it. */
 static void print_details(FILE *out, const struct report_style *style, const struct check_result *result)
 {
     bool same = result->owner && result->user && strcmp(result->owner, result->user) == 0;

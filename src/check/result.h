@@ -32,7 +32,7 @@ struct check_result {
     json_t *data;       /* an object, or NULL */
 };
 
-/* For tables; NULL: nothing to tell. */
+/* What tables of advice contain; NULL: nothing. */
 struct advice {
     const char *means, *cause, *owner, *user;
 };
@@ -47,7 +47,7 @@ void result_user(struct check_result *result, const char *format, ...) __attribu
 void result_fix(struct check_result *result, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The cause and what the owner does about it; either may be NULL. */
 void result_advise(struct check_result *result, const char *cause, const char *owner);
-/* All that the advice has. */
+/* Each member that is not NULL. */
 void result_explain(struct check_result *result, const struct advice *advice);
 /* Adds what json_pack() makes of the format, an object. */
 void result_data(struct check_result *result, const char *format, ...);

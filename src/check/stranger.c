@@ -12,7 +12,7 @@
 
 #define TRIES            6 /* where a fifth is lost each way, one in five hundred fails */
 #define TRY_MS           200
-#define OPENING_US       30000 /* for what opens a filter to be ahead of what is let in */
+#define OPENING_US       30000 /* head start of the datagram that opens a filter */
 #define LEN              64
 #define OWN_WAY_PATIENCE 2500 /* ms, for servers that answer through the proxy */
 
@@ -95,7 +95,7 @@ static enum nat_seen try_from_here(struct stranger *s, int from, int opened, uni
     return seen;
 }
 
-/* Asks up to `count` servers directly. Whether they see different addresses. */
+/* Asks up to `count` servers directly. true: they see different addresses. */
 static bool learn_external(struct stranger *s, int which, size_t count)
 {
     const struct stranger_target *target = s->target;
@@ -139,7 +139,8 @@ static bool hear(struct stranger *s, int which, union netaddr *from)
     return false;
 }
 
-/* Whether both are in one network, so that nothing is passed that protects it: one NAT, one IPv6 network, one host. */
+/* Whether this machine and the proxy are behind one NAT, in one IPv6 network, or one host: then datagrams between them
+ * do not pass what protects that network. */
 static bool is_near(const struct stranger *s, const union netaddr *origin)
 {
     const union netaddr *target = &s->target->external, *external = &s->external[FIRST];
@@ -151,7 +152,7 @@ static bool is_near(const struct stranger *s, const union netaddr *origin)
            netaddr_equal_network(external, target) || netaddr_equal_network(&source, target);
 }
 
-/* Our own NAT may use another port, or one address of several; what is told by others is sure to be wrong. */
+/* Our own NAT may use another port, or one of several addresses. An origin that differs by more is certainly wrong. */
 static bool is_disguise(const struct stranger *s, const union netaddr *origin)
 {
     const struct stranger_target *target = s->target;

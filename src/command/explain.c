@@ -22,7 +22,7 @@
 
 static const char usage_text[] =
     "Usage: conesocks explain [-c FILE] --from ADDRESS [--user NAME] [--listener NAME] [--command connect|bind|udp]\n"
-    "                         --to HOST:PORT\n"
+    "                         --to HOST:PORT [--at ADDRESS]\n"
     "\n"
     "Shows whether a request is allowed, and which rule or option decides.\n"
     "\n"
@@ -93,8 +93,8 @@ static struct terms_holder explain_holder(const struct explain_request *request,
 static uint32_t explain_upstream_rule(const struct config *config, const struct subject *subject,
                                       const struct explain_request *request, uint32_t rule)
 {
-    const bool says = rule != RULES_NO_MATCH && config->rules[rule].terms.upstream;
-    return request->command != CONFIG_COMMAND_UDP || says ? rule : rules_find_everywhere(subject);
+    const bool has_upstream = rule != RULES_NO_MATCH && config->rules[rule].terms.upstream;
+    return request->command != CONFIG_COMMAND_UDP || has_upstream ? rule : rules_find_everywhere(subject);
 }
 
 /* true: an upstream gets the name as it is, and the answer has been printed. */

@@ -14,7 +14,7 @@ struct readings {
     double at, seconds; /* when the last one was taken, and the time between the two */
 };
 
-/* Takes a new reading. false: the readings stay as they are, and `*error` says why; free() it. */
+/* Takes a new reading. false: the readings stay as they are, and `*error` contains the reason; free() it. */
 bool readings_take(struct readings *readings, const struct ask_place *place, char **error);
 void readings_free(struct readings *readings);
 /* Waits until the next one is due. */

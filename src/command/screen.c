@@ -115,7 +115,7 @@ int screen_wait(uint64_t until_us)
     sigemptyset(&none);
     int ready = ppoll(&keys, 1, &patience, &none);
     if (ready < 0)
-        return SCREEN_RESIZED; /* or it was stopped, and goes on */
+        return SCREEN_RESIZED; /* or it was stopped, and continues */
     if (ready == 0)
         return SCREEN_TIME;
     if (read(STDIN_FILENO, &key, 1) == 1)

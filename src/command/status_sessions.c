@@ -35,7 +35,7 @@ struct status_sessions {
 
 /* ---- gathering ---- */
 
-/* KINDS: it is still in the handshake. */
+/* Returns KINDS for a session that is still in the handshake. */
 static enum kind session_kind(const json_t *session)
 {
     const char *text = ask_text(session, "kind");
@@ -248,7 +248,8 @@ static const char *row_rate_text(double rate, char text[TERMINAL_NUMBER_MAX])
 enum { USER, CLIENT, KIND, OUTSIDE, PEERS, DOWN_RATE, UP_RATE, DOWN, UP, DROPPED, NAT, PATH, IDLE, AGE, VIA, COLUMNS };
 static_assert(COLUMNS <= TABLE_COLUMNS_MAX, "a table holds them");
 
-/* One for each kind, and one for both. An IPv4 address with its port takes 21 columns, a rate 11. */
+/* The columns of a table of each kind, and of one of both. An IPv4 address with its port takes 21 columns, a rate 11.
+ */
 static const struct table_column columns[KINDS + 1][COLUMNS] = {
     [ASSOCIATION] = {[USER] = {"USER", .least = 6, .spare = 1},
                      [CLIENT] = {"CLIENT", .least = 15},

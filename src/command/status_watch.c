@@ -45,7 +45,7 @@ static void watch_draw(enum status_screen_view view, const struct readings *read
     free(text);
 }
 
-/* Draws, and again whenever a key or a new size asks for it. Returns at `until_us`; false: the user quits. */
+/* Draws, and draws again after a key or a new size. Returns at `until_us`; false: the user quits. */
 static bool watch_until(uint64_t until_us, enum status_screen_view *view, const struct readings *readings,
                         const char *error)
 {

@@ -263,7 +263,7 @@ static int user_del(const struct user_request *request, struct users_store *stor
 
 /* ---- list ---- */
 
-/* What the running server tells; NULL: nothing. */
+/* The status of the running server; NULL: it cannot be asked. */
 static json_t *user_ask_server(const struct user_request *request)
 {
     struct ask_place place;
@@ -276,7 +276,7 @@ static json_t *user_ask_server(const struct user_request *request)
     return status;
 }
 
-/* Those of the configuration, too. */
+/* Also lists the users of the configuration itself. */
 static int user_list(const struct user_request *request, struct users_store *store)
 {
     const size_t inline_count = request->config ? request->config->inline_user_count : 0;

@@ -1,4 +1,4 @@
-/* Lists users: what they may have, and what they use by a running server's account. */
+/* Lists users: their settings, and what they use if a server is running. */
 #ifndef CONESOCKS_COMMAND_USER_LIST_H
 #define CONESOCKS_COMMAND_USER_LIST_H
 

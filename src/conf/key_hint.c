@@ -4,7 +4,7 @@
 
 #include "conf/options.h"
 
-/* A key that more options have says little. */
+/* If more options have the key, a list of them does not help. */
 #define OWNERS_MAX 3
 
 /* The top-level options that contain the key. Returns how many there are; the first OWNERS_MAX are stored. */

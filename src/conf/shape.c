@@ -109,7 +109,7 @@ static bool shape_write_listener(const struct schema_row *rows, const char *text
     return valid;
 }
 
-/* ---- what it was meant to be: each writes the value after "key: ", and returns whether it knows one ---- */
+/* ---- the value after "key: "; each function returns whether it knows one ---- */
 
 /* "to: 10.0.0.0/8", "ports: 25,465" */
 static bool shape_write_values(const struct schema_row *row, const char *text, FILE *out)
@@ -139,7 +139,7 @@ static bool shape_write_joined(yaml_document_t *document, const yaml_node_t *lis
     return used < sizeof(joined) && shape_write_value(row, joined, used, out);
 }
 
-/* "log: debug", "udp: true": the first key below that takes exactly this value. */
+/* "log: debug", "udp: true": the first key of the group that takes exactly this value. */
 static bool shape_write_group(const struct schema_row *group, const char *text, FILE *out)
 {
     for (const struct schema_row *row = group->rows; row->key; row++) {
@@ -154,7 +154,7 @@ static bool shape_write_group(const struct schema_row *group, const char *text, 
     return false;
 }
 
-/* "dns: [9.9.9.9]": the first list below that takes such elements. */
+/* "dns: [9.9.9.9]": the first list of the group. */
 static bool shape_write_group_list(yaml_document_t *document, const yaml_node_t *list, const struct schema_row *group,
                                    FILE *out)
 {

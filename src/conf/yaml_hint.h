@@ -1,4 +1,4 @@
-/* Tells what to change in a line that is not valid YAML, which libyaml's own messages do not tell. */
+/* Explains what to change in a line that is not valid YAML; libyaml's own messages do not. */
 #ifndef CONESOCKS_CONF_YAML_HINT_H
 #define CONESOCKS_CONF_YAML_HINT_H
 

@@ -120,7 +120,7 @@ void inherited_free(struct inherited *inherited)
     free(inherited);
 }
 
-/* The i-th at that address is the next one that is equal; the order does not look at scopes. NULL: no more. */
+/* The i-th socket with that address, from 0; NULL: there are fewer. Sockets of other scopes may stand between them. */
 static const struct inherited_socket *inherited_find(const struct inherited *inherited, const union netaddr *address,
                                                      size_t i)
 {

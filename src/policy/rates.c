@@ -56,7 +56,7 @@ struct user_rates {
     struct user_rate *table;
 };
 
-/* When a stream goes on that has used up its user's rate. */
+/* When a stream continues, after it has used up its user's rate. */
 struct stream_turn {
     uint64_t at_ms;
     uint64_t sure; /* bytes that may pass then in any case */

@@ -2,7 +2,7 @@
  * Counts what each user has used: payload bytes in this calendar month and since the start, and from which client
  * addresses now. All workers share it. Entering and leaving take a lock; counting does not.
  *
- * It knows no limits: who asks compares with the configuration. It keeps the counts in memory, of every user who has
+ * It knows no limits: the caller compares with the configuration. It keeps the counts in memory, of every user who has
  * sessions or has used anything this month. So there are at most as many as users who have logged in.
  */
 #ifndef CONESOCKS_POLICY_USAGE_H
@@ -24,7 +24,7 @@ struct usage_bytes {
 
 /* NULL: no memory. */
 struct usage *usage_new(void);
-/* After everybody has left. NULL is fine. */
+/* After usage_leave() for each session. NULL is fine. */
 void usage_free(struct usage *usage);
 
 /* Which month it is now (calendar.h). When it is another one, all volumes become 0. From any thread. */

@@ -15,7 +15,7 @@ struct user_limits {
     bool own_volume, own_addresses;             /* from the user's entry */
 };
 
-/* `user` is NULL for one whom the configuration does not know. */
+/* `user` is NULL if the configuration has no such user. */
 struct user_limits user_limits_find(const struct config *config, const struct config_user *user);
 
 /* Whether the last day of its access is over; days are those of calendar.h. */

@@ -1,5 +1,5 @@
 /*
- * What the active configuration says about a client: the listener that it has connected to, and the terms of its
+ * Looks up what the active configuration sets for a client: the listener that it has connected to, and the terms of its
  * session.
  */
 #ifndef CONESOCKS_PROXY_CLIENT_TERMS_H

@@ -1,6 +1,6 @@
 /*
- * The PROXY protocol, versions 1 and 2: what a load balancer says in front of a connection about the client for whom it
- * opened it (HAProxy's proxy-protocol.txt). Pure: bytes in, struct out.
+ * Decodes the PROXY protocol, versions 1 and 2: the header by which a load balancer names the client of a connection
+ * (HAProxy's proxy-protocol.txt). Pure: bytes in, struct out.
  */
 #ifndef CONESOCKS_WIRE_PROXYPROTO_H
 #define CONESOCKS_WIRE_PROXYPROTO_H

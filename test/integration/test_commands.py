@@ -336,7 +336,7 @@ def test_reload(reloadable, run, admin):
 
 
 def test_reload_by_the_status_alone(serve, run):
-    """Without a pid file, whoever answers at the admin listener is told."""
+    """Without a pid file, the process that answers at the admin listener reloads."""
     proxy = serve(ADMIN)
     result = run("reload", "-c", str(proxy.config_path))
     assert result.returncode == 0 and "reloaded" in result.stdout

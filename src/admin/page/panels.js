@@ -59,7 +59,7 @@ function showTotals({open, totals}) {
   });
 }
 
-/* A few drops among many datagrams are no fault, and a server without work is scanned, too. */
+/* A few drops among many datagrams are no fault; nor are the few of an idle server, which drops what scanners send. */
 const FEW_DROPS = 100;
 
 /* Whether so many drops are a fault: '', 'wary' or 'bad', for the class of an element. */
@@ -208,7 +208,7 @@ function help({udp, listeners}) {
   };
 }
 
-/* Limits of the whole server that new clients will soon meet, or meet already. */
+/* Limits of the whole server that are reached, or nearly reached. */
 function limitWarnings(limits) {
   const near = limits.filter(({limit, used}) => limit !== null && used !== null && used >= 0.8 * limit);
   return near.map(({name, limit, used, refused}) => [used >= limit ? 'bad' : 'wary',

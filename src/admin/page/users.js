@@ -1,7 +1,7 @@
 /* The table of users: who is here, how much they use, and who is near a limit. Without configured users it is absent. */
 'use strict';
 
-const FEW_USERS = 12; // shown until somebody asks for all
+const FEW_USERS = 12; // shown at first
 const DAY = 86_400_000; // ms
 
 /* The days that are left until a date ("2026-12-31", the last valid day, UTC) is over; 0: today is the last. */

@@ -10,9 +10,9 @@
 
 /* How long a server may take to answer over the connection, in ms. */
 #define ANSWER_TIMEOUT 3000
-/* How long a connection is watched that may end at once. */
+/* ms: a connection that lasts so long has not ended at once. */
 #define END_TIMEOUT 1500
-/* How soon a proxy answers that grants everything. */
+/* ms: a proxy that grants everything answers sooner. */
 #define NOBODY_TIMEOUT 1500
 
 struct connect_target {
@@ -106,7 +106,7 @@ static bool proxy_grants_all(const struct check_run *check)
     return answer.outcome == PROXY_GRANTED;
 }
 
-/* What comes over a connection that was granted. The test server is asked; others may speak first. */
+/* Watches a connection that was granted. The test server is asked a question; others may speak first. */
 static struct granted observe_granted(struct check_run *check, int fd, const struct connect_target *target,
                                       struct stun_message *answer)
 {
@@ -126,7 +126,7 @@ static struct granted observe_granted(struct check_run *check, int fd, const str
 
 static void say_nobody(const struct connect_target *target, struct check_result *result)
 {
-    if (target->is_test_server) { /* which need not listen by TCP */
+    if (target->is_test_server) { /* a STUN server need not accept TCP */
         result_say(result, CHECK_INFO,
                    "%s: granted, but the connection ended at once; the test server may not accept TCP: try --connect "
                    "HOST:PORT",

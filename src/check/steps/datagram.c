@@ -13,7 +13,7 @@
 
 /* For each of the other ways that are tried when the first was silent, in ms. */
 #define TRIAL_PATIENCE 3000
-#define SERVERS_SURE   3 /* so many are not down at the same time */
+#define SERVERS_SURE   3 /* so many servers are not down at the same time */
 #define ICMP_PATIENCE  500
 
 /* ---- other ways ---- */
@@ -133,7 +133,7 @@ static enum silence_seen try_server_by_tcp(struct check_run *check)
     return SILENCE_STAYED;
 }
 
-/* Of different names. */
+/* How many servers have an address of the family, whatever the number of addresses. */
 static size_t count_servers(const struct check_run *check)
 {
     const struct stun_places *places = &check->server.places;
@@ -174,7 +174,7 @@ static void try_server(struct check_run *check, struct silence *silence)
         silence->by_tcp = try_server_by_tcp(check);
 }
 
-/* `error` is what sending failed with. `had_ended`: before anything was sent. */
+/* `error`: the errno of sending. `had_ended`: the association ended before anything was sent. */
 static struct silence try_other_ways(struct check_run *check, int error, bool had_ended)
 {
     bool forbidden = is_forbidden(error), no_route = is_no_route(error);

@@ -19,8 +19,8 @@ static bool is_mapped(const union netaddr *address)
     return plain.sa.sa_family != address->sa.sa_family;
 }
 
-/* Asks the server to answer from its other port. If that arrives, whom does it name? Only known if the server itself
- * reports where it has answered from. */
+/* Asks the server to answer from its other port. true: the proxy gives the address that was asked as the origin of that
+ * answer. Unknown unless the server itself reports where it has answered from. */
 static bool names_asked_server(struct check_run *check, union netaddr *seems)
 {
     const struct stun_message *first = &check->answer.answer;
@@ -62,14 +62,15 @@ void step_origin(struct check_run *check, struct check_result *result)
                       update_server);
     } else if (names_asked_server(check, &seems)) {
         result_say(result, CHECK_WARNING,
-                   "an answer from another address names the one that was asked as its sender: %s",
+                   "an answer from another address contains the wrong sender, the address that was asked: %s",
                    netaddr_format(&seems, origin_text));
-        result_explain(result,
-                       &(struct advice){.means = "people who join your game, or call you, get no answer",
-                                        .cause = "the server names as sender where the client has sent to, or a "
-                                                 "NAT or program in front of it replaces the sender",
-                                        .owner = update_server,
-                                        .user = use_another_server});
+        result_explain(
+            result,
+            &(struct advice){.means = "people who join your game, or call you, get no answer",
+                             .cause = "the server gives the address that the client has sent to as the sender, or a "
+                                      "NAT or program in front of it replaces the sender",
+                             .owner = update_server,
+                             .user = use_another_server});
     } else if (is_mapped(&answer->origin)) {
         result_say(result, CHECK_WARNING, "the answer's header contains an IPv4 address in IPv6 form, ::ffff:a.b.c.d");
         result_means(result, "some programs do not recognise the answers, and fail");

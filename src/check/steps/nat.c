@@ -6,9 +6,8 @@
 #include "check/steps/nat_text.h"
 #include "check/stranger.h"
 
-#define PROBED_MAX                                                                                                     \
-    2 /* servers that say they have two addresses: often no answer comes from there, which takes long                  \
-       */
+/* So many servers that report a second address are asked to answer from it: often none does, and waiting takes long. */
+#define PROBED_MAX 2
 
 struct nat_run {
     struct check_run *check;
@@ -116,7 +115,7 @@ static void gather_from_client(struct nat_run *run, const struct stranger_target
     association_close(&other);
 }
 
-/* Those servers that say they have a second address, until one shows how strangers fare. */
+/* Asks servers that report a second address, until one shows whether strangers get through. */
 static void gather_from_servers(struct nat_run *run)
 {
     size_t probed = 0;
@@ -135,7 +134,7 @@ static bool is_settled(const struct nat_evidence *evidence)
     return nat_conclude(evidence).verdict.type != NAT_TYPE_UNKNOWN;
 }
 
-/* Quick ways first. */
+/* The quickest way comes first. */
 static void gather_from_strangers(struct nat_run *run)
 {
     struct nat_evidence *e = &run->evidence;
@@ -158,7 +157,8 @@ static void gather(struct nat_run *run)
         gather_from_strangers(run);
 }
 
-/* One server is probed first: it may have two addresses. Its own words tell best what it lacks. */
+/* A single server is probed first, because it may have two addresses; if it has not, its answers show what is missing.
+ */
 static struct nat_verdict run_nat(struct nat_run *run, struct check_result *result)
 {
     struct check_run *check = run->check;

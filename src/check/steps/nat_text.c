@@ -141,7 +141,7 @@ static const struct {
     [NAT_DOUBT_ONE_SOCKET] = {"the proxy uses one port for clients and peers, so it takes this machine for the client",
                               "use --peer with a machine at another address"},
     [NAT_DOUBT_OWN_NAT] = {"this machine does not get in, but the NAT of this network uses another port for each "
-                           "destination, so the proxy may only not know the port",
+                           "destination, so perhaps the proxy expects another port",
                            "run the check from another network, such as a phone's hotspot, or use --peer"},
     [NAT_DOUBT_LOST] = {"datagrams of this machine do not reach the proxy's external port at all: a firewall here or "
                         "there drops them",

@@ -28,7 +28,7 @@ static void use_first_places(struct check_run *check)
     check->facts |= FACT_SERVER;
 }
 
-/* Those whose names have no address. 0: all have one. */
+/* Lists the servers whose names have no address, and why. Returns how many. */
 static size_t list_failed(const struct stun_servers *servers, char *text, size_t size)
 {
     size_t used = 0, failed = 0;

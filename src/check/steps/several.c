@@ -69,7 +69,7 @@ void step_apart(struct check_run *check, struct check_result *result)
     } else if (!all_differ(externals, usable)) {
         result_say(result, CHECK_WARNING, "several associations share one external address and port");
         result_explain(result, &(struct advice){
-                                   .means = "several players, or programs, who use this proxy disturb each other",
+                                   .means = "several players or programs that use this proxy disturb each other",
                                    .cause = "the proxy uses one socket for all its clients, so peers cannot reach them",
                                    .owner = "use a server that opens a port for each association",
                                    .user = "use another server for games and calls"});

@@ -15,12 +15,12 @@
 #include "proxy/assoc/loan.h"
 #include "proxy/assoc/names.h"
 
-/* What one takes, with what malloc adds. */
+/* The memory of a branch, with the overhead of malloc(). */
 #define BRANCH_BYTES (sizeof(struct assoc) + FAMILY_COUNT * sizeof(struct external) + 64)
 /* RFC 4787 REQ-5: a mapping lives for at least two minutes. */
 #define BRANCH_KEPT_MS (2 * 60 * 1000)
 
-/* ---- one ---- */
+/* ---- one branch ---- */
 
 static bool branch_may_go_on(void *trunk)
 {
@@ -185,7 +185,7 @@ struct assoc *branch_find_or_begin(struct assoc *assoc, const union netaddr *pee
     return client_port_accepts(taker, peer, now) ? taker : NULL;
 }
 
-/* ---- by which one a destination leaves ---- */
+/* ---- which exit a destination uses ---- */
 
 static bool branch_leaves_by(const struct assoc *assoc, const char *upstream)
 {
@@ -220,7 +220,7 @@ const char *assoc_exits(const struct assoc *assoc, char *text, size_t size)
     return text;
 }
 
-/* ---- all ---- */
+/* ---- all branches ---- */
 
 static struct assoc_mapping assoc_mapping_of(const struct assoc *assoc)
 {

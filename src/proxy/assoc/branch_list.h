@@ -11,7 +11,7 @@
 #include "conf/config.h"
 #include "proxy/assoc/assoc_impl.h"
 
-/* Besides its own way out. */
+/* Besides the association's own external ends. */
 #define EXITS_MAX 7
 /* The association itself serves the first port. */
 #define BRANCHES_MAX (CONFIG_CLIENT_PORTS_MAX - 1 + EXITS_MAX)

@@ -38,7 +38,7 @@ bool session_user_has_expired(const struct env *env, const struct session_user *
     return user_has_expired(session_user_entry(env, user->name), env->today());
 }
 
-/* ---- what ends its sessions ---- */
+/* ---- expiry and volume end a user's sessions ---- */
 
 const char *session_user_bar(struct env *env, const struct session_user *user, atomic_uint_fast64_t **counter)
 {

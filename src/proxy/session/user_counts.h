@@ -12,7 +12,7 @@ struct session;
 
 /* Counts what the session has relayed since the last call. Nothing happens without a login. */
 void user_count_session(struct session *session);
-/* After all sessions have been counted: notes the rates of users, and ends the sessions of those who may not continue.
+/* After all sessions have been counted: notes the rates of users, and ends the sessions of users who may not continue.
  */
 void users_sweep(struct env *env, uint64_t now_ms);
 
