@@ -68,14 +68,27 @@ static bool reload_is_conesocks(pid_t pid)
            strcmp(ours, theirs) == 0;
 }
 
-/* The process of the pid file, else the one that answers. 0: none, and an error has been printed. */
+/* The process of the unit whose ExecReload= runs this command; systemd sets MAINPID there. 0: none. */
+static pid_t reload_unit_process(void)
+{
+    const char *text = getenv("MAINPID");
+    char *end;
+    long pid = text ? strtol(text, &end, 10) : 0;
+    return pid > 0 && pid <= INT32_MAX && *end == '\0' ? (pid_t)pid : 0;
+}
+
+/* The process of the pid file, else the one that answers. For a unit, whose server needs no pid file: the one that
+ * answers, else its own. 0: none, and an error has been printed. */
 static pid_t reload_find_process(const struct reload_request *request, const json_t *status)
 {
-    pid_t pid = pidfile_holder(request->pid_file);
+    const pid_t unit = reload_unit_process();
+    pid_t pid = unit ? 0 : pidfile_holder(request->pid_file);
     int error = errno;
     uint64_t answers = ask_number(status, "pid");
     if (pid == 0 && answers > 0 && answers <= INT32_MAX)
         pid = (pid_t)answers;
+    if (pid == 0)
+        pid = unit;
     if (pid > 0 && reload_is_conesocks(pid))
         return pid;
     if (pid > 0)

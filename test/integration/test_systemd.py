@@ -1,6 +1,7 @@
 """Messages to systemd (sd_notify(3)), read from a socket of the test, and sockets that it passes (sd_listen_fds(3))."""
 import contextlib
 import ctypes
+import json
 import os
 import re
 import shutil
@@ -165,18 +166,36 @@ def test_a_notify_socket_that_nobody_reads(net, serve, lan, peer, socket_name):
     assert Association(net.client, lan).alive(peer, 5)
 
 
-@pytest.mark.parametrize("text, commands", [("workers: 1", ["conesocks", "kill"]), ("workers: none", ["conesocks"])])
-def test_an_error_in_the_file_fails_the_reload(tmp_path, text, commands):
-    """systemd runs the commands in order until one fails, and reports that."""
-    (tmp_path / "conesocks.yaml").write_text(text, encoding="ascii")
+def reload_by_the_unit(net, proxy, path):
+    """Runs ExecReload= of the unit as systemd would, for the unit that `proxy` is the process of."""
     unit = (CONFIG / "conesocks.service").read_text(encoding="utf-8").replace("@bindir@/conesocks", PROGRAM)
-    ran = []
-    for line in re.findall("^ExecReload=(.*)", unit.replace("@sysconfdir@", str(tmp_path)), re.MULTILINE):
-        command = line.replace("$MAINPID", "$$").replace("-HUP", "-0")
-        ran.append(Path(command.split()[0]).name)
-        if subprocess.run(["sh", "-c", command], capture_output=True, check=False, timeout=20).returncode != 0:
-            break
-    assert ran == commands
+    command, = re.findall(r"^ExecReload=\+(.*)", unit.replace("@sysconfdir@/conesocks.yaml", str(path)), re.MULTILINE)
+    return net.proxy.run("env", f"MAINPID={proxy.pid}", *command.split(), timeout=20)
+
+
+@pytest.mark.parametrize("admin", [{}, {"admin": {"port": 1081}}])
+def test_the_unit_reloads_its_process(net, serve, admin):
+    """Also without an admin listener. If the file has an error, the reload fails, and the service continues."""
+    proxy = serve(admin)
+    assert reload_by_the_unit(net, proxy, proxy.config_path).returncode == 0
+    proxy.wait_log("configuration reloaded")
+    proxy.configure("workers: none")
+    result = reload_by_the_unit(net, proxy, proxy.config_path)
+    assert result.returncode != 0 and "workers" in result.stdout and "reload failed" not in proxy.log
+
+
+def test_the_unit_reloads_the_process_that_serves(net, serve, folder, lan, peer):
+    """After an upgrade the unit's own process serves its sessions only."""
+    path = folder / "both.yaml"
+    path.write_text(json.dumps(lan_config({"admin": {"port": 1081}, "run": {"handover": str(folder / "handover")}})),
+                    encoding="ascii")
+    old = serve(None, arguments=("-c", str(path)))
+    association = Association(net.client, lan)
+    new = serve(None, arguments=("-c", str(path), "--take-over"))
+    old.wait_log("accepting no new connections; 1 session continues")
+    assert reload_by_the_unit(net, old, path).returncode == 0
+    new.wait_log("configuration reloaded")
+    assert "SIGHUP" not in old.log and association.alive(peer, 5)
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze")
