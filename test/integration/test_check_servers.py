@@ -31,6 +31,13 @@ def test_bound_address_of_loopback(net, stun, check, crooked):  # noqa: F811
     assert found.statuses()["nat_v4"] == "ok"
 
 
+def test_a_bound_address_of_the_internet_at_home(net, stun, check, crooked):  # noqa: F811
+    """Another address to advertise would cut off the clients on the internet."""
+    crooked(bound="8.8.8.8")
+    found = check("--stun", stun)
+    assert found.blames("datagram_v4", "tells clients to send UDP to 8.8.8.8:", "use 8.8.8.8 .* NAT loopback")
+
+
 @pytest.mark.parametrize("bound, words", [((PROXY_V4, 0), "port 0"), (PROXY_V6, "is IPv6, but we connected by IPv4")])
 def test_other_odd_bound_addresses(net, check, crooked, bound, words):  # noqa: F811
     crooked(bound=bound)

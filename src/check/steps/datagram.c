@@ -220,6 +220,26 @@ static void name_option(const struct check_run *check, char *text, size_t size)
         used += (size_t)snprintf(text + used, size - used, "%s%s", i ? "," : " --stun ", server->stun.list[i].text);
 }
 
+/* The proxy tells clients to send to `bound`, but answers at `proxy`. */
+static void advise_bound_address(struct check_result *result, const union netaddr *bound, const union netaddr *proxy)
+{
+    char text[NETADDR_TEXT_MAX];
+    if (bound->sa.sa_family != AF_UNSPEC && scope_of(bound) > scope_of(proxy)) {
+        netaddr_format_host(bound, text);
+        result_owner(result,
+                     "in the proxy's own network, use %s as the proxy's address, too; the router needs NAT loopback "
+                     "(hairpin) for that",
+                     text);
+        result_user(result, "set %s as the proxy's address, and test again", text);
+        return;
+    }
+    netaddr_format_host(proxy, text);
+    result_owner(result,
+                 "make the proxy advertise the address that clients use (conesocks: udp.advertise_v4 or _v6: %s, and "
+                 "forward the range udp.ports)",
+                 text);
+}
+
 static void explain_way_in(const struct check_run *check, enum silence_cause cause, struct check_result *result)
 {
     char told[NETADDR_TEXT_MAX], proxy[NETADDR_TEXT_MAX];
@@ -232,10 +252,7 @@ static void explain_way_in(const struct check_run *check, enum silence_cause cau
                      "the proxy tells clients to send UDP to %s, which cannot be reached from here; the proxy is "
                      "reached at %s",
                      told, proxy);
-        result_owner(result,
-                     "make the proxy advertise the address that clients use (conesocks: udp.advertise_v4 or _v6: "
-                     "%s, and forward the range udp.ports)",
-                     proxy);
+        advise_bound_address(result, bound, &check->proxy.address);
         break;
     case SILENCE_HINT:
         result_advise(
