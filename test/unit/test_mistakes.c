@@ -254,13 +254,15 @@ static void ranges_that_share_ports_are_warned_about(void **state)
 static void an_error_below_a_million_empty_lines(void **state)
 {
     (void)state;
-    enum { LINES = 1000000 };
-    static const char first[] = "- address 127.0.0.1", last[] = "    port: 1080\n";
-    char *text = malloc(sizeof(first) + LINES + sizeof(last));
-    assert_non_null(text);
-    strcpy(text, first);
-    memset(text + strlen(first), '\n', LINES);
-    strcpy(text + strlen(first) + LINES, last);
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    assert_non_null(out);
+    fprintf(out, "- address 127.0.0.1");
+    for (int i = 0; i < 1000000; i++)
+        fputc('\n', out);
+    fprintf(out, "    port: 1080\n");
+    fclose(out);
     bad(text, "c.yaml:1000001:9: not valid YAML: mapping values are not allowed in this context; line 1: a colon and a "
               "space belong between key and value\n");
     free(text);
