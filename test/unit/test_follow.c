@@ -208,11 +208,46 @@ static void volumes_are_reported(void **state)
     usage_free(ours);
 }
 
+/* It ends at once when it has no sessions. */
+static void volumes_of_thousands_are_reported_at_the_end(void **state)
+{
+    (void)state;
+    enum { USERS = 5000 };
+    static const struct followers nobody;
+    struct usage *theirs = usage_new(), *ours = usage_new();
+    struct usage_exchange *replaced = usage_exchange_new(base, theirs, &nobody);
+    struct usage_exchange *serving = usage_exchange_new(base, ours, &followers);
+    const union netaddr client = netaddr_from_bytes((const uint8_t[]){192, 0, 2, 1}, 4, 1);
+    struct usage_row row;
+    size_t total;
+    usage_set_month(theirs, calendar_month_of(calendar_today()));
+    for (int i = 0; i < USERS; i++) {
+        struct usage_account *account;
+        char name[256];
+        snprintf(name, sizeof(name), i ? "user%d" : "%0255d", i);
+        assert_int_equal(usage_enter(theirs, &account, name, &client, 0), 0);
+        usage_add(account, (struct usage_bytes){(uint64_t)i + 1, 0});
+        usage_leave(account, &client);
+    }
+    usage_exchange_begin(serving, NULL);
+    usage_exchange_begin(replaced, leader);
+    usage_exchange_free(replaced);
+    usage_exchange_run(serving);
+    assert_int_equal(usage_list(ours, &row, 1, &total), 1);
+    assert_int_equal(total, USERS);
+    assert_int_equal(row.volume, USERS);
+    assert_string_equal(row.user, "user4999");
+    usage_exchange_free(serving);
+    usage_free(theirs);
+    usage_free(ours);
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, begin, end)
     const struct CMUnitTest tests[] = {
         T(volumes_are_reported),
+        T(volumes_of_thousands_are_reported_at_the_end),
         T(open_files_are_received),
         T(only_the_last_configuration_counts),
         T(files_that_cannot_be_read_again_are_not_sent),
