@@ -173,27 +173,36 @@ static bool shape_write_group_list(yaml_document_t *document, const yaml_node_t 
     return valid;
 }
 
-static bool shape_write_list(yaml_document_t *document, const yaml_node_t *found, const struct schema_row *row,
-                             FILE *out)
+/* The element that `text` describes (NULL: nothing), else an example with the name. free() it; NULL: none is known. */
+static char *shape_format_element(const struct schema_row *list, const char *text, const char *name)
 {
     char *element = NULL;
     size_t size;
     FILE *stream = open_memstream(&element, &size);
     if (!stream)
-        return false;
+        return NULL;
+    if (!text || !shape_write_listener(list->rows, text, stream)) {
+        rewind(stream);
+        shape_write_example(list, name, stream);
+    }
+    fclose(stream);
+    if (element && strcmp(element, "{}") != 0)
+        return element;
+    free(element);
+    return NULL;
+}
+
+static bool shape_write_list(yaml_document_t *document, const yaml_node_t *found, const struct schema_row *row,
+                             FILE *out)
+{
     const char *name = NULL;
     if (found->type == YAML_MAPPING_NODE && strcmp(row->rows->key, "name") == 0 &&
         found->data.mapping.pairs.start < found->data.mapping.pairs.top)
         name = shape_text(yaml_document_get_node(document, found->data.mapping.pairs.start->key));
-    bool listener = found->type == YAML_SCALAR_NODE && shape_write_listener(row->rows, shape_text(found), stream);
-    if (!listener) {
-        rewind(stream);
-        shape_write_example(row, name, stream);
-    }
-    fclose(stream);
-    bool known = strcmp(element, "{}") != 0;
-    if (known)
+    char *element = shape_format_element(row, found->type == YAML_SCALAR_NODE ? shape_text(found) : NULL, name);
+    if (element)
         fprintf(out, "[%s]", element);
+    bool known = element != NULL;
     free(element);
     return known;
 }
@@ -270,20 +279,12 @@ static bool shape_suggest_key(const yaml_node_t *found, const struct schema_row 
 /* A single value where an element of a list is a mapping: a listener, or "alice:hash" as in users_file. */
 static void shape_suggest_element(const yaml_node_t *found, const struct schema_row *row, FILE *out)
 {
-    char *element = NULL, name[SHAPE_TEXT_MAX];
-    size_t size;
-    FILE *stream = open_memstream(&element, &size);
-    if (!stream)
-        return;
+    char name[SHAPE_TEXT_MAX];
     const char *text = shape_text(found), *colon = strchr(text, ':');
     bool named = strcmp(row->rows->key, "name") == 0 && colon && !strstr(text, "://");
     snprintf(name, sizeof(name), "%.*s", named ? (int)(colon - text) : 0, text);
-    if (!shape_write_listener(row->rows, text, stream)) {
-        rewind(stream);
-        shape_write_example(row, named ? name : NULL, stream);
-    }
-    fclose(stream);
-    if (strcmp(element, "{}") != 0)
+    char *element = shape_format_element(row, text, named ? name : NULL);
+    if (element)
         fprintf(out, "; write - %s", element);
     free(element);
 }

@@ -8,7 +8,6 @@
 
 #define ARRIVED NAT_ARRIVED
 #define SILENT  NAT_SILENT
-#define NO      NAT_NOT_ASKED
 
 /* "A1" sees "x1": an address is a letter, a port a digit. */
 static union netaddr place(const char *text)
@@ -59,120 +58,55 @@ static void mapping(void **state)
     }
 }
 
+/* "sA-": silent at first, arrived after another port, not asked after the port. */
+static struct nat_stranger stranger(const char *text)
+{
+    enum nat_seen seen[3];
+    for (size_t i = 0; i < ARRAY_LEN(seen); i++)
+        seen[i] = text[i] == 'A' ? ARRIVED : text[i] == 's' ? SILENT : NAT_NOT_ASKED;
+    return (struct nat_stranger){.at_first = seen[0], .after_address = seen[1], .after_port = seen[2]};
+}
+
+/* The first letters of family, answered, changes, near, one socket, hears. */
+static struct nat_own_way own_way(const char *text)
+{
+    return (struct nat_own_way){.has_family = strchr(text, 'f'),
+                                .answered = strchr(text, 'a'),
+                                .changes = strchr(text, 'c'),
+                                .is_near = strchr(text, 'n'),
+                                .one_socket = strchr(text, 'o'),
+                                .hears = strchr(text, 'h')};
+}
+
 /* All with an endpoint-independent mapping. */
 static void filtering(void **state)
 {
     static const struct {
-        const char *situation;
-        struct nat_stranger here, client; /* at first, after another port, after the port */
-        struct nat_own_way way;           /* has family, answered, changes, near, one socket, hears */
+        const char *situation, *here, *client, *way;
         enum nat_behaviour filtering;
         enum nat_basis basis;
         enum nat_doubt doubt;
     } rows[] = {
-        {"open", {ARRIVED, NO, NO}, {NO, NO, NO}, {1, 1, 0, 0, 0, 0}, NAT_ENDPOINT_INDEPENDENT, NAT_BASIS_HERE, 0},
-        {"filters addresses",
-         {SILENT, ARRIVED, NO},
-         {NO, NO, NO},
-         {1, 1, 0, 0, 0, 0},
-         NAT_ADDRESS_DEPENDENT,
-         NAT_BASIS_HERE,
-         0},
-        {"filters ports",
-         {SILENT, SILENT, ARRIVED},
-         {NO, NO, NO},
-         {1, 1, 0, 0, 0, 1},
-         NAT_ADDRESS_AND_PORT_DEPENDENT,
-         NAT_BASIS_HERE,
-         0},
-        {"a NAT here, and it filters addresses",
-         {SILENT, ARRIVED, NO},
-         {NO, NO, NO},
-         {1, 1, 1, 0, 0, 0},
-         NAT_ADDRESS_DEPENDENT,
-         NAT_BASIS_HERE,
-         0},
-        {"a NAT here that changes ports",
-         {SILENT, SILENT, SILENT},
-         {ARRIVED, NO, NO},
-         {1, 1, 1, 0, 0, 0},
-         NAT_UNKNOWN,
-         NAT_BASIS_NONE,
-         NAT_DOUBT_OWN_NAT},
-        {"the same, and the proxy filters",
-         {SILENT, SILENT, SILENT},
-         {SILENT, NO, ARRIVED},
-         {1, 1, 1, 0, 0, 0},
-         NAT_DEPENDENT,
-         NAT_BASIS_CLIENT,
-         0},
-        {"no UDP here",
-         {SILENT, NO, NO},
-         {SILENT, NO, SILENT},
-         {1, 0, 0, 0, 0, 0},
-         NAT_UNKNOWN,
-         NAT_BASIS_NONE,
-         NAT_DOUBT_NO_WAY},
-        {"no UDP here but to the proxy",
-         {ARRIVED, NO, NO},
-         {NO, NO, NO},
-         {1, 0, 0, 0, 0, 0},
-         NAT_ENDPOINT_INDEPENDENT,
-         NAT_BASIS_HERE,
-         0},
-        {"no IPv6 here",
-         {NO, NO, NO},
-         {ARRIVED, NO, NO},
-         {0, 0, 0, 0, 0, 0},
-         NAT_UNKNOWN,
-         NAT_BASIS_NONE,
-         NAT_DOUBT_NO_FAMILY},
-        {"near, with hairpin",
-         {ARRIVED, NO, NO},
-         {ARRIVED, NO, NO},
-         {1, 1, 0, 1, 0, 0},
-         NAT_UNKNOWN,
-         NAT_BASIS_NONE,
-         NAT_DOUBT_NEAR_OPEN},
-        {"near, without hairpin",
-         {SILENT, SILENT, SILENT},
-         {ARRIVED, NO, NO},
-         {1, 1, 0, 1, 0, 0},
-         NAT_UNKNOWN,
-         NAT_BASIS_NONE,
-         NAT_DOUBT_NEAR_SILENT},
-        {"near, and it filters",
-         {SILENT, SILENT, ARRIVED},
-         {NO, NO, NO},
-         {1, 1, 0, 1, 0, 0},
-         NAT_ADDRESS_AND_PORT_DEPENDENT,
-         NAT_BASIS_HERE,
-         0},
-        {"one socket for both sides",
-         {SILENT, SILENT, SILENT},
-         {ARRIVED, NO, NO},
-         {1, 1, 0, 0, 1, 0},
-         NAT_UNKNOWN,
-         NAT_BASIS_NONE,
-         NAT_DOUBT_ONE_SOCKET},
-        {"a firewall before the port",
-         {SILENT, SILENT, SILENT},
-         {NO, NO, NO},
-         {1, 1, 0, 0, 0, 0},
-         NAT_UNKNOWN,
-         NAT_BASIS_NONE,
-         NAT_DOUBT_LOST},
-        {"the opening was not asked for",
-         {SILENT, NO, ARRIVED},
-         {NO, NO, NO},
-         {1, 1, 0, 0, 0, 0},
-         NAT_DEPENDENT,
-         NAT_BASIS_HERE,
-         0},
+        {"open", "A--", "---", "fa", NAT_ENDPOINT_INDEPENDENT, NAT_BASIS_HERE, 0},
+        {"filters addresses", "sA-", "---", "fa", NAT_ADDRESS_DEPENDENT, NAT_BASIS_HERE, 0},
+        {"filters ports", "ssA", "---", "fah", NAT_ADDRESS_AND_PORT_DEPENDENT, NAT_BASIS_HERE, 0},
+        {"a NAT here, and it filters addresses", "sA-", "---", "fac", NAT_ADDRESS_DEPENDENT, NAT_BASIS_HERE, 0},
+        {"a NAT here that changes ports", "sss", "A--", "fac", NAT_UNKNOWN, NAT_BASIS_NONE, NAT_DOUBT_OWN_NAT},
+        {"the same, and the proxy filters", "sss", "s-A", "fac", NAT_DEPENDENT, NAT_BASIS_CLIENT, 0},
+        {"no UDP here", "s--", "s-s", "f", NAT_UNKNOWN, NAT_BASIS_NONE, NAT_DOUBT_NO_WAY},
+        {"no UDP here but to the proxy", "A--", "---", "f", NAT_ENDPOINT_INDEPENDENT, NAT_BASIS_HERE, 0},
+        {"no IPv6 here", "---", "A--", "", NAT_UNKNOWN, NAT_BASIS_NONE, NAT_DOUBT_NO_FAMILY},
+        {"near, with hairpin", "A--", "A--", "fan", NAT_UNKNOWN, NAT_BASIS_NONE, NAT_DOUBT_NEAR_OPEN},
+        {"near, without hairpin", "sss", "A--", "fan", NAT_UNKNOWN, NAT_BASIS_NONE, NAT_DOUBT_NEAR_SILENT},
+        {"near, and it filters", "ssA", "---", "fan", NAT_ADDRESS_AND_PORT_DEPENDENT, NAT_BASIS_HERE, 0},
+        {"one socket for both sides", "sss", "A--", "fao", NAT_UNKNOWN, NAT_BASIS_NONE, NAT_DOUBT_ONE_SOCKET},
+        {"a firewall before the port", "sss", "---", "fa", NAT_UNKNOWN, NAT_BASIS_NONE, NAT_DOUBT_LOST},
+        {"the opening was not asked for", "s-A", "---", "fa", NAT_DEPENDENT, NAT_BASIS_HERE, 0},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        struct nat_evidence e = {.here = rows[i].here, .client = rows[i].client, .way = rows[i].way};
+        struct nat_evidence e = {
+            .here = stranger(rows[i].here), .client = stranger(rows[i].client), .way = own_way(rows[i].way)};
         set_views(&e, "A1x1 B1x1");
         const struct nat_conclusion c = nat_conclude(&e);
         bool unknown = rows[i].filtering == NAT_UNKNOWN;
