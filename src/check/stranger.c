@@ -36,7 +36,7 @@ struct stranger {
 
 /* ---- one trial ---- */
 
-static uint32_t random_seed(void)
+static uint32_t stranger_random_seed(void)
 {
     uint32_t seed;
     if (getentropy(&seed, sizeof(seed)) < 0)
@@ -44,7 +44,7 @@ static uint32_t random_seed(void)
     return seed;
 }
 
-static void send_marked(const struct channel *from, const union netaddr *to, uint32_t seed)
+static void stranger_send(const struct channel *from, const union netaddr *to, uint32_t seed)
 {
     uint8_t bytes[LEN];
     peer_pattern(bytes, sizeof(bytes), seed);
@@ -52,7 +52,7 @@ static void send_marked(const struct channel *from, const union netaddr *to, uin
 }
 
 /* Waits for such a datagram; `room` then has its origin. */
-static bool receive_marked(struct channel *at, struct datagram *room, uint32_t seed, unsigned patience_ms)
+static bool stranger_receive(struct channel *at, struct datagram *room, uint32_t seed, unsigned patience_ms)
 {
     uint64_t deadline = clock_ms() + patience_ms;
     while (clock_ms() < deadline) {
@@ -66,17 +66,17 @@ static bool receive_marked(struct channel *at, struct datagram *room, uint32_t s
 }
 
 /* Sends from there to the association. Before, the association sends to `opener`, unless that is NULL. */
-static enum nat_seen try_to_reach(const struct stranger_target *target, const struct channel *from,
+static enum nat_seen stranger_try(const struct stranger_target *target, const struct channel *from,
                                   const union netaddr *opener, uint32_t seed)
 {
     const struct server_line *line = &target->line;
     for (int i = 0; i < TRIES; i++) {
         if (opener) {
-            send_marked(line->channel, opener, ~seed);
+            stranger_send(line->channel, opener, ~seed);
             usleep(OPENING_US + line->rtt_ms * 1000);
         }
-        send_marked(from, &target->external, seed);
-        if (receive_marked(line->channel, line->room, seed, TRY_MS + line->rtt_ms))
+        stranger_send(from, &target->external, seed);
+        if (stranger_receive(line->channel, line->room, seed, TRY_MS + line->rtt_ms))
             return NAT_ARRIVED;
     }
     return NAT_SILENT;
@@ -84,19 +84,19 @@ static enum nat_seen try_to_reach(const struct stranger_target *target, const st
 
 /* ---- this machine ---- */
 
-static enum nat_seen try_from_here(struct stranger *s, int from, int opened, union netaddr *origin)
+static enum nat_seen stranger_try_from_here(struct stranger *s, int from, int opened, union netaddr *origin)
 {
     const union netaddr *opener = opened < 0 ? NULL : &s->external[opened];
     if (opener && opener->sa.sa_family == AF_UNSPEC)
         return NAT_NOT_ASKED;
-    enum nat_seen seen = try_to_reach(s->target, &s->sockets[from], opener, s->seed++);
+    enum nat_seen seen = stranger_try(s->target, &s->sockets[from], opener, s->seed++);
     if (seen == NAT_ARRIVED)
         *origin = s->target->line.room->origin;
     return seen;
 }
 
 /* Asks up to `count` servers directly. true: they see different addresses. */
-static bool learn_external(struct stranger *s, int which, size_t count)
+static bool stranger_learn_external(struct stranger *s, int which, size_t count)
 {
     const struct stranger_target *target = s->target;
     const struct server_line line = {.channel = &s->sockets[which],
@@ -123,15 +123,15 @@ static bool learn_external(struct stranger *s, int which, size_t count)
 }
 
 /* Whether the datagrams of the association reach the socket, and which address they come from. */
-static bool hear(struct stranger *s, int which, union netaddr *from)
+static bool stranger_hear(struct stranger *s, int which, union netaddr *from)
 {
     const struct server_line *line = &s->target->line;
     for (int i = 0; s->external[which].sa.sa_family != AF_UNSPEC && i < TRIES; i++) {
         uint32_t seed = s->seed++;
-        send_marked(&s->sockets[which], &s->target->external, ~seed); /* opens our own NAT */
+        stranger_send(&s->sockets[which], &s->target->external, ~seed); /* opens our own NAT */
         usleep(OPENING_US);
-        send_marked(line->channel, &s->external[which], seed);
-        if (receive_marked(&s->sockets[which], line->room, seed, TRY_MS + line->rtt_ms)) {
+        stranger_send(line->channel, &s->external[which], seed);
+        if (stranger_receive(&s->sockets[which], line->room, seed, TRY_MS + line->rtt_ms)) {
             *from = line->room->sender;
             return true;
         }
@@ -141,7 +141,7 @@ static bool hear(struct stranger *s, int which, union netaddr *from)
 
 /* Whether this machine and the proxy are behind one NAT, in one IPv6 network, or one host: then datagrams between them
  * do not pass what protects that network. */
-static bool is_near(const struct stranger *s, const union netaddr *origin)
+static bool stranger_is_near(const struct stranger *s, const union netaddr *origin)
 {
     const union netaddr *target = &s->target->external, *external = &s->external[FIRST];
     union netaddr source = io_source_for(target);
@@ -153,7 +153,7 @@ static bool is_near(const struct stranger *s, const union netaddr *origin)
 }
 
 /* Our own NAT may use another port, or one of several addresses. An origin that differs by more is certainly wrong. */
-static bool is_disguise(const struct stranger *s, const union netaddr *origin)
+static bool stranger_is_disguise(const struct stranger *s, const union netaddr *origin)
 {
     const struct stranger_target *target = s->target;
     const union netaddr *external = &s->external[FIRST];
@@ -168,35 +168,35 @@ static bool is_disguise(const struct stranger *s, const union netaddr *origin)
            scope_of(origin) < scope_of(external);
 }
 
-static void try_all_from_here(struct stranger *s, struct stranger_found *found)
+static void stranger_try_all_from_here(struct stranger *s, struct stranger_found *found)
 {
     struct nat_stranger *seen = &found->seen;
     struct nat_own_way *way = &found->way;
     union netaddr origin = {0}, from;
-    way->changes = learn_external(s, FIRST, ARRAY_LEN(s->target->servers));
+    way->changes = stranger_learn_external(s, FIRST, ARRAY_LEN(s->target->servers));
     way->answered = s->external[FIRST].sa.sa_family != AF_UNSPEC;
-    seen->at_first = try_from_here(s, FIRST, -1, &origin);
+    seen->at_first = stranger_try_from_here(s, FIRST, -1, &origin);
     if (seen->at_first == NAT_SILENT && way->answered) {
-        learn_external(s, KNOWN, 1);
-        seen->after_address = try_from_here(s, OTHER, KNOWN, &origin);
+        stranger_learn_external(s, KNOWN, 1);
+        seen->after_address = stranger_try_from_here(s, OTHER, KNOWN, &origin);
         if (seen->after_address != NAT_ARRIVED)
-            seen->after_port = try_from_here(s, KNOWN, KNOWN, &origin);
+            seen->after_port = stranger_try_from_here(s, KNOWN, KNOWN, &origin);
         if (seen->after_address != NAT_ARRIVED && seen->after_port != NAT_ARRIVED)
-            seen->after_port = try_from_here(s, FIRST, FIRST, &origin);
+            seen->after_port = stranger_try_from_here(s, FIRST, FIRST, &origin);
     } else if (way->answered && s->target->server_count < 2) {
-        learn_external(s, KNOWN, 1);
+        stranger_learn_external(s, KNOWN, 1);
     }
-    way->is_near = is_near(s, &origin);
-    way->hears = hear(s, KNOWN, &from);
+    way->is_near = stranger_is_near(s, &origin);
+    way->hears = stranger_hear(s, KNOWN, &from);
     if (way->hears && !way->is_near)
         found->view = (struct nat_view){.from = s->external[KNOWN], .mapped = from};
-    if (!way->is_near && is_disguise(s, &origin))
+    if (!way->is_near && stranger_is_disguise(s, &origin))
         found->disguise = origin;
 }
 
 void stranger_from_here(struct stranger_found *found, const struct stranger_target *target)
 {
-    struct stranger s = {.target = target, .seed = random_seed()};
+    struct stranger s = {.target = target, .seed = stranger_random_seed()};
     union netaddr any = netaddr_any(target->external.sa.sa_family);
     bool opened = true;
     *found = (struct stranger_found){.way.one_socket = netaddr_port(&target->external) == netaddr_port(&target->relay)};
@@ -207,7 +207,7 @@ void stranger_from_here(struct stranger_found *found, const struct stranger_targ
     }
     found->way.has_family = opened && io_source_for(&target->external).sa.sa_family != AF_UNSPEC;
     if (found->way.has_family)
-        try_all_from_here(&s, found);
+        stranger_try_all_from_here(&s, found);
     for (int i = 0; i < SOCKETS; i++)
         if (s.sockets[i].fd >= 0)
             close(s.sockets[i].fd);
@@ -219,11 +219,11 @@ void stranger_from_client(struct nat_stranger *seen, const struct stranger_targe
                           const struct server_line *other)
 {
     struct stun_question question = {.once = false};
-    uint32_t seed = random_seed();
+    uint32_t seed = stranger_random_seed();
     *seen = (struct nat_stranger){.at_first = NAT_NOT_ASKED};
     if (stun_ask(other, &question, 1, STUN_PATIENCE) != 1)
         return;
-    seen->at_first = try_to_reach(target, other->channel, NULL, seed);
+    seen->at_first = stranger_try(target, other->channel, NULL, seed);
     if (seen->at_first == NAT_SILENT)
-        seen->after_port = try_to_reach(target, other->channel, &question.answer.mapped, seed + 1);
+        seen->after_port = stranger_try(target, other->channel, &question.answer.mapped, seed + 1);
 }

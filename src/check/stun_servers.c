@@ -16,7 +16,7 @@ const char stun_servers_built_in[] = CHECK_STUN;
 
 /* ---- names ---- */
 
-static const char *server_parse(struct stun_server *server, const char *text, size_t len)
+static const char *stun_server_parse(struct stun_server *server, const char *text, size_t len)
 {
     *server = (struct stun_server){.port = STUN_PORT};
     if (len >= sizeof(server->text))
@@ -33,7 +33,7 @@ const char *stun_servers_add(struct stun_servers *servers, const char *text)
         size_t len = strcspn(at, SEPARATORS);
         if (servers->count == STUN_SERVERS_MAX)
             return "there are more than 8 STUN servers";
-        const char *wrong = server_parse(&servers->list[servers->count], at, len);
+        const char *wrong = stun_server_parse(&servers->list[servers->count], at, len);
         if (wrong)
             return wrong;
         servers->count++;

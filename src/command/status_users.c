@@ -90,7 +90,7 @@ static const char *near_expiry(const json_t *user, char text[CELL_MAX])
 }
 
 /* The limit that the server names as the nearest. */
-static const char *user_near(const json_t *user, char text[CELL_MAX])
+static const char *user_format_near(const json_t *user, char text[CELL_MAX])
 {
     const char *near = ask_text(user, "near");
     if (!near)
@@ -132,7 +132,7 @@ static bool users_add_row(struct terminal_table *table, const json_t *user)
         [DOWN] = user_rate(user, "down_bytes_per_second", down),
         [UP] = user_rate(user, "up_bytes_per_second", up),
         [VOLUME] = user_volume(user, volume),
-        [NEAR] = user_near(user, near),
+        [NEAR] = user_format_near(user, near),
         [SESSIONS] = user_count(user, "sessions", "limits.sessions", sessions),
         [ADDRESSES] = user_count(user, "addresses", "limits.addresses", addresses),
         [EXPIRES] = ask_text(user, "expires"),

@@ -48,7 +48,7 @@ static json_t *setting_json(const struct schema_row *row, const struct config_us
     return json;
 }
 
-static json_t *user_json(const struct config_user *user, bool is_inline, const json_t *usage)
+static json_t *user_list_json(const struct config_user *user, bool is_inline, const json_t *usage)
 {
     char *name = terminal_escape(user->name);
     json_t *json = json_object();
@@ -66,7 +66,8 @@ static bool user_list_print_json(const struct config_user *users, size_t count, 
 {
     json_t *list = json_array();
     for (size_t i = 0; i < count; i++)
-        json_array_append_new(list, user_json(&users[i], i < inline_count, user_find_usage(status, users[i].name)));
+        json_array_append_new(list,
+                              user_list_json(&users[i], i < inline_count, user_find_usage(status, users[i].name)));
     char *text = list ? json_dumps(list, JSON_INDENT(2)) : NULL;
     if (text)
         puts(text);

@@ -13,7 +13,7 @@ struct route_question {
     uint8_t host[16];
 };
 
-static bool route_ask(int fd, const union netaddr *address)
+static bool local_route_ask(int fd, const union netaddr *address)
 {
     struct route_question question = {
         .header = {.nlmsg_type = RTM_GETROUTE, .nlmsg_flags = NLM_F_REQUEST},
@@ -30,7 +30,7 @@ static bool route_ask(int fd, const union netaddr *address)
 }
 
 /* The type of the route to an address (RTN_LOCAL and so on); RTN_UNREACHABLE: there is none; RTN_UNSPEC: unknown. */
-static int route_type(const union netaddr *address)
+static int local_route_type(const union netaddr *address)
 {
     struct {
         struct nlmsghdr header;
@@ -38,7 +38,7 @@ static int route_type(const union netaddr *address)
         uint8_t attributes[1024];
     } answer;
     const int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-    const ssize_t len = fd >= 0 && route_ask(fd, address) ? recv(fd, &answer, sizeof(answer), 0) : -1;
+    const ssize_t len = fd >= 0 && local_route_ask(fd, address) ? recv(fd, &answer, sizeof(answer), 0) : -1;
     if (fd >= 0)
         close(fd);
     if (len >= (ssize_t)(sizeof(answer.header) + sizeof(answer.route)) && answer.header.nlmsg_type == RTM_NEWROUTE)
@@ -65,7 +65,7 @@ bool local_network_is(const struct config_network *network)
     bool is_local = true;
     for (int i = 0; i < 2 && is_local; i++) {
         const union netaddr address = network_edge(network, i == 1);
-        const int type = route_type(&address);
+        const int type = local_route_type(&address);
         is_local = type == RTN_LOCAL || type == RTN_UNSPEC;
     }
     return is_local;

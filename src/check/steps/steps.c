@@ -18,14 +18,14 @@ static bool wants_proxy(const struct check_run *check, int family)
     return check_wants_proxy(check);
 }
 
-/* Nothing was named. */
+/* No test server was named, and the proxy is on this machine. */
 static bool wants_own_server(const struct check_run *check, int family)
 {
     return wants_proxy(check, family) && !check->options.stun.count && !check->options.peer &&
            check_proxy_is_here(check);
 }
 
-/* Nor is there one of our own. */
+/* No test server was named, and none of our own runs here. */
 static bool wants_public_servers(const struct check_run *check, int family)
 {
     return wants_proxy(check, family) && !check->options.stun.count && !check->options.peer && !check->server.own;
