@@ -27,20 +27,6 @@ static bool store_fail(const struct users_store *store, const char *what)
 
 /* ---- the folder ---- */
 
-/* A lock of the folder leaves no file behind, and lives on when the file is replaced. */
-static bool store_lock(const struct users_store *store)
-{
-    enum { TRIES = 100, PAUSE_NS = 50000000 };
-    for (int i = 0; i < TRIES; i++) {
-        if (flock(store->folder, LOCK_EX | LOCK_NB) == 0)
-            return true;
-        if (errno != EWOULDBLOCK)
-            break;
-        nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
-    }
-    return store_fail(store, errno == EWOULDBLOCK ? "another command is changing it" : "cannot lock its folder");
-}
-
 static bool store_open_folder(struct users_store *store)
 {
     char folder[PATH_MAX];
@@ -54,7 +40,61 @@ static bool store_open_folder(struct users_store *store)
     folder[len] = '\0';
     store->base = slash ? slash + 1 : store->path;
     store->folder = open(len ? folder : slash ? "/" : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return store->folder >= 0 ? store_lock(store) : store_fail(store, "cannot open its folder");
+    return store->folder >= 0 || store_fail(store, "cannot open its folder");
+}
+
+/* ---- the lock ---- */
+
+/* Two commands at once wait for each other. */
+static bool store_lock(const struct users_store *store, int fd)
+{
+    enum { TRIES = 100, PAUSE_NS = 50000000 };
+    for (int i = 0; i < TRIES; i++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+            return true;
+        if (errno != EWOULDBLOCK)
+            break;
+        nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
+    }
+    return store_fail(store, errno == EWOULDBLOCK ? "another command is changing it" : "cannot be locked");
+}
+
+/* Whether nobody has replaced it since it was opened. */
+static bool store_is_in_place(const struct users_store *store)
+{
+    struct stat opened, found;
+    return fstat(store->file, &opened) == 0 && fstatat(store->folder, store->base, &found, AT_SYMLINK_NOFOLLOW) == 0 &&
+           opened.st_dev == found.st_dev && opened.st_ino == found.st_ino;
+}
+
+static bool store_fail_open(const struct users_store *store)
+{
+    if (errno != ELOOP)
+        return store_fail(store, "cannot be read");
+    fprintf(stderr, NAME ": %s: is a symbolic link; name the file itself (users_file or --file)\n", store->path);
+    return false;
+}
+
+/* Opens and locks the file. The folder is locked only for a file that does not exist yet: any user of this host could
+ * lock a folder such as /etc, but not the file. */
+static bool store_find_file(struct users_store *store)
+{
+    static const int flags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+    for (bool has_folder = false;; has_folder = true) {
+        while ((store->file = openat(store->folder, store->base, flags)) >= 0) {
+            if (!store_lock(store, store->file))
+                return false;
+            if (store_is_in_place(store))
+                return true;
+            close(store->file);
+        }
+        if (errno != ENOENT)
+            return store_fail_open(store);
+        if (has_folder)
+            return true;
+        if (!store_lock(store, store->folder))
+            return false;
+    }
 }
 
 /* ---- reading ---- */
@@ -96,17 +136,17 @@ static bool text_has_no_user(const char *text)
     return true;
 }
 
-static bool store_read(struct users_store *store, int fd)
+static bool store_read(struct users_store *store)
 {
     size_t size;
-    if (fstat(fd, &store->status) < 0)
+    if (fstat(store->file, &store->status) < 0)
         return store_fail(store, "cannot be read");
     if (!S_ISREG(store->status.st_mode)) {
         fprintf(stderr, NAME ": %s: is not a regular file\n", store->path);
         return false;
     }
     store->exists = true;
-    store->text = document_read_all(fd, USERS_FILE_SIZE_MAX, &size);
+    store->text = document_read_all(store->file, USERS_FILE_SIZE_MAX, &size);
     if (!store->text)
         return store_fail(store, "cannot be read");
     store->text[size] = '\0';
@@ -114,33 +154,24 @@ static bool store_read(struct users_store *store, int fd)
         fprintf(stderr, NAME ": %s: contains a NUL byte\n", store->path);
         return false;
     }
-    return text_has_no_user(store->text) || store_load_users(store->path, fd, &store->config);
-}
-
-static bool store_open_file(struct users_store *store)
-{
-    int fd = openat(store->folder, store->base, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (fd < 0 && errno == ENOENT)
-        return (store->text = calloc(1, 1)) != NULL;
-    if (fd < 0 && errno == ELOOP) {
-        fprintf(stderr, NAME ": %s: is a symbolic link; name the file itself (users_file or --file)\n", store->path);
-        return false;
-    }
-    if (fd < 0)
-        return store_fail(store, "cannot be read");
-    bool read = store_read(store, fd);
-    close(fd);
-    return read;
+    return text_has_no_user(store->text) || store_load_users(store->path, store->file, &store->config);
 }
 
 bool users_store_open(struct users_store *store, const char *path, const char *group)
 {
-    *store = (struct users_store){.path = path, .group = group, .folder = -1};
-    return store_open_folder(store) && store_open_file(store);
+    *store = (struct users_store){.path = path, .group = group, .folder = -1, .file = -1};
+    if (!store_open_folder(store) || !store_find_file(store))
+        return false;
+    if (store->file >= 0)
+        return store_read(store);
+    store->text = calloc(1, 1);
+    return store->text != NULL;
 }
 
 void users_store_close(struct users_store *store)
 {
+    if (store->file >= 0)
+        close(store->file);
     if (store->folder >= 0)
         close(store->folder);
     store_free_users(&store->config);

@@ -14,7 +14,8 @@
 struct users_store {
     const char *path, *base; /* the file, and its name in the folder */
     const char *group;       /* of a new file */
-    int folder;              /* open and locked */
+    int folder;              /* open */
+    int file;                /* open and locked; -1: it does not exist, and the folder is locked */
     bool exists;
     struct stat status;   /* if it exists */
     char *text;           /* its contents, with a NUL behind them */

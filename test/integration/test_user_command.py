@@ -1,4 +1,5 @@
 """conesocks user: changes users_file, and tells the running server."""
+import fcntl
 import grp
 import json
 import os
@@ -140,6 +141,20 @@ def test_two_at_once(user, users):
         done = list(pool.map(lambda number: user("add", f"user{number}"), range(24)))
     assert all(each.returncode == 0 for each in done), [each.stderr for each in done]
     assert sorted(names(users)) == sorted(f"user{number}" for number in range(24))
+
+
+def test_a_lock_of_the_folder_stops_nobody(user, users, folder):
+    """Any user of the host can lock a folder such as /etc."""
+    users.write_text(f"bob:{HASH}\n", encoding="ascii")
+    users.chmod(0o600)
+    place = os.open(folder, os.O_RDONLY)
+    fcntl.flock(place, fcntl.LOCK_EX)
+    assert user("add", "alice").returncode == 0
+    os.close(place)
+    with open(users, encoding="ascii") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert "another command is changing it" in user("del", "bob").stderr
+    assert user("del", "bob").returncode == 0 and names(users) == ["alice"]
 
 
 def test_the_configuration_names_the_file(user, folder, users):
