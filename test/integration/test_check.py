@@ -187,6 +187,7 @@ def test_a_firewall_before_the_relay_ports(net, start, stun, check, packet_filte
     assert found.step("datagram_v4")["data"]["cause"] == "way_in"
     # The rest is tested inside TCP.
     assert found.step("nat_v4")["data"]["nat_type"] == "open" and found.statuses()["delay_v4"] == "ok"
+    assert ". With UDP over TCP, Open:" in found.json["means"]
     assert not {"origin", "port", "end_v4"} & set(found.statuses())
 
 

@@ -282,6 +282,27 @@ def test_connect_by_a_name_that_cannot_be_resolved(net, start, check):  # noqa: 
     assert check("--connect", "silent.test:80").blames("connect", "name servers do not answer", "look the name up")
 
 
+def test_names_that_the_proxy_cannot_look_up(net, start, stun, knowing):  # noqa: F811
+    """Only this machine knows the name of the test server."""
+    start({"dns": {"servers": ["10.88.0.99"], "timeout": "1s"}}, leaves_lookups=True)  # no host has it
+    found = knowing(net.client, (stun,), "--proxy", BY_V4, "--stun", "both.test")
+    assert found.blames("names", "name servers do not answer", "port 53", means="leave names to the proxy fail")
+    assert found.statuses()["connect"] == "ok" and "names" not in knowing(net.client, (stun,), "--proxy", BY_V4, "--stun", stun).statuses()
+
+
+def test_names_that_the_proxy_looks_up(net, start, stun, knowing):  # noqa: F811
+    with servers.Dns(net.inet1, INET1_V4, {"both.test": [stun]}):
+        start({"dns": {"servers": [INET1_V4]}})
+        found = knowing(net.client, (stun,), "--proxy", BY_V4, "--stun", "both.test")
+    assert found.status == OK and found.step("names")["found"] == "the proxy looks up both.test"
+
+
+def test_another_association_does_not_hide_the_end(net, start, stun, check):  # noqa: F811
+    """With one relay port for all, the first one takes the datagram of the one that has ended, after a silence."""
+    start({"udp": {"ports": 1080, "rebind_after": "1s"}})
+    assert check("--stun", stun).step("end_v4")["data"] == {"ended": True}
+
+
 def test_connect_denied(net, start, check):  # noqa: F811
     start({"rules": [{"action": "deny", "to": [f"{INET1_V4}/32"]}]})
     assert check("--connect", f"{INET1_V4}:80").blames("connect", "rules do not allow", "conesocks explain")

@@ -1,5 +1,6 @@
 /* Which type of NAT, through the proxy and without it. */
 #include <assert.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -197,6 +198,17 @@ static void say_first_peer_only(const struct check_run *check, const struct nat_
     result_fix(result, "use a server that lets every peer answer");
 }
 
+/* Most clients do not do that, so it must not contradict what the step "UDP" has found. */
+static void say_inside_tcp(struct check_result *result)
+{
+    char *means = result->means;
+    if (!means)
+        return;
+    result->means = NULL;
+    result_means(result, "with UDP over TCP, %s", means);
+    free(means);
+}
+
 void step_nat(struct check_run *check, struct check_result *result)
 {
     struct nat_run run = {.check = check};
@@ -206,6 +218,8 @@ void step_nat(struct check_run *check, struct check_result *result)
         result_say(result, CHECK_SKIPPED, "the proxy granted no second association");
     nat_explain(&run.disguise, verdict, result);
     say_first_peer_only(check, verdict, result);
+    if (check->inside_tcp)
+        say_inside_tcp(result);
 }
 
 /* ---- without ---- */

@@ -212,7 +212,9 @@ void step_end(struct check_run *check, struct check_result *result)
     usleep(END_TIME * 1000);
     const struct server_line line = check_line(check, &association.channel);
     struct stun_question question = {.once = false};
-    bool alive = stun_ask(&line, &question, 1, END_PATIENCE + check->rtt_ms) == 1;
+    bool answered = stun_ask(&line, &question, 1, END_PATIENCE + check->rtt_ms) == 1;
+    /* With one relay port for all, another association of ours may take the datagram: from another external port. */
+    bool alive = answered && netaddr_equal(&question.answer.mapped, &external);
     close_several(&association, 1);
     result_data(result, "{s:b}", "ended", !alive);
     result_say(result, alive ? CHECK_WARNING : CHECK_OK,
