@@ -114,7 +114,9 @@ static void view_nat(const struct view *view)
         return;
     }
     if (strcmp(filtering, "endpoint-independent") == 0)
-        view_line(view, "NAT", "full cone (game consoles call it Open, type A or type 1)");
+        view_line(view, "NAT",
+                  "full cone (game consoles call it Open, type A or type 1), unless a firewall or router blocks the "
+                  "ports: conesocks check, run elsewhere, shows that");
     else
         view_line(view, "NAT", "%s filtering (game consoles call it Moderate, type B or type 2)", filtering);
     view_line(view, "", "UDP ports towards clients: %s, towards the internet: %s", view_text(udp, "ports", "?"),

@@ -97,8 +97,9 @@ void nat_explain(const union netaddr *disguise, const struct nat_verdict *verdic
              "only peers that the client has sent to can send to it: the server or a firewall filters, or a NAT does "
              "not "
              "forward the server's external ports",
-             "conesocks: set udp.filtering: endpoint-independent, and let UDP in to udp.external_ports from "
-             "everywhere; "
+             "conesocks: set udp.filtering: endpoint-independent, set udp.external_ports to a range, and let UDP in to "
+             "it "
+             "from everywhere; "
              "run conesocks check --direct on the proxy's host to see whether the server or the network filters; dante "
              "cannot do better",
              "let others host; for an open NAT type, ask the server's owner or use another server"},
