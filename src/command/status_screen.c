@@ -45,14 +45,10 @@ bool status_screen_view_of(int key, enum status_screen_view *view)
 /* Writes one line; what is too long for the screen is cut when it is drawn. Escapes it. */
 static void __attribute__((format(printf, 2, 3))) screen_line(FILE *out, const char *format, ...)
 {
-    char *text = NULL;
     va_list arguments;
     va_start(arguments, format);
-    int len = vasprintf(&text, format, arguments);
+    char *escaped = terminal_escape_format(format, arguments);
     va_end(arguments);
-    char *escaped = len >= 0 ? terminal_escape(text) : NULL;
-    if (len >= 0)
-        free(text);
     if (escaped)
         fprintf(out, "%s\n", escaped);
     free(escaped);

@@ -24,14 +24,10 @@ struct view {
 static void __attribute__((format(printf, 3, 4)))
 view_line(const struct view *view, const char *label, const char *format, ...)
 {
-    char *text = NULL;
     va_list args;
     va_start(args, format);
-    int len = vasprintf(&text, format, args);
+    char *escaped = terminal_escape_format(format, args);
     va_end(args);
-    char *escaped = len >= 0 ? terminal_escape(text) : NULL;
-    if (len >= 0)
-        free(text);
     if (!escaped)
         return;
     fprintf(view->out, "%-*s", LABEL, label);

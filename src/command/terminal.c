@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -36,6 +37,16 @@ char *terminal_escape(const char *text)
     }
     *end = '\0';
     return out;
+}
+
+char *terminal_escape_format(const char *format, va_list arguments)
+{
+    char *text = NULL;
+    if (vasprintf(&text, format, arguments) < 0)
+        return NULL;
+    char *escaped = terminal_escape(text);
+    free(text);
+    return escaped;
 }
 
 size_t terminal_fit(const char *text, size_t width)

@@ -5,6 +5,7 @@
 #ifndef CONESOCKS_COMMAND_TERMINAL_H
 #define CONESOCKS_COMMAND_TERMINAL_H
 
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -14,6 +15,8 @@
 /* `text` with every byte that is not a visible character as \xNN. Backslashes stay, because the server has escaped its
  * texts already. free() it; NULL: out of memory. */
 char *terminal_escape(const char *text);
+/* The same of a text that vprintf() would print. */
+char *terminal_escape_format(const char *format, va_list arguments) __attribute__((format(printf, 1, 0)));
 /* The width of an escaped text. */
 size_t terminal_width(const char *text);
 /* How many bytes of an escaped text fit into `width` columns. */

@@ -22,21 +22,21 @@
 
 /* ---- one branch ---- */
 
-static bool branch_may_go_on(void *trunk)
+static bool branch_may_go_on(void *owner)
 {
-    return assoc_may_go_on(trunk);
+    return assoc_may_go_on(owner);
 }
 
 /* How the association's direct ends leave, or would. */
-static struct external_way branch_way(const struct assoc *trunk)
+static struct external_way branch_way(const struct assoc *owner)
 {
     struct external_way way = {.filtering = CONFIG_FILTERING_ENDPOINT_INDEPENDENT};
-    if (assoc_sends_names(trunk))
-        return external_upstream_way(trunk);
-    if (trunk->filter)
-        way.filtering = filter_mode(trunk->filter);
+    if (assoc_sends_names(owner))
+        return external_upstream_way(owner);
+    if (owner->filter)
+        way.filtering = filter_mode(owner->filter);
     for (int slot = 0; slot < FAMILY_COUNT; slot++) {
-        way.from[slot] = trunk->flow.external[slot];
+        way.from[slot] = owner->flow.external[slot];
         netaddr_set_port(&way.from[slot], 0);
     }
     return way;
@@ -55,45 +55,45 @@ static bool branch_init_external(struct assoc *branch, const char *upstream, con
 }
 
 /* Takes the terms of the association, as they are. */
-static void branch_init(struct assoc *branch, struct assoc *trunk, bool is_exit)
+static void branch_init(struct assoc *branch, struct assoc *owner, bool is_exit)
 {
-    struct env *env = trunk->env;
+    struct env *env = owner->env;
     *branch = (struct assoc){
         .env = env,
-        .generation = trunk->generation,
+        .generation = owner->generation,
         .may_go_on = branch_may_go_on,
-        .owner = trunk,
+        .owner = owner,
         .state = ASSOC_GRANTED,
         .is_branch = true,
         .is_exit = is_exit,
-        .subject = trunk->subject,
-        .loan = trunk->loan,
-        .rates = trunk->rates,
-        .egress = trunk->egress,
+        .subject = owner->subject,
+        .loan = owner->loan,
+        .rates = owner->rates,
+        .egress = owner->egress,
     };
-    assoc_flow_init(&branch->flow, &trunk->flow.relay, env_now(env));
+    assoc_flow_init(&branch->flow, &owner->flow.relay, env_now(env));
     if (is_exit)
-        branch->flow.client = trunk->flow.client;
+        branch->flow.client = owner->flow.client;
 }
 
-static int branch_open_internal(struct assoc *branch, const struct assoc *trunk)
+static int branch_open_internal(struct assoc *branch, const struct assoc *owner)
 {
-    if (branch->is_exit || trunk->internal.ops->has_own_port)
-        return internal_branch_open(branch, trunk);
-    if (netaddr_port(&trunk->flow.relay) != trunk->env->shared_port) /* a reload has changed it */
+    if (branch->is_exit || owner->internal.ops->has_own_port)
+        return internal_branch_open(branch, owner);
+    if (netaddr_port(&owner->flow.relay) != owner->env->shared_port) /* a reload has changed it */
         return -EADDRNOTAVAIL;
     return internal_shared_open(branch);
 }
 
 /* NULL: no memory, or no descriptor. */
-static struct assoc *branch_new(struct assoc *trunk, const char *upstream, bool is_exit)
+static struct assoc *branch_new(struct assoc *owner, const char *upstream, bool is_exit)
 {
-    const struct external_way way = branch_way(trunk);
+    const struct external_way way = branch_way(owner);
     struct assoc *branch = calloc(1, sizeof(*branch));
     if (!branch)
         return NULL;
-    branch_init(branch, trunk, is_exit);
-    if (branch_init_external(branch, upstream, &way) && branch_open_internal(branch, trunk) == 0) {
+    branch_init(branch, owner, is_exit);
+    if (branch_init_external(branch, upstream, &way) && branch_open_internal(branch, owner) == 0) {
         branch->internal.ops->start(branch);
         return branch;
     }
@@ -101,40 +101,40 @@ static struct assoc *branch_new(struct assoc *trunk, const char *upstream, bool 
     return NULL;
 }
 
-static bool branches_allocate(struct assoc *trunk)
+static bool branches_allocate(struct assoc *owner)
 {
-    if (!trunk->branches)
-        trunk->branches = calloc(1, sizeof(*trunk->branches));
-    return trunk->branches != NULL;
+    if (!owner->branches)
+        owner->branches = calloc(1, sizeof(*owner->branches));
+    return owner->branches != NULL;
 }
 
-static void branch_end(struct assoc *trunk, size_t i)
+static void branch_end(struct assoc *owner, size_t i)
 {
-    struct branches *branches = trunk->branches;
+    struct branches *branches = owner->branches;
     struct assoc *branch = branches->list[i];
-    assert(branch->owner == trunk && i < branches->count);
+    assert(branch->owner == owner && i < branches->count);
     branches->exits -= branch->is_exit;
     branches->list[i] = branches->list[--branches->count];
     branches_take(branch);
-    assoc_flow_move(&trunk->flow, &branch->flow);
+    assoc_flow_move(&owner->flow, &branch->flow);
     assoc_discard(branch);
-    loan_give_back(trunk->loan, BRANCH_BYTES);
+    loan_give_back(owner->loan, BRANCH_BYTES);
 }
 
 /* Sends what waits to be sent first: the worker's batches belong to one association at a time. */
-static struct assoc *branch_add(struct assoc *trunk, const char *upstream, bool is_exit)
+static struct assoc *branch_add(struct assoc *owner, const char *upstream, bool is_exit)
 {
-    if (!branches_allocate(trunk) || !loan_take(trunk->loan, BRANCH_BYTES))
+    if (!branches_allocate(owner) || !loan_take(owner->loan, BRANCH_BYTES))
         return NULL;
-    assoc_flush_up(trunk);
-    struct assoc *branch = branch_new(trunk, upstream, is_exit);
+    assoc_flush_up(owner);
+    struct assoc *branch = branch_new(owner, upstream, is_exit);
     if (!branch) {
-        loan_give_back(trunk->loan, BRANCH_BYTES);
+        loan_give_back(owner->loan, BRANCH_BYTES);
         return NULL;
     }
-    assert(trunk->branches->count < BRANCHES_MAX);
-    trunk->branches->list[trunk->branches->count++] = branch;
-    trunk->branches->exits += is_exit;
+    assert(owner->branches->count < BRANCHES_MAX);
+    owner->branches->list[owner->branches->count++] = branch;
+    owner->branches->exits += is_exit;
     return branch;
 }
 
@@ -145,16 +145,16 @@ static bool branch_has_port(const struct assoc *assoc, const union netaddr *peer
     return netaddr_port(&assoc->flow.client) == netaddr_port(peer);
 }
 
-static struct assoc *branch_begin(struct assoc *trunk, const union netaddr *peer, uint64_t now)
+static struct assoc *branch_begin(struct assoc *owner, const union netaddr *peer, uint64_t now)
 {
-    struct assoc *branch = branch_add(trunk, external_upstream_name(trunk), false);
+    struct assoc *branch = branch_add(owner, external_upstream_name(owner), false);
     if (!branch)
         return NULL;
     if (!client_port_accepts(branch, peer, now)) {
-        branch_end(trunk, branch_count(trunk) - 1);
+        branch_end(owner, branch_count(owner) - 1);
         return NULL;
     }
-    trunk->internal.ops->review_ports(trunk);
+    owner->internal.ops->review_ports(owner);
     return branch;
 }
 

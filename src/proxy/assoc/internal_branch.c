@@ -58,9 +58,9 @@ static const struct internal_ops internal_exit_ops = {
     .close = internal_branch_do_nothing,
 };
 
-int internal_branch_open(struct assoc *branch, const struct assoc *trunk)
+int internal_branch_open(struct assoc *branch, const struct assoc *owner)
 {
     branch->internal.ops = branch->is_exit ? &internal_exit_ops : &internal_branch_ops;
-    branch->internal.socket = trunk->internal.socket;
+    branch->internal.socket = owner->internal.socket;
     return 0;
 }

@@ -21,7 +21,7 @@ static bool up_can_reach(void *arg, const char *name, const union netaddr *to)
     const struct verdict verdict = verdict_find(&assoc->env->policy, &assoc->subject, name, to);
     if (verdict.code != VERDICT_ALLOWED)
         return false;
-    if (assoc_sends_names(assoc) || !branch_is_own_way(assoc, verdict.rule)) /* an upstream may have a way */
+    if (assoc_sends_names(assoc) || !branch_uses_own_ends(assoc, verdict.rule)) /* an upstream may have a way */
         return true;
     return sock_has_route(to, &way) && assoc_find_external(assoc, family);
 }
