@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/calendar.h"
 #include "base/command_line.h"
 #include "base/util.h"
 #include "command/ask.h"
@@ -21,6 +22,7 @@
 #include "conf/config.h"
 #include "conf/document.h"
 #include "conf/users_file.h"
+#include "policy/user_limits.h"
 
 #define NAME         "conesocks user"
 #define CONFIG_FILE  "/etc/conesocks.yaml"
@@ -181,6 +183,14 @@ static char *user_format_line(const struct config_user *user)
 
 /* ---- changes ---- */
 
+static void user_warn_expired(const struct config_user *user)
+{
+    char day[CALENDAR_DAY_TEXT_MAX];
+    if (user_has_expired(user, calendar_today()))
+        fprintf(stderr, NAME ": warning: %s cannot log in: expires is %s, which is over\n", user->name,
+                calendar_format_day(user->expires, day));
+}
+
 static int user_write(const struct user_request *request, struct users_store *store, const struct config_user *user,
                       const char *done)
 {
@@ -193,6 +203,7 @@ static int user_write(const struct user_request *request, struct users_store *st
         return EXIT_FAILURE;
     printf("%s: %s %s\n", request->name, done, request->file);
     fflush(stdout);
+    user_warn_expired(user);
     if (request->config)
         return reload_if_running(request->config_file);
     puts("a running server does not know it yet: conesocks reload -c FILE");

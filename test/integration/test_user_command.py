@@ -58,6 +58,13 @@ def test_users_are_added_changed_and_removed(user, users):
     assert user("del", "alice").returncode == 0 and names(users) == ["bob"]
 
 
+def test_a_user_who_has_expired_is_told_at_once(user):
+    """A wrong year is noticed where it was typed, not when the user complains."""
+    assert "warning: guest cannot log in: expires is 2020-01-31" in user("add", "guest", "--expires", "2020-01-31").stderr
+    assert "2020-01-31" in user("passwd", "guest").stderr
+    assert "warning" not in user("set", "guest", "--expires", "9999-12-31").stderr + user("del", "guest").stderr
+
+
 def test_comments_and_order_stay(user, users):
     users.write_text(f"# ours\n\nbob:{HASH}\r\n# indented\ncarol: {HASH}:sessions=3 \n#end", encoding="ascii")
     users.chmod(0o640)
