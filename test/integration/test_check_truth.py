@@ -36,7 +36,7 @@ def both_stun(net, running, tmp_path):
     ({"udp": {"enabled": False}}, None, [V4], {}, {"associate": "switched off"}, "No UDP "),
     # What others were seen to do.
     ({"crooked": {"symmetric", "names_asked"}}, None, [V4], STRICT,
-     {"origin": "names as sender", "nat_v4": "another port", "hairpin_v4": "does not replace"}, "Strict: "),
+     {"origin": "gives the address", "nat_v4": "another port", "hairpin_v4": "does not replace"}, "Strict: "),
     ({"crooked": {"first_only"}}, None, [V4], {}, {"peers_v4": "drops answers from other addresses", "hairpin_v4": "filters"},
      "Games and calls that talk to more"),
     ({"crooked": {"one_socket"}}, None, [V4, V6], OPEN, {"families": "one socket for both"}, "Games and calls that use IPv4 and IPv6"),

@@ -216,7 +216,7 @@ void step_nat(struct check_run *check, struct check_result *result)
     *verdict = run_nat(&run, result);
     if (!run.opened)
         result_say(result, CHECK_SKIPPED, "the proxy granted no second association");
-    nat_explain(&run.disguise, verdict, result);
+    nat_explain(&run.disguise, &run.asked[0].to, verdict, result);
     say_first_peer_only(check, verdict, result);
     if (check->inside_tcp)
         say_inside_tcp(result);

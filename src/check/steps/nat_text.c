@@ -78,7 +78,8 @@ void nat_say_probed(const struct check_run *check, const struct nat_probe *probe
 }
 
 /* The external address may still be a NAT's, although it is the one by which we reach the server. */
-void nat_explain(const union netaddr *disguise, const struct nat_verdict *verdict, struct check_result *result)
+void nat_explain(const union netaddr *disguise, const union netaddr *asked, const struct nat_verdict *verdict,
+                 struct check_result *result)
 {
     static const struct advice disguised = {
         "you can join games; people who want to join yours, or to call you, get no answer",
@@ -113,7 +114,10 @@ void nat_explain(const union netaddr *disguise, const struct nat_verdict *verdic
              "ask the server's owner, or use another server"},
     };
     static_assert(ARRAY_LEN(by_type) == NAT_TYPES, "each has advice");
-    if (disguise->sa.sa_family != AF_UNSPEC && verdict->type != NAT_STRICT)
+    /* A gateway explains a strict type, too: a peer that has sent first holds the port that the NAT would choose again.
+     * If the wrong address is the one that was asked, the proxy itself gives it. */
+    const bool explains = verdict->type != NAT_STRICT || !netaddr_equal_host(disguise, asked);
+    if (disguise->sa.sa_family != AF_UNSPEC && explains)
         result_explain(result, &disguised);
     else if (verdict->type != NAT_TYPE_UNKNOWN)
         result_explain(result, &by_type[verdict->type]);

@@ -13,8 +13,9 @@ void nat_say_probed(const struct check_run *check, const struct nat_probe *probe
 void nat_say_concluded(const struct check_run *check, const struct nat_evidence *evidence,
                        const struct nat_conclusion *conclusion, const union netaddr *disguise,
                        struct check_result *result);
-/* The likely cause and a fix for a proxy of that type. */
-void nat_explain(const union netaddr *disguise, const struct nat_verdict *verdict, struct check_result *result);
+/* The likely cause and a fix for a proxy of that type. `asked`: the test server; `disguise` as above. */
+void nat_explain(const union netaddr *disguise, const union netaddr *asked, const struct nat_verdict *verdict,
+                 struct check_result *result);
 /* For programs. NULL: it rests on nothing. */
 const char *nat_basis_name(enum nat_basis basis);
 
