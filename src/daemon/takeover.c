@@ -190,7 +190,7 @@ bool takeover_begin(struct takeover *takeover, const struct config *config, stru
     const char *path = config->run.handover;
     *takeover = TAKEOVER_NONE;
     if (!path) {
-        log_warning("--take-over: run.handover is not set, so there is no socket to ask at: starting as without it");
+        log_warning("--take-over: starting without taking over: run.handover is not set");
         return true;
     }
     int server = takeover_dial(path);

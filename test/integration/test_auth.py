@@ -290,7 +290,7 @@ def filtered(lines):
 
 @pytest.mark.parametrize("format_", ["text", "json"])
 def test_fail2ban_finds_failed_logins(net, with_users, lan, tmp_path, format_):
-    """Theirs and no others', whatever they call themselves; also if strangers fill the log."""
+    """The filter finds exactly the clients that failed, whatever user names they send, even if strangers fill the log."""
     proxy = with_users(limits={"failed_logins": 4}, log={"format": format_})
     for _ in range(20):
         net.stranger.connect(STRANGER_V4, lan).close()

@@ -122,7 +122,7 @@ def test_a_stun_server_with_one_address(net, proxy, running, check, tmp_path):  
 @pytest.mark.parametrize("elsewhere", ["stays", "silent"])
 @pytest.mark.parametrize("filtering", ["endpoint-independent", "address-and-port-dependent"])
 def test_a_stun_server_that_does_not_answer_from_elsewhere(net, start, check, filtering, elsewhere):  # noqa: F811
-    """It says that it could. What it does not send is not taken for filtered; but that the proxy filters, another client
+    """The server reports a second address. What it does not send from there is not taken for filtered; but that the proxy filters, another client
     of it shows."""
     start({"udp": {"filtering": filtering}})
     with Stun(net.inet1, (INET1_V4, INET1_OTHER_V4), elsewhere):
@@ -219,7 +219,7 @@ def test_the_proxys_host_has_no_udp_and_neither_have_we(net, start, stun, check,
 
 
 def test_the_proxys_host_has_no_route(net, proxy, check):  # noqa: F811
-    """CONNECT tells it."""
+    """The refused CONNECT shows that there is no route."""
     found = check("--stun", "10.99.0.1")
     assert found.blames("datagram_v4", "has no route there") and found.step("datagram_v4")["data"]["cause"] == "way_out"
 

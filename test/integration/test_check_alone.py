@@ -168,7 +168,7 @@ def test_a_symmetric_server(stuns, world, player):
 
 
 def test_dante_filters(stuns, world, player, tmp_path):
-    """Until it has sent to a second address: so it is tested after one."""
+    """dante filters until the client has sent to a second address: so the test sends to one address first."""
     config = tmp_path / "danted.conf"
     config.write_text(DANTED.format(address=VPS, log=tmp_path / "danted.out"), encoding="ascii")
     with open(tmp_path / "danted.log", "w", encoding="ascii") as log:
@@ -330,7 +330,7 @@ def test_a_server_that_lies(world, vps, player):
 
 
 def test_two_servers_that_are_down(vps, player):
-    """Nor do they answer without the proxy, so nothing is wrong with that."""
+    """They do not answer without the proxy either, so the proxy is not blamed."""
     vps()
     found = player("--stun", f"{STUN},{SECOND}")
     step = found.step("datagram_v4")
@@ -339,7 +339,7 @@ def test_two_servers_that_are_down(vps, player):
 
 @pytest.mark.parametrize("arguments", [SERVERS, ("--stun", STUN)], ids=["three servers", "coturn"])
 def test_the_proxys_host_has_no_udp(world, vps, player, running, tmp_path, arguments):
-    """And neither has the player's network. That a server is up is known by TCP, or because not all of them are down."""
+    """The player's network has no UDP either. TCP shows that a server is up, or it is certain because there are several."""
     if arguments != SERVERS:
         running(world.stun, *coturn(tmp_path, STUN, STUN_OTHER), udp=(STUN_OTHER, 3479))
     vps(external_ports=EXTERNAL)
@@ -367,7 +367,7 @@ def test_the_built_in_ones(world, vps, tmp_path):
 
 
 def test_the_proxy_resolves_the_names(world, start, player):
-    """Where the player's network cannot, as with a name server that lies or is blocked."""
+    """The player's network cannot resolve them: its name server is blocked, or gives wrong answers."""
     names = {"stun.l.google.com": [STUN], "stun.cloudflare.com": [SECOND], "stun.nextcloud.com": [THIRD]}
     with Dns(world.third, THIRD, names), PlainStun(world.stun, STUN, port=19302), PlainStun(world.second, SECOND):
         start({"listen": [{"address": VPS, "port": 1080, "auth": "none", "open": True}], "dns": {"servers": [THIRD]}},

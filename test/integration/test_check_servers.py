@@ -270,7 +270,7 @@ def test_connect_where_nobody_listens(net, check, crooked):  # noqa: F811
 
 
 def test_connect_that_is_granted_early(net, web, stun, check, crooked):  # noqa: F811
-    """Nothing is known about a server that waits for its client. A STUN server answers."""
+    """A silent server proves nothing: it may wait for its client. A STUN server answers."""
     crooked(grants_early=True)
     step = check("--connect", "%s:%d" % web).step("connect")
     assert step["status"] == "info" and "nothing answers yet" in step["found"]

@@ -125,7 +125,7 @@ def test_ended_mappings_give_back_all_they_hold(net, serve, lan, peer):
 
 
 def test_who_uses_many_ports_pays_when_descriptors_are_short(net, serve, lan, peer):
-    """Its ports count as its descriptors: others are served, and what it has beyond them goes."""
+    """Each port counts as a descriptor of its client. Other clients are served, and the further ports end."""
     proxy = serve({"udp": {"client_ports": 16}, "workers": 1}, nofile=NOFILE)
     greedy, sockets = [], []
     with contextlib.suppress(AssertionError, EOFError, OSError):  # refused: descriptors are short

@@ -95,7 +95,7 @@ def test_a_network_that_is_not_local_is_told(net, serve, lan):
 
 
 def test_a_range_of_ports_is_changed_by_a_reload(net, serve, peer):
-    """What stays keeps its connections and takes new ones; what goes is refused, what comes is served."""
+    """Ports of both ranges keep their connections and take new ones. Old ports refuse, new ports serve."""
     proxy = serve({"listen": [RANGE], "workers": 2})
     assert [line.partition("listening on ")[2] for line in proxy.log.splitlines() if "listening on" in line] \
         == [f"{PROXY_V4}:{FIRST}-{LAST}"]

@@ -204,7 +204,7 @@ def test_without_users_sessions_come_first(admin, opened):
 
 @pytest.mark.parametrize("dropped, mood", [(0, ""), (99, ""), (1000, ""), (5000, "wary"), (50_000, "bad")])
 def test_few_drops_are_no_fault(admin, opened, dropped, mood):
-    """Of a million datagrams in ten minutes."""
+    """So many drops among a million datagrams in ten minutes."""
     admin.history["samples"] = [[0, 0, 0, 0, 500_000, 499_990, dropped, 0, 0]]
     browser = opened()
     browser.wait(f"{dropped:,} in 10 minutes", "[data-is=dropped-note]")

@@ -28,7 +28,7 @@ def config(user, **more):
 
 
 def ended(sock):
-    """Within the few seconds that it may take?"""
+    """Whether this happens within a few seconds."""
     sock.settimeout(5)
     try:
         while sock.recv(65536):

@@ -74,7 +74,7 @@ static void answer_to(const union netaddr *to, const union netaddr *from, const 
     world_run();
 }
 
-/* There and back. */
+/* Sends a datagram to a peer, and one back. */
 static void expect_mapped(const union netaddr *from, const union netaddr *peer)
 {
     assert_true(from_client_at(from, peer, "ping"));

@@ -225,7 +225,7 @@ void step_end(struct check_run *check, struct check_result *result)
     result_means(result, "nothing that you notice in a game; the server wastes ports");
     result_advise(
         result,
-        "the server ignores RFC 1928 section 7: it keeps ports for clients that are gone, and lets in what is "
-        "sent to them",
+        "the server ignores RFC 1928 section 7: it keeps the ports of clients that have left, and still accepts "
+        "datagrams there",
         "update the server, or use another one");
 }
