@@ -8,13 +8,12 @@
 /* How long the test server may take to answer over the connection, in ms. */
 #define ANSWER_TIMEOUT 3000
 
-const struct stun_server *check_named_server(const struct check_run *check)
+/* The STUN server that a CONNECT to its address has reached, if it was given by a name. Or NULL. */
+static const struct stun_server *find_named_server(const struct check_run *check)
 {
     const struct stun_places *places = &check->server.places;
     const struct stun_servers *servers = &check->server.stun;
     union netaddr literal;
-    if (!check->connected.answered)
-        return NULL;
     for (size_t i = 0; i < places->count; i++) {
         unsigned server = places->list[i].server;
         if (netaddr_equal(&places->list[i].address, &check->connected.to) && server < servers->count &&
@@ -44,23 +43,25 @@ static void explain_names(uint8_t code, struct check_result *result)
     result_user(result, "let this machine look names up, for example by socks5:// instead of socks5h:// in curl");
 }
 
+static void say_found(const struct stun_server *server, struct check_result *result)
+{
+    result_say(result, CHECK_OK, "the proxy looks up %s", server->host);
+}
+
 /* Some servers grant every CONNECT, so only an answer shows that the name was found. */
 static void say_granted(int fd, const struct stun_server *server, struct check_result *result)
 {
     struct stun_message answer;
     bool answered = stun_ask_stream(fd, NULL, clock_ms() + ANSWER_TIMEOUT, &answer);
     close(fd);
-    if (answered) {
-        result_say(result, CHECK_OK, "the proxy looks up %s", server->host);
-        return;
-    }
-    result_say(result, CHECK_FAILED, "%s: granted, but nothing answers; by its address it works", server->text);
-    explain_names(SOCKS5_REPLY_SUCCEEDED, result);
+    if (answered)
+        say_found(server, result);
+    else
+        result_say(result, CHECK_INFO, "%s: granted, but nothing answers; by its address it works", server->text);
 }
 
-void step_names(struct check_run *check, struct check_result *result)
+static void ask_by_name(const struct check_run *check, const struct stun_server *server, struct check_result *result)
 {
-    const struct stun_server *server = check_named_server(check);
     struct proxy_answer answer;
     char text[256];
     const struct socks5_addr destination = {.atyp = SOCKS5_ATYP_NAME,
@@ -73,9 +74,22 @@ void step_names(struct check_run *check, struct check_result *result)
         return;
     }
     uint8_t code = answer.outcome == PROXY_REFUSED ? answer.handshake.code : SOCKS5_REPLY_SUCCEEDED;
+    if (code == SOCKS5_REPLY_CONNECTION_REFUSED) { /* by another address of that name, which has thus been found */
+        say_found(server, result);
+        return;
+    }
     result_say(result, CHECK_FAILED, "%s: %s; by its address it works", server->text,
                proxy_answer_explain(&answer, text, sizeof(text)));
     if (code)
         result_data(result, "{s:i}", "code", code);
     explain_names(code, result);
+}
+
+void step_names(struct check_run *check, struct check_result *result)
+{
+    const struct stun_server *server = find_named_server(check);
+    if (server)
+        ask_by_name(check, server, result);
+    else
+        result_say(result, CHECK_INFO, "not tested: the test server has no name; try --connect NAME:PORT");
 }

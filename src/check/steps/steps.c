@@ -31,10 +31,10 @@ static bool wants_public_servers(const struct check_run *check, int family)
     return wants_proxy(check, family) && !check->options.stun.count && !check->options.peer && !check->server.own;
 }
 
-/* With an address alone, there is no name to look up. */
-static bool has_named_server(const struct check_run *check, int family)
+/* Only where a CONNECT by address works: then a failure by name is one of the name. */
+static bool wants_names(const struct check_run *check, int family)
 {
-    return wants_proxy(check, family) && check_named_server(check);
+    return wants_proxy(check, family) && check->server.kind == TEST_SERVER_STUN && check->connected.answered;
 }
 
 static bool wants_datagram(const struct check_run *check, int family)
@@ -119,8 +119,8 @@ const struct check_step check_steps[] = {
     {"public", "Test server", LOGGED_IN, STEP_ONCE, wants_public_servers, step_public_servers, NULL, NULL, false},
     {"connect", "CONNECT", LOGGED_IN, STEP_ONCE, wants_proxy, step_connect, "websites, logins and downloads work",
      "websites, logins and downloads fail, and most games cannot start", false},
-    {"names", "Names", LOGGED_IN, STEP_ONCE, has_named_server, step_names, "programs can leave names to the proxy",
-     NULL, false},
+    {"names", "Names", LOGGED_IN, STEP_ONCE, wants_names, step_names, "programs can leave names to the proxy", NULL,
+     false},
     {"associate", "UDP ASSOCIATE", LOGGED_IN, STEP_ONCE, wants_proxy, step_associate,
      "the proxy offers UDP, which games, voice chats and calls need", NO_UDP, false},
     {"datagram", "UDP", ASSOCIATED | FACT_SERVER, STEP_EACH_FAMILY, wants_datagram, step_datagram,

@@ -124,8 +124,6 @@ size_t check_questions(const struct check_run *check, struct stun_question quest
 void check_use_server(struct check_run *check, const union netaddr *address);
 /* "stun.example.org (192.0.2.1:3478)", or the address alone. */
 const char *check_server_name(const struct check_run *check, const union netaddr *address, char text[CHECK_NAME_MAX]);
-/* The STUN server that a CONNECT to its address has reached, if it was given by a name. Or NULL. */
-const struct stun_server *check_named_server(const struct check_run *check);
 /* Whether a proxy is tested, and not only the way without. */
 bool check_wants_proxy(const struct check_run *check);
 /* Whether the proxy runs on this machine. */
