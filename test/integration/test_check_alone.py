@@ -319,14 +319,17 @@ def test_one_server_is_enough_if_this_machine_sees_the_port_too(world, vps, play
     assert seen == [INDEPENDENT, INDEPENDENT, "open", "this_machine"] and "1 server and this machine" in step["found"]
 
 
-def test_a_server_that_lies(world, vps, player):
-    """Two agree. With a dependent mapping no two would."""
+@pytest.mark.parametrize("liar", [STUN, SECOND, THIRD])
+def test_a_server_that_lies(world, vps, player, liar):
+    """Two agree. With a dependent mapping no two would. The first one may be the liar."""
     vps()
-    with PlainStun(world.second, SECOND), PlainStun(world.third, THIRD), PlainStun(world.stun, STUN, lies=("203.0.113.9", 9)):
+    lies = {liar: ("203.0.113.9", 9)}
+    with PlainStun(world.second, SECOND, lies=lies.get(SECOND)), PlainStun(world.third, THIRD, lies=lies.get(THIRD)), \
+            PlainStun(world.stun, STUN, lies=lies.get(STUN)):
         found = player()
     step, *seen = nat(found)
     assert seen == [INDEPENDENT, INDEPENDENT, "open", "this_machine"] and found.status == WRONG
-    assert STUN in step["cause"] and "203.0.113.9:9" in step["cause"]
+    assert liar in step["cause"] and "203.0.113.9:9" in step["cause"]
 
 
 def test_two_servers_that_are_down(vps, player):

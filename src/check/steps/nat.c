@@ -68,6 +68,12 @@ static void gather_views(struct nat_run *run)
     }
 }
 
+/* That of a server which tells the truth, as far as the others show. */
+static const struct nat_view *believed_view(const struct nat_evidence *e)
+{
+    return e->view_count > 1 && nat_conclude(e).odd == &e->views[0] ? &e->views[1] : &e->views[0];
+}
+
 /* An association that has sent to one server only: some proxies let everybody in once there are two. false: it gets no
  * answer. Always to be closed. */
 static bool open_target(struct nat_run *run, struct check_association *association, struct stranger_target *target)
@@ -75,7 +81,7 @@ static bool open_target(struct nat_run *run, struct check_association *associati
     const struct nat_evidence *e = &run->evidence;
     if (!open_way(run, association))
         return false;
-    struct stun_question question = {.to = e->views[0].from};
+    struct stun_question question = {.to = believed_view(e)->from};
     *target = (struct stranger_target){.line = check_line(run->check, &association->channel),
                                        .relay = association->channel.relay};
     if (stun_ask(&target->line, &question, 1, STUN_PATIENCE) != 1)
@@ -98,7 +104,7 @@ static void gather_from_here(struct nat_run *run, const struct stranger_target *
         /* It is another association's address. What counts is whether it is the same for us and for that server. */
         bool same = netaddr_equal(&found.view.mapped, &target->external);
         e->views[e->view_count] =
-            (struct nat_view){.from = found.view.from, .mapped = same ? e->views[0].mapped : found.view.mapped};
+            (struct nat_view){.from = found.view.from, .mapped = same ? believed_view(e)->mapped : found.view.mapped};
         e->view_count++;
     }
     if (run->disguise.sa.sa_family == AF_UNSPEC)
