@@ -185,7 +185,7 @@ struct config_user {
     char *password;                  /* a crypt(3) hash */
     uint32_t expires;                /* the last day of access (calendar.h); 0: never */
     uint64_t volume;                 /* bytes in a month, or CONFIG_UNLIMITED; 0: that of every user */
-    uint32_t addresses;              /* of clients, at once; 0: the limit for every user, here and below */
+    uint32_t addresses;              /* of clients at the same time; 0: the limit for every user, here and below */
     uint32_t sessions, associations; /* at once */
     struct config_terms terms;
 };

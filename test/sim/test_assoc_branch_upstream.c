@@ -179,8 +179,8 @@ static void a_refusal_is_counted_and_asked_again_later(void **state)
     from_client_at(&client2, &server, "waits");
     grant();
     expect_at(4001, &server, "waits");
-    from_client(&server, "the first goes on");
-    expect_at(4000, &server, "the first goes on");
+    from_client(&server, "the first continues");
+    expect_at(4000, &server, "the first continues");
 }
 
 static void its_end_there_is_not_the_association_s(void **state)
